@@ -1,0 +1,185 @@
+"""Row forms: what in a raw row is the input, the output and the history; told from its columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from rung.data.files import Row, quoted
+from rung.errors import DataError
+from rung.task import Data
+from rung.types import Example, Message
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+Turns = tuple[tuple[Message, ...], str, str]
+"""History, input, output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One way to write a row."""
+
+    needs: tuple[str, ...]
+    """Columns that must be there."""
+    uses: frozenset[str]
+    """Columns that go into the Example; the others become its `extra`."""
+    read: Callable[[Row, str], Turns]
+
+
+def form_of(columns: Collection[str], data: Data, where: str) -> Form:
+    """The form of rows with these columns. `data.input` and `data.output`, where named in rung.yaml, rule."""
+    if data.model_fields_set & {"input", "output"}:
+        form = _columns(data.input, data.output)
+        for column in form.needs:
+            if column not in columns:
+                raise DataError(f"there is no column {column!r}.", where=where, remedy=_known(column, columns))
+        return form
+    for form in FORMS:
+        if set(form.needs) <= set(columns):
+            return form
+    raise DataError(
+        f"the columns {', '.join(map(repr, columns))} do not say what is input and what is output.",
+        where=where,
+        remedy="Name the columns under data.input and data.output in rung.yaml.",
+    )
+
+
+def example(row: Row, where: str, form: Form, group: str | None) -> Example:
+    """One row as an Example; DataError where its input or output is empty."""
+    history, given, wanted = form.read(row, where)
+    for name, text in (("input", given), ("output", wanted)):
+        if not text.strip():
+            raise DataError(f"the {name} is empty.", where=where, remedy="Fill the cell, or delete the row.")
+        _refuse_half_characters(text, where)
+    for message in history:
+        _refuse_half_characters(message.content, where)
+    if group is not None and group not in row:
+        raise DataError(f"there is no column {group!r} (data.group).", where=where, remedy=_known(group, row))
+    extra = {column: value for column, value in row.items() if column not in form.uses and column != group}
+    return Example(
+        input=given,
+        output=wanted,
+        history=history,
+        group=text_of(row[group], where) if group is not None else "",
+        where=where,
+        extra=extra,
+    )
+
+
+def _refuse_half_characters(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"character {error.start + 1} of {quoted(text)} is half a character (a lone surrogate).",
+            where=where,
+            remedy="Write the whole character; a JSON escape such as \\ud83d needs its second half.",
+        ) from None
+
+
+def text_of(value: Any, where: str) -> str:
+    """A cell as text: objects, lists and booleans as compact JSON, numbers as they print, nothing as ''."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        raise DataError(f"{quoted(value)} is bytes, not text.", where=where, remedy="Store the column as text.")
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return str(value)
+
+
+def _known(column: str, columns: Collection[str]) -> str:
+    from rapidfuzz import fuzz, process
+
+    near = process.extractOne(column, list(columns), scorer=fuzz.ratio, score_cutoff=60)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}The columns are {', '.join(map(repr, columns))}."
+
+
+def _columns(given: str, wanted: str) -> Form:
+    def read(row: Row, where: str) -> Turns:
+        return (), text_of(row.get(given), where), text_of(row.get(wanted), where)
+
+    return Form((given, wanted), frozenset({given, wanted}), read)
+
+
+def _alpaca(row: Row, where: str) -> Turns:
+    parts = (text_of(row.get("instruction"), where), text_of(row.get("input"), where))
+    return (), "\n\n".join(part for part in parts if part.strip()), text_of(row.get("output"), where)
+
+
+def _chat(column: str) -> Callable[[Row, str], Turns]:
+    def read(row: Row, where: str) -> Turns:
+        return _last_exchange(_messages(row.get(column), "user", where), where)
+
+    return read
+
+
+def _prompt_completion(row: Row, where: str) -> Turns:
+    prompt, completion = row.get("prompt"), row.get("completion")
+    if not isinstance(prompt, list) and not isinstance(completion, list):
+        return (), text_of(prompt, where), text_of(completion, where)
+    asked = _messages(prompt, "user", where)
+    return _last_exchange(asked + _messages(completion, "assistant", where), where)
+
+
+def _messages(value: Any, role: str, where: str) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        return (Message(role, text_of(value, where)),)
+    return tuple(_message(item, where) for item in value)
+
+
+def _message(item: Any, where: str) -> Message:
+    """An OpenAI message (role, content) or a ShareGPT one (from, value)."""
+    known = isinstance(item, dict) and (item.get("role") or item.get("from"))
+    if not known or known not in ROLES:
+        raise DataError(
+            f"{quoted(item)} is no message with a role.",
+            where=where,
+            remedy=f"Write messages as role and content, or from and value; roles are {', '.join(ROLES)}.",
+        )
+    content = item.get("content", item.get("value"))
+    if isinstance(content, list):
+        content = "".join(_part(part, where) for part in content)
+    return Message(ROLES[known], text_of(content, where))
+
+
+def _part(part: Any, where: str) -> str:
+    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return part["text"]
+    raise DataError(f"{quoted(part)} is no text.", where=where, remedy="Only text parts can be used; delete the row.")
+
+
+def _last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
+    """The last answer, the question it answers, and what stands before them."""
+    roles = [message.role for message in messages]
+    last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else -1
+    if last < 1 or roles[last - 1] != "user":
+        raise DataError(
+            f"the roles are {quoted(roles)}: the last answer does not stand straight after a user's message.",
+            where=where,
+            remedy="End the row with a user message and the assistant's answer to it.",
+        )
+    return messages[: last - 1], messages[last - 1].content, messages[last].content
+
+
+FORMS = (
+    Form(("instruction", "output"), frozenset({"instruction", "input", "output"}), _alpaca),
+    _columns("input", "output"),
+    Form(("messages",), frozenset({"messages"}), _chat("messages")),
+    Form(("conversations",), frozenset({"conversations"}), _chat("conversations")),
+    Form(("prompt", "completion"), frozenset({"prompt", "completion"}), _prompt_completion),
+)

@@ -1,0 +1,103 @@
+"""The labels of a classify task: unseen, thin or sorted classes, and what always answering the same would score."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from rung.data.finding import Finding, Parts, some
+from rung.task import Task
+
+FEWEST_CLASS_ROWS = 5
+UNSEEN_BLOCKS = 0.10
+"""Share of rows that no method trained on the train rows could get right."""
+
+Counts = Mapping[str, Counter[str]]
+
+
+def label_findings(parts: Parts, task: Task) -> Iterator[Finding]:
+    counts = {name: Counter(row.output for row in rows) for name, rows in parts.items()}
+    yield from _unseen(parts, counts)
+    yield from _thin_classes(counts["train"], task)
+    yield from _sorted_file(parts, counts, task)
+    yield from _majority(counts["dev"], task)
+
+
+def _unseen(parts: Parts, counts: Counts) -> Iterator[Finding]:
+    for name in ("dev", "test"):
+        rows = [row for row in parts[name] if row.output not in counts["train"]]
+        if rows:
+            share = len(rows) / len(parts[name])
+            labels = len({row.output for row in rows})
+            yield Finding(
+                "labels-unseen-in-train",
+                "block" if share >= UNSEEN_BLOCKS else "warn",
+                f"{len(rows)} of {len(parts[name])} {name} rows ({share:.1%}) carry labels that no train row"
+                f" has ({labels} labels).",
+                "Add train rows for them; files cut from a sorted file must be shuffled first.",
+                some(row.where for row in rows),
+                len(rows),
+            )
+
+
+def _thin_classes(train: Counter[str], task: Task) -> Iterator[Finding]:
+    thin = sorted((train[label], label) for label in {*train, *(task.labels or ())} if train[label] < FEWEST_CLASS_ROWS)
+    if thin and train:
+        yield Finding(
+            "few-rows-per-class",
+            "warn",
+            f"{len(thin)} labels have fewer than {FEWEST_CLASS_ROWS} train rows.",
+            "Label some more of these, or merge them with a neighbour.",
+            some(f"{label}: {count}" for count, label in thin),
+            len(thin),
+        )
+
+
+def _sorted_file(parts: Parts, counts: Counts, task: Task) -> Iterator[Finding]:
+    labels = [row.output for row in parts["train"]]
+    score, ratio = run_score(labels)
+    if score > -5 or ratio > 0.5:
+        return
+    given = [name for name in ("dev", "test") if getattr(task.data, name)]
+    sliced = [name for name in given if set(counts[name]) != set(counts["train"])]
+    hint = f" {' and '.join(sliced)} and train do not hold the same labels: a sign of slices." if sliced else ""
+    yield Finding(
+        "class-sorted",
+        "warn" if sliced else "note",
+        f"train stands in the order of its labels ({ratio:.0%} of the changes of label that chance would give).{hint}",
+        "Harmless as it is; but never take its first rows for the whole." if not sliced else "Shuffle, then cut anew.",
+        count=len(labels),
+    )
+
+
+def run_score(labels: Sequence[str]) -> tuple[float, float]:
+    """How far from random the order of labels is: z-score of the number of runs, and runs over those expected.
+
+    Wald-Wolfowitz runs test for several kinds of element (Barton and David, Biometrika 1957): far below 0 means sorted.
+    """
+    n, sizes = len(labels), Counter(labels).values()
+    if n < 2 or len(sizes) < 2:
+        return 0.0, 1.0
+    squares, cubes = sum(c**2 for c in sizes), sum(c**3 for c in sizes)
+    runs = 1 + sum(a != b for a, b in pairwise(labels))
+    expected = n + 1 - squares / n
+    variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n * n * (n - 1))
+    return ((runs - expected) / math.sqrt(variance) if variance > 0 else 0.0), runs / expected
+
+
+def _majority(dev: Counter[str], task: Task) -> Iterator[Finding]:
+    if not dev:
+        return
+    label, count = dev.most_common(1)[0]
+    share = count / dev.total()
+    reached = task.goal.metric == "accuracy" and share >= task.goal.at_least
+    yield Finding(
+        "majority-share",
+        "warn" if reached else "note",
+        f"always answering {label!r} is right on {share:.1%} of the dev rows"
+        + (f": the goal of {task.goal.at_least:g} asks for nothing more." if reached else "."),
+        "Raise the goal, or use macro_f1." if reached else "",
+        count=count,
+    )

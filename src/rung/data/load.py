@@ -1,0 +1,133 @@
+"""From a task's paths to its Examples: files and folders read, rows checked, all faults of the rows told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung.data.files import read_rows, shards
+from rung.data.formats import example, form_of
+from rung.errors import DataError
+from rung.task import Task
+from rung.types import Example, Split
+
+FAULTS_TOLD = 10
+FAULTS_READ = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The rows as the team gave them. A split of None was not given and is carved from `train`."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...] | None = None
+    test: tuple[Example, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    label: str
+    """The path as rung.yaml writes it."""
+
+
+def load(task: Task) -> Loaded:
+    """All rows of the task. DataError names file, line, value and remedy; several bad rows come in one error."""
+    if task.data.examples:
+        files = _by_split(task, task.data.examples)
+        files["train"] = files.pop(None, []) + files.get("train", [])
+    else:
+        files = {key: _for_split(task, key) for key in ("train", "dev", "test")}
+    if not files["train"]:
+        raise DataError(
+            f"no file is named for training; there are {', '.join(str(key) for key, some in files.items() if some)}.",
+            where=", ".join(task.data.examples),
+            remedy="Name the files under data.train, data.dev and data.test.",
+        )
+    dev, test = files.get("dev"), files.get("test")
+    return Loaded(
+        train=_examples(files["train"], task),
+        dev=_examples(dev, task) if dev else None,
+        test=_examples(test, task) if test else None,
+    )
+
+
+def _by_split(task: Task, given: Iterable[str]) -> dict[Split | None, list[_File]]:
+    found: dict[Split | None, list[_File]] = {}
+    for label in given:
+        path = task.folder / label
+        if not path.is_dir():
+            found.setdefault(None, []).append(_File(path, label))
+            continue
+        for split, paths in shards(path).items():
+            files = [_File(p, str(Path(label) / p.relative_to(path))) for p in paths]
+            found.setdefault(split, []).extend(files)
+    return found
+
+
+def _for_split(task: Task, key: Split) -> list[_File]:
+    given: tuple[str, ...] = getattr(task.data, key)
+    found = _by_split(task, given)
+    files = found.get(None, []) + found.get(key, [])
+    if given and not files:
+        raise DataError(
+            f"the folder has files for {', '.join(map(str, found))}, none for {key}.",
+            where=f"data.{key}: {', '.join(given)}",
+            remedy="Name the file itself.",
+        )
+    return files
+
+
+def _examples(files: Iterable[_File], task: Task) -> tuple[Example, ...]:
+    return tuple(one for file in files for one in _file_examples(file, task))
+
+
+def _file_examples(file: _File, task: Task) -> Iterator[Example]:
+    form = None
+    faults: list[DataError] = []
+    for row, where in read_rows(file.path, file.label):
+        form = form or form_of(row.keys(), task.data, where)
+        try:
+            found = example(row, where, form, task.data.group)
+            yield _with_label(found, task) if task.kind == "classify" else found
+        except DataError as fault:
+            faults.append(fault)
+            if len(faults) == FAULTS_READ:
+                break
+    if faults:
+        raise _together(faults, file.label)
+    if form is None:
+        raise DataError("there are no rows.", where=file.label, remedy="Give a file with at least some rows.")
+
+
+def _with_label(found: Example, task: Task) -> Example:
+    label = found.output.strip()
+    if task.labels is not None and label not in task.labels:
+        raise _unknown_label(label, task.labels, found.where)
+    if label == found.output:
+        return found
+    return Example(found.input, label, found.history, found.group, found.where, found.extra)
+
+
+def _unknown_label(label: str, labels: Iterable[str], where: str) -> DataError:
+    from rapidfuzz import fuzz, process, utils
+
+    known = list(labels)
+    near = process.extractOne(label, known, scorer=fuzz.ratio, processor=utils.default_process, score_cutoff=60)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return DataError(
+        f"label {label!r} is not one of {shown}.",
+        where=where,
+        remedy=f"{hint}Fix the line or add the label to rung.yaml.",
+    )
+
+
+def _together(faults: list[DataError], label: str) -> DataError:
+    if len(faults) == 1:
+        return faults[0]
+    number = f"{len(faults)} or more" if len(faults) == FAULTS_READ else str(len(faults))
+    more = f"\n  and {len(faults) - FAULTS_TOLD} more." if len(faults) > FAULTS_TOLD else ""
+    listed = "".join(f"\n  {fault}" for fault in faults[:FAULTS_TOLD])
+    return DataError(f"{number} rows cannot be used.{listed}{more}", where=label, remedy="")

@@ -1,0 +1,109 @@
+"""Splits that rows cannot wander between: each row's place is a hash of its group or of its question."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rung.data.load import load
+from rung.task import Task
+from rung.types import Example, digest
+
+_SENTENCE_MARKS = str.maketrans(
+    dict.fromkeys("'’‘`", "") | dict.fromkeys('.,;:!?¿¡"“”„«»…。、，？！()', " ")  # can't is cant
+)
+_HYPHEN = re.compile(r"(?<=[^\W\d])[-‐‑–](?=[^\W\d])")  # top-up is top up, and 3-2 is not 3 2
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sealed:
+    """The test rows. Only `open()` gives them out, so that each place that looks is easy to find and to count."""
+
+    _rows: tuple[Example, ...]
+
+    def open(self) -> tuple[Example, ...]:
+        """The rows. For the one measurement after deciding, and for `check`, which tells only counts and places."""
+        return self._rows
+
+    @property
+    def digest(self) -> str:
+        return digest([row.id for row in self._rows])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Sealed({len(self._rows)} rows)"
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: Sealed
+
+
+def make_splits(task: Task) -> Splits:
+    """The task's rows, loaded and split. Files given per split are taken as they are; what is missing is carved."""
+    loaded = load(task)
+    return split(
+        loaded.train,
+        dev=task.data.split.dev if loaded.dev is None else 0.0,
+        test=task.data.split.test if loaded.test is None else 0.0,
+        seed=task.seed,
+        given_dev=loaded.dev or (),
+        given_test=loaded.test or (),
+    )
+
+
+def split(
+    examples: Iterable[Example],
+    *,
+    dev: float,
+    test: float,
+    seed: int,
+    given_dev: tuple[Example, ...] = (),
+    given_test: tuple[Example, ...] = (),
+) -> Splits:
+    """Shares `dev` and `test` (0 to 1) of the examples held back, by hash; rows given for dev or test join them.
+
+    Adding rows never moves old ones, and rows of one group, or of one question where there is no group, stay together.
+    Dev takes the low end of the hash and test the high end: changing the size of one does not touch the other.
+    """
+    train_rows: list[Example] = []
+    dev_rows, test_rows = list(given_dev), list(given_test)
+    for example in examples:
+        place = _place(example, seed)
+        if place < dev:
+            dev_rows.append(example)
+        elif place >= 1 - test:
+            test_rows.append(example)
+        else:
+            train_rows.append(example)
+    return Splits(tuple(train_rows), tuple(dev_rows), Sealed(tuple(test_rows)))
+
+
+def _place(example: Example, seed: int) -> float:
+    """A number in [0, 1) that only the seed and the group, or else the question, settle."""
+    name = f"group\0{example.group}" if example.group else f"question\0{question(example)}"
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:7]) / 2**56
+
+
+def question(example: Example) -> str:
+    """What is asked, history included, such that two spellings of one question are equal."""
+    return "\n".join(_wording(text) for text in (*(message.content for message in example.history), example.input))
+
+
+def normalise(text: str) -> str:
+    """NFKC, casefolded, whitespace collapsed."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())  # folding may leave what NFKC would join
+
+
+def _wording(text: str) -> str:
+    """Normalised and without sentence marks; other signs stay, for `2 + 3` is not `2 - 3`."""
+    plain = normalise(text)
+    return " ".join(_HYPHEN.sub(" ", plain).translate(_SENTENCE_MARKS).split()) or plain

@@ -1,0 +1,44 @@
+"""Errors that say where, what, the value, and how to mend it; the command line prints them without a traceback."""
+
+
+class RungError(Exception):
+    """A fault that the user can mend.
+
+    `where` names the file, line or key; `what` says what is wrong and quotes the value; `remedy` says what to do.
+    Programming mistakes are never a RungError: they stay assertions and keep their traceback.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = ""):
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"{place}{self.what}{remedy}"
+
+
+class TaskError(RungError):
+    """rung.yaml is missing, is no YAML, or says something that cannot be."""
+
+
+class DataError(RungError):
+    """A data file is missing, cannot be read, or holds a row that cannot be used."""
+
+
+class ModelError(RungError):
+    """A model cannot be found, fetched, or trusted."""
+
+
+class MissingExtra(RungError):
+    """An optional package is not installed; the remedy is the pip line."""
+
+
+class BudgetError(RungError):
+    """The next step would go over the stated budget."""
+
+
+class BusyError(RungError):
+    """Another process is at work in the same folder."""

@@ -1,0 +1,1 @@
+"""Language models: finding, loading, prompting, prefix trees, inference and training. The only folder that imports torch."""

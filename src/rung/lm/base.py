@@ -1,0 +1,96 @@
+"""What an engine is: the three questions a model can be asked. No torch here, so that fakes and rules stay light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rung.types import Message
+
+Progress = Callable[[int], None]
+"""Called with the number of rows just finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """Which model answers: its kind, its name, and the folder of what was fitted on top of it."""
+
+    kind: str
+    """causal, encoder, rule or fake; `rung.lm.engines` opens each."""
+    name: str
+    """A name that `rung.lm.models.find` resolves, or a rule's name."""
+    digest: str
+    """Content of the untouched model."""
+    files: str = ""
+    """Folder of what was fitted: an adapter, whole weights, a head, a rule's rows."""
+    files_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question, both as a chat for language models and as the bare input for rules and encoders."""
+
+    messages: tuple[Message, ...]
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is drawn."""
+
+    max_new_tokens: int = 256
+    """Tokens an answer may have before it is cut."""
+    temperature: float = 0.0
+    """0 takes the likeliest token each time (greedy)."""
+    top_p: float = 1.0
+    """Sample among the likeliest tokens that together hold this probability."""
+    seed: int = 0
+    """A row's draws depend on the seed and the row's prompt alone, never on its batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The likeliest label of one prompt."""
+
+    label: str
+    logprob: float
+    """Natural log of the probability that the model answers exactly this label and stops."""
+    confidence: float
+    """Share of the labels' probability held by this one; a lower bound where the search left labels unopened."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    finished: bool = True
+    """False where the answer was cut at `max_new_tokens`."""
+
+
+class Engine(Protocol):
+    """A model ready to be asked. Every method answers in the order of its prompts."""
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
+        """Write an answer to each prompt."""
+        ...
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        """Log-probability of each answer, its end included, after its prompt."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
+        """The likeliest of the labels for each prompt."""
+        ...
+
+    def count(self, prompt: Prompt) -> int:
+        """Tokens of a rendered prompt; 0 for engines that read none."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Most tokens a prompt and its answer may have together."""
+        ...

@@ -1,0 +1,244 @@
+"""The engine of a causal model: generate, score and choose over prefix trees, each shared token computed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from rung.errors import DataError
+from rung.lm import choose as search
+from rung.lm import sample, tree
+from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
+from rung.lm.forest import Forest
+from rung.lm.forward import run_padded, run_tree
+from rung.lm.load import Loaded
+from rung.types import Message
+
+NODES = 2048
+"""Nodes a pass may hold beyond the shared prefix: enough to keep the matrix products busy, small enough for caches."""
+
+
+class CausalEngine:
+    """Asks one loaded model. What all prompts of a call share in front is computed once and kept for the next call."""
+
+    def __init__(self, loaded: Loaded):
+        self.loaded, self.chat = loaded, loaded.chat
+        self._kept: tuple[tuple[int, ...], Forest] | None = None
+        self._rendered: dict[tuple[Message, ...], tuple[int, ...]] = {}
+
+    @property
+    def context(self) -> int:
+        return self.loaded.context
+
+    def count(self, prompt: Prompt) -> int:
+        return len(self._ids(prompt))
+
+    def forget(self) -> None:
+        """Drop the kept prefix; needed when the weights have changed."""
+        self._kept = None
+
+    def _ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """A prompt's tokens, kept from counting to asking."""
+        if prompt.messages not in self._rendered:
+            if len(self._rendered) > 4096:
+                self._rendered.clear()
+            self._rendered[prompt.messages] = self.chat.prompt(prompt.messages)
+        return self._rendered[prompt.messages]
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        rows = [self.chat.row(prompt.messages, answer) for prompt, answer in zip(prompts, answers)]
+        self._check_lengths([row.tokens for row in rows], 0)
+        totals = np.zeros(len(rows))
+        for part in tree.cut(rows, _sorted(rows), NODES):
+            chosen = [rows[i] for i in part]
+            if self.loaded.trees:
+                merged = tree.build(chosen)
+                found = run_tree(self.loaded.model, merged).double().cpu().numpy()[merged.pair_target]
+                owner = merged.pair_row
+            else:
+                found = run_padded(self.loaded.model, chosen).double().cpu().numpy()
+                owner = np.repeat(np.arange(len(chosen)), [sum(row.targets) for row in chosen])
+            totals[part] = np.bincount(owner, found, minlength=len(part))
+        return totals.tolist()
+
+    def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
+        answers = [self.chat.answer(label) for label in labels]
+        if not self.loaded.trees:
+            return self._choose_plainly(prompts, labels, progress)
+        ids = [self._ids(prompt) for prompt in prompts]
+        self._check_lengths(ids, max(len(answer) for answer in answers))
+        labelled = search.label_tree(answers)
+        out: list[Choice | None] = [None] * len(ids)
+        for part, forest, ends in self._grown(ids, room=4):
+            for i, found in zip(part, self._search(forest, ends, labelled)):
+                score, label = found.done[0]
+                out[i] = Choice(labels[label], -score, found.confidence(), len(ids[i]), found.opened)
+            if progress:
+                progress(len(part))
+        return [choice for choice in out if choice is not None]
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
+        ids = [self._ids(prompt) for prompt in prompts]
+        self._check_lengths(ids, decoding.max_new_tokens)
+        out: list[Completion | None] = [None] * len(ids)
+        for part, tokens in self._written(ids, decoding):
+            for i, written in zip(part, tokens):
+                finished = bool(written) and written[-1] in self.chat.stops
+                text = self.chat.decode(written[:-1] if finished else written).strip()
+                out[i] = Completion(text, len(ids[i]), len(written), finished)
+            if progress:
+                progress(len(part))
+        return [completion for completion in out if completion is not None]
+
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+        """One answer, piece by piece as it is written. The pieces joined are the whole answer."""
+        ids = self._ids(prompt)
+        self._check_lengths([ids], decoding.max_new_tokens)
+        written: list[int] = []
+        said = ""
+        for token in self._tokens(ids, decoding):
+            if token in self.chat.stops:
+                return
+            written.append(token)
+            text = self.chat.decode(written)
+            if not text.endswith("\ufffd"):  # half a character: wait for the rest of its bytes
+                yield text[len(said) :]
+                said = text
+
+    # --- prompts to forests -------------------------------------------------------------------------------------
+
+    def _grown(self, ids: Sequence[tuple[int, ...]], room: int) -> Iterator[tuple[list[int], Forest, list]]:
+        """Parts of the prompts, each grown behind the shared prefix: (which, forest, [(end node, logits there)]).
+
+        `room`: nodes to leave for each prompt's answers in the budget of a pass.
+        """
+        shared = _shared_front(ids)
+        forest = self._prefix(shared)
+        rows = [tree.Row(tokens[len(shared) :] + (0,) * room, (False,) * (len(tokens) - len(shared) + room)) for tokens in ids]
+        for part in tree.cut(rows, _sorted(rows), NODES):
+            merged = tree.trie([ids[i][len(shared) :] for i in part])
+            base = len(shared)
+            parents = np.where(merged.parent >= 0, merged.parent + base, base - 1)
+            ends = [int(path[-1]) for path in merged.paths]
+            wanted = sorted(set(ends))
+            logits = forest.grow(merged.tokens.tolist(), parents.tolist(), wanted)
+            place = {node: k for k, node in enumerate(wanted)}
+            yield part, forest, [(node + base, logits[place[node]]) for node in ends]
+            forest.crop(base)
+
+    def _prefix(self, shared: tuple[int, ...]) -> Forest:
+        """The forest that holds exactly the shared tokens; kept from the last call where that began the same way."""
+        if self._kept is None:
+            self._kept = ((), Forest(self.loaded.model))
+        tokens, forest = self._kept
+        same = tree.common_prefix(np.asarray(tokens, np.int64), np.asarray(shared, np.int64))
+        forest.crop(same)
+        new = shared[same:]
+        if new:
+            forest.grow(new, range(same - 1, same - 1 + len(new)), [])
+        self._kept = (shared, forest)
+        return forest
+
+    def _search(self, forest: Forest, ends: list, labelled: search.LabelTree) -> list[search.Search]:
+        """Best-first search for the questions whose prompts end at `ends`; their label nodes grow on the same forest."""
+        at: dict[tuple[int, int], int] = {}  # (question, label node) → node of the forest
+        parent = {child: node for node, children in enumerate(labelled.children) for child in children}
+
+        def open_nodes(asks: list[tuple[int, tuple[int, ...]]]) -> list[list[np.ndarray]]:
+            tokens: list[int] = []
+            parents: list[int] = []
+            for question, chain in asks:
+                for node in chain:
+                    before = parent.get(node)
+                    parents.append(ends[question][0] if before is None else at[question, before])
+                    at[question, node] = len(forest) + len(tokens)
+                    tokens.append(labelled.tokens[node])
+            logs = forest.grow(tokens, parents, range(len(tokens))).log_softmax(-1).cpu().numpy()
+            rows = iter(logs)
+            return [[next(rows) for _ in chain] for _, chain in asks]
+
+        first = torch.stack([logits for _, logits in ends]).log_softmax(-1).cpu().numpy()
+        return search.choose(labelled, first, open_nodes)
+
+    def _choose_plainly(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None) -> list[Choice]:
+        """Score every label of every prompt; for models that cannot take a tree."""
+        out = []
+        for prompt in prompts:
+            logs = np.array(self.score([prompt] * len(labels), labels))
+            best = int(logs.argmax())
+            share = float(1 / np.exp(logs - logs[best]).sum())
+            out.append(Choice(labels[best], float(logs[best]), share, self.count(prompt), len(labels)))
+            if progress:
+                progress(1)
+        return out
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _written(self, ids: Sequence[tuple[int, ...]], decoding: Decoding) -> Iterator[tuple[list[int], list[list[int]]]]:
+        if not self.loaded.trees:
+            for i, tokens in enumerate(ids):
+                yield [i], [list(self._tokens(tokens, decoding))]
+            return
+        for part, forest, ends in self._grown(ids, room=decoding.max_new_tokens):
+            paths = [np.flatnonzero(forest.sees[end, : len(forest)]) for end, _ in ends]
+            first = torch.stack([logits for _, logits in ends])
+            yield (
+                part,
+                sample.write(self.loaded.model, *forest.fork(paths), first, [ids[i] for i in part], decoding, self.chat.stops),
+            )
+
+    def _tokens(self, ids: tuple[int, ...], decoding: Decoding) -> Iterator[int]:
+        """Tokens of one answer, its end token included, as they come."""
+        draw = sample.Drawer(decoding, ids)
+        if self.loaded.trees:
+            [(_, forest, [(end, logits)])] = self._one(ids)
+        else:
+            forest, end, logits = None, -1, None
+        so_far = list(ids)
+        for _ in range(decoding.max_new_tokens):
+            if forest is None:
+                with torch.no_grad():
+                    logits = self.loaded.model(torch.tensor([so_far], device=self.loaded.device)).logits[0, -1].float()
+            token = draw(logits)
+            so_far.append(token)
+            yield token
+            if token in self.chat.stops:
+                break
+            if forest is not None:
+                logits = forest.grow([token], [end], [0])[0]
+                end = len(forest) - 1
+        if forest is not None:
+            forest.crop(len(self._kept[0]) if self._kept else 0)
+
+    def _one(self, ids: tuple[int, ...]) -> list:
+        """A single prompt grown on the kept prefix as far as it agrees with it; the caller crops."""
+        kept = self._kept[0] if self._kept else ()
+        same = min(tree.common_prefix(np.asarray(kept, np.int64), np.asarray(ids, np.int64)), len(ids) - 1)
+        forest = self._prefix(ids[:same])
+        rest = ids[same:]
+        logits = forest.grow(rest, range(same - 1, same - 1 + len(rest)), [len(rest) - 1])
+        return [([0], forest, [(len(forest) - 1, logits[0])])]
+
+    def _check_lengths(self, ids: Sequence[tuple[int, ...]], room: int) -> None:
+        for tokens in ids:
+            if len(tokens) + room > self.loaded.context:
+                raise DataError(
+                    f"a prompt of {len(tokens)} tokens and an answer of up to {room} do not fit the model's context of "
+                    f"{self.loaded.context}.",
+                    remedy="Shorten the inputs, use fewer demonstrations, or name a base with a longer context.",
+                )
+
+
+def _shared_front(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What all prompts begin with, short of the last token of the shortest: a prompt must keep a node of its own."""
+    front = os.path.commonprefix([*ids])  # noqa: RUF071 (of tuples; no paths here)
+    return tuple(front[: min(len(front), min(map(len, ids)) - 1)])
+
+
+def _sorted(rows: Sequence[tree.Row]) -> list[int]:
+    """Rows in the order of their tokens: those that share a front stand together and are computed together."""
+    return sorted(range(len(rows)), key=lambda i: rows[i].tokens)

@@ -1,0 +1,88 @@
+"""Chat messages to tokens and back: templates, where an answer ends, and which tokens are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rung.errors import ModelError
+from rung.lm.tree import Row
+from rung.types import Message
+
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{{ m['content'] }}\n\n"
+    "{% elif m['role'] == 'user' %}Input: {{ m['content'] }}\nOutput:\n"
+    "{% else %}{{ m['content'] }}{{ eos_token }}\n\n{% endif %}"
+    "{% endfor %}"
+)
+"""For base models, which have no chat template of their own."""
+
+_MARK = "ANSWERMARK"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer with the one way that this project turns messages into tokens, in training and in use alike."""
+
+    tokenizer: Any
+
+    @cached_property
+    def template(self) -> str:
+        return self.tokenizer.chat_template or PLAIN_TEMPLATE
+
+    def text(self, messages: Sequence[Message]) -> str:
+        """The rendered chat up to where the answer begins."""
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        return self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False, add_generation_prompt=True)
+
+    def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Tokens up to where the answer begins. Exactly one begin token where the model wants one, never two."""
+        ids = self._encode(self.text(messages))
+        if self._begin is not None and ids[:1] != (self._begin,):
+            return (self._begin, *ids)
+        return ids
+
+    def answer(self, text: str) -> tuple[int, ...]:
+        """Tokens of an answer and the token that ends it."""
+        return (*self._encode(text), self.end)
+
+    def row(self, messages: Sequence[Message], answer: str, weight: float = 1.0) -> Row:
+        """A training row: the prompt is read, the answer and its end token are learnt."""
+        prompt, tail = self.prompt(messages), self.answer(answer)
+        return Row(prompt + tail, (False,) * len(prompt) + (True,) * len(tail), weight)
+
+    @cached_property
+    def end(self) -> int:
+        """The token with which the template closes an answer; the model learns to say it and generation stops at it."""
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK}]
+        after = self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False).split(_MARK)[-1]
+        ids = self._encode(after)
+        if ids and ids[0] in self.tokenizer.all_special_ids:
+            return ids[0]
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError(
+                "the tokenizer names no end token, so an answer would never stop.",
+                remedy="Set eos_token in its tokenizer_config.json.",
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Tokens at which generation ends."""
+        eos = self.tokenizer.eos_token_id
+        return frozenset({self.end} | ({int(eos)} if eos is not None else set()))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    @cached_property
+    def _begin(self) -> int | None:
+        """The begin token, where the tokenizer itself would set one in front of any text."""
+        bos = self.tokenizer.bos_token_id
+        return bos if bos is not None and self.tokenizer("x").input_ids[:1] == [bos] else None
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)

@@ -1,0 +1,112 @@
+"""The likeliest label, exactly, by best-first search over the tree of labels.
+
+A log-probability only falls along a branch, so what a branch has so far bounds all labels below it: once the best
+finished label is at least as likely as every open branch, no other can win. Most branches are never opened. The open
+branches of many questions are computed together.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rung.lm.tree import trie
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTree:
+    """The labels' tokens, ends included, merged. A branch is opened by computing its node to see its children's odds."""
+
+    tokens: tuple[int, ...]
+    children: tuple[tuple[int, ...], ...]
+    """Children of each node."""
+    roots: tuple[int, ...]
+    """First tokens: what may stand right after the prompt."""
+    label: tuple[int, ...]
+    """The label that a leaf completes, -1 for inner nodes."""
+
+
+def label_tree(answers: Sequence[Sequence[int]]) -> LabelTree:
+    """`answers` hold each label's tokens with the end token last, so that no label is the front of another."""
+    merged = trie(answers)
+    children: list[list[int]] = [[] for _ in merged.tokens]
+    roots: list[int] = []
+    for node, parent in enumerate(merged.parent.tolist()):
+        (children[parent] if parent >= 0 else roots).append(node)
+    label = np.full(len(merged.tokens), -1)
+    for i, path in enumerate(merged.paths):
+        label[path[-1]] = i
+    return LabelTree(tuple(merged.tokens.tolist()), tuple(map(tuple, children)), tuple(roots), tuple(label.tolist()))
+
+
+@dataclass(slots=True)
+class Search:
+    """One question's search: what is open, what is finished."""
+
+    open: list[tuple[float, int]] = field(default_factory=list)  # heap of (-logprob, node)
+    done: list[tuple[float, int]] = field(default_factory=list)  # heap of (-logprob, label)
+    opened: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return bool(self.done) and (not self.open or self.done[0][0] <= self.open[0][0])
+
+    def confidence(self) -> float:
+        """The winner's share of all labels' probability, counting open branches as likely as they can be: a lower bound."""
+        logs = np.array([-score for score, _ in self.done + self.open])
+        return float(1.0 / np.exp(logs + self.done[0][0]).sum())
+
+
+Open = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
+"""Compute chains of label nodes: for each (question, chain of nodes), the log-probabilities over the vocabulary at
+each node of the chain. A chain's first node continues the question, or the node before it."""
+
+
+def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, width: int = 1) -> list[Search]:
+    """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
+
+    Each round opens the best `width` branches of every question not yet settled. A branch with a single way on is
+    followed to its fork or its leaf in the same round.
+    """
+    searches = [Search() for _ in first]
+    for search, logs in zip(searches, first):
+        _add(search, tree, 0.0, tree.roots, logs)
+    while waiting := [q for q, search in enumerate(searches) if not search.settled]:
+        asks, starts = [], []
+        for q in waiting:
+            for _ in range(min(width, len(searches[q].open))):
+                score, node = heapq.heappop(searches[q].open)
+                chain = _chain(tree, node)
+                asks.append((q, chain))
+                starts.append(-score)
+        for (q, chain), score, logs in zip(asks, starts, open_nodes(asks)):
+            searches[q].opened += len(chain)
+            for node, following, at in zip(chain, [*chain[1:], None], logs):
+                if following is None:
+                    _add(searches[q], tree, score, tree.children[node], at)
+                else:
+                    score += float(at[tree.tokens[following]])
+    return searches
+
+
+def _chain(tree: LabelTree, node: int) -> tuple[int, ...]:
+    """The node and what must follow it, up to a fork or to the last node before a leaf."""
+    chain = [node]
+    while len(tree.children[chain[-1]]) == 1 and tree.children[tree.children[chain[-1]][0]]:
+        chain.append(tree.children[chain[-1]][0])
+    return tuple(chain)
+
+
+def _add(search: Search, tree: LabelTree, score: float, nodes: Sequence[int], logs: np.ndarray) -> None:
+    for node in nodes:
+        total = score + float(logs[tree.tokens[node]])
+        if math.isnan(total):
+            raise FloatingPointError("the model gave a log-probability that is not a number")
+        if tree.label[node] >= 0:
+            heapq.heappush(search.done, (-total, tree.label[node]))
+        else:
+            heapq.heappush(search.open, (-total, node))

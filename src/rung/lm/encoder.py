@@ -1,0 +1,61 @@
+"""The engine of a small encoder: a frozen sentence embedding and a trained linear head. It can choose; it cannot write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rung.errors import ModelError
+from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
+from rung.lm.embed import Embedder
+
+HEAD, LABELS = "head.safetensors", "labels.json"
+CHUNK = 256
+
+
+def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str]) -> None:
+    """Weight (labels, width) and bias (labels,) of a softmax head."""
+    from safetensors.numpy import save_file
+
+    save_file({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}, folder / HEAD)
+    (folder / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
+
+
+class EncoderEngine:
+    context = 2**31  # sentence-transformers cuts a text at the encoder's own length
+
+    def __init__(self, embedder: Embedder, head: Path):
+        from safetensors.numpy import load_file
+
+        self.embedder = embedder
+        tensors = load_file(head / HEAD)
+        self.weight, self.bias = tensors["weight"], tensors["bias"]
+        self.labels: list[str] = json.loads((head / LABELS).read_text(encoding="utf-8"))
+
+    def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
+        """The head's likeliest label among those asked for; a label it never saw has no chance."""
+        columns = [self.labels.index(label) for label in labels if label in self.labels]
+        out: list[Choice] = []
+        for start in range(0, len(prompts), CHUNK):
+            part = prompts[start : start + CHUNK]
+            logits = (self.embedder.embed([p.input for p in part]) @ self.weight.T + self.bias)[:, columns]
+            logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+            for row in logs:
+                best = int(row.argmax())
+                out.append(Choice(self.labels[columns[best]], float(row[best]), float(np.exp(row[best]))))
+            if progress:
+                progress(len(part))
+        return out
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        return [self.choose([p], self.labels)[0].logprob for p in prompts]
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
+        raise ModelError("an encoder can choose a label but not write text.", remedy="Use kind: classify.")
+
+    def count(self, prompt: Prompt) -> int:
+        return 0

@@ -1,0 +1,107 @@
+"""Model references to engines in memory, opened once and kept while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung.lm.base import Engine, ModelRef, Prompt
+from rung.lm.fake import FakeEngine
+from rung.lm.rules import RuleEngine
+from rung.machine import Machine, load_or_measure
+
+if TYPE_CHECKING:
+    from rung.lm.embed import Embedder
+    from rung.lm.models import ModelFiles
+
+ROOM = 2
+"""Engines kept in memory. Climbing goes rung by rung, so the last one and the next one are enough."""
+
+Say = Callable[[str], object]
+
+
+class Engines:
+    """Opens models for one climb or one server. `say` is told about downloads."""
+
+    def __init__(self, machine: Machine | None = None, say: Say = print):
+        self._machine, self.say = machine, say
+        self._open: dict[ModelRef, Engine] = {}
+        self._embedders: dict[str, Any] = {}
+        self._found: dict[str, Any] = {}
+        self._chats: dict[str, Any] = {}
+
+    @cached_property
+    def machine(self) -> Machine:
+        return self._machine or load_or_measure()
+
+    def find(self, name: str) -> ModelFiles:
+        from rung.lm.models import find
+
+        if name not in self._found:
+            self._found[name] = find(name, say=self.say)
+        return self._found[name]
+
+    def reference(self, name: str) -> ModelRef:
+        """The reference to an untouched base."""
+        if name == "fake":
+            return ModelRef("fake", "fake", "fake")
+        return ModelRef("causal", name, self.find(name).digest)
+
+    def tokens(self, ref: ModelRef, prompt: Prompt, answer: str) -> tuple[int, int]:
+        """Tokens of a prompt and of an answer with its end, counted by the tokenizer alone, without the weights."""
+        if ref.kind != "causal":
+            return self.open(ref).count(prompt), len(answer.split()) + 1
+        if ref.name not in self._chats:
+            from transformers import AutoTokenizer
+
+            from rung.lm.chat import Chat
+
+            self._chats[ref.name] = Chat(AutoTokenizer.from_pretrained(self.find(ref.name).folder))
+        chat = self._chats[ref.name]
+        return len(chat.prompt(prompt.messages)), len(chat.answer(answer))
+
+    def parameters(self, name: str) -> int:
+        """Size of an untouched model, read from the heads of its weight files."""
+        if name == "fake":
+            return 1_000_000
+        from rung.lm.models import parameters
+
+        return parameters(self.find(name).folder)
+
+    def open(self, ref: ModelRef) -> Engine:
+        if ref not in self._open:
+            while len(self._open) >= ROOM:
+                del self._open[next(iter(self._open))]
+            self._open[ref] = _OPENERS[ref.kind](self, ref)
+        return self._open[ref]
+
+    def embedder(self, name: str) -> Embedder:
+        if name not in self._embedders:
+            from rung.lm.embed import Embedder
+
+            self._embedders[name] = Embedder(self.find(name).folder, self.machine)
+        return self._embedders[name]
+
+
+def _causal(engines: Engines, ref: ModelRef) -> Engine:
+    from rung.lm.causal import CausalEngine
+    from rung.lm.load import load
+
+    adapter = Path(ref.files) if ref.files else None
+    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, adapter))
+
+
+def _encoder(engines: Engines, ref: ModelRef) -> Engine:
+    from rung.lm.encoder import EncoderEngine
+
+    return EncoderEngine(engines.embedder(ref.name), Path(ref.files))
+
+
+_OPENERS: dict[str, Callable[[Engines, ModelRef], Engine]] = {
+    "causal": _causal,
+    "encoder": _encoder,
+    "rule": lambda engines, ref: RuleEngine(ref.name, Path(ref.files)),
+    "fake": lambda engines, ref: FakeEngine(),
+}

@@ -1,0 +1,103 @@
+"""Open a causal model's folder: weights, tokenizer, adapter, and whether it can take prefix trees."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rung.lm import attention
+from rung.lm.chat import Chat
+from rung.machine import Machine
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory with its chat and its way of attending."""
+
+    model: Any
+    chat: Chat
+    trees: bool
+    """Whether the model computes a prefix tree as it computes the sequences one by one; found out by trying."""
+    context: int
+    """Longest prompt and answer together, in tokens."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def load(folder: Path, machine: Machine, adapter: Path | None = None, training: bool = False) -> Loaded:
+    """Read safetensors weights in the type the machine is fastest and exact enough in; never remote code."""
+    torch.set_num_threads(machine.threads)
+    # float32 to train in on a CPU: its rounding is what the parity tests are held to.
+    dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
+        ).to(machine.device)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=training)
+            if not training:
+                model = model.merge_and_unload()
+    model.train(training)
+    trees = _takes_trees(model)
+    if trees:
+        model.set_attn_implementation(attention.NAME)
+    return Loaded(model, Chat(tokenizer), trees, int(getattr(model.config, "max_position_embeddings", 0) or 2**20))
+
+
+@torch.no_grad()
+def _takes_trees(model: Any) -> bool:
+    """Try a tree of two branches against the two sequences themselves. Recurrent or ALiBi models fail, as they should."""
+    from rung.lm import tree
+    from rung.lm.forward import run_tree
+
+    was_training, implementation = model.training, model.config._attn_implementation
+    model.eval()
+    top = model.config.vocab_size - 1
+    pair = [tuple(min(t, top) for t in tokens) for tokens in ((5, 6, 7, 8, 9), (5, 6, 10, 11, 12))]
+    try:
+        model.set_attn_implementation(attention.NAME)
+        grown = tree.build([tree.Row(tokens, (False, False, True, True, True)) for tokens in pair])
+        found = run_tree(model, grown)
+        model.set_attn_implementation(implementation)
+        device = next(model.parameters()).device
+        plain = [model(torch.tensor([tokens], device=device)).logits[0].float().log_softmax(-1) for tokens in pair]
+        wanted = torch.stack([plain[row][k, pair[row][k + 1]] for row in range(2) for k in range(1, 4)])
+        got = found[torch.from_numpy(grown.pair_target)]
+        return bool(torch.allclose(got.cpu(), wanted.cpu(), atol=1e-3 if wanted.dtype == torch.float32 else 0.1))
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError):
+        return False  # this architecture's forward does not know the arguments: the padded path computes the same
+    finally:
+        model.set_attn_implementation(implementation)
+        model.train(was_training)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars and notices out of ours."""
+    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()

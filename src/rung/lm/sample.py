@@ -1,0 +1,87 @@
+"""Drawing tokens: greedy or sampled with a seed, one step of a whole batch at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rung.lm.base import Decoding
+
+
+class Drawer:
+    """Draws one row's tokens. Its generator is seeded by the prompt, so that a row's answer never hangs on its batch."""
+
+    def __init__(self, decoding: Decoding, prompt: Sequence[int]):
+        self.decoding = decoding
+        name = hashlib.sha256(repr((decoding.seed, tuple(prompt))).encode()).digest()
+        self.generator = torch.Generator().manual_seed(int.from_bytes(name[:7], "big"))
+
+    def __call__(self, logits: torch.Tensor) -> int:
+        """A token from logits (vocabulary,)."""
+        if self.decoding.temperature <= 0:
+            return int(logits.argmax())
+        odds = (logits.cpu().double() / self.decoding.temperature).softmax(-1)
+        sorted_odds, order = odds.sort(descending=True)
+        keep = sorted_odds.cumsum(-1) - sorted_odds < self.decoding.top_p  # the first token is always kept
+        return int(order[torch.multinomial(sorted_odds * keep, 1, generator=self.generator)])
+
+
+@torch.no_grad()
+def write(
+    model: Any,
+    cache: Any,
+    real: torch.Tensor,
+    logits: torch.Tensor,
+    prompts: Sequence[Sequence[int]],
+    decoding: Decoding,
+    stops: frozenset[int],
+) -> list[list[int]]:
+    """Continue a left-padded batch whose cache is filled. Returns each row's new tokens, stop tokens included.
+
+    `real` (rows, width) marks the real positions, `logits` (rows, vocabulary) are those after each prompt. A row that
+    has stopped leaves the batch.
+    """
+    drawers = [Drawer(decoding, prompt) for prompt in prompts]
+    written: list[list[int]] = [[] for _ in prompts]
+    alive = list(range(len(prompts)))
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("sdpa")  # a plain batch again
+    try:
+        position = real.sum(1)
+        while alive:
+            for k, row in enumerate(alive):
+                written[row].append(drawers[row](logits[k]))
+            still = [
+                k for k, row in enumerate(alive) if written[row][-1] not in stops and len(written[row]) < decoding.max_new_tokens
+            ]
+            if not still:
+                break
+            if len(still) < len(alive):
+                keep = torch.tensor(still, device=real.device)
+                _select(cache, keep)
+                real, position, alive = real[keep], position[keep], [alive[k] for k in still]
+            real = torch.cat([real, real.new_ones(len(alive), 1)], 1)
+            last = torch.tensor([[written[row][-1]] for row in alive], device=real.device)
+            logits = (
+                model(
+                    input_ids=last,
+                    attention_mask=real.long(),
+                    position_ids=position[:, None],
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                .logits[:, -1]
+                .float()
+            )
+            position = position + 1
+    finally:
+        model.set_attn_implementation(implementation)
+    return written
+
+
+def _select(cache: Any, rows: torch.Tensor) -> None:
+    for layer in cache.layers:
+        layer.keys, layer.values = layer.keys[rows], layer.values[rows]

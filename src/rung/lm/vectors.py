@@ -1,0 +1,24 @@
+"""Vectors kept beside what they belong to."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = "pool.safetensors"
+
+
+def save_vectors(folder: Path, vectors: NDArray[np.float32]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"vectors": vectors}, folder / FILE)
+
+
+@lru_cache(maxsize=4)
+def load_vectors(folder: Path) -> NDArray[np.float32]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / FILE)["vectors"]

@@ -1,0 +1,224 @@
+"""What this machine can do, measured once and kept, and what an hour of it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+Device = Literal["cpu", "cuda", "mps"]
+
+EFFICIENCY = 0.5
+"""Share of the measured matrix-product speed that a whole training or prefill step reaches.
+
+Attention, normalisation, small matrices, Python and the optimizer take the rest. Large published runs reach 0.2 to 0.5
+of the hardware's peak on paper (PaLM, https://arxiv.org/abs/2204.02311, section 4.1); the measured speed that is the
+base here lies below that peak. A quote is a forecast; the measured cost stands beside it.
+"""
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+USD_PER_CORE_HOUR = 0.05
+"""CPU machines: about what a cloud asks for one vCPU on demand (0.10 $ an hour for two). A laptop costs less to run,
+but the comparison between rungs should not change when the same task moves to a rented machine."""
+
+USD_PER_GPU_HOUR = {
+    "H200": 4.00,
+    "H100": 3.00,
+    "A100": 1.50,
+    "L40S": 1.90,
+    "L4": 0.80,
+    "A10": 1.00,
+    "T4": 0.50,
+}
+"""One GPU on demand, middle of 2026, rounded from public list prices, which differ two- to threefold between sellers.
+Set `usd_per_hour` to what you pay."""
+
+USD_PER_OTHER_GPU_HOUR = 1.00
+
+PROBE_VERSION = 1
+"""Raise when `rung.lm.probe` measures otherwise, so that kept files are measured anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """One machine as the quotes see it. Speeds are measured; everything computed from them is a forecast."""
+
+    name: str
+    cores: int
+    """Logical processors this process may use (affinity and cgroup respected)."""
+    threads: int
+    """Physical cores among them: the thread count that matrix products are fastest with."""
+    memory_bytes: int
+    """Of the device that holds the model: the GPU's, or the machine's (cgroup limit respected)."""
+    device: Device
+    device_name: str
+    gflops: Mapping[str, float]
+    """Matrix-product speed by data type, 10^9 floating-point operations a second."""
+    bandwidth_gbs: float
+    """Speed at which weights are read in a matrix-vector product, 10^9 bytes a second."""
+    dtype: str
+    """The data type to compute in, chosen from `gflops`, never from a default."""
+    usd_per_hour: float = 0.0
+
+    def _seconds(self, flops: float) -> float:
+        return flops / (self.gflops[self.dtype] * 1e9 * EFFICIENCY)
+
+    def training_seconds(self, parameters: int, trainable_share: float, tokens: int, epochs: float = 1) -> float:
+        """Wall-clock seconds to train on `tokens` (those really computed: after sharing and padding) `epochs` times.
+
+        2 operations a parameter and token forward, 2 backward for the activations, and 2 more for the weights that
+        are trained (https://arxiv.org/abs/2001.08361, section 2.1): an adapter costs about two thirds of full training.
+        """
+        return self._seconds(parameters * (4 + 2 * trainable_share) * tokens * epochs)
+
+    def prefill_seconds(self, parameters: int, tokens: int) -> float:
+        """Seconds to read `tokens` of prompt (or to score them): 2 operations a parameter and token."""
+        return self._seconds(2 * parameters * tokens)
+
+    def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
+        """Seconds until `batch` answers of `tokens` each, written side by side, are done.
+
+        Every step reads all weights once and computes for every answer; the slower of the two sets the pace.
+        """
+        reading = parameters * BYTES[self.dtype] / (self.bandwidth_gbs * 1e9)
+        return tokens * max(reading, self._seconds(2 * parameters * batch))
+
+    def usd(self, seconds: float) -> float:
+        """What `seconds` of this machine cost in US dollars."""
+        return seconds / 3600 * self.usd_per_hour
+
+
+def list_price(device: Device, device_name: str, cores: int) -> float:
+    """US dollars an hour for a machine like this one, from the small dated tables above."""
+    if device != "cuda":
+        return USD_PER_CORE_HOUR * cores
+    words = device_name.upper().replace("-", " ").split()
+    return next((usd for gpu, usd in USD_PER_GPU_HOUR.items() if gpu in words), USD_PER_OTHER_GPU_HOUR)
+
+
+def home() -> Path:
+    """Where rung keeps models and measurements: RUNG_HOME, or ~/.cache/rung."""
+    return Path(os.environ.get("RUNG_HOME") or "~/.cache/rung").expanduser()
+
+
+def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
+    """This machine, from the file kept under `home()`, or measured now (one to two seconds, imports torch) and kept.
+
+    `usd_per_hour` replaces the list price; prices are never kept in the file, so a newer table takes effect at once.
+    What was measured while other work filled the machine is too low and stays so: delete the file to measure again.
+    """
+    path = home() / f"machine-{fingerprint()}.json"
+    if path.exists():
+        machine = Machine(**json.loads(path.read_text()))
+    else:
+        from rung.lm import probe  # late: torch takes seconds to import, and lm stands below this file
+
+        machine = probe.measure()
+        _write(path, machine)
+    price = list_price(machine.device, machine.device_name, machine.cores) if usd_per_hour is None else usd_per_hour
+    return replace(machine, usd_per_hour=price)
+
+
+def _write(path: Path, machine: Machine) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(machine), indent=1))
+    temporary.replace(path)
+
+
+def fingerprint() -> str:
+    """A short name for what the measured speeds depend on: processor, instruction sets, cores, memory, GPU, torch.
+
+    The flags are in it because clouds sell different processors under one model name.
+    """
+    facts = [
+        PROBE_VERSION,
+        platform.machine(),
+        cpu_name(),
+        _cpu_flags(),
+        usable_cores(),
+        usable_threads(),
+        usable_memory(),
+        gpu_names(),
+        metadata.version("torch"),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+
+
+def _cpuinfo(field: str) -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
+
+
+def cpu_name() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> str:
+    return _cpuinfo("flags") or _cpuinfo("Features")
+
+
+def gpu_names() -> str:
+    """The NVIDIA GPUs this process may see, without importing torch; empty where there are none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    if not visible or visible == "-1" or not (tool := shutil.which("nvidia-smi")):
+        return ""
+    listed = subprocess.run(
+        [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return f"{visible}: {listed.stdout.strip()}" if listed.returncode == 0 else ""
+
+
+def _affinity() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))  # macOS and Windows builds of Python know no affinity
+
+
+def _cgroup(name: str) -> list[str]:
+    path = Path("/sys/fs/cgroup") / name
+    return path.read_text().split() if path.exists() else []
+
+
+def _quota() -> float:
+    """Processors' worth of time that the container grants; infinite without a limit."""
+    match _cgroup("cpu.max"):
+        case [quota, period] if quota != "max":
+            return int(quota) / int(period)
+    return float("inf")
+
+
+def usable_cores() -> int:
+    """Logical processors this process may use."""
+    return max(1, int(min(len(_affinity()), _quota())))
+
+
+def usable_threads() -> int:
+    """Physical cores this process may use: two threads on one core share its arithmetic and get in each other's way."""
+    cores = set()
+    for cpu in _affinity():
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
+    physical = psutil.cpu_count(logical=False) or len(cores)
+    return max(1, int(min(len(cores), physical, _quota())))
+
+
+def usable_memory() -> int:
+    """Bytes of main memory this process may use."""
+    total = int(psutil.virtual_memory().total)
+    match _cgroup("memory.max"):
+        case [limit] if limit != "max":
+            return min(total, int(limit))
+    return total

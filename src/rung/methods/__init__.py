@@ -1,0 +1,62 @@
+"""The table of methods, and the names of rungs: methods joined by +, in the order they are applied."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from rung.errors import TaskError
+from rung.methods.base import Method
+from rung.methods.baseline import Baseline
+from rung.methods.encoder import Encoder
+from rung.methods.few_shot import FewShot
+from rung.methods.lora import Lora
+
+METHODS: dict[str, Method] = {
+    "majority": Baseline(rule="majority"),
+    "nearest": Baseline(rule="nearest"),
+    "few-shot": FewShot(pick="fixed"),
+    "few-shot-similar": FewShot(pick="similar"),
+    "encoder": Encoder(),
+    "lora": Lora(),
+}
+
+ZERO_SHOT = "zero-shot"
+"""The rung of no method: the base asked as it is."""
+
+RUNGS = ("majority", "nearest", ZERO_SHOT, "few-shot", "few-shot-similar", "encoder", "lora")
+"""What a climb tries where the task names no rungs."""
+
+
+def rung(name: str, options: dict[str, dict[str, Any]]) -> tuple[Method, ...]:
+    """The methods of a rung such as `lora` or `few-shot+lora`, with the task's options put in."""
+    if name == ZERO_SHOT:
+        return ()
+    return tuple(_method(part, options.get(part, {}), name) for part in name.split("+"))
+
+
+def _method(name: str, given: dict[str, Any], where: str) -> Method:
+    if name not in METHODS:
+        raise TaskError(
+            f"there is no method {name!r}.",
+            where=f"rung {where!r}",
+            remedy=f"Known: {', '.join([ZERO_SHOT, *METHODS])}; join several with +.",
+        )
+    method = METHODS[name]
+    known = {f.name: f for f in fields(method)}  # type: ignore[arg-type]
+    for key, value in given.items():
+        if key not in known:
+            raise TaskError(
+                f"the method {name} has no option {key!r}.",
+                where=f"rung.yaml methods.{name}",
+                remedy=f"Known: {', '.join(known)}.",
+            )
+        default = getattr(method, key)
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is list and isinstance(default, tuple):
+            value = tuple(value)
+        if type(value) is not type(default):
+            raise TaskError(f"{key} is {value!r}, and should be like {default!r}.", where=f"rung.yaml methods.{name}.{key}")
+        given = {**given, key: value}
+    return replace(method, **given)  # type: ignore[type-var]

@@ -1,0 +1,110 @@
+"""What a method is: frozen options, needs stated as data, and two verbs, estimate (before spending) and fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from rung.lm.engines import Engines
+from rung.machine import Machine
+from rung.predictor import Predictor
+from rung.types import Cost, Need, TrainData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is counted in the task and its data before anything is spent. Tokens are the base model's."""
+
+    train_rows: int
+    parameters: int
+    """Of the base model."""
+    encoder_parameters: int
+    shared_tokens: float
+    """Tokens of the instruction, the same in every prompt."""
+    input_tokens: float
+    """Mean tokens of one row's own part of the prompt."""
+    output_tokens: float
+    """Mean tokens of an answer."""
+    labels: int
+    """0 where the task is not to classify."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """A rung's cost as it builds up method by method; turned into money by `price`."""
+
+    fit_seconds: float = 0.0
+    prompt_tokens: float
+    """Tokens that every row computes for itself: its input and similar demonstrations, not what all rows share."""
+    row_seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a fit works and whom it tells. Nothing here changes what is fitted but the seed."""
+
+    folder: Path
+    """A folder of the fit's own: what the Predictor needs is written here; `work/` in it survives a killed process."""
+    engines: Engines
+    seed: int = 0
+    progress: Callable[[str, float], None] = lambda text, share: None
+    """Told what is going on and how much of it is done, 0 to 1."""
+    deadline: float = float("inf")
+    """`time.monotonic()` after which the fit must stop with a BudgetError."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the fit found out and the record should keep: curves, trained parameters, chosen settings."""
+
+
+class Method(Protocol):
+    """A way of adapting a Predictor. Options are the dataclass's fields; their docstrings are the user's help."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[Need]]
+    fit_version: ClassVar[int]
+    """Raised when the same options and data would now give another Predictor."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        """The quote with this method added; pure and instant."""
+        ...
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        """A new Predictor; `start` stays as it is."""
+        ...
+
+
+def options(method: Method) -> dict[str, Any]:
+    """A method's options by name."""
+    return asdict(method)  # type: ignore[call-overload]  # every method is a dataclass; a Protocol cannot say so
+
+
+def untouched(facts: Facts, machine: Machine) -> Quote:
+    """The quote of the base model asked as it is."""
+    return Quote(
+        prompt_tokens=facts.input_tokens,
+        row_seconds=answering(facts.input_tokens, facts, machine),
+        memory_bytes=4 * facts.parameters,
+    )
+
+
+def answering(prompt_tokens: float, facts: Facts, machine: Machine) -> float:
+    """Seconds a row in a batch: choosing reads the prompt and opens some label nodes, writing goes token by token."""
+    reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
+    if facts.labels:
+        return reading + machine.prefill_seconds(facts.parameters, round(3 * facts.output_tokens))
+    return reading + machine.decode_seconds(facts.parameters, round(facts.output_tokens), batch=8) / 8
+
+
+def price(quote: Quote, machine: Machine, volume: int) -> Cost:
+    """Seconds to money: once for the fit, and by volume for the answers."""
+    per_1k = machine.usd(1000 * quote.row_seconds)
+    return Cost(
+        fit_seconds=quote.fit_seconds,
+        row_seconds=quote.row_seconds,
+        memory_bytes=quote.memory_bytes,
+        once_usd=machine.usd(quote.fit_seconds),
+        per_month_usd=per_1k * volume / 1000,
+        per_1k_usd=per_1k,
+    )

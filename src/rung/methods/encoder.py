@@ -1,0 +1,77 @@
+"""Encoder: a frozen small sentence encoder and a trained linear head. For closed labels it often wins, and it costs little.
+
+SetFit's plain sibling: https://arxiv.org/abs/2209.11055 without the contrastive step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rung.lm.base import ModelRef
+from rung.lm.encoder import save_head
+from rung.machine import Machine
+from rung.methods.base import Facts, Quote, Run
+from rung.predictor import Demos, Predictor, folder_digest
+from rung.types import Need, TrainData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    name: ClassVar[str] = "encoder"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
+    fit_version: ClassVar[int] = 1
+
+    strengths: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
+    """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        embedding = machine.prefill_seconds(facts.encoder_parameters, round(facts.input_tokens))
+        solving = 2e-6 * facts.train_rows * max(2, facts.labels) * len(self.strengths) * 5
+        return Quote(
+            fit_seconds=start.fit_seconds + facts.train_rows * embedding + solving,
+            prompt_tokens=0,
+            row_seconds=embedding,
+            memory_bytes=4 * facts.encoder_parameters,
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        run.progress("embedding the examples", 0.0)
+        vectors = run.engines.embedder(start.encoder).embed([example.input for example in data.examples])
+        run.progress("training the head", 0.5)
+        head, strength = self._head(vectors, [example.output for example in data.examples], run.seed)
+        files = run.folder / "model"
+        files.mkdir()
+        weight, bias, labels = _softmax(head)
+        save_head(files, weight, bias, labels)
+        run.notes["C"] = strength
+        digest = run.engines.find(start.encoder).digest
+        return replace(start, model=ModelRef("encoder", start.encoder, digest, str(files), folder_digest(files)), demos=Demos())
+
+    def _head(self, vectors, outputs: list[str], seed: int):
+        """Logistic regression with the strength that cross-validation likes best; the middle one where classes are too thin."""
+        from collections import Counter
+
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+        folds = min(5, min(Counter(outputs).values()))
+        strength = self.strengths[len(self.strengths) // 2]
+        if folds >= 2:
+            split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+            scores = {
+                c: cross_val_score(LogisticRegression(C=c, max_iter=1000), vectors, outputs, cv=split).mean()
+                for c in self.strengths
+            }
+            strength = max(scores, key=lambda c: (scores[c], -c))
+        return LogisticRegression(C=strength, max_iter=1000).fit(vectors, outputs), strength
+
+
+def _softmax(head):
+    """Weights for one score a label. With two labels scikit-learn keeps a single row, the score of the second."""
+    import numpy as np
+
+    if len(head.classes_) > 2:
+        return head.coef_, head.intercept_, list(head.classes_)
+    zero = np.zeros_like(head.coef_)
+    return np.concatenate([zero, head.coef_]), np.concatenate([[0.0], head.intercept_]), list(head.classes_)

@@ -1,0 +1,95 @@
+"""Few-shot: examples put into the prompt, fixed ones for all rows or ones similar to each input.
+
+In-context learning: https://arxiv.org/abs/2005.14165; by similarity: https://arxiv.org/abs/2101.06804. Fixed examples
+come first and are computed once for all rows; similar ones come last, nearest to the question.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from rung.lm.vectors import save_vectors
+from rung.machine import Machine
+from rung.methods.base import Facts, Quote, Run, answering
+from rung.predictor import Demos, Predictor, folder_digest
+from rung.types import Example, Need, TrainData
+
+MOST_SHARED_TOKENS = 2000
+"""Fixed demonstrations beyond this cost more memory and time than small models gain from them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShot:
+    name: ClassVar[str] = "few-shot"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
+    fit_version: ClassVar[int] = 1
+
+    pick: Literal["fixed", "similar"] = "fixed"
+    """fixed: the same examples in every prompt, balanced over the labels; similar: those most like each input."""
+    shots: int = 0
+    """How many examples; 0 takes one a label (at least 8) for fixed and 10 for similar."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        demo = facts.input_tokens + facts.output_tokens
+        if self.pick == "fixed":
+            return start  # computed once for all rows
+        own = start.prompt_tokens + self._count(facts.labels) * demo
+        embedding = machine.prefill_seconds(facts.encoder_parameters, round(facts.input_tokens))
+        return replace(
+            start,
+            fit_seconds=start.fit_seconds + facts.train_rows * embedding,
+            prompt_tokens=own,
+            row_seconds=answering(own, facts, machine) + embedding,
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        count = self._count(len(data.labels))
+        if self.pick == "fixed":
+            fits = _within(balanced(data.examples, count, run.seed), start, run)
+            return replace(start, demos=replace(start.demos, fixed=fits))
+        files = run.folder / "demos"
+        files.mkdir()
+        run.progress("embedding the examples", 0.0)
+        save_vectors(files, run.engines.embedder(start.encoder).embed([e.input for e in data.examples]))
+        demos = Demos(
+            fixed=start.demos.fixed,
+            pool=data.examples,
+            similar=count,
+            files=str(files),
+            files_digest=folder_digest(files),
+        )
+        return replace(start, demos=demos, show_labels=False)
+
+    def _count(self, labels: int) -> int:
+        return self.shots or (max(8, labels) if self.pick == "fixed" else 10)
+
+
+def balanced(examples: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
+    """`count` examples drawn label by label in turn, then shuffled: like labels in a row mislead a model."""
+    rng = random.Random(seed)
+    by_label: dict[str, list[Example]] = defaultdict(list)
+    for example in rng.sample(list(examples), len(examples)):
+        by_label[example.output].append(example)
+    # texts rather than labels make every answer a label of its own, and turns become plain sampling
+    turns = [e for turn in range(count) for rows in by_label.values() for e in rows[turn : turn + 1]]
+    chosen = turns[:count]
+    rng.shuffle(chosen)
+    return tuple(chosen)
+
+
+def _within(chosen: Sequence[Example], start: Predictor, run: Run) -> tuple[Example, ...]:
+    """As many of the chosen as leave room for a question in the context and in the budget of shared tokens."""
+    engine = run.engines.open(start.model)
+    most = min(MOST_SHARED_TOKENS, engine.context // 2)
+    kept: list[Example] = []
+    size = engine.count(start.render(Example("", "")))
+    for example in chosen:
+        size += engine.count(start.render(example)) - engine.count(start.render(Example("", ""))) + len(example.output) // 3
+        if size > most:
+            break
+        kept.append(example)
+    return tuple(kept)

@@ -1,0 +1,125 @@
+"""The table of metrics, and scoring a set of predictions with one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rung.errors import TaskError
+from rung.metrics import classify, extract, own, stats, text
+from rung.types import Example, Interval, Kind, Prediction, Scores, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How an answer is scored, from 0 (worst) to 1."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    """The kinds of task it is for; the first is taken where nothing else is said."""
+    per_row: Callable[[str, str, Example], float]
+    """(output, reference, example) to one row's score."""
+    corpus: stats.Corpus | None = None
+    """Where the score of the whole is not the mean of the rows': (outputs, references) to it."""
+    binary: bool = False
+    """Each row is right or wrong."""
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("accuracy", ("classify",), classify.accuracy, binary=True),
+        Metric("macro_f1", ("classify",), classify.accuracy, classify.macro_f1),
+        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True),
+        Metric("token_f1", ("answer", "generate"), text.token_f1),
+        Metric("rouge_l", ("generate", "answer"), text.rouge_l),
+        Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1),
+    )
+}
+
+BESIDE: dict[Kind, tuple[str, ...]] = {
+    "classify": ("accuracy", "macro_f1"),
+    "extract": ("field_f1", "exact_match"),
+    "answer": ("exact_match", "token_f1"),
+    "generate": ("rouge_l", "token_f1"),
+}
+"""What is scored for a kind of task whatever the goal's metric is."""
+
+
+def get(name: str, folder: Path) -> Metric:
+    """A metric of the table, or the team's own named `file.py:function` in the task folder. TaskError otherwise."""
+    if name in METRICS:
+        return METRICS[name]
+    if ":" in name:
+        return Metric(name, ("classify", "extract", "answer", "generate"), own.load(name, folder))
+    raise TaskError(
+        f"metric {name!r} is not one of {', '.join(METRICS)}.",
+        where="rung.yaml goal.metric",
+        remedy="Take one of these, or name your own as file.py:function.",
+    )
+
+
+def score(
+    metric: Metric,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    split: Split,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    kind: Kind | None = None,
+) -> Scores:
+    """Score the predictions of one split, row by row and as a whole, with 95% intervals.
+
+    A prediction with an error scores 0. Rows of one `Example.group` are taken as one cluster unless `clusters` says
+    otherwise. `kind` says which other metrics stand beside; a metric of the table knows its own.
+    """
+    ids = tuple(e.id for e in examples)
+    assert ids, "nothing to score: the split is empty"
+    assert ids == tuple(p.id for p in predictions), "predictions must line up with the examples, row by row"
+    clusters = _groups(examples) if clusters is None else clusters
+    outputs = tuple("" if p.error else p.output for p in predictions)
+    references = [e.output for e in examples]
+
+    def rows(m: Metric) -> tuple[float, ...]:
+        return tuple(0.0 if p.error else m.per_row(p.output, e.output, e) for e, p in zip(examples, predictions, strict=True))
+
+    kind = kind or (metric.kinds[0] if metric.name in METRICS else None)
+    beside = [METRICS[name] for name in BESIDE[kind] if name != metric.name] if kind else []
+    others = {m.name: interval(rows(m), m.corpus, outputs, references, clusters) for m in beside}
+    per_row = rows(metric)
+    overall = interval(per_row, metric.corpus, outputs, references, clusters)
+    return Scores(metric.name, split, overall, ids, per_row, outputs, others)
+
+
+def interval(
+    per_row: Sequence[float],
+    corpus: stats.Corpus | None = None,
+    outputs: Sequence[str] = (),
+    references: Sequence[str] = (),
+    clusters: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """The score of the whole: Wilson where rows are right or wrong, else bootstrap; by cluster where given."""
+    if corpus is None and right_or_wrong(per_row):
+        n = float(len(per_row) if clusters is None else stats.effective_rows(per_row, clusters))
+        found = stats.wilson(sum(per_row) / len(per_row) * n, n, confidence)
+        return replace(found, n=len(per_row))
+    values = per_row if corpus is None else corpus.columns(outputs, references)
+    statistic = stats.mean if corpus is None else corpus.statistic
+    return stats.bootstrap_interval(values, clusters, statistic, confidence=confidence, limits=(0.0, 1.0))
+
+
+def right_or_wrong(values: Sequence[float]) -> bool:
+    """Whether rows hold 0 and 1 only, whatever metric they come from."""
+    return all(v in (0.0, 1.0) for v in values)
+
+
+def _groups(examples: Sequence[Example]) -> list[Hashable] | None:
+    """Each row's cluster: its group, or itself where it has none; None where no row has one."""
+    if not any(e.group for e in examples):
+        return None
+    return [e.group or i for i, e in enumerate(examples)]
+
+
+__all__ = ["BESIDE", "METRICS", "Metric", "get", "interval", "right_or_wrong", "score"]

@@ -1,0 +1,184 @@
+"""The `.rung` folder beside a task: fits, predictions and records, append-only and keyed by content.
+
+lock                       one climb at a time
+records.jsonl              one Record a line
+fits/<key>/                a saved Predictor and fit.json (seconds, notes)
+work/<key>/                a fit under way; its checkpoints survive a killed process
+predictions/<digest>.jsonl answers of one Predictor, one row a line
+latency/<digest>.json      its latency
+decision.json              the last decision
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rung import predictor as predictors
+from rung.errors import BusyError
+from rung.predictor import Predictor
+from rung.types import Comparison, Cost, Decision, Interval, Latency, Prediction, Record, RungVerdict, Scores
+
+NAME = ".rung"
+
+
+class Store:
+    """Reads and writes one task's `.rung` folder. A line cut short by a killed process is dropped and asked again."""
+
+    def __init__(self, task_folder: Path):
+        self.folder = task_folder / NAME
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one climb. A second one is told so at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError(
+                "another rung process is at work in this task.",
+                where=str(self.folder),
+                remedy="Wait for it to end, or copy the task to another folder.",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # --- fits -------------------------------------------------------------------------------------------------
+
+    def fitted(self, key: str) -> Predictor | None:
+        folder = self.folder / "fits" / key
+        return predictors.load(folder) if folder.is_dir() else None
+
+    def fit_notes(self, key: str) -> dict[str, Any]:
+        path = self.folder / "fits" / key / "fit.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def workplace(self, key: str) -> Path:
+        """A fit's own folder, empty but for the checkpoints of an earlier try."""
+        folder = self.folder / "work" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if left.name != "work":
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        return folder
+
+    def keep_fit(self, key: str, fitted: Predictor, notes: dict[str, Any]) -> Predictor:
+        """Save a fit under its key and clear its workplace; the Predictor returned uses the saved files."""
+        folder = self.folder / "fits" / key
+        predictors.save(fitted, folder, {"fit.json": json.dumps(notes, indent=1, default=str)})
+        shutil.rmtree(self.folder / "work" / key, ignore_errors=True)
+        return predictors.load(folder)
+
+    # --- predictions ------------------------------------------------------------------------------------------
+
+    def predictions(self, digest: str) -> dict[str, Prediction]:
+        return {line["id"]: Prediction(**line) for line in _lines(self.folder / "predictions" / f"{digest}.jsonl")}
+
+    def keep_predictions(self, digest: str, predictions: Iterable[Prediction]) -> None:
+        _append(self.folder / "predictions" / f"{digest}.jsonl", map(asdict, predictions))
+
+    def latency(self, digest: str) -> Latency | None:
+        path = self.folder / "latency" / f"{digest}.json"
+        if not path.exists():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Latency(Interval(**found["p50"]), Interval(**found["p95"]))
+
+    def keep_latency(self, digest: str, latency: Latency) -> None:
+        write(self.folder / "latency" / f"{digest}.json", asdict(latency))
+
+    # --- records ----------------------------------------------------------------------------------------------
+
+    def records(self) -> list[Record]:
+        return [_record(line) for line in _lines(self.folder / "records.jsonl")]
+
+    def keep_record(self, record: Record) -> None:
+        _append(self.folder / "records.jsonl", [asdict(record)])
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; empty where there is none."""
+        path = self.folder / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def write(self, name: str, value: Any) -> None:
+        write(self.folder / name, value)
+
+
+def write(path: Path, value: Any) -> None:
+    """A JSON file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, ensure_ascii=False, indent=1, default=str), encoding="utf-8")
+    part.replace(path)
+
+
+def decision(content: dict[str, Any]) -> Decision:
+    """A Decision from its JSON."""
+    return Decision(
+        content["verdict"],
+        content["chosen"],
+        content["why"],
+        tuple(RungVerdict(**v) for v in content["rungs"]),
+        tuple(Comparison(**{**c, "difference": Interval(**c["difference"])}) for c in content["comparisons"]),
+    )
+
+
+def _append(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Add whole lines; a half line that a killed process left is cut off first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+    with path.open("ab+") as file:
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield json.loads(line)
+
+
+def _record(content: dict[str, Any]) -> Record:
+    def made(kind: Any, name: str) -> Any:
+        return None if content[name] is None else kind(content[name])
+
+    return Record(
+        **{
+            **content,
+            "scores": made(scores, "scores"),
+            "quote": made(lambda c: Cost(**c), "quote"),
+            "cost": made(lambda c: Cost(**c), "cost"),
+            "latency": made(lambda c: Latency(Interval(**c["p50"]), Interval(**c["p95"])), "latency"),
+            "forgetting": made(lambda c: Interval(**c), "forgetting"),
+        }
+    )
+
+
+def scores(content: dict[str, Any]) -> Scores:
+    """Scores from their JSON."""
+    return Scores(
+        content["metric"],
+        content["split"],
+        Interval(**content["overall"]),
+        tuple(content["ids"]),
+        tuple(content["per_row"]),
+        tuple(content["outputs"]),
+        {name: Interval(**found) for name, found in content["others"].items()},
+    )

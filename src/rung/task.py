@@ -1,0 +1,262 @@
+"""The task file: rung.yaml checked into a frozen Task, every fault named with its line, its value and its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from rung.errors import TaskError
+from rung.task_yaml import Node, line_of, read_yaml
+from rung.types import Kind, digest
+
+FILE_NAME = "rung.yaml"
+DEFAULT_METRIC: dict[Kind, str] = {
+    "classify": "accuracy",
+    "extract": "field_f1",
+    "answer": "token_f1",
+    "generate": "rouge_l",
+}
+
+Text = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, Strict()]  # not lax: `volume: true` would be read as 1
+Number = Annotated[float, Strict()]
+Paths = Annotated[tuple[Text, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Fractions(_Part):
+    dev: Annotated[Number, Field(gt=0, lt=1)] = 0.25
+    """Share of the rows held back for deciding, between 0 and 1."""
+    test: Annotated[Number, Field(gt=0, lt=1)] = 0.25
+    """Share of the rows sealed for the number that is quoted, between 0 and 1."""
+
+    @model_validator(mode="after")
+    def _leave_some(self) -> Self:
+        if self.dev + self.test >= 1:
+            raise ValueError(f"split.dev {self.dev:g} and split.test {self.test:g} leave nothing to train on. Lower them.")
+        return self
+
+
+class Data(_Part):
+    examples: Paths = ()
+    """File, folder or list of files with all the rows; `rung` splits them."""
+    train: Paths = ()
+    """Instead of `examples`: the rows to learn from, where you have split them yourself."""
+    dev: Paths = ()
+    """The rows to decide on; carved from `train` where absent."""
+    test: Paths = ()
+    """The rows sealed for the final number; carved from `train` where absent."""
+    input: Text = "input"
+    """Column that comes in. Naming it turns the detection of chat, Alpaca and ShareGPT rows off."""
+    output: Text = "output"
+    """Column that should come out. Naming it turns the detection of chat, Alpaca and ShareGPT rows off."""
+    group: Text | None = None
+    """Column whose rows belong together (a customer, a document) and never stand in two splits."""
+    split: Fractions = Fractions()
+    """Shares of the rows held back."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.examples and (self.train or self.dev or self.test):
+            raise ValueError("`examples` stands beside `train`, `dev` or `test`. With files per split, use `train`.")
+        if not self.examples and not self.train:
+            raise ValueError("neither `examples` nor `train` is given, so there are no rows. Name your file under `examples`.")
+        return self
+
+
+class Goal(_Part):
+    metric: str = ""
+    """A metric's name, or your own function as `metrics.py:score`. By default what fits `kind`."""
+    at_least: Annotated[Number, Field(ge=0, le=1)]
+    """The score to reach, from 0 to 1."""
+    latency_ms: Annotated[Number, Field(gt=0)] | None = None
+    """Longest answer time allowed, in milliseconds, for 95 of 100 requests."""
+    usd_per_1k: Annotated[Number, Field(ge=0)] | None = None
+    """Most that 1,000 calls may cost, in US dollars."""
+    usd_per_month: Annotated[Number, Field(ge=0)] | None = None
+    """Most that a month may cost at the stated volume, in US dollars."""
+
+
+class Budget(_Part):
+    minutes: Annotated[Number, Field(gt=0)] | None = None
+    """Longest time that one climb may take, in minutes."""
+
+
+def _label_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"the label {value!r} is not text; put it in quotes.")
+    return value.strip()
+
+
+def _labels(value: Any) -> Any:
+    if isinstance(value, list):
+        value = [(label, "") for label in value]
+    elif isinstance(value, dict):
+        value = [(label, "" if what is None else what) for label, what in value.items()]
+    else:
+        return value
+    found: dict[str, Any] = {}
+    for raw, what in value:
+        label = _label_text(raw)
+        if label in found:
+            raise ValueError(f"the label {label!r} stands there twice. Keep one.")
+        found[label] = what
+    if len(found) < 2:
+        raise ValueError(f"{len(found)} label given, and choosing needs two. Name the others, or leave `labels` out.")
+    return found
+
+
+class Task(_Part):
+    """What the team wants: the job, its rows, its goal and its limits. Frozen; made by `load_task`."""
+
+    task: Text
+    """The instruction, as you would give it to a person."""
+    kind: Kind
+    """classify (one of some labels), extract (fields as JSON), answer (a short text) or generate (a longer text)."""
+    data: Data
+    """Where the rows are."""
+    labels: Annotated[dict[str, str] | None, BeforeValidator(_labels)] = None
+    """For classify: the labels, as a list or as label: description. By default those seen in the data."""
+    base: Text = "smollm2-135m-instruct"
+    """The language model to adapt."""
+    encoder: Text = "all-minilm-l6-v2"
+    """The embedding model for the rungs that compare or classify by embeddings."""
+    goal: Goal
+    """What is good enough."""
+    volume: Annotated[Whole, Field(ge=1)] = 1000
+    """Calls a month; it joins the cost of training with that of running."""
+    budget: Budget = Budget()
+    """What may be spent on finding out."""
+    rungs: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Names of the rungs to try, instead of all that fit."""
+    methods: dict[str, dict[str, Any]] = {}
+    """Options per method, as method: {option: value}."""
+    machine_usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
+    """Your own price for an hour of this machine, in US dollars."""
+    seed: Whole = 0
+    """Same seed, same splits and same fits."""
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @field_validator("goal", mode="after")
+    @classmethod
+    def _default_metric(cls, goal: Goal, info: ValidationInfo) -> Goal:
+        if goal.metric or "kind" not in info.data:
+            return goal
+        return goal.model_copy(update={"metric": DEFAULT_METRIC[info.data["kind"]]})
+
+    @model_validator(mode="after")
+    def _labels_fit_kind(self) -> Self:
+        if self.labels is not None and self.kind != "classify":
+            raise ValueError(f"`labels` go with kind classify, and kind is {self.kind}. Drop them, or say kind: classify.")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where rung.yaml stands; its paths are relative to it."""
+        return self._folder
+
+    def place(self, model: str) -> str:
+        """A model's name; a relative folder or file is taken from where rung.yaml stands."""
+        path = self.folder / model
+        return str(path) if path.exists() else model
+
+    @property
+    def digest(self) -> str:
+        """Content name of the task, defaults filled in. The folder is left out: moving a task does not make it new."""
+        return digest(self.model_dump(mode="json"))
+
+
+def load_task(folder: Path) -> Task:
+    """The task in `folder` (or in the YAML file given), checked as a whole: all faults come in one TaskError."""
+    path = Path(folder)
+    path = path / FILE_NAME if path.is_dir() else path
+    tree, raw = read_yaml(path)
+    try:
+        task = Task.model_validate(raw)
+    except ValidationError as error:
+        raise _all_faults(error, tree, path.name) from None
+    task._folder = path.parent.resolve()
+    return task
+
+
+def _all_faults(error: ValidationError, tree: Node, name: str) -> TaskError:
+    faults = sorted({(line_of(tree, e["loc"]), *_sentence(e)) for e in error.errors()})
+    if len(faults) == 1:
+        line, what, remedy = faults[0]
+        return TaskError(what, where=f"{name} line {line}", remedy=remedy)
+    listed = "".join(f"\n  line {line}: {what} {remedy}".rstrip() for line, what, remedy in faults)
+    return TaskError(f"{len(faults)} faults.{listed}", where=f"{name} line {faults[0][0]}")
+
+
+def _sentence(error: Any) -> tuple[str, str]:
+    """What is wrong and what to do, from one of pydantic's errors."""
+    loc, value = error["loc"], error["input"]
+    key = ".".join(str(part) for part in loc)
+    about = f"It means: {_description(loc)}"
+    match error["type"]:
+        case "extra_forbidden":
+            return _unknown_key(loc)
+        case "missing":
+            return f"the key '{key}' is missing.", f"Add it. {about}"
+        case "value_error":
+            what = str(error["ctx"]["error"])
+            return (f"'{key}': {what}" if key else what), ""
+    if value is None:
+        return f"'{key}' has no value.", about
+    if loc[-1] == "at_least" and isinstance(value, int | float) and 1 < value <= 100:
+        return f"'{key}' is {value!r}, and scores go from 0 to 1.", f"Did you mean {value / 100:g}?"
+    return f"'{key}' is {value!r}: {error['msg'].replace('Input', 'it', 1)}.", about
+
+
+def _unknown_key(loc: tuple[int | str, ...]) -> tuple[str, str]:
+    from rapidfuzz import fuzz, process
+
+    model = _model_at(loc[:-1])
+    assert model is not None, loc  # only a model forbids keys
+    known = list(model.model_fields)
+    place = f" under '{'.'.join(map(str, loc[:-1]))}'" if loc[:-1] else ""
+    near = process.extractOne(str(loc[-1]), known, scorer=fuzz.ratio, score_cutoff=60)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return f"unknown key '{loc[-1]}'{place}.", f"{hint}Known keys: {', '.join(known)}."
+
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    model: type[BaseModel] = Task
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return None
+        model = inner
+    return model
+
+
+def _description(loc: tuple[int | str, ...]) -> str:
+    """The docstring of the innermost field named on the way to `loc`."""
+    for end in range(len(loc), 0, -1):
+        model = _model_at(loc[: end - 1])
+        field = model.model_fields.get(str(loc[end - 1])) if model else None
+        if field and field.description:
+            return field.description
+    return ""

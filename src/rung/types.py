@@ -1,0 +1,197 @@
+"""The frozen values that every part passes on: examples, predictions, scores, costs, records, decisions."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["classify", "extract", "answer", "generate"]
+Split = Literal["train", "dev", "test"]
+Status = Literal["done", "skipped", "failed"]
+Verdict = Literal["meets", "fails", "undecided"]
+
+
+class Need(enum.StrEnum):
+    """What a method cannot do without. Methods state needs as data; a missing one is a named skip."""
+
+    EXAMPLES = "examples"
+    LABELS = "labels"
+    OPEN_WEIGHTS = "open weights"
+
+
+def digest(value: Any) -> str:
+    """A short, stable name for any JSON-able value: 16 hex digits of sha256 over its sorted JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of the team's data: what comes in and what should come out."""
+
+    input: str
+    output: str
+    history: tuple[Message, ...] = ()
+    """Turns before `input` (a system message, an earlier exchange). Empty for most tasks."""
+    group: str = ""
+    """Rows of one group (a customer, a document) never stand in two splits."""
+    where: str = ""
+    """Where it was read, for messages: `tickets.csv line 41`."""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """The row's other columns, for the team's own metric."""
+
+    @property
+    def id(self) -> str:
+        """Content name. `where` is left out: moving a row to another line does not make it new."""
+        return digest([self.input, self.output, [[m.role, m.content] for m in self.history], self.group])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainData:
+    """All that `fit` may see. There is no dev and no test in it, so a method cannot peek."""
+
+    examples: tuple[Example, ...]
+    labels: tuple[str, ...] = ()
+    """The closed set of outputs of a classify task, sorted; empty otherwise."""
+
+    @property
+    def digest(self) -> str:
+        return digest([[e.id for e in self.examples], self.labels])
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number that never travels alone."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n={self.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer. A row that failed keeps its error and scores nothing; it is never dropped."""
+
+    id: str
+    output: str
+    confidence: float | None = None
+    """Probability of the answer among the labels, where the task has labels."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+    """Wall clock of this row in its batch, as first measured; a cached answer keeps it."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A metric over the rows of one split, with the per-row values that paired tests need."""
+
+    metric: str
+    split: Split
+    overall: Interval
+    ids: tuple[str, ...]
+    per_row: tuple[float, ...]
+    """One value a row, same order as `ids`. For a corpus metric (macro-F1) each row's own right or wrong."""
+    outputs: tuple[str, ...] = ()
+    """What was answered, same order; corpus metrics are recomputed from these when rows are resampled."""
+    others: Mapping[str, Interval] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a rung takes: quoted before it runs, measured after. Seconds are wall clock on this machine."""
+
+    fit_seconds: float = 0.0
+    row_seconds: float = 0.0
+    """Seconds an answer, in a batch."""
+    memory_bytes: int = 0
+    once_usd: float = 0.0
+    per_month_usd: float = 0.0
+    per_1k_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds a request when asked one at a time, as a served model would be."""
+
+    p50: Interval
+    p95: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of one rung. Append-only: a rerun adds a record and never edits one."""
+
+    rung: str
+    status: Status
+    reason: str = ""
+    """Why it was skipped or failed, or what the measurement says against the goal."""
+    scores: Scores | None = None
+    """On dev."""
+    quote: Cost | None = None
+    cost: Cost | None = None
+    """Measured."""
+    latency: Latency | None = None
+    forgetting: Interval | None = None
+    """Rise of the loss on general text against the untouched model; None where no weight was touched."""
+    predictor: str = ""
+    """Digest of the fitted Predictor; its folder under `.rung/predictors`."""
+    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Git revision, package versions, machine, data digests, fields given and filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class RungVerdict:
+    """One rung against the goal."""
+
+    rung: str
+    verdict: Verdict
+    why: str
+    more_rows: int = 0
+    """When undecided: about how many more labelled rows would decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A paired comparison of two rungs on the same rows."""
+
+    a: str
+    b: str
+    difference: Interval
+    """Score of b less score of a."""
+    p_value: float
+    """Adjusted (Holm) over the comparisons made together."""
+    only_a: int
+    """Rows that a got right and b wrong; only_b the other way round."""
+    only_b: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    verdict: Verdict
+    chosen: str
+    """Rung name; empty where nothing was measured."""
+    why: str
+    rungs: tuple[RungVerdict, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    """The chosen rung against each other one measured."""
+
+
+def plain(value: Any) -> Any:
+    """A frozen value as plain JSON-able dicts and lists."""
+    return asdict(value)

@@ -1,0 +1,146 @@
+"""The cost arithmetic, against numbers worked out by hand; prices; what is kept between runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rung import machine as module
+from rung.lm import probe
+from rung.machine import EFFICIENCY, Machine, fingerprint, list_price, load_or_measure, usable_cores, usable_threads
+
+BOX = Machine(
+    name="box",
+    cores=2,
+    threads=2,
+    memory_bytes=8 * 2**30,
+    device="cpu",
+    device_name="a processor",
+    gflops={"float32": 100.0, "bfloat16": 400.0},
+    bandwidth_gbs=20.0,
+    dtype="float32",
+    usd_per_hour=0.36,
+)
+P = 135_000_000
+
+
+def test_training_prefill_and_money_by_hand() -> None:
+    rate = 100e9 * EFFICIENCY
+    assert BOX.training_seconds(P, 1.0, tokens=10_000, epochs=3) == pytest.approx(6 * P * 30_000 / rate)
+    assert BOX.training_seconds(P, 0.0, tokens=10_000) == pytest.approx(4 * P * 10_000 / rate)
+    assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / rate)
+    assert BOX.usd(1800) == pytest.approx(0.18)
+
+
+def test_decoding_is_paced_by_memory_alone_and_by_arithmetic_in_a_batch() -> None:
+    reading = 4 * P / 20e9
+    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * reading)
+    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * 2 * P * 64 / (100e9 * EFFICIENCY))
+
+
+def test_the_chosen_type_decides_speed_and_size() -> None:
+    half = replace(BOX, dtype="bfloat16")
+    assert half.prefill_seconds(P, 1000) == pytest.approx(BOX.prefill_seconds(P, 1000) / 4)
+    assert half.decode_seconds(P, 1) == pytest.approx(BOX.decode_seconds(P, 1) / 2)
+
+
+@given(
+    share=st.floats(0, 1), more=st.floats(0, 1), tokens=st.integers(1, 10**7), batch=st.integers(1, 512)
+)  # no quote may fall when the work grows
+def test_quotes_grow_with_the_work(share: float, more: float, tokens: int, batch: int) -> None:
+    low, high = sorted((share, more))
+    assert BOX.training_seconds(P, low, tokens) <= BOX.training_seconds(P, high, tokens)
+    one, all_of_them = BOX.decode_seconds(P, tokens), BOX.decode_seconds(P, tokens, batch)
+    assert one <= all_of_them <= one * batch * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "price"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 1.50),
+        ("NVIDIA A10", 1.00),
+        ("NVIDIA H100 80GB HBM3", 3.00),
+        ("Tesla T4", 0.50),
+        ("NVIDIA L4", 0.80),
+        ("NVIDIA L40S", 1.90),
+        ("NVIDIA GeForce RTX 3060", module.USD_PER_OTHER_GPU_HOUR),
+    ],
+)
+def test_gpu_prices_go_by_whole_words(name: str, price: float) -> None:
+    assert list_price("cuda", name, cores=16) == price
+
+
+def test_two_processors_cost_ten_cents() -> None:
+    assert list_price("cpu", "AMD EPYC", cores=2) == pytest.approx(0.10)
+
+
+def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNG_HOME", str(tmp_path))
+    calls: list[int] = []
+    monkeypatch.setattr(probe, "measure", lambda: calls.append(1) or replace(BOX, usd_per_hour=0.0))
+    first, second = load_or_measure(), load_or_measure(usd_per_hour=9.0)
+    assert calls == [1]
+    assert first.usd_per_hour == pytest.approx(0.10)
+    assert second == replace(first, usd_per_hour=9.0)
+    assert [path.name for path in tmp_path.iterdir()] == [f"machine-{fingerprint()}.json"]
+
+
+def test_another_machine_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNG_HOME", str(tmp_path))
+    before = fingerprint()
+    monkeypatch.setattr(module, "_cpu_flags", lambda: "fpu sse2")
+    assert fingerprint() != before
+
+
+def test_affinity_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_affinity", lambda: [0])
+    assert (usable_cores(), usable_threads()) == (1, 1)
+
+
+@pytest.mark.parametrize(("limit", "cores"), [(["150000", "100000"], 1), (["50000", "100000"], 1), (["max", "1"], 4)])
+def test_a_container_grants_less(limit: list[str], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_affinity", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(module, "_cgroup", lambda name: limit)
+    assert usable_cores() == cores
+
+
+def test_memory_limit_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_cgroup", lambda name: ["1048576"])
+    assert module.usable_memory() == 1048576
+
+
+def test_the_type_comes_from_what_was_measured() -> None:
+    fast, slow = {"float32": 100.0, "bfloat16": 400.0}, {"float32": 100.0, "bfloat16": 2.0}
+    assert probe.choose_dtype("cpu", fast) == "float32"
+    assert probe.choose_dtype("cuda", fast) == "bfloat16"
+    assert probe.choose_dtype("cuda", slow) == "float32"
+
+
+def test_a_real_measurement_is_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.02)
+    monkeypatch.setattr(probe, "VECTOR_BYTES", dict.fromkeys(probe.VECTOR_BYTES, 2**24))
+    measured = probe.measure()
+    assert measured.dtype in measured.gflops and min(measured.gflops.values()) > 0.01
+    assert 0.1 < measured.bandwidth_gbs < 100_000
+    assert measured.memory_bytes > 2**27
+    assert 1 <= measured.threads <= measured.cores
+    json.dumps(module.asdict(measured))
+
+
+def test_a_hopeless_type_is_not_measured_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[float] = []
+
+    def pretend(device: str, call: object, seconds: float = probe.SECONDS) -> float:
+        timed.append(seconds)
+        return 0.1  # a third of a GFLOP/s
+
+    monkeypatch.setattr(probe, "_best", pretend)
+    import torch
+
+    assert probe.matrix_gflops("cpu", torch.bfloat16) == pytest.approx(2 * 256**3 / 0.1 / 1e9)
+    assert len(timed) == 1
