@@ -51,9 +51,9 @@ class Climb:
 class Site:
     """A task made ready: its rows, its store, its engines. Everything is worked out when first asked for."""
 
-    def __init__(self, task: Task, engines: Engines | None = None):
+    def __init__(self, task: Task, engines: Engines | None = None, say: Callable[[str], object] = print):
         self.task, self.store = task, Store(task.folder)
-        self._engines = engines
+        self._engines, self._say = engines, say
 
     @cached_property
     def machine(self) -> Machine:
@@ -61,7 +61,7 @@ class Site:
 
     @cached_property
     def engines(self) -> Engines:
-        return self._engines or Engines(self.machine)
+        return self._engines or Engines(self.machine, self._say)
 
     @cached_property
     def splits(self) -> Splits:
@@ -117,6 +117,22 @@ def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
         result = Climb(decision, tuple(records), test, broken)
         site.store.write("decision.json", _content(site, result))
         return result
+
+
+def chosen(site: Site, rung: str = "") -> Predictor:
+    """The Predictor that the last climb chose, or that of another rung it fitted."""
+    content = site.store.read("decision.json")
+    name = rung or content.get("decision", {}).get("chosen", "")
+    if name not in content.get("fits", {}):
+        what = f"the rung {name!r} has not been climbed here." if name else "no rung has been chosen here yet."
+        raise RungError(what, where=str(site.task.folder), remedy=f"Run: rung climb {site.task.folder}")
+    keys = content["fits"][name]
+    fitted = site.store.fitted(keys[-1]) if keys else site.start
+    if fitted is None:
+        raise RungError(
+            f"the rung {name!r} is not fitted.", where=str(site.task.folder), remedy=f"Run: rung fit {name} {site.task.folder}"
+        )
+    return fitted
 
 
 def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, float], None]) -> Record:
@@ -258,6 +274,7 @@ def _content(site: Site, result: Climb) -> dict[str, Any]:
         "records": [asdict(record) for record in result.records],
         "test": asdict(result.test) if result.test else None,
         "seals_broken": result.seals_broken,
+        "sealed": len(site.splits.test),
         "task": site.task.model_dump(mode="json"),
         "fits": {step.rung: fit_keys(site, step.methods) for step in site.steps},
     }

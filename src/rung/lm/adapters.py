@@ -6,6 +6,8 @@ from typing import Any
 
 from peft import LoraConfig, get_peft_model
 
+from rung.lm.quiet import quiet
+
 
 def lora(model: Any, rank: int, alpha: int, dropout: float, seed: int) -> Any:
     """LoRA on every linear layer but the output head. https://arxiv.org/abs/2106.09685; all layers: https://arxiv.org/abs/2405.09673"""
@@ -15,4 +17,5 @@ def lora(model: Any, rank: int, alpha: int, dropout: float, seed: int) -> Any:
     config = LoraConfig(
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM", bias="none"
     )
-    return get_peft_model(model, config)
+    with quiet():
+        return get_peft_model(model, config)

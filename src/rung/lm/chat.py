@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from rung.errors import ModelError
@@ -53,6 +54,17 @@ class Chat:
         """A training row: the prompt is read, the answer and its end token are learnt."""
         prompt, tail = self.prompt(messages), self.answer(answer)
         return Row(prompt + tail, (False,) * len(prompt) + (True,) * len(tail), weight)
+
+    def length(self, text: str) -> int:
+        """Tokens of a bare text."""
+        return len(self._encode(text))
+
+    def shown(self, row: Row) -> list[tuple[str, bool]]:
+        """A row as pieces of text, special tokens included, each with whether it is learnt."""
+        return [
+            (self.tokenizer.decode([token for token, _ in run]), target)
+            for target, run in groupby(zip(row.tokens, row.targets), key=lambda pair: pair[1])
+        ]
 
     @cached_property
     def end(self) -> int:

@@ -66,17 +66,19 @@ Open = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
 each node of the chain. A chain's first node continues the question, or the node before it."""
 
 
-def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, width: int = 1) -> list[Search]:
+def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = 16) -> list[Search]:
     """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
 
-    Each round opens the best `width` branches of every question not yet settled. A branch with a single way on is
-    followed to its fork or its leaf in the same round.
+    Each round opens the best branch of every question not yet settled; where few are left, several of each, up to
+    `branches` in all, since a pass over the model's weights costs about the same for one as for sixteen. A branch with
+    a single way on is followed to its fork or its leaf in the same round.
     """
     searches = [Search() for _ in first]
     for search, logs in zip(searches, first):
         _add(search, tree, 0.0, tree.roots, logs)
     while waiting := [q for q, search in enumerate(searches) if not search.settled]:
         asks, starts = [], []
+        width = max(1, branches // len(waiting))
         for q in waiting:
             for _ in range(min(width, len(searches[q].open))):
                 score, node = heapq.heappop(searches[q].open)

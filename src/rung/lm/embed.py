@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rung.lm.load import quiet
+from rung.lm.quiet import quiet
 from rung.machine import Machine
 
 

@@ -21,7 +21,9 @@ def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str
     """Weight (labels, width) and bias (labels,) of a softmax head."""
     from safetensors.numpy import save_file
 
-    save_file({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}, folder / HEAD)
+    # contiguous: safetensors writes an array's bytes as they lie, and scikit-learn's may lie column by column
+    tensors = {"weight": np.ascontiguousarray(weight, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
+    save_file(tensors, folder / HEAD)
     (folder / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from rung.lm.rules import RuleEngine
 from rung.machine import Machine, load_or_measure
 
 if TYPE_CHECKING:
+    from rung.lm.chat import Chat
     from rung.lm.embed import Embedder
     from rung.lm.models import ModelFiles
 
@@ -49,18 +50,31 @@ class Engines:
             return ModelRef("fake", "fake", "fake")
         return ModelRef("causal", name, self.find(name).digest)
 
-    def tokens(self, ref: ModelRef, prompt: Prompt, answer: str) -> tuple[int, int]:
-        """Tokens of a prompt and of an answer with its end, counted by the tokenizer alone, without the weights."""
+    def chat(self, ref: ModelRef) -> Chat | None:
+        """The tokenizer alone, without the weights; None for models that read no tokens."""
         if ref.kind != "causal":
-            return self.open(ref).count(prompt), len(answer.split()) + 1
+            return None
         if ref.name not in self._chats:
             from transformers import AutoTokenizer
 
             from rung.lm.chat import Chat
 
             self._chats[ref.name] = Chat(AutoTokenizer.from_pretrained(self.find(ref.name).folder))
-        chat = self._chats[ref.name]
+        return self._chats[ref.name]
+
+    def tokens(self, ref: ModelRef, prompt: Prompt, answer: str) -> tuple[int, int]:
+        """Tokens of a prompt and of an answer with its end."""
+        chat = self.chat(ref)
+        if chat is None:
+            return self.open(ref).count(prompt), len(answer.split()) + 1
         return len(chat.prompt(prompt.messages)), len(chat.answer(answer))
+
+    def context(self, ref: ModelRef) -> int | None:
+        """Longest prompt and answer together, as the model's configuration says; None where it says nothing."""
+        import json
+
+        path = self.find(ref.name).folder / "config.json"
+        return json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings") if path.exists() else None
 
     def parameters(self, name: str) -> int:
         """Size of an untouched model, read from the heads of its weight files."""

@@ -24,8 +24,8 @@ def run_tree(model: Any, tree: Tree) -> torch.Tensor:
         logits_to_keep=torch.from_numpy(heads).to(device),
         use_cache=False,
     ).logits[0]
-    if len(heads) != len(place):  # one node predicts several targets
-        logits = logits[torch.from_numpy(place).to(device)]
+    # one node may predict several targets, and a target's node may stand before that of the target before it
+    logits = logits[torch.from_numpy(place).to(device)]
     return -cross_entropy(logits.float(), torch.from_numpy(tree.target_token).to(device), reduction="none")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
+from rung.lm.quiet import quiet
 
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
 """Tokens that models keep for padding, or that never end a turn, in order of preference."""
@@ -37,7 +37,8 @@ def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print) -
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with quiet():
+    # The GGUF reader's own bar asks none of the switches in `quiet`; it can only be caught on stderr.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
             model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
@@ -81,22 +82,3 @@ def _ids(value: int | list[int] | None) -> set[int]:
     if value is None:
         return set()
     return set(value) if isinstance(value, list) else {value}
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars and no warnings from transformers; errors still come as exceptions."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    # The GGUF reader's own bar asks none of these switches; it can only be caught on stderr.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                logging.enable_progress_bar()

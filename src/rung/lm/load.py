@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rung.lm import attention
 from rung.lm.chat import Chat
+from rung.lm.quiet import quiet
 from rung.machine import Machine
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -44,8 +41,9 @@ def load(folder: Path, machine: Machine, adapter: Path | None = None, training: 
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
+        # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
         ).to(machine.device)
         if adapter is not None:
             from peft import PeftModel
@@ -54,7 +52,8 @@ def load(folder: Path, machine: Machine, adapter: Path | None = None, training: 
             if not training:
                 model = model.merge_and_unload()
     model.train(training)
-    trees = _takes_trees(model)
+    with quiet():
+        trees = _takes_trees(model)
     if trees:
         model.set_attn_implementation(attention.NAME)
     return Loaded(model, Chat(tokenizer), trees, int(getattr(model.config, "max_position_embeddings", 0) or 2**20))
@@ -85,19 +84,3 @@ def _takes_trees(model: Any) -> bool:
     finally:
         model.set_attn_implementation(implementation)
         model.train(was_training)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars and notices out of ours."""
-    level, bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()

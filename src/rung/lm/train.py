@@ -19,7 +19,8 @@ from rung.errors import BudgetError, DataError
 from rung.lm import losses, tree
 from rung.lm.base import Prompt
 from rung.lm.causal import CausalEngine
-from rung.lm.load import Loaded, quiet
+from rung.lm.load import Loaded
+from rung.lm.quiet import quiet
 from rung.lm.tree import Row
 from rung.types import Example
 
@@ -211,12 +212,12 @@ class _StepTrainer(Trainer):
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
         rows = inputs["rows"]
-        whole, total = losses.weight(rows), torch.zeros(())
+        whole, total = losses.weight(rows), torch.zeros((), device=self.args.device)
         for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), self.plan.tokens):
             chosen = [rows[i] for i in part]
             value = self.loss(model, chosen, self.loaded.trees) / whole
             self.accelerator.backward(value)
-            total += value.detach().cpu()
+            total += value.detach()
             self.nodes += tree.count(chosen)[1]
         self.rows_seen += len(rows)
         return total

@@ -51,7 +51,7 @@ class Tree:
     @property
     def target_weight(self) -> NDArray[np.float64]:
         """Weight of each target summed over the rows that share it; (T,)."""
-        return np.bincount(self.pair_target, self.pair_weight, minlength=len(self.target_token))
+        return np.bincount(self.pair_target, self.pair_weight, minlength=len(self.target_token)).astype(np.float64)
 
     @property
     def mask(self) -> NDArray[np.bool_]:

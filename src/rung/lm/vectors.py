@@ -14,7 +14,7 @@ FILE = "pool.safetensors"
 def save_vectors(folder: Path, vectors: NDArray[np.float32]) -> None:
     from safetensors.numpy import save_file
 
-    save_file({"vectors": vectors}, folder / FILE)
+    save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, folder / FILE)
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,293 @@
+"""The command line. Each command parses, makes one call, and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rung.errors import RungError
+
+if TYPE_CHECKING:
+    from rung.ladder import Site
+    from rung.types import Record
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Adapt a language model to your task with the cheapest method that measurably reaches your goal.\n\n"
+    "Start with `rung init FOLDER`, then `check`, `plan`, `climb`, `report`, `ask`.",
+)
+out = Console()
+err = Console(stderr=True)
+
+Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+
+def main() -> None:
+    """Run a command; a fault of the user's is one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except RungError as error:
+        err.print(f"[bold red]error[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("stopped. What was measured is kept: the same command goes on where it was.")
+        sys.exit(130)
+
+
+@app.command()
+def init(folder: Path, kind: Annotated[str, typer.Option(help="classify, extract, answer or generate.")] = "classify") -> None:
+    """Write a task folder to edit: rung.yaml, data/, README."""
+    from rung import scaffold
+    from rung.errors import TaskError
+
+    if kind not in ("classify", "extract", "answer", "generate"):
+        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Take classify, extract, answer or generate.")
+    for path in scaffold.write(folder, kind):  # type: ignore[arg-type]  # checked above
+        out.print(f"wrote {path}")
+    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}")
+
+
+@app.command()
+def check(folder: Folder, json_: Json = False) -> None:
+    """Is the data fit to decide anything? Exit code 1 where something blocks."""
+    from rung import terminal
+    from rung.data.check import blocking
+    from rung.preflight import inspect
+
+    found, row = inspect(_site(folder))
+    if json_:
+        _print_json({"findings": found, "blocking": blocking(found)})
+    else:
+        out.print(terminal.findings(found))
+        if row:
+            out.print()
+            out.print(terminal.masked(row))
+    raise typer.Exit(1 if blocking(found) else 0)
+
+
+@app.command()
+def plan(folder: Folder, json_: Json = False) -> None:
+    """The rungs in order, each with a quote of time, memory and dollars, before anything is spent."""
+    from rung import terminal
+
+    site = _site(folder)
+    if json_:
+        _print_json([{"rung": step.rung, "quote": step.quote, "skip": step.skip} for step in site.steps])
+    else:
+        out.print(terminal.plan(site.steps, site.task.volume))
+        out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")
+
+
+@app.command()
+def climb(
+    folder: Folder,
+    all_: Annotated[bool, typer.Option("--all", help="Measure every rung, also after one has met the goal.")] = False,
+    json_: Json = False,
+) -> None:
+    """Try the rungs, cheapest first, until one meets the goal. Killed or stopped, it goes on where it was."""
+    from rung import ladder, terminal
+    from rung.data.check import blocking
+    from rung.preflight import inspect
+
+    site = _site(folder)
+    found, _ = inspect(site)
+    if blocking(found):
+        err.print(terminal.findings([f for f in found if f.severity == "block"]))
+        err.print(f"Nothing was spent. `rung check {folder}` says more.")
+        raise typer.Exit(1)
+    console = err if json_ else out
+    with terminal.Board(console, site.task.goal) as board:
+        result = ladder.climb(site, board, everything=all_)
+    if json_:
+        _print_json(_summary(site.store.read("decision.json")))
+    else:
+        _show(site)
+        out.print(f'[dim]rung report {folder}   rung ask {folder} "..."[/]')
+    del result
+
+
+@app.command()
+def show(folder: Folder, json_: Json = False) -> None:
+    """The leaderboard of the last climb, from the records."""
+    site = _site(folder)
+    content = _climbed(site)
+    _print_json(_summary(content)) if json_ else _show(site)
+
+
+@app.command()
+def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help="Where to write it.")] = None) -> None:
+    """One self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
+    from rung import report as reports
+
+    out.print(f"wrote {reports.write(_site(folder), to)}", soft_wrap=True)
+
+
+@app.command()
+def ask(
+    folder: Folder,
+    text: Annotated[str, typer.Argument(help="What to answer; - reads standard input.")],
+    rung: Annotated[str, typer.Option(help="Answer with this rung instead of the chosen one.")] = "",
+    json_: Json = False,
+) -> None:
+    """Answer with the chosen Predictor."""
+    from rung.ladder import chosen
+    from rung.types import Example, plain
+
+    site = _site(folder)
+    predictor = chosen(site, rung)
+    given = sys.stdin.read() if text == "-" else text
+    [answer] = predictor.predict([Example(given.strip(), "")], site.engines)
+    if answer.error:
+        raise RungError(answer.error, remedy="Shorten the text.")
+    if json_:
+        _print_json({**plain(answer), "model": predictor.model.name})
+    else:
+        sure = f"  [dim]({answer.confidence:.0%})[/]" if answer.confidence is not None else ""
+        out.print(answer.output, markup=False, end="")
+        out.print(sure)
+
+
+@app.command()
+def fit(
+    rung: Annotated[str, typer.Argument(help="A method, or several joined by +: lora, few-shot+lora.")],
+    folder: Folder,
+    json_: Json = False,
+) -> None:
+    """Fit and measure one rung alone, on dev."""
+    from rung import ladder, terminal
+    from rung.plan import Step
+    from rung.types import plain
+
+    site = _site(folder, rungs=(rung,))
+    with site.store.locked(), terminal.Board(err if json_ else out, site.task.goal) as board:
+        step: Step = site.steps[0]
+        board.planned(site.steps)
+        board.began(rung)
+        record = ladder.measure(site, step, float("inf"), lambda text, share: board.progress(rung, text, share))
+        board.ended(record)
+    if json_:
+        _print_json(plain(record))
+    elif record.status == "done":
+        out.print(terminal.leaderboard([record], site.decide([record]), site.task.goal.model_dump()))
+    raise typer.Exit(0 if record.status == "done" else 1)
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """Known models, where they come from, and what is cached."""
+    from rich.table import Table
+
+    from rung import terminal
+    from rung.lm.models import known
+
+    rows = known()
+    if json_:
+        _print_json(rows)
+        return
+    table = Table("name", "kind", "parameters", "licence", "hub", "package index", "cached", header_style="bold")
+    for row in rows:
+        cached = f"{terminal.size(row.size_bytes)} in {row.folder}" if row.folder else "no"
+        table.add_row(row.name, row.what, f"{row.parameters / 1e6:.0f} M", row.licence, row.hub, ", ".join(row.wheels), cached)
+    out.print(table)
+
+
+# --- shared by the commands -------------------------------------------------------------------------------------------
+
+
+def _site(folder: Path, rungs: tuple[str, ...] | None = None) -> Site:
+    from rung.ladder import Site
+    from rung.task import load_task
+
+    task = load_task(folder)
+    if rungs:
+        place = task.folder
+        task = task.model_copy(update={"rungs": rungs})
+        task._folder = place
+    return Site(task, say=lambda text: err.print(text, style="dim", highlight=False))
+
+
+def _climbed(site: Site) -> dict[str, Any]:
+    content = site.store.read("decision.json")
+    if not content:
+        raise RungError(
+            "nothing has been climbed here yet.", where=str(site.task.folder), remedy=f"Run: rung climb {site.task.folder}"
+        )
+    return content
+
+
+def _show(site: Site) -> None:
+    from rung import runs, terminal
+
+    content = _climbed(site)
+    decision = runs.decision(content["decision"])
+    records = [runs.record(found) for found in content["records"]]
+    test = runs.scores(content["test"]) if content["test"] else None
+    out.print(terminal.leaderboard(records, decision, content["task"]["goal"]))
+    out.print(terminal.outcome(decision, test, content["seals_broken"], content["sealed"]))
+
+
+def _summary(content: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of `climb` and `show`: what a program needs of a decision."""
+    from rung import runs
+
+    records = [runs.record(found) for found in content["records"]]
+    return {
+        "verdict": content["decision"]["verdict"],
+        "chosen": content["decision"]["chosen"],
+        "why": content["decision"]["why"],
+        "goal": content["task"]["goal"],
+        "rungs": [_rung(record) for record in records],
+        "comparisons": content["decision"]["comparisons"],
+        "test": _score(content["test"]["overall"]) if content["test"] else None,
+        "seals_broken": content["seals_broken"],
+    }
+
+
+def _rung(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": record.rung, "status": record.status, "reason": record.reason}
+    if record.scores and record.cost and record.latency:
+        row |= {
+            "score": _score(record.scores.overall),
+            "fit_seconds": record.cost.fit_seconds,
+            "predict_seconds": record.cost.row_seconds * record.scores.overall.n,
+            "latency_ms": {"p50": record.latency.p50.value, "p95": record.latency.p95.value, "n": record.latency.p95.n},
+            "cost": {
+                "once_usd": record.cost.once_usd,
+                "per_month_usd": record.cost.per_month_usd,
+                "per_1k_usd": record.cost.per_1k_usd,
+            },
+        }
+    return row
+
+
+def _score(interval: Any) -> dict[str, Any]:
+    from dataclasses import asdict, is_dataclass
+
+    found = asdict(interval) if is_dataclass(interval) and not isinstance(interval, type) else interval
+    return {"value": found["value"], "low": found["low"], "high": found["high"], "n": found["n"]}
+
+
+def _speed(site: Site) -> str:
+    return f"{site.machine.gflops[site.machine.dtype]:.0f} GFLOP/s in {site.machine.dtype}, {site.machine.threads} threads"
+
+
+def _print_json(value: Any) -> None:
+    from dataclasses import asdict, is_dataclass
+
+    def plain(part: Any) -> Any:
+        return asdict(part) if is_dataclass(part) and not isinstance(part, type) else str(part)
+
+    print(json.dumps(value, default=plain, ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    main()

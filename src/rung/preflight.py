@@ -1,0 +1,19 @@
+"""Before anything is spent: the data check with the base model's own tokens, and one row shown as training would see it."""
+
+from __future__ import annotations
+
+from rung.data.check import check
+from rung.data.finding import Finding
+from rung.ladder import Site
+
+
+def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
+    """The findings, and a training row as pieces of text with whether each is learnt (empty where there is no row)."""
+    chat = site.engines.chat(site.start.model)
+    if chat is None:
+        return check(site.splits, site.task), []
+    found = check(site.splits, site.task, chat.length, site.engines.context(site.start.model))
+    if not site.data.examples:
+        return found, []
+    example = site.data.examples[0]
+    return found, chat.shown(chat.row(site.start.render(example).messages, example.output))

@@ -1,0 +1,113 @@
+"""The report as one HTML file: no network, no models, only what the climb recorded and the rows it was scored on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from rung.data.check import check
+from rung.data.finding import Finding
+from rung.errors import RungError
+from rung.report import figures, numbers, page, rows
+from rung.report.repeat import recipe
+from rung.types import Example
+
+if TYPE_CHECKING:
+    from rung.ladder import Site
+
+SHOWN = 20
+"""Rows of each kind shown before one asks for the rest."""
+WIDE, NARROW = (860, 430), (360, 400)
+"""Size of the scatter on a screen and on a phone."""
+
+
+def write(site: Site, path: Path | None = None) -> Path:
+    """Write the report of a task's last climb, by default as report.html in its folder; returns where.
+
+    RungError where nothing has been climbed. The test rows are counted and checked for leaks, and never shown.
+    """
+    content = site.store.read("decision.json")
+    if not content:
+        raise RungError(
+            "nothing has been climbed yet, so there is nothing to report.",
+            where=str(site.task.folder),
+            remedy=f"Run: rung climb {site.task.folder}",
+        )
+    path = path or site.task.folder / "report.html"
+    text = render(content, check(site.splits, site.task), site.splits.dev, name=site.task.folder.name)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # half a surrogate pair in a row is no reason to fail
+    part.replace(path)
+    return path
+
+
+def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Sequence[Example], *, name: str) -> str:
+    """The whole page. `content` is decision.json, `examples` are the dev rows, `name` is the task folder's."""
+    found = page.told(content)
+    goal = found.task["goal"]["at_least"]
+    chosen, other = found.chosen, found.runner_up
+    scored = {record.rung: record.scores for record in found.measured if record.scores}
+    disputed = rows.disputed(scored, examples, (chosen.rung, other.rung) if chosen and other else None)
+    drawn = figures.bars([page.overall(record) for record in found.measured], goal)
+    points = page.points(found)
+    machine = chosen.provenance.get("machine") if chosen else None
+    script = _asset("report.js")
+    return _templates().get_template("template.html").render(
+        name=name,
+        found=found,
+        task=found.task,
+        goal=goal,
+        chosen=chosen,
+        other=other,
+        headline=page.headline(found),
+        sealed=page.sealed(found),
+        demands=page.demands(found),
+        bars=drawn,
+        standings=page.standings(found, drawn),
+        scatters=[("wide", figures.scatter(points, goal, *WIDE)), ("narrow", figures.scatter(points, goal, *NARROW))]
+        if points
+        else [],
+        measures=figures.MEASURES,
+        disputed=disputed,
+        rows_json=asdict(disputed) | {"shown": SHOWN},
+        shown=SHOWN,
+        confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
+        trainings=page.trainings(found),
+        findings=findings,
+        recipe=recipe(found),
+        usd_per_hour=machine["usd_per_hour"] if machine else None,
+        style=Markup(_asset("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _labelled(task: Mapping[str, Any]) -> bool:
+    return task["kind"] == "classify"
+
+
+def _asset(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+@cache
+def _templates() -> Environment:
+    env = Environment(
+        loader=PackageLoader("rung.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= numbers.FILTERS
+    env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    return env

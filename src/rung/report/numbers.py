@@ -1,0 +1,56 @@
+"""How numbers are written for people: dollars, times, scores, differences."""
+
+from __future__ import annotations
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def money(usd: float) -> str:
+    """US dollars: cents from a dime on, two digits below; less than a hundredth of a cent is only said to be so."""
+    if usd == 0:
+        return "$0"
+    if usd < 0.0001:
+        return "<$0.0001"
+    if usd < 0.1:
+        return f"${usd:.2g}"
+    return f"${usd:.2f}" if usd < 100 else f"${usd:,.0f}"
+
+
+def seconds(taken: float) -> str:
+    """A stretch of time given in seconds, in the unit that reads best."""
+    if taken == 0:
+        return "0 s"
+    if taken < 0.1:
+        return "<0.1 s"
+    if taken < 120:
+        return f"{taken:.1f} s" if taken < 10 else f"{taken:.0f} s"
+    return f"{taken / 60:.1f} min" if taken < 7200 else f"{taken / 3600:.1f} h"
+
+
+def millis(taken: float) -> str:
+    """Milliseconds, without the unit."""
+    if taken < 1:
+        return "<1"
+    return f"{taken:.1f}" if taken < 10 else f"{taken:,.0f}"
+
+
+def score(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def plainly(value: float) -> str:
+    """A number as its owner would write it: 0.75, 1000, 0.0003."""
+    return f"{value:,.10g}"
+
+
+def signed(value: float) -> str:
+    """A difference: always with its sign, and a minus that stands as wide as a plus."""
+    return f"{value:+.3f}".replace("-", MINUS)
+
+
+def p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+FILTERS = {f.__name__: f for f in (money, seconds, millis, score, plainly, signed, p_value)}
+"""As the templates call them."""

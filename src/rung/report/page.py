@@ -1,0 +1,238 @@
+"""What the report's page holds: the content of decision.json, put in the order and the words in which it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from rung.report import figures
+from rung.report.numbers import millis, money, plainly, score
+from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
+
+State = Literal["meets", "fails", "undecided", "skipped", "failed", "not tried"]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """decision.json, read back."""
+
+    decision: Decision
+    records: tuple[Record, ...]
+    test: Scores | None
+    seals_broken: int
+    task: Mapping[str, Any]
+    fits: Mapping[str, tuple[str, ...]]
+    """Every rung of the plan, in its order, with the names of its fits."""
+
+    @property
+    def measured(self) -> tuple[Record, ...]:
+        return tuple(r for r in self.records if r.status == "done" and r.scores is not None)
+
+    @property
+    def chosen(self) -> Record | None:
+        return next((r for r in self.measured if r.rung == self.decision.chosen), None)
+
+    @property
+    def runner_up(self) -> Record | None:
+        """The best score beside the chosen rung's."""
+        others = [r for r in self.measured if r is not self.chosen]
+        return max(others, key=lambda r: overall(r).value, default=None)
+
+    @property
+    def verdict(self) -> RungVerdict | None:
+        return next((v for v in self.decision.rungs if v.rung == self.decision.chosen), None)
+
+
+def told(content: Mapping[str, Any]) -> Told:
+    return TypeAdapter(Told).validate_python(content)
+
+
+def overall(record: Record) -> Interval:
+    assert record.scores is not None, f"{record.rung} has no scores"
+    return record.scores.overall
+
+
+# --- the decision -----------------------------------------------------------------------------------------------------
+
+OPENING: dict[Verdict, str] = {
+    "meets": "{} meets the goal.",
+    "fails": "No rung meets the goal.",
+    "undecided": "No rung is shown to meet the goal yet.",
+}
+
+
+def headline(found: Told) -> str:
+    if not found.measured:
+        return "Nothing has been measured yet."
+    return OPENING[found.decision.verdict].format(found.decision.chosen)
+
+
+def sealed(found: Told) -> str:
+    """The sealed test's number, or why there is none."""
+    metric, verdict, broken = found.task["goal"]["metric"], found.decision.verdict, found.seals_broken
+    if found.test is not None:
+        test = found.test.overall
+        told_ = f"On the sealed test it scores {score(test.value)} [{score(test.low)}, {score(test.high)}], n={test.n} ({metric})."
+        if broken > 1:
+            told_ += f" The test has now been shown to {broken} different fits, so this number is no longer fresh."
+        return told_
+    reason = {
+        "meets": "there are no test rows",
+        "fails": "no rung meets the goal",
+        "undecided": "no rung is shown to meet the goal",
+    }[verdict]
+    if verdict == "meets" or not broken:
+        return f"The test is still sealed, because {reason}."
+    times = "one fit" if broken == 1 else f"{broken} different fits"
+    return f"The test was opened in an earlier climb, for {times}; it was not asked now, because {reason}."
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One thing the goal asks for, and how the chosen rung does."""
+
+    what: str
+    asked: str
+    seen: str
+    state: str
+
+
+def demands(found: Told) -> tuple[Demand, ...]:
+    goal, record = found.task["goal"], found.chosen
+    if record is None or found.verdict is None:
+        return ()
+    at, least = overall(record), goal["at_least"]
+    reached = "yes" if found.verdict.verdict == "meets" else _reached(found.verdict, record, least)
+    seen = f"{score(at.value)} [{score(at.low)}, {score(at.high)}], n={at.n}"
+    first = Demand(goal["metric"], f"at least {plainly(least)}", seen, reached)
+    p95 = record.latency.p95.value if record.latency else None
+    cost = record.cost
+    sides = (
+        ("p95 latency", goal["latency_ms"], p95, lambda v: f"{millis(v)} ms"),
+        ("Cost of 1,000 calls", goal["usd_per_1k"], cost.per_1k_usd if cost else None, money),
+        ("Cost a month", goal["usd_per_month"], cost.per_month_usd if cost else None, money),
+    )
+    rest = [
+        Demand(what, f"at most {shown(limit)}", *(("not measured", "open") if v is None else (shown(v), "no" if v > limit else "yes")))
+        for what, limit, v, shown in sides
+        if limit is not None
+    ]
+    return (first, *rest)
+
+
+def _reached(told_: RungVerdict, record: Record, least: float) -> str:
+    """The score alone, where the rung as a whole does not meet the goal: a limit may be what fails."""
+    if "upper bound is under" in told_.why or overall(record).high < least:
+        return "no"
+    return "yes" if "it reaches" in told_.why else "open"
+
+
+# --- the leaderboard --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One rung's line."""
+
+    rung: str
+    state: State
+    chosen: bool
+    why: str
+    asides: tuple[str, ...]
+    record: Record | None
+    bar: figures.Bar | None
+    against: Comparison | None
+    """The chosen rung (a) and this one (b) on the same rows."""
+
+
+def standings(found: Told, drawn: figures.Bars) -> tuple[Standing, ...]:
+    """Every rung in the order of the plan."""
+    bars = {record.rung: bar for record, bar in zip(found.measured, drawn.bars, strict=True)}
+    records = {record.rung: record for record in found.records}
+    verdicts = {v.rung: v for v in found.decision.rungs}
+    against = {c.b: c for c in found.decision.comparisons}
+    lines = []
+    for rung in found.fits:
+        record = records.get(rung)
+        state, why = _state(found, record, verdicts.get(rung))
+        chosen = rung == found.decision.chosen
+        lines.append(Standing(rung, state, chosen, why, _asides(record), record, bars.get(rung), against.get(rung)))
+    return tuple(lines)
+
+
+def _state(found: Told, record: Record | None, verdict: RungVerdict | None) -> tuple[State, str]:
+    if record is None:
+        return "not tried", "The climb had ended before it came to this rung."
+    if verdict is not None:
+        return verdict.verdict, verdict.why
+    assert record.status != "done", f"{record.rung} was measured and has no verdict"
+    return record.status, record.reason
+
+
+def _asides(record: Record | None) -> tuple[str, ...]:
+    """What else was measured and needs no column."""
+    if record is None or record.scores is None:
+        return ()
+    others = [f"{name} {score(i.value)} [{score(i.low)}, {score(i.high)}]" for name, i in record.scores.others.items()]
+    if record.forgetting is not None:
+        i = record.forgetting
+        others.append(f"loss on general text {i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}] against the untouched model")
+    if errors := record.provenance.get("errors"):
+        others.append(f"{errors} {'row' if errors == 1 else 'rows'} gave an error and count as wrong")
+    return tuple(others)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def points(found: Told) -> tuple[figures.Point, ...]:
+    verdicts = {v.rung: v.verdict for v in found.decision.rungs}
+    return tuple(
+        figures.Point(
+            record.rung,
+            verdicts[record.rung],
+            record.rung == found.decision.chosen,
+            overall(record),
+            {
+                "cost": record.cost.per_month_usd + record.cost.once_usd / 12 if record.cost else None,
+                "latency": record.latency.p95.value if record.latency else None,
+                "fit": record.cost.fit_seconds if record.cost else None,
+            },
+        )
+        for record in found.measured
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One fit with a history: loss by step, held score by epoch, and what else was noted."""
+
+    rung: str
+    method: str
+    losses: Sequence[float]
+    held: Sequence[float]
+    facts: tuple[str, ...]
+    loss_curve: figures.Curve | None
+    held_curve: figures.Curve | None
+
+
+def trainings(found: Told) -> tuple[Training, ...]:
+    return tuple(
+        _training(record.rung, options.get("method", ""), notes)
+        for record in found.records
+        for options, notes in zip(record.provenance.get("options", ()), record.provenance.get("notes", ()))
+        if notes.get("losses")
+    )
+
+
+def _training(rung: str, method: str, notes: Mapping[str, Any]) -> Training:
+    losses, held = notes["losses"], notes.get("held", [])
+    facts = [f"{len(losses):,} steps", f"last loss {losses[-1]:.4g}"]
+    if "trained_parameters" in notes:
+        facts.append(f"{notes['trained_parameters']:,} trained parameters ({notes['trained_share']:.2%} of the model)")
+    if "rows_per_second" in notes:
+        facts.append(f"{notes['rows_per_second']:.3g} rows a second")
+    return Training(rung, method, losses, held, tuple(facts), figures.curve(losses), figures.curve(held))

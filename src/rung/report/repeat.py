@@ -1,0 +1,87 @@
+"""What one needs to repeat a climb: the task as it was run, code, packages, machine, rows, and each rung's own options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from rung.report.numbers import money
+from rung.report.page import Told
+from rung.types import Record
+
+SHARED = {
+    "revision": "Git revision of the task folder",
+    "packages": "Packages",
+    "machine": "Machine",
+    "base": "Base model, digest",
+    "train": "Training rows, digest",
+    "dev": "Dev rows, digest",
+    "test": "Test rows, digest",
+    "seed": "Seed",
+}
+"""What most rungs have in common, told once; a rung that differs tells its own."""
+CURVES = ("losses", "held")
+
+
+@dataclass(frozen=True, slots=True)
+class RungRecipe:
+    rung: str
+    text: str
+    """YAML."""
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    task: str
+    """rung.yaml as it was run, defaults filled in."""
+    shared: tuple[tuple[str, str], ...]
+    rungs: tuple[RungRecipe, ...]
+
+
+def recipe(found: Told) -> Recipe:
+    measured = [dict(record.provenance) for record in found.measured]
+    common = measured[0] if measured else {}
+    shared = tuple((title, _plain(key, common[key])) for key, title in SHARED.items() if key in common)
+    return Recipe(as_yaml(given(found.task)), shared, tuple(_rung(record, common) for record in found.records))
+
+
+def given(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The task without the keys that hold nothing, so that it can be used as a rung.yaml again."""
+    kept = {key: given(value) if isinstance(value, Mapping) and key != "labels" else value for key, value in task.items()}
+    return {key: value for key, value in kept.items() if value not in (None, {}, [], ())}
+
+
+def as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
+    own = {key: value for key, value in record.provenance.items() if key not in SHARED or value != common.get(key)}
+    traceback = own.pop("traceback", "")
+    own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]
+    quote = {"fit_seconds": record.quote.fit_seconds, "row_seconds": record.quote.row_seconds} if record.quote else None
+    content = {"status": record.status, "predictor": record.predictor, "quote": quote, **own}
+    return RungRecipe(record.rung, as_yaml({key: v for key, v in content.items() if v not in ("", None, [], [{}], {})}), traceback)
+
+
+def _plain(key: str, value: Any) -> str:
+    if key == "revision":
+        return _revision(value)
+    if key == "packages":
+        return ", ".join(f"{name} {version}" for name, version in value.items())
+    if key == "machine":
+        return (
+            f"{value['name']}; {value['memory_bytes'] / 2**30:.0f} GiB; {value['device']}, {value['dtype']};"
+            f" {money(value['usd_per_hour'])} an hour"
+        )
+    return str(value)
+
+
+def _revision(value: str) -> str:
+    if not value:
+        return "none: the task folder is not in a git repository"
+    return f"{value.removesuffix('+')}, with changes not committed" if value.endswith("+") else value

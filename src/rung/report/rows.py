@@ -1,0 +1,98 @@
+"""Rows worth reading: those on which the rungs disagree, and what the chosen rung mistakes for what. Dev rows only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rung.types import Example, Scores
+
+MOST_ROWS = 300
+MOST_LETTERS = 2000
+MOST_CONFUSIONS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One disputed row; `scores` and `answers` in the order of the rungs, a score of None where a rung was not asked."""
+
+    where: str
+    input: str
+    right: str
+    scores: tuple[float | None, ...]
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    rungs: tuple[str, ...]
+    graded: bool
+    """Rows have shares of right, not right or wrong."""
+    wins: tuple[tuple[int, ...], ...]
+    """`wins[a][b]`: rows on which a scored higher than b, all of them counted."""
+    rows: tuple[Row, ...]
+    """At most MOST_ROWS: those that tell the first two rungs apart, then the most disputed."""
+    found: int
+    """Disputed rows in all."""
+    lost: int
+    """Rows that were scored and are no longer among the dev rows."""
+
+
+def disputed(scored: Mapping[str, Scores], examples: Sequence[Example], first: tuple[str, str] | None) -> Disputed:
+    """The rows on which not all rungs scored alike; `first` names the two rungs that the reader meets first."""
+    rungs = tuple(scored)
+    known = {example.id: example for example in examples}
+    ids = next(iter(scored.values())).ids if scored else ()
+    told = [_by_id(scores) for scores in scored.values()]
+    table = [(i, tuple(by_id.get(i, (None, ""))[0] for by_id in told)) for i in ids]
+    wins = tuple(tuple(sum(_over(values[a], values[b]) for _, values in table) for b in range(len(rungs))) for a in range(len(rungs)))
+    split = [(i, values) for i, values in table if _disputes(values) and i in known]
+    pair = tuple(rungs.index(rung) for rung in first) if first else ()
+    split.sort(key=lambda row: (not _disputes([row[1][i] for i in pair]), -_disputes(row[1])))
+    rows = tuple(_row(known[i], values, [by_id.get(i, (None, ""))[1] for by_id in told]) for i, values in split[:MOST_ROWS])
+    graded = any(value not in (0.0, 1.0, None) for _, values in table for value in values)
+    return Disputed(rungs, graded, wins, rows, len(split), sum(i not in known for i in ids))
+
+
+def _by_id(scores: Scores) -> dict[str, tuple[float, str]]:
+    outputs = scores.outputs or ("",) * len(scores.ids)
+    return dict(zip(scores.ids, zip(scores.per_row, outputs, strict=True), strict=True))
+
+
+def _over(a: float | None, b: float | None) -> bool:
+    return a is not None and b is not None and a > b
+
+
+def _disputes(values: Sequence[float | None]) -> int:
+    """Pairs of rungs that score differently."""
+    return sum(_over(a, b) for a in values for b in values)
+
+
+def _row(example: Example, scores: tuple[float | None, ...], answers: Sequence[str]) -> Row:
+    turns = [f"{message.role}: {message.content}" for message in example.history]
+    return Row(example.where, _cut("\n".join([*turns, example.input])), _cut(example.output), scores, tuple(map(_cut, answers)))
+
+
+def _cut(text: str) -> str:
+    left = len(text) - MOST_LETTERS
+    return text if left <= 0 else f"{text[:MOST_LETTERS]} … ({left:,} more characters)"
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    right: str
+    answered: str
+    count: int
+    of: int
+    """Rows with that right answer."""
+
+
+def confusions(scores: Scores, examples: Sequence[Example]) -> tuple[Confusion, ...]:
+    """What a rung takes for what, most frequent first: at most MOST_CONFUSIONS pairs."""
+    known = {example.id: example.output for example in examples}
+    asked = [(known[i].strip(), answer.strip()) for i, answer in zip(scores.ids, scores.outputs) if i in known]
+    rows = Counter(right for right, _ in asked)
+    wrong = Counter((right, answer) for right, answer in asked if right != answer)
+    ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Confusion(right, answer, count, rows[right]) for (right, answer), count in ordered[:MOST_CONFUSIONS])

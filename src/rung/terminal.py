@@ -1,0 +1,193 @@
+"""What a person sees in a terminal: the check, the plan, the climb as it goes, the leaderboard, the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rung.data.finding import Finding
+from rung.plan import Step
+from rung.types import Cost, Decision, Interval, Record, Scores
+
+MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]"}
+VERDICTS = {"meets": "bold green", "fails": "bold red", "undecided": "bold yellow"}
+SEVERITIES = {"block": "bold red", "warn": "yellow", "note": "cyan"}
+
+
+def duration(seconds: float) -> str:
+    if seconds < 0.95:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def dollars(usd: float) -> str:
+    return f"${usd:,.2f}" if usd >= 0.995 or usd == 0 else f"${usd:.2g}"
+
+
+def size(count: float) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
+
+
+def points(interval: Interval) -> str:
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def findings(found: Sequence[Finding]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in found:
+        places = f" ({'; '.join(finding.where)})" if finding.where else ""
+        text = f"{escape(finding.what)}[dim]{escape(places)}[/]" + (
+            f"\n[italic]{escape(finding.remedy)}[/]" if finding.remedy else ""
+        )
+        table.add_row(f"[{SEVERITIES[finding.severity]}]{finding.severity}[/]", text)
+    return table
+
+
+def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
+    """One training row as the model sees it; what it learns to say is coloured."""
+    text = Text("one row as a trainable model sees it (")
+    text.append("coloured", style="black on green")
+    text.append(": what it learns to say)\n\n")
+    for piece, target in pieces:
+        text.append(piece.replace("\n", "⏎\n"), style="black on green" if target else "dim")
+    return text
+
+
+def plan(steps: Sequence[Step], volume: int) -> RenderableType:
+    table = Table(title="rungs, cheapest first", title_justify="left", header_style="bold")
+    for name in ("rung", "fit", "an answer", "memory", "once", f"a month ({volume:,} calls)", "1,000 calls"):
+        table.add_column(name, justify="left" if name == "rung" else "right")
+    for step in steps:
+        table.add_row(step.rung, *_quote(step.quote)) if step.quote else table.add_row(
+            step.rung, f"[yellow]{escape(step.skip)}[/]"
+        )
+    return table
+
+
+def _quote(cost: Cost) -> tuple[str, ...]:
+    return (
+        duration(cost.fit_seconds),
+        duration(cost.row_seconds),
+        size(cost.memory_bytes),
+        dollars(cost.once_usd),
+        dollars(cost.per_month_usd),
+        dollars(cost.per_1k_usd),
+    )
+
+
+def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
+    verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
+    table = Table(header_style="bold")
+    for name in ("", "rung", f"{goal['metric']} (dev)", "n", "fit", "p50 / p95", "once", "a month", "1,000 calls", "goal"):
+        table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right")
+    for record in records:
+        style = "bold" if record.rung == decision.chosen else ""
+        if record.scores and record.cost and record.latency:
+            verdict = verdicts.get(record.rung, "")
+            table.add_row(
+                MARKS[record.status],
+                record.rung,
+                points(record.scores.overall),
+                str(record.scores.overall.n),
+                duration(record.cost.fit_seconds),
+                f"{record.latency.p50.value:.0f} / {record.latency.p95.value:.0f} ms",
+                dollars(record.cost.once_usd),
+                dollars(record.cost.per_month_usd),
+                dollars(record.cost.per_1k_usd),
+                f"[{VERDICTS[verdict]}]{verdict}[/]" if verdict else "",
+                style=style,
+            )
+        else:
+            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * 6, "")
+    told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.status != "done" and r.reason]
+    return Group(table, *told)
+
+
+def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int) -> RenderableType:
+    lines = [f"[{VERDICTS[decision.verdict]}]{decision.verdict}[/]  {escape(decision.why)}"]
+    if test:
+        fresh = "opened once" if seals_broken == 1 else f"shown to {seals_broken} Predictors by now, so no longer fresh"
+        lines.append(f"[bold]test[/]   {test.metric} {test.overall} (sealed rows, {fresh})")
+    elif sealed:
+        lines.append(f"[dim]test   {sealed} rows stay sealed until a rung meets the goal[/]")
+    return Group(*lines)
+
+
+class Board:
+    """Watches a climb: a table that fills as it goes, or plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, goal: Any):
+        self.console, self.goal = console, goal
+        self.steps: Sequence[Step] = ()
+        self.records: list[Record] = []
+        self.now: tuple[str, str, float] | None = None
+        self.live = Live(console=console, refresh_per_second=4, get_renderable=self.draw) if console.is_terminal else None
+
+    def __enter__(self) -> Board:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.now = None
+        if self.live:
+            self.live.stop()
+
+    def planned(self, steps: Sequence[Step]) -> None:
+        self.steps = steps
+
+    def began(self, rung: str) -> None:
+        self.now = (rung, "", 0.0)
+        if not self.live:
+            self.console.print(f"{rung} …")
+
+    def progress(self, rung: str, text: str, share: float) -> None:
+        self.now = (rung, text, share)
+
+    def ended(self, record: Record) -> None:
+        self.records.append(record)
+        if not self.live:
+            said = str(record.scores.overall) if record.scores else record.reason
+            self.console.print(f"  {record.status} {escape(said)}")
+
+    def draw(self) -> RenderableType:
+        table = Table(header_style="bold", box=None, pad_edge=False)
+        for name in ("", "rung", f"{self.goal.metric} (dev)", "fit", "p95", "a month"):
+            table.add_column(name)
+        done = {record.rung: record for record in self.records}
+        for step in self.steps:
+            table.add_row(*self._row(step, done.get(step.rung)))
+        return table
+
+    def _row(self, step: Step, record: Record | None) -> tuple[RenderableType, ...]:
+        if record and record.scores and record.cost and record.latency:
+            return (
+                MARKS[record.status],
+                step.rung,
+                points(record.scores.overall),
+                duration(record.cost.fit_seconds),
+                f"{record.latency.p95.value:.0f} ms",
+                dollars(record.cost.per_month_usd),
+            )
+        if record:
+            return MARKS[record.status], step.rung, f"[dim]{escape(record.reason[:60])}[/]", "", "", ""
+        if self.now and self.now[0] == step.rung:
+            return (
+                "[cyan]▸[/]",
+                f"[cyan]{step.rung}[/]",
+                ProgressBar(1.0, self.now[2], width=24),
+                f"[cyan]{escape(self.now[1])}[/]",
+                "",
+                "",
+            )
+        quoted = f"[dim]quoted {duration(step.quote.fit_seconds)}[/]" if step.quote else f"[yellow]{escape(step.skip[:60])}[/]"
+        return " ", f"[dim]{step.rung}[/]", quoted, "", "", f"[dim]{dollars(step.quote.per_month_usd)}[/]" if step.quote else ""
