@@ -82,12 +82,37 @@ def test_two_processors_cost_ten_cents() -> None:
 def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNG_HOME", str(tmp_path))
     calls: list[int] = []
-    monkeypatch.setattr(probe, "measure", lambda: calls.append(1) or replace(BOX, usd_per_hour=0.0))
+    monkeypatch.setattr(probe, "measure", lambda: calls.append(1) or (replace(BOX, usd_per_hour=0.0), 0.1))
     first, second = load_or_measure(), load_or_measure(usd_per_hour=9.0)
     assert calls == [1]
     assert first.usd_per_hour == pytest.approx(0.10)
     assert second == replace(first, usd_per_hour=9.0)
     assert [path.name for path in tmp_path.iterdir()] == [f"machine-{fingerprint()}.json"]
+
+
+def test_what_a_busy_machine_measures_is_used_but_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNG_HOME", str(tmp_path))
+    slow = replace(BOX, gflops={"float32": 40.0})
+    monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY + 0.01))
+    assert load_or_measure().gflops == slow.gflops
+    monkeypatch.setattr(probe, "measure", lambda: (BOX, module.BUSY))
+    assert load_or_measure().gflops == load_or_measure().gflops == BOX.gflops
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_share_of_others_is_what_we_did_not_take_on_our_processors() -> None:
+    assert probe.others_share([100, 100], [0, 1], own_seconds=2.0, seconds=2.0) == pytest.approx(0.5)
+    assert probe.others_share([100, 0, 100], [1, 2], own_seconds=1.0, seconds=1.0) == pytest.approx(0.0)  # 0 is not ours
+    assert probe.others_share([80, 20], [12, 13], own_seconds=0.0, seconds=1.0) == pytest.approx(0.5)  # numbered anew
+    assert probe.others_share([0, 0], [0, 1], own_seconds=1.0, seconds=1.0) == 0.0  # a system that tells nothing
+
+
+def test_a_burst_spoils_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = iter([0.1, 0.2, 0.9, 0.9, 0.1, 0.2, 0.1, 0.2])  # the neighbour fills the second round
+    monkeypatch.setattr(probe, "_window", lambda device, call: next(windows))
+    assert probe.fastest("cpu", [(1.0, lambda: None), (1.0, lambda: None)]) == pytest.approx([10.0, 5.0])
 
 
 def test_another_machine_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,13 +123,13 @@ def test_another_machine_is_measured_anew(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_affinity_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_affinity", lambda: [0])
+    monkeypatch.setattr(module, "affinity", lambda: [0])
     assert (usable_cores(), usable_threads()) == (1, 1)
 
 
 @pytest.mark.parametrize(("limit", "cores"), [(["150000", "100000"], 1), (["50000", "100000"], 1), (["max", "1"], 4)])
 def test_a_container_grants_less(limit: list[str], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_affinity", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(module, "affinity", lambda: [0, 1, 2, 3])
     monkeypatch.setattr(module, "_cgroup", lambda name: limit)
     assert usable_cores() == cores
 
@@ -122,9 +147,10 @@ def test_the_type_comes_from_what_was_measured() -> None:
 
 
 def test_a_real_measurement_is_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 0.02)
+    monkeypatch.setattr(probe, "SECONDS", 0.01)
     monkeypatch.setattr(probe, "VECTOR_BYTES", dict.fromkeys(probe.VECTOR_BYTES, 2**24))
-    measured = probe.measure()
+    measured, others = probe.measure()
+    assert 0 <= others <= 1
     assert measured.dtype in measured.gflops and min(measured.gflops.values()) > 0.01
     assert 0.1 < measured.bandwidth_gbs < 100_000
     assert measured.memory_bytes > 2**27
@@ -133,14 +159,15 @@ def test_a_real_measurement_is_plausible(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_hopeless_type_is_not_measured_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    timed: list[float] = []
+    timed: list[str] = []
 
-    def pretend(device: str, call: object, seconds: float = probe.SECONDS) -> float:
-        timed.append(seconds)
+    def pretend(device: str, call: object) -> float:
+        timed.append(device)
         return 0.1  # a third of a GFLOP/s
 
-    monkeypatch.setattr(probe, "_best", pretend)
+    monkeypatch.setattr(probe, "_window", pretend)
     import torch
 
-    assert probe.matrix_gflops("cpu", torch.bfloat16) == pytest.approx(2 * 256**3 / 0.1 / 1e9)
-    assert len(timed) == 1
+    assert probe.matrix_work("cpu", torch.bfloat16)[0] == pytest.approx(2 * 256**3 / 1e9)
+    assert timed == ["cpu"]
+    assert probe.matrix_work("cpu", torch.float32)[0] == pytest.approx(2 * 1024**3 / 1e9)

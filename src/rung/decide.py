@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rung.metrics import METRICS, interval, right_or_wrong, stats
+from rung.metrics import METRICS, interval, resample, right_or_wrong, stats
 from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
 
 
@@ -218,12 +218,12 @@ def _compare(first: Record, second: Record, rows: _Rows) -> Comparison:
         difference = stats.paired_difference(only_a, only_b, len(a.ids))
         p_value = stats.mcnemar_mid_p(only_a, only_b)
     elif corpus is None:
-        difference = stats.paired_bootstrap(a.per_row, b.per_row, clusters)
-        p_value = stats.sign_flip(a.per_row, b.per_row, clusters)
+        difference = resample.paired_bootstrap(a.per_row, b.per_row, clusters)
+        p_value = resample.sign_flip(a.per_row, b.per_row, clusters)
     else:
         left, right = (corpus.columns(s.outputs, rows.truth(s)) for s in (a, b))
-        difference = stats.paired_bootstrap(left, right, clusters, corpus.statistic)
-        p_value = stats.sign_flip(left, right, clusters, corpus.statistic)
+        difference = resample.paired_bootstrap(left, right, clusters, corpus.statistic)
+        p_value = resample.sign_flip(left, right, clusters, corpus.statistic)
     return Comparison(first.rung, second.rung, difference, p_value, only_a, only_b)
 
 
@@ -248,7 +248,7 @@ def _scores(record: Record) -> Scores:
     return record.scores
 
 
-def _corpus(scores: Scores) -> stats.Corpus | None:
+def _corpus(scores: Scores) -> resample.Corpus | None:
     metric = METRICS.get(scores.metric)
     return metric.corpus if metric else None
 

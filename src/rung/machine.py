@@ -46,8 +46,11 @@ Set `usd_per_hour` to what you pay."""
 
 USD_PER_OTHER_GPU_HOUR = 1.00
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Raise when `rung.lm.probe` measures otherwise, so that kept files are measured anew."""
+
+BUSY = 0.3
+"""Share of the processors that other programs may take during a measurement that is kept; with more, it is too low."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +116,10 @@ def home() -> Path:
 
 
 def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
-    """This machine, from the file kept under `home()`, or measured now (one to two seconds, imports torch) and kept.
+    """This machine, from the file kept under `home()`, or measured now (up to two seconds, imports torch) and kept.
 
     `usd_per_hour` replaces the list price; prices are never kept in the file, so a newer table takes effect at once.
-    What was measured while other work filled the machine is too low and stays so: delete the file to measure again.
+    What was measured while other work filled the machine is too low: it serves this once and is not kept.
     """
     path = home() / f"machine-{fingerprint()}.json"
     if path.exists():
@@ -124,8 +127,9 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
     else:
         from rung.lm import probe  # late: torch takes seconds to import, and lm stands below this file
 
-        machine = probe.measure()
-        _write(path, machine)
+        machine, others = probe.measure()
+        if others <= BUSY:
+            _write(path, machine)
     price = list_price(machine.device, machine.device_name, machine.cores) if usd_per_hour is None else usd_per_hour
     return replace(machine, usd_per_hour=price)
 
@@ -181,7 +185,8 @@ def gpu_names() -> str:
     return f"{visible}: {listed.stdout.strip()}" if listed.returncode == 0 else ""
 
 
-def _affinity() -> list[int]:
+def affinity() -> list[int]:
+    """Numbers of the logical processors this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))  # macOS and Windows builds of Python know no affinity
@@ -202,13 +207,13 @@ def _quota() -> float:
 
 def usable_cores() -> int:
     """Logical processors this process may use."""
-    return max(1, int(min(len(_affinity()), _quota())))
+    return max(1, int(min(len(affinity()), _quota())))
 
 
 def usable_threads() -> int:
     """Physical cores this process may use: two threads on one core share its arithmetic and get in each other's way."""
     cores = set()
-    for cpu in _affinity():
+    for cpu in affinity():
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.exists() else str(cpu))
     physical = psutil.cpu_count(logical=False) or len(cores)

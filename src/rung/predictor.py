@@ -96,7 +96,8 @@ class Predictor:
         started = time.perf_counter()
         engine = engines.open(self.model)
         prompts = self.prompts(examples, engines)
-        room = self.decoding.max_new_tokens if not self.labels else max(len(label) for label in self.labels)
+        # a label has at most a token a byte, one for a blank that some tokenizers put in front, and its end
+        room = max(len(label.encode()) + 2 for label in self.labels) if self.labels else self.decoding.max_new_tokens
         fits = [engine.count(prompt) + room <= engine.context for prompt in prompts]
         asked = [prompt for prompt, fit in zip(prompts, fits) if fit]
         answers = iter(self._ask(engine, asked, progress))

@@ -10,9 +10,11 @@ from rung.ladder import Site
 def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
     """The findings, and a training row as pieces of text with whether each is learnt (empty where there is no row)."""
     chat = site.engines.chat(site.start.model)
+    # the rungs share the error, so the check must know how many there are
+    task = site.task.model_copy(update={"rungs": tuple(step.rung for step in site.steps if step.quote)})
     if chat is None:
-        return check(site.splits, site.task), []
-    found = check(site.splits, site.task, chat.length, site.engines.context(site.start.model))
+        return check(site.splits, task), []
+    found = check(site.splits, task, chat.length, site.engines.context(site.start.model))
     if not site.data.examples:
         return found, []
     example = site.data.examples[0]

@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 
 def dollars(usd: float) -> str:
-    return f"${usd:,.2f}" if usd >= 0.995 or usd == 0 else f"${usd:.2g}"
+    return f"${usd:,.2f}" if usd >= 0.005 or usd == 0 else "<$0.01"
 
 
 def size(count: float) -> str:
@@ -87,8 +87,8 @@ def _quote(cost: Cost) -> tuple[str, ...]:
 def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
     table = Table(header_style="bold")
-    for name in ("", "rung", f"{goal['metric']} (dev)", "n", "fit", "p50 / p95", "once", "a month", "1,000 calls", "goal"):
-        table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right")
+    for name in ("", "rung", f"{goal['metric']} (dev)", "n", "fit", "p95", "once", "a month", "1k calls", "goal"):
+        table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=name in ("rung", "goal"))
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
         if record.scores and record.cost and record.latency:
@@ -99,7 +99,7 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
                 points(record.scores.overall),
                 str(record.scores.overall.n),
                 duration(record.cost.fit_seconds),
-                f"{record.latency.p50.value:.0f} / {record.latency.p95.value:.0f} ms",
+                f"{record.latency.p95.value:.0f} ms",
                 dollars(record.cost.once_usd),
                 dollars(record.cost.per_month_usd),
                 dollars(record.cost.per_1k_usd),
@@ -107,7 +107,7 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
                 style=style,
             )
         else:
-            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * 6, "")
+            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * 7)
     told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.status != "done" and r.reason]
     return Group(table, *told)
 
@@ -130,7 +130,9 @@ class Board:
         self.steps: Sequence[Step] = ()
         self.records: list[Record] = []
         self.now: tuple[str, str, float] | None = None
-        self.live = Live(console=console, refresh_per_second=4, get_renderable=self.draw) if console.is_terminal else None
+        self.live = (
+            Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.draw) if console.is_terminal else None
+        )
 
     def __enter__(self) -> Board:
         if self.live:
@@ -181,13 +183,11 @@ class Board:
         if record:
             return MARKS[record.status], step.rung, f"[dim]{escape(record.reason[:60])}[/]", "", "", ""
         if self.now and self.now[0] == step.rung:
-            return (
-                "[cyan]▸[/]",
-                f"[cyan]{step.rung}[/]",
-                ProgressBar(1.0, self.now[2], width=24),
-                f"[cyan]{escape(self.now[1])}[/]",
-                "",
-                "",
-            )
-        quoted = f"[dim]quoted {duration(step.quote.fit_seconds)}[/]" if step.quote else f"[yellow]{escape(step.skip[:60])}[/]"
-        return " ", f"[dim]{step.rung}[/]", quoted, "", "", f"[dim]{dollars(step.quote.per_month_usd)}[/]" if step.quote else ""
+            return "[cyan]▸[/]", f"[cyan]{step.rung}[/]", ProgressBar(1.0, self.now[2], width=24), *self._said()
+        if not step.quote:
+            return " ", f"[dim]{step.rung}[/]", f"[yellow]{escape(step.skip[:60])}[/]", "", "", ""
+        quoted = f"[dim]{duration(step.quote.fit_seconds)}[/]"
+        return " ", f"[dim]{step.rung}[/]", "[dim]quoted[/]", quoted, "", f"[dim]{dollars(step.quote.per_month_usd)}[/]"
+
+    def _said(self) -> tuple[str, str, str]:
+        return f"[cyan]{escape(self.now[1]) if self.now else ''}[/]", "", ""

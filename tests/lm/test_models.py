@@ -14,9 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import XetDownloadError
 from safetensors.numpy import save_file
 
 from rung.errors import ModelError
@@ -261,7 +263,9 @@ def test_a_hub_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch, wheel: 
     assert sum("out of reach" in line for line in said) == 1
 
 
-@pytest.mark.parametrize(("status", "body"), [(502, b""), (200, b"<html>Log in to the guest network</html>"), (200, b"[]")])
+@pytest.mark.parametrize(
+    ("status", "body"), [(502, b""), (200, b"<html>Log in to the guest network</html>"), (200, b"[]"), (200, b"7")]
+)
 def test_a_hub_that_talks_nonsense_is_out_of_reach(
     status: int, body: bytes, monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]
 ) -> None:
@@ -297,6 +301,41 @@ def test_from_the_hub_without_pickles_or_code(
     monkeypatch.setenv("RUNG_HOME", str(tmp_path / "fresh"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert models.find("tiny", say=said.append).source.startswith("hub nobody/Tiny@")  # out of the hub library's cache
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        XetDownloadError("storage is away"),
+        RuntimeError("Task error: File reconstruction error: CAS Client Error"),  # what hf_xet really raises
+        ValueError("Xet headers have not been correctly set by the server."),
+        OSError("Consistency check failed"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_download_that_breaks_off(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]
+) -> None:
+    def broken(*args: object, **options: object) -> str:
+        raise fault
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
+    files = {path.name: path.read_bytes() for path in write_model(tmp_path / "source").iterdir()}
+    with hub(monkeypatch, serve(files, [])):
+        assert models.find("tiny", say=said.append).source.startswith("index")
+        with pytest.raises(ModelError, match=rf"broke off \({fault}\)"):
+            models.find("nobody/Tiny-2", say=said.append)
+    assert leftovers(tmp_path) == ["tiny"]
+
+
+def test_a_disk_that_fills_up_in_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    def full(*args: object, **options: object) -> str:
+        raise RuntimeError("Task error: IO Error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    files = {path.name: path.read_bytes() for path in write_model(tmp_path / "source").iterdir()}
+    with hub(monkeypatch, serve(files, [])), pytest.raises(ModelError, match="RUNG_HOME"):
+        models.find("tiny", say=said.append)
 
 
 def test_a_gated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]) -> None:
@@ -354,6 +393,9 @@ def test_names_that_name_nothing(tmp_path: Path) -> None:
         models.find(str(tmp_path / "none.gguf"))
     with pytest.raises(ModelError, match="is no folder"):
         models.find("./not/there")
+    with pytest.raises(ModelError, match=r"'a/b\.\.c' is no hub id"):
+        models.find("a/b..c")
+    assert hubs._silent == {}  # a slip of the pen says nothing about the hub
     (tmp_path / "bad.gguf").write_bytes(b"not a gguf file, at all, in any way")
     with pytest.raises(ModelError, match=r"bad\.gguf: not a GGUF"):
         models.find(str(tmp_path / "bad.gguf"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from peft import LoraConfig, get_peft_model
 
+from rung.lm.lora_linear import fuse
 from rung.lm.quiet import quiet
 
 
@@ -18,4 +19,6 @@ def lora(model: Any, rank: int, alpha: int, dropout: float, seed: int) -> Any:
         r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM", bias="none"
     )
     with quiet():
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    fuse(adapted)
+    return adapted

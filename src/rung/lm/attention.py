@@ -8,7 +8,7 @@ blocks as a keyword argument of the model's forward, so any model that passes su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,17 @@ class Blocks:
     key: torch.Tensor  # (B, L) index of the key
     allow: torch.Tensor  # (B, Q, L) bool
     distance: torch.Tensor  # (B, Q, L) positions between query and key; for sliding windows
+    made: dict[tuple, torch.Tensor] = field(default_factory=dict)
+    """Masks as a layer wants them, made by the first layer and used by all of its kind."""
+
+    def bias(self, fold: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """What is added to the scores, 0 or minus infinity: (B, 1, fold·Q, L), the queries repeated `fold` times."""
+        kind = (fold, window, dtype)
+        if kind not in self.made:
+            allow = self.allow if window is None else self.allow & (self.distance < window)
+            bias = torch.zeros(allow.shape, dtype=dtype, device=allow.device).masked_fill_(~allow, float("-inf"))
+            self.made[kind] = bias.repeat(1, fold, 1)[:, None]
+        return self.made[kind]
 
 
 def blocks(mask: NDArray[np.bool_], q_depth: NDArray, k_depth: NDArray, device: Any = "cpu", size: int = BLOCK) -> Blocks:
@@ -67,14 +78,11 @@ def tree_attention(
     _, heads, n, dim = query.shape
     groups = key.shape[1]
     count, size = blocks.query.shape
-    allow = blocks.allow
-    if sliding_window is not None:
-        allow = allow & (blocks.distance < sliding_window)
     q = query[0].index_select(1, blocks.query.reshape(-1)).view(groups, heads // groups, count, size, dim)
     q = q.permute(2, 0, 1, 3, 4).reshape(count, groups, -1, dim)
     k = key[0].index_select(1, blocks.key.reshape(-1)).view(groups, count, -1, dim).transpose(0, 1)
     v = value[0].index_select(1, blocks.key.reshape(-1)).view(groups, count, -1, dim).transpose(0, 1)
-    bias = allow[:, None, None].expand(count, 1, heads // groups, size, -1).reshape(count, 1, -1, allow.shape[-1])
+    bias = blocks.bias(heads // groups, sliding_window, query.dtype)
     out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, dropout_p=dropout)
     out = out.view(count, heads, size, dim).transpose(1, 2).reshape(count * size, heads, dim)
     return out[:n].unsqueeze(0), None

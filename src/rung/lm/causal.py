@@ -102,12 +102,13 @@ class CausalEngine:
         said = ""
         for token in self._tokens(ids, decoding):
             if token in self.chat.stops:
-                return
+                break
             written.append(token)
-            text = self.chat.decode(written)
+            text = self.chat.decode(written).strip()  # blanks at the end may yet be the answer's last: they wait
             if not text.endswith("\ufffd"):  # half a character: wait for the rest of its bytes
                 yield text[len(said) :]
                 said = text
+        yield self.chat.decode(written).strip()[len(said) :]
 
     # --- prompts to forests -------------------------------------------------------------------------------------
 
@@ -116,6 +117,8 @@ class CausalEngine:
 
         `room`: nodes to leave for each prompt's answers in the budget of a pass.
         """
+        if not ids:
+            return
         shared = _shared_front(ids)
         forest = self._prefix(shared)
         rows = [tree.Row(tokens[len(shared) :] + (0,) * room, (False,) * (len(tokens) - len(shared) + room)) for tokens in ids]

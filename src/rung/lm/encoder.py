@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,9 +45,7 @@ class EncoderEngine:
         out: list[Choice] = []
         for start in range(0, len(prompts), CHUNK):
             part = prompts[start : start + CHUNK]
-            logits = (self.embedder.embed([p.input for p in part]) @ self.weight.T + self.bias)[:, columns]
-            logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-            for row in logs:
+            for row in self._logs(part, columns):
                 best = int(row.argmax())
                 out.append(Choice(self.labels[columns[best]], float(row[best]), float(np.exp(row[best]))))
             if progress:
@@ -54,10 +53,18 @@ class EncoderEngine:
         return out
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
-        return [self.choose([p], self.labels)[0].logprob for p in prompts]
+        """Log-probability of each answer among all labels; minus infinity for one that the head never saw."""
+        logs = self._logs(prompts, range(len(self.labels)))
+        place = {label: i for i, label in enumerate(self.labels)}
+        return [float(row[place[answer]]) if answer in place else -math.inf for row, answer in zip(logs, answers)]
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
         raise ModelError("an encoder can choose a label but not write text.", remedy="Use kind: classify.")
 
     def count(self, prompt: Prompt) -> int:
         return 0
+
+    def _logs(self, prompts: Sequence[Prompt], columns: Sequence[int]) -> NDArray:
+        """Log-probabilities over the labels in `columns`; (prompts, columns)."""
+        logits = (self.embedder.embed([p.input for p in prompts]) @ self.weight.T + self.bias)[:, columns]
+        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)

@@ -42,9 +42,9 @@ def load(folder: Path, machine: Machine, adapter: Path | None = None, training: 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        ).to(machine.device)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False).to(
+            machine.device
+        )
         if adapter is not None:
             from peft import PeftModel
 

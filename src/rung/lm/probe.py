@@ -1,18 +1,26 @@
-"""Measuring this machine: matrix-product speed by data type, the speed of reading weights, memory (1-2 s)."""
+"""Measuring this machine: matrix-product speed by data type, the speed of reading weights, memory (up to 2 s)."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 
-from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
+from rung.machine import Device, Machine, affinity, cpu_name, usable_cores, usable_memory, usable_threads
 
-SECONDS = 0.25
-"""Time spent on each number. The best run within it counts, since a neighbour's load only ever slows one down."""
+Work = tuple[float, Callable[[], Any]]
+"""10^9 operations or bytes, and the call that gets through them."""
+
+SECONDS = 0.08
+"""Length of one window. The best run within it counts, since a neighbour's load only ever slows one down."""
+
+ROUNDS = 4
+"""Windows for each number. The numbers take turns, so that a neighbour's burst spoils one window of each, not one number."""
 
 SIZES = {"cpu": 1024, "cuda": 8192, "mps": 4096}
 """Edge of the square matrices: large enough that the machine, not the call, is measured."""
@@ -21,10 +29,7 @@ SMALL = 256
 """Edge of a first, cheap product for the types that a processor may have no units for (bf16 then runs about 70 times
 slower than float32): where it shows that, the large one is left out, since it would take seconds."""
 
-RUNS = 8
-"""Runs at least, however slow: on a busy machine a single run can be held up for many times its length."""
-
-VECTOR_BYTES = {"cpu": 2**28, "cuda": 2**31, "mps": 2**29}
+VECTOR_BYTES = {"cpu": 2**28, "cuda": 2**30, "mps": 2**29}
 """Size of the matrix read in the bandwidth measurement: well over any cache."""
 
 WORTH = 1.2
@@ -32,15 +37,22 @@ WORTH = 1.2
 digits buy nothing."""
 
 
-def measure() -> Machine:
-    """This machine, measured now. `usd_per_hour` stays 0: prices belong to the caller."""
-    device = find_device()
-    threads = usable_threads()
+def measure() -> tuple[Machine, float]:
+    """This machine, measured now, and the share of its processors, 0 to 1, that other programs took meanwhile.
+
+    `usd_per_hour` stays 0: prices belong to the caller.
+    """
+    device, threads = find_device(), usable_threads()
+    started, own = time.perf_counter(), _own_seconds()
+    psutil.cpu_percent(percpu=True)  # the next call tells of the time since this one
     with _threads(threads):
-        gflops = {str(dtype).removeprefix("torch."): matrix_gflops(device, dtype) for dtype in _dtypes(device)}
-        bandwidth = bandwidth_gbs(device)
+        works = {_plain(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
+        *speeds, bandwidth = fastest(device, [*works.values(), reading_work(device)])
+    busy = psutil.cpu_percent(percpu=True)
+    others = others_share(busy, affinity(), _own_seconds() - own, time.perf_counter() - started)
+    gflops = dict(zip(works, speeds, strict=True))
     name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
-    return Machine(
+    machine = Machine(
         name=name if device == "cuda" else f"{name}, {threads} threads",
         cores=usable_cores(),
         threads=threads,
@@ -51,6 +63,7 @@ def measure() -> Machine:
         bandwidth_gbs=bandwidth,
         dtype=choose_dtype(device, gflops),
     )
+    return machine, others
 
 
 def find_device() -> Device:
@@ -67,28 +80,49 @@ def choose_dtype(device: Device, gflops: dict[str, float]) -> str:
     return "bfloat16" if gflops.get("bfloat16", 0) >= WORTH * gflops["float32"] else "float32"
 
 
-def matrix_gflops(device: Device, dtype: torch.dtype) -> float:
-    """Best speed of a square matrix product, 10^9 operations a second."""
+def matrix_work(device: Device, dtype: torch.dtype) -> Work:
+    """A square matrix product."""
 
-    def product(size: int) -> Callable[[], Any]:
+    def product(size: int) -> Work:
         a = torch.randn(size, size, device=device).to(dtype)
         b = torch.randn(size, size, device=device).to(dtype)
-        return lambda: a @ b
+        return 2 * size**3 / 1e9, lambda: a @ b
 
     size = SIZES[device]
     if device == "cpu" and dtype != torch.float32:
-        small = _best(device, product(SMALL))
-        if small * (size / SMALL) ** 3 > 2 * SECONDS:
-            return 2 * SMALL**3 / small / 1e9
-    return 2 * size**3 / _best(device, product(size)) / 1e9
+        small = product(SMALL)
+        if _window(device, small[1]) * (size / SMALL) ** 3 > 4 * SECONDS:
+            return small
+    return product(size)
 
 
-def bandwidth_gbs(device: Device) -> float:
-    """Speed of reading weights, 10^9 bytes a second, measured by what decoding does: a matrix times a vector."""
+def reading_work(device: Device) -> Work:
+    """Reading weights as decoding does: a matrix times a vector."""
     size = VECTOR_BYTES[device]
     matrix = torch.ones(size // 4 // 4096, 4096, device=device)
     vector = torch.ones(4096, device=device)
-    return size / _best(device, lambda: matrix @ vector) / 1e9
+    return size / 1e9, lambda: matrix @ vector
+
+
+def fastest(device: Device, works: Sequence[Work]) -> list[float]:
+    """The speed of each piece of work, 10^9 a second, in the fastest run of several short windows."""
+    best = [math.inf] * len(works)
+    for _ in range(ROUNDS):
+        for i, (_, call) in enumerate(works):
+            best[i] = min(best[i], _window(device, call))
+    return [amount / seconds for (amount, _), seconds in zip(works, best, strict=True)]
+
+
+def others_share(busy: Sequence[float], ours: Sequence[int], own_seconds: float, seconds: float) -> float:
+    """The share of our processors that other programs took: all that was `busy` (percent, one number a processor) on
+    those that are `ours`, less the processor time that this process took itself."""
+    seen = [busy[cpu] for cpu in ours if cpu < len(busy)] or busy  # some containers number their processors anew
+    return max(0.0, sum(seen) / len(seen) / 100 - own_seconds / (seconds * len(seen)))
+
+
+def _own_seconds() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)
 
 
 def memory(device: Device) -> int:
@@ -106,12 +140,14 @@ def _dtypes(device: Device) -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.bfloat16, torch.float16)
 
 
-def _best(device: Device, call: Callable[[], Any], seconds: float = SECONDS) -> float:
-    """Seconds of the fastest run, after one run to warm up."""
-    times: list[float] = []
-    _timed(device, call)
-    end = time.perf_counter() + seconds
-    while len(times) < RUNS or time.perf_counter() < end:
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _window(device: Device, call: Callable[[], Any]) -> float:
+    """Seconds of the fastest run in one window."""
+    times, end = [_timed(device, call)], time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
         times.append(_timed(device, call))
     return min(times)
 

@@ -177,6 +177,7 @@ def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Pa
         eval_strategy="steps" if choosing else "no",
         eval_steps=per_epoch,
         load_best_model_at_end=choosing,
+        restore_callback_states_from_checkpoint=choosing,  # the count of epochs without a better score
         metric_for_best_model="held",
         greater_is_better=True,
         use_cpu=loaded.device.type == "cpu",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.errors import TaskError
-from rung.metrics import classify, extract, own, stats, text
+from rung.metrics import classify, extract, own, resample, stats, text
 from rung.types import Example, Interval, Kind, Prediction, Scores, Split
 
 
@@ -20,7 +20,7 @@ class Metric:
     """The kinds of task it is for; the first is taken where nothing else is said."""
     per_row: Callable[[str, str, Example], float]
     """(output, reference, example) to one row's score."""
-    corpus: stats.Corpus | None = None
+    corpus: resample.Corpus | None = None
     """Where the score of the whole is not the mean of the rows': (outputs, references) to it."""
     binary: bool = False
     """Each row is right or wrong."""
@@ -94,7 +94,7 @@ def score(
 
 def interval(
     per_row: Sequence[float],
-    corpus: stats.Corpus | None = None,
+    corpus: resample.Corpus | None = None,
     outputs: Sequence[str] = (),
     references: Sequence[str] = (),
     clusters: Sequence[Hashable] | None = None,
@@ -106,8 +106,8 @@ def interval(
         found = stats.wilson(sum(per_row) / len(per_row) * n, n, confidence)
         return replace(found, n=len(per_row))
     values = per_row if corpus is None else corpus.columns(outputs, references)
-    statistic = stats.mean if corpus is None else corpus.statistic
-    return stats.bootstrap_interval(values, clusters, statistic, confidence=confidence, limits=(0.0, 1.0))
+    statistic = resample.mean if corpus is None else corpus.statistic
+    return resample.bootstrap_interval(values, clusters, statistic, confidence=confidence, limits=(0.0, 1.0))
 
 
 def right_or_wrong(values: Sequence[float]) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rung.metrics.stats import Array, Corpus
+from rung.metrics.resample import Corpus
+from rung.metrics.stats import Array
 from rung.types import Example
 
 

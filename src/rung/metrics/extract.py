@@ -12,7 +12,8 @@ import numpy as np
 
 from rung.errors import DataError
 from rung.metrics import text
-from rung.metrics.stats import Array, Corpus
+from rung.metrics.resample import Corpus
+from rung.metrics.stats import Array
 from rung.types import Example
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)

@@ -94,14 +94,23 @@ class Measure:
     key: str
     short: str
     title: str
+    narrow: str
+    """The title where there is little room."""
     floor: float
     unit: str
 
 
 MEASURES = (
-    Measure("cost", "Cost", "US dollars a month, what is paid once spread over 12 (log scale)", 0.001, "$"),
-    Measure("latency", "p95 latency", "p95 latency, milliseconds (log scale)", 1.0, ""),
-    Measure("fit", "Time to fit", "Seconds to fit (log scale)", 0.1, ""),
+    Measure(
+        "cost",
+        "Cost",
+        "US dollars a month, what is paid once spread over 12 (log scale)",
+        "US dollars a month (log scale)",
+        0.001,
+        "$",
+    ),
+    Measure("latency", "p95 latency", "p95 latency, milliseconds (log scale)", "milliseconds (log scale)", 1.0, ""),
+    Measure("fit", "Time to fit", "Seconds to fit (log scale)", "seconds (log scale)", 0.1, ""),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -61,34 +62,46 @@ def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Se
     points = page.points(found)
     machine = chosen.provenance.get("machine") if chosen else None
     script = _asset("report.js")
-    return _templates().get_template("template.html").render(
-        name=name,
-        found=found,
-        task=found.task,
-        goal=goal,
-        chosen=chosen,
-        other=other,
-        headline=page.headline(found),
-        sealed=page.sealed(found),
-        demands=page.demands(found),
-        bars=drawn,
-        standings=page.standings(found, drawn),
-        scatters=[("wide", figures.scatter(points, goal, *WIDE)), ("narrow", figures.scatter(points, goal, *NARROW))]
-        if points
-        else [],
-        measures=figures.MEASURES,
-        disputed=disputed,
-        rows_json=asdict(disputed) | {"shown": SHOWN},
-        shown=SHOWN,
-        confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
-        trainings=page.trainings(found),
-        findings=findings,
-        recipe=recipe(found),
-        usd_per_hour=machine["usd_per_hour"] if machine else None,
-        style=Markup(_asset("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        _templates()
+        .get_template("template.html")
+        .render(
+            name=name,
+            found=found,
+            task=found.task,
+            goal=goal,
+            chosen=chosen,
+            other=other,
+            headline=page.headline(found),
+            sealed=page.sealed(found),
+            demands=page.demands(found),
+            bars=drawn,
+            standings=page.standings(found, drawn),
+            scatters=[("wide", figures.scatter(points, goal, *WIDE)), ("narrow", figures.scatter(points, goal, *NARROW))]
+            if points
+            else [],
+            points=points,
+            measures=figures.MEASURES,
+            disputed=disputed,
+            sides=_sides(disputed, chosen.rung, other.rung) if chosen and other else (),
+            rows_json=asdict(disputed) | {"shown": SHOWN, "first": [chosen.rung, other.rung] if chosen and other else []},
+            shown=SHOWN,
+            confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
+            trainings=page.trainings(found),
+            findings=findings,
+            recipe=recipe(found),
+            usd_per_hour=machine["usd_per_hour"] if machine else None,
+            style=Markup(_asset("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
+
+
+def _sides(found: rows.Disputed, a: str, b: str) -> list[tuple[int, int, tuple[rows.Row, ...]]]:
+    """What a got right and b did not, and the other way round: what is shown without a script."""
+    first, second = found.rungs.index(a), found.rungs.index(b)
+    return [(win, lose, rows.side(found, win, lose)) for win, lose in ((first, second), (second, first))]
 
 
 def _labelled(task: Mapping[str, Any]) -> bool:
@@ -108,6 +121,6 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= numbers.FILTERS
+    env.filters |= {**numbers.FILTERS, "quoted": shlex.quote}
     env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     return env

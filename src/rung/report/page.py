@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from rung.report.numbers import millis, money, plainly, score
 from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
 
 State = Literal["meets", "fails", "undecided", "skipped", "failed", "not tried"]
+DemandState = Literal["yes", "no", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ def overall(record: Record) -> Interval:
     return record.scores.overall
 
 
+def whole(i: Interval) -> str:
+    """A number with its interval and its n: it never travels alone."""
+    return f"{score(i.value)} [{score(i.low)}, {score(i.high)}], n={i.n}"
+
+
 # --- the decision -----------------------------------------------------------------------------------------------------
 
 OPENING: dict[Verdict, str] = {
@@ -74,11 +80,8 @@ def sealed(found: Told) -> str:
     """The sealed test's number, or why there is none."""
     metric, verdict, broken = found.task["goal"]["metric"], found.decision.verdict, found.seals_broken
     if found.test is not None:
-        test = found.test.overall
-        told_ = f"On the sealed test it scores {score(test.value)} [{score(test.low)}, {score(test.high)}], n={test.n} ({metric})."
-        if broken > 1:
-            told_ += f" The test has now been shown to {broken} different fits, so this number is no longer fresh."
-        return told_
+        stale = f" The test has now been shown to {broken} different fits, so this number is no longer fresh."
+        return f"On the sealed test: {metric} {whole(found.test.overall)}.{stale if broken > 1 else ''}"
     reason = {
         "meets": "there are no test rows",
         "fails": "no rung meets the goal",
@@ -97,37 +100,41 @@ class Demand:
     what: str
     asked: str
     seen: str
-    state: str
+    state: DemandState
 
 
 def demands(found: Told) -> tuple[Demand, ...]:
     goal, record = found.task["goal"], found.chosen
     if record is None or found.verdict is None:
         return ()
-    at, least = overall(record), goal["at_least"]
-    reached = "yes" if found.verdict.verdict == "meets" else _reached(found.verdict, record, least)
-    seen = f"{score(at.value)} [{score(at.low)}, {score(at.high)}], n={at.n}"
-    first = Demand(goal["metric"], f"at least {plainly(least)}", seen, reached)
-    p95 = record.latency.p95.value if record.latency else None
-    cost = record.cost
-    sides = (
-        ("p95 latency", goal["latency_ms"], p95, lambda v: f"{millis(v)} ms"),
+    cost, latency = record.cost, record.latency
+    sides: tuple[tuple[str, float | None, float | None, Callable[[float], str]], ...] = (
+        ("p95 latency", goal["latency_ms"], latency.p95.value if latency else None, lambda v: f"{millis(v)} ms"),
         ("Cost of 1,000 calls", goal["usd_per_1k"], cost.per_1k_usd if cost else None, money),
         ("Cost a month", goal["usd_per_month"], cost.per_month_usd if cost else None, money),
     )
-    rest = [
-        Demand(what, f"at most {shown(limit)}", *(("not measured", "open") if v is None else (shown(v), "no" if v > limit else "yes")))
-        for what, limit, v, shown in sides
-        if limit is not None
-    ]
-    return (first, *rest)
+    rest = [_side(what, limit, seen, shown) for what, limit, seen, shown in sides if limit is not None]
+    at, least = overall(record), goal["at_least"]
+    state = _reached(found.verdict, at, least, any(demand.state == "no" for demand in rest))
+    return (Demand(goal["metric"], f"at least {plainly(least)}", whole(at), state), *rest)
 
 
-def _reached(told_: RungVerdict, record: Record, least: float) -> str:
-    """The score alone, where the rung as a whole does not meet the goal: a limit may be what fails."""
-    if "upper bound is under" in told_.why or overall(record).high < least:
+def _side(what: str, limit: float, seen: float | None, shown: Callable[[float], str]) -> Demand:
+    asked = f"at most {shown(limit)}"
+    if seen is None:
+        return Demand(what, asked, "not measured", "open")
+    return Demand(what, asked, shown(seen), "no" if seen > limit else "yes")
+
+
+def _reached(verdict: RungVerdict, at: Interval, least: float, limit_broken: bool) -> DemandState:
+    """The score alone: a rung may fail by a limit and still have the score."""
+    if verdict.verdict == "meets":
+        return "yes"
+    if verdict.verdict == "undecided":
+        return "open" if verdict.more_rows else "yes"
+    if not limit_broken or at.high < least:
         return "no"
-    return "yes" if "it reaches" in told_.why else "open"
+    return "yes" if at.low >= least else "open"
 
 
 # --- the leaderboard --------------------------------------------------------------------------------------------------
@@ -176,7 +183,7 @@ def _asides(record: Record | None) -> tuple[str, ...]:
     """What else was measured and needs no column."""
     if record is None or record.scores is None:
         return ()
-    others = [f"{name} {score(i.value)} [{score(i.low)}, {score(i.high)}]" for name, i in record.scores.others.items()]
+    others = [f"{name} {whole(i)}" for name, i in record.scores.others.items()]
     if record.forgetting is not None:
         i = record.forgetting
         others.append(f"loss on general text {i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}] against the untouched model")

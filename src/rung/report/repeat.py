@@ -65,7 +65,9 @@ def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
     own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]
     quote = {"fit_seconds": record.quote.fit_seconds, "row_seconds": record.quote.row_seconds} if record.quote else None
     content = {"status": record.status, "predictor": record.predictor, "quote": quote, **own}
-    return RungRecipe(record.rung, as_yaml({key: v for key, v in content.items() if v not in ("", None, [], [{}], {})}), traceback)
+    return RungRecipe(
+        record.rung, as_yaml({key: v for key, v in content.items() if v not in ("", None, [], [{}], {})}), traceback
+    )
 
 
 def _plain(key: str, value: Any) -> str:

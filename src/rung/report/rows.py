@@ -46,13 +46,20 @@ def disputed(scored: Mapping[str, Scores], examples: Sequence[Example], first: t
     ids = next(iter(scored.values())).ids if scored else ()
     told = [_by_id(scores) for scores in scored.values()]
     table = [(i, tuple(by_id.get(i, (None, ""))[0] for by_id in told)) for i in ids]
-    wins = tuple(tuple(sum(_over(values[a], values[b]) for _, values in table) for b in range(len(rungs))) for a in range(len(rungs)))
+    wins = tuple(
+        tuple(sum(_over(values[a], values[b]) for _, values in table) for b in range(len(rungs))) for a in range(len(rungs))
+    )
     split = [(i, values) for i, values in table if _disputes(values) and i in known]
     pair = tuple(rungs.index(rung) for rung in first) if first else ()
     split.sort(key=lambda row: (not _disputes([row[1][i] for i in pair]), -_disputes(row[1])))
     rows = tuple(_row(known[i], values, [by_id.get(i, (None, ""))[1] for by_id in told]) for i, values in split[:MOST_ROWS])
     graded = any(value not in (0.0, 1.0, None) for _, values in table for value in values)
     return Disputed(rungs, graded, wins, rows, len(split), sum(i not in known for i in ids))
+
+
+def side(found: Disputed, win: int, lose: int) -> tuple[Row, ...]:
+    """The rows on which one rung scored higher than another."""
+    return tuple(row for row in found.rows if _over(row.scores[win], row.scores[lose]))
 
 
 def _by_id(scores: Scores) -> dict[str, tuple[float, str]]:

@@ -1,0 +1,42 @@
+# Two commands matter: `make demo` and `make test`. Both install into .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check slow bench clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/bench: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	touch $@
+
+demo: install  ## climb the example task
+	$(BIN)/rung check examples/tickets
+	$(BIN)/rung plan examples/tickets
+	$(BIN)/rung climb examples/tickets
+	$(BIN)/rung ask examples/tickets "my bike was supposed to be here on Friday and there is no sign of it"
+	$(BIN)/rung report examples/tickets
+
+test: install  ## the fast tests, then those on the real default model
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "model and not slow"
+
+check: install  ## style, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+slow: install  ## what takes minutes; before a release
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/bench  ## every benchmark, the short way
+	for program in import_time roofline lora_vs_trl choose_vs_lm_eval; do $(BIN)/python benchmarks/$$program.py --quick || exit 1; done
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/*/.rung

@@ -1,0 +1,77 @@
+"""What the benchmark programs share: the real model, real rows, the machine's own speed, medians, the last line."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+warnings.filterwarnings("ignore")
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+SYSTEM = (
+    "You are the support desk of a bank. Read the customer's message and name its intent with one of the known labels. "
+    "Answer with the label only, in lower case, words joined by underscores, and write nothing before or after it."
+)
+
+
+def arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions; under ten minutes on two cores")
+    return parser.parse_args()
+
+
+def bank(split: str = "train") -> list[tuple[str, str]]:
+    """(message, label) of banking77; of the example task where the public data is absent, saying so."""
+    path = DATA / "banking77" / f"{split}.csv"
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            return [(row["text"], row["category"]) for row in csv.DictReader(file)]
+    print("banking77 is absent; measured on examples/tickets instead")
+    with (Path(__file__).parent.parent / "examples/tickets/data/tickets.csv").open(encoding="utf-8") as file:
+        return [(row["text"], row["intent"]) for row in csv.DictReader(file)]
+
+
+def base_folder() -> Path:
+    from rung.lm.models import find
+
+    return find("smollm2-135m-instruct").folder
+
+
+def machine():
+    from rung.machine import load_or_measure
+
+    found = load_or_measure()
+    print(f"machine: {found.name}, {found.threads} threads, {found.memory_bytes / 2**30:.0f} GiB")
+    return found
+
+
+def matmul_gflops(size: int = 1024, seconds: float = 1.0) -> float:
+    """The machine's own float32 matrix-product speed now: the best of a second of products."""
+    import torch
+
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    best, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best / 1e9
+
+
+def timed(call: Callable[[], object]) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+median = statistics.median

@@ -1,0 +1,163 @@
+"""LoRA training, examples a second: rung's tree batches against TRL's SFTTrainer at its best CPU settings.
+
+Same model, adapters, rows, batches of 32 and steps. The gradients of the first batch are compared first, on the very
+same adapter weights. TRL runs padded and packed (float32, no checkpointing, completion-only loss); the faster counts.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import common
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from rung.lm import adapters, train, tree
+from rung.lm.load import load, quiet
+from rung.lm.losses import sft, weight
+from rung.types import Message
+
+BATCH, RANK, ALPHA = 32, 16, 32
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step, backward and update included."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        self.began = common.time.perf_counter()
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        self.steps.append(common.time.perf_counter() - self.began)
+
+
+def rows_of(chat, count: int) -> list[tree.Row]:
+    data = common.bank()
+    picked = data[:: max(1, len(data) // count)][:count]
+    return [chat.row((Message("system", common.SYSTEM), Message("user", text)), label) for text, label in picked]
+
+
+def fresh(machine):
+    loaded = load(common.base_folder(), machine)
+    return loaded, adapters.lora(loaded.model, RANK, ALPHA, 0.0, seed=0)
+
+
+def plain(machine):
+    """The same adapters without rung's attention and folded LoRA layers, for the other side."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(common.base_folder(), dtype=torch.float32)
+    torch.manual_seed(0)
+    return get_peft_model(
+        model, LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+
+
+def trl_trainer(machine, chat, rows: list[tree.Row], packed: bool, folder: str) -> tuple[SFTTrainer, Clock]:
+    data = Dataset.from_dict(
+        {"input_ids": [list(r.tokens) for r in rows], "completion_mask": [[int(t) for t in r.targets] for r in rows]}
+    )
+    longest = max(len(r.tokens) for r in rows)
+    per_pack = 1024 // max(1, round(sum(len(r.tokens) for r in rows) / len(rows)))
+    config = SFTConfig(
+        output_dir=folder,
+        per_device_train_batch_size=max(1, BATCH // per_pack) if packed else BATCH,
+        max_steps=len(rows) // BATCH,
+        packing=packed,
+        max_length=1024 if packed else longest,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        completion_only_loss=True,
+        learning_rate=5e-4,
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=10**6,
+    )
+    clock = Clock()
+    trainer = SFTTrainer(plain(machine), args=config, train_dataset=data, processing_class=chat.tokenizer, callbacks=[clock])
+    return trainer, clock
+
+
+def gradient(model) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+
+def compare_gradients(machine, rows: list[tree.Row]) -> float:
+    """Largest relative difference (norm of the difference over the norm) on the first batch, B moved off zero first."""
+    loaded, ours = fresh(machine)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer, _ = trl_trainer(machine, loaded.chat, rows[:BATCH], packed=False, folder=folder)
+        theirs = trainer.model
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for mine, other in zip(
+                (p for p in ours.parameters() if p.requires_grad), (p for p in theirs.parameters() if p.requires_grad)
+            ):
+                mine.copy_(torch.randn(mine.shape, generator=generator) * 0.02)
+                other.copy_(mine)
+        batch = next(iter(trainer.get_train_dataloader()))
+        ours.train()
+        theirs.train()
+        trainer.compute_loss(theirs, dict(batch)).backward()
+        (sft(ours, rows[:BATCH], True) / weight(rows[:BATCH])).backward()
+    return float((gradient(ours) - gradient(theirs)).norm() / gradient(theirs).norm())
+
+
+def main() -> None:
+    args = common.arguments(__doc__)
+    machine = common.machine()
+    steps = 3 if args.quick else 8
+    loaded, model = fresh(machine)
+    rows = rows_of(loaded.chat, BATCH * steps)
+    print(
+        f"{len(rows)} rows, {sum(len(r.tokens) for r in rows) / len(rows):.0f} tokens a row, system prompt of "
+        f"{loaded.chat.length(common.SYSTEM)} tokens, batch {BATCH}, LoRA rank {RANK} on all linear layers"
+    )
+    difference = compare_gradients(machine, rows)
+    print(f"gradient of the first batch, relative difference: {difference:.1e}")
+
+    from dataclasses import replace
+
+    marks: list[float] = [common.time.perf_counter()]
+    plan = train.Plan(learning_rate=5e-4, epochs=1, batch=BATCH)
+    with tempfile.TemporaryDirectory() as folder:
+        train.run(
+            replace(loaded, model=model),
+            rows,
+            plan,
+            Path(folder) / "work",
+            watch=train.Watch(step=lambda *_: marks.append(common.time.perf_counter())),
+        )
+    ours = [b - a for a, b in zip(marks[1:], marks[2:])]  # the first step warms up
+    ours_speed = BATCH / common.median(ours)
+    print(f"rung: {ours_speed:.2f} examples a second (median of {len(ours)} steps)")
+
+    speeds = {}
+    for packed in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            trainer, clock = trl_trainer(machine, loaded.chat, rows, packed, folder)
+            with quiet():
+                trainer.train()
+            taken = clock.steps[1:] or clock.steps
+            examples = len(rows) / len(clock.steps) if packed else BATCH
+            speeds["packed" if packed else "padded"] = examples / common.median(taken)
+    for name, speed in speeds.items():
+        print(f"TRL, {name}: {speed:.2f} examples a second")
+    print(
+        f"ratio={ours_speed / max(speeds.values()):.2f} examples a second, rung over TRL's best; gradients differ by {difference:.0e}"
+    )
+
+
+if __name__ == "__main__":
+    main()

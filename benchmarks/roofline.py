@@ -1,0 +1,56 @@
+"""How much of the machine's float32 matrix-product speed LoRA training reaches, counting useful work only.
+
+Useful: the products with the frozen weights forward and backward (4 operations a weight and node), the adapters (6),
+the output head at the positions that predict a target (4), and attention over the tokens that a node really sees.
+Padding, tokens computed twice and everything that is no matrix product count nothing.
+"""
+
+from __future__ import annotations
+
+import common
+import numpy as np
+import torch
+from lora_vs_trl import BATCH, fresh, rows_of
+
+from rung.lm import tree
+from rung.lm.losses import sft, weight
+
+
+def useful_flop(model, built: tree.Tree) -> float:
+    config = model.config
+    nodes, heads = len(built.tokens), len(np.unique(built.target_node))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    embedding = config.vocab_size * config.hidden_size
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad) - embedding
+    width = config.num_attention_heads * config.head_dim
+    seen = float((built.depth + 1).sum())
+    attention = 3 * 4 * seen * width * config.num_hidden_layers  # scores and sums, forward and twice backward
+    return nodes * (4 * frozen + 6 * trained) + heads * 4 * embedding + attention
+
+
+def main() -> None:
+    args = common.arguments(__doc__)
+    machine = common.machine()
+    loaded, model = fresh(machine)
+    model.train()
+    rows = rows_of(loaded.chat, BATCH * 2)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
+    shares = []
+    for k in range(6 if args.quick else 16):
+        batch = rows[(k % 2) * BATCH : (k % 2) * BATCH + BATCH]
+        peak = common.matmul_gflops()
+
+        def step(batch=batch) -> None:
+            (sft(model, batch, True) / weight(batch)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        seconds = common.timed(step)
+        speed = useful_flop(model, tree.build(batch)) / seconds / 1e9
+        shares.append(speed / peak)
+        print(f"step {k}: {seconds:.2f} s, {speed:.0f} of {peak:.0f} GFLOP/s, {BATCH / seconds:.1f} examples a second")
+    print(f"ratio={common.median(shares[1:]):.2f} useful speed over the machine's float32 matrix-product speed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The training loop: the right gradient, the same weights for the same seed, and no work lost to a kill."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rung.errors import BudgetError, DataError
+from rung.lm import adapters, losses, train
+from rung.lm.load import Loaded
+from rung.lm.tree import Row
+from rung.types import Example, Message
+
+PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=4, seed=5)
+
+
+def rows(loaded: Loaded, count: int = 10) -> list[Row]:
+    return [
+        loaded.chat.row((Message("system", "sort these"), Message("user", f"the parcel {i * 7}")), "late" if i % 2 else "refund")
+        for i in range(count)
+    ]
+
+
+def weights(loaded: Loaded) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in loaded.model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(step: int) -> train.Watch:
+    def watch(done: int, total: int, loss: float) -> None:
+        if done == step:
+            raise Killed
+
+    return train.Watch(watch)
+
+
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_training_learns(fresh: Callable[[str], Loaded], tmp_path: Path, kind: str) -> None:
+    loaded = fresh(kind)
+    found = train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-2, epochs=12, batch=4), tmp_path / "work")
+    assert found.losses[-1] < 0.3 * found.losses[0]
+    assert found.rows_seen == 120
+    assert not (tmp_path / "work").exists(), "the checkpoints are left lying about"
+    assert not loaded.model.training
+
+
+def test_a_step_in_parts_has_the_gradient_of_the_whole(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    found = []
+    for tokens in (10_000, 150, 1):
+        loaded = fresh("llama")
+        plan = train.Plan(learning_rate=1e-2, epochs=1, batch=10, tokens=tokens, warmup=0.0)
+        history = train.run(loaded, rows(loaded), plan, tmp_path / str(tokens))
+        found.append((history, torch.cat([p.flatten() for p in loaded.model.parameters()])))
+    assert found[0][0].nodes < found[1][0].nodes < found[2][0].nodes
+    for history, flat in found[1:]:
+        assert history.losses == pytest.approx(found[0][0].losses, rel=1e-5)
+        torch.testing.assert_close(flat, found[0][1], rtol=1e-3, atol=1e-4)
+
+
+def test_the_loss_told_is_the_token_mean(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    loaded = fresh("llama")
+    given = rows(loaded)
+    with torch.no_grad():
+        wanted = float(losses.sft(loaded.model, given, True)) / losses.weight(given)
+    told: list[tuple[int, int, float]] = []
+    watch = train.Watch(lambda *step: told.append(step))
+    found = train.run(loaded, given, train.Plan(learning_rate=1e-3, epochs=2, batch=10), tmp_path / "w", watch=watch)
+    assert found.losses[0] == pytest.approx(wanted, rel=1e-4)
+    assert told == [(1, 2, found.losses[0]), (2, 2, found.losses[1])]
+
+
+def test_one_seed_one_result(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    found = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        loaded = fresh("llama")
+        train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-2, epochs=2, batch=4, seed=seed), tmp_path / name)
+        found.append(weights(loaded))
+        torch.rand(7)  # a state left behind by others must not matter
+    assert same(found[0], found[1])
+    assert not same(found[0], found[2])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("step", [2, 5, 8])
+def test_a_killed_run_goes_on_to_the_same_weights(
+    fresh: Callable[[str], Loaded], tmp_path: Path, step: int, dropout: float
+) -> None:
+    def adapted() -> Loaded:
+        loaded = fresh("llama")
+        return Loaded(adapters.lora(loaded.model, 2, 4, dropout, 0), loaded.chat, loaded.trees, loaded.context)
+
+    whole = adapted()
+    train.run(whole, rows(whole), PLAN, tmp_path / "whole")
+    killed = adapted()
+    with pytest.raises(Killed):
+        train.run(killed, rows(killed), PLAN, tmp_path / "cut", watch=kill_at(step))
+    again = adapted()
+    told: list[int] = []
+    train.run(again, rows(again), PLAN, tmp_path / "cut", watch=train.Watch(lambda done, *_: told.append(done)))
+    assert told[0] == 3 * ((step - 1) // 3) + 1, "it goes on after the last whole epoch"
+    assert same(weights(again), weights(whole))
+
+
+def test_full_weights_resume_too(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    whole, killed, again = fresh("gemma3"), fresh("gemma3"), fresh("gemma3")
+    train.run(whole, rows(whole), PLAN, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train.run(killed, rows(killed), PLAN, tmp_path / "cut", watch=kill_at(5))
+    train.run(again, rows(again), PLAN, tmp_path / "cut")
+    assert same(weights(again), weights(whole))
+
+
+def test_stopping_early_keeps_the_best(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    loaded = fresh("llama")
+    seen: list[dict[str, torch.Tensor]] = []
+    scores = [0.2, 0.9, 0.5, 0.4, 0.95]
+
+    def held() -> float:
+        seen.append(weights(loaded))
+        return scores[len(seen) - 1]
+
+    plan = train.Plan(learning_rate=1e-2, epochs=5, batch=5, patience=2)
+    found = train.run(loaded, rows(loaded), plan, tmp_path / "work", held=held)
+    assert found.held == (0.2, 0.9, 0.5, 0.4), "two epochs without a better score are enough"
+    assert same(weights(loaded), seen[1])
+
+
+def test_the_best_is_kept_through_a_kill(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    scores = [0.9, 0.5, 0.4, 0.3]
+
+    def go(loaded: Loaded, folder: str, calls: list[int], watch: train.Watch = train.Watch()) -> None:
+        def held() -> float:
+            calls.append(1)
+            return scores[len(calls) - 1]
+
+        plan = train.Plan(learning_rate=1e-2, epochs=4, batch=5, patience=2)
+        train.run(loaded, rows(loaded), plan, tmp_path / folder, held=held, watch=watch)
+
+    whole, killed, again = fresh("llama"), fresh("llama"), fresh("llama")
+    go(whole, "whole", [])
+    calls: list[int] = []
+    with pytest.raises(Killed):
+        go(killed, "cut", calls, kill_at(5))
+    go(again, "cut", calls)
+    assert len(calls) == 3
+    assert same(weights(again), weights(whole))
+
+
+def test_the_deadline_stops_training_and_keeps_whole_epochs(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    loaded, late = fresh("llama"), {"now": math.inf}
+
+    class Clock(train.Watch):
+        @property
+        def deadline(self) -> float:  # type: ignore[override]
+            return late["now"]
+
+    def step(done: int, total: int, loss: float) -> None:
+        if done == 4:
+            late["now"] = time.monotonic() - 1
+
+    watch = Clock.__new__(Clock)
+    object.__setattr__(watch, "step", step)
+    with pytest.raises(BudgetError, match=r"step [45] of 9"):
+        train.run(loaded, rows(loaded), PLAN, tmp_path / "work", watch=watch)
+    assert [path.name for path in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-3"]
+
+
+def test_rows_from_which_nothing_is_learnt_are_refused(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    loaded = fresh("llama")
+    good = rows(loaded, 2)
+    silent = Row(good[0].tokens, (False,) * len(good[0].tokens))
+    endless = Row(good[0].tokens[:-1], good[0].targets[:-1])
+    for given, message in (([], "no row"), ([*good, silent], "training row 3"), ([endless], "end token")):
+        with pytest.raises(DataError, match=message):
+            train.run(loaded, given, PLAN, tmp_path / "work")
+
+
+def test_rows_are_held_back_by_seed_and_some_are_left() -> None:
+    examples = [Example(str(i), "x") for i in range(20)]
+    kept, held = train.hold_back(examples, 0.1, 3)
+    assert (len(kept), len(held)) == (18, 2)
+    assert {*kept, *held} == {*examples}
+    assert train.hold_back(examples, 0.1, 3) == (kept, held)
+    assert train.hold_back(examples[:1], 0.9, 3) == (examples[:1], [])
+
+
+def test_the_held_score_sees_the_weights_move(fresh: Callable[[str], Loaded], ask: Callable) -> None:
+    loaded = fresh("llama")
+    score = train.held_score(loaded, [ask("a"), ask("b")], ["refund", "late"], ())
+    before = score()
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.mul_(1.3)
+    assert score() != before
+    fresh_eyes = train.held_score(loaded, [ask("a"), ask("b")], ["refund", "late"], ())
+    assert score() == pytest.approx(fresh_eyes())
+
+
+def test_another_loss_can_be_given(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    loaded = fresh("llama")
+    calls: list[int] = []
+
+    def loss(model: Any, part: Sequence[Row], trees: bool) -> torch.Tensor:
+        calls.append(len(part))
+        return losses.sft(model, part, trees)
+
+    train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-3, epochs=1, batch=4), tmp_path / "work", loss=loss)
+    assert sum(calls) == 10

@@ -1,0 +1,248 @@
+"""What every method of the table keeps to, whatever it does."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rung import methods
+from rung import predictor as predictors
+from rung.errors import BudgetError, TaskError
+from rung.lm.base import ModelRef
+from rung.lm.engines import Engines
+from rung.machine import Machine
+from rung.methods import METHODS, RUNGS, ZERO_SHOT
+from rung.methods.base import Facts, Method, Quote, Run, options, price, untouched
+from rung.plan import plan
+from rung.predictor import Predictor
+from rung.task import Task
+from rung.types import Example, Need, TrainData
+
+LABELS = ("delay", "other", "refund")
+ROWS = tuple(Example(f"the {LABELS[i % 3]} of parcel {'abcdefghijklmnopqr'[i]}", LABELS[i % 3]) for i in range(18))
+DATA = TrainData(ROWS, LABELS)
+DEV = tuple(Example(f"my {label} please", label) for label in LABELS)
+FACTS = Facts(
+    train_rows=500,
+    parameters=134_000_000,
+    encoder_parameters=22_000_000,
+    shared_tokens=60.0,
+    input_tokens=20.0,
+    output_tokens=3.0,
+    labels=3,
+)
+NONE = Facts(train_rows=0, parameters=1, encoder_parameters=1, shared_tokens=0.0, input_tokens=0.0, output_tokens=0.0, labels=0)
+QUICK = {"epochs": 1, "rank": 2}
+"""Smaller than the defaults, for options of these names."""
+
+every = pytest.mark.parametrize("name", sorted(METHODS))
+
+
+def small(name: str) -> Method:
+    method = METHODS[name]
+    return replace(method, **{key: value for key, value in QUICK.items() if key in options(method)})  # type: ignore[type-var]
+
+
+@dataclass
+class Bench:
+    """A tiny base, a tiny encoder, and somewhere to work."""
+
+    engines: Engines
+    start: Predictor
+    root: Path
+    runs: int = 0
+
+    def fit(self, name: str, seed: int = 0, start: Predictor | None = None) -> tuple[Predictor, Run]:
+        self.runs += 1
+        folder = self.root / f"fit{self.runs}"
+        folder.mkdir()
+        run = Run(folder, self.engines, seed)
+        return small(name).fit(start or self.start, DATA, run), run
+
+
+@pytest.fixture(scope="module")
+def bench(base: Callable, encoder: Path, machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    engines = Engines(machine, say=lambda text: None)
+    start = Predictor(
+        kind="classify",
+        model=engines.reference(str(base("llama"))),
+        encoder=str(encoder),
+        instruction="What is it about?",
+        labels=LABELS,
+        descriptions=("", "", ""),
+    )
+    return Bench(engines, start, tmp_path_factory.mktemp("contract"))
+
+
+@pytest.fixture(scope="module")
+def fitted(bench: Bench) -> Callable[[str], Predictor]:
+    kept: dict[str, Predictor] = {}
+
+    def once(name: str) -> Predictor:
+        if name not in kept:
+            kept[name] = bench.fit(name)[0]
+        return kept[name]
+
+    return once
+
+
+def answers(predictor: Predictor, engines: Engines) -> list[tuple[str, float | None]]:
+    return [(p.output, p.confidence) for p in predictor.predict(DEV, engines)]
+
+
+@every
+def test_options_are_a_frozen_dataclass_and_the_rest_is_data(name: str) -> None:
+    method = METHODS[name]
+    assert is_dataclass(method)
+    assert type(method).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert method.needs <= set(Need)
+    assert isinstance(method.fit_version, int)
+    assert isinstance(method.name, str)
+    if Need.OPEN_WEIGHTS in method.needs:
+        assert "https://" in (inspect.getmodule(type(method)).__doc__ or ""), "a method that trains names its source"
+
+
+@every
+@pytest.mark.parametrize("facts", [FACTS, NONE], ids=["usual", "nothing"])
+def test_a_quote_is_pure_quick_and_finite(name: str, facts: Facts, machine: Machine) -> None:
+    start = untouched(facts, machine)
+    before = copy.deepcopy((start, facts, METHODS[name]))
+    begun = time.perf_counter()
+    quotes = [METHODS[name].estimate(start, facts, machine) for _ in range(10)]
+    assert (time.perf_counter() - begun) / 10 < 0.010
+    assert (start, facts, METHODS[name]) == before
+    assert len(set(quotes)) == 1
+    for field in fields(Quote):
+        value = getattr(quotes[0], field.name)
+        assert isfinite(value)
+        assert value >= 0
+    cost = price(quotes[0], machine, 1000)
+    assert isfinite(cost.once_usd + cost.per_month_usd + cost.per_1k_usd)
+
+
+@every
+def test_a_quote_adds_to_what_stands_before_it(name: str, machine: Machine) -> None:
+    start = replace(untouched(FACTS, machine), fit_seconds=100.0)
+    found = METHODS[name].estimate(start, FACTS, machine)
+    if found.prompt_tokens > 0:  # the base is still asked, so what was fitted before still counts
+        assert found.fit_seconds >= 100.0
+
+
+@every
+def test_a_fit_is_new_and_leaves_the_start_as_it_was(name: str, bench: Bench) -> None:
+    before = copy.deepcopy(bench.start)
+    found, run = bench.fit(name)
+    assert bench.start == before
+    assert found != bench.start
+    assert found.digest != bench.start.digest
+    assert (found.kind, found.labels, found.instruction) == (before.kind, before.labels, before.instruction)
+    assert not (run.folder / "work").exists(), "checkpoints are left lying about"
+    for files, named in ((found.model.files, found.model.files_digest), (found.demos.files, found.demos.files_digest)):
+        if files:
+            assert Path(files).is_relative_to(run.folder)
+            assert predictors.folder_digest(Path(files)) == named
+    assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)
+
+
+@every
+def test_one_seed_one_predictor(name: str, bench: Bench, fitted: Callable) -> None:
+    again = bench.fit(name)[0]
+    assert again.digest == fitted(name).digest
+    assert answers(again, bench.engines) == answers(fitted(name), bench.engines)
+
+
+@every
+def test_saved_and_loaded_it_answers_the_same(name: str, bench: Bench, fitted: Callable, tmp_path: Path) -> None:
+    predictors.save(fitted(name), tmp_path / "saved")
+    found = predictors.load(tmp_path / "saved")
+    assert found.digest == fitted(name).digest
+    assert answers(found, bench.engines) == answers(fitted(name), bench.engines)
+
+
+@every
+def test_it_takes_what_another_method_has_fitted(name: str, bench: Bench, fitted: Callable) -> None:
+    found, _ = bench.fit(name, start=fitted("few-shot"))
+    assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)
+
+
+@every
+def test_a_missing_need_is_a_skip_with_its_name(name: str, machine: Machine) -> None:
+    task = Task.model_validate(
+        {"task": "x", "kind": "answer", "data": {"examples": "x.csv"}, "goal": {"at_least": 0.5}, "rungs": [name]}
+    )
+    (step,) = plan(task, TrainData(()), FACTS, machine)
+    lacking = METHODS[name].needs & {Need.EXAMPLES, Need.LABELS}
+    assert (step.quote is None) == bool(lacking)
+    assert all(need in step.skip for need in lacking)
+    (step,) = plan(task, DATA, FACTS, machine)
+    assert (step.skip, step.quote is None) == ("", False)
+
+
+@every
+def test_an_unknown_option_is_told_the_known_ones(name: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        methods.rung(name, {name: {"no_such": 1}})
+    for option in options(METHODS[name]):
+        assert option in str(caught.value)
+
+
+@every
+def test_an_option_of_the_wrong_kind_is_refused(name: str) -> None:
+    for option in options(METHODS[name]):
+        with pytest.raises(TaskError, match=option):
+            methods.rung(name, {name: {option: {"a": 1}}})
+
+
+@every
+def test_every_option_says_what_it_is(name: str) -> None:
+    body = ast.parse(inspect.getsource(type(METHODS[name]))).body[0].body  # type: ignore[attr-defined]
+    told = {
+        a.target.id  # type: ignore[union-attr]
+        for a, b in itertools.pairwise(body)
+        if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)
+    }
+    assert set(options(METHODS[name])) <= told
+
+
+def test_an_unknown_method_is_told_the_known_ones() -> None:
+    with pytest.raises(TaskError) as caught:
+        methods.rung("few-shots", {})
+    assert all(name in str(caught.value) for name in (*METHODS, ZERO_SHOT))
+
+
+def test_rungs_are_methods_joined_in_order() -> None:
+    assert methods.rung(ZERO_SHOT, {}) == ()
+    assert methods.rung("few-shot+majority", {}) == (METHODS["few-shot"], METHODS["majority"])
+    for name in RUNGS:
+        methods.rung(name, {})
+
+
+def test_a_whole_number_will_do_for_a_share() -> None:
+    for name, method in METHODS.items():
+        for option, default in options(method).items():
+            if type(default) is float:
+                (given,) = methods.rung(name, {name: {option: 1}})
+                assert type(options(given)[option]) is float
+
+
+def test_a_deadline_that_is_past_stops_a_training(bench: Bench) -> None:
+    for name in METHODS:
+        if Need.OPEN_WEIGHTS in METHODS[name].needs:
+            folder = bench.root / f"late-{name}"
+            folder.mkdir()
+            with pytest.raises(BudgetError):
+                small(name).fit(bench.start, DATA, Run(folder, bench.engines, deadline=time.monotonic() - 1))
+
+
+def test_references_to_models_are_found_again(bench: Bench, base: Callable[[str], Any]) -> None:
+    assert bench.start.model == ModelRef("causal", str(base("llama")), bench.engines.find(str(base("llama"))).digest)
