@@ -143,13 +143,19 @@ def test_what_is_slow_to_import_is_imported_late(path: Path) -> None:
 LIGHT = {
     "lm/__init__.py",
     "lm/base.py",
+    "lm/embed.py",
+    "lm/encoder.py",
     "lm/engines.py",
-    "lm/rules.py",
     "lm/fake.py",
-    "lm/models.py",
     "lm/gguf.py",
+    "lm/hub.py",
+    "lm/models.py",
+    "lm/quiet.py",
+    "lm/rules.py",
     "lm/vectors.py",
+    "lm/wheels.py",
 }
+"""Files of lm that load no torch when they are imported."""
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if name(p) in LIGHT], ids=name)

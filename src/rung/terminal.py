@@ -88,7 +88,7 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
     table = Table(header_style="bold")
     for name in ("", "rung", f"{goal['metric']} (dev)", "n", "fit", "p95", "once", "a month", "1k calls", "goal"):
-        table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=name in ("rung", "goal"))
+        table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=True)
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
         if record.scores and record.cost and record.latency:

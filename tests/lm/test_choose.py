@@ -97,3 +97,14 @@ def test_a_label_that_is_the_front_of_another_can_win_and_lose() -> None:
     answers = [(1, END), (1, 2, END)]
     winners = {run(Model(seed, 2.0), answers, 1, 16)[0].done[0][1] for seed in range(40)}
     assert winners == {0, 1}
+
+
+def test_an_open_branch_that_is_a_little_likelier_is_followed() -> None:
+    """Stopping at once looks best of the finished, 0.45; going on is 0.5 and then all but sure: 0.495."""
+    tree = search.label_tree([(END,), (1, END)])
+    after = {(): [0.45, 0.5, 0.025, 0.025], (1,): [0.99, 0.004, 0.003, 0.003]}
+    first = np.log([after[()]])
+    (found,) = search.choose(tree, first, lambda asks: [[np.log(after[1,])] for _ in asks], 1)
+    assert (found.done[0][1], found.opened) == (1, 1)
+    assert np.exp(-found.done[0][0]) == pytest.approx(0.495)
+    assert found.confidence() == pytest.approx(0.495 / (0.495 + 0.45))

@@ -13,7 +13,7 @@ import torch
 
 from rung.errors import BudgetError, DataError
 from rung.lm import adapters, losses, train
-from rung.lm.load import Loaded
+from rung.lm.load import Loaded, load
 from rung.lm.tree import Row
 from rung.types import Example, Message
 
@@ -219,3 +219,81 @@ def test_another_loss_can_be_given(fresh: Callable[[str], Loaded], tmp_path: Pat
 
     train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-3, epochs=1, batch=4), tmp_path / "work", loss=loss)
     assert sum(calls) == 10
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_lora_computes_what_peft_computes(fresh: Callable[[str], Loaded], kind: str, dropout: float) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    ours = fresh(kind)
+    given = rows(ours)
+    config = LoraConfig(r=3, lora_alpha=7, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+    models = [adapters.lora(ours.model, 3, 7, dropout, 0), get_peft_model(fresh(kind).model, config)]
+    found = []
+    for model in models:
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:  # B is zero at first, which would hide what it does
+                torch.nn.init.normal_(parameter, std=0.3)
+        model.train()
+        loss = losses.sft(model, given, True)
+        loss.backward()
+        grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        found.append((loss.detach(), grads))
+        assert grads
+        assert all("lora_" in name for name in grads)
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, grad in found[0][1].items():
+        assert (grad - found[1][1][name]).norm() <= 1e-4 * found[1][1][name].norm(), name
+
+
+def test_a_saved_adapter_answers_as_the_model_did_in_training(
+    fresh: Callable[[str], Loaded], base: Callable[[str], Path], machine: Any, tmp_path: Path
+) -> None:
+    loaded = fresh("llama")
+    adapted = Loaded(adapters.lora(loaded.model, 2, 4, 0.0, 0), loaded.chat, loaded.trees, loaded.context)
+    train.run(adapted, rows(adapted), PLAN, tmp_path / "work")
+    adapted.model.save_pretrained(tmp_path / "adapter")
+    opened = load(base("llama"), machine, tmp_path / "adapter")
+    with torch.no_grad():
+        wanted, got = (losses.sft(model.model, rows(adapted), True) for model in (adapted, opened))
+        untouched = losses.sft(fresh("llama").model, rows(adapted), True)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    assert abs(untouched - wanted) > 1
+
+
+@pytest.mark.slow
+def test_the_loss_is_that_of_trl(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    ours, theirs = fresh("llama"), fresh("llama")
+    theirs.model.set_attn_implementation("sdpa")
+    given = rows(ours)
+    table = [{"input_ids": list(row.tokens), "completion_mask": [int(t) for t in row.targets]} for row in given]
+    trainer = trl.SFTTrainer(
+        model=theirs.model,
+        args=trl.SFTConfig(
+            output_dir=str(tmp_path / "trl"),
+            per_device_train_batch_size=len(given),
+            max_steps=2,
+            learning_rate=1e-3,
+            warmup_steps=1,
+            lr_scheduler_type="cosine",
+            logging_steps=1,
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            save_strategy="no",
+            gradient_checkpointing=False,
+            completion_only_loss=True,
+        ),
+        train_dataset=datasets.Dataset.from_list(table),
+        processing_class=theirs.chat.tokenizer,
+    )
+    trainer.train()
+    wanted = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    plan = train.Plan(learning_rate=1e-3, epochs=2, batch=len(given))
+    found = train.run(ours, given, plan, tmp_path / "work")
+    assert found.losses == pytest.approx(wanted, rel=1e-4)

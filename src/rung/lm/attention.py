@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "rung_tree"
@@ -78,11 +78,12 @@ def tree_attention(
     _, heads, n, dim = query.shape
     groups = key.shape[1]
     count, size = blocks.query.shape
-    q = query[0].index_select(1, blocks.query.reshape(-1)).view(groups, heads // groups, count, size, dim)
-    q = q.permute(2, 0, 1, 3, 4).reshape(count, groups, -1, dim)
+    fold = heads // groups
+    q = pad(query[0], (0, 0, 0, count * size - n)).view(groups, fold, count, size, dim)
+    q = q.permute(2, 0, 1, 3, 4).reshape(count, groups, fold * size, dim)
     k = key[0].index_select(1, blocks.key.reshape(-1)).view(groups, count, -1, dim).transpose(0, 1)
     v = value[0].index_select(1, blocks.key.reshape(-1)).view(groups, count, -1, dim).transpose(0, 1)
-    bias = blocks.bias(heads // groups, sliding_window, query.dtype)
+    bias = blocks.bias(fold, sliding_window, query.dtype)
     out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, dropout_p=dropout)
     out = out.view(count, heads, size, dim).transpose(1, 2).reshape(count * size, heads, dim)
     return out[:n].unsqueeze(0), None

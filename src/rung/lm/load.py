@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,14 @@ class Loaded:
 def load(folder: Path, machine: Machine, adapter: Path | None = None, training: bool = False) -> Loaded:
     """Read safetensors weights in the type the machine is fastest and exact enough in; never remote code."""
     torch.set_num_threads(machine.threads)
+    keep_freed_memory()
     # float32 to train in on a CPU: its rounding is what the parity tests are held to.
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False).to(
-            machine.device
-        )
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        model = model.to(machine.device)
         if adapter is not None:
             from peft import PeftModel
 
@@ -57,6 +59,23 @@ def load(folder: Path, machine: Machine, adapter: Path | None = None, training: 
     if trees:
         model.set_attn_implementation(attention.NAME)
     return Loaded(model, Chat(tokenizer), trees, int(getattr(model.config, "max_position_embeddings", 0) or 2**20))
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed blocks instead of giving them back to the system.
+
+    A training step frees and asks again for the same large buffers; fetching them from the system each time means
+    page faults over hundreds of megabytes a step. Elsewhere than on glibc this does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # from malloc.h
+    mallopt(mmap_threshold, 32 * 2**20)  # the largest that glibc takes
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(arena_max, 1)  # backward runs on another thread, whose own arena could not hold large blocks
 
 
 @torch.no_grad()

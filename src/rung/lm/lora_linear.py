@@ -26,7 +26,7 @@ class _LoraProduct(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor):
         rows, low, weight, a, b = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         low_grad = (grad @ b).mul_(ctx.scale)
@@ -40,7 +40,7 @@ def fuse(model: Any) -> None:
     """Give every plain LoRA layer of a peft model the folded computation; others (DoRA, dropout, biases) keep peft's."""
     for module in model.modules():
         if type(module) is Linear and not module.lora_variant and type(module.base_layer) is torch.nn.Linear:
-            module.forward = MethodType(_forward, module)
+            module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
 
 def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

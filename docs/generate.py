@@ -1,0 +1,152 @@
+"""Writes those parts of the pages that the code itself knows: keys of rung.yaml, options of methods, known models.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- /generated -->`; what is around it is written by hand.
+`python docs/generate.py` writes the parts anew, `python docs/generate.py --check` only says which pages are out of date.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+
+from rung.lm.models import DEFAULT, KNOWN
+from rung.methods import METHODS, RUNGS, ZERO_SHOT
+from rung.methods.base import Method, options
+from rung.task import Task
+
+DOCS = Path(__file__).parent
+PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+BOUNDS = {"exclusiveMinimum": "over", "minimum": "from", "exclusiveMaximum": "under", "maximum": "to"}
+KINDS = {"integer": "whole number", "number": "number", "string": "text"}
+
+
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Each page that has generated parts: where, as it stands, and as it should stand."""
+    for path in sorted(DOCS.rglob("*.md")):
+        old = path.read_text(encoding="utf-8")
+        new = PART.sub(lambda found: f"{found[1]}{part(*found[2].split())}\n{found[3]}", old)
+        if "<!-- generated:" in old:
+            yield path, old, new
+
+
+def part(name: str, *about: str) -> str:
+    """One generated part: `task`, `options METHOD…`, `rungs` or `models`."""
+    match name:
+        case "task":
+            return table(("key", "what", "default", "meaning"), keys(Task))
+        case "options":
+            return option_table([METHODS[one] for one in about], about)
+        case "rungs":
+            return table(("rung", "needs", "tried by default", "options"), map(rung_row, (ZERO_SHOT, *METHODS)))
+        case "models":
+            return table(("name", "what", "parameters", "licence", "hub", "package index"), model_rows())
+    raise SystemExit(f"there is no generated part {name!r}")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars in the cells are escaped."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+# The task file
+
+
+def keys(model: type[BaseModel], front: str = "") -> Iterator[tuple[str, ...]]:
+    """Every key of a part of rung.yaml, the keys under it straight after it."""
+    properties = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        key, meaning = front + name, field.description or ""
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+            yield f"`{key}`", "keys below", "required" if field.is_required() else "", meaning
+            yield from keys(field.annotation, f"{key}.")
+        else:
+            yield f"`{key}`", kind(properties[name], field), default(field), meaning
+
+
+def kind(schema: dict[str, Any], field: FieldInfo) -> str:
+    """What a key takes, from its JSON schema. A validator that runs before the type lets a shorter form in."""
+    shorter = any(isinstance(mark, BeforeValidator) for mark in field.metadata)
+    if "anyOf" in schema:
+        schema = next(one for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return " | ".join(schema["enum"])
+    match schema["type"]:
+        case "array":
+            return "text or list of texts" if shorter else "list of texts"
+        case "object":
+            return "list or mapping" if shorter else "mapping"
+    bounds = [f"{word} {schema[name]}" for name, word in BOUNDS.items() if name in schema]
+    return " ".join([KINDS[schema["type"]], *bounds])
+
+
+def default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "" if field.default in (None, "", (), {}) else f"`{field.default}`"
+
+
+# Methods
+
+
+def option_table(methods: Sequence[Method], names: Sequence[str]) -> str:
+    """The options of methods of one class, with what each of the names sets them to."""
+    told = meanings(type(methods[0]))
+    found = [options(method) for method in methods]
+    head = ("option", *(["default"] if len(names) == 1 else [f"`{name}`" for name in names]), "meaning")
+    return table(head, ([f"`{key}`", *(shown(one[key]) for one in found), told[key]] for key in found[0]))
+
+
+def meanings(of: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass."""
+    [body] = [node.body for node in ast.parse(inspect.getsource(of)).body if isinstance(node, ast.ClassDef)]
+    return {
+        field.target.id: " ".join(ast.literal_eval(text.value).split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+    }
+
+
+def shown(value: Any) -> str:
+    return f"`{list(value) if isinstance(value, tuple) else value}`"
+
+
+def rung_row(name: str) -> tuple[str, ...]:
+    needs = "" if name == ZERO_SHOT else ", ".join(sorted(METHODS[name].needs))
+    given = "" if name == ZERO_SHOT else ", ".join(f"`{option}`" for option in options(METHODS[name]))
+    return f"`{name}`", needs or "nothing", "yes" if name in RUNGS else "no", given or "none"
+
+
+# Models
+
+
+def model_rows() -> Iterator[tuple[str, ...]]:
+    for model in KNOWN.values():
+        name = f"`{model.name}`" + (" (the default `base`)" if model.name == DEFAULT else "")
+        wheels = ", ".join(f"`{wheel}`" for wheel in model.wheels)
+        yield name, model.what, f"{model.parameters / 1e6:.1f} M", model.licence, f"`{model.hub}`", wheels
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write what is out of date, or with --check only name it; 1 where a check finds something."""
+    if stray := [one for one in arguments if one != "--check"]:
+        raise SystemExit(f"unknown argument {stray[0]!r}; there is only --check")
+    old = [(path, new) for path, before, new in pages() if before != new]
+    for path, new in old:
+        print(f"{'out of date' if arguments else 'wrote'}: {path.relative_to(DOCS.parent)}")
+        if not arguments:
+            path.write_text(new, encoding="utf-8")
+    return 1 if arguments and old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
