@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from rung import metrics
+from rung import memory, metrics
 from rung.data.split import Splits, make_splits
 from rung.decide import decide
 from rung.errors import BudgetError, RungError
@@ -162,6 +162,7 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
 
 def _measured(site: Site, step: Step, key: str, deadline: float, progress: Callable[[str, float], None]) -> Record:
     predictor, notes = fit(site, step.methods, deadline, progress)
+    memory.reset_peak()
     dev = site.splits.dev
     predictions = answer(predictor, dev, site.store, site.engines, progress, deadline)
     found = score(site.metric, site.task.kind, dev, predictions, "dev")
@@ -178,7 +179,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
         cost=Cost(
             fit_seconds=fit_seconds,
             row_seconds=row_seconds,
-            memory_bytes=max([note["peak_memory_bytes"] for note in notes], default=0),
+            memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
             once_usd=site.machine.usd(fit_seconds),
             per_month_usd=per_1k * site.task.volume / 1000,
             per_1k_usd=per_1k,
@@ -213,9 +214,10 @@ def fit(
         if fitted is None:
             run = Run(site.store.workplace(key), site.engines, site.task.seed, progress, deadline)
             progress(f"fitting {method.name}", 0.0)
+            memory.reset_peak()
             started = time.monotonic()
             fitted = method.fit(predictor, site.data, run)
-            note = {"seconds": time.monotonic() - started, "peak_memory_bytes": peak_memory(), "notes": run.notes}
+            note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
             fitted = site.store.keep_fit(key, fitted, note)
         predictor = fitted
         notes.append(site.store.fit_notes(key))
@@ -237,14 +239,6 @@ def rung_key(site: Site, chain: Sequence[Method]) -> str:
     return digest(
         [site.start.digest, fit_keys(site, chain), dev, site.task.goal.metric, site.task.volume, site.machine.usd_per_hour]
     )
-
-
-def peak_memory() -> int:
-    """Most memory this process has held, in bytes."""
-    import resource
-    import sys
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _open_test(site: Site, decision: Decision, records: Sequence[Record]) -> tuple[Scores | None, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from rich.text import Text
 from rung.data.finding import Finding
 from rung.plan import Step
 from rung.types import Cost, Decision, Interval, Record, Scores
+
+PLAIN_SECONDS = 15.0
+"""Where there is no terminal, a line of progress is printed so often."""
 
 MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]"}
 VERDICTS = {"meets": "bold green", "fails": "bold red", "undecided": "bold yellow"}
@@ -130,6 +134,7 @@ class Board:
         self.steps: Sequence[Step] = ()
         self.records: list[Record] = []
         self.now: tuple[str, str, float] | None = None
+        self.said = time.monotonic()
         self.live = (
             Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.draw) if console.is_terminal else None
         )
@@ -154,6 +159,9 @@ class Board:
 
     def progress(self, rung: str, text: str, share: float) -> None:
         self.now = (rung, text, share)
+        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+            self.said = time.monotonic()
+            self.console.print(f"  {share:.0%} {escape(text)}")
 
     def ended(self, record: Record) -> None:
         self.records.append(record)

@@ -67,6 +67,11 @@ class CausalEngine:
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         answers = [self.chat.answer(label) for label in labels]
+        if len(set(answers)) < len(answers):
+            alike = [label for label, answer in zip(labels, answers) if answers.count(answer) > 1]
+            raise DataError(
+                f"the model's tokenizer cannot tell the labels {', '.join(alike)} apart.", remedy="Rename them in the data."
+            )
         if not self.loaded.trees:
             return self._choose_plainly(prompts, labels, progress)
         ids = [self._ids(prompt) for prompt in prompts]

@@ -42,6 +42,8 @@ class EncoderEngine:
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         """The head's likeliest label among those asked for; a label it never saw has no chance."""
         columns = [self.labels.index(label) for label in labels if label in self.labels]
+        if not columns:
+            raise ModelError(f"the head was trained on none of {', '.join(labels)}.", remedy="Fit it again on the new labels.")
         out: list[Choice] = []
         for start in range(0, len(prompts), CHUNK):
             part = prompts[start : start + CHUNK]

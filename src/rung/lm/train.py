@@ -242,9 +242,9 @@ class _Watching(TrainerCallback):
         if logs and "loss" in logs:
             self.watch.step(state.global_step, state.max_steps, logs["loss"])
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # begin: the last epoch is saved by then
         if time.monotonic() > self.watch.deadline:
             raise BudgetError(
-                f"training was stopped at step {state.global_step} of {state.max_steps}: the time budget is used up.",
+                f"training was stopped after step {state.global_step} of {state.max_steps}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml; training goes on from the last whole epoch.",
             )
