@@ -145,6 +145,7 @@ def ask(
     site = _site(folder)
     predictor = chosen(site, rung)
     given = sys.stdin.read() if text == "-" else text
+    predictor.warm(site.engines)
     [answer] = predictor.predict([Example(given.strip(), "")], site.engines)
     if answer.error:
         raise RungError(answer.error, remedy="Shorten the text.")

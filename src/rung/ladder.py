@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from rung import memory, metrics
+from rung import memory, methods, metrics
 from rung.data.split import Splits, make_splits
 from rung.decide import decide
 from rung.errors import BudgetError, RungError
@@ -73,7 +73,7 @@ class Site:
 
     @cached_property
     def start(self) -> Predictor:
-        return start(self.task, self.data.labels, self.engines)
+        return start(self.task, self.data, self.engines)
 
     @cached_property
     def facts(self) -> Facts:
@@ -120,18 +120,15 @@ def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
 
 
 def chosen(site: Site, rung: str = "") -> Predictor:
-    """The Predictor that the last climb chose, or that of another rung it fitted."""
-    content = site.store.read("decision.json")
+    """The Predictor that the last climb chose, or that of any rung fitted on the task as it stands."""
+    content, where = site.store.read("decision.json"), str(site.task.folder)
     name = rung or content.get("decision", {}).get("chosen", "")
-    if name not in content.get("fits", {}):
-        what = f"the rung {name!r} has not been climbed here." if name else "no rung has been chosen here yet."
-        raise RungError(what, where=str(site.task.folder), remedy=f"Run: rung climb {site.task.folder}")
-    keys = content["fits"][name]
+    if not name:
+        raise RungError("no rung has been chosen here yet.", where=where, remedy=f"Run: rung climb {where}")
+    keys = fit_keys(site, methods.rung(name, site.task.methods)) if rung else content["fits"][name]
     fitted = site.store.fitted(keys[-1]) if keys else site.start
     if fitted is None:
-        raise RungError(
-            f"the rung {name!r} is not fitted.", where=str(site.task.folder), remedy=f"Run: rung fit {name} {site.task.folder}"
-        )
+        raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {name} {where}")
     return fitted
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from rung import methods
+from rung.lm.base import Decoding, ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods.base import Facts, Method, price, untouched
@@ -29,17 +31,25 @@ class Step:
     """Why it cannot be tried; empty where it can."""
 
 
-def start(task: Task, labels: Sequence[str], engines: Engines) -> Predictor:
+def start(task: Task, data: TrainData, engines: Engines) -> Predictor:
     """The untouched Predictor that every rung begins with."""
-    known = task.labels or {}
+    known, model = task.labels or {}, engines.reference(task.place(task.base))
     return Predictor(
         kind=task.kind,
-        model=engines.reference(task.place(task.base)),
+        model=model,
         encoder=task.place(task.encoder),
         instruction=task.task,
-        labels=tuple(labels),
-        descriptions=tuple(known.get(label, "") for label in labels),
+        labels=data.labels,
+        descriptions=tuple(known.get(label, "") for label in data.labels),
+        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_room(data, model, engines)),
     )
+
+
+def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:
+    """Tokens to leave an answer: twice the longest of train, up to a power of two so that a few new rows change nothing."""
+    chat = engines.chat(model)
+    longest = max((chat.length(example.output) for example in data.examples), default=0) if chat else 0
+    return min(1024, 2 ** math.ceil(math.log2(2 * longest))) if longest else Decoding().max_new_tokens
 
 
 def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -53,12 +63,13 @@ def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
     """Count tokens on a sample of train. Opens the base model's tokenizer, not its weights."""
     sample = data.examples[:SAMPLE]
     empty, _ = engines.tokens(predictor.model, predictor.render(Example("", "")), "")
+    bare, _ = engines.tokens(predictor.model, replace(predictor, show_labels=False).render(Example("", "")), "")
     pairs = [engines.tokens(predictor.model, predictor.render(example), example.output) for example in sample]
     return Facts(
         train_rows=len(data.examples),
         parameters=engines.parameters(predictor.model.name),
         encoder_parameters=engines.parameters(predictor.encoder),
-        shared_tokens=empty,
+        shared_tokens=bare,
         input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
         labels=len(data.labels),

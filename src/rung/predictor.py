@@ -55,6 +55,8 @@ class Predictor:
         """Content name: two Predictors that answer alike have the same one, wherever their files lie."""
         content = asdict(self)
         content["model"].pop("files")
+        if self.model.digest:
+            content["model"].pop("name")  # the digest says which model it is, wherever it lies
         content["demos"].pop("files")
         return digest(content)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rung.data.check import check
 from rung.data.finding import Finding
 from rung.ladder import Site
@@ -18,4 +20,4 @@ def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
     if not site.data.examples:
         return found, []
     example = site.data.examples[0]
-    return found, chat.shown(chat.row(site.start.render(example).messages, example.output))
+    return found, chat.shown(chat.row(replace(site.start, show_labels=False).render(example).messages, example.output))

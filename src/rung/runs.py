@@ -6,7 +6,8 @@ fits/<key>/                a saved Predictor and fit.json (seconds, notes)
 work/<key>/                a fit under way; its checkpoints survive a killed process
 predictions/<digest>.jsonl answers of one Predictor, one row a line
 latency/<digest>.json      its latency
-decision.json              the last decision
+test.json                  each look at the sealed rows, with its score
+    decision.json              the last decision
 """
 
 from __future__ import annotations

@@ -68,13 +68,13 @@ def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
 
 def plan(steps: Sequence[Step], volume: int) -> RenderableType:
     table = Table(title="rungs, cheapest first", title_justify="left", header_style="bold")
-    for name in ("rung", "fit", "an answer", "memory", "once", f"a month ({volume:,} calls)", "1,000 calls"):
-        table.add_column(name, justify="left" if name == "rung" else "right")
+    for name in ("rung", "fit", "an answer", "memory", "once", "a month", "1k calls"):
+        table.add_column(name, justify="left" if name == "rung" else "right", no_wrap=True)
     for step in steps:
-        table.add_row(step.rung, *_quote(step.quote)) if step.quote else table.add_row(
-            step.rung, f"[yellow]{escape(step.skip)}[/]"
-        )
-    return table
+        if step.quote:
+            table.add_row(step.rung, *_quote(step.quote))
+    skipped = [f"[yellow]–[/] {step.rung} cannot be tried: {escape(step.skip)}" for step in steps if not step.quote]
+    return Group(table, *skipped, f"[dim]a month: {volume:,} calls[/]")
 
 
 def _quote(cost: Cost) -> tuple[str, ...]:

@@ -124,6 +124,13 @@ class CausalEngine:
         """
         if not ids:
             return
+        if len(ids) == 1:
+            forest, logits = self._one(ids[0])
+            try:
+                yield [0], forest, [(len(forest) - 1, logits)]
+            finally:
+                forest.crop(len(ids[0]))
+            return
         shared = _shared_front(ids)
         forest = self._prefix(shared)
         rows = [tree.Row(tokens[len(shared) :] + (0,) * room, (False,) * (len(tokens) - len(shared) + room)) for tokens in ids]
@@ -135,8 +142,10 @@ class CausalEngine:
             wanted = sorted(set(ends))
             logits = forest.grow(merged.tokens.tolist(), parents.tolist(), wanted)
             place = {node: k for k, node in enumerate(wanted)}
-            yield part, forest, [(node + base, logits[place[node]]) for node in ends]
-            forest.crop(base)
+            try:
+                yield part, forest, [(node + base, logits[place[node]]) for node in ends]
+            finally:
+                forest.crop(base)
 
     def _prefix(self, shared: tuple[int, ...]) -> Forest:
         """The forest that holds exactly the shared tokens; kept from the last call where that began the same way."""
@@ -202,34 +211,43 @@ class CausalEngine:
     def _tokens(self, ids: tuple[int, ...], decoding: Decoding) -> Iterator[int]:
         """Tokens of one answer, its end token included, as they come."""
         draw = sample.Drawer(decoding, ids)
-        if self.loaded.trees:
-            [(_, forest, [(end, logits)])] = self._one(ids)
-        else:
-            forest, end, logits = None, -1, None
+        if not self.loaded.trees:
+            yield from self._tokens_plainly(ids, draw, decoding)
+            return
+        forest, logits = self._one(ids)
+        try:
+            for _ in range(decoding.max_new_tokens):
+                token = draw(logits)
+                yield token
+                if token in self.chat.stops:
+                    return
+                logits = forest.grow([token], [len(forest) - 1], [0])[0]
+        finally:
+            forest.crop(len(ids))
+
+    def _tokens_plainly(self, ids: tuple[int, ...], draw: sample.Drawer, decoding: Decoding) -> Iterator[int]:
+        """The same, reading everything again for each token; for models that cannot take a tree."""
         so_far = list(ids)
         for _ in range(decoding.max_new_tokens):
-            if forest is None:
-                with torch.no_grad():
-                    logits = self.loaded.model(torch.tensor([so_far], device=self.loaded.device)).logits[0, -1].float()
-            token = draw(logits)
-            so_far.append(token)
-            yield token
-            if token in self.chat.stops:
-                break
-            if forest is not None:
-                logits = forest.grow([token], [end], [0])[0]
-                end = len(forest) - 1
-        if forest is not None:
-            forest.crop(len(self._kept[0]) if self._kept else 0)
+            with torch.no_grad():
+                logits = self.loaded.model(torch.tensor([so_far], device=self.loaded.device)).logits[0, -1].float()
+            so_far.append(draw(logits))
+            yield so_far[-1]
+            if so_far[-1] in self.chat.stops:
+                return
 
-    def _one(self, ids: tuple[int, ...]) -> list:
-        """A single prompt grown on the kept prefix as far as it agrees with it; the caller crops."""
+    def _one(self, ids: tuple[int, ...]) -> tuple[Forest, torch.Tensor]:
+        """One prompt grown in a single pass on as much of the kept prefix as it begins with, and its last logits.
+
+        The whole prompt is kept: what the next one has in common with it, the static front, is not computed again.
+        """
         kept = self._kept[0] if self._kept else ()
         same = min(tree.common_prefix(np.asarray(kept, np.int64), np.asarray(ids, np.int64)), len(ids) - 1)
         forest = self._prefix(ids[:same])
         rest = ids[same:]
         logits = forest.grow(rest, range(same - 1, same - 1 + len(rest)), [len(rest) - 1])
-        return [([0], forest, [(len(forest) - 1, logits[0])])]
+        self._kept = (ids, forest)
+        return forest, logits[0]
 
     def _check_lengths(self, ids: Sequence[tuple[int, ...]], room: int) -> None:
         for tokens in ids:

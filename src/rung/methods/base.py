@@ -22,7 +22,7 @@ class Facts:
     """Of the base model."""
     encoder_parameters: int
     shared_tokens: float
-    """Tokens of the instruction, the same in every prompt."""
+    """Tokens of the instruction, the same in every prompt; without the list of labels, which a trained model is not shown."""
     input_tokens: float
     """Mean tokens of one row's own part of the prompt."""
     output_tokens: float

@@ -31,7 +31,7 @@ class Tick:
 
 # --- interval bars ----------------------------------------------------------------------------------------------------
 
-BAR_WIDTH = 180
+BAR_WIDTH = 150
 BAR_PAD = 6
 
 
@@ -70,7 +70,7 @@ def score_ticks(scale: Scale, most: int) -> tuple[Tick, ...]:
 def bars(intervals: Sequence[Interval], goal: float) -> Bars:
     scale = Scale(*reach(intervals, goal), BAR_PAD, BAR_WIDTH - BAR_PAD)
     drawn = tuple(Bar(scale(i.low), scale(i.value), scale(i.high)) for i in intervals)
-    return Bars(BAR_WIDTH, scale(goal), score_ticks(scale, 4), drawn)
+    return Bars(BAR_WIDTH, scale(goal), score_ticks(scale, 6), drawn)
 
 
 # --- quality against cost ---------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ MEASURES = (
     Measure(
         "cost",
         "Cost",
-        "US dollars a month, what is paid once spread over 12 (log scale)",
+        "US dollars a month, a twelfth of what is paid once included (log scale)",
         "US dollars a month (log scale)",
         0.001,
         "$",
@@ -292,4 +292,4 @@ def _round_ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), max(math.ceil(high / step - 1e-9), math.floor(low / step) + 1)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    return [i * step for i in range(first, last + 1)]

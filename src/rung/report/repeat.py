@@ -24,6 +24,7 @@ SHARED = {
 }
 """What most rungs have in common, told once; a rung that differs tells its own."""
 CURVES = ("losses", "held")
+EMPTY: tuple[Any, ...] = (None, "", {}, [], [{}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def recipe(found: Told) -> Recipe:
 def given(task: Mapping[str, Any]) -> dict[str, Any]:
     """The task without the keys that hold nothing, so that it can be used as a rung.yaml again."""
     kept = {key: given(value) if isinstance(value, Mapping) and key != "labels" else value for key, value in task.items()}
-    return {key: value for key, value in kept.items() if value not in (None, {}, [], ())}
+    return {key: value for key, value in kept.items() if value not in EMPTY}
 
 
 def as_yaml(value: Any) -> str:
@@ -65,9 +66,8 @@ def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
     own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]
     quote = {"fit_seconds": record.quote.fit_seconds, "row_seconds": record.quote.row_seconds} if record.quote else None
     content = {"status": record.status, "predictor": record.predictor, "quote": quote, **own}
-    return RungRecipe(
-        record.rung, as_yaml({key: v for key, v in content.items() if v not in ("", None, [], [{}], {})}), traceback
-    )
+    told = {key: value for key, value in content.items() if value not in EMPTY}
+    return RungRecipe(record.rung, as_yaml(told), traceback)
 
 
 def _plain(key: str, value: Any) -> str:

@@ -46,9 +46,8 @@ def disputed(scored: Mapping[str, Scores], examples: Sequence[Example], first: t
     ids = next(iter(scored.values())).ids if scored else ()
     told = [_by_id(scores) for scores in scored.values()]
     table = [(i, tuple(by_id.get(i, (None, ""))[0] for by_id in told)) for i in ids]
-    wins = tuple(
-        tuple(sum(_over(values[a], values[b]) for _, values in table) for b in range(len(rungs))) for a in range(len(rungs))
-    )
+    places = range(len(rungs))
+    wins = tuple(tuple(sum(_over(values[a], values[b]) for _, values in table) for b in places) for a in places)
     split = [(i, values) for i, values in table if _disputes(values) and i in known]
     pair = tuple(rungs.index(rung) for rung in first) if first else ()
     split.sort(key=lambda row: (not _disputes([row[1][i] for i in pair]), -_disputes(row[1])))
