@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("lm",),
     ("predictor",),
-    ("runs", "evaluate", "provenance"),
+    ("runs", "evaluate", "provenance", "memory"),
     ("methods",),
     ("plan", "decide"),
     ("ladder",),
@@ -57,10 +57,6 @@ SILENT = {
         "lm/vectors.py": "save_vectors load_vectors",
         "machine.py": "cpu_name",
         "provenance.py": "packages gather",
-        "report/figures.py": "score_ticks bars",
-        "report/numbers.py": "score p_value",
-        "report/page.py": "told overall headline demands points trainings",
-        "report/repeat.py": "recipe as_yaml",
         "terminal.py": "duration dollars size points findings plan leaderboard outcome",
     }.items()
     for function in functions.split()

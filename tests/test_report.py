@@ -19,7 +19,7 @@ from rung.data.split import Sealed, Splits
 from rung.decide import decide
 from rung.errors import RungError
 from rung.metrics import interval
-from rung.report import figures, page, render, rows, write
+from rung.report import figures, page, render, rows, scatter, write
 from rung.report.numbers import millis, money, seconds, signed
 from rung.runs import Store
 from rung.task import Task
@@ -343,10 +343,10 @@ costs = st.one_of(st.none(), st.just(0.0), st.floats(1e-9, 1e9))
 @given(st.lists(st.tuples(unit, costs), min_size=1, max_size=9))
 def test_every_point_stands_in_the_plot_and_the_nearly_free_in_their_lane(points: list[tuple[float, float | None]]) -> None:
     made = [
-        figures.Point(f"rung {i}", "fails", False, Interval(score, score, score, 9), {"cost": cost, "latency": cost, "fit": cost})
+        scatter.Point(f"rung {i}", "fails", False, Interval(score, score, score, 9), {"cost": cost, "latency": cost, "fit": cost})
         for i, (score, cost) in enumerate(points)
     ]
-    drawn = figures.scatter(made, 0.5, 800, 400)
+    drawn = scatter.scatter(made, 0.5, 800, 400)
     for axis in drawn.axes:
         for (_, cost), mark in zip(points, axis.marks, strict=True):
             assert (mark is None) == (cost is None)
@@ -360,10 +360,10 @@ def test_every_point_stands_in_the_plot_and_the_nearly_free_in_their_lane(points
 
 def test_dearer_stands_further_right() -> None:
     made = [
-        figures.Point(str(c), "fails", False, Interval(0.5, 0.4, 0.6, 9), {"cost": c, "latency": c, "fit": c})
+        scatter.Point(str(c), "fails", False, Interval(0.5, 0.4, 0.6, 9), {"cost": c, "latency": c, "fit": c})
         for c in (0.0, 0.02, 3.0, 900.0)
     ]
-    xs = [mark.x for mark in figures.scatter(made, 0.5, 800, 400).axes[0].marks if mark]
+    xs = [mark.x for mark in scatter.scatter(made, 0.5, 800, 400).axes[0].marks if mark]
     assert xs == sorted(set(xs)) and len(xs) == 4
 
 

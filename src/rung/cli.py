@@ -112,7 +112,7 @@ def climb(
     else:
         _show(site)
         out.print(f'[dim]rung report {folder}   rung ask {folder} "..."[/]')
-    del result
+    raise typer.Exit(0 if result.decision.chosen else 1)
 
 
 @app.command()

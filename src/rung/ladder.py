@@ -137,6 +137,7 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.quote)
     if step.quote is None:
         return record
+    assert site.metric  # a metric that cannot be had is the user's to mend, not this rung's failure
     key = rung_key(site, step.methods)
     for kept in reversed(site.store.records()):
         if kept.provenance.get("key") == key and kept.status == "done":

@@ -77,12 +77,12 @@ class Engines:
         return json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings") if path.exists() else None
 
     def parameters(self, name: str) -> int:
-        """Size of an untouched model, read from the heads of its weight files."""
+        """Size of an untouched model: as known, or read from the heads of its weight files. A quote fetches no known model."""
         if name == "fake":
             return 1_000_000
-        from rung.lm.models import parameters
+        from rung.lm.models import KNOWN, parameters
 
-        return parameters(self.find(name).folder)
+        return KNOWN[name].parameters if name in KNOWN else parameters(self.find(name).folder)
 
     def open(self, ref: ModelRef) -> Engine:
         if ref not in self._open:

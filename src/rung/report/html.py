@@ -20,6 +20,7 @@ from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows
 from rung.report.repeat import recipe
+from rung.report.scatter import MEASURES, scatter
 from rung.types import Example
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def write(site: Site, path: Path | None = None) -> Path:
             remedy=f"Run: rung climb {site.task.folder}",
         )
     path = path or site.task.folder / "report.html"
-    text = render(content, check(site.splits, site.task), site.splits.dev, name=site.task.folder.name)
+    task = site.task.model_copy(update={"rungs": tuple(content["fits"])})  # the rungs share the error: the check counts them
+    text = render(content, check(site.splits, task), site.splits.dev, name=site.task.folder.name)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # half a surrogate pair in a row is no reason to fail
     part.replace(path)
@@ -77,11 +79,9 @@ def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Se
             demands=page.demands(found),
             bars=drawn,
             standings=page.standings(found, drawn),
-            scatters=[("wide", figures.scatter(points, goal, *WIDE)), ("narrow", figures.scatter(points, goal, *NARROW))]
-            if points
-            else [],
+            scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
             points=points,
-            measures=figures.MEASURES,
+            measures=MEASURES,
             disputed=disputed,
             sides=_sides(disputed, chosen.rung, other.rung) if chosen and other else (),
             rows_json=asdict(disputed) | {"shown": SHOWN, "first": [chosen.rung, other.rung] if chosen and other else []},

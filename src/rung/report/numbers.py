@@ -35,6 +35,7 @@ def millis(taken: float) -> str:
 
 
 def score(value: float) -> str:
+    """A score from 0 to 1, to a thousandth."""
     return f"{value:.3f}"
 
 
@@ -49,6 +50,7 @@ def signed(value: float) -> str:
 
 
 def p_value(p: float) -> str:
+    """A p-value to a thousandth; what is smaller is only said to be so."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 

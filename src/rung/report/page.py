@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from rung.report import figures
 from rung.report.numbers import millis, money, plainly, score
+from rung.report.scatter import Point
 from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
 
 State = Literal["meets", "fails", "undecided", "skipped", "failed", "not tried"]
@@ -48,10 +49,12 @@ class Told:
 
 
 def told(content: Mapping[str, Any]) -> Told:
+    """Read the content of decision.json back into frozen values."""
     return TypeAdapter(Told).validate_python(content)
 
 
 def overall(record: Record) -> Interval:
+    """The score of a measured record, with its interval."""
     assert record.scores is not None, f"{record.rung} has no scores"
     return record.scores.overall
 
@@ -71,6 +74,7 @@ OPENING: dict[Verdict, str] = {
 
 
 def headline(found: Told) -> str:
+    """The verdict in one short sentence."""
     if not found.measured:
         return "Nothing has been measured yet."
     return OPENING[found.decision.verdict].format(found.decision.chosen)
@@ -104,6 +108,7 @@ class Demand:
 
 
 def demands(found: Told) -> tuple[Demand, ...]:
+    """The goal line by line against the chosen rung; empty where nothing was measured."""
     goal, record = found.task["goal"], found.chosen
     if record is None or found.verdict is None:
         return ()
@@ -195,10 +200,11 @@ def _asides(record: Record | None) -> tuple[str, ...]:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def points(found: Told) -> tuple[figures.Point, ...]:
+def points(found: Told) -> tuple[Point, ...]:
+    """The measured rungs as the scatter takes them, in the order of the records."""
     verdicts = {v.rung: v.verdict for v in found.decision.rungs}
     return tuple(
-        figures.Point(
+        Point(
             record.rung,
             verdicts[record.rung],
             record.rung == found.decision.chosen,
@@ -227,6 +233,7 @@ class Training:
 
 
 def trainings(found: Told) -> tuple[Training, ...]:
+    """The fits that kept a history of their loss, in the order of the records."""
     return tuple(
         _training(record.rung, options.get("method", ""), notes)
         for record in found.records

@@ -44,6 +44,7 @@ class Recipe:
 
 
 def recipe(found: Told) -> Recipe:
+    """Everything that section tells: the task, what the rungs share, and what is each one's own."""
     measured = [dict(record.provenance) for record in found.measured]
     common = measured[0] if measured else {}
     shared = tuple((title, _plain(key, common[key])) for key, title in SHARED.items() if key in common)
@@ -57,6 +58,7 @@ def given(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_yaml(value: Any) -> str:
+    """Plain values as YAML, keys in their given order."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -1,0 +1,113 @@
+"""The commands as a user types them, on a task without a model (base: fake), in processes of their own where exit codes matter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"], "fault": ["broken", "hums", "dead"]}
+
+
+@pytest.fixture
+def task(tmp_path: Path, home: Path) -> Path:
+    """90 rows of three intents, told apart by their words."""
+    rows = [f'"my {word} case {i} {label[0]}{i}",{label}' for i in range(10) for label, words in WORDS.items() for word in words]
+    (tmp_path / "rows.csv").write_text("text,intent\n" + "\n".join(rows) + "\n")
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, **changes: str) -> None:
+    keys = {
+        "task": "Name the intent.",
+        "kind": "classify",
+        "data": "{examples: rows.csv, input: text, output: intent}",
+        "base": "fake",
+        "rungs": "[majority, nearest, zero-shot]",
+        "goal": "{metric: accuracy, at_least: 0.6}",
+    } | changes
+    (folder / "rung.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
+
+
+def rung(*words: str | Path, code: int = 0) -> str:
+    """Run a command, hold it to its exit code, and return standard output (of a failure: standard error)."""
+    done = subprocess.run([sys.executable, "-m", "rung.cli", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def test_from_climb_to_answer(task: Path) -> None:
+    found = json.loads(rung("climb", task, "--json"))
+    assert found["verdict"] == "meets" and found["chosen"] == "nearest"
+    assert [(r["name"], r["status"]) for r in found["rungs"]] == [("majority", "done"), ("nearest", "done")]
+    nearest = found["rungs"][1]
+    assert nearest["score"]["low"] <= nearest["score"]["value"] <= nearest["score"]["high"] and nearest["score"]["n"] > 15
+    assert set(nearest["cost"]) == {"once_usd", "per_month_usd", "per_1k_usd"}
+    assert {"p50", "p95"} <= set(nearest["latency_ms"]) and nearest["fit_seconds"] >= 0 and nearest["predict_seconds"] >= 0
+    assert found["test"]["n"] > 0 and found["goal"]["at_least"] == 0.6
+    assert json.loads(rung("show", task, "--json")) == found
+    assert "nearest" in rung("show", task)
+    assert rung("ask", task, "the courier is late").startswith("delivery")
+    assert "majority" in json.loads(rung("ask", task, "x", "--rung", "majority", "--json"))["model"]
+    assert Path(rung("report", task).split("wrote ")[1].strip()).read_text().startswith("<!doctype html>")
+
+
+def test_all_goes_on_after_the_goal_is_met(task: Path) -> None:
+    found = json.loads(rung("climb", task, "--all", "--json"))
+    assert [r["name"] for r in found["rungs"]] == ["majority", "nearest", "zero-shot"]
+
+
+def test_a_rung_alone(task: Path) -> None:
+    assert json.loads(rung("fit", "nearest", task, "--json"))["status"] == "done"
+    assert "few-shot-similar, encoder" in rung("fit", "lorra", task, code=2)
+
+
+def test_plan_and_check(task: Path) -> None:
+    steps = json.loads(rung("plan", task, "--json"))
+    assert [step["rung"] for step in steps] == ["majority", "nearest", "zero-shot"]
+    assert all(step["quote"]["per_month_usd"] >= 0 for step in steps)
+    assert json.loads(rung("check", task, "--json"))["blocking"] is False
+
+
+def test_an_encoder_cannot_be_tried_without_labels(task: Path) -> None:
+    write(task, kind="generate", goal="{at_least: 0.5}", rungs="[nearest, encoder]")
+    skipped = [step for step in json.loads(rung("plan", task, "--json")) if step["skip"]]
+    assert [(s["rung"], s["skip"]) for s in skipped] == [("encoder", "needs labels, which this task does not have")]
+
+
+def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None:
+    for kind in ("classify", "extract", "answer", "generate"):
+        folder = tmp_path / kind
+        rung("init", folder, "--kind", kind)
+        text = (folder / "rung.yaml").read_text()
+        (folder / "rung.yaml").write_text(text.replace("smollm2-135m-instruct", "fake "))
+        assert "block" in rung("check", folder, code=1)  # six rows decide nothing, and it says so
+        assert "there is a task here already" in rung("init", folder, code=2)
+    assert "classify, extract, answer or generate" in rung("init", tmp_path / "x", "--kind", "sort", code=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"volum": "3"}, "Did you mean 'volume'?"),
+        ({"data": "{examples: rows.csv, input: txt, output: intent}"}, "text"),
+        ({"data": "{examples: none.csv}"}, "none.csv"),
+        ({"goal": "{metric: acuracy, at_least: 0.6}"}, "accuracy"),
+        ({"rungs": "[zero]"}, "zero-shot"),
+        ({"labels": "[refund, delivery]"}, "fault"),
+        ({"methods": "{nearest: {speed: 3}}"}, "Known: rule"),
+    ],
+)
+def test_a_fault_is_one_sentence_with_its_remedy(task: Path, changes: dict[str, str], said: str) -> None:
+    write(task, **changes)
+    assert said in rung("climb", task, code=2)
+
+
+def test_nothing_climbed_yet(task: Path) -> None:
+    for words in (("show", task), ("report", task), ("ask", task, "x")):
+        assert "rung climb" in rung(*words, code=2).replace("\n", " ")
