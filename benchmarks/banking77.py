@@ -68,7 +68,8 @@ def main() -> None:
             score, cost = rung["score"], rung["cost"]
             print(
                 f"| {rung['name']} | {score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}] | {score['n']} "
-                f"| {rung['fit_seconds']:.0f} | {rung['predict_seconds']:.0f} | {rung['latency_ms']['p95']:.0f} | {cost['per_1k_usd']:.4f} |"
+                f"| {rung['fit_seconds']:.0f} | {rung['predict_seconds']:.0f} | {rung['latency_ms']['p95']:.0f} "
+                f"| {cost['per_1k_usd']:.4f} |"
             )
         else:
             print(f"| {rung['name']} | {rung['status']}: {rung['reason']} | | | | | |")

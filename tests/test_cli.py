@@ -1,4 +1,4 @@
-"""The commands as a user types them, on a task without a model (base: fake), in processes of their own where exit codes matter."""
+"""The commands as a user types them, each in a process of its own, on a task without a model (base: fake)."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from rung.lm.engines import Engines
 from rung.types import Example, Kind, Message, Prediction, digest
 
 FILE = "predictor.json"
+PROMPT_VERSION = 1  # raise when the same Predictor would now be asked in other words
+
 CHUNK = 64
 """Rows answered between two times that progress is told and answers are kept."""
 
@@ -53,7 +55,7 @@ class Predictor:
     @property
     def digest(self) -> str:
         """Content name: two Predictors that answer alike have the same one, wherever their files lie."""
-        content = asdict(self)
+        content = asdict(self) | {"prompt": PROMPT_VERSION}
         content["model"].pop("files")
         if self.model.digest:
             content["model"].pop("name")  # the digest says which model it is, wherever it lies
@@ -61,14 +63,19 @@ class Predictor:
         return digest(content)
 
     def render(self, example: Example, similar: Sequence[Example] = ()) -> Prompt:
-        """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, the input."""
+        """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, the input.
+
+        Templates take one system message, the first: what a row's own says stands behind the instruction.
+        """
         system = [self.instruction]
         if self.labels and self.show_labels:
             system.append(self._label_text())
+        system += [turn.content for turn in example.history if turn.role == "system"]
         turns = [Message("system", "\n\n".join(system))]
-        for demo in (*self.demos.fixed, *similar):
-            turns += [*demo.history, Message("user", demo.input), Message("assistant", demo.output)]
-        return Prompt((*turns, *example.history, Message("user", example.input)), example.input)
+        for row in (*self.demos.fixed, *similar, example):
+            turns += [turn for turn in row.history if turn.role != "system"]
+            turns += [Message("user", row.input), Message("assistant", row.output)]
+        return Prompt(tuple(turns[:-1]), example.input)
 
     def prompts(self, examples: Sequence[Example], engines: Engines) -> list[Prompt]:
         """Prompts of rows, with similar demonstrations looked up. A row is never shown its own answer."""
@@ -79,11 +86,10 @@ class Predictor:
 
         vectors = engines.embedder(self.encoder).embed([example.input for example in examples])
         found = nearest(load_vectors(Path(self.demos.files)), vectors, self.demos.similar + 8)
-        pool, names = self.demos.pool, [normalise(example.input) for example in self.demos.pool]
         prompts = []
         for example, row in zip(examples, found):
             own = normalise(example.input)
-            near = [pool[i] for i in row if names[i] != own][: self.demos.similar]
+            near = [demo for demo in (self.demos.pool[i] for i in row) if normalise(demo.input) != own][: self.demos.similar]
             prompts.append(self.render(example, near[::-1]))
         return prompts
 
