@@ -151,7 +151,7 @@ def main() -> None:
             with quiet():
                 trainer.train()
             taken = clock.steps[1:] or clock.steps
-            examples = len(rows) / len(clock.steps) if packed else BATCH
+            examples = trainer.state.epoch * len(rows) / len(clock.steps)  # a pack holds as many as fit
             speeds["packed" if packed else "padded"] = examples / common.median(taken)
     for name, speed in speeds.items():
         print(f"TRL, {name}: {speed:.2f} examples a second")

@@ -90,8 +90,9 @@ def _quote(cost: Cost) -> tuple[str, ...]:
 
 def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
-    table = Table(header_style="bold")
-    for name in ("", "rung", f"{goal['metric']} (dev)", "n", "fit", "p95", "once", "a month", "1k calls", "goal"):
+    rows = max((record.scores.overall.n for record in records if record.scores), default=0)
+    table = Table(header_style="bold", box=None, pad_edge=False)  # fits 80 columns; --json and the report tell more
+    for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", "goal"):
         table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=True)
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
@@ -101,17 +102,14 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
                 MARKS[record.status],
                 record.rung,
                 points(record.scores.overall),
-                str(record.scores.overall.n),
                 duration(record.cost.fit_seconds),
                 f"{record.latency.p95.value:.0f} ms",
-                dollars(record.cost.once_usd),
                 dollars(record.cost.per_month_usd),
-                dollars(record.cost.per_1k_usd),
                 f"[{VERDICTS[verdict]}]{verdict}[/]" if verdict else "",
                 style=style,
             )
         else:
-            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * 7)
+            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * 4)
     told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.status != "done" and r.reason]
     return Group(table, *told)
 

@@ -18,6 +18,9 @@ from rung.methods.base import Facts, Quote, Run, answering
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
+SIMILAR = 4
+"""Small models copy what the nearest examples agree on, and more labels in sight mislead them (benchmarks/RESULTS.md)."""
+
 MOST_SHARED_TOKENS = 2000
 """Fixed demonstrations beyond this cost more memory and time than small models gain from them."""
 
@@ -26,12 +29,12 @@ MOST_SHARED_TOKENS = 2000
 class FewShot:
     name: ClassVar[str] = "few-shot"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     pick: Literal["fixed", "similar"] = "fixed"
     """fixed: the same examples in every prompt, balanced over the labels; similar: those most like each input."""
     shots: int = 0
-    """How many examples; 0 takes one a label (at least 8) for fixed and 10 for similar."""
+    """How many examples; 0 takes one a label (at least 8) for fixed and 4 for similar."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         demo = facts.input_tokens + facts.output_tokens
@@ -65,7 +68,7 @@ class FewShot:
         return replace(start, demos=demos, show_labels=False)
 
     def _count(self, labels: int) -> int:
-        return self.shots or (max(8, labels) if self.pick == "fixed" else 10)
+        return self.shots or (max(8, labels) if self.pick == "fixed" else SIMILAR)
 
 
 def balanced(examples: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
