@@ -103,9 +103,8 @@ def main() -> None:
         )
         assert all(same), "the picks differ"
     careful_ratio = loop_seconds / our_seconds
-    print(
-        f"ratio={harness_seconds / our_seconds:.0f} seconds a question, harness over rung; careful loop over rung {careful_ratio:.1f}"
-    )
+    careful_ratio = loop_seconds / our_seconds
+    print(f"ratio={harness_seconds / our_seconds:.0f} harness over rung, seconds a question; careful loop {careful_ratio:.1f}")
 
 
 if __name__ == "__main__":

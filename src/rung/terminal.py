@@ -91,7 +91,9 @@ def _quote(cost: Cost) -> tuple[str, ...]:
 def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
     rows = max((record.scores.overall.n for record in records if record.scores), default=0)
-    table = Table(header_style="bold", box=None, pad_edge=False)  # fits 80 columns; --json and the report tell more
+    table = Table(
+        header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )  # fits 80 columns; --json and the report tell more
     for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", "goal"):
         table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=True)
     for record in records:
