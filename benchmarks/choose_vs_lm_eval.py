@@ -103,7 +103,6 @@ def main() -> None:
         )
         assert all(same), "the picks differ"
     careful_ratio = loop_seconds / our_seconds
-    careful_ratio = loop_seconds / our_seconds
     print(f"ratio={harness_seconds / our_seconds:.0f} harness over rung, seconds a question; careful loop {careful_ratio:.1f}")
 
 
