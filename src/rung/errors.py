@@ -32,10 +32,6 @@ class ModelError(RungError):
     """A model cannot be found, fetched, or trusted."""
 
 
-class MissingExtra(RungError):
-    """An optional package is not installed; the remedy is the pip line."""
-
-
 class BudgetError(RungError):
     """The next step would go over the stated budget."""
 

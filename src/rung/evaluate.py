@@ -1,17 +1,16 @@
-"""Predictor × rows → answers, scores, latency. Rows already answered are not asked again."""
+"""Predictor × rows → answers and latency. Rows already answered are not asked again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 
-from rung import metrics
 from rung.errors import BudgetError
 from rung.lm.engines import Engines
-from rung.metrics import Metric, stats
+from rung.metrics import stats
 from rung.predictor import CHUNK, Predictor
 from rung.runs import Store
-from rung.types import Example, Kind, Latency, Prediction, Scores, Split
+from rung.types import Example, Latency, Prediction
 
 LATENCY_ROWS = 20
 LATENCY_SECONDS = 20.0
@@ -42,10 +41,6 @@ def answer(
         left = (time.monotonic() - started) / done * (len(missing) - done)
         progress(f"row {done} of {len(missing)}, {left:.0f} s left", done / len(missing))
     return [known[example.id] for example in examples]
-
-
-def score(metric: Metric, kind: Kind, examples: Sequence[Example], predictions: Sequence[Prediction], split: Split) -> Scores:
-    return metrics.score(metric, examples, predictions, split, kind=kind)
 
 
 def latency(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> Latency:

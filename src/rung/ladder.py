@@ -13,11 +13,11 @@ from rung import memory, methods, metrics
 from rung.data.split import Splits, make_splits
 from rung.decide import decide
 from rung.errors import BudgetError, RungError
-from rung.evaluate import answer, latency, score
+from rung.evaluate import answer, latency
 from rung.lm.engines import Engines
 from rung.machine import Machine, load_or_measure
 from rung.methods.base import Facts, Method, Run, options
-from rung.plan import Step, available, count, labels, plan, start
+from rung.plan import Step, count, labels, plan, start
 from rung.predictor import Predictor
 from rung.provenance import gather
 from rung.runs import Store, scores
@@ -163,7 +163,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
     memory.reset_peak()
     dev = site.splits.dev
     predictions = answer(predictor, dev, site.store, site.engines, progress, deadline)
-    found = score(site.metric, site.task.kind, dev, predictions, "dev")
+    found = metrics.score(site.metric, dev, predictions, "dev", kind=site.task.kind)
     progress("measuring latency", 1.0)
     waiting = latency(predictor, dev, site.store, site.engines)
     row_seconds = sum(p.seconds for p in predictions) / len(predictions)
@@ -252,7 +252,7 @@ def _open_test(site: Site, decision: Decision, records: Sequence[Record]) -> tup
         predictor, _ = fit(site, next(s.methods for s in site.steps if s.rung == record.rung), float("inf"), lambda *_: None)
         rows = site.splits.test.open()
         predictions = answer(predictor, rows, site.store, site.engines, lambda *_: None, float("inf"))
-        found = score(site.metric, site.task.kind, rows, predictions, "test")
+        found = metrics.score(site.metric, rows, predictions, "test", kind=site.task.kind)
         looks[name] = {"seal": seal, "rung": record.rung, "scores": asdict(found)}
         site.store.write("test.json", looks)
         seen[name] = looks[name]
@@ -270,6 +270,3 @@ def _content(site: Site, result: Climb) -> dict[str, Any]:
         "task": site.task.model_dump(mode="json"),
         "fits": {step.rung: fit_keys(site, step.methods) for step in site.steps},
     }
-
-
-__all__ = ["Climb", "Site", "Watcher", "available", "climb", "fit", "measure"]
