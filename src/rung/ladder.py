@@ -210,11 +210,19 @@ def fit(
     for method, key in zip(chain, fit_keys(site, chain)):
         fitted = site.store.fitted(key)
         if fitted is None:
-            run = Run(site.store.workplace(key), site.engines, site.task.seed, progress, deadline)
+            run = Run(
+                site.store.workplace(key),
+                site.engines,
+                site.task.seed,
+                progress,
+                deadline,
+                reward=lambda answer, example: site.metric.per_row(answer, example.output, example),
+                trackers=site.task.trackers,
+            )
             progress(f"fitting {method.name}", 0.0)
             memory.reset_peak()
             started = time.monotonic()
-            fitted = method.fit(predictor, site.data, run)
+            fitted = method.fit(predictor, site.data.only(method.needs), run)
             note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
             fitted = site.store.keep_fit(key, fitted, note)
         predictor = fitted
@@ -226,7 +234,8 @@ def fit_keys(site: Site, chain: Sequence[Method]) -> list[str]:
     """A name for each fit of a rung: what stood before it, the method, its options, the data and the seed."""
     keys, before = [], site.start.digest
     for method in chain:
-        before = digest([before, method.name, method.fit_version, options(method), site.data.digest, site.task.seed])
+        data = site.data.only(method.needs).digest
+        before = digest([before, method.name, method.fit_version, options(method), data, site.task.seed])
         keys.append(before)
     return keys
 

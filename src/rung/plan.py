@@ -100,6 +100,14 @@ def available(task: Task, data: TrainData) -> set[Need]:
         have.add(Need.EXAMPLES)
     if data.labels:
         have.add(Need.LABELS)
+    if data.preferences:
+        have.add(Need.PREFERENCES)
+    if data.corpus.files:
+        have.add(Need.CORPUS)
+    if data.documents.files:
+        have.add(Need.DOCUMENTS)
+    if data.unlabelled:
+        have.add(Need.UNLABELLED)
     return have
 
 

@@ -14,6 +14,7 @@ from rung.data.split import normalise
 from rung.errors import RungError
 from rung.lm.base import Decoding, Engine, ModelRef, Progress, Prompt
 from rung.lm.engines import Engines
+from rung.lm.layers import link
 from rung.types import Example, Kind, Message, Prediction, digest
 
 FILE = "predictor.json"
@@ -131,6 +132,10 @@ class Predictor:
             Prediction("", c.text, None, c.tokens_in, c.tokens_out) for c in engine.generate(prompts, self.decoding, progress)
         ]
 
+    def answers(self, engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
+        """The bare answers of an engine asked as this Predictor asks its own; for a model that is still in training."""
+        return [prediction.output for prediction in self._ask(engine, prompts, None)]
+
     def _label_text(self) -> str:
         if not any(self.descriptions):
             return "Answer with one of: " + ", ".join(self.labels) + "."
@@ -149,7 +154,7 @@ def save(predictor: Predictor, folder: Path, beside: Mapping[str, str] | None = 
     content = asdict(predictor)
     for part, name in (("model", "model"), ("demos", "demos")):
         if content[part]["files"]:
-            shutil.copytree(content[part]["files"], work / name)
+            shutil.copytree(content[part]["files"], work / name, copy_function=link)
             content[part]["files"] = name
     for name, text in (beside or {}).items():
         (work / name).write_text(text, encoding="utf-8")

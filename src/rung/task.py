@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -66,6 +66,18 @@ class Data(_Part):
     """Column that comes in. Naming it turns the detection of chat, Alpaca and ShareGPT rows off."""
     output: Text = "output"
     """Column that should come out. Naming it turns the detection of chat, Alpaca and ShareGPT rows off."""
+    preferences: Paths = ()
+    """Pairs of answers, the better and the worse (prompt, chosen, rejected), or single votes (prompt, completion, label)."""
+    corpus: Paths = ()
+    """Raw text of your domain, files or folders, for continued pre-training or pre-training."""
+    general: Paths = ()
+    """General text of your own, to replay in training and to measure forgetting on; by default the package's small probe."""
+    documents: Paths = ()
+    """What answers are looked up in: folders, files or patterns such as docs/**/*.md."""
+    source: Text | None = None
+    """Column that names the document (or document#passage) which holds the answer."""
+    unlabelled: Paths = ()
+    """Inputs without an answer, for a teacher to label."""
     group: Text | None = None
     """Column whose rows belong together (a customer, a document) and never stand in two splits."""
     split: Fractions = Fractions()
@@ -91,11 +103,45 @@ class Goal(_Part):
     """Most that 1,000 calls may cost, in US dollars."""
     usd_per_month: Annotated[Number, Field(ge=0)] | None = None
     """Most that a month may cost at the stated volume, in US dollars."""
+    max_forgetting: Annotated[Number, Field(ge=0)] | None = None
+    """Most that the loss on general text may rise over the untouched model's, in nats a token."""
 
 
 class Budget(_Part):
     minutes: Annotated[Number, Field(gt=0)] | None = None
     """Longest time that one climb may take, in minutes."""
+
+
+YesNo = Literal["yes", "no"]
+
+
+class TaskNeeds(_Part):
+    external_knowledge: YesNo | None = None
+    """Whether answers need facts that stand neither in the input nor in a general model."""
+    changing: YesNo | None = None
+    """Whether those facts change within months."""
+    must_cite: YesNo | None = None
+    """Whether an answer must name its source."""
+    own_style: YesNo | None = None
+    """Whether answers must keep to a tone, a format or a vocabulary of your own."""
+    hallucination: Literal["never", "seldom", "tolerated"] | None = None
+    """How often an invented answer may be given."""
+    keep_general_skills: YesNo | None = None
+    """Whether the model does other work too, so that its general skills must survive."""
+    new_language: YesNo | None = None
+    """Whether the inputs are in a language or notation that the base model hardly knows."""
+    checkable: YesNo | None = None
+    """Whether a program can tell a right answer from a wrong one, so that it can reward them."""
+    labels_clean: YesNo | None = None
+    """Whether the examples are consistent and free of mistakes."""
+    data_may_leave: YesNo | None = None
+    """Whether the data may be sent to a model outside the house."""
+    teacher: Literal["none", "local", "remote"] | None = None
+    """The stronger model that may label inputs: none, one of your own, or one behind an API."""
+    expertise: Literal["none", "some", "much"] | None = None
+    """The team's experience in training models."""
+    money_usd: Annotated[Number, Field(ge=0)] | None = None
+    """Most that building one rung may cost, in US dollars."""
 
 
 def _label_text(value: Any) -> str:
@@ -147,6 +193,8 @@ class Task(_Part):
     """Calls a month; it joins the cost of training with that of running."""
     budget: Budget = Budget()
     """What may be spent on finding out."""
+    needs: TaskNeeds = TaskNeeds()
+    """What the flowchart of `rung plan` asks; what is left out is read off the data or assumed."""
     rungs: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Names of the rungs to try, instead of all that fit."""
     methods: dict[str, dict[str, Any]] = {}
@@ -155,6 +203,8 @@ class Task(_Part):
     """Your own price for an hour of this machine, in US dollars."""
     seed: Whole = 0
     """Same seed, same splits and same fits."""
+    trackers: tuple[Text, ...] = ()
+    """Experiment trackers that training reports to, by transformers' names: tensorboard, wandb, mlflow, trackio, …"""
 
     _folder: Path = PrivateAttr(default=Path())
 

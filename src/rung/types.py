@@ -21,6 +21,11 @@ class Need(enum.StrEnum):
     EXAMPLES = "examples"
     LABELS = "labels"
     OPEN_WEIGHTS = "open weights"
+    DOCUMENTS = "documents"
+    PREFERENCES = "preferences"
+    CORPUS = "a corpus"
+    UNLABELLED = "unlabelled inputs"
+    GPU = "a GPU"
 
 
 def digest(value: Any) -> str:
@@ -57,16 +62,62 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one question, the better and the worse; or one answer with a vote, the other text being empty."""
+
+    input: str
+    chosen: str
+    rejected: str
+    history: tuple[Message, ...] = ()
+    where: str = ""
+
+    @property
+    def id(self) -> str:
+        return digest([self.input, self.chosen, self.rejected, [[m.role, m.content] for m in self.history]])
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Raw text in files, read when it is needed: it may be larger than memory."""
+
+    files: tuple[str, ...] = ()
+    digest: str = ""
+    """Content name of the files; empty where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainData:
     """All that `fit` may see. There is no dev and no test in it, so a method cannot peek."""
 
     examples: tuple[Example, ...]
     labels: tuple[str, ...] = ()
     """The closed set of outputs of a classify task, sorted; empty otherwise."""
+    preferences: tuple[Preference, ...] = ()
+    corpus: Texts = Texts()
+    """The team's raw domain text."""
+    general: Texts = Texts()
+    """General text for replay; the probe of forgetting reads other files of it."""
+    documents: Texts = Texts()
+    """What answers may be looked up in."""
+    unlabelled: tuple[str, ...] = ()
+    """Inputs without an answer, for a teacher to label."""
+
+    def only(self, needs: frozenset[Need]) -> TrainData:
+        """The part that a method says it needs. The rest is not there to be used, and its change redoes nothing."""
+        return TrainData(
+            self.examples,
+            self.labels,
+            self.preferences if Need.PREFERENCES in needs else (),
+            self.corpus if Need.CORPUS in needs else Texts(),
+            self.general if Need.CORPUS in needs else Texts(),
+            self.documents if Need.DOCUMENTS in needs else Texts(),
+            self.unlabelled if Need.UNLABELLED in needs else (),
+        )
 
     @property
     def digest(self) -> str:
-        return digest([[e.id for e in self.examples], self.labels])
+        more = [[p.id for p in self.preferences], self.corpus.digest, self.general.digest, self.documents.digest, self.unlabelled]
+        return digest([[e.id for e in self.examples], self.labels, *([more] if any(more) else [])])
 
 
 @dataclass(frozen=True, slots=True)

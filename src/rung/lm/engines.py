@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.lm import layers
 from rung.lm.base import Engine, ModelRef, Prompt
 from rung.lm.fake import FakeEngine
 from rung.lm.rules import RuleEngine
@@ -31,7 +32,7 @@ class Engines:
         self._open: dict[ModelRef, Engine] = {}
         self._embedders: dict[str, Any] = {}
         self._found: dict[str, Any] = {}
-        self._chats: dict[str, Any] = {}
+        self._chats: dict[Path, Any] = {}
 
     @cached_property
     def machine(self) -> Machine:
@@ -54,13 +55,14 @@ class Engines:
         """The tokenizer alone, without the weights; None for models that read no tokens."""
         if ref.kind != "causal":
             return None
-        if ref.name not in self._chats:
+        folder, _ = layers.split(self.find(ref.name).folder, ref.files)
+        if folder not in self._chats:
             from transformers import AutoTokenizer
 
             from rung.lm.chat import Chat
 
-            self._chats[ref.name] = Chat(AutoTokenizer.from_pretrained(self.find(ref.name).folder))
-        return self._chats[ref.name]
+            self._chats[folder] = Chat(AutoTokenizer.from_pretrained(folder))
+        return self._chats[folder]
 
     def tokens(self, ref: ModelRef, prompt: Prompt, answer: str) -> tuple[int, int]:
         """Tokens of a prompt and of an answer with its end."""
@@ -103,8 +105,7 @@ def _causal(engines: Engines, ref: ModelRef) -> Engine:
     from rung.lm.causal import CausalEngine
     from rung.lm.load import load
 
-    adapter = Path(ref.files) if ref.files else None
-    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, adapter))
+    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files))
 
 
 def _encoder(engines: Engines, ref: ModelRef) -> Engine:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rung.lm import attention
+from rung.lm import attention, layers
 from rung.lm.chat import Chat
 from rung.lm.quiet import quiet
 from rung.machine import Machine
@@ -36,8 +36,12 @@ class Loaded:
         return next(self.model.parameters()).device
 
 
-def load(folder: Path, machine: Machine, adapter: Path | None = None, training: bool = False) -> Loaded:
-    """Read safetensors weights in the type the machine is fastest and exact enough in; never remote code."""
+def load(base: Path, machine: Machine, files: str = "", training: bool = False) -> Loaded:
+    """Read safetensors weights in the type the machine is fastest and exact enough in; never remote code.
+
+    `files`: folder of what was fitted on the base (`rung.lm.layers`); adapters are merged into the weights.
+    """
+    folder, adapters = layers.split(base, files)
     torch.set_num_threads(machine.threads)
     keep_freed_memory()
     # float32 to train in on a CPU: its rounding is what the parity tests are held to.
@@ -47,12 +51,10 @@ def load(folder: Path, machine: Machine, adapter: Path | None = None, training: 
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
         model = model.to(machine.device)
-        if adapter is not None:
+        for adapter in adapters:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, adapter, is_trainable=training)
-            if not training:
-                model = model.merge_and_unload()
+            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     model.train(training)
     with quiet():
         trees = _takes_trees(model)

@@ -17,14 +17,15 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from rung.errors import BudgetError, DataError
 from rung.lm import losses, tree
-from rung.lm.base import Prompt
-from rung.lm.causal import CausalEngine
 from rung.lm.load import Loaded
 from rung.lm.quiet import quiet
 from rung.lm.tree import Row
 from rung.types import Example
 
 Loss = Callable[[Any, Sequence[Row], bool], torch.Tensor]
+
+SMALLEST = 128
+"""Tokens at once under which memory is not tried to be saved any further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,10 @@ class Watch:
     """Called after each step with steps done, steps in all, and the loss."""
     deadline: float = math.inf
     """`time.monotonic()` after which training stops with a BudgetError; the last checkpoint stays."""
+    say: Callable[[str], None] = lambda text: None
+    """Told what a person should know: that memory ran out and training goes on with less at once."""
+    trackers: tuple[str, ...] = ()
+    """Names that transformers' `report_to` knows."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +122,6 @@ def hold_back(examples: Sequence[Example], share: float, seed: int) -> tuple[lis
     return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
 
 
-def held_score(loaded: Loaded, prompts: Sequence[Prompt], answers: Sequence[str], labels: Sequence[str]) -> Callable[[], float]:
-    """How well the model in training does on held-back rows: share of labels right, or mean log-probability of the answers."""
-    engine = CausalEngine(loaded)
-
-    def score() -> float:
-        engine.forget()  # the weights have moved since the last time
-        if labels:
-            chosen = engine.choose(prompts, labels)
-            return float(np.mean([choice.label == answer for choice, answer in zip(chosen, answers)]))
-        return float(np.mean(engine.score(prompts, answers)))
-
-    return score
-
-
 def notes(model: Any, history: Trained) -> dict[str, Any]:
     """What a record keeps of a training."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -184,14 +175,14 @@ def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Pa
         bf16=False,  # the weights already are in the type to compute in
         seed=plan.seed,
         disable_tqdm=True,
-        report_to="none",
+        report_to=list(watch.trackers) or "none",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
     callbacks: list[TrainerCallback] = [_Watching(watch)]
     if choosing:
         callbacks.append(EarlyStoppingCallback(plan.patience))
-    trainer = _StepTrainer(loaded, loss, held, plan, args=arguments, steps=steps, callbacks=callbacks)
+    trainer = _StepTrainer(loaded, loss, held, plan.tokens, watch, args=arguments, steps=steps, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -199,8 +190,8 @@ def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Pa
 class _StepTrainer(Trainer):
     """Trainer whose item is a step: rows that are cut into parts within the token budget and updated once."""
 
-    def __init__(self, loaded: Loaded, loss: Loss, held: Any, plan: Plan, *, steps: list, **kwargs: Any):
-        self.loaded, self.loss, self.held, self.plan = loaded, loss, held, plan
+    def __init__(self, loaded: Loaded, loss: Loss, held: Any, tokens: int, watch: Watch, *, steps: list, **kwargs: Any):
+        self.loaded, self.loss, self.held, self.tokens, self.watch = loaded, loss, held, tokens, watch
         self.nodes = self.rows_seen = 0
         super().__init__(
             model=loaded.model,
@@ -213,15 +204,30 @@ class _StepTrainer(Trainer):
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
         model.train()
         rows = inputs["rows"]
-        whole, total = losses.weight(rows), torch.zeros((), device=self.args.device)
-        for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), self.plan.tokens):
+        while True:
+            try:
+                total, nodes = self._computed(model, rows)
+                break
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or self.tokens < 2 * SMALLEST:
+                    raise
+                model.zero_grad()  # the parts already computed are computed again
+                self.tokens //= 2
+                self.watch.say(f"out of memory: going on with {self.tokens} tokens at once")
+        self.nodes += nodes
+        self.rows_seen += len(rows)
+        return total
+
+    def _computed(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, int]:
+        """Gradients of a step, part by part; its loss and the tokens computed."""
+        whole, total, nodes = losses.weight(rows), torch.zeros((), device=self.args.device), 0
+        for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), self.tokens):
             chosen = [rows[i] for i in part]
             value = self.loss(model, chosen, self.loaded.trees) / whole
             self.accelerator.backward(value)
             total += value.detach()
-            self.nodes += tree.count(chosen)[1]
-        self.rows_seen += len(rows)
-        return total
+            nodes += tree.count(chosen)[1]
+        return total, nodes
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.loaded.model.eval()
@@ -248,3 +254,8 @@ class _Watching(TrainerCallback):
                 f"training was stopped after step {state.global_step} of {state.max_steps}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml; training goes on from the last whole epoch.",
             )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """A CPU allocation that fails is a bare RuntimeError; only its text tells."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error).lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,29 @@ from typing import Any, ClassVar, Protocol
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.predictor import Predictor
-from rung.types import Cost, Need, TrainData
+from rung.types import Cost, Example, Need, TrainData
+
+
+class Family(enum.StrEnum):
+    """What kind of change a method makes. The flowchart advises on families, lightest first; each method names its own."""
+
+    BASELINE = "baselines"
+    PROMPTING = "prompting"
+    DEMONSTRATIONS = "demonstrations"
+    RETRIEVAL = "retrieval"
+    ENCODER = "small encoders"
+    ADAPTERS = "adapters"
+    DISTILLATION = "distillation"
+    FULL = "full fine-tuning"
+    PREFERENCE = "preference tuning"
+    REWARD = "reward tuning"
+    CONTINUED = "continued pre-training"
+    PRETRAINING = "pre-training"
+
+
+def family(method: Method) -> Family | None:
+    """The method's family; None where it names none, and then the flowchart has no advice on it."""
+    return getattr(method, "family", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +77,10 @@ class Run:
     """Told what is going on and how much of it is done, 0 to 1."""
     deadline: float = float("inf")
     """`time.monotonic()` after which the fit must stop with a BudgetError."""
+    reward: Callable[[str, Example], float] = lambda answer, example: float(answer.strip() == example.output.strip())
+    """What one answer to a row of train is worth, 0 to 1: the task's metric. Epochs are chosen and rewards given by it."""
+    trackers: tuple[str, ...] = ()
+    """Experiment trackers told of the training, by transformers' names (tensorboard, wandb, mlflow, trackio, …)."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What the fit found out and the record should keep: curves, trained parameters, chosen settings."""
 

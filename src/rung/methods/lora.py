@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rung.machine import Machine
-from rung.methods.base import Facts, Quote, Run, answering
-from rung.predictor import Predictor, folder_digest
+from rung.methods import tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     name: ClassVar[str] = "lora"
+    family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 1
 
@@ -36,27 +37,16 @@ class Lora:
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        own = start.prompt_tokens + facts.output_tokens
-        tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / self.batch
-        training = machine.training_seconds(facts.parameters, 0.03, round(tree), self.epochs)
-        activations = self.tokens * 40 * 4 * round(facts.parameters**0.5)
-        return replace(
-            start,
-            fit_seconds=start.fit_seconds + training,
-            row_seconds=answering(start.prompt_tokens, facts, machine),
-            memory_bytes=4 * facts.parameters + activations,
-        )
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03)
+        return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm import adapters, train
-        from rung.lm.load import load
 
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
-        rows, held = train.hold_back(data.examples, share=0.1 if self.patience else 0.0, seed=run.seed)
-        loaded = load(run.engines.find(start.model.name).folder, run.engines.machine)
+        loaded = tuning.open_model(start, run)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, self.dropout, run.seed))
-        prompts = start.prompts(rows, run.engines)
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -65,28 +55,5 @@ class Lora:
             patience=self.patience,
             seed=run.seed,
         )
-        history = train.run(
-            loaded,
-            [loaded.chat.row(prompt.messages, row.output) for prompt, row in zip(prompts, rows)],
-            plan,
-            run.folder / "work",
-            held=train.held_score(loaded, start.prompts(held, run.engines), [row.output for row in held], start.labels)
-            if held
-            else None,
-            watch=train.Watch(_teller(run), run.deadline),
-        )
-        files = run.folder / "model"
-        loaded.model.save_pretrained(files)
-        run.notes.update(train.notes(loaded.model, history))
-        return replace(start, model=replace(start.model, files=str(files), files_digest=folder_digest(files)))
-
-
-def _teller(run: Run):
-    """Progress with the time left."""
-    started = time.monotonic()
-
-    def tell(done: int, total: int, loss: float) -> None:
-        left = (time.monotonic() - started) / done * (total - done)
-        run.progress(f"step {done} of {total}, loss {loss:.3f}, {left:.0f} s left", done / total)
-
-    return tell
+        history = tuning.on_examples(loaded, start, data, plan, run)
+        return tuning.keep_adapter(loaded, start, history, run)
