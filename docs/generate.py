@@ -18,7 +18,10 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from rung.flowchart.advice import TABLE
 from rung.lm.models import DEFAULT, KNOWN
+from rung.machine import list_price
+from rung.machines import KINDS as KINDS_OF_MACHINE
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, options
 from rung.task import Task
@@ -26,7 +29,7 @@ from rung.task import Task
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 BOUNDS = {"exclusiveMinimum": "over", "minimum": "from", "exclusiveMaximum": "under", "maximum": "to"}
-KINDS = {"integer": "whole number", "number": "number", "string": "text"}
+KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
 
 
 def pages() -> Iterator[tuple[Path, str, str]]:
@@ -39,7 +42,7 @@ def pages() -> Iterator[tuple[Path, str, str]]:
 
 
 def part(name: str, *about: str) -> str:
-    """One generated part: `task`, `options METHOD…`, `rungs` or `models`."""
+    """One generated part: `task`, `options METHOD…`, `rungs`, `flowchart`, `machines` or `models`."""
     match name:
         case "task":
             return table(("key", "what", "default", "meaning"), keys(Task))
@@ -47,6 +50,10 @@ def part(name: str, *about: str) -> str:
             return option_table([METHODS[one] for one in about], about)
         case "rungs":
             return table(("rung", "needs", "tried by default", "options"), map(rung_row, (ZERO_SHOT, *METHODS)))
+        case "flowchart":
+            return table(("family", "where", "advice", "bet", "why", "source"), rule_rows())
+        case "machines":
+            return table(("name", "GPU", "10^12 operations a second", "memory", "US dollars an hour"), machine_rows())
         case "models":
             return table(("name", "what", "parameters", "licence", "hub", "package index"), model_rows())
     raise SystemExit(f"there is no generated part {name!r}")
@@ -124,6 +131,24 @@ def rung_row(name: str) -> tuple[str, ...]:
     needs = "" if name == ZERO_SHOT else ", ".join(sorted(METHODS[name].needs))
     given = "" if name == ZERO_SHOT else ", ".join(f"`{option}`" for option in options(METHODS[name]))
     return f"`{name}`", needs or "nothing", "yes" if name in RUNGS else "no", given or "none"
+
+
+# The flowchart and machines
+
+
+def rule_rows() -> Iterator[tuple[str, ...]]:
+    for name, rules in TABLE.items():
+        for rule in rules:
+            where = ", ".join(f"`{key}` {sign} {value}" for key, sign, value in rule.when) or "otherwise"
+            cited = ", ".join(f"[{one}](https://arxiv.org/abs/{one})" if one[0].isdigit() else one for one in rule.sources)
+            why = re.sub(r"{(\w+)}", r"`\1`", rule.why)
+            yield name.value, where, rule.verdict, str(rule.bet), why, cited
+
+
+def machine_rows() -> Iterator[tuple[str, ...]]:
+    for name, kind in KINDS_OF_MACHINE.items():
+        price = list_price("cuda", kind.title, 0)
+        yield f"`{name}`", kind.title, f"{kind.tflops:g}", f"{kind.memory_gb:g} GB", f"{price:.2f}"
 
 
 # Models

@@ -68,15 +68,34 @@ def test_a_rung_alone(task: Path) -> None:
 
 
 def test_plan_and_check(task: Path) -> None:
-    steps = json.loads(rung("plan", task, "--json"))
+    steps = json.loads(rung("plan", task, "--json"))["rungs"]
     assert [step["rung"] for step in steps] == ["majority", "nearest", "zero-shot"]
     assert all(step["quote"]["per_month_usd"] >= 0 for step in steps)
     assert json.loads(rung("check", task, "--json"))["blocking"] is False
 
 
+def test_a_plan_asks_shows_and_remembers(task: Path) -> None:
+    answers = "maybe\nyes\n" + 20 * "\n"  # maybe is no answer, and is asked again; the rest take the default
+    words = [sys.executable, "-m", "rung.cli", "plan", str(task), "--ask", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, input=answers)
+    found = {one["key"]: (one["value"], one["origin"]) for one in json.loads(done.stdout)["answers"]}
+    assert found["external_knowledge"] == ("yes", "given") and found["changing"] == ("no", "given")
+    assert "'maybe' is not one of yes, no" in done.stderr and "needs: {external_knowledge: yes" in done.stderr
+    assert "first choice" in rung("plan", task) and "H100" in rung("plan", task, "--machine", "h100x8")
+    assert rung("plan", task, "--mermaid").startswith("flowchart TD")
+    assert "h200" in rung("plan", task, "--machine", "z80", code=2)
+    assert json.loads(rung("plan", task, "--json"))["hindsight"] is None
+    rung("climb", task, "--all")
+    assert "prior and measured" in rung("plan", task)
+    assert {line["rung"] for line in json.loads(rung("plan", task, "--json"))["hindsight"]["lines"]} >= {"majority", "nearest"}
+    rung("report", task)
+    page = (task / "report.html").read_text()
+    assert 'id="plan"' in page and page.count('class="flow ') == 2
+
+
 def test_an_encoder_cannot_be_tried_without_labels(task: Path) -> None:
     write(task, kind="generate", goal="{at_least: 0.5}", rungs="[nearest, encoder]")
-    skipped = [step for step in json.loads(rung("plan", task, "--json")) if step["skip"]]
+    skipped = [step for step in json.loads(rung("plan", task, "--json"))["rungs"] if step["skip"]]
     assert [(s["rung"], s["skip"]) for s in skipped] == [("encoder", "needs labels, which this task does not have")]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rung.decide import decide
 from rung.metrics import interval, stats
 from rung.metrics.classify import macro_f1
-from rung.types import Cost, Interval, Latency, Record, Scores
+from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Goal:
     latency_ms: float | None = None
     usd_per_1k: float | None = None
     usd_per_month: float | None = None
+    max_forgetting: float | None = None
 
 
 def scored(rung: str, per_row: Sequence[float], metric: str = "accuracy", **fields: object) -> Record:
@@ -155,8 +156,8 @@ def test_a_rung_over_a_limit_is_not_chosen_for_its_score() -> None:
 
 
 def test_ties_go_to_the_cheaper_then_the_faster_then_the_one_that_forgets_less() -> None:
-    def forgot(rise: float) -> Interval:
-        return Interval(rise, rise, rise, 9)
+    def forgot(rise: float) -> Forgetting:
+        return Forgetting(Interval(rise, rise, rise, 9), Interval(0, 0, 0, 9), "nats a token", (rise,) * 9, (1,) * 9)
 
     a = right("a", 190, cost=month(3, once=12), latency=ms(80), forgetting=forgot(0.1))
     assert decide([a, right("b", 190, cost=month(3.5), latency=ms(900))], Goal()).chosen == "b"  # 3.5 < 3 + 12/12

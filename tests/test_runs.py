@@ -16,7 +16,7 @@ from rung.errors import BusyError, RungError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
 from rung.runs import Store
-from rung.types import Comparison, Cost, Decision, Interval, Latency, Prediction, Record, RungVerdict, Scores
+from rung.types import Comparison, Cost, Decision, Forgetting, Interval, Latency, Prediction, Record, RungVerdict, Scores
 
 INTERVAL = Interval(0.5, 0.25, 0.75, 4)
 RECORD = Record(
@@ -27,7 +27,7 @@ RECORD = Record(
     quote=Cost(1.0, 0.1, 5, 0.2, 0.3, 0.4),
     cost=Cost(2.0),
     latency=Latency(INTERVAL, INTERVAL),
-    forgetting=INTERVAL,
+    forgetting=Forgetting(INTERVAL, INTERVAL, "nats a token", (0.5, -0.25), (3, 4)),
     predictor="abc",
     provenance={"key": "k", "list": [1, {"deep": None}]},
 )

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from rung import cli_knowledge
 from rung.errors import RungError
 
 if TYPE_CHECKING:
+    from rung.flowchart.questions import Answer
     from rung.ladder import Site
+    from rung.machine import Machine
     from rung.types import Record
 
 app = typer.Typer(
@@ -63,9 +66,9 @@ def check(folder: Folder, json_: Json = False) -> None:
     from rung.data.check import blocking
     from rung.preflight import inspect
 
-    found, row = inspect(_site(folder))
+    found, row = inspect(site_of(folder))
     if json_:
-        _print_json({"findings": found, "blocking": blocking(found)})
+        print_json({"findings": found, "blocking": blocking(found)})
     else:
         out.print(terminal.findings(found))
         if row:
@@ -75,16 +78,35 @@ def check(folder: Folder, json_: Json = False) -> None:
 
 
 @app.command()
-def plan(folder: Folder, json_: Json = False) -> None:
-    """The rungs in order, each with a quote of time, memory and dollars, before anything is spent."""
-    from rung import terminal
+def plan(
+    folder: Folder,
+    ask_: Annotated[bool, typer.Option("--ask", help="Ask what the flowchart cannot read off the data.")] = False,
+    machine: Annotated[str, typer.Option("--machine", help="Quote for another machine: h100, h100x8, a100, l4, …")] = "",
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the flowchart as Mermaid text.")] = False,
+    json_: Json = False,
+) -> None:
+    """Which rungs to try, each with a quote of time, memory and dollars, and why, before anything is spent."""
+    from rung import machines, preview, terminal_plan
+    from rung.plan import break_evens
 
-    site = _site(folder)
+    other = machines.named(machine) if machine else None
+    site = site_of(folder, machine=other)
+    if ask_:
+        given = {one.key: _asked(one) for one in preview.open_questions(site)}
+        site = site_of(folder, machine=other, needs=given)
+        listed = ", ".join(f"{key}: {value}" for key, value in given.items())
+        err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", markup=False, highlight=False, soft_wrap=True)
     if json_:
-        _print_json([{"rung": step.rung, "quote": step.quote, "skip": step.skip} for step in site.steps])
+        print_json(preview.content(site))
+    elif mermaid:
+        print(preview.mermaid(site), end="")
     else:
-        out.print(terminal.plan(site.steps, site.task.volume))
+        breaks, rows = break_evens(site.steps), len(site.splits.dev)
+        out.print(terminal_plan.plan(site.steps, site.chart, breaks, site.task.volume, rows))
         out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")
+        if before := preview.hindsight(site):
+            out.print()
+            out.print(terminal_plan.hindsight(before, site.chart.first))
 
 
 @app.command()
@@ -98,7 +120,7 @@ def climb(
     from rung.data.check import blocking
     from rung.preflight import inspect
 
-    site = _site(folder)
+    site = site_of(folder)
     found, _ = inspect(site)
     if blocking(found):
         err.print(terminal.findings([f for f in found if f.severity == "block"]))
@@ -108,9 +130,11 @@ def climb(
     with terminal.Board(console, site.task.goal) as board:
         result = ladder.climb(site, board, everything=all_)
     if json_:
-        _print_json(_summary(site.store.read("decision.json")))
+        print_json(_summary(site.store.read("decision.json")))
     else:
         _show(site)
+        if spent := site.engines.spent():
+            out.print(f"[dim]calls to APIs on this task so far: {spent}[/]")
         out.print(f'[dim]rung report {folder}   rung ask {folder} "..."[/]')
     raise typer.Exit(0 if result.decision.chosen else 1)
 
@@ -118,9 +142,9 @@ def climb(
 @app.command()
 def show(folder: Folder, json_: Json = False) -> None:
     """The leaderboard of the last climb, from the records."""
-    site = _site(folder)
+    site = site_of(folder)
     content = _climbed(site)
-    _print_json(_summary(content)) if json_ else _show(site)
+    print_json(_summary(content)) if json_ else _show(site)
 
 
 @app.command()
@@ -128,7 +152,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     """One self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
     from rung import report as reports
 
-    out.print(f"wrote {reports.write(_site(folder), to)}", soft_wrap=True)
+    out.print(f"wrote {reports.write(site_of(folder), to)}", soft_wrap=True)
 
 
 @app.command()
@@ -138,23 +162,27 @@ def ask(
     rung: Annotated[str, typer.Option(help="Answer with this rung instead of the chosen one.")] = "",
     json_: Json = False,
 ) -> None:
-    """Answer with the chosen Predictor."""
+    """Answer with the chosen Predictor, with its citations where it looked the answer up."""
+    from rung import terminal
     from rung.ladder import chosen
     from rung.types import Example, plain
 
-    site = _site(folder)
+    site = site_of(folder)
     predictor = chosen(site, rung)
     given = sys.stdin.read() if text == "-" else text
     predictor.warm(site.engines)
+    if not json_ and predictor.streams:
+        for piece in predictor.stream(Example(given.strip(), ""), site.engines):
+            out.print(piece, markup=False, highlight=False, end="", soft_wrap=True)
+        out.print()
+        return
     [answer] = predictor.predict([Example(given.strip(), "")], site.engines)
     if answer.error:
         raise RungError(answer.error, remedy="Shorten the text.")
     if json_:
-        _print_json({**plain(answer), "model": predictor.model.name})
+        print_json({**plain(answer), "model": predictor.model.name})
     else:
-        sure = f"  [dim]({answer.confidence:.0%})[/]" if answer.confidence is not None else ""
-        out.print(answer.output, markup=False, end="")
-        out.print(sure)
+        out.print(terminal.answer(answer))
 
 
 @app.command()
@@ -168,7 +196,7 @@ def fit(
     from rung.plan import Step
     from rung.types import plain
 
-    site = _site(folder, rungs=(rung,))
+    site = site_of(folder, rungs=(rung,))
     with site.store.locked(), terminal.Board(err if json_ else out, site.task.goal) as board:
         step: Step = site.steps[0]
         board.planned(site.steps)
@@ -176,10 +204,14 @@ def fit(
         record = ladder.measure(site, step, float("inf"), lambda text, share: board.progress(rung, text, share))
         board.ended(record)
     if json_:
-        _print_json(plain(record))
+        print_json(plain(record))
     elif record.status == "done":
         out.print(terminal.leaderboard([record], site.decide([record]), site.task.goal.model_dump()))
     raise typer.Exit(0 if record.status == "done" else 1)
+
+
+app.command()(cli_knowledge.index)
+app.command()(cli_knowledge.search)
 
 
 @app.command()
@@ -192,7 +224,7 @@ def models(json_: Json = False) -> None:
 
     rows = known()
     if json_:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table("name", "kind", "parameters", "licence", "hub", "package index", "cached", header_style="bold")
     for row in rows:
@@ -204,16 +236,37 @@ def models(json_: Json = False) -> None:
 # --- shared by the commands -------------------------------------------------------------------------------------------
 
 
-def _site(folder: Path, rungs: tuple[str, ...] | None = None) -> Site:
+def site_of(
+    folder: Path,
+    rungs: tuple[str, ...] | None = None,
+    machine: Machine | None = None,
+    needs: dict[str, Any] | None = None,
+) -> Site:
+    """The task in a folder, made ready; what it is told goes to standard error."""
     from rung.ladder import Site
     from rung.task import load_task
 
     task = load_task(folder)
+    place = task.folder
     if rungs:
-        place = task.folder
         task = task.model_copy(update={"rungs": rungs})
-        task._folder = place
-    return Site(task, say=lambda text: err.print(text, style="dim", highlight=False))
+    if needs:
+        task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
+    task._folder = place
+    return Site(task, say=lambda text: err.print(text, style="dim", highlight=False), machine=machine)
+
+
+def _asked(open_: Answer) -> Any:
+    """Ask one of the flowchart's questions; the default is what is read or assumed without an answer."""
+    from rung.flowchart.questions import choices, question
+
+    allowed = choices(open_.key)
+    asked = question(open_.key) + (f" ({', '.join(map(str, allowed))})" if allowed else "")
+    while (answer := typer.prompt(asked, default=open_.value, type=str if allowed else float, err=True)) not in (
+        allowed or [answer]
+    ):
+        err.print(f"{answer!r} is not one of {', '.join(map(str, allowed))}.", markup=False)
+    return answer
 
 
 def _climbed(site: Site) -> dict[str, Any]:
@@ -281,7 +334,8 @@ def _speed(site: Site) -> str:
     return f"{site.machine.gflops[site.machine.dtype]:.0f} GFLOP/s in {site.machine.dtype}, {site.machine.threads} threads"
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """A value for programs, on standard output."""
     from dataclasses import asdict, is_dataclass
 
     def plain(part: Any) -> Any:

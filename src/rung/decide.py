@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from rung import forget
+from rung.looks import Look, bounds
 from rung.metrics import METRICS, interval, resample, right_or_wrong, stats
 from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
 
@@ -23,6 +25,8 @@ class GoalLike(Protocol):
     def usd_per_1k(self) -> float | None: ...
     @property
     def usd_per_month(self) -> float | None: ...
+    @property
+    def max_forgetting(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ def decide(
     references: Mapping[str, str] | None = None,
     groups: Mapping[str, str] | None = None,
     planned: int = 0,
+    looks: Mapping[str, Look] | None = None,
 ) -> Decision:
     """Hold each measured rung to the goal, choose one, and compare it with the others on the same rows.
 
@@ -62,16 +67,20 @@ def decide(
     maximum of m tries, so the rungs share the error: each bound errs with probability alpha / m (Bonferroni), and a
     rung that falls short is called good with probability at most about alpha over all of them. One who decides after
     every rung and stops at the first success names in `planned` how many may be tried; else early looks cost extra.
+    A limit on forgetting is held by its upper bound at the same error: a rung that falls short in either way is called
+    good only where that very bound errs, so the two need not divide what a rung may err (the intersection-union test of
+    Berger 1982, Technometrics 24:295).
 
     `references` (id to right answer) is needed for a metric that is no mean over rows, such as macro_f1; `groups` (id
-    to group, empty for none) where rows come in clusters. Of several records of one rung the last counts.
+    to group, empty for none) where rows come in clusters. `looks` (rung to the look at which it stopped, with its part of
+    the rung's error) where the rungs were raced. Of several records of one rung the last counts.
     """
     rows = _Rows(references, groups)
     measured = [r for r in {r.rung: r for r in records}.values() if r.status == "done" and r.scores is not None]
     if not measured:
         return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.")
     share = alpha / max(len(measured), planned)
-    told = {r.rung: _verdict(r, goal, share, rows) for r in measured}
+    told = {r.rung: _verdict(r, goal, share, rows, (looks or {}).get(r.rung)) for r in measured}
 
     def verdicts(verdict: Verdict) -> list[Record]:
         return [r for r in measured if told[r.rung].verdict == verdict]
@@ -82,7 +91,7 @@ def decide(
         verdict: Verdict = "meets"
     else:
         verdict = "undecided" if verdicts("undecided") else "fails"
-        within = [r for r in measured if not _broken(r, goal)]
+        within = [r for r in measured if not _broken(r, goal, share)]
         chosen = _best_or_cheaper(verdicts("undecided") or within or measured, alpha, rows)
     others = [r for r in measured if r is not chosen]
     return Decision(
@@ -97,22 +106,26 @@ def decide(
 # --- one rung against the goal ----------------------------------------------------------------------------------------
 
 
-def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows) -> RungVerdict:
+def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Look | None) -> RungVerdict:
     scores = _scores(record)
     assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
-    bounds = _bounds(scores, share, rows)
-    seen, due = f"{scores.metric} {bounds}, {scores.split}", _number(goal.at_least)
-    broken, unknown = _broken(record, goal), _unmeasured(record, goal)
-    if bounds.high < goal.at_least:
+    broken, unknown = _broken(record, goal, share), _untold(record, goal, share)
+    share = look.error if look else share
+    found = _bounds(scores, share, rows, look)
+    seen, due = f"{scores.metric} {found}, {scores.split}", _number(goal.at_least)
+    if found.high < goal.at_least:
         broken = (f"its upper bound is under {due}", *broken)
     if broken:
         return RungVerdict(record.rung, "fails", f"{seen}: {'; '.join(broken)}")
-    if bounds.low < goal.at_least:
+    if found.low < goal.at_least and look and not look.last:
+        given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
+        return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
+    if found.low < goal.at_least:
         plain = rows.clusters(scores.ids) is None and right_or_wrong(scores.per_row) and _corpus(scores) is None
-        more = _more_rows(bounds, goal.at_least, share, plain)
+        more = _more_rows(found, goal.at_least, share, plain)
         advice = (
             f"label about {more} more rows"
-            if more + bounds.n < stats.MOST_ROWS
+            if more + found.n < stats.MOST_ROWS
             else "it is so near that no practical number of rows would tell"
         )
         return RungVerdict(record.rung, "undecided", f"{seen}: {due} lies between its bounds; {advice}", more)
@@ -121,9 +134,11 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows) -> RungV
     return RungVerdict(record.rung, "meets", f"{seen}: its lower bound reaches {due}")
 
 
-def _bounds(scores: Scores, share: float, rows: _Rows) -> Interval:
+def _bounds(scores: Scores, share: float, rows: _Rows, look: Look | None) -> Interval:
     """The score between two one-sided bounds, each wrong with probability `share`."""
     truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
+    if look:
+        return bounds(scores.per_row, look, clusters, scores.metric in METRICS and METRICS[scores.metric].binary)
     return interval(scores.per_row, _corpus(scores), scores.outputs, truth, clusters, confidence=1 - 2 * share)
 
 
@@ -147,20 +162,36 @@ def _sides(record: Record, goal: GoalLike) -> list[tuple[str, float | None, floa
     return [(what, seen, limit, unit) for what, seen, limit, unit in sides if limit is not None]
 
 
-def _broken(record: Record, goal: GoalLike) -> tuple[str, ...]:
-    return tuple(
+def _broken(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
+    """The limits that the rung does not keep, each as a reason."""
+    over = tuple(
         f"{what} {_number(seen)} {unit} is over {_number(limit)} {unit}"
         for what, seen, limit, unit in _sides(record, goal)
         if seen is not None and seen > limit
     )
+    rise, most = _rise(record, goal, share)
+    return (*over, f"its loss on general text rises by {rise} nats a token, over {_number(most)}") if rise.low > most else over
 
 
-def _unmeasured(record: Record, goal: GoalLike) -> tuple[str, ...]:
-    return tuple(
+def _untold(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
+    """The limits of which it cannot be told whether the rung keeps them."""
+    unmeasured = tuple(
         f"{what} was not measured (limit {_number(limit)} {unit})"
         for what, seen, limit, unit in _sides(record, goal)
         if seen is None
     )
+    rise, most = _rise(record, goal, share)
+    if rise.low <= most < rise.high:
+        between = f"its loss on general text rises by {rise} nats a token, and {_number(most)} lies between these bounds"
+        return (*unmeasured, f"{between}; name more general text under data.general")
+    return unmeasured
+
+
+def _rise(record: Record, goal: GoalLike, share: float) -> tuple[Interval, float]:
+    """Forgetting between two one-sided bounds, and its limit. A rung that touched no weights has forgotten nothing."""
+    if goal.max_forgetting is None or record.forgetting is None:
+        return Interval(0.0, 0.0, 0.0, 0), float("inf")
+    return forget.bounds(record.forgetting, share), goal.max_forgetting
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
@@ -174,7 +205,7 @@ def _price(record: Record) -> tuple[float, float, float]:
     cost, latency = record.cost, record.latency
     monthly = round(cost.per_month_usd + cost.once_usd / 12, 2) if cost else float("inf")
     speed = round(latency.p50.value) if latency else float("inf")
-    return monthly, speed, record.forgetting.value if record.forgetting else 0.0
+    return monthly, speed, record.forgetting.rise if record.forgetting else 0.0
 
 
 def _best_or_cheaper(candidates: Sequence[Record], alpha: float, rows: _Rows) -> Record:
@@ -197,6 +228,13 @@ def _why(verdict: Verdict, chosen: RungVerdict, goal: GoalLike, meeting: int) ->
 
 
 # --- comparing on the same rows ---------------------------------------------------------------------------------------
+
+
+def compare(
+    a: Record, b: Record, references: Mapping[str, str] | None = None, groups: Mapping[str, str] | None = None
+) -> Comparison:
+    """Two measured rungs on the rows that both answered; the p-value is of this one comparison."""
+    return _compare(a, b, _Rows(references, groups))
 
 
 def _comparisons(a: Record, others: Sequence[Record], rows: _Rows) -> tuple[Comparison, ...]:

@@ -9,20 +9,27 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from rung import memory, methods, metrics
+from rung import forget, memory, methods, metrics
+from rung.data import preferences
+from rung.data.corpus import texts
 from rung.data.split import Splits, make_splits
-from rung.decide import decide
+from rung.decide import compare, decide
 from rung.errors import BudgetError, RungError
 from rung.evaluate import answer, latency
+from rung.flowchart import history
+from rung.flowchart.advise import Chart
+from rung.flowchart.hindsight import Foretold, hindsight
 from rung.lm.engines import Engines
 from rung.machine import Machine, load_or_measure
 from rung.methods.base import Facts, Method, Run, options
-from rung.plan import Step, count, labels, plan, start
+from rung.plan import Step, advise, count, labels, plan, settings, start
 from rung.predictor import Predictor
 from rung.provenance import gather
+from rung.retrieve.library import documents
+from rung.race import Course, course, look_of, until_told
 from rung.runs import Store, scores
 from rung.task import Task
-from rung.types import Cost, Decision, Record, Scores, TrainData, digest
+from rung.types import Cost, Decision, Example, Record, Scores, TrainData, digest
 
 ALPHA = 0.05
 
@@ -51,17 +58,24 @@ class Climb:
 class Site:
     """A task made ready: its rows, its store, its engines. Everything is worked out when first asked for."""
 
-    def __init__(self, task: Task, engines: Engines | None = None, say: Callable[[str], object] = print):
+    def __init__(
+        self,
+        task: Task,
+        engines: Engines | None = None,
+        say: Callable[[str], object] = print,
+        machine: Machine | None = None,
+    ):
+        """`machine`: one to quote for in place of this one. A climb is made on the machine at hand."""
         self.task, self.store = task, Store(task.folder)
-        self._engines, self._say = engines, say
+        self._engines, self._say, self._machine = engines, say, machine
 
     @cached_property
     def machine(self) -> Machine:
-        return load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
+        return self._machine or load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
 
     @cached_property
     def engines(self) -> Engines:
-        return self._engines or Engines(self.machine, self._say)
+        return self._engines or Engines(self.machine, self._say, settings(self.task))
 
     @cached_property
     def splits(self) -> Splits:
@@ -69,7 +83,21 @@ class Site:
 
     @cached_property
     def data(self) -> TrainData:
-        return TrainData(self.splits.train, labels(self.task, self.splits.train))
+        known = labels(self.task, self.splits.train)
+        given, folder = self.task.data, self.task.folder
+        judged = preferences.load(folder, given.preferences)
+        return TrainData(
+            self.splits.train,
+            known,
+            judged,
+            corpus=texts(folder, given.corpus),
+            general=forget.general(folder, given.general),
+            documents=documents(folder, given.documents),
+        )
+
+    @cached_property
+    def probe(self) -> forget.Probe:
+        return forget.probe(self.task.folder, self.task.data.general)
 
     @cached_property
     def start(self) -> Predictor:
@@ -84,8 +112,13 @@ class Site:
         return metrics.get(self.task.goal.metric, self.task.folder)
 
     @cached_property
+    def chart(self) -> Chart:
+        return advise(self.task, self.data, self.facts, self.machine)
+
+    @cached_property
     def steps(self) -> list[Step]:
-        return plan(self.task, self.data, self.facts, self.machine)
+        seen = history.seen(self.store.records(), self.machine)
+        return plan(self.task, self.data, self.facts, self.machine, self.chart, seen)
 
     @cached_property
     def references(self) -> dict[str, str]:
@@ -95,24 +128,45 @@ class Site:
     def groups(self) -> dict[str, str]:
         return {example.id: example.group for example in self.splits.dev}
 
+    @cached_property
+    def tried(self) -> int:
+        """Rungs that can be tried: they share the error."""
+        return sum(step.quote is not None for step in self.steps)
+
+    @cached_property
+    def course(self) -> Course:
+        return course(self.splits.dev, self.task.seed, self.metric, self.task.goal.at_least, ALPHA / self.tried)
+
     def decide(self, records: Sequence[Record]) -> Decision:
-        tried = sum(step.quote is not None for step in self.steps)
-        return decide(records, self.task.goal, alpha=ALPHA, references=self.references, groups=self.groups, planned=tried)
+        return decide(
+            records,
+            self.task.goal,
+            alpha=ALPHA,
+            references=self.references,
+            groups=self.groups,
+            planned=self.tried,
+            looks={r.rung: look_of(r.provenance["race"], ALPHA / self.tried) for r in records if "race" in r.provenance},
+        )
 
 
 def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
-    """Try the plan's rungs in order; stop at the first that meets the goal, unless `everything` is to be measured."""
+    """Try the plan's rungs in order; stop at the first that meets the goal, unless `everything` is to be measured.
+
+    Where the task says `race`, a rung is asked no more dev rows than it takes to tell; `everything` asks them all.
+    """
+    racing = site.task.race and not everything
     with site.store.locked():
         watcher.planned(site.steps)
-        deadline = time.monotonic() + 60 * (site.task.budget.minutes or float("inf"))
+        deadline = site.engines.until = time.monotonic() + 60 * (site.task.budget.minutes or float("inf"))
         records: list[Record] = []
         for step in site.steps:
             watcher.began(step.rung)
-            records.append(measure(site, step, deadline, partial(watcher.progress, step.rung)))
+            records.append(measure(site, step, deadline, partial(watcher.progress, step.rung), racing))
             watcher.ended(records[-1])
             if not everything and site.decide(records).verdict == "meets":
                 break
         decision = site.decide(records)
+        site.engines.until = float("inf")
         test, broken = _open_test(site, decision, records)
         result = Climb(decision, tuple(records), test, broken)
         site.store.write("decision.json", _content(site, result))
@@ -132,43 +186,53 @@ def chosen(site: Site, rung: str = "") -> Predictor:
     return fitted
 
 
-def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, float], None]) -> Record:
+def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, float], None], racing: bool = False) -> Record:
     """One rung's record: as kept, if nothing it depends on has changed, else fitted, answered and scored now."""
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.quote)
     if step.quote is None:
         return record
     assert site.metric  # a metric that cannot be had is the user's to mend, not this rung's failure
-    key = rung_key(site, step.methods)
+    key = rung_key(site, step.methods, racing)
     for kept in reversed(site.store.records()):
-        if kept.provenance.get("key") == key and kept.status == "done":
-            return replace(kept, quote=step.quote)
+        if kept.provenance.get("key") == key and kept.status == "done" and not kept.provenance.get("again"):
+            return kept
     left = deadline - time.monotonic()
     if step.quote.fit_seconds > left:
         return replace(
             record, reason=f"quoted {step.quote.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget"
         )
     try:
-        record = _measured(site, step, key, deadline, progress)
+        record = _measured(site, step, key, deadline, progress, racing)
     except BudgetError as error:
         record = replace(record, status="skipped", reason=str(error))
     except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         record = replace(record, status="failed", reason=text, provenance={"key": key, "traceback": traceback.format_exc()})
     site.store.keep_record(record)
+    if told := history.past(record, site.machine):
+        history.keep(site.machine, told)
     return record
 
 
-def _measured(site: Site, step: Step, key: str, deadline: float, progress: Callable[[str, float], None]) -> Record:
+def _measured(site: Site, step: Step, key: str, deadline: float, progress: Callable[[str, float], None], racing: bool) -> Record:
     predictor, notes = fit(site, step.methods, deadline, progress)
     memory.reset_peak()
     dev = site.splits.dev
-    predictions = answer(predictor, dev, site.store, site.engines, progress, deadline)
-    found = metrics.score(site.metric, dev, predictions, "dev", kind=site.task.kind)
+
+    def score(rows: Sequence[Example]) -> Scores:
+        predictions = answer(predictor, rows, site.store, site.engines, progress, deadline)
+        return metrics.score(site.metric, rows, predictions, "dev", kind=site.task.kind)
+
+    found, raced = until_told(site.course, score) if racing else (score(dev), {})
+    known = site.store.predictions(predictor.digest)
+    predictions = [known[row] for row in found.ids]
     progress("measuring latency", 1.0)
     waiting = latency(predictor, dev, site.store, site.engines)
     row_seconds = sum(p.seconds for p in predictions) / len(predictions)
     fit_seconds = sum(note["seconds"] for note in notes)
-    per_1k = site.machine.usd(1000 * row_seconds)
+    tariff = site.engines.price(predictor.model)
+    taken = [sum(getattr(p, part) for p in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
+    row_usd = tariff.usd(*taken) / len(predictions) if tariff else site.machine.usd(row_seconds)
     return Record(
         rung=step.rung,
         status="done",
@@ -179,15 +243,19 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             row_seconds=row_seconds,
             memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
             once_usd=site.machine.usd(fit_seconds),
-            per_month_usd=per_1k * site.task.volume / 1000,
-            per_1k_usd=per_1k,
+            per_month_usd=row_usd * site.task.volume,
+            per_1k_usd=1000 * row_usd,
         ),
         latency=waiting,
+        forgetting=forget.forgotten(predictor.model, site.start.model, site.probe, site.store, site.engines),  # after the peak
         predictor=predictor.digest,
         provenance=gather(
             site.task.folder,
             site.machine,
             key=key,
+            **({} if predictor.model.kind == "remote" else {"raw_quote": asdict(step.raw or Cost())}),
+            **({"api": asdict(spent)} if (spent := site.engines.spent()) else {}),
+            writes=not site.data.labels,
             base=site.start.model.digest,
             train=site.data.digest,
             dev=digest([example.id for example in dev]),
@@ -198,6 +266,8 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             seed=site.task.seed,
             notes=[note["notes"] for note in notes],
             errors=sum(bool(p.error) for p in predictions),
+            again=sum(p.again for p in predictions),
+            **({"race": raced} if raced else {}),
         ),
     )
 
@@ -216,6 +286,7 @@ def fit(
                 site.task.seed,
                 progress,
                 deadline,
+                site.store.folder,
                 reward=lambda answer, example: site.metric.per_row(answer, example.output, example),
                 trackers=site.task.trackers,
             )
@@ -240,12 +311,15 @@ def fit_keys(site: Site, chain: Sequence[Method]) -> list[str]:
     return keys
 
 
-def rung_key(site: Site, chain: Sequence[Method]) -> str:
-    """A name for a rung's measurement: its fits, the rows it is scored on, the metric."""
+def rung_key(site: Site, chain: Sequence[Method], racing: bool = False) -> str:
+    """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
+    on = site.course if racing else None
+    raced = [[asdict(on.looks), [row.id for row in on.rows], on.goal, on.error]] if on else []
     dev = [[example.id, dict(example.extra)] for example in site.splits.dev]
-    return digest(
-        [site.start.digest, fit_keys(site, chain), dev, site.task.goal.metric, site.task.volume, site.machine.usd_per_hour]
-    )
+    measured = [site.start.digest, fit_keys(site, chain), dev, site.task.goal.metric, site.task.volume, site.machine.usd_per_hour]
+    measured += [site.probe.digest]
+    measured += [asdict(site.facts.tariff)] if site.facts.tariff else []
+    return digest([*measured, *raced])
 
 
 def _open_test(site: Site, decision: Decision, records: Sequence[Record]) -> tuple[Scores | None, int]:
@@ -278,4 +352,11 @@ def _content(site: Site, result: Climb) -> dict[str, Any]:
         "sealed": len(site.splits.test),
         "task": site.task.model_dump(mode="json"),
         "fits": {step.rung: fit_keys(site, step.methods) for step in site.steps},
+        "plan": asdict(foretold(site, result.decision, result.records)),
     }
+
+
+def foretold(site: Site, decision: Decision, records: Sequence[Record]) -> Foretold:
+    """The flowchart's prior beside what was measured."""
+    against = partial(compare, references=site.references, groups=site.groups)
+    return Foretold(site.chart, hindsight(site.chart, decision, records, against))

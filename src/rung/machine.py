@@ -16,6 +16,8 @@ from typing import Literal
 
 import psutil
 
+from rung.errors import RungError
+
 Device = Literal["cpu", "cuda", "mps"]
 
 EFFICIENCY = 0.5
@@ -33,6 +35,8 @@ USD_PER_CORE_HOUR = 0.05
 but the comparison between rungs should not change when the same task moves to a rented machine."""
 
 USD_PER_GPU_HOUR = {
+    "B200": 6.00,
+    "MI300X": 3.50,
     "H200": 4.00,
     "H100": 3.00,
     "A100": 1.50,
@@ -40,9 +44,12 @@ USD_PER_GPU_HOUR = {
     "L4": 0.80,
     "A10": 1.00,
     "T4": 0.50,
+    "V100": 1.00,
+    "4090": 0.50,
+    "3090": 0.30,
 }
 """One GPU on demand, middle of 2026, rounded from public list prices, which differ two- to threefold between sellers.
-Set `usd_per_hour` to what you pay."""
+Set `machine_usd_per_hour` in rung.yaml, or prices.yaml under `home()`, to what you pay."""
 
 USD_PER_OTHER_GPU_HOUR = 1.00
 
@@ -110,6 +117,27 @@ def list_price(device: Device, device_name: str, cores: int) -> float:
     return next((usd for gpu, usd in USD_PER_GPU_HOUR.items() if gpu in words), USD_PER_OTHER_GPU_HOUR)
 
 
+def own_prices() -> dict[str, float]:
+    """US dollars an hour by kind of machine, as the user states them in prices.yaml under `home()`; empty without the file.
+
+    `machines: {h100: 2.10, core: 0.04}`: a GPU by its kind in `rung.machines`, a processor core as `core`.
+    """
+    path = home() / "prices.yaml"
+    if not path.exists():
+        return {}
+    import yaml
+
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    stated = found.get("machines", {}) if isinstance(found, dict) else None
+    if not isinstance(stated, dict) or not all(isinstance(usd, int | float) and usd >= 0 for usd in stated.values()):
+        raise RungError(
+            f"machines is {stated!r}, and should be dollars an hour by kind.",
+            where=str(path),
+            remedy="Write for example: machines: {h100: 2.10, core: 0.04}",
+        )
+    return {str(kind).lower(): float(usd) for kind, usd in stated.items()}
+
+
 def home() -> Path:
     """Where rung keeps models and measurements: RUNG_HOME, or ~/.cache/rung."""
     return Path(os.environ.get("RUNG_HOME") or "~/.cache/rung").expanduser()
@@ -130,8 +158,17 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
         machine, others = probe.measure()
         if others <= BUSY:
             _write(path, machine)
-    price = list_price(machine.device, machine.device_name, machine.cores) if usd_per_hour is None else usd_per_hour
-    return replace(machine, usd_per_hour=price)
+    return replace(machine, usd_per_hour=_price(machine) if usd_per_hour is None else usd_per_hour)
+
+
+def _price(machine: Machine) -> float:
+    """The user's own price for a machine of this kind, or else the list price."""
+    own = own_prices()
+    if machine.device != "cuda":
+        return own["core"] * machine.cores if "core" in own else list_price(machine.device, "", machine.cores)
+    words = machine.device_name.lower().replace("-", " ").split()
+    listed = list_price(machine.device, machine.device_name, machine.cores)
+    return next((usd for kind, usd in own.items() if kind in words), listed)
 
 
 def _write(path: Path, machine: Machine) -> None:

@@ -6,16 +6,22 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rung.data.split import normalise
 from rung.errors import RungError
-from rung.lm.base import Decoding, Engine, ModelRef, Progress, Prompt
+from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progress, Prompt, Streams
 from rung.lm.engines import Engines
 from rung.lm.layers import link
-from rung.types import Example, Kind, Message, Prediction, digest
+from rung.retrieve import ground
+from rung.retrieve import lookup as lookups
+from rung.retrieve.lookup import Lookup
+from rung.retrieve.rewrite import standalone
+from rung.retrieve.search import Settings
+from rung.retrieve.store import Allow
+from rung.types import Example, Kind, Message, Prediction, Source, digest
 
 FILE = "predictor.json"
 PROMPT_VERSION = 1  # raise when the same Predictor would now be asked in other words
@@ -51,6 +57,8 @@ class Predictor:
     encoder: str = "all-minilm-l6-v2"
     """Embedding model, for what compares or classifies by meaning."""
     demos: Demos = Demos()
+    lookup: Lookup | None = None
+    """Where passages are retrieved from; None answers without any."""
     decoding: Decoding = Decoding()
 
     @property
@@ -61,14 +69,20 @@ class Predictor:
         if self.model.digest:
             content["model"].pop("name")  # the digest says which model it is, wherever it lies
         content["demos"].pop("files")
+        if self.lookup is None:
+            content.pop("lookup")
+        else:
+            content["lookup"].pop("index")
         return digest(content)
 
-    def render(self, example: Example, similar: Sequence[Example] = ()) -> Prompt:
-        """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, the input.
+    def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:
+        """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, passages, the input.
 
         Templates take one system message, the first: what a row's own says stands behind the instruction.
         """
         system = [self.instruction]
+        if self.lookup:
+            system.append(ground.RULE)
         if self.labels and self.show_labels:
             system.append(self._label_text())
         system += [turn.content for turn in example.history if turn.role == "system"]
@@ -76,61 +90,120 @@ class Predictor:
         for row in (*self.demos.fixed, *similar, example):
             turns += [turn for turn in row.history if turn.role != "system"]
             turns += [Message("user", row.input), Message("assistant", row.output)]
+        if self.lookup:
+            turns[-2] = Message("user", ground.asked(example.input, sources))
         return Prompt(tuple(turns[:-1]), example.input)
 
-    def prompts(self, examples: Sequence[Example], engines: Engines) -> list[Prompt]:
-        """Prompts of rows, with similar demonstrations looked up. A row is never shown its own answer."""
+    def prompts(
+        self, examples: Sequence[Example], engines: Engines, sources: Sequence[Sequence[Source]] | None = None
+    ) -> list[Prompt]:
+        """Prompts of rows, with similar demonstrations and passages looked up (or the passages given).
+
+        A row is never shown its own answer.
+        """
+        if sources is None:
+            sources = [found for found, _ in self.retrieve(examples, engines)]
+        near = self._similar(examples, engines)
+        return [self.render(*row) for row in zip(examples, near, sources)]
+
+    def lessons(self, examples: Sequence[Example], engines: Engines) -> list[tuple[Prompt, str]]:
+        """Prompts and answers to train on: as the rows will be asked, and as they should be answered."""
+        if self.lookup is None:
+            return [(prompt, example.output) for prompt, example in zip(self.prompts(examples, engines), examples)]
+        found = lookups.lessons(self.lookup, examples, engines)
+        prompts = self.prompts(examples, engines, [sources for sources, _ in found])
+        return [(prompt, answer) for prompt, (_, answer) in zip(prompts, found)]
+
+    def retrieve(
+        self, examples: Sequence[Example], engines: Engines, allow: Allow = Allow()
+    ) -> list[tuple[tuple[Source, ...], float]]:
+        """For each row the passages found that `allow` lets through, best first, and how strong the evidence is."""
+        if self.lookup is None:
+            return [((), 0.0)] * len(examples)
+        questions = standalone(examples, engines.open(self.model))
+        hits = lookups.sources(self.lookup, questions, engines, allow)
+        return [(tuple(map(lookups.source, found)), lookups.evidence(found)) for found in hits]
+
+    def _similar(self, examples: Sequence[Example], engines: Engines) -> list[list[Example]]:
         if not self.demos.similar:
-            return [self.render(example) for example in examples]
+            return [[]] * len(examples)
         from rung.lm.embed import nearest
         from rung.lm.vectors import load_vectors
 
         vectors = engines.embedder(self.encoder).embed([example.input for example in examples])
         found = nearest(load_vectors(Path(self.demos.files)), vectors, self.demos.similar + 8)
-        prompts = []
+        out = []
         for example, row in zip(examples, found):
             own = normalise(example.input)
             near = [demo for demo in (self.demos.pool[i] for i in row) if normalise(demo.input) != own][: self.demos.similar]
-            prompts.append(self.render(example, near[::-1]))
-        return prompts
+            out.append(near[::-1])
+        return out
 
     def warm(self, engines: Engines) -> None:
         """Load what answering needs."""
         engines.open(self.model)
         if self.demos.similar:
             engines.embedder(self.encoder)
+        if self.lookup:
+            self.retrieve([Example("x", "")], engines)
 
-    def predict(self, examples: Sequence[Example], engines: Engines, progress: Progress | None = None) -> list[Prediction]:
-        """Answer rows in order. A row that cannot be asked keeps its error; the others are answered."""
+    def predict(
+        self, examples: Sequence[Example], engines: Engines, progress: Progress | None = None, allow: Allow = Allow()
+    ) -> list[Prediction]:
+        """Answer rows in order. A row that cannot be asked keeps its error; the others are answered.
+
+        With passages, a row whose evidence is too weak is not asked, and an answer that no passage bears out is not given.
+        `allow`: the passages that the asker may see.
+        """
         started = time.perf_counter()
         engine = engines.open(self.model)
-        prompts = self.prompts(examples, engines)
+        found = self.retrieve(examples, engines, allow)
+        prompts = self.prompts(examples, engines, [sources for sources, _ in found])
         # a label has at most a token a byte, one for a blank that some tokenizers put in front, and its end
         room = max(len(label.encode()) + 2 for label in self.labels) if self.labels else self.decoding.max_new_tokens
-        fits = [engine.count(prompt) + room <= engine.context for prompt in prompts]
-        asked = [prompt for prompt, fit in zip(prompts, fits) if fit]
-        answers = iter(self._ask(engine, asked, progress))
-        out = []
-        for example, prompt, fit in zip(examples, prompts, fits):
-            if fit:
-                out.append(replace(next(answers), id=example.id))
-            else:
-                size = engine.count(prompt)
-                out.append(Prediction(example.id, "", tokens_in=size, error=f"prompt of {size} tokens is over the context"))
+        unasked = [self._unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
+        answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
+        out = [refused or next(answers) for refused in unasked]
         seconds = (time.perf_counter() - started) / max(1, len(examples))
-        return [replace(prediction, seconds=seconds) for prediction in out]
+        # an engine that says how long a row took when it was first asked may be giving it again
+        return [
+            replace(self._grounded(one, sources), id=example.id, seconds=max(one.seconds, seconds))
+            for example, one, (sources, _) in zip(examples, out, found)
+        ]
+
+    def _unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
+        """What is predicted without asking the model; None where it is to be asked."""
+        if self.lookup and evidence < self.lookup.least:
+            why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
+            return Prediction("", "", abstained=why)
+        if (size := engine.count(prompt)) + room > engine.context:
+            return Prediction("", "", tokens_in=size, error=f"prompt of {size} tokens is over the context")
+        return None
+
+    def _grounded(self, prediction: Prediction, sources: tuple[Source, ...]) -> Prediction:
+        if not self.lookup or self.labels or prediction.error or prediction.abstained:
+            return replace(prediction, sources=sources)
+        found = ground.settle(prediction.output, sources)
+        return replace(prediction, output=found.text, sources=found.sources, abstained=found.abstained)
 
     def _ask(self, engine: Engine, prompts: Sequence[Prompt], progress: Progress | None) -> list[Prediction]:
         if not prompts:
             return []
         if self.labels:
-            return [
-                Prediction("", c.label, c.confidence, c.tokens_in, c.tokens_out)
-                for c in engine.choose(prompts, self.labels, progress)
-            ]
-        return [
-            Prediction("", c.text, None, c.tokens_in, c.tokens_out) for c in engine.generate(prompts, self.decoding, progress)
-        ]
+            return [_prediction(c, c.label, c.confidence) for c in engine.choose(prompts, self.labels, progress)]
+        return [_prediction(c, c.text) for c in engine.generate(prompts, self.decoding, progress)]
+
+    @property
+    def streams(self) -> bool:
+        """Whether an answer may be shown while it is written: labels are chosen whole, and citations are checked first."""
+        return self.model.kind in ("causal", "remote") and not self.labels and self.lookup is None
+
+    def stream(self, example: Example, engines: Engines) -> Iterator[str]:
+        """One answer, piece by piece; where `streams`."""
+        engine = engines.open(self.model)
+        assert isinstance(engine, Streams), "asked to stream what does not"
+        [prompt] = self.prompts([example], engines)
+        yield from engine.stream(prompt, self.decoding)
 
     def answers(self, engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
         """The bare answers of an engine asked as this Predictor asks its own; for a model that is still in training."""
@@ -141,6 +214,20 @@ class Predictor:
             return "Answer with one of: " + ", ".join(self.labels) + "."
         lines = [f"- {label}: {what}" if what else f"- {label}" for label, what in zip(self.labels, self.descriptions)]
         return "Answer with one of these:\n" + "\n".join(lines)
+
+
+def _prediction(answer: Choice | Completion, output: str, confidence: float | None = None) -> Prediction:
+    return Prediction(
+        "",
+        output,
+        confidence,
+        answer.tokens_in,
+        answer.tokens_out,
+        answer.seconds,
+        answer.error,
+        answer.tokens_cached,
+        again=bool(answer.error),
+    )
 
 
 def save(predictor: Predictor, folder: Path, beside: Mapping[str, str] | None = None) -> None:
@@ -181,6 +268,7 @@ def load(folder: Path) -> Predictor:
             "labels": tuple(content["labels"]),
             "descriptions": tuple(content["descriptions"]),
             "decoding": Decoding(**content["decoding"]),
+            "lookup": _lookup(content.get("lookup")),
             "demos": Demos(
                 **{**demos, "fixed": tuple(map(_example, demos["fixed"])), "pool": tuple(map(_example, demos["pool"]))}
             ),
@@ -197,3 +285,10 @@ def folder_digest(folder: Path) -> str:
 
 def _example(content: dict) -> Example:
     return Example(**{**content, "history": tuple(Message(**turn) for turn in content["history"])})
+
+
+def _lookup(content: dict | None) -> Lookup | None:
+    if content is None:
+        return None
+    settings = content["settings"]
+    return Lookup(**{**content, "settings": Settings(**{**settings, "legs": tuple(settings["legs"])})})

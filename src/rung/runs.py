@@ -6,6 +6,7 @@ fits/<key>/                a saved Predictor and fit.json (seconds, notes)
 work/<key>/                a fit under way; its checkpoints survive a killed process
 predictions/<digest>.jsonl answers of one Predictor, one row a line
 latency/<digest>.json      its latency
+ability/<digest>.json      general ability of one model, untouched or fitted
 test.json                  each look at the sealed rows, with its score
     decision.json              the last decision
 """
@@ -26,7 +27,7 @@ from filelock import FileLock, Timeout
 from rung import predictor as predictors
 from rung.errors import BusyError
 from rung.predictor import Predictor
-from rung.types import Comparison, Cost, Decision, Interval, Latency, Prediction, Record, RungVerdict, Scores
+from rung.types import Comparison, Cost, Decision, Forgetting, Interval, Latency, Prediction, Record, RungVerdict, Scores, Source
 
 NAME = ".rung"
 
@@ -84,7 +85,7 @@ class Store:
     # --- predictions ------------------------------------------------------------------------------------------
 
     def predictions(self, digest: str) -> dict[str, Prediction]:
-        return {line["id"]: Prediction(**line) for line in _lines(self.folder / "predictions" / f"{digest}.jsonl")}
+        return {line["id"]: prediction(line) for line in _lines(self.folder / "predictions" / f"{digest}.jsonl")}
 
     def keep_predictions(self, digest: str, predictions: Iterable[Prediction]) -> None:
         _append(self.folder / "predictions" / f"{digest}.jsonl", map(asdict, predictions))
@@ -169,9 +170,25 @@ def record(content: dict[str, Any]) -> Record:
             "quote": made(lambda c: Cost(**c), "quote"),
             "cost": made(lambda c: Cost(**c), "cost"),
             "latency": made(lambda c: Latency(Interval(**c["p50"]), Interval(**c["p95"])), "latency"),
-            "forgetting": made(lambda c: Interval(**c), "forgetting"),
+            "forgetting": made(forgetting, "forgetting"),
         }
     )
+
+
+def forgetting(content: dict[str, Any]) -> Forgetting:
+    """Forgetting from its JSON."""
+    return Forgetting(
+        Interval(**content["loss"]),
+        Interval(**content["accuracy"]),
+        content["unit"],
+        tuple(content["rises"]),
+        tuple(content["tokens"]),
+    )
+
+
+def prediction(content: dict[str, Any]) -> Prediction:
+    """A Prediction from its JSON."""
+    return Prediction(**{**content, "sources": tuple(Source(**source) for source in content.get("sources", ()))})
 
 
 def scores(content: dict[str, Any]) -> Scores:

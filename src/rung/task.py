@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -110,6 +110,34 @@ class Goal(_Part):
 class Budget(_Part):
     minutes: Annotated[Number, Field(gt=0)] | None = None
     """Longest time that one climb may take, in minutes."""
+    usd: Annotated[Number, Field(ge=0)] | None = None
+    """Most that calls to models behind an API may cost on this task, all climbs together, in US dollars."""
+    calls: Annotated[Whole, Field(ge=0)] | None = None
+    """Most calls to models behind an API on this task, failed ones included."""
+    tokens: Annotated[Whole, Field(ge=0)] | None = None
+    """Most tokens that models behind an API may read and write on this task."""
+
+
+class Api(_Part):
+    key_env: str = ""
+    """Name of the environment variable that holds the key. By default OPENAI_API_KEY for `openai:NAME`, none for a URL."""
+    concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 8
+    """Requests under way at once."""
+    timeout_s: Annotated[Number, Field(gt=0)] = 120.0
+    """Longest silence of the server, in seconds, before a request counts as failed."""
+    retries: Annotated[Whole, Field(ge=0)] = 6
+    """Times that a failed request is sent again."""
+    cache: bool = True
+    """Whether answers are kept, so that the same question is never paid twice."""
+
+
+class TokenPrice(_Part):
+    input: Annotated[Number, Field(ge=0)]
+    """US dollars per million tokens read."""
+    output: Annotated[Number, Field(ge=0)]
+    """US dollars per million tokens written."""
+    cached: Annotated[Number, Field(ge=0)] | None = None
+    """US dollars per million tokens read that the seller finds in its prompt cache; by default as `input`."""
 
 
 YesNo = Literal["yes", "no"]
@@ -184,7 +212,7 @@ class Task(_Part):
     labels: Annotated[dict[str, str] | None, BeforeValidator(_labels)] = None
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
     base: Text = "smollm2-135m-instruct"
-    """The language model to adapt."""
+    """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
     encoder: Text = "all-minilm-l6-v2"
     """The embedding model for the rungs that compare or classify by embeddings."""
     goal: Goal
@@ -193,10 +221,16 @@ class Task(_Part):
     """Calls a month; it joins the cost of training with that of running."""
     budget: Budget = Budget()
     """What may be spent on finding out."""
+    api: Api = Api()
+    """How a model behind an API is asked."""
+    prices: dict[str, TokenPrice] = {}
+    """Your own prices for models behind an API, as model: {input: …, output: …}; the table knows a few."""
     needs: TaskNeeds = TaskNeeds()
     """What the flowchart of `rung plan` asks; what is left out is read off the data or assumed."""
     rungs: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Names of the rungs to try, instead of all that fit."""
+    race: bool = False
+    """Whether a climb asks the dev rows in looks and stops early where a rung clearly meets the goal or cannot."""
     methods: dict[str, dict[str, Any]] = {}
     """Options per method, as method: {option: value}."""
     machine_usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
@@ -293,9 +327,12 @@ def _unknown_key(loc: tuple[int | str, ...]) -> tuple[str, str]:
 
 def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     model: type[BaseModel] = Task
-    for part in loc:
+    parts = iter(loc)
+    for part in parts:
         field = model.model_fields.get(str(part))
         inner = field.annotation if field else None
+        if get_origin(inner) is dict and next(parts, None) is not None:  # prices: a model's name, then its keys
+            inner = get_args(inner)[1]
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return None
         model = inner

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rung.data.finding import Finding
 from rung.plan import Step
-from rung.types import Cost, Decision, Interval, Record, Scores
+from rung.types import Cost, Decision, Interval, Prediction, Record, Scores
 
 PLAIN_SECONDS = 15.0
 """Where there is no terminal, a line of progress is printed so often."""
@@ -64,28 +64,6 @@ def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
     for piece, target in pieces:
         text.append(piece.replace("\n", "⏎\n"), style="black on green" if target else "dim")
     return text
-
-
-def plan(steps: Sequence[Step], volume: int) -> RenderableType:
-    table = Table(title="rungs, cheapest first", title_justify="left", header_style="bold")
-    for name in ("rung", "fit", "an answer", "memory", "once", "a month", "1k calls"):
-        table.add_column(name, justify="left" if name == "rung" else "right", no_wrap=True)
-    for step in steps:
-        if step.quote:
-            table.add_row(step.rung, *_quote(step.quote))
-    skipped = [f"[yellow]–[/] {step.rung} cannot be tried: {escape(step.skip)}" for step in steps if not step.quote]
-    return Group(table, *skipped, f"[dim]a month: {volume:,} calls[/]")
-
-
-def _quote(cost: Cost) -> tuple[str, ...]:
-    return (
-        duration(cost.fit_seconds),
-        duration(cost.row_seconds),
-        size(cost.memory_bytes),
-        dollars(cost.once_usd),
-        dollars(cost.per_month_usd),
-        dollars(cost.per_1k_usd),
-    )
 
 
 def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
@@ -199,3 +177,16 @@ class Board:
 
     def _said(self) -> tuple[str, str, str]:
         return f"[cyan]{escape(self.now[1]) if self.now else ''}[/]", "", ""
+
+
+def answer(found: Prediction) -> Text:
+    """An answer with how sure it is and what it cites, or why there is none."""
+    text = Text(found.output or "I don't know.")
+    if found.confidence is not None:
+        text.append(f"  ({found.confidence:.0%})", style="dim")
+    if found.abstained:
+        text.append(f"\n{found.abstained}", style="dim")
+    for number, source in enumerate(found.sources, 1):
+        if source.cited or found.abstained:
+            text.append(f"\n[{number}] {source.where}", style="dim" if found.abstained else "cyan")
+    return text

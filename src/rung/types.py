@@ -54,6 +54,8 @@ class Example:
     """Where it was read, for messages: `tickets.csv line 41`."""
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The row's other columns, for the team's own metric."""
+    source: str = ""
+    """The document (or document#section) that holds the answer, where the team knows it."""
 
     @property
     def id(self) -> str:
@@ -83,6 +85,14 @@ class Texts:
     files: tuple[str, ...] = ()
     digest: str = ""
     """Content name of the files; empty where there are none."""
+    root: str = ""
+    """Folder that they are named from."""
+    patterns: tuple[str, ...] = ()
+    """As the task names them."""
+    size: int = 0
+    """Bytes in all."""
+    share: float = 1.0
+    """Share of the documents that is read, by their content; what is left out of general text is kept for measuring on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,7 @@ class TrainData:
     corpus: Texts = Texts()
     """The team's raw domain text."""
     general: Texts = Texts()
-    """General text for replay; the probe of forgetting reads other files of it."""
+    """General text for replay; the documents that forgetting is measured on are left out."""
     documents: Texts = Texts()
     """What answers may be looked up in."""
     unlabelled: tuple[str, ...] = ()
@@ -134,6 +144,30 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A passage that an answer was looked up in."""
+
+    id: str
+    path: str
+    section: str
+    """Its innermost heading."""
+    where: str
+    """The place as a citation shows it: file, headings, lines or page."""
+    text: str
+    cited: bool = False
+    """The answer cites it, and shares content with it."""
+
+    def is_named(self, source: str) -> bool:
+        """Whether a row's source, `document` or `document#section`, means this passage."""
+        path, _, section = source.partition("#")
+        return f"/{self.path}".endswith(f"/{path}") and (not section or _slug(section) == _slug(self.section))
+
+
+def _slug(text: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One answer. A row that failed keeps its error and scores nothing; it is never dropped."""
 
@@ -146,6 +180,14 @@ class Prediction:
     seconds: float = 0.0
     """Wall clock of this row in its batch, as first measured; a cached answer keeps it."""
     error: str = ""
+    tokens_cached: int = 0
+    """Of `tokens_in`: billed at a seller's lower price for what stands in its prompt cache."""
+    again: bool = False
+    """The error may pass (a call that failed): the row is asked again next time."""
+    sources: tuple[Source, ...] = ()
+    """What was retrieved for it, best first."""
+    abstained: str = ""
+    """Why no answer was given; empty where one was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +227,27 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What fitting cost in general ability, against the untouched model on the same passages and questions."""
+
+    loss: Interval
+    """Rise of the cross-entropy of general text, in `unit`; n passages."""
+    accuracy: Interval
+    """Change of the share of general questions answered right; n questions."""
+    unit: str
+    """`nats a token`, or `bits a byte` where the two models cut the text into other tokens."""
+    rises: tuple[float, ...]
+    """Of each passage, in nats; bounds at other error levels are made from these."""
+    tokens: tuple[int, ...]
+    """Of each passage, as the untouched model reads it."""
+
+    @property
+    def rise(self) -> float:
+        """Nats a token of the untouched model, whatever the other's tokens: what rungs are compared by."""
+        return sum(self.rises) / sum(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is kept of one rung. Append-only: a rerun adds a record and never edits one."""
 
@@ -198,8 +261,8 @@ class Record:
     cost: Cost | None = None
     """Measured."""
     latency: Latency | None = None
-    forgetting: Interval | None = None
-    """Rise of the loss on general text against the untouched model; None where no weight was touched."""
+    forgetting: Forgetting | None = None
+    """None where no weight of a language model was touched."""
     predictor: str = ""
     """Digest of the fitted Predictor; its folder under `.rung/predictors`."""
     provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)

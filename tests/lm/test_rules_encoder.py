@@ -11,7 +11,7 @@ import pytest
 from rung.errors import ModelError
 from rung.lm.base import Decoding, Prompt
 from rung.lm.embed import Embedder, nearest
-from rung.lm.encoder import EncoderEngine, save_head
+from rung.lm.encoder import EncoderEngine, load_head, save_head
 from rung.lm.rules import RuleEngine, save_rows
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.types import Example
@@ -94,14 +94,14 @@ def test_vectors_come_back_equal(tmp_path: Path) -> None:
 def head(encoder: Path, machine, tmp_path: Path) -> EncoderEngine:
     rng = np.random.default_rng(0)
     save_head(tmp_path, np.asfortranarray(rng.normal(size=(3, 32)) * 5), rng.normal(size=3), ["a", "b", "c"])
-    return EncoderEngine(Embedder(encoder, machine), tmp_path)
+    return load_head(Embedder(encoder, machine), tmp_path)
 
 
-def test_the_head_is_a_softmax_over_the_vector(head: EncoderEngine) -> None:
+def test_the_head_is_a_softmax_over_the_vector(head: EncoderEngine, encoder: Path, machine) -> None:
     texts = ["where", "money", "hat", "x y z"]
     found = head.choose([prompt(text) for text in texts], ["a", "b", "c"])
     rng = np.random.default_rng(0)
-    logits = head.embedder.embed(texts) @ (rng.normal(size=(3, 32)) * 5).T + rng.normal(size=3)
+    logits = Embedder(encoder, machine).embed(texts) @ (rng.normal(size=(3, 32)) * 5).T + rng.normal(size=3)
     odds = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert [choice.label for choice in found] == ["abc"[i] for i in odds.argmax(1)]
     assert [choice.confidence for choice in found] == pytest.approx(odds.max(1).tolist(), rel=1e-4)

@@ -17,6 +17,7 @@ import pytest
 
 from rung import methods
 from rung import predictor as predictors
+from rung.data import corpus
 from rung.errors import BudgetError, TaskError
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
@@ -26,11 +27,13 @@ from rung.methods.base import Facts, Method, Quote, Run, options, price, untouch
 from rung.plan import plan
 from rung.predictor import Predictor
 from rung.task import Task
-from rung.types import Example, Need, TrainData
+from rung.types import Example, Need, Preference, TrainData
 
 LABELS = ("delay", "other", "refund")
 ROWS = tuple(Example(f"the {LABELS[i % 3]} of parcel {'abcdefghijklmnopqr'[i]}", LABELS[i % 3]) for i in range(18))
-DATA = TrainData(ROWS, LABELS)
+JUDGED = tuple(Preference(row.input, row.output, f"no {row.output}") for row in ROWS)
+TEXT = corpus.texts(Path(__file__).parents[2] / "docs", ["deciding.md", "records.md"])
+DATA = TrainData(ROWS, LABELS, JUDGED, corpus=TEXT)
 DEV = tuple(Example(f"my {label} please", label) for label in LABELS)
 FACTS = Facts(
     train_rows=500,
@@ -42,10 +45,11 @@ FACTS = Facts(
     labels=3,
 )
 NONE = Facts(train_rows=0, parameters=1, encoder_parameters=1, shared_tokens=0.0, input_tokens=0.0, output_tokens=0.0, labels=0)
-QUICK = {"epochs": 1, "rank": 2}
+QUICK = {"epochs": 1, "rank": 2, "parameters": 300_000, "vocabulary": 400, "steps": 2, "measured": 500}
 """Smaller than the defaults, for options of these names."""
 
 every = pytest.mark.parametrize("name", sorted(METHODS))
+fits_here = pytest.mark.parametrize("name", sorted(name for name in METHODS if Need.GPU not in METHODS[name].needs))
 
 
 def small(name: str) -> Method:
@@ -138,7 +142,7 @@ def test_a_quote_adds_to_what_stands_before_it(name: str, machine: Machine) -> N
         assert found.fit_seconds >= 100.0
 
 
-@every
+@fits_here
 def test_a_fit_is_new_and_leaves_the_start_as_it_was(name: str, bench: Bench) -> None:
     before = copy.deepcopy(bench.start)
     found, run = bench.fit(name)
@@ -154,14 +158,14 @@ def test_a_fit_is_new_and_leaves_the_start_as_it_was(name: str, bench: Bench) ->
     assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)
 
 
-@every
+@fits_here
 def test_one_seed_one_predictor(name: str, bench: Bench, fitted: Callable) -> None:
     again = bench.fit(name)[0]
     assert again.digest == fitted(name).digest
     assert answers(again, bench.engines) == answers(fitted(name), bench.engines)
 
 
-@every
+@fits_here
 def test_saved_and_loaded_it_answers_the_same(name: str, bench: Bench, fitted: Callable, tmp_path: Path) -> None:
     predictors.save(fitted(name), tmp_path / "saved")
     found = predictors.load(tmp_path / "saved")
@@ -169,7 +173,7 @@ def test_saved_and_loaded_it_answers_the_same(name: str, bench: Bench, fitted: C
     assert answers(found, bench.engines) == answers(fitted(name), bench.engines)
 
 
-@every
+@fits_here
 def test_it_takes_what_another_method_has_fitted(name: str, bench: Bench, fitted: Callable) -> None:
     found, _ = bench.fit(name, start=fitted("few-shot"))
     assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)
@@ -181,11 +185,12 @@ def test_a_missing_need_is_a_skip_with_its_name(name: str, machine: Machine) -> 
         {"task": "x", "kind": "answer", "data": {"examples": "x.csv"}, "goal": {"at_least": 0.5}, "rungs": [name]}
     )
     (step,) = plan(task, TrainData(()), FACTS, machine)
-    lacking = METHODS[name].needs & {Need.EXAMPLES, Need.LABELS}
+    lacking = METHODS[name].needs & {Need.EXAMPLES, Need.LABELS, Need.PREFERENCES, Need.CORPUS, Need.GPU}
     assert (step.quote is None) == bool(lacking)
     assert all(need in step.skip for need in lacking)
     (step,) = plan(task, DATA, FACTS, machine)
-    assert (step.skip, step.quote is None) == ("", False)
+    lacking = METHODS[name].needs & {Need.GPU}
+    assert (step.skip != "", step.quote is None) == (bool(lacking), bool(lacking))
 
 
 @every
@@ -237,7 +242,7 @@ def test_a_whole_number_will_do_for_a_share() -> None:
 
 def test_a_deadline_that_is_past_stops_a_training(bench: Bench) -> None:
     for name in METHODS:
-        if Need.OPEN_WEIGHTS in METHODS[name].needs:
+        if Need.OPEN_WEIGHTS in METHODS[name].needs and Need.GPU not in METHODS[name].needs:
             folder = bench.root / f"late-{name}"
             folder.mkdir()
             with pytest.raises(BudgetError):

@@ -45,7 +45,8 @@ def _no_such_file(path: Path, label: str) -> DataError:
 # Text
 
 
-def _lines(path: Path, label: str) -> Iterator[str]:
+def lines(path: Path, label: str) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends. DataError with the line for another encoding or a NUL byte."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for number, line in enumerate(file, 1):
@@ -97,7 +98,7 @@ def _likely(line: bytes) -> str:
 
 
 def _csv(path: Path, label: str) -> Rows:
-    head = next((line for line in _lines(path, label) if line.strip()), "")
+    head = next((line for line in lines(path, label) if line.strip()), "")
     delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
     return _separated(path, label, delimiter)
 
@@ -107,7 +108,7 @@ def _tsv(path: Path, label: str) -> Rows:
 
 
 def _separated(path: Path, label: str, delimiter: str) -> Rows:
-    reader = csv.reader(_lines(path, label), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines(path, label), delimiter=delimiter, strict=True)
     header: list[str] = []
     start = 1
     try:
@@ -142,18 +143,18 @@ def _header(cells: list[str], where: str) -> list[str]:
 
 
 def _jsonl(path: Path, label: str) -> Rows:
-    for number, line in enumerate(_lines(path, label), 1):
+    for number, line in enumerate(lines(path, label), 1):
         if line.strip():
             where = f"{label} line {number}"
             yield _mapping(_parse(line, where, "Each line must be one whole JSON object."), where), where
 
 
 def _json(path: Path, label: str) -> Rows:
-    head = next((line for line in _lines(path, label) if line.strip()), "").lstrip()
+    head = next((line for line in lines(path, label) if line.strip()), "").lstrip()
     if head.startswith("{"):  # JSON lines under the other name
         yield from _jsonl(path, label)
         return
-    rows = _parse("".join(_lines(path, label)) or "[]", label, "The file must be one JSON list of objects.")
+    rows = _parse("".join(lines(path, label)) or "[]", label, "The file must be one JSON list of objects.")
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         where = f"{label} item {number}"
         yield _mapping(row, where), where

@@ -55,18 +55,19 @@ def form_of(columns: Collection[str], data: Data, where: str) -> Form:
     )
 
 
-def example(row: Row, where: str, form: Form, group: str | None) -> Example:
+def example(row: Row, where: str, form: Form, group: str | None, source: str | None = None) -> Example:
     """One row as an Example; DataError where its input or output is empty."""
     history, given, wanted = form.read(row, where)
     for name, text in (("input", given), ("output", wanted)):
         if not text.strip():
             raise DataError(f"the {name} is empty.", where=where, remedy="Fill the cell, or delete the row.")
-        _refuse_half_characters(text, where)
+        refuse_half_characters(text, where)
     for message in history:
-        _refuse_half_characters(message.content, where)
-    if group is not None and group not in row:
-        raise DataError(f"there is no column {group!r} (data.group).", where=where, remedy=_known(group, row))
-    extra = {column: value for column, value in row.items() if column not in form.uses and column != group}
+        refuse_half_characters(message.content, where)
+    for key, column in (("group", group), ("source", source)):
+        if column is not None and column not in row:
+            raise DataError(f"there is no column {column!r} (data.{key}).", where=where, remedy=_known(column, row))
+    extra = {column: value for column, value in row.items() if column not in form.uses and column not in (group, source)}
     return Example(
         input=given,
         output=wanted,
@@ -74,10 +75,12 @@ def example(row: Row, where: str, form: Form, group: str | None) -> Example:
         group=text_of(row[group], where) if group is not None else "",
         where=where,
         extra=extra,
+        source=text_of(row[source], where).strip() if source is not None else "",
     )
 
 
-def _refuse_half_characters(text: str, where: str) -> None:
+def refuse_half_characters(text: str, where: str) -> None:
+    """DataError where a text cannot be written down again."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -123,7 +126,7 @@ def _alpaca(row: Row, where: str) -> Turns:
 
 def _chat(column: str) -> Callable[[Row, str], Turns]:
     def read(row: Row, where: str) -> Turns:
-        return _last_exchange(_messages(row.get(column), "user", where), where)
+        return last_exchange(messages(row.get(column), "user", where), where)
 
     return read
 
@@ -132,11 +135,12 @@ def _prompt_completion(row: Row, where: str) -> Turns:
     prompt, completion = row.get("prompt"), row.get("completion")
     if not isinstance(prompt, list) and not isinstance(completion, list):
         return (), text_of(prompt, where), text_of(completion, where)
-    asked = _messages(prompt, "user", where)
-    return _last_exchange(asked + _messages(completion, "assistant", where), where)
+    asked = messages(prompt, "user", where)
+    return last_exchange(asked + messages(completion, "assistant", where), where)
 
 
-def _messages(value: Any, role: str, where: str) -> tuple[Message, ...]:
+def messages(value: Any, role: str, where: str) -> tuple[Message, ...]:
+    """A list of OpenAI or ShareGPT messages; anything else is one message of `role`."""
     if not isinstance(value, list):
         return (Message(role, text_of(value, where)),)
     return tuple(_message(item, where) for item in value)
@@ -163,7 +167,7 @@ def _part(part: Any, where: str) -> str:
     raise DataError(f"{quoted(part)} is no text.", where=where, remedy="Only text parts can be used; delete the row.")
 
 
-def _last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
+def last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
     """The last answer, the question it answers, and what stands before them."""
     roles = [message.role for message in messages]
     last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else -1

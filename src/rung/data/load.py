@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.data.files import read_rows, shards
@@ -89,14 +89,14 @@ def _file_examples(file: _File, task: Task) -> Iterator[Example]:
     for row, where in read_rows(file.path, file.label):
         form = form or form_of(row.keys(), task.data, where)
         try:
-            found = example(row, where, form, task.data.group)
+            found = example(row, where, form, task.data.group, task.data.source)
             yield _with_label(found, task) if task.kind == "classify" else found
         except DataError as fault:
             faults.append(fault)
             if len(faults) == FAULTS_READ:
                 break
     if faults:
-        raise _together(faults, file.label)
+        raise together(faults, file.label)
     if form is None:
         raise DataError("there are no rows.", where=file.label, remedy="Give a file with at least some rows.")
 
@@ -107,7 +107,7 @@ def _with_label(found: Example, task: Task) -> Example:
         raise _unknown_label(label, task.labels, found.where)
     if label == found.output:
         return found
-    return Example(found.input, label, found.history, found.group, found.where, found.extra)
+    return replace(found, output=label)
 
 
 def _unknown_label(label: str, labels: Iterable[str], where: str) -> DataError:
@@ -124,7 +124,8 @@ def _unknown_label(label: str, labels: Iterable[str], where: str) -> DataError:
     )
 
 
-def _together(faults: list[DataError], label: str) -> DataError:
+def together(faults: list[DataError], label: str) -> DataError:
+    """The faults of one file as one error."""
     if len(faults) == 1:
         return faults[0]
     number = f"{len(faults)} or more" if len(faults) == FAULTS_READ else str(len(faults))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rung.types import Message
 
@@ -17,9 +17,9 @@ class ModelRef:
     """Which model answers: its kind, its name, and the folder of what was fitted on top of it."""
 
     kind: str
-    """causal, encoder, rule or fake; `rung.lm.engines` opens each."""
+    """causal, remote, encoder, classifier, rule or fake; `rung.lm.engines` opens each."""
     name: str
-    """A name that `rung.lm.models.find` resolves, or a rule's name."""
+    """A name that `rung.lm.models.find` resolves, an endpoint's (`openai:NAME`, `http://host/v1#NAME`), or a rule's name."""
     digest: str
     """Content of the untouched model."""
     files: str = ""
@@ -33,6 +33,10 @@ class Prompt:
 
     messages: tuple[Message, ...]
     input: str
+    begun: str = ""
+    """What the answer begins with: it is read as already said, and what follows it is written or chosen."""
+    draw: int = 0
+    """Number among several answers drawn to one prompt; it changes the draw and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,17 @@ class Choice:
     label: str
     logprob: float
     """Natural log of the probability that the model answers exactly this label and stops."""
-    confidence: float
-    """Share of the labels' probability held by this one; a lower bound where the search left labels unopened."""
+    confidence: float | None
+    """Share of the labels' probability (biased, where there is a bias) held by this one; a lower bound where the search left labels unopened. None where
+    the model tells none; the log-probability is then NaN."""
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_cached: int = 0
+    """Of `tokens_in`: found in the prompt cache of a seller, who takes less for them."""
+    seconds: float = 0.0
+    """Wall clock of the call that brought the answer, when it was first made; 0 where the engine answers in batches."""
+    error: str = ""
+    """Why there is no answer; the others of the call are answered. Asked again, the row may be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,10 @@ class Completion:
     tokens_out: int = 0
     finished: bool = True
     """False where the answer was cut at `max_new_tokens`."""
+    tokens_cached: int = 0
+    """As those of a Choice, like the two that follow."""
+    seconds: float = 0.0
+    error: str = ""
 
 
 class Engine(Protocol):
@@ -93,4 +108,28 @@ class Engine(Protocol):
     @property
     def context(self) -> int:
         """Most tokens a prompt and its answer may have together."""
+        ...
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """An engine that tells the probability of every label, and can choose among labels with a bias."""
+
+    def weigh(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[list[float]]:
+        """Log-probability of each label, in their order, after each prompt."""
+        ...
+
+    def choose(
+        self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None, bias: Sequence[float] = ()
+    ) -> list[Choice]:
+        """As `Engine.choose`, with `bias` added to the labels' log-probabilities before the highest is taken."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """An engine that can also give an answer while it is written."""
+
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+        """One answer, piece by piece. The pieces joined are the whole answer."""
         ...

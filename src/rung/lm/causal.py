@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +14,27 @@ from rung.errors import DataError
 from rung.lm import choose as search
 from rung.lm import sample, tree
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
-from rung.lm.forest import Forest
+from rung.lm.forest import Forest, joined
 from rung.lm.forward import run_padded, run_tree
 from rung.lm.load import Loaded
 from rung.types import Message
 
 NODES = 2048
 """Nodes a pass may hold beyond the shared prefix: enough to keep the matrix products busy, small enough for caches."""
+
+
+TOGETHER = 16
+"""Answers written at the same time: each keeps its own keys and values."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Forked:
+    """Prompts that were read and wait to be answered."""
+
+    rows: list[int]
+    cache: Any
+    real: torch.Tensor
+    logits: torch.Tensor
 
 
 class CausalEngine:
@@ -31,7 +47,7 @@ class CausalEngine:
 
     @property
     def context(self) -> int:
-        return self.loaded.context
+        return self.loaded.room
 
     def count(self, prompt: Prompt) -> int:
         return len(self._ids(prompt))
@@ -64,6 +80,28 @@ class CausalEngine:
                 owner = np.repeat(np.arange(len(chosen)), [sum(row.targets) for row in chosen])
             totals[part] = np.bincount(owner, found, minlength=len(part))
         return totals.tolist()
+
+    def read(self, texts: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
+        """Bare texts, without a chat: of each the log-probability behind what stands `before` it, and its tokens.
+
+        The first token of all is foretold only behind a begin token. What is longer than the context is cut into windows
+        that see nothing of each other.
+        """
+        from rung.lm.perplexity import row_nats  # late: it brings the trainer with it
+
+        rows, owner = [], []
+        for i, (front, text) in enumerate(zip(before, texts, strict=True)):
+            known, ids = (tuple(self.chat.tokenizer(said).input_ids) for said in (front, front + text))
+            first = max(1, len(os.path.commonprefix([known, ids])))  # noqa: RUF071 (of tuples; no paths here)
+            for start in range(0, len(ids) - 1, self.context - 1):
+                window = ids[start : start + self.context]
+                row = tree.Row(window, tuple(k > 0 and start + k >= first for k in range(len(window))))
+                if any(row.targets):
+                    rows.append(row)
+                    owner.append(i)
+        logs = np.bincount(owner, -row_nats(self.loaded, rows), minlength=len(texts))
+        tokens = np.bincount(owner, [sum(row.targets) for row in rows], minlength=len(texts))
+        return list(zip(logs.tolist(), tokens.astype(int).tolist()))
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         answers = [self.chat.answer(label) for label in labels]
@@ -98,6 +136,14 @@ class CausalEngine:
             if progress:
                 progress(len(part))
         return [completion for completion in out if completion is not None]
+
+    def samples(self, ids: Sequence[tuple[int, ...]], count: int, decoding: Decoding) -> list[list[tuple[int, ...]]]:
+        """`count` answers to each prompt as tokens, the end token included; a prompt is computed once for all of them."""
+        self._check_lengths(ids, decoding.max_new_tokens)
+        out: dict[int, tuple[int, ...]] = {}
+        for part, tokens in self._written(ids, decoding, count):
+            out.update((row, tuple(written)) for row, written in zip(part, tokens))
+        return [[out[i * count + k] for k in range(count)] for i in range(len(ids))]
 
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
         """One answer, piece by piece as it is written. The pieces joined are the whole answer."""
@@ -195,22 +241,41 @@ class CausalEngine:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def _written(self, ids: Sequence[tuple[int, ...]], decoding: Decoding) -> Iterator[tuple[list[int], list[list[int]]]]:
+    def _written(
+        self, ids: Sequence[tuple[int, ...]], decoding: Decoding, each: int = 1
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Answers as they are done, `each` to a prompt; the k-th to prompt i is row i * each + k, with draws of its own."""
+        names = [(*tokens, *[-k] * bool(k)) for tokens in ids for k in range(each)]
         if not self.loaded.trees:
-            for i, tokens in enumerate(ids):
-                yield [i], [list(self._tokens(tokens, decoding))]
+            for row, name in enumerate(names):
+                yield [row], [list(self._tokens(ids[row // each], decoding, name))]
             return
-        for part, forest, ends in self._grown(ids, room=decoding.max_new_tokens):
-            paths = [np.flatnonzero(forest.sees[end, : len(forest)]) for end, _ in ends]
-            first = torch.stack([logits for _, logits in ends])
-            yield (
-                part,
-                sample.write(self.loaded.model, *forest.fork(paths), first, [ids[i] for i in part], decoding, self.chat.stops),
-            )
+        waiting: list[_Forked] = []
+        for part, forest, ends in self._grown(ids, room=0):
+            rows = [(i * each + k, *end) for i, end in zip(part, ends) for k in range(each)]
+            for k in range(0, len(rows), TOGETHER):
+                numbers, nodes, logits = zip(*rows[k : k + TOGETHER])
+                forked = _Forked(list(numbers), *forest.fork(nodes), torch.stack(logits))
+                if sum(len(one.rows) for one in waiting) + len(forked.rows) > TOGETHER:
+                    yield self._finished(waiting, forest, names, decoding)
+                    waiting = []
+                waiting.append(forked)
+        if waiting:
+            yield self._finished(waiting, forest, names, decoding)
 
-    def _tokens(self, ids: tuple[int, ...], decoding: Decoding) -> Iterator[int]:
-        """Tokens of one answer, its end token included, as they come."""
-        draw = sample.Drawer(decoding, ids)
+    def _finished(
+        self, waiting: list[_Forked], forest: Forest, names: Sequence[tuple[int, ...]], decoding: Decoding
+    ) -> tuple[list[int], list[list[int]]]:
+        """Answers to prompts already read, written together: a step reads all weights, whether for one row or for many."""
+        rows = [row for one in waiting for row in one.rows]
+        cache, real = joined([(one.cache, one.real) for one in waiting])
+        first = torch.cat([one.logits for one in waiting])
+        named = [names[row] for row in rows]
+        return rows, sample.write(forest.model, cache, real, first, named, decoding, self.chat.stops)
+
+    def _tokens(self, ids: tuple[int, ...], decoding: Decoding, name: tuple[int, ...] = ()) -> Iterator[int]:
+        """Tokens of one answer, its end token included, as they come. The draws hang on `name`; by default the prompt."""
+        draw = sample.Drawer(decoding, name or ids)
         if not self.loaded.trees:
             yield from self._tokens_plainly(ids, draw, decoding)
             return
@@ -251,10 +316,10 @@ class CausalEngine:
 
     def _check_lengths(self, ids: Sequence[tuple[int, ...]], room: int) -> None:
         for tokens in ids:
-            if len(tokens) + room > self.loaded.context:
+            if len(tokens) + room > self.loaded.room:
                 raise DataError(
                     f"a prompt of {len(tokens)} tokens and an answer of up to {room} do not fit the model's context of "
-                    f"{self.loaded.context}.",
+                    f"{self.loaded.room}.",
                     remedy="Shorten the inputs, use fewer demonstrations, or name a base with a longer context.",
                 )
 

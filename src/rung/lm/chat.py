@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
@@ -24,6 +26,23 @@ PLAIN_TEMPLATE = (
 _MARK = "ANSWERMARK"
 
 
+def tokenizer(folder: Path) -> Any:
+    """A model folder's tokenizer.
+
+    AutoTokenizer takes seconds, for it imports torch to look up the class. Where transformers itself wrote the folder's
+    tokenizer.json, the class is known, and only that one is imported: a plan must come quickly.
+    """
+    config = folder / "tokenizer_config.json"
+    named = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    if named.get("tokenizer_class") == "TokenizersBackend" and (folder / "tokenizer.json").exists():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
 @dataclass(frozen=True)
 class Chat:
     """A tokenizer with the one way that this project turns messages into tokens, in training and in use alike."""
@@ -36,7 +55,7 @@ class Chat:
 
     def text(self, messages: Sequence[Message]) -> str:
         """The rendered chat up to where the answer begins."""
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+        turns = [{"role": m.role, "content": self._defused(m.content)} for m in messages]
         return self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False, add_generation_prompt=True)
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -48,7 +67,7 @@ class Chat:
 
     def answer(self, text: str) -> tuple[int, ...]:
         """Tokens of an answer and the token that ends it."""
-        return (*self._encode(text), self.end)
+        return (*self._encode(self._defused(text)), self.end)
 
     def row(self, messages: Sequence[Message], answer: str, weight: float = 1.0) -> Row:
         """A training row: the prompt is read, the answer and its end token are learnt."""
@@ -95,6 +114,19 @@ class Chat:
         """The begin token, where the tokenizer itself would set one in front of any text."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and self.tokenizer("x").input_ids[:1] == [bos] else None
+
+    def _defused(self, text: str) -> str:
+        """Text that the tokenizer takes for text: a message or a document must not end its turn or open another."""
+        for mark in self._special:
+            if mark in text:
+                text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+        return text
+
+    @cached_property
+    def _special(self) -> tuple[str, ...]:
+        """Special tokens as they are written, the longest first; single characters are ordinary text."""
+        added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return tuple(sorted((mark for mark in added if len(mark) > 1), key=len, reverse=True))
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)

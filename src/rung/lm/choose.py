@@ -2,7 +2,8 @@
 
 A log-probability only falls along a branch, so what a branch has so far bounds all labels below it: once the best
 finished label is at least as likely as every open branch, no other can win. Most branches are never opened. The open
-branches of many questions are computed together.
+branches of many questions are computed together. Where labels carry a bias, a branch is bounded by what it has so far
+and the highest bias of the labels below it, and the search stays exact.
 """
 
 from __future__ import annotations
@@ -28,27 +29,35 @@ class LabelTree:
     """First tokens: what may stand right after the prompt."""
     label: tuple[int, ...]
     """The label that a leaf completes, -1 for inner nodes."""
+    bias: tuple[float, ...]
+    """What is added to the log-probability of a leaf's label; at an inner node the highest of the labels below it."""
 
 
-def label_tree(answers: Sequence[Sequence[int]]) -> LabelTree:
-    """`answers` hold each label's tokens with the end token last, so that no label is the front of another."""
+def label_tree(answers: Sequence[Sequence[int]], bias: Sequence[float] = ()) -> LabelTree:
+    """`answers` hold each label's tokens with the end token last, so that no label is the front of another.
+
+    `bias`: what is added to each label's log-probability, in the order of `answers`; empty for nothing.
+    """
     merged = trie(answers)
     children: list[list[int]] = [[] for _ in merged.tokens]
     roots: list[int] = []
     for node, parent in enumerate(merged.parent.tolist()):
         (children[parent] if parent >= 0 else roots).append(node)
     label = np.full(len(merged.tokens), -1)
+    highest = np.full(len(merged.tokens), -np.inf)
     for i, path in enumerate(merged.paths):
         label[path[-1]] = i
-    return LabelTree(tuple(merged.tokens.tolist()), tuple(map(tuple, children)), tuple(roots), tuple(label.tolist()))
+        highest[path] = np.maximum(highest[path], bias[i] if bias else 0.0)
+    shape = tuple(map(tuple, children)), tuple(roots)
+    return LabelTree(tuple(merged.tokens.tolist()), *shape, tuple(label.tolist()), tuple(highest.tolist()))
 
 
 @dataclass(slots=True)
 class Search:
     """One question's search: what is open, what is finished."""
 
-    open: list[tuple[float, int]] = field(default_factory=list)  # heap of (-logprob, node)
-    done: list[tuple[float, int]] = field(default_factory=list)  # heap of (-logprob, label)
+    open: list[tuple[float, int]] = field(default_factory=list)  # heap of (-bound, node); a bound is logprob and bias
+    done: list[tuple[float, int]] = field(default_factory=list)  # heap of (-score, label); a score is logprob and bias
     opened: int = 0
 
     @property
@@ -66,17 +75,17 @@ Open = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
 each node of the chain. A chain's first node continues the question, or the node before it."""
 
 
-def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = 16) -> list[Search]:
+def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = 16, whole: bool = False) -> list[Search]:
     """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
 
     Each round opens the best branch of every question not yet settled; where few are left, several of each, up to
     `branches` in all, since a pass over the model's weights costs about the same for one as for sixteen. A branch with
-    a single way on is followed to its fork or its leaf in the same round.
+    a single way on is followed to its fork or its leaf in the same round. `whole`: until every label has its score.
     """
     searches = [Search() for _ in first]
     for search, logs in zip(searches, first):
         _add(search, tree, 0.0, tree.roots, logs)
-    while waiting := [q for q, search in enumerate(searches) if not search.settled]:
+    while waiting := [q for q, search in enumerate(searches) if (search.open if whole else not search.settled)]:
         asks, starts = [], []
         width = max(1, branches // len(waiting))
         for q in waiting:
@@ -84,7 +93,7 @@ def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int =
                 score, node = heapq.heappop(searches[q].open)
                 chain = _chain(tree, node)
                 asks.append((q, chain))
-                starts.append(-score)
+                starts.append(-score - tree.bias[node])
         for (q, chain), score, logs in zip(asks, starts, open_nodes(asks)):
             searches[q].opened += len(chain)
             for node, following, at in zip(chain, [*chain[1:], None], logs):
@@ -108,7 +117,8 @@ def _add(search: Search, tree: LabelTree, score: float, nodes: Sequence[int], lo
         total = score + float(logs[tree.tokens[node]])
         if math.isnan(total):
             raise FloatingPointError("the model gave a log-probability that is not a number")
+        bound = total + tree.bias[node]
         if tree.label[node] >= 0:
-            heapq.heappush(search.done, (-total, tree.label[node]))
+            heapq.heappush(search.done, (-bound, tree.label[node]))
         else:
-            heapq.heappush(search.open, (-total, node))
+            heapq.heappush(search.open, (-bound, node))

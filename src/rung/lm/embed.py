@@ -33,6 +33,15 @@ class Embedder:
         place = {text: i for i, text in enumerate(unique)}
         return np.asarray(vectors, np.float32)[[place[text] for text in texts]]
 
+    def count(self, text: str) -> int:
+        """Tokens of a text as this model reads it, all of them, without its begin and end marks."""
+        return len(self.model.tokenizer.encode(text, add_special_tokens=False, truncation=False, verbose=False))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a text that it reads; the rest of a longer one is cut off."""
+        return int(self.model.max_seq_length or 2**31) - self.model.tokenizer.num_special_tokens_to_add()
+
 
 def nearest(pool: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """Row numbers of the k nearest of the pool for each query, nearest first; (queries, k)."""

@@ -1,10 +1,10 @@
-"""The engine of a small encoder: a frozen sentence embedding and a trained linear head. It can choose; it cannot write."""
+"""The engine of a small encoder, and the trained linear head on a frozen sentence embedding. It can choose; it cannot write."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,23 @@ def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str
     (folder / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
 
 
+def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:
+    """The engine of a saved head on its frozen embedding."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / HEAD)
+    weight, bias = tensors["weight"].T, tensors["bias"]
+    labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+    return EncoderEngine(lambda texts: embedder.embed(texts) @ weight + bias, labels)
+
+
 class EncoderEngine:
-    context = 2**31  # sentence-transformers cuts a text at the encoder's own length
+    """Asks whatever gives each text a score a label, before the softmax: (texts, labels)."""
 
-    def __init__(self, embedder: Embedder, head: Path):
-        from safetensors.numpy import load_file
+    context = 2**31  # an encoder cuts a text at its own length
 
-        self.embedder = embedder
-        tensors = load_file(head / HEAD)
-        self.weight, self.bias = tensors["weight"], tensors["bias"]
-        self.labels: list[str] = json.loads((head / LABELS).read_text(encoding="utf-8"))
+    def __init__(self, scores: Callable[[Sequence[str]], NDArray], labels: Sequence[str]):
+        self.scores, self.labels = scores, list(labels)
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         """The head's likeliest label among those asked for; a label it never saw has no chance."""
@@ -68,5 +75,5 @@ class EncoderEngine:
 
     def _logs(self, prompts: Sequence[Prompt], columns: Sequence[int]) -> NDArray:
         """Log-probabilities over the labels in `columns`; (prompts, columns)."""
-        logits = (self.embedder.embed([p.input for p in prompts]) @ self.weight.T + self.bias)[:, columns]
+        logits = self.scores([p.input for p in prompts])[:, columns]
         return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)

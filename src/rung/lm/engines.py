@@ -7,16 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung.errors import ModelError
 from rung.lm import layers
 from rung.lm.base import Engine, ModelRef, Prompt
 from rung.lm.fake import FakeEngine
+from rung.lm.remote.settings import LEDGER, Settings, endpoint, is_remote
 from rung.lm.rules import RuleEngine
-from rung.machine import Machine, load_or_measure
+from rung.machine import Machine, home, load_or_measure
+from rung.types import digest
 
 if TYPE_CHECKING:
     from rung.lm.chat import Chat
     from rung.lm.embed import Embedder
     from rung.lm.models import ModelFiles
+    from rung.lm.remote.ledger import Ledger, Spent
+    from rung.lm.remote.prices import Price
+    from rung.lm.rerank import Reranker
 
 ROOM = 2
 """Engines kept in memory. Climbing goes rung by rung, so the last one and the next one are enough."""
@@ -27,11 +33,15 @@ Say = Callable[[str], object]
 class Engines:
     """Opens models for one climb or one server. `say` is told about downloads."""
 
-    def __init__(self, machine: Machine | None = None, say: Say = print):
-        self._machine, self.say = machine, say
+    def __init__(self, machine: Machine | None = None, say: Say = print, api: Settings | None = None):
+        """`api`: how endpoints are asked and what they may cost; by default without limits, kept under `home()`."""
+        self._machine, self.say, self.api = machine, say, api or Settings(folder=home())
+        self.until = float("inf")
+        """`time.monotonic()` after which no endpoint is asked."""
         self._open: dict[ModelRef, Engine] = {}
         self._embedders: dict[str, Any] = {}
         self._found: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
         self._chats: dict[Path, Any] = {}
 
     @cached_property
@@ -49,6 +59,9 @@ class Engines:
         """The reference to an untouched base."""
         if name == "fake":
             return ModelRef("fake", "fake", "fake")
+        if is_remote(name):
+            at = endpoint(name, self.api.key_env)
+            return ModelRef("remote", name, digest([at.url, at.model]))
         return ModelRef("causal", name, self.find(name).digest)
 
     def chat(self, ref: ModelRef) -> Chat | None:
@@ -57,15 +70,17 @@ class Engines:
             return None
         folder, _ = layers.split(self.find(ref.name).folder, ref.files)
         if folder not in self._chats:
-            from transformers import AutoTokenizer
+            from rung.lm.chat import Chat, tokenizer
 
-            from rung.lm.chat import Chat
-
-            self._chats[folder] = Chat(AutoTokenizer.from_pretrained(folder))
+            self._chats[folder] = Chat(tokenizer(folder))
         return self._chats[folder]
 
     def tokens(self, ref: ModelRef, prompt: Prompt, answer: str) -> tuple[int, int]:
         """Tokens of a prompt and of an answer with its end."""
+        if ref.kind == "remote":
+            from rung.lm.remote.tokens import estimate, of_text
+
+            return estimate(prompt), of_text(answer) + 1
         chat = self.chat(ref)
         if chat is None:
             return self.open(ref).count(prompt), len(answer.split()) + 1
@@ -82,6 +97,8 @@ class Engines:
         """Size of an untouched model: as known, or read from the heads of its weight files. A quote fetches no known model."""
         if name == "fake":
             return 1_000_000
+        if is_remote(name):
+            return 0  # nothing is computed here
         from rung.lm.models import KNOWN, parameters
 
         return KNOWN[name].parameters if name in KNOWN else parameters(self.find(name).folder)
@@ -93,12 +110,54 @@ class Engines:
             self._open[ref] = _OPENERS[ref.kind](self, ref)
         return self._open[ref]
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The books of all calls to endpoints."""
+        from rung.lm.remote.ledger import Ledger
+
+        return Ledger(self.api.folder, self.api.limits, lambda: self.until)
+
+    def spent(self) -> Spent | None:
+        """What calls to endpoints have cost so far; None where none was ever made."""
+        return self.ledger.spent() if (self.api.folder / LEDGER).exists() else None
+
+    def price(self, ref: ModelRef) -> Price | None:
+        """What an endpoint asks for tokens; None where this machine's time is the price, as for one that runs on it.
+
+        ModelError where a price is needed and none is known: rungs are ordered by cost, and none is guessed.
+        """
+        if ref.kind != "remote":
+            return None
+        at = endpoint(ref.name, self.api.key_env)
+        found = at.price(self.api.prices)
+        if found or at.loopback:
+            return found
+        raise ModelError(
+            f"no price is known for {at.model!r} at {at.host}.",
+            where="base",
+            remedy=f"Add to rung.yaml, in US dollars per million tokens: prices: {{{at.model}: {{input: …, output: …}}}}.",
+        )
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Anything else that is opened once, by name."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
     def embedder(self, name: str) -> Embedder:
         if name not in self._embedders:
             from rung.lm.embed import Embedder
 
             self._embedders[name] = Embedder(self.find(name).folder, self.machine)
         return self._embedders[name]
+
+    def reranker(self, name: str) -> Reranker:
+        def made() -> Reranker:
+            from rung.lm.rerank import Reranker
+
+            return Reranker(self.find(name).folder, self.machine)
+
+        return self.keep(f"reranker {name}", made)
 
 
 def _causal(engines: Engines, ref: ModelRef) -> Engine:
@@ -109,14 +168,28 @@ def _causal(engines: Engines, ref: ModelRef) -> Engine:
 
 
 def _encoder(engines: Engines, ref: ModelRef) -> Engine:
-    from rung.lm.encoder import EncoderEngine
+    from rung.lm.encoder import load_head
 
-    return EncoderEngine(engines.embedder(ref.name), Path(ref.files))
+    return load_head(engines.embedder(ref.name), Path(ref.files))
+
+
+def _classifier(engines: Engines, ref: ModelRef) -> Engine:
+    from rung.lm.classifier import load
+
+    return load(Path(ref.files), engines.machine)
+
+
+def _remote(engines: Engines, ref: ModelRef) -> Engine:
+    from rung.lm.remote.engine import RemoteEngine
+
+    return RemoteEngine(endpoint(ref.name, engines.api.key_env), engines.api, engines.ledger)
 
 
 _OPENERS: dict[str, Callable[[Engines, ModelRef], Engine]] = {
     "causal": _causal,
     "encoder": _encoder,
+    "classifier": _classifier,
     "rule": lambda engines, ref: RuleEngine(ref.name, Path(ref.files)),
+    "remote": _remote,
     "fake": lambda engines, ref: FakeEngine(),
 }

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 from transformers.cache_utils import Cache, DynamicLayer
 
-from rung.lm import attention
+from rung.lm import attention, virtual
 
 STEP_BLOCK = 8
 """Queries a block when few nodes are added: neighbours come from different branches and share little but the prefix."""
@@ -53,19 +54,27 @@ class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, room, width)
 
 
 class Forest:
-    """Nodes of a prefix tree in the order they were added; node i may continue any node before it."""
+    """Nodes of a prefix tree in the order they were added; node i may continue any node before it.
+
+    Virtual tokens of the model are computed at once and lie before node 0, unnumbered: where there are any, roots
+    continue the last of them.
+    """
 
     def __init__(self, model: Any):
-        self.model = model
+        self.model = virtual.base(model)
         self.device = next(model.parameters()).device
         layers = getattr(model.config, "get_text_config", lambda: model.config)().num_hidden_layers
         self.layers = [GrowingLayer() for _ in range(layers)]
         self.cache = Cache(layers=[*self.layers])
-        self.depth = np.zeros(0, np.int64)
-        self.sees = np.zeros((0, 0), bool)  # capacity square; row i: the nodes that node i may see
+        self.front = virtual.size(model)
+        with torch.no_grad():
+            for layer, state in zip(self.layers, virtual.past(model)):
+                layer.update(*state)
+        self.depth = np.arange(self.front)
+        self.sees = np.tri(self.front, dtype=bool)  # capacity square; row i: the places that place i may see
 
     def __len__(self) -> int:
-        return len(self.depth)
+        return len(self.depth) - self.front
 
     @torch.no_grad()
     def grow(self, tokens: Sequence[int], parents: Sequence[int], want: Sequence[int]) -> torch.Tensor:
@@ -73,10 +82,10 @@ class Forest:
 
         `parents` are node numbers, -1 for a root; a new node may continue one added in the same call before it.
         """
-        old, new = len(self), len(tokens)
+        old, new = len(self.depth), len(tokens)
         self._make_room(old + new)
         depth = np.concatenate([self.depth, np.zeros(new, np.int64)])
-        for i, parent in enumerate(parents, start=old):
+        for i, parent in enumerate((node + self.front for node in parents), start=old):
             if parent >= 0:
                 self.sees[i, :i] = self.sees[parent, :i]
                 depth[i] = depth[parent] + 1
@@ -101,10 +110,11 @@ class Forest:
         """Forget all but the first `size` nodes."""
         for layer in self.layers:
             layer.crop(size - len(self))
-        self.depth = self.depth[:size]
+        self.depth = self.depth[: size + self.front]
 
-    def fork(self, paths: Sequence[np.ndarray]) -> tuple[Cache, torch.Tensor]:
-        """The keys and values along each path as a left-padded batch, and its mask (rows, width) of real positions."""
+    def fork(self, ends: Sequence[int]) -> tuple[Cache, torch.Tensor]:
+        """The keys and values on the way to each node as a left-padded batch, and its mask (rows, width) of real positions."""
+        paths = [np.flatnonzero(self.sees[end + self.front, : len(self.depth)]) for end in ends]
         width = max(len(path) for path in paths)
         index = torch.tensor(np.stack([np.pad(path, (width - len(path), 0)) for path in paths]), device=self.device)
         real = torch.arange(width)[None] >= width - torch.tensor([len(path) for path in paths])[:, None]
@@ -118,5 +128,23 @@ class Forest:
     def _make_room(self, size: int) -> None:
         if size > len(self.sees):
             room = np.zeros((max(256, 2 * size), max(256, 2 * size)), bool)
-            room[: len(self), : len(self)] = self.sees[: len(self), : len(self)]
+            used = len(self.depth)
+            room[:used, :used] = self.sees[:used, :used]
             self.sees = room
+
+
+def joined(parts: Sequence[tuple[Cache, torch.Tensor]]) -> tuple[Cache, torch.Tensor]:
+    """Left-padded batches as one, padded to the widest."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(real.shape[1] for _, real in parts)
+    layers: list[Any] = []
+    for number in range(len(parts[0][0].layers)):
+        states = [(cache.layers[number].get_seq_length(), cache.layers[number]) for cache, _ in parts]
+        layer = GrowingLayer()
+        layer.update(
+            torch.cat([pad(old.keys[..., :size, :], (0, 0, width - size, 0)) for size, old in states]),
+            torch.cat([pad(old.values[..., :size, :], (0, 0, width - size, 0)) for size, old in states]),
+        )
+        layers.append(layer)
+    return Cache(layers=layers), torch.cat([pad(real, (width - real.shape[1], 0)) for _, real in parts])

@@ -9,28 +9,60 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from rung.lm import attention
-from rung.lm.tree import Row, Tree
+from rung.lm import attention, virtual
+from rung.lm.tree import Row, Tree, build
+
+
+def row_logs(model: Any, rows: Sequence[Row], trees: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of every target of every row, rows one after another, and which row each is of; both (P,)."""
+    if trees:
+        merged = build(rows)
+        found, owner = run_tree(model, merged)[torch.from_numpy(merged.pair_target)], torch.from_numpy(merged.pair_row)
+    else:
+        found = run_padded(model, rows)
+        owner = torch.arange(len(rows)).repeat_interleave(torch.tensor([sum(row.targets) for row in rows]))
+    return found, owner.to(found.device)
+
+
+def answer_logs(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
+    """Log-probability of each row's targets together; (S,)."""
+    found, owner = row_logs(model, rows, trees)
+    return found.new_zeros(len(rows)).index_add(0, owner, found)
 
 
 def run_tree(model: Any, tree: Tree) -> torch.Tensor:
-    """Log-probability of each target of the tree; (T,). The output head runs only where a target is predicted."""
+    """Log-probability of each target of the tree; (T,)."""
+    logits = tree_logits(model, tree)
+    return -cross_entropy(logits.float(), torch.from_numpy(tree.target_token).to(logits.device), reduction="none")
+
+
+def tree_logits(model: Any, tree: Tree) -> torch.Tensor:
+    """What the output head says where each target is predicted, and it runs only there; (T, vocabulary)."""
     device = next(model.parameters()).device
     heads, place = np.unique(tree.target_node, return_inverse=True)
-    logits = model(
+    before = np.arange(virtual.size(model))
+    depth = tree.depth + len(before)
+    mask = np.concatenate([np.ones((len(depth), len(before)), bool), tree.mask], 1) if len(before) else tree.mask
+    logits = virtual.base(model)(
         input_ids=torch.from_numpy(tree.tokens)[None].to(device),
-        position_ids=torch.from_numpy(tree.depth)[None].to(device),
-        blocks=attention.blocks(tree.mask, tree.depth, tree.depth, device),
+        position_ids=torch.from_numpy(depth)[None].to(device),
+        past_key_values=virtual.cache(virtual.past(model)),
+        blocks=attention.blocks(mask, depth, np.concatenate([before, depth]), device),
         logits_to_keep=torch.from_numpy(heads).to(device),
         use_cache=False,
     ).logits[0]
     # one node may predict several targets, and a target's node may stand before that of the target before it
-    logits = logits[torch.from_numpy(place).to(device)]
-    return -cross_entropy(logits.float(), torch.from_numpy(tree.target_token).to(device), reduction="none")
+    return logits[torch.from_numpy(place).to(device)]
 
 
 def run_padded(model: Any, rows: Sequence[Row]) -> torch.Tensor:
     """Log-probability of every target of every row, rows one after another; (P,). For models that cannot take a tree."""
+    logits, targets = padded_logits(model, rows)
+    return -cross_entropy(logits.float(), targets, reduction="none")
+
+
+def padded_logits(model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the output head says where each target of each row is predicted, (P, vocabulary), and the targets (P,)."""
     device = next(model.parameters()).device
     width = max(len(row.tokens) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -41,5 +73,5 @@ def run_padded(model: Any, rows: Sequence[Row]) -> torch.Tensor:
         real[i, : len(row.tokens)] = 1
         marks[i, : len(row.tokens)] = torch.tensor(row.targets)
     ids, real, marks = ids.to(device), real.to(device), marks[:, 1:].to(device)
-    logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, :-1]
-    return -cross_entropy(logits[marks].float(), ids[:, 1:][marks], reduction="none")
+    logits = model(input_ids=ids, attention_mask=real, use_cache=False).logits[:, -width:-1]  # virtual tokens stand before
+    return logits[marks], ids[:, 1:][marks]

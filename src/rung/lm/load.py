@@ -1,8 +1,9 @@
-"""Open a causal model's folder: weights, tokenizer, adapter, and whether it can take prefix trees."""
+"""Open a causal model's folder: weights, tokenizer, adapters, and whether it can take prefix trees."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from rung.lm import attention, layers
+from rung.errors import ModelError
+from rung.lm import attention, layers, virtual
 from rung.lm.chat import Chat
 from rung.lm.quiet import quiet
 from rung.machine import Machine
@@ -29,19 +31,29 @@ class Loaded:
     trees: bool
     """Whether the model computes a prefix tree as it computes the sequences one by one; found out by trying."""
     context: int
-    """Longest prompt and answer together, in tokens."""
+    """Positions the model knows."""
+
+    @property
+    def room(self) -> int:
+        """Longest prompt and answer together, in tokens; virtual tokens in front of every row take up positions too."""
+        return self.context - virtual.size(self.model)
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
 
-def load(base: Path, machine: Machine, files: str = "", training: bool = False) -> Loaded:
+def load(base: Path, machine: Machine, files: str = "", training: bool = False, four_bit: bool = False) -> Loaded:
     """Read safetensors weights in the type the machine is fastest and exact enough in; never remote code.
 
-    `files`: folder of what was fitted on the base (`rung.lm.layers`); adapters are merged into the weights.
+    `files`: folder of what was fitted on the base (`rung.lm.layers`); adapters are merged into the weights where they can
+    be. `four_bit`: weights in 4-bit NormalFloat, to train an adapter beside them (https://arxiv.org/abs/2305.14314). An
+    adapter that was trained so is opened so, and not merged: it was trained against the rounded weights.
     """
-    folder, adapters = layers.split(base, files)
+    from rung.lm import adapters  # late: peft takes seconds to import
+
+    folder, fitted = layers.split(base, files)
+    four_bit = four_bit or (bool(fitted) and layers.is_four_bit(fitted[-1]))
     torch.set_num_threads(machine.threads)
     keep_freed_memory()
     # float32 to train in on a CPU: its rounding is what the parity tests are held to.
@@ -49,18 +61,42 @@ def load(base: Path, machine: Machine, files: str = "", training: bool = False) 
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-        model = model.to(machine.device)
-        for adapter in adapters:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    model.train(training)
-    with quiet():
-        trees = _takes_trees(model)
+        model = _weights(folder, dtype, machine.device, four_bit)
+        for adapter in fitted:
+            model = adapters.put(model, adapter, merged=not four_bit)
+        if not four_bit:
+            model.requires_grad_(True)  # peft leaves what it merged into frozen
+        model.train(training)
+        trees = _takes_trees(virtual.base(model))
     if trees:
         model.set_attn_implementation(attention.NAME)
     return Loaded(model, Chat(tokenizer), trees, int(getattr(model.config, "max_position_embeddings", 0) or 2**20))
+
+
+def whole(model: Any) -> bool:
+    """Whether the model's configuration and weights, saved together, are this model again.
+
+    They are not where something that cannot be merged stands in front of the rows or beside the weights.
+    """
+    if virtual.size(model):
+        return False
+    with torch.device("meta"), quiet():
+        bare = AutoModelForCausalLM.from_config(model.config)
+    return bare.state_dict().keys() == model.state_dict().keys()
+
+
+def _weights(folder: Path, dtype: torch.dtype, device: str, four_bit: bool) -> Any:
+    # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
+    given: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if not four_bit:
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, **given)
+        return model.to(device)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("4-bit weights need bitsandbytes, which is not installed.", remedy="Run: pip install bitsandbytes")
+    rounded = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return AutoModelForCausalLM.from_pretrained(folder, **given, quantization_config=rounded, device_map={"": device})
 
 
 @cache
@@ -99,7 +135,7 @@ def _takes_trees(model: Any) -> bool:
         plain = [model(torch.tensor([tokens], device=device)).logits[0].float().log_softmax(-1) for tokens in pair]
         wanted = torch.stack([plain[row][k, pair[row][k + 1]] for row in range(2) for k in range(1, 4)])
         got = found[torch.from_numpy(grown.pair_target)]
-        return bool(torch.allclose(got.cpu(), wanted.cpu(), atol=1e-3 if wanted.dtype == torch.float32 else 0.1))
+        return bool(torch.allclose(got.cpu(), wanted.cpu(), atol=1e-3 if model.dtype == torch.float32 else 0.1))
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError):
         return False  # this architecture's forward does not know the arguments: the padded path computes the same
     finally:

@@ -15,14 +15,15 @@ import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from rung.errors import BudgetError, DataError
-from rung.lm import losses, tree
+from rung.errors import BudgetError
+from rung.lm import losses, refuse, tree
 from rung.lm.load import Loaded
 from rung.lm.quiet import quiet
 from rung.lm.tree import Row
 from rung.types import Example
 
-Loss = Callable[[Any, Sequence[Row], bool], torch.Tensor]
+Loss = Callable[[Any, Sequence[Any], bool], torch.Tensor]
+"""From the model, the items of one part of a step and whether the model takes trees to a sum over the items."""
 
 SMALLEST = 128
 """Tokens at once under which memory is not tried to be saved any further."""
@@ -35,17 +36,43 @@ class Plan:
     learning_rate: float
     epochs: int
     batch: int = 32
-    """Rows a step."""
+    """Items a step: rows, or pairs or groups of them."""
+    repeat: int = 1
+    """Updates made one after another on each step's items."""
+    save: int = 0
+    """Steps between two checkpoints, a multiple of `repeat`; 0 saves after each epoch."""
     tokens: int = 2048
     """Nodes a part of a step may hold; a larger step is computed in parts and updated once."""
     warmup: float = 0.1
-    """Share of the steps over which the learning rate rises; then it falls to zero along a cosine."""
+    """Share of the steps over which the learning rate rises; then it falls along a cosine."""
+    floor: float = 0.0
+    """Share of the highest learning rate that it falls to."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Memory of AdamW's two moments."""
     weight_decay: float = 0.0
+    """Of matrices; norms and biases are left alone."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    mixed: bool = False
+    """Compute in bfloat16 while the weights stay in float32: small updates would be rounded away in bfloat16."""
     patience: int = 0
     """Stop after so many epochs without a better held score, and keep the best; 0 trains all epochs and keeps the last."""
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a step is made of. By default rows, each on its own; pairs and groups of rows stay in one part, as one tree."""
+
+    rows: Callable[[Any], Sequence[Row]] = lambda row: (row,)
+    """The rows of an item."""
+    weight: Callable[[Sequence[Any]], float] = losses.weight
+    """What the loss summed over a whole step is divided by."""
+    ready: Callable[[Sequence[Any], int], Sequence[Any]] = lambda items, step: items
+    """Called with the drawn items and the number of steps done, the model as it is then and evaluating; what it returns
+    is trained on. Samples are drawn here, and what a loss needs to know of the whole step is put into its items."""
+    check: Callable[[Sequence[Row], Loaded], None] = refuse.unlearnable
+    """Refuses rows, all of them at once, before the first step."""
 
 
 @dataclass(frozen=True)
@@ -70,35 +97,40 @@ class Trained:
     held: tuple[float, ...]
     seconds: float
     rows_seen: int
-    """Rows trained on, all epochs counted."""
+    """Rows (or pairs, or groups of them) trained on, all epochs counted."""
     nodes: int
     """Tokens computed after sharing, all epochs."""
 
 
 def run(
     loaded: Loaded,
-    rows: Sequence[Row],
+    rows: Sequence[Any],
     plan: Plan,
     folder: Path,
     *,
     loss: Loss = losses.sft,
+    items: Items = Items(),
     held: Callable[[], float] | None = None,
     watch: Watch = Watch(),
 ) -> Trained:
-    """Train `loaded.model` in place on `rows` and return the history.
+    """Train `loaded.model` in place on `rows` and return the history. Where rows come in pairs or groups, `items` says how.
 
     `held()` scores the model after each epoch, higher is better; with `plan.patience` it stops training early and
     chooses the checkpoint. `folder` holds the checkpoints: a run that was killed goes on from the last one, and the
     checkpoints are deleted once training is done.
     """
-    check_rows(rows, loaded.chat.end)
+    known = [row for item in rows for row in items.rows(item)]
+    if known or not rows:  # rows that are yet to be sampled cannot be checked
+        items.check(known, loaded)
+    orders = [np.random.default_rng(plan.seed + epoch).permutation(len(rows)).tolist() for epoch in range(plan.epochs)]
     steps = [
-        [rows[i] for i in chosen]
-        for epoch in range(plan.epochs)
-        for chosen in tree.batches(rows, plan.batch, budget=2**62, seed=plan.seed + epoch)
+        [rows[i] for i in order[start : start + plan.batch]]
+        for order in orders
+        for start in range(0, len(rows), plan.batch)
+        for _ in range(plan.repeat)
     ]
     per_epoch = len(steps) // plan.epochs
-    trainer = _trainer(loaded, steps, per_epoch, plan, folder, loss, held, watch)
+    trainer = _trainer(loaded, steps, per_epoch, plan, folder, (loss, items), held, watch)
     started = time.monotonic()
     with quiet():
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
@@ -122,6 +154,14 @@ def hold_back(examples: Sequence[Example], share: float, seed: int) -> tuple[lis
     return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
 
 
+def name_ends(loaded: Loaded) -> None:
+    """Have the weights saved whole say where an answer ends, as it was learnt, and pad with no token that ends one."""
+    generation = loaded.model.generation_config
+    generation.eos_token_id = sorted(loaded.chat.stops)
+    if generation.pad_token_id in loaded.chat.stops:
+        generation.pad_token_id = None
+
+
 def notes(model: Any, history: Trained) -> dict[str, Any]:
     """What a record keeps of a training."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -134,22 +174,9 @@ def notes(model: Any, history: Trained) -> dict[str, Any]:
     }
 
 
-def check_rows(rows: Sequence[Row], end: int) -> None:
-    """Refuse, before any step, rows from which nothing or the wrong thing would be learnt."""
-    if not rows:
-        raise DataError("there is no row to train on.", remedy="Add examples to the training file.")
-    for i, row in enumerate(rows):
-        if not any(row.targets):
-            raise DataError("no token of this row is a target, so nothing would be learnt.", where=f"training row {i + 1}")
-        if not (row.targets[-1] and row.tokens[-1] == end):
-            raise DataError(
-                "the row does not end with the end token as a target, so the model would never learn to stop.",
-                where=f"training row {i + 1}",
-                remedy="Shorten the row so that its answer is not cut.",
-            )
-
-
-def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Path, loss: Loss, held: Any, watch: Watch) -> Any:
+def _trainer(
+    loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Path, aim: tuple[Loss, Items], held: Any, watch: Watch
+) -> Any:
     choosing = held is not None and plan.patience > 0
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -157,13 +184,16 @@ def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Pa
         num_train_epochs=1,  # … and the dataset holds all epochs, each in its own order
         train_sampling_strategy="sequential",
         learning_rate=plan.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": plan.floor},
         warmup_steps=math.ceil(plan.warmup * len(steps)),
         weight_decay=plan.weight_decay,
+        adam_beta1=plan.betas[0],
+        adam_beta2=plan.betas[1],
         max_grad_norm=plan.clip,
         logging_steps=1,
         save_strategy="steps",
-        save_steps=per_epoch,
+        save_steps=plan.save or per_epoch,
         save_total_limit=2 if choosing else 1,
         eval_strategy="steps" if choosing else "no",
         eval_steps=per_epoch,
@@ -172,7 +202,7 @@ def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Pa
         metric_for_best_model="held",
         greater_is_better=True,
         use_cpu=loaded.device.type == "cpu",
-        bf16=False,  # the weights already are in the type to compute in
+        bf16=plan.mixed,  # else the weights already are in the type to compute in
         seed=plan.seed,
         disable_tqdm=True,
         report_to=list(watch.trackers) or "none",
@@ -182,31 +212,35 @@ def _trainer(loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Pa
     callbacks: list[TrainerCallback] = [_Watching(watch)]
     if choosing:
         callbacks.append(EarlyStoppingCallback(plan.patience))
-    trainer = _StepTrainer(loaded, loss, held, plan.tokens, watch, args=arguments, steps=steps, callbacks=callbacks)
+    trainer = _StepTrainer(loaded, aim, held, plan.tokens, watch, args=arguments, steps=steps, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 class _StepTrainer(Trainer):
-    """Trainer whose item is a step: rows that are cut into parts within the token budget and updated once."""
+    """Trainer whose dataset's item is a step: what is cut into parts within the token budget and updated once."""
 
-    def __init__(self, loaded: Loaded, loss: Loss, held: Any, tokens: int, watch: Watch, *, steps: list, **kwargs: Any):
-        self.loaded, self.loss, self.held, self.tokens, self.watch = loaded, loss, held, tokens, watch
+    def __init__(
+        self, loaded: Loaded, aim: tuple[Loss, Items], held: Any, tokens: int, watch: Watch, *, steps: list, **kwargs: Any
+    ):
+        self.loaded, self.held, self.tokens, self.watch = loaded, held, tokens, watch
+        self.loss, self.items = aim
         self.nodes = self.rows_seen = 0
         super().__init__(
             model=loaded.model,
             train_dataset=steps,
             eval_dataset=steps[:1],  # never read: `evaluate` below asks `held`; Trainer wants one named
-            data_collator=lambda items: {"rows": items[0]},
+            data_collator=lambda steps: {"step": steps[0]},
             **kwargs,
         )
 
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
+        model.eval()
+        items = self.items.ready(inputs["step"], self.state.global_step)
         model.train()
-        rows = inputs["rows"]
         while True:
             try:
-                total, nodes = self._computed(model, rows)
+                total, nodes = self._computed(model, items)
                 break
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or self.tokens < 2 * SMALLEST:
@@ -215,18 +249,18 @@ class _StepTrainer(Trainer):
                 self.tokens //= 2
                 self.watch.say(f"out of memory: going on with {self.tokens} tokens at once")
         self.nodes += nodes
-        self.rows_seen += len(rows)
+        self.rows_seen += len(items)
         return total
 
-    def _computed(self, model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, int]:
+    def _computed(self, model: Any, items: Sequence[Any]) -> tuple[torch.Tensor, int]:
         """Gradients of a step, part by part; its loss and the tokens computed."""
-        whole, total, nodes = losses.weight(rows), torch.zeros((), device=self.args.device), 0
-        for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), self.tokens):
-            chosen = [rows[i] for i in part]
-            value = self.loss(model, chosen, self.loaded.trees) / whole
+        whole, total, nodes = self.items.weight(items), torch.zeros((), device=self.args.device), 0
+        groups = [self.items.rows(item) for item in items]
+        for part in tree.cut_groups(groups, sorted(range(len(items)), key=lambda i: groups[i][0].tokens), self.tokens):
+            value = self.loss(model, [items[i] for i in part], self.loaded.trees) / whole
             self.accelerator.backward(value)
             total += value.detach()
-            nodes += tree.count(chosen)[1]
+            nodes += tree.count(row for i in part for row in groups[i])[1]
         return total, nodes
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:

@@ -140,20 +140,33 @@ def batches(rows: Sequence[Row], size: int, budget: int, seed: int) -> list[list
 
 def cut(rows: Sequence[Row], chosen: Sequence[int], budget: int) -> list[list[int]]:
     """Cut a step into parts whose tokens, shared ones counted once, stay within `budget`; a longer row stands alone."""
+    return cut_groups([(row,) for row in rows], chosen, budget)
+
+
+def cut_groups(groups: Sequence[Sequence[Row]], chosen: Sequence[int], budget: int) -> list[list[int]]:
+    """The same for rows that come in groups (a pair, the samples of a prompt), which are never cut apart."""
     parts: list[list[int]] = []
     current: list[int] = []
     shared: Ints = _NONE
     nodes = 0
     for i in chosen:
-        tokens = np.asarray(rows[i].tokens, np.int64)
+        tokens, size = _front(groups[i])
         front = common_prefix(shared, tokens) if current else 0
-        if current and nodes + len(tokens) - front > budget:
+        if current and nodes + size - front > budget:
             parts.append(current)
             current, nodes, front = [], 0, 0
         shared = tokens if not current else shared[:front]
-        nodes += len(tokens) - front
+        nodes += size - front
         current.append(i)
     return [*parts, current] if current else parts
+
+
+def _front(group: Sequence[Row]) -> tuple[Ints, int]:
+    """What all rows of a group begin with, and the nodes of their tree."""
+    if len(group) == 1:
+        return np.asarray(group[0].tokens, np.int64), len(group[0].tokens)
+    first, last = (np.asarray(end(row.tokens for row in group), np.int64) for end in (min, max))
+    return first[: common_prefix(first, last)], count(group)[1]
 
 
 def count(rows: Iterable[Row]) -> tuple[int, int]:

@@ -8,9 +8,17 @@ from typing import Any
 from rung.errors import TaskError
 from rung.methods.base import Method
 from rung.methods.baseline import Baseline
+from rung.methods.continued import Continued
 from rung.methods.encoder import Encoder
+from rung.methods.encoder_full import EncoderFull
 from rung.methods.few_shot import FewShot
+from rung.methods.full import Full
 from rung.methods.lora import Lora
+from rung.methods.peft import Peft
+from rung.methods.preference import Preferring
+from rung.methods.pretrain import Pretrain
+from rung.methods.qlora import QLora
+from rung.methods.rag import Rag
 
 METHODS: dict[str, Method] = {
     "majority": Baseline(rule="majority"),
@@ -18,7 +26,25 @@ METHODS: dict[str, Method] = {
     "few-shot": FewShot(pick="fixed"),
     "few-shot-similar": FewShot(pick="similar"),
     "encoder": Encoder(),
+    "encoder-full": EncoderFull(),
+    "rag": Rag(),
     "lora": Lora(),
+    "rslora": Lora(rank=32, stabilised=True, learning_rate=5e-4),
+    "dora": Lora(decomposed=True, learning_rate=5e-4),
+    "qlora": QLora(),
+    "ia3": Peft(kind="ia3", learning_rate=5e-3),
+    "layernorm": Peft(kind="layernorm"),
+    "bitfit": Peft(kind="bitfit"),
+    "bottleneck": Peft(kind="bottleneck", size=64),
+    "prompt-tuning": Peft(kind="prompt", size=20),
+    "prefix-tuning": Peft(kind="prefix", size=20, learning_rate=5e-3),
+    "full": Full(),
+    "dpo": Preferring(loss="dpo"),
+    "kto": Preferring(loss="kto"),
+    "orpo": Preferring(loss="orpo", learning_rate=3e-4),
+    "simpo": Preferring(loss="simpo", beta=2.5, gamma=1.25),
+    "continued": Continued(),
+    "pretrain": Pretrain(),
 }
 
 ZERO_SHOT = "zero-shot"

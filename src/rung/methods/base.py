@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from rung.lm.engines import Engines
+from rung.lm.remote.prices import Price
 from rung.machine import Machine
 from rung.predictor import Predictor
 from rung.types import Cost, Example, Need, TrainData
@@ -23,6 +24,8 @@ class Family(enum.StrEnum):
     RETRIEVAL = "retrieval"
     ENCODER = "small encoders"
     ADAPTERS = "adapters"
+    HYBRID = "retrieval with adapters"
+    """Of rungs that do both; no method is of it alone."""
     DISTILLATION = "distillation"
     FULL = "full fine-tuning"
     PREFERENCE = "preference tuning"
@@ -52,6 +55,20 @@ class Facts:
     """Mean tokens of an answer."""
     labels: int
     """0 where the task is not to classify."""
+    document_tokens: int = 0
+    """Of all documents, guessed from their size."""
+    corpus_tokens: int = 0
+    """Of the raw domain text, guessed from its size."""
+    label_tokens: float = 0.0
+    """Tokens of the list of labels in the prompt of a model that does not know them."""
+    call_seconds: float = 0.0
+    """Seconds of a call to a base behind an API, assumed; 0 where the base runs here."""
+    tariff: Price | None = None
+    """What the base asks for tokens; None where this machine's time is the price."""
+    pairs: int = 0
+    """Preferences: pairs of answers, or votes."""
+    pair_tokens: float = 0.0
+    """Mean tokens of one's question and answers, the question counted once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +80,10 @@ class Quote:
     """Tokens that every row computes for itself: its input and similar demonstrations, not what all rows share."""
     row_seconds: float
     memory_bytes: int
+    shared_tokens: float = 0.0
+    """Tokens that stand in front of every row: computed once here, paid with each call of an API."""
+    output_tokens: float = 0.0
+    """Tokens of an answer of the base; 0 where something else answers."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,8 @@ class Run:
     """Told what is going on and how much of it is done, 0 to 1."""
     deadline: float = float("inf")
     """`time.monotonic()` after which the fit must stop with a BudgetError."""
+    shared: Path = Path()
+    """A folder that all fits of the task share; the index of its documents is there."""
     reward: Callable[[str, Example], float] = lambda answer, example: float(answer.strip() == example.output.strip())
     """What one answer to a row of train is worth, 0 to 1: the task's metric. Epochs are chosen and rewards given by it."""
     trackers: tuple[str, ...] = ()
@@ -113,20 +136,29 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
         prompt_tokens=facts.input_tokens,
         row_seconds=answering(facts.input_tokens, facts, machine),
         memory_bytes=4 * facts.parameters,
+        shared_tokens=facts.shared_tokens + facts.label_tokens,
+        output_tokens=facts.output_tokens,
     )
 
 
 def answering(prompt_tokens: float, facts: Facts, machine: Machine) -> float:
-    """Seconds a row in a batch: choosing reads the prompt and opens some label nodes, writing goes token by token."""
+    """Seconds a row in a batch: choosing reads the prompt and opens some label nodes, writing goes token by token.
+
+    Behind an API it is one call, however long.
+    """
+    if facts.call_seconds:
+        return facts.call_seconds
     reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
     if facts.labels:
         return reading + machine.prefill_seconds(facts.parameters, round(3 * facts.output_tokens))
     return reading + machine.decode_seconds(facts.parameters, round(facts.output_tokens), batch=8) / 8
 
 
-def price(quote: Quote, machine: Machine, volume: int) -> Cost:
-    """Seconds to money: once for the fit, and by volume for the answers."""
+def price(quote: Quote, machine: Machine, volume: int, tariff: Price | None = None) -> Cost:
+    """Seconds to money: once for the fit, and by volume for the answers, which an API with a `tariff` bills by tokens."""
     per_1k = machine.usd(1000 * quote.row_seconds)
+    if tariff and quote.output_tokens:
+        per_1k = tariff.usd(round(1000 * (quote.shared_tokens + quote.prompt_tokens)), round(1000 * quote.output_tokens))
     return Cost(
         fit_seconds=quote.fit_seconds,
         row_seconds=quote.row_seconds,

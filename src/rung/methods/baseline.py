@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from rung.lm.base import ModelRef
 from rung.lm.rules import save_rows
 from rung.machine import Machine
-from rung.methods.base import Facts, Quote, Run
+from rung.methods.base import Facts, Family, Quote, Run
 from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -19,6 +19,7 @@ from rung.types import Need, TrainData
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
     name: ClassVar[str] = "baseline"
+    family: ClassVar[Family] = Family.BASELINE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 1
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from rung.lm.base import ModelRef
 from rung.lm.encoder import save_head
 from rung.machine import Machine
-from rung.methods.base import Facts, Quote, Run
+from rung.methods.base import Facts, Family, Quote, Run
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -19,6 +19,7 @@ from rung.types import Need, TrainData
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
     name: ClassVar[str] = "encoder"
+    family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     fit_version: ClassVar[int] = 1
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from rung.lm.vectors import save_vectors
 from rung.machine import Machine
-from rung.methods.base import Facts, Quote, Run, answering
+from rung.methods.base import Facts, Family, Quote, Run, answering
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -28,6 +28,7 @@ MOST_SHARED_TOKENS = 2000
 @dataclass(frozen=True, kw_only=True)
 class FewShot:
     name: ClassVar[str] = "few-shot"
+    family: ClassVar[Family] = Family.DEMONSTRATIONS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 2
 
@@ -39,13 +40,15 @@ class FewShot:
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         demo = facts.input_tokens + facts.output_tokens
         if self.pick == "fixed":
-            return start  # computed once for all rows
+            most = min(self._count(facts.labels) * demo, MOST_SHARED_TOKENS)
+            return replace(start, shared_tokens=start.shared_tokens + most)  # computed once for all rows
         own = start.prompt_tokens + self._count(facts.labels) * demo
         embedding = machine.prefill_seconds(facts.encoder_parameters, round(facts.input_tokens))
         return replace(
             start,
             fit_seconds=start.fit_seconds + facts.train_rows * embedding,
             prompt_tokens=own,
+            shared_tokens=facts.shared_tokens,
             row_seconds=answering(own, facts, machine) + embedding,
         )
 

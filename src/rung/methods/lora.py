@@ -1,4 +1,7 @@
-"""LoRA: train low-rank adapters on the examples while the base weights stay frozen. https://arxiv.org/abs/2106.09685"""
+"""LoRA: train low-rank adapters on the examples while the base weights stay frozen. https://arxiv.org/abs/2106.09685
+
+With other scaling rsLoRA (https://arxiv.org/abs/2312.03732), with lengths trained apart DoRA (https://arxiv.org/abs/2402.09353).
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,10 @@ class Lora:
     """Width of the adapters. More fits more, and overfits sooner."""
     alpha: int = 32
     """Scale of the adapters' output, as alpha / rank."""
+    stabilised: bool = False
+    """Scale by alpha / sqrt(rank) instead, so that a larger rank does not learn more slowly (rsLoRA)."""
+    decomposed: bool = False
+    """Train the length of each row of the weights apart from its direction (DoRA). Slower."""
     dropout: float = 0.0
     """Share of the adapters' inputs dropped in training."""
     learning_rate: float = 1e-3
@@ -37,7 +44,7 @@ class Lora:
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03)
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank)
         return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
@@ -46,7 +53,8 @@ class Lora:
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run)
-        loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, self.dropout, run.seed))
+        shape = (self.rank, self.alpha, self.dropout, run.seed, self.stabilised, self.decomposed)
+        loaded = replace(loaded, model=adapters.lora(loaded.model, *shape))
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,

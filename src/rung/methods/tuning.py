@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rung.errors import RungError
 from rung.methods.base import Facts, Quote, Run, answering
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
@@ -37,21 +38,39 @@ def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
     """The quote of training on the examples: shared tokens are computed once a step, optimizer states kept in float32."""
     own = start.prompt_tokens + facts.output_tokens
     tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / load.batch
-    activations = load.tokens * 40 * 4 * round(facts.parameters**0.5)
-    states = round(12 * load.trained * facts.parameters)  # gradient and two moments
     return replace(
         start,
         fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
         row_seconds=answering(start.prompt_tokens, facts, machine),
-        memory_bytes=4 * facts.parameters + states + activations,
+        memory_bytes=memory(facts.parameters, load.trained, load.tokens),
     )
 
 
-def open_model(start: Predictor, run: Run) -> Loaded:
-    """The weights that `start` answers with, what was fitted before merged in, ready to be trained."""
-    from rung.lm.load import load
+def memory(parameters: int, trained: float, tokens: int) -> int:
+    """Bytes that training takes: weights, activations of the tokens at once, and of what is trained gradients and two moments."""
+    activations = tokens * 40 * 4 * round(parameters**0.5)
+    return 4 * parameters + round(12 * trained * parameters) + activations
 
-    return load(run.engines.find(start.model.name).folder, run.engines.machine, start.model.files)
+
+def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
+    """The weights that `start` answers with, what was fitted before merged in, ready to be trained.
+
+    `whole`: all weights are to be kept, so nothing may stand beside them. `four_bit`: as `rung.lm.load.load` has it.
+    RungError where what was fitted before cannot be built upon.
+    """
+    from rung.lm import layers, virtual
+    from rung.lm import load as loading
+
+    base = run.engines.find(start.model.name).folder
+    _, fitted = layers.split(base, start.model.files)
+    loaded = loading.load(base, run.engines.machine, start.model.files, four_bit=four_bit)
+    below = fitted and (four_bit or layers.is_four_bit(fitted[-1]))
+    if below or virtual.size(loaded.model) or (whole and not loading.whole(loaded.model)):
+        raise RungError(
+            "what was fitted before cannot be merged into the weights, so nothing can be trained on top of it.",
+            remedy="Put that method last in the rung, or leave it out.",
+        )
+    return loaded
 
 
 def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, run: Run) -> Trained:
@@ -59,10 +78,9 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
     from rung.lm import train
 
     rows, held = train.hold_back(data.examples, share=HELD if plan.patience else 0.0, seed=run.seed)
-    prompts = start.prompts(rows, run.engines)
     return train.run(
         loaded,
-        [loaded.chat.row(prompt.messages, row.output) for prompt, row in zip(prompts, rows)],
+        [loaded.chat.row(prompt.messages, answer) for prompt, answer in start.lessons(rows, run.engines)],
         plan,
         run.folder / "work",
         held=_held(loaded, start, held, run) if held else None,
@@ -72,10 +90,12 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
 
 def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
     """`start` answering with the adapter just trained, on top of what it answered with before."""
-    from rung.lm import layers, train
+    from rung.lm import adapters, layers, train
 
     files = run.folder / "model"
-    loaded.model.save_pretrained(files)
+    adapters.save(loaded.model, files)
+    if adapters.is_four_bit(loaded.model):
+        (files / layers.FOUR_BIT).touch()
     layers.put_below(files, start.model.files)
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)
@@ -84,10 +104,13 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
 def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
     """`start` answering with the whole weights just trained; nothing below them is needed any more."""
     from rung.lm import train
+    from rung.lm.quiet import quiet
 
     files = run.folder / "model"
-    loaded.model.save_pretrained(files)
-    loaded.chat.tokenizer.save_pretrained(files)
+    train.name_ends(loaded)
+    with quiet():
+        loaded.model.save_pretrained(files)
+        loaded.chat.tokenizer.save_pretrained(files)
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rung.errors import TaskError
 from rung.metrics import classify, extract, own, resample, stats, text
+from rung.metrics.grounded import grounded
 from rung.types import Example, Interval, Kind, Prediction, Scores, Split
 
 
@@ -87,6 +88,9 @@ def score(
     kind = kind or (metric.kinds[0] if metric.name in METRICS else None)
     beside = [METRICS[name] for name in BESIDE[kind] if name != metric.name] if kind else []
     others = {m.name: interval(rows(m), m.corpus, outputs, references, clusters) for m in beside}
+    for name, found in grounded(examples, predictions).items():
+        of = [clusters[row] for row, _ in found] if clusters is not None else None
+        others[name] = interval([value for _, value in found], clusters=of)
     per_row = rows(metric)
     overall = interval(per_row, metric.corpus, outputs, references, clusters)
     return Scores(metric.name, split, overall, ids, per_row, outputs, others)

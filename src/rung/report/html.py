@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Rows of each kind shown before one asks for the rest."""
 WIDE, NARROW = (860, 430), (360, 400)
-"""Size of the scatter on a screen and on a phone."""
+"""Size of the scatter on a screen and on a phone; the flowchart takes the widths."""
 
 
 def write(site: Site, path: Path | None = None) -> Path:
@@ -80,6 +80,7 @@ def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Se
             bars=drawn,
             standings=page.standings(found, drawn),
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
+            flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
             points=points,
             measures=MEASURES,
             disputed=disputed,

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from rung.flowchart import draw
+from rung.flowchart.hindsight import Foretold
 from rung.report import figures
 from rung.report.numbers import millis, money, plainly, score
 from rung.report.scatter import Point
@@ -28,6 +30,8 @@ class Told:
     task: Mapping[str, Any]
     fits: Mapping[str, tuple[str, ...]]
     """Every rung of the plan, in its order, with the names of its fits."""
+    plan: Foretold | None = None
+    """What the flowchart had said; None in a decision of an older rung."""
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -217,6 +221,14 @@ def points(found: Told) -> tuple[Point, ...]:
         )
         for record in found.measured
     )
+
+
+def flowcharts(found: Told, *widths: int) -> tuple[draw.Picture, ...]:
+    """The flowchart drawn at each width, with the measured scores; empty where the decision keeps none."""
+    if found.plan is None:
+        return ()
+    scores = {record.rung: score(overall(record).value) for record in found.measured}
+    return tuple(draw.picture(found.plan.chart, scores, width) for width in widths)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Quoted against measured time, over all tasks and rungs that plan_vs_measured.py has on record.
+
+Two times a rung: to fit, and to answer the dev rows; those under five seconds on both sides are left out. First as quoted from
+the machine's measured speed alone; then corrected by what the same rung's quotes were off by on the other tasks, as a plan
+does after a run on this machine. The ratio is the share of first quotes within a factor of 1.5.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import common
+
+from rung.flowchart import history
+from rung.metrics.stats import wilson
+from rung.runs import Store
+from rung.types import Cost, Record
+
+LEAST_SECONDS = 5.0
+Pair = tuple[float, float]
+
+
+def times(quote: Cost, record: Record) -> list[Pair]:
+    """(quoted, measured) seconds to fit and to answer; short ones left out."""
+    assert record.cost and record.scores
+    rows = record.scores.overall.n
+    pairs = [(quote.fit_seconds, record.cost.fit_seconds), (quote.row_seconds * rows, record.cost.row_seconds * rows)]
+    return [pair for pair in pairs if max(pair) >= LEAST_SECONDS]
+
+
+def within(pairs: list[Pair], factor: float) -> int:
+    return sum(quoted / factor <= seen <= quoted * factor for quoted, seen in pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="no difference: records are read either way")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "kept")
+    args = parser.parse_args()
+    machine = common.machine()
+    done: dict[str, list[Record]] = {}
+    for path in sorted(args.folder.glob("*/.rung/records.jsonl")):
+        records = {one.rung: one for one in Store(path.parents[1]).records() if one.status == "done"}
+        done[path.parents[1].name] = [one for one in records.values() if "raw_quote" in one.provenance]
+    if not any(done.values()):
+        raise SystemExit(f"no records under {args.folder}; run plan_vs_measured.py first")
+    first: dict[str, list[Pair]] = defaultdict(list)
+    later: dict[str, list[Pair]] = defaultdict(list)
+    for task, records in done.items():
+        others = [one for name in done if name != task for record in done[name] if (one := history.past(record, machine))]
+        for record in records:
+            raw = Cost(**record.provenance["raw_quote"])
+            scale = history.learn(record.rung, record.provenance["writes"], [], others)
+            first[record.rung] += times(raw, record)
+            later[record.rung] += times(history.scaled(raw, scale), record) if scale.runs else []
+    print("| rung | times | within 1.5 | corrected | within 1.25 |\n|---|---|---|---|---|")
+    for rung in first:
+        fresh, known = first[rung], later[rung]
+        print(f"| {rung} | {len(fresh)} | {within(fresh, 1.5)} | {len(known)} | {within(known, 1.25)} |")
+    fresh, known = ([pair for pairs in found.values() for pair in pairs] for found in (first, later))
+    probe, after = wilson(within(fresh, 1.5), len(fresh)), wilson(within(known, 1.25), len(known))
+    print(f"after the probe, within 1.5: {probe}; corrected by other tasks, within 1.25: {after}")
+    print(f"ratio={probe.value:.2f} of first quotes within 1.5, {after.value:.2f} of corrected ones within 1.25")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Preferences: files of answer pairs or single votes to Preferences, and a share of them held out by their question."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rung.data.files import READERS, Row, quoted, read_rows
+from rung.data.formats import last_exchange, messages, refuse_half_characters, text_of
+from rung.data.load import FAULTS_READ, together
+from rung.data.split import question
+from rung.errors import DataError
+from rung.types import Example, Message, Preference
+
+PAIR, VOTE = ("chosen", "rejected"), ("prompt", "completion", "label")
+VOTES = {"1": True, "true": True, "good": True, "yes": True, "up": True} | {
+    "0": False,
+    "-1": False,
+    "false": False,
+    "bad": False,
+    "no": False,
+    "down": False,
+}
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+
+
+def load(folder: Path, given: Iterable[str]) -> tuple[Preference, ...]:
+    """All rows of the files that paths of rung.yaml name, relative to `folder`.
+
+    A row is a pair (prompt, chosen, rejected), the two being answers, or whole conversations with or without the prompt
+    named beside them, as message lists or as `Human: … Assistant: …` transcripts; or it is a vote (prompt, completion,
+    label). DataError names file, line, value and remedy; several bad rows come in one error.
+    """
+    files = [file for label in given for file in _files(folder / label, label)]
+    return tuple(one for path, label in files for one in _file(path, label))
+
+
+def hold_out(
+    preferences: Iterable[Preference], share: float, seed: int
+) -> tuple[tuple[Preference, ...], tuple[Preference, ...]]:
+    """Preferences to learn from, and about `share` of them to measure on. All answers to one question fall together.
+
+    The place is a hash of the question, so new rows never move old ones.
+    """
+    learnt: list[Preference] = []
+    held: list[Preference] = []
+    for one in preferences:
+        (held if _place(one, seed) < share else learnt).append(one)
+    return tuple(learnt), tuple(held)
+
+
+def as_example(preference: Preference, answer: str = "") -> Example:
+    """The question as a row, to be put into words like any other."""
+    return Example(preference.input, answer, preference.history, where=preference.where)
+
+
+def _place(one: Preference, seed: int) -> float:
+    name = f"{seed}\0preference\0{question(as_example(one))}"
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) / 2**56
+
+
+def _files(path: Path, label: str) -> list[tuple[Path, str]]:
+    """A file, or those of a folder, each with how rung.yaml would name it."""
+    if not path.is_dir():
+        return [(path, label)]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS)
+    if not found:
+        raise DataError("the folder holds no readable file.", where=label, remedy=f"Give one of {', '.join(READERS)}.")
+    return [(p, str(Path(label) / p.relative_to(path))) for p in found]
+
+
+def _file(path: Path, label: str) -> Iterator[Preference]:
+    faults: list[DataError] = []
+    rows = 0
+    for row, where in read_rows(path, label):
+        rows += 1
+        try:
+            yield _preference(row, where)
+        except DataError as fault:
+            faults.append(fault)
+            if len(faults) == FAULTS_READ:
+                break
+    if faults:
+        raise together(faults, label)
+    if not rows:
+        raise DataError("there are no rows.", where=label, remedy="Give a file with at least some rows.")
+
+
+def _preference(row: Row, where: str) -> Preference:
+    if set(PAIR) <= set(row):
+        return _pair(row, where)
+    if set(VOTE) <= set(row):
+        return _vote(row, where)
+    raise DataError(
+        f"the columns {', '.join(map(repr, row))} hold neither a pair nor a vote.",
+        where=where,
+        remedy="Name them prompt, chosen and rejected; or prompt, completion and label.",
+    )
+
+
+def _pair(row: Row, where: str) -> Preference:
+    sides = [_conversation(row.get("prompt"), row[name], name, where) for name in PAIR]
+    (history, asked, better), (other_history, other_asked, worse) = sides
+    if (history, asked) != (other_history, other_asked):
+        raise DataError(
+            f"chosen answers {quoted(asked)} and rejected {quoted(other_asked)}, after other turns or another question.",
+            where=where,
+            remedy="Both must answer the same question: they may differ in the last answer only.",
+        )
+    if better == worse:
+        raise DataError(f"chosen and rejected are the same: {quoted(better)}.", where=where, remedy="Delete the row.")
+    return Preference(asked, better, worse, history, where)
+
+
+def _vote(row: Row, where: str) -> Preference:
+    said = text_of(row["label"], where).strip().casefold()
+    if said not in VOTES:
+        raise DataError(
+            f"the label is {quoted(row['label'])}, which is no vote.", where=where, remedy=f"Write one of {', '.join(VOTES)}."
+        )
+    history, asked, answer = _conversation(row["prompt"], row["completion"], "completion", where)
+    return Preference(asked, answer if VOTES[said] else "", "" if VOTES[said] else answer, history, where)
+
+
+def _conversation(prompt: Any, answer: Any, name: str, where: str) -> tuple[tuple[Message, ...], str, str]:
+    """History, question and answer of one side; `prompt` may be missing where the answer is a whole conversation."""
+    turns = _turns(answer, "assistant", where)
+    if not _whole(turns):
+        if prompt is None:
+            raise DataError(
+                f"there is no prompt, and {name} is no conversation: {quoted(answer)}.",
+                where=where,
+                remedy="Add a column prompt, or write the whole conversation.",
+            )
+        turns = (*_turns(prompt, "user", where), *turns)
+    if turns[-1].role != "assistant":
+        raise DataError(
+            f"{name} ends with {quoted(turns[-1].content)}, said by the {turns[-1].role}.",
+            where=where,
+            remedy="It must end with the answer that is judged.",
+        )
+    history, asked, said = last_exchange(turns, where)
+    for what, text in (("question", asked), (name, said)):
+        if not text.strip():
+            raise DataError(f"the {what} is empty.", where=where, remedy="Fill it, or delete the row.")
+        refuse_half_characters(text, where)
+    return history, asked, said
+
+
+def _whole(turns: Collection[Message]) -> bool:
+    return any(turn.role == "user" for turn in turns)
+
+
+def _turns(value: Any, role: str, where: str) -> tuple[Message, ...]:
+    """Messages of a list or of a transcript; a plain text is one message of `role`."""
+    if isinstance(value, str) and value.lstrip().startswith("Human:"):
+        parts = _TURN.split(value.strip())[1:]
+        roles = {"Human": "user", "Assistant": "assistant"}
+        return tuple(Message(roles[who], text.strip()) for who, text in zip(parts[::2], parts[1::2]))
+    return messages(value, role, where)

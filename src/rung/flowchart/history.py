@@ -1,0 +1,123 @@
+"""What earlier quotes were off by: measured over quoted, per rung, kept per machine, and put into the next quote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rung.machine import Machine, home
+from rung.types import Cost, Record, digest
+
+LAST = 8
+"""Measurements that count: older ones may be of older code."""
+MOST = 20.0
+"""No quote is scaled by more than this, up or down: beyond it something else is wrong."""
+LEAST_SECONDS = 0.5
+"""What took less, or was quoted less, says more about the clock than about the quote."""
+LEAST_BYTES = 256 * 2**20
+"""Below this, what is measured is Python and its libraries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One measured rung against its quote before any scaling. None: too short to tell."""
+
+    key: str
+    """The measurement's name, so that no line counts twice."""
+    rung: str
+    writes: bool
+    """Whether answers are written token by token, or chosen among labels."""
+    fit: float | None = None
+    row: float | None = None
+    memory: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Factors for the next quote of a rung, and how many measurements they rest on."""
+
+    fit: float = 1.0
+    row: float = 1.0
+    memory: float = 1.0
+    runs: int = 0
+
+
+def past(record: Record, machine: Machine) -> Past | None:
+    """A record's measurement against its quote; None where it was measured elsewhere, or too short."""
+    told = record.provenance
+    if record.status != "done" or not record.cost or not record.scores or "raw_quote" not in told:
+        return None
+    if _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
+        return None
+    raw, took, rows = Cost(**told["raw_quote"]), record.cost, record.scores.overall.n
+    ratios = (
+        _ratio(raw.fit_seconds, took.fit_seconds, LEAST_SECONDS),
+        _ratio(raw.row_seconds * rows, took.row_seconds * rows, LEAST_SECONDS),
+        _ratio(raw.memory_bytes, took.memory_bytes, LEAST_BYTES),
+    )
+    return Past(told["key"], record.rung, bool(told["writes"]), *ratios) if any(ratios) else None
+
+
+def seen(records: Iterable[Record], machine: Machine) -> tuple[list[Past], list[Past]]:
+    """What quotes were off by: in these records of one task, and in all tasks on this machine."""
+    return [one for record in records if (one := past(record, machine))], kept(machine)
+
+
+def learn(rung: str, writes: bool, own: Sequence[Past], others: Sequence[Past]) -> Scale:
+    """The geometric mean of what quotes of this rung were off by: in this task, or where it has none, in others."""
+    same = [[one for one in told if one.rung == rung and one.writes == writes] for told in (own, others)]
+    used = (same[0] or same[1])[-LAST:]
+    return Scale(_mean(one.fit for one in used), _mean(one.row for one in used), _mean(one.memory for one in used), len(used))
+
+
+def scaled(raw: Cost, scale: Scale) -> Cost:
+    """A quote corrected by what earlier ones were off by; dollars follow their seconds."""
+    return replace(
+        raw,
+        fit_seconds=raw.fit_seconds * scale.fit,
+        row_seconds=raw.row_seconds * scale.row,
+        memory_bytes=round(raw.memory_bytes * scale.memory),
+        once_usd=raw.once_usd * scale.fit,
+        per_month_usd=raw.per_month_usd * scale.row,
+        per_1k_usd=raw.per_1k_usd * scale.row,
+    )
+
+
+def kept(machine: Machine) -> list[Past]:
+    """What is known of quotes on this machine, over all tasks; a line cut short by a killed process is left out."""
+    path = _file(machine)
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    return list({one.key: one for one in (Past(**json.loads(line)) for line in lines)}.values())
+
+
+def keep(machine: Machine, one: Past) -> None:
+    """Add a line to the machine's file; a half line that a killed process left is cut off first."""
+    path = _file(machine)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(asdict(one)).encode() + b"\n")
+
+
+def _file(machine: Machine) -> Path:
+    return home() / f"quotes-{_speeds(asdict(machine))}.jsonl"
+
+
+def _speeds(machine: dict) -> str:
+    """A name for what raw quotes are computed from: a machine measured anew, or named, has a history of its own."""
+    return digest([machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype")])
+
+
+def _ratio(quoted: float, seen: float, least: float) -> float | None:
+    return seen / quoted if min(quoted, seen) >= least else None
+
+
+def _mean(ratios: Iterable[float | None]) -> float:
+    logs = [math.log(ratio) for ratio in ratios if ratio is not None]
+    return min(MOST, max(1 / MOST, math.exp(math.fsum(logs) / len(logs)))) if logs else 1.0

@@ -1,0 +1,52 @@
+"""How well a model foretells raw text: the cross-entropy of documents it was not trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rung.lm import pack, tree
+from rung.lm.forward import answer_logs
+from rung.lm.load import Loaded
+from rung.lm.shards import Shard
+from rung.lm.tree import Row
+
+TOGETHER = 2048
+"""Tokens computed at once."""
+
+
+def measure(loaded: Loaded, shard: Shard, length: int, most: int) -> NDArray[np.float64]:
+    """Of each document, in order, until `most` tokens: nats, tokens foretold, bytes; (D, 3).
+
+    Documents are cut to windows of `length` tokens as in training, and the last one measured is measured whole. A
+    document's first token is foretold only behind a begin token; its end token always is.
+    """
+    tokens = shard.ends - shard.starts - 1
+    count = int(np.searchsorted(np.cumsum(tokens), min(most, tokens.sum()))) + 1
+    chosen = Shard(shard.tokens, shard.ends[:count], shard.sizes[:count])
+    cut = pack.windows(chosen, length)
+    nats = row_nats(loaded, [pack.row(shard.tokens[begin:end]) for begin, end in cut])
+    owner = np.searchsorted(chosen.ends, cut[:, 0], side="right")
+    return np.stack([np.bincount(owner, nats, minlength=count), tokens[:count], chosen.sizes], axis=1).astype(np.float64)
+
+
+@torch.no_grad()
+def row_nats(loaded: Loaded, rows: list[Row]) -> NDArray[np.float64]:
+    """Cross-entropy of the targets of each row, summed."""
+    loaded.model.eval()
+    found = np.zeros(len(rows))
+    for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), TOGETHER):
+        logs = answer_logs(loaded.model, [rows[i] for i in part], loaded.trees)
+        found[part] = -logs.double().cpu().numpy()
+    return found
+
+
+def bits(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bits a byte, from sums of the columns of `measure`: comparable between tokenizers."""
+    return np.asarray(totals[..., 0] / np.log(2) / totals[..., 2])
+
+
+def perplexity(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Perplexity a token, from sums of the columns of `measure`."""
+    return np.asarray(np.exp(totals[..., 0] / totals[..., 1]))

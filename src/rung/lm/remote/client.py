@@ -1,0 +1,129 @@
+"""Asking an endpoint: budget set aside, tries with backoff and jitter, and every answer booked the moment it is there."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from rung.errors import ModelError, RungError
+from rung.lm.remote.ledger import Ledger, Reserved, Usage
+from rung.lm.remote.settings import Endpoint, Settings
+from rung.lm.remote.tokens import of_text
+from rung.lm.remote.wire import CallError, Passing, Reply, Wire
+
+BACKOFF, BACKOFF_MOST = 0.5, 60.0
+"""Seconds: the bound of the first wait, doubled with every try, and its end. A wait is drawn evenly from 0 to the bound
+(full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)."""
+
+RETRY_AFTER_MOST = 300.0
+"""Seconds that a server may ask to be left alone. One that asks for more has a quota used up, and the work stops."""
+
+
+class Client:
+    """Asks one endpoint, from many threads at once."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, ledger: Ledger):
+        self.endpoint, self.settings, self.ledger = endpoint, settings, ledger
+        self.wire, self.price = Wire(endpoint, settings.timeout_s), endpoint.price(settings.prices)
+        self._not_before = 0.0
+
+    def ask(
+        self, body: dict[str, Any], estimate: Usage, most: Usage, key: str = "", stop: threading.Event | None = None
+    ) -> Reply:
+        """The answer to a request. CallError where this one cannot be had, ModelError where none can, BudgetError at a limit.
+
+        `estimate`: its tokens, for servers that do not say. `most`: bounds on them, set aside from the budget.
+        `key`: the name to keep the answer under. `stop`: set when the work is given up.
+        """
+        stop = stop or threading.Event()
+        failures, empty = 0, False
+        while True:
+            self._hold(stop)
+            try:
+                with self._reserved(most) as reserved:
+                    reply = self.wire.send(body)
+                    # one that the model wrote as empty is billed like any other: asked for once more, then taken
+                    again = not reply.text and reply.finished and not empty
+                    reply = self._settled(reserved, reply, estimate, "" if again else key)
+                if not again:
+                    return reply
+                empty = True
+            except Passing as trouble:
+                failures += 1
+                self._wait(trouble, failures, stop)
+
+    def stream(self, body: dict[str, Any], estimate: Usage, most: Usage, key: str = "") -> Iterator[str]:
+        """The answer piece by piece. It is tried again until the first piece is out; broken off later, ModelError."""
+        failures, stop, said = 0, threading.Event(), False
+        while True:
+            self._hold(stop)
+            try:
+                with self._reserved(most) as reserved:
+                    for piece in self.wire.stream(body):
+                        if isinstance(piece, Reply):
+                            self._settled(reserved, piece, estimate, key)
+                            return
+                        said = True
+                        yield piece
+            except Passing as trouble:
+                if said:
+                    raise ModelError(f"the answer broke off: {trouble.what}.", where=self.endpoint.url) from None
+                failures += 1
+                self._wait(trouble, failures, stop)
+
+    @contextmanager
+    def _reserved(self, most: Usage) -> Iterator[Reserved]:
+        """One request's reservation; where the request fails, it is closed by what the failure may have cost."""
+        usd = self.price.usd(most.tokens_in, most.tokens_out) if self.price else None
+        reserved = self.ledger.reserve(most.tokens_in + most.tokens_out, usd)
+        try:
+            yield reserved
+        except Passing as trouble:
+            (self.ledger.broken_off if trouble.billed else self.ledger.refused)(reserved)
+            raise
+        except RungError:
+            self.ledger.refused(reserved)
+            raise
+        except BaseException:  # given up on the way, by Ctrl-C or by the reader of a stream
+            self.ledger.broken_off(reserved)
+            raise
+
+    def _settled(self, reserved: Reserved, reply: Reply, estimate: Usage, key: str) -> Reply:
+        usage = reply.usage or Usage(estimate.tokens_in, max(1, of_text(reply.text)), estimated=True)
+        reply = Reply(reply.text, reply.finished, usage, reply.seconds, reply.tokens)
+        self.ledger.settle(reserved, usage, self.price, key, asdict(reply))
+        return reply
+
+    def _hold(self, stop: threading.Event) -> None:
+        """Wait while the server asked all to wait."""
+        stop.wait(max(0.0, min(self._not_before - time.monotonic(), self.ledger.seconds_left)))
+        if stop.is_set():
+            raise CallError("the work was stopped.")
+
+    def _wait(self, trouble: Passing, failures: int, stop: threading.Event) -> None:
+        """Wait before the next try; where there is none, say so."""
+        where, tries = self.endpoint.url, f"{failures} {'try' if failures == 1 else 'tries'}"
+        if trouble.after > RETRY_AFTER_MOST:
+            raise ModelError(
+                f"{trouble.what}; it asks to wait {trouble.after:.0f} s.", where=where, remedy="Try again after that time."
+            )
+        if failures > self.settings.retries:
+            if trouble.unreachable:
+                raise ModelError(f"cannot be reached, {tries}: {trouble.what}.", where=where, remedy="Is the server running?")
+            raise CallError(f"failed after {tries}: {trouble.what}.", where=where)
+        if trouble.after:
+            self._not_before = max(self._not_before, time.monotonic() + trouble.after)
+        jitter = random.uniform(0.0, min(BACKOFF_MOST, BACKOFF * 2 ** (failures - 1)))
+        stop.wait(min(trouble.after + jitter, max(0.0, self.ledger.seconds_left)))
+
+
+def from_kept(content: dict[str, Any]) -> Reply:
+    """A Reply from what the ledger kept of it."""
+    return Reply(
+        **{**content, "usage": Usage(**content["usage"]), "tokens": tuple((token, log) for token, log in content["tokens"])}
+    )

@@ -1,0 +1,229 @@
+"""The engine of a model behind an API: many questions at once, each paid for once."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rung.errors import ModelError, RungError
+from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
+from rung.lm.remote import labels as reading
+from rung.lm.remote import tokens
+from rung.lm.remote.client import Client, from_kept
+from rung.lm.remote.ledger import Ledger, Usage
+from rung.lm.remote.settings import Endpoint, Settings
+from rung.lm.remote.wire import CallError, Refused, Reply
+from rung.types import digest
+
+CONTEXT = 128_000
+"""Tokens that a prompt and its answer may have where the endpoint does not say; it refuses what is too long for it."""
+CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx_train")
+"""What vLLM, LiteLLM, OpenRouter, LM Studio and llama.cpp call it in /models."""
+
+ANSWER_ROOM = 32
+"""Tokens around a label: JSON, quotes, an end."""
+REASONING_ROOM = 4096
+"""Tokens that a reasoning model may think before a label. Such models are known by refusing `max_tokens`."""
+
+DROPPABLE = ("logprobs", "response_format", "seed", "top_p", "temperature")
+"""Parameters that servers may refuse; the answer can be had without."""
+
+
+class RemoteEngine:
+    """Asks one endpoint with bounded concurrency. What was once answered is given again from the ledger, at no cost."""
+
+    _tried = False
+    """Whether a request has gone through, so that what the server refuses is known."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, ledger: Ledger):
+        self.endpoint, self.settings, self.ledger = endpoint, settings, ledger
+        self.client = Client(endpoint, settings, ledger)
+        self._refused: frozenset[str] = frozenset()
+        """Parameters without which a request of this process went through that had been refused with them."""
+
+    @cached_property
+    def context(self) -> int:
+        """As /models says, else a large default."""
+        mine = [model for model in self.client.wire.models() if model.get("id") == self.endpoint.model]
+        found = [(model | (model.get("meta") or {})).get(key) for model in mine for key in CONTEXT_KEYS]
+        return next((size for size in found if isinstance(size, int) and size > 0), CONTEXT)
+
+    def count(self, prompt: Prompt) -> int:
+        """An estimate: a token for four bytes of text and four a message. Answers carry the server's own count."""
+        return tokens.estimate(prompt)
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        raise ModelError(
+            f"{self.endpoint.model!r} cannot score a given answer: the chat interface tells no log-probabilities of a prompt.",
+            where=self.endpoint.url,
+            remedy="Use a method that only asks for answers, or a model with open weights.",
+        )
+
+    def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
+        asked = [_Question(prompt, decoding) for prompt in prompts]
+        return [self._completion(found) for found in self._answers(asked, progress)]
+
+    def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
+        """An answer that names no label is kept as it is, and scores wrong. Where the server can be held to the labels it is."""
+        room = max(len(label.encode()) for label in labels) + ANSWER_ROOM
+        asked = [_Question(prompt, Decoding(max_new_tokens=room), tuple(labels)) for prompt in prompts]
+        return [self._choice(found, labels) for found in self._answers(asked, progress)]
+
+    def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
+        """One answer, piece by piece as it is written; one that is kept already comes in one piece."""
+        question = _Question(prompt, decoding)
+        if found := self._kept(self._key(question)):
+            yield found.text
+            return
+        refused, keep = self._refused, self._key(question) if self.settings.cache else ""
+        while True:
+            body = self._body(question, refused)
+            try:
+                yield from self.client.stream(body, *_bounds(question, refused), keep)
+            except Refused as error:
+                refused |= _to_drop(body, error)
+                continue
+            self._refused = refused
+            return
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def _answers(self, asked: Sequence[_Question], progress: Progress | None) -> list[Reply | str]:
+        """A reply to each question, or the error that it ended with; equal questions are asked once."""
+        keys = [self._key(question) for question in asked]
+        found: dict[str, Reply | str] = {key: old for key in set(keys) if (old := self._kept(key))}
+        missing = {key: question for key, question in zip(keys, asked) if key not in found}
+        if progress and len(missing) < len(keys):
+            progress(sum(key in found for key in keys))
+        for key, reply in self._side_by_side(missing):
+            found[key] = reply
+            if progress:
+                progress(keys.count(key))
+        return [found[key] for key in keys]
+
+    def _side_by_side(self, missing: dict[str, _Question]) -> Iterator[tuple[str, Reply | str]]:
+        """Answers as they come. What ends the work (a wrong key, the budget) ends it at once; answers under way are kept."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="api") as pool:
+            try:
+                # what a server refuses is found out with one question, not with all that are asked at once
+                first = dict(list(missing.items())[: 0 if self._tried else 1])
+                for key, question in first.items():
+                    yield key, pool.submit(self._asked, key, question, stop).result()
+                futures = {pool.submit(self._asked, key, missing[key], stop): key for key in missing if key not in first}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _asked(self, key: str, question: _Question, stop: threading.Event) -> Reply | str:
+        """The reply, asked again without what the server refuses; or why there is none."""
+        refused, keep = self._refused, key if self.settings.cache else ""
+        while True:
+            body = self._body(question, refused)
+            try:
+                reply = self.client.ask(body, *_bounds(question, refused), keep, stop)
+                self._refused, self._tried = refused, True
+                return reply
+            except Refused as error:
+                try:
+                    refused |= _to_drop(body, error)
+                except Refused:
+                    return str(error)
+            except CallError as error:
+                return str(error)
+            except RungError:  # a wrong key, the budget: the other threads send nothing more
+                stop.set()
+                raise
+
+    def _body(self, question: _Question, refused: frozenset[str]) -> dict[str, Any]:
+        decoding = question.decoding
+        body: dict[str, Any] = {
+            "model": self.endpoint.model,
+            "messages": [{"role": m.role, "content": m.content} for m in question.prompt.messages],
+            "temperature": decoding.temperature,
+            "seed": decoding.seed,
+        }
+        if decoding.top_p < 1:
+            body["top_p"] = decoding.top_p
+        if question.labels:
+            body |= {"response_format": reading.schema(question.labels), "logprobs": True}
+        body = {name: value for name, value in body.items() if name not in refused}
+        reasons = "max_tokens" in refused
+        return body | {"max_completion_tokens" if reasons else "max_tokens": _room(question, refused)}
+
+    def _key(self, question: _Question) -> str:
+        """The content name of a question: endpoint, model, messages, decoding and labels."""
+        turns = [[m.role, m.content] for m in question.prompt.messages]
+        d = question.decoding
+        drawn = [d.max_new_tokens, d.temperature, d.top_p, d.seed]
+        return digest([self.endpoint.url, self.endpoint.model, turns, drawn, question.labels])
+
+    def _kept(self, key: str) -> Reply | None:
+        content = self.ledger.kept(key) if self.settings.cache else None
+        return from_kept(content) if content else None
+
+    # --- replies ----------------------------------------------------------------------------------------------
+
+    def _completion(self, found: Reply | str) -> Completion:
+        if isinstance(found, str):
+            return Completion("", finished=False, error=found)
+        return Completion(found.text, finished=found.finished, **_taken(found))
+
+    def _choice(self, found: Reply | str, labels: Sequence[str]) -> Choice:
+        if isinstance(found, str):
+            return Choice("", math.nan, None, error=found)
+        label = reading.read(found.text, labels)
+        sure = reading.confidence(label, found.text, found.tokens) if label else None
+        logprob = math.log(sure) if sure else math.nan
+        return Choice(label or found.text, logprob, sure, **_taken(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A prompt, how its answer is drawn, and the labels it may be; empty for a free answer."""
+
+    prompt: Prompt
+    decoding: Decoding
+    labels: tuple[str, ...] = ()
+
+
+def _room(question: _Question, refused: frozenset[str]) -> int:
+    thinking = REASONING_ROOM if "max_tokens" in refused and question.labels else 0
+    return question.decoding.max_new_tokens + thinking
+
+
+def _bounds(question: _Question, refused: frozenset[str]) -> tuple[Usage, Usage]:
+    """Tokens as estimated, and the most they can be."""
+    room = _room(question, refused)
+    return Usage(tokens.estimate(question.prompt), room), Usage(tokens.bound(question.prompt, question.labels), room)
+
+
+def _taken(reply: Reply) -> dict[str, Any]:
+    usage = reply.usage
+    assert usage, "a reply of the ledger has its usage"
+    return {
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "tokens_cached": usage.tokens_cached,
+        "seconds": reply.seconds,
+    }
+
+
+def _to_drop(body: dict[str, Any], refusal: Refused) -> frozenset[str]:
+    """Which parameters to leave out: those the refusal names, else what holds the answer to the labels; else it stands."""
+    said = str(refusal)
+    named = {name for name in (*DROPPABLE, "max_tokens") if name in body and name in said}
+    if "json_schema" in said and "response_format" in body:
+        named.add("response_format")
+    named = named or {"response_format", "logprobs"} & body.keys()
+    if not named:
+        raise refusal
+    return frozenset(named)

@@ -1,0 +1,39 @@
+"""List prices of models behind an API, each with the month it was noted; prices change, so check what you pay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    """For input tokens that the seller finds in its own prompt cache; None: the same as `input`."""
+    noted: str = ""
+    """Year and month the price was noted; empty for the user's own."""
+
+    def usd(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float:
+        """Dollars for one call or for many together; cached tokens are a part of `tokens_in`."""
+        cheap = self.input if self.cached is None else self.cached
+        return ((tokens_in - tokens_cached) * self.input + tokens_cached * cheap + tokens_out * self.output) / 1e6
+
+
+KNOWN: dict[str, Price] = {
+    "gpt-4o": Price(2.50, 10.00, 1.25, "2026-06"),
+    "gpt-4o-mini": Price(0.15, 0.60, 0.075, "2026-06"),
+    "gpt-4.1": Price(2.00, 8.00, 0.50, "2026-06"),
+    "gpt-4.1-mini": Price(0.40, 1.60, 0.10, "2026-06"),
+    "gpt-4.1-nano": Price(0.10, 0.40, 0.025, "2026-06"),
+    "gpt-5": Price(1.25, 10.00, 0.125, "2025-08"),
+    "gpt-5-mini": Price(0.25, 2.00, 0.025, "2025-08"),
+    "gpt-5-nano": Price(0.05, 0.40, 0.005, "2025-08"),
+    "o3": Price(2.00, 8.00, 0.50, "2025-08"),
+    "o4-mini": Price(1.10, 4.40, 0.275, "2025-08"),
+}
+"""OpenAI's standard tier. Check this against https://openai.com/api/pricing before money depends on it, and put what you
+pay under `prices` in rung.yaml. A model that is not here has no known price; none is guessed. The price of an hour of a
+rented GPU is in `rung.machine.USD_PER_GPU_HOUR`."""

@@ -1,0 +1,105 @@
+"""Continued pre-training: raw domain text into the weights, some general text replayed. https://arxiv.org/abs/2403.08763"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rung.errors import TaskError
+from rung.machine import Machine
+from rung.methods import raw, tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Predictor
+from rung.types import Need, TrainData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    name: ClassVar[str] = "continued"
+    family: ClassVar[Family] = Family.CONTINUED
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
+    fit_version: ClassVar[int] = 1
+
+    rank: int = 0
+    """0 trains the whole weights; more trains LoRA adapters of that width, which learn less and forget less."""
+    learning_rate: float = 1e-4
+    """Highest step size: warmed up anew and let fall to a tenth. Adapters want about ten times as much."""
+    replay: float = 0.05
+    """Share of the tokens that is general text; more where the domain is far from what the base has read."""
+    epochs: int = 1
+    """Times that the domain text is read."""
+    window: int = 1024
+    """Tokens that longer documents are cut to."""
+    step: int = 8192
+    """Tokens an update."""
+    tokens: int = 2048
+    """Most tokens computed at once; less needs less memory."""
+    held: float = 0.05
+    """Share of the documents that is never trained on, for the perplexity before and after."""
+    measured: int = 20_000
+    """Most held-out tokens that the perplexity is measured on, of each kind of text."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        trained = 0.03 if self.rank else 1.0
+        tokens = facts.corpus_tokens * (1 - self.held) / (1 - self.replay)
+        reading = machine.prefill_seconds(facts.parameters, 4 * min(self.measured, round(self.held * tokens)))
+        return replace(
+            start,
+            fit_seconds=start.fit_seconds
+            + machine.training_seconds(facts.parameters, trained, round(tokens), self.epochs)
+            + reading,
+            memory_bytes=tuning.memory(facts.parameters, trained, self.tokens),
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import adapters, pack, train
+        from rung.lm.perplexity import measure
+
+        self._check()
+        replay = self._replayed(data, run)
+        loaded = tuning.open_model(start, run, whole=not self.rank)
+        work, length = run.folder / "work", min(self.window, loaded.context)
+        texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})
+        made = {name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name) for name, found in texts.items()}
+        measured = {name: held for name, (_, held) in made.items() if held}
+        before = {name: measure(loaded, held, length, self.measured) for name, held in measured.items()}
+
+        mixed = False
+        if self.rank:
+            loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
+        elif loaded.device.type != "cpu" and run.engines.machine.dtype == "bfloat16":
+            loaded.model.float()
+            mixed = True
+        general = made["general"][0] if replay else None
+        steps = pack.mix(made["domain"][0], general, replay, length, self.step, self.epochs, run.seed)
+        plan = train.Plan(
+            learning_rate=self.learning_rate,
+            epochs=1,
+            batch=1,
+            save=max(1, len(steps) // 10),
+            tokens=self.tokens,
+            floor=0.1,
+            mixed=mixed,
+            seed=run.seed,
+        )
+        history = train.run(loaded, range(len(steps)), plan, work / "steps", items=pack.drawn(steps), watch=tuning.watch(run))
+        run.notes["perplexity"] = {
+            name: raw.perplexities(before[name], measure(loaded, held, length, self.measured)) for name, held in measured.items()
+        }
+        shutil.rmtree(work)
+        keep = tuning.keep_adapter if self.rank else tuning.keep_weights
+        return keep(loaded, start, history, run)
+
+    def _check(self) -> None:
+        for option, most in (("replay", 0.95), ("held", 0.5)):
+            value = getattr(self, option)
+            if not 0 <= value <= most:
+                raise TaskError(f"{option} is {value:g}.", where="rung.yaml methods.continued", remedy=f"Give 0 to {most:g}.")
+
+    def _replayed(self, data: TrainData, run: Run) -> float:
+        """The share to replay: none where there is nothing general to read."""
+        if self.replay and not data.general.files:
+            tuning.watch(run).say("no general text is named, so none is replayed; name some under data.general")
+            return 0.0
+        return self.replay

@@ -1,0 +1,104 @@
+"""Encoder-full: a small encoder and its new classification head, all of it trained. https://arxiv.org/abs/1810.04805
+
+Few rows want many passes and a rising start: https://arxiv.org/abs/2006.04884.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rung.lm.base import ModelRef, Prompt
+from rung.machine import Machine
+from rung.methods import tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Demos, Predictor, folder_digest
+from rung.types import Example, Need, TrainData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rung.lm.load import Loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderFull:
+    name: ClassVar[str] = "encoder-full"
+    family: ClassVar[Family] = Family.ENCODER
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
+    fit_version: ClassVar[int] = 1
+
+    model: str = ""
+    """Hub id or folder of any encoder that transformers can put a classification head on; empty takes the task's `encoder`."""
+    learning_rate: float = 5e-5
+    """Highest step size."""
+    weight_decay: float = 0.01
+    """Pull of the weights towards zero, as AdamW has it."""
+    epochs: int = 10
+    """Times that each row is seen at most."""
+    patience: int = 0
+    """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
+    batch: int = 16
+    """Rows a step."""
+    tokens: int = 4096
+    """Most tokens computed at once; less needs less memory."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        size, own = facts.encoder_parameters, facts.input_tokens
+        training = machine.training_seconds(size, 1.0, round(facts.train_rows * own), self.epochs)
+        return Quote(
+            fit_seconds=start.fit_seconds + training,
+            prompt_tokens=0,
+            row_seconds=machine.prefill_seconds(size, round(own)),
+            memory_bytes=tuning.memory(size, 1.0, self.tokens),
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import classifier, train
+
+        named = self.model or start.encoder
+        found = run.engines.find(named)
+        rows, held = train.hold_back(data.examples, share=tuning.HELD if self.patience else 0.0, seed=run.seed)
+        labels = sorted({example.output for example in data.examples})
+        loaded = classifier.begin(found.folder, labels, run.engines.machine, run.seed)
+        items, loss = classifier.items(loaded.chat.tokenizer.pad_token_id)
+        texts = classifier.read(loaded, [row.input for row in rows])
+        plan = train.Plan(
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            seed=run.seed,
+        )
+        history = train.run(
+            loaded,
+            [classifier.Labelled(text, labels.index(row.output)) for text, row in zip(texts, rows)],
+            plan,
+            run.folder / "work",
+            loss=loss,
+            items=items,
+            held=_held(loaded, held, run) if held else None,
+            watch=tuning.watch(run),
+        )
+        files = run.folder / "model"
+        classifier.save(loaded, files)
+        run.notes.update(train.notes(loaded.model, history))
+        run.notes["rows_cut"] = classifier.cut(loaded, [row.input for row in rows])
+        ref = ModelRef("classifier", named, found.digest, str(files), folder_digest(files))
+        return replace(start, model=ref, demos=Demos())
+
+
+def _held(loaded: Loaded, rows: list[Example], run: Run) -> Callable[[], float]:
+    """The task's metric on held-back rows, answered by the encoder in training."""
+    from rung.lm import classifier
+
+    engine: Any = classifier.engine(loaded)
+    prompts = [Prompt((), row.input) for row in rows]
+
+    def score() -> float:
+        choices = engine.choose(prompts, engine.labels)
+        return sum(run.reward(choice.label, row) for choice, row in zip(choices, rows)) / len(rows)
+
+    return score

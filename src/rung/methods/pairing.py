@@ -1,0 +1,79 @@
+"""What the methods that learn from pairs of answers share: rows of the answers, their scores, the quote, what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from rung.data.preferences import as_example
+from rung.errors import DataError
+from rung.methods import tuning
+from rung.methods.base import Facts, Quote, Run
+from rung.predictor import Predictor
+from rung.types import Preference
+
+if TYPE_CHECKING:
+    from rung.lm.load import Loaded
+    from rung.lm.tree import Row
+    from rung.machine import Machine
+
+Two = tuple[Any, Any]
+"""The rows of the better and of the worse answer; None for the one that a vote does not have."""
+
+
+def quote(start: Quote, facts: Facts, machine: Machine, load: tuning.Load, reads: float) -> Quote:
+    """The quote of training on pairs, and of reading them `reads` times without a gradient."""
+    found = tuning.quote(start, replace(facts, train_rows=0), machine, load)
+    tree = round(facts.pairs * facts.pair_tokens + facts.shared_tokens * facts.pairs / load.batch)
+    training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs)
+    reading = machine.prefill_seconds(facts.parameters, round(reads * tree))
+    return replace(found, fit_seconds=found.fit_seconds + training + reading)
+
+
+def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], run: Run, votes: bool = False) -> list[Two]:
+    """Each preference's answers after its question, as `start` would ask it. Single votes are refused unless `votes`."""
+    prompts = start.prompts([as_example(one) for one in preferences], run.engines)
+    made = []
+    for prompt, one in zip(prompts, preferences):
+        if not (votes or (one.chosen and one.rejected)):
+            raise DataError(
+                "this is a vote on one answer, and here two answers are compared.",
+                where=one.where,
+                remedy="Give pairs (prompt, chosen, rejected), or take a method that learns from votes: kto.",
+            )
+        two = tuple(loaded.chat.row(prompt.messages, text) if text else None for text in (one.chosen, one.rejected))
+        longest = max(len(row.tokens) for row in two if row)
+        if longest > loaded.room:
+            raise DataError(
+                f"the question and its answer are {longest} tokens long, and the model reads {loaded.room}.",
+                where=one.where,
+                remedy="Shorten or delete the row: cut short, it would teach not to end.",
+            )
+        made.append(two)
+    return made
+
+
+def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[float]:
+    """Log-probability of each row's answer by the model as it is, with progress and the deadline."""
+    from rung.lm import preferences
+
+    def tell(done: int, total: int) -> None:
+        run.progress(f"scoring answers, {done} of {total}", done / total)
+
+    return preferences.logs(loaded, rows, tokens, tell, run.deadline)
+
+
+def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tokens: int, run: Run) -> dict[str, Any]:
+    """How held-out pairs are ranked, before (as `known`) and by the model as it is now; for the record."""
+    from rung.metrics import pairs
+
+    flat = list(dict.fromkeys(row for two in shown for row in two))
+    now = dict(zip(flat, logs(loaded, flat, tokens, run), strict=True))
+    before, after = ([(of[better], of[worse]) for better, worse in shown] for of in (known, now))
+    return {name: asdict(found) for name, found in pairs.change(before, after, questions(shown)).items()}
+
+
+def questions(shown: Sequence[Two]) -> list[tuple[int, ...]]:
+    """The prompt of each pair: pairs of one question stand together in an interval."""
+    return [better.tokens[: better.targets.index(True)] for better, _ in shown]

@@ -1,0 +1,100 @@
+"""Other small trained parts than LoRA's: factors, norms, biases, bottlenecks, and virtual tokens in front of every row.
+
+IA3: https://arxiv.org/abs/2205.05638. Layer-norm tuning: https://arxiv.org/abs/2312.11420. BitFit: https://arxiv.org/abs/2106.10199.
+Bottleneck adapters: https://arxiv.org/abs/1902.00751. Prompt tuning: https://arxiv.org/abs/2104.08691. Prefix tuning:
+https://arxiv.org/abs/2101.00190.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from rung.errors import TaskError
+from rung.machine import Machine
+from rung.methods import tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Predictor
+from rung.types import Need, TrainData
+
+if TYPE_CHECKING:
+    from rung.lm.load import Loaded
+
+Kind = Literal["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"]
+KINDS: dict[Kind, float] = {
+    "ia3": 1e-4,
+    "layernorm": 3e-4,
+    "bitfit": 1e-3,
+    "bottleneck": 1e-2,
+    "prompt": 1e-4,
+    "prefix": 1e-3,
+}
+"""Each with about what share of the parameters it trains, for the quote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peft:
+    name: ClassVar[str] = "peft"
+    family: ClassVar[Family] = Family.ADAPTERS
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
+    fit_version: ClassVar[int] = 1
+
+    kind: Kind = "ia3"
+    """What is trained: ia3, layernorm, bitfit, bottleneck, prompt or prefix."""
+    size: int = 0
+    """Width of a bottleneck, or how many virtual tokens a prompt or prefix has; nothing to the other kinds."""
+    learning_rate: float = 1e-3
+    """Highest step size. It moves the result more than the kind does."""
+    epochs: int = 8
+    """Times that each row is seen at most."""
+    patience: int = 0
+    """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
+    batch: int = 16
+    """Rows a step."""
+    tokens: int = 2048
+    """Most tokens computed at once, shared ones counted once; less needs less memory."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise TaskError(f"there is no kind {self.kind!r} of trained part.", remedy=f"Known: {', '.join(KINDS)}.")
+        if self.kind in ("bottleneck", "prompt", "prefix") and self.size < 1:
+            raise TaskError(f"size is {self.size}, and the kind {self.kind} needs at least 1.", remedy="Say how large it is.")
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=KINDS[self.kind])
+        return tuning.quote(start, facts, machine, load)
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import train
+
+        # a model that is trained on the labels need not read them each time
+        start = replace(start, show_labels=False)
+        loaded = tuning.open_model(start, run)
+        loaded = replace(loaded, model=self._adapted(loaded, start, run.seed))
+        plan = train.Plan(
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            patience=self.patience,
+            seed=run.seed,
+        )
+        history = tuning.on_examples(loaded, start, data, plan, run)
+        return tuning.keep_adapter(loaded, start, history, run)
+
+    def _adapted(self, loaded: Loaded, start: Predictor, seed: int) -> Any:
+        from rung.lm import adapters, parts, virtual
+
+        def words() -> list[int]:
+            return virtual.words(loaded.chat, "\n".join([start.instruction, *start.labels]), self.size)
+
+        made: dict[Kind, Callable[[], Any]] = {
+            "ia3": lambda: adapters.factors(loaded.model),
+            "layernorm": lambda: adapters.norms(loaded.model),
+            "bitfit": lambda: parts.biases(loaded.model),
+            "bottleneck": lambda: parts.bottleneck(loaded.model, self.size, seed),
+            "prompt": lambda: adapters.prompt(loaded.model, words()),
+            "prefix": lambda: adapters.prefix(loaded.model, words()),
+        }
+        return made[self.kind]()

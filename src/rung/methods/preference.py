@@ -1,0 +1,110 @@
+"""DPO, KTO, ORPO and SimPO: adapters trained on which of two answers is better. https://arxiv.org/abs/2305.18290
+
+KTO: https://arxiv.org/abs/2402.01306; ORPO: https://arxiv.org/abs/2403.07691; SimPO: https://arxiv.org/abs/2405.14734
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from rung.data.preferences import hold_out
+from rung.errors import TaskError
+from rung.machine import Machine
+from rung.methods import pairing, tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Predictor
+from rung.types import Need, TrainData
+
+if TYPE_CHECKING:
+    from rung.lm.load import Loaded
+    from rung.lm.train import Items, Loss
+
+KINDS = ("dpo", "kto", "orpo", "simpo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preferring:
+    name: ClassVar[str] = "preference"
+    family: ClassVar[Family] = Family.PREFERENCE
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
+    fit_version: ClassVar[int] = 1
+
+    loss: Literal["dpo", "kto", "orpo", "simpo"] = "dpo"
+    """What is minimised. kto takes single votes too; orpo and simpo need no reference."""
+    beta: float = 0.1
+    """How closely the model is held to the one it began with; for orpo the weight of the odds, for simpo a scale."""
+    gamma: float = 0.0
+    """Margin that simpo wants between the two answers, before the logistic function; the others have none."""
+    rank: int = 16
+    """Width of the adapters."""
+    alpha: int = 32
+    """Scale of the adapters' output, as alpha / rank."""
+    learning_rate: float = 1e-4
+    """Highest step size; a tenth of what learning answers takes."""
+    epochs: int = 1
+    """Times that each pair is seen."""
+    batch: int = 16
+    """Pairs (or votes) a step."""
+    tokens: int = 2048
+    """Most tokens computed at once, shared ones counted once; less needs less memory."""
+    held: float = 0.1
+    """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03)
+        return pairing.quote(start, facts, machine, load, reads=1)
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import adapters, preferences, train
+
+        if self.loss not in KINDS:
+            raise TaskError(f"the loss is {self.loss!r}.", where="rung.yaml methods", remedy=f"Known: {', '.join(KINDS)}.")
+        learnt, held = hold_out(data.preferences, self.held, run.seed)
+        loaded = tuning.open_model(start, run)
+        items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"))
+        shown = pairing.rows(loaded, start, [one for one in held if one.chosen and one.rejected], run)
+
+        wanted = [row for two in shown for row in two]
+        if self.loss in ("dpo", "kto"):
+            wanted += [row for item in items for row in item.compared]
+        wanted = list(dict.fromkeys(wanted))
+        work = run.folder / "work"
+        began = preferences.kept(work / "reference.safetensors", lambda: pairing.logs(loaded, wanted, self.tokens, run))
+        known = dict(zip(wanted, began, strict=True))
+        if self.loss in ("dpo", "kto"):
+            items = preferences.referred(items, known)
+
+        loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
+        loss, made = self._aim(items, loaded)
+        plan = train.Plan(
+            learning_rate=self.learning_rate, epochs=self.epochs, batch=self.batch, tokens=self.tokens, seed=run.seed
+        )
+        history = train.run(loaded, items, plan, work, loss=loss, items=made, watch=tuning.watch(run))
+        if shown:
+            run.notes["preferences"] = pairing.change(loaded, shown, known, self.tokens, run)
+        return tuning.keep_adapter(loaded, start, history, run)
+
+    def _items(self, rows: Sequence[Any]) -> list[Any]:
+        from rung.lm import preferences
+
+        match self.loss:
+            case "kto":  # all good ones first: the answer before is then one to another question
+                return preferences.votes([(row, k == 0) for k in (0, 1) for two in rows if (row := two[k])])
+            case "orpo":
+                return [preferences.told(*two) for two in rows]
+        return [preferences.Pair(*two) for two in rows]
+
+    def _aim(self, items: Sequence[Any], loaded: Loaded) -> tuple[Loss, Items]:
+        from rung.lm import preferences
+
+        match self.loss:
+            case "kto":
+                good, bad = preferences.balance(items)
+                return preferences.kto(self.beta, good, bad, loaded)
+            case "orpo":
+                return preferences.orpo(self.beta)
+            case "simpo":
+                return preferences.simpo(self.beta, self.gamma)
+        return preferences.dpo(self.beta)

@@ -1,0 +1,160 @@
+"""Pre-training: a tokenizer and a Llama-shaped model made from nothing but the team's text. https://arxiv.org/abs/2203.15556"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rung.data import corpus
+from rung.machine import Machine
+from rung.methods import raw, tuning
+from rung.methods.base import Facts, Family, Quote, Run, answering
+from rung.metrics.resample import bootstrap_interval
+from rung.predictor import Predictor
+from rung.types import Need, Texts, TrainData, digest
+
+if TYPE_CHECKING:
+    from rung.lm.load import Loaded
+
+OPTIMAL = 20
+"""Tokens a parameter at which a given amount of computing buys the lowest loss (https://arxiv.org/abs/2203.15556, table 3)."""
+
+REPEATS = 4
+"""Times that text can be read with nearly the gain of new text (https://arxiv.org/abs/2305.16264)."""
+
+FLOP_AN_HOUR = 6 * 70e9 * 2e12 / 1_720_320
+"""Of one A100, as Llama 2 70B was trained: 6 operations a parameter and token, 2 trillion tokens, 1,720,320 hours
+(https://arxiv.org/abs/2307.09288, table 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    name: ClassVar[str] = "pretrain"
+    family: ClassVar[Family] = Family.PRETRAINING
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS})
+    fit_version: ClassVar[int] = 1
+
+    parameters: int = 10_000_000
+    """Size of the model, embeddings counted; width, layers and heads follow from it."""
+    vocabulary: int = 4096
+    """Most tokens that the tokenizer may know."""
+    context: int = 512
+    """Tokens of a window, and longest prompt and answer together."""
+    batch: int = 16
+    """Windows a step."""
+    steps: int = 500
+    """Updates."""
+    learning_rate: float = 1e-3
+    """Highest step size; larger models want less."""
+    warmup: float = 0.05
+    """Share of the steps over which it rises; then it falls to a tenth along a cosine."""
+    weight_decay: float = 0.1
+    """Pull of the matrices towards zero."""
+    tokens: int = 8192
+    """Most tokens computed at once; less needs less memory."""
+    held: float = 0.05
+    """Share of the documents that is never trained on, to measure bits a byte on."""
+    measured: int = 50_000
+    """Most held-out tokens to measure on."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        size = replace(facts, parameters=self.parameters, call_seconds=0.0, tariff=None)
+        return replace(
+            start,
+            fit_seconds=start.fit_seconds
+            + machine.training_seconds(self.parameters, 1.0, self._seen)
+            + machine.prefill_seconds(self.parameters, self.measured),
+            row_seconds=answering(start.prompt_tokens, size, machine),
+            memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import pack, train
+        from rung.lm.perplexity import bits, measure
+
+        work, watch = run.folder / "work", tuning.watch(run)
+        tokenizer = _tokenizer(data.corpus, self.held, self.vocabulary, work / "tokenizer")
+        learnt, held = raw.shards(data.corpus, self.held, tokenizer, work / "text")
+        loaded = self._fresh(tokenizer, run)
+        advice = self.advice(sum(p.numel() for p in loaded.model.parameters()), len(learnt.tokens), run.engines.machine)
+        watch.say(advice)
+        steps = pack.Draws(learnt.tokens, self.context, self.batch, self.steps, run.seed)
+        plan = train.Plan(
+            learning_rate=self.learning_rate,
+            epochs=1,
+            batch=1,
+            save=max(1, self.steps // 10),
+            tokens=self.tokens,
+            warmup=self.warmup,
+            floor=0.1,
+            betas=(0.9, 0.95),
+            weight_decay=self.weight_decay,
+            mixed=run.engines.machine.dtype == "bfloat16",
+            seed=run.seed,
+        )
+        history = train.run(
+            loaded, range(self.steps), plan, work / "steps", loss=pack.dense, items=pack.drawn(steps), watch=watch
+        )
+        if held:
+            found = measure(loaded, held, self.context, self.measured)
+            run.notes["bits_per_byte"] = str(bootstrap_interval(found, statistic=bits))
+        shutil.rmtree(work)
+        return tuning.keep_weights(loaded, start, history, run)
+
+    def advice(self, parameters: int, text: int, machine: Machine) -> str:
+        """What this training is beside a compute-optimal one, and what either takes. `text`: tokens there are to read."""
+        seen, best = self._seen, OPTIMAL * parameters
+        times = seen / text
+        lines = [
+            f"{parameters:,} parameters will read {seen:,} tokens, {seen / parameters:.2g} a parameter, each {times:.2g} times: "
+            f"about {_hours(machine.training_seconds(parameters, 1.0, seen))} here, {gpu_hours(parameters, seen):.2g} GPU hours "
+            "at the pace of Llama 2 70B, which took 1,720,320.",
+            f"Compute-optimal would be about {best:,} tokens, {OPTIMAL} a parameter: "
+            f"{_hours(machine.training_seconds(parameters, 1.0, best))} here, {gpu_hours(parameters, best):.2g} GPU hours.",
+        ]
+        if times > REPEATS:
+            lines.append(
+                f"Text read more than {REPEATS} times teaches less and less: a smaller model or more text would do better."
+            )
+        return " ".join(lines)
+
+    @property
+    def _seen(self) -> int:
+        return self.steps * self.batch * self.context
+
+    def _fresh(self, tokenizer: Any, run: Run) -> Loaded:
+        """The untrained model, drawn from the seed."""
+        from rung.lm.chat import Chat
+        from rung.lm.load import Loaded
+        from rung.lm.shape import fresh
+
+        model = fresh(self.parameters, self.context, tokenizer, run.seed)
+        return Loaded(model.to(run.engines.machine.device), Chat(tokenizer), trees=False, context=self.context)
+
+
+def gpu_hours(parameters: int, tokens: int) -> float:
+    """Hours of one A100 that training takes at the pace of Llama 2 70B."""
+    return 6 * parameters * tokens / FLOP_AN_HOUR
+
+
+def _tokenizer(found: Texts, share: float, size: int, folder: Path) -> Any:
+    """The tokenizer of the text to train on, made once, whatever kills the fit."""
+    from rung.lm import bpe
+    from rung.lm.chat import tokenizer
+
+    of, note = digest([found.digest, share, size]), folder / "of.json"
+    if not note.exists() or json.loads(note.read_text(encoding="utf-8")) != of:
+        part = folder.with_name(folder.name + ".part")
+        for old in (part, folder):
+            shutil.rmtree(old, ignore_errors=True)
+        bpe.train(corpus.part(found, corpus.held_below(found, share), held=False), size).save_pretrained(part)
+        (part / note.name).write_text(json.dumps(of), encoding="utf-8")
+        part.replace(folder)
+    return tokenizer(folder)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 60:.2g} minutes" if seconds < 5400 else f"{seconds / 3600:,.3g} hours"

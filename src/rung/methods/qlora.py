@@ -1,0 +1,63 @@
+"""QLoRA: LoRA beside base weights rounded to 4 bits, for bases that fill a GPU. https://arxiv.org/abs/2305.14314"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rung.machine import Machine
+from rung.methods import tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Predictor
+from rung.types import Need, TrainData
+
+SAVED_BYTES = 3.4
+"""Of the four bytes of a weight: 4 bits are left, about half a bit for their scales, and the embeddings as they were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QLora:
+    name: ClassVar[str] = "qlora"
+    family: ClassVar[Family] = Family.ADAPTERS
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS, Need.GPU})
+    fit_version: ClassVar[int] = 1
+
+    rank: int = 16
+    """Width of the adapters. More fits more, and overfits sooner."""
+    alpha: int = 32
+    """Scale of the adapters' output, as alpha / rank."""
+    dropout: float = 0.0
+    """Share of the adapters' inputs dropped in training."""
+    learning_rate: float = 2e-4
+    """Highest step size. The larger the base, the smaller."""
+    epochs: int = 4
+    """Times that each row is seen at most."""
+    patience: int = 0
+    """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
+    batch: int = 16
+    """Rows a step."""
+    tokens: int = 2048
+    """Most tokens computed at once, shared ones counted once; less needs less memory."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank)
+        found = tuning.quote(start, facts, machine, load)
+        return replace(found, memory_bytes=found.memory_bytes - round(SAVED_BYTES * facts.parameters))
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import adapters, train
+
+        # a model that is trained on the labels need not read them each time
+        start = replace(start, show_labels=False)
+        loaded = tuning.open_model(start, run, four_bit=True)
+        loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, self.dropout, run.seed))
+        plan = train.Plan(
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            patience=self.patience,
+            seed=run.seed,
+        )
+        history = tuning.on_examples(loaded, start, data, plan, run)
+        return tuning.keep_adapter(loaded, start, history, run)

@@ -1,0 +1,114 @@
+"""RAG: passages of the documents are looked up for each question and put in front of it. https://arxiv.org/abs/2005.11401
+
+The search (legs, fusion, weight, depth) is chosen on train rows whose passage is known, and so is the evidence below which
+the question is not answered. What is trained after it (`rag+lora`) learns from passages with distractors, some rows with
+their passage taken away: RAFT, https://arxiv.org/abs/2403.10131
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rung.machine import Machine
+from rung.methods.base import Facts, Family, Quote, Run, answering
+from rung.metrics import stats
+from rung.predictor import Predictor
+from rung.retrieve import library, lookup
+from rung.retrieve.ground import holds
+from rung.retrieve.lookup import Lookup
+from rung.retrieve.search import Asked, Settings, choose
+from rung.retrieve.store import Allow
+from rung.types import Example, Need, TrainData
+
+ASKED = 300
+"""Train rows that the search is chosen on."""
+
+REFUSED = 0.05
+"""Share of answerable train questions that the threshold may refuse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rag:
+    name: ClassVar[str] = "rag"
+    family: ClassVar[Family] = Family.RETRIEVAL
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
+    fit_version: ClassVar[int] = 1
+
+    passages: int = 3
+    """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
+    size: int = library.SIZE
+    """Tokens of a passage at most, in the embedder's tokens."""
+    overlap: int = library.OVERLAP
+    """Tokens that a passage repeats of the one before it."""
+    rerank: str = ""
+    """A cross-encoder that orders the passages anew; a hub id or a folder. Empty for none."""
+    abstain: bool = True
+    """Give no answer where the evidence is weaker than that of nearly all train questions with an answer."""
+    withheld: float = 0.1
+    """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        own = start.prompt_tokens + self.passages * self.size
+        embedding = machine.prefill_seconds(facts.encoder_parameters, facts.document_tokens)
+        return replace(
+            start,
+            fit_seconds=start.fit_seconds + embedding,
+            prompt_tokens=own,
+            row_seconds=answering(own, facts, machine),
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        how = library.made(run.engines, start.encoder, self.size, self.overlap)
+        usual = (self.size, self.overlap) == (library.SIZE, library.OVERLAP)
+        index = library.place(run.shared) if usual else str(run.shared / f"index-{self.size}-{self.overlap}")
+        changes = library.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
+        run.progress("choosing how to search", 1.0)
+        found = Lookup(index, data.documents.digest, start.encoder, Settings(k=self.passages), withheld=self.withheld)
+        known = _known(data.examples, found, run)
+        settings = _chosen(known, found, run)
+        found = replace(found, settings=replace(settings, k=self.passages, rerank=self.rerank))
+        least, measured = _threshold(known, found, run) if known else (0.0, {})
+        run.notes.update(
+            refused_files=dict(changes.refused),
+            search={"legs": found.settings.legs, "fusion": found.settings.fusion, "weight": found.settings.weight},
+            known=len(known),
+            **measured,
+        )
+        return replace(start, lookup=replace(found, least=least if self.abstain else 0.0))
+
+
+def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[Example, frozenset[str]]]:
+    """Train rows with the ids of the passages that answer them, as far as rows or words tell."""
+    rows = random.Random(run.seed).sample(list(examples), min(ASKED, len(examples)))
+    store = library.open_kept(found.index, run.engines)
+    sources = [lookup.source_of(passage) for change, _ in store.contents() for passage in change.passages]
+    out = []
+    for row in rows:
+        gold = frozenset(one.id for one in sources if holds(row.output, row.source, one))
+        if gold and len(gold) < len(sources):
+            out.append((row, gold))
+    return out
+
+
+def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> Settings:
+    asked = [Asked(row.input, gold) for row, gold in known]
+    vectors = (
+        run.engines.embedder(found.embedder).embed([one.question for one in asked]) if asked else np.zeros((0, 1), np.float32)
+    )
+    return choose(library.open_kept(found.index, run.engines), asked, vectors)
+
+
+def _threshold(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> tuple[float, dict[str, Any]]:
+    """The evidence that all but few answerable questions pass, and how many pass it with their passages withheld."""
+    wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
+    hits = lookup.sources(wide, [row.input for row, _ in known], run.engines, Allow(access=None))
+    there = [lookup.evidence(some) for some in hits]
+    gone = [lookup.evidence([hit for hit in some if hit.passage.id not in gold]) for some, (_, gold) in zip(hits, known)]
+    least = float(np.quantile(there, REFUSED))
+    refused = stats.wilson(sum(value < least for value in gone), len(gone))
+    return least, {"least_evidence": least, "withheld_refused": str(refused)}

@@ -1,0 +1,44 @@
+"""How well answers stand on their passages: found, cited, and silent where they should be; row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rung.metrics import retrieval
+from rung.types import Example, Prediction
+
+Rows = dict[str, list[tuple[int, float]]]
+"""Measure to (row number, value) of the rows that it speaks of."""
+
+
+def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Rows:
+    """Empty where nothing was retrieved. Rows that name no source are left out of all but the coverage.
+
+    recall, MRR, nDCG: of the passages put before the model, those of the row's source.
+    citation precision: of the passages cited, those of the source. citation recall: the source is among those cited.
+    coverage: an answer was given. abstention precision: of the rows without an answer, those whose source was not found.
+    """
+    out: Rows = {}
+
+    def say(measure: str, row: int, value: float) -> None:
+        out.setdefault(measure, []).append((row, float(value)))
+
+    if not any(one.sources for one in predictions):
+        return out
+    for row, (example, one) in enumerate(zip(examples, predictions, strict=True)):
+        say("coverage", row, not one.abstained and not one.error)
+        if not example.source:
+            continue
+        names = [example.source if source.is_named(example.source) else source.id for source in one.sources]
+        gold, found = {example.source}, example.source in names
+        say("retrieval recall", row, found)
+        say("retrieval MRR", row, retrieval.reciprocal_rank(names, gold))
+        say("retrieval nDCG@10", row, retrieval.ndcg(names, gold))
+        cited = [name for name, source in zip(names, one.sources) if source.cited]
+        if one.abstained:
+            say("abstention precision", row, not found)
+        elif cited:
+            say("citation precision", row, cited.count(example.source) / len(cited))
+        if not one.abstained and not one.error:
+            say("citation recall", row, example.source in cited)
+    return out

@@ -1,0 +1,57 @@
+"""How well passages were found: recall@k, reciprocal rank and nDCG@k, question by question and with intervals.
+
+Gold is a set of names of which each counts once; a ranking is the names found, best first. A question without gold has no
+score: leave it out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+
+from rung.metrics import resample
+from rung.types import Interval
+
+Ranking = Sequence[str]
+
+
+def recall(found: Ranking, gold: Collection[str], k: int = 5) -> float:
+    """The share of the gold that stands among the first k."""
+    return len(set(found[:k]) & set(gold)) / len(gold)
+
+
+def reciprocal_rank(found: Ranking, gold: Collection[str], k: int = 10) -> float:
+    """One over the rank of the first that is gold, 0 where none is among the first k. Its mean is the MRR."""
+    return next((1 / rank for rank, name in enumerate(found[:k], 1) if name in gold), 0.0)
+
+
+def ndcg(found: Ranking, gold: Collection[str], k: int = 10) -> float:
+    """Gain of the gold among the first k, discounted by log2(rank + 1), over that of the best ranking there could be.
+
+    Järvelin and Kekäläinen (2002), ACM TOIS 20:422, with gains of 0 and 1.
+    """
+    gold, gain = set(gold), 0.0
+    best = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(gold)) + 1))
+    for rank, name in enumerate(found[:k], 1):
+        if name in gold:
+            gain += 1 / math.log2(rank + 1)
+            gold.discard(name)
+    return gain / best
+
+
+MEASURES: Mapping[str, Callable[[Ranking, Collection[str]], float]] = {
+    "nDCG@10": ndcg,
+    "recall@5": recall,
+    "MRR@10": reciprocal_rank,
+}
+
+
+def scores(
+    rankings: Sequence[Ranking], gold: Sequence[Collection[str]], clusters: Sequence[Hashable] | None = None
+) -> dict[str, tuple[tuple[float, ...], Interval]]:
+    """Each measure's value per question and their mean with its 95% interval; `clusters` are drawn whole."""
+    out = {}
+    for name, measure in MEASURES.items():
+        rows = tuple(measure(found, right) for found, right in zip(rankings, gold, strict=True))
+        out[name] = (rows, resample.bootstrap_interval(rows, clusters, limits=(0.0, 1.0)))
+    return out

@@ -1,0 +1,61 @@
+"""What `rung plan` tells programs and asks people: the plan as plain data, as Mermaid text, and the questions left open."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from rung.flowchart import draw
+from rung.flowchart.hindsight import Foretold, Hindsight
+from rung.flowchart.questions import ASSUMED, Answer, question
+from rung.ladder import Site
+from rung.plan import break_evens
+from rung.terminal_plan import differences
+
+
+def content(site: Site) -> dict[str, Any]:
+    """The JSON of `plan`."""
+    return {
+        "first": site.chart.first,
+        "rungs": [
+            {
+                "rung": step.rung,
+                "advice": step.advice.verdict if step.advice else "don't",
+                "why": step.advice.why if step.advice else step.skip,
+                "quote": step.quote,
+                "skip": step.skip,
+                "raw_quote": step.raw,
+                "scale": step.scale,
+            }
+            for step in site.steps
+        ],
+        "answers": [asdict(answer) | {"question": question(answer.key)} for answer in site.chart.answers],
+        "flowchart": site.chart.advice,
+        "flips": site.chart.flips,
+        "break_even": break_evens(site.steps),
+        "smallest_difference": {
+            "dev_rows": len(site.splits.dev),
+            "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(site.splits.dev))],
+        },
+        "machine": asdict(site.machine),
+        "hindsight": hindsight(site),
+    }
+
+
+def mermaid(site: Site) -> str:
+    """The flowchart as Mermaid text, which many wikis and editors draw."""
+    goal = site.task.goal
+    return draw.mermaid(site.chart, f"{goal.metric} at least {goal.at_least:g}")
+
+
+def open_questions(site: Site) -> list[Answer]:
+    """What rung.yaml does not answer, each with the answer that is taken without one."""
+    return [one for one in site.chart.answers if one.key in ASSUMED and one.origin != "given"]
+
+
+def hindsight(site: Site) -> Hindsight | None:
+    """The prior of the last climb against its measurements; None before the first."""
+    kept = site.store.read("decision.json").get("plan")
+    return TypeAdapter(Foretold).validate_python(kept).hindsight if kept else None

@@ -1,0 +1,1 @@
+"""Documents in, passages out: parsed, cut, embedded, stored, searched."""

@@ -1,0 +1,167 @@
+"""Text to search terms by script, the same for documents and questions: stems, identifiers and their parts, bigrams.
+
+A text may mix scripts. Spaced scripts give words: lowercased, stemmed, then freed of accents. Scripts without spaces (and
+Hangul, whose words carry their particles) give overlapping pairs of characters, which is how Lucene's CJKAnalyzer does it.
+A token that reads as code (snake_case, camelCase, kebab-case, dotted.path, --flag, v1.2.3) is a term whole, and so is each
+of its parts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Any
+
+STOPWORDS: dict[str, frozenset[str]] = {
+    language: frozenset(words.split())
+    for language, words in {
+        "english": "a an and are as at be been by can did do does for from had has have he her his how i if in into is it its "
+        "my no not of on or she so such than that the their them then there these they this those to was we were what when "
+        "where which who whom whose why will with would you your",
+        "german": "aber als am an auch auf aus bei bin bis das dass dem den der des die dies diese dieser ein eine einem "
+        "einen einer eines er es für hat hatte ich ihr im in ist kann kein keine mit nach nicht noch nur oder sein seine "
+        "sich sie sind so über um und uns unter vom von vor war waren warum was welche welchem welchen welcher welches wenn "
+        "wer werden wie wir wird wo wurde wurden zu zum zur",
+        "french": "au aux avec ce ces cette comment dans de des du elle en est et être il ils je la le les leur lequel mais "
+        "ne nous on ou où par pas pour pourquoi qu que quel quelle quelles quels qui sa se ses son sont sur un une vous été",
+        "spanish": "al como con cual cuál cuáles cuando cuándo cuántos cómo de del donde dónde el ella en era es esta este "
+        "están fue fueron ha la las lo los más no para pero por porque qué que quién se ser si sin sobre son su sus también "
+        "un una y ya",
+        "italian": "al alla anche che chi come con da dal dalla dei del della delle di dove e era gli ha il in io la le lo "
+        "ma nel nella non o per perché più quale quali quando quanti questa questo se si sono su sua suo un una è",
+        "portuguese": "ao as com como da das de do dos e ela ele em era essa esse esta este foi foram há isso mais mas na nas "
+        "no nos não o onde os para pela pelo por porque quais qual quando que quem se sem ser seu seus sua são também um "
+        "uma é",
+        "dutch": "aan als bij dan dat de der deze die dit door een en er had heeft het hij hoe ik in is kan maar met naar "
+        "niet nog of om onder ook op over te tot uit van voor waar waarom wanneer waren wat welk welke werd wie worden zijn",
+    }.items()
+}
+"""Small words by which a language in Latin letters is told apart, and which are left out of questions."""
+
+DEFAULT = "english"
+"""For Latin text too short to tell."""
+
+_BY_SCRIPT = ((0x0400, 0x052F, "russian"), (0x0600, 0x06FF, "arabic"), (0x0370, 0x03FF, "greek"), (0x0B80, 0x0BFF, "tamil"))
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_UNSPACED = _HAN + "\u3040-\u30ff\u31f0-\u31ff\u1100-\u11ff\uac00-\ud7af\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_WORD = rf"[^\W{_UNSPACED}]+"
+_TOKEN = re.compile(rf"([{_UNSPACED}]+)|{_WORD}(?:[.\-/:@+]{{1,2}}{_WORD})*")
+_IS_HAN = re.compile(f"[{_HAN}]")
+_PARTS = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
+_HUMPS = re.compile(r"[A-ZÄÖÜ]+(?![a-zß-ÿ])|[A-ZÄÖÜ]?[a-zß-ÿ]+|[^\W\d_]+")
+_UMLAUTS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"))
+LONGEST = 64
+"""Characters of the longest term; what is longer (a hash, a data URL) is only found by its parts."""
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a document's text, in order, repeated as they repeat."""
+    text = unicodedata.normalize("NFKC", text)
+    language = detect(text)
+    out: list[str] = []
+    for match in _TOKEN.finditer(text):
+        out += _pairs(match[0], unigrams=True) if match[1] else _word(match[0], language)
+    return out
+
+
+def question_terms(text: str) -> list[str]:
+    """The terms to look for, each once.
+
+    A question is often too short to tell its language, and its passage may be in another one that shares its names. So a
+    word is looked for under every stemmer: a passage holds one of the variants at most, so none is counted twice.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    small = STOPWORDS[detect(text)]
+    full: dict[str, None] = {}
+    rest: dict[str, None] = {}
+    for match in _TOKEN.finditer(text):
+        if match[1]:
+            full.update(dict.fromkeys(_pairs(match[0], unigrams=len(match[0]) == 1)))
+        else:
+            kept = rest if match[0].lower() in small else full
+            for spelling in _spellings(match[0]):
+                for language in STOPWORDS:
+                    kept.update(dict.fromkeys(_word(spelling, language)))
+    return list(full or rest)
+
+
+def detect(text: str) -> str:
+    """The Latin-letter language whose small words are most frequent; DEFAULT where none is seen."""
+    seen: dict[str, int] = dict.fromkeys(STOPWORDS, 0)
+    for word in re.findall(r"[^\W\d_]+", text.lower()):
+        for language in _STOPS.get(word, ()):
+            seen[language] += 1
+    best = max(seen, key=lambda language: seen[language])
+    return best if seen[best] else DEFAULT
+
+
+_STOPS: dict[str, tuple[str, ...]] = {
+    word: tuple(name for name, words in STOPWORDS.items() if word in words) for words in STOPWORDS.values() for word in words
+}
+
+
+SHORTEST_PART = 4
+"""Letters of a word that may be part of a compound."""
+_JOINTS = ("", "s", "es", "n", "en", "er", "e")
+
+
+def compound(term: str) -> Iterator[tuple[str, str]]:
+    """The ways to cut a term in two words, the later word shortest last; a joint (Liebe-s-brief) is taken off the first."""
+    if len(term) < 2 * SHORTEST_PART or not term.isalpha():
+        return
+    for cut in range(SHORTEST_PART, len(term) - SHORTEST_PART + 1):
+        first, second = term[:cut], term[cut:]
+        for joint in _JOINTS:
+            bare = first.removesuffix(joint)
+            if first.endswith(joint) and len(bare) >= SHORTEST_PART:
+                yield _stem(bare, "german"), second
+
+
+def _pairs(run: str, unigrams: bool) -> list[str]:
+    singles = [c for c in run if _IS_HAN.match(c)] if unigrams and len(run) > 1 else [run] if len(run) == 1 else []
+    return [run[i : i + 2] for i in range(len(run) - 1)] + singles
+
+
+@lru_cache(maxsize=1 << 17)
+def _word(token: str, language: str) -> tuple[str, ...]:
+    """A token as terms: its stem; where it reads as code, the whole as written and the stems of its parts."""
+    if token.isalpha() and (token.islower() or token[1:].islower() or token.isupper()):
+        return (_stem(token.lower(), language),)
+    whole = _fold(token.lower().strip("_"))
+    parts = [hump for part in _PARTS.findall(token) for hump in (_HUMPS.findall(part) if part[0].isalpha() else [part])]
+    stems = [_stem(part.lower(), language) for part in parts if len(part) > 1 or part.isdigit()]
+    named = [whole.removeprefix("v") if re.match(r"v\d", whole) else whole]
+    return tuple(dict.fromkeys([*(term for term in named if 0 < len(term) <= LONGEST), *stems]))
+
+
+@lru_cache(maxsize=1 << 17)
+def _stem(word: str, language: str) -> str:
+    for low, high, other in _BY_SCRIPT:
+        if low <= ord(word[0]) <= high:
+            language = other
+    found = _stemmer(language).analyze(word[:LONGEST])
+    return _fold(found[0] if found else word[:LONGEST])
+
+
+@cache
+def _stemmer(language: str) -> Any:
+    from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
+
+    return TextAnalyzerBuilder(Tokenizer.raw()).filter(Filter.stemmer(language)).build()
+
+
+def _spellings(word: str) -> list[str]:
+    """The word, and with its umlauts written the other way (Rückgabe, Rueckgabe)."""
+    out, other = word, word
+    for mark, letters in _UMLAUTS:
+        out, other = out.replace(mark, letters), other.replace(letters, mark)
+    return list(dict.fromkeys([word, out, other]))
+
+
+def _fold(word: str) -> str:
+    """Without accents and other marks; ß as ss."""
+    if word.isascii():
+        return word
+    return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))

@@ -1,0 +1,67 @@
+"""Tables of knowledge, csv and jsonl: one block a row, a line for each column that says something."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from rung.errors import DataError
+from rung.retrieve.formats.blocks import Blocks
+
+
+def read_csv(text: str) -> Blocks:
+    """The first row names the columns; the separator is the one of comma, semicolon and tab that gives most of them."""
+    blocks = Blocks()
+    head = next((line for line in text.split("\n") if line.strip()), "")
+    delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line = 1
+    try:
+        for cells in reader:
+            first, line = line, reader.line_num + 1
+            if not header:
+                header = cells
+            elif cells and len(cells) != len(header):
+                raise DataError(
+                    f"line {first} has {len(cells)} cells and the header {len(header)} (separator {delimiter!r}).",
+                    remedy="Put cells that hold the separator, a quote or a line break in double quotes.",
+                )
+            else:
+                _add(blocks, zip(header, cells), first, reader.line_num)
+    except csv.Error as error:
+        raise DataError(
+            f"the row in line {line} cannot be read: {error}.",
+            remedy='Look for a double quote that is not closed or not doubled ("").',
+        ) from None
+    return blocks
+
+
+def read_jsonl(text: str) -> Blocks:
+    """One JSON object a line."""
+    blocks = Blocks()
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"line {number} is broken JSON at column {error.colno}: {error.msg}.") from None
+            if not isinstance(row, dict):
+                raise DataError(f"line {number} is no object.", remedy='Write rows as {"column": value, ...}.')
+            _add(blocks, row.items(), number, number)
+    return blocks
+
+
+def _add(blocks: Blocks, row: Iterable[tuple[str, Any]], first: int, last: int) -> None:
+    cells = ((name.strip(), _told(value)) for name, value in row)
+    lines = [f"{name}: {value}" if name else value for name, value in cells if value]
+    blocks.add("\n".join(lines), first, last, kind="table")
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return ""
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).strip()

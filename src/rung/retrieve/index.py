@@ -1,0 +1,216 @@
+"""A folder of documents to an index, and the index kept true as files come, change, move and go."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+from rung.errors import DataError, TaskError
+from rung.retrieve.chunk import CHUNK_VERSION, chunk
+from rung.retrieve.embed import GROUP, Embeds, embed_new
+from rung.retrieve.formats.source import read_bytes
+from rung.retrieve.parse import listing, parse, relative
+from rung.retrieve.passage import Refused
+from rung.retrieve.store import Change, Health, Making, Store
+from rung.types import digest
+
+FORMAT = 1
+"""Raise when the same file would now be read in another way; `CHUNK_VERSION` does so for cutting."""
+
+Progress = Callable[[str, float], object]
+"""What is being done, and what share of the whole is done."""
+Label = Callable[[str], str]
+"""A file's path to its access label; the empty label is open to all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a folder differs from its index. Paths are relative to the root."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    deleted: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...]
+    """Old path, new path, same content."""
+    unchanged: int
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Path to reason, of those refused before they were opened."""
+
+    @property
+    def stale(self) -> int:
+        """Files for which the index does not say what the folder says."""
+        return len(self.added) + len(self.changed) + len(self.deleted) + len(self.renamed)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an update did. A file newly refused stands in `refused` and nowhere else."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Path to reason."""
+    unchanged: int = 0
+    embedded: int = 0
+    """Texts embedded; the others were known."""
+
+
+def making(embedder: Embeds | None, name: str = "", embedder_digest: str = "", size: int = 200, overlap: int = 30) -> Making:
+    """What an index is to be made with. TaskError where a passage would be longer than the embedder reads."""
+    if embedder and size > embedder.longest:
+        raise TaskError(
+            f"passages of {size} tokens are longer than the {embedder.longest} that {name} reads.",
+            remedy=f"Set the passages' size to {embedder.longest} or less.",
+        )
+    return Making(name, embedder_digest, size, overlap, f"{FORMAT}.{CHUNK_VERSION}")
+
+
+def look(root: Path, patterns: Sequence[str], store: Store, made: Making, label: Label = lambda path: "") -> Look:
+    """Compare the folder with the index by content; a modification time is never asked."""
+    found = listing(root, patterns)
+    known = store.documents() if store.making() == made else dict.fromkeys(store.documents(), "")
+    now = {relative(path, root): _digest(path, label(relative(path, root))) for path in found.files}
+    refused = {one.path: _reason(one) for one in found.refused}
+    now |= {path: digest(["refused", reason]) for path, reason in refused.items()}
+    deleted = {path: old for path, old in known.items() if path not in now}
+    left = defaultdict(list, {old: [path for path in deleted if deleted[path] == old] for old in deleted.values() if old})
+    renamed = tuple((left[new].pop(0), path) for path, new in now.items() if path not in known and left[new])
+    moved, arrived = {old for old, _ in renamed}, {new for _, new in renamed}
+    return Look(
+        added=tuple(path for path in now if path not in known and path not in arrived),
+        changed=tuple(path for path in now if path in known and known[path] != now[path]),
+        deleted=tuple(path for path in deleted if path not in moved),
+        renamed=renamed,
+        unchanged=sum(known.get(path) == now[path] for path in now),
+        refused=refused,
+    )
+
+
+def update(
+    root: Path,
+    patterns: Sequence[str],
+    store: Store,
+    embedder: Embeds | None,
+    made: Making,
+    label: Label = lambda path: "",
+    progress: Progress = lambda what, share: None,
+) -> Changes:
+    """Bring the index up to date with the folder, file by file, each in one transaction.
+
+    Killed at any moment, it leaves each file as it was or as it is, and the next run goes on from there; texts embedded
+    before the kill are not embedded again. Where the index was made in another way (embedder, size, program), everything
+    is read again and replaced in one single transaction.
+    """
+    with store.updating():
+        seen = look(root, patterns, store, made, label)
+        at_once = store.making() not in (None, made)
+        ready: list[tuple[Change, ...]] = [(Change(path),) for path in seen.deleted]
+        refused: dict[str, str] = {}
+        embedded = 0
+        for group in _groups(_read(root, seen, embedder, made, label, progress)):
+            passages = [passage for changes in group for change in changes for passage in change.passages]
+            embedded += embed_new(store, embedder, made.embedder_digest, passages) if embedder else 0
+            refused |= {change.path: change.refused for changes in group for change in changes if change.refused}
+            ready += group
+            if not at_once:
+                _apply(store, ready, made)
+                ready = []
+        _apply(store, [tuple(chain(*ready))] if at_once else ready, made)
+        progress("making the index ready", 1.0)
+        store.settle()
+    return Changes(
+        added=tuple(path for path in seen.added if path not in refused),
+        changed=tuple(path for path in seen.changed if path not in refused),
+        deleted=seen.deleted,
+        renamed=seen.renamed,
+        refused=refused,
+        unchanged=seen.unchanged,
+        embedded=embedded,
+    )
+
+
+def health(
+    store: Store, root: Path | None = None, patterns: Sequence[str] = (".",), label: Label = lambda path: ""
+) -> tuple[Health, int]:
+    """The store's own health; and, where the folder is given, how many of its files the index is behind on."""
+    made = store.making()
+    stale = look(root, patterns, store, made, label).stale if root and made else 0
+    return store.health(), stale
+
+
+def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[tuple[Change, ...]]]:
+    """Runs of changes with enough passages to embed together."""
+    group: list[tuple[Change, ...]] = []
+    size = 0
+    for one in changes:
+        group.append(one)
+        size += sum(len(change.passages) for change in one)
+        if size >= GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _apply(store: Store, ready: Sequence[tuple[Change, ...]], made: Making) -> None:
+    """Each tuple in one transaction; an empty one only says what the index is made with."""
+    for changes in ready if ready or store.making() == made else [()]:
+        store.apply(changes, made)
+
+
+def _read(
+    root: Path, seen: Look, embedder: Embeds | None, made: Making, label: Label, progress: Progress
+) -> Iterator[tuple[Change, ...]]:
+    """What is to be applied together: a file's new content; for a renamed one the old path's end too."""
+    count = lru_cache(maxsize=1 << 16)(embedder.count if embedder else _words)
+    old_names = {new: old for old, new in seen.renamed}
+    paths = [*old_names, *seen.changed, *seen.added]
+    sizes = [max(1, (root / path).stat().st_size if (root / path).is_file() else 1) for path in paths]
+    started, done = time.monotonic(), 0
+    for path, size in zip(paths, sizes, strict=True):
+        progress(_told(path, done / sum(sizes), time.monotonic() - started), done / sum(sizes))
+        ended = (Change(old_names[path]),) if path in old_names else ()
+        yield (*ended, _change(root, path, seen, made, label(path), count))
+        done += size
+
+
+def _change(root: Path, path: str, seen: Look, made: Making, label: str, count: Callable[[str], int]) -> Change:
+    if path in seen.refused:
+        return Change(path, digest(["refused", seen.refused[path]]), refused=seen.refused[path])
+    document = parse(root / path, root)
+    if isinstance(document, Refused):
+        return Change(path, _digest(root / path, label), refused=_reason(document))
+    passages = chunk(replace(document, access=label), count, made.size, made.overlap)
+    return Change(path, digest([document.digest, label]), tuple(passages))
+
+
+def _digest(path: Path, label: str) -> str:
+    """The name of a file's content and access label; of the reason where it cannot be read."""
+    try:
+        return digest([hashlib.sha256(read_bytes(path)).hexdigest(), label])
+    except DataError as error:
+        return digest(["refused", error.what])
+    except OSError as error:
+        return digest(["refused", str(error)])
+
+
+def _reason(refused: Refused) -> str:
+    return f"{refused.reason} {refused.remedy}".strip()
+
+
+def _told(path: str, share: float, seconds: float) -> str:
+    left = f", about {seconds / share * (1 - share):.0f} s left" if share > 0.02 and seconds > 2 else ""
+    return f"reading {path}{left}"
+
+
+def _words(text: str) -> int:
+    """Tokens where there is no embedder: words, or two characters of a script without spaces."""
+    return len(text.split()) + sum(ord(c) >= 0x2E80 for c in text) // 2

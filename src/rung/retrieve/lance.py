@@ -1,0 +1,249 @@
+"""The store that grows: one LanceDB table in a folder or an object store holds the truth; the lexical leg is derived, locally.
+
+A row is a passage, a document or the one line of facts, so that deleting a file's old passages, adding its new ones and
+saying what the index is made with is one merge, and thus one commit. The generation is the table's version. BM25 comes
+from the same tantivy code as in the SQLite store, in a local folder that is caught up from the table: the same questions
+give the same passages, and faults of Lance's own full-text index under append, delete and compact are not met.
+
+Vectors are searched exactly until there are `approximate_from` passages; from then on through an index, refined with the
+exact distances. Passages that the index does not hold yet are searched exactly beside it, and `Health.unindexed` tells
+how many they are. Old versions are cleaned away after Lance's own week; `delete_unverified` is never used, since it can
+remove what another process is writing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from rung.errors import BusyError, DataError
+from rung.machine import home
+from rung.retrieve import lexical
+from rung.retrieve.lance_rows import FACTS, PLACE, among, arrow, head, passage, row, tagged
+from rung.retrieve.passage import Passage
+from rung.retrieve.store import Allow, Change, Found, Health, Making, Vector, text_digest
+
+LANCE = "lance://"
+TABLE = "knowledge"
+APPROXIMATE_FROM = 200_000
+"""Passages from which going over all vectors takes longer than an answer may."""
+REFINE = 10
+"""Times the passages asked for that are looked at exactly when the index is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    generation: int
+    words: lexical.Lexical
+
+
+class Lance:
+    """The store at `lance://` and a folder, or `lance://` and an object store's URL (s3://bucket/folder, gs://…).
+
+    Many processes may read; one at a time may write, on any one machine. `derived` is where the lexical leg lies, by
+    default in this machine's cache.
+    """
+
+    def __init__(self, url: str, derived: Path | None = None, approximate_from: int = APPROXIMATE_FROM):
+        _check_cpu()
+        import lancedb
+
+        place = url.removeprefix(LANCE)
+        url = place if "://" in place else str(Path(place).expanduser().resolve())
+        derived = derived or home() / "lexical" / hashlib.sha256(url.encode()).hexdigest()[:16]
+        derived.mkdir(parents=True, exist_ok=True)
+        self.url, self.derived, self.approximate_from = url, derived, approximate_from
+        self._lock = threading.RLock()
+        self._view: View | None = None
+        self._kept: dict[tuple[str, str], Vector] = {}
+        # without the interval a reader never sees what another process writes
+        self._db: Any = lancedb.connect(url, read_consistency_interval=timedelta(0))
+
+    # --- what it holds ----------------------------------------------------------------------------------------
+
+    def making(self) -> Making | None:
+        facts = self._facts()
+        return Making(**json.loads(facts["extra"])) if facts else None
+
+    def generation(self) -> int:
+        table = self._table()
+        return int(table.version) if table is not None else 0
+
+    def documents(self) -> dict[str, str]:
+        return {row["path"]: row["digest"] for row in self._rows("kind = 'document'", ["path", "digest"])}
+
+    def passages(self, ids: Sequence[str]) -> list[Passage]:
+        found = {row["id"]: passage(row) for row in self._rows(f"kind = 'passage' and {among('id', ids)}", PLACE)}
+        return [found[one] for one in ids]
+
+    def contents(self) -> Iterator[tuple[Change, Vector | None]]:
+        files = self._rows("kind = 'document'", ["document", "path", "digest", "body"])
+        for file in sorted(files, key=lambda one: one["document"]):
+            rows = self._rows(f"kind = 'passage' and document = {file['document']}", [*PLACE, "row", "vector"])
+            rows.sort(key=lambda one: one["row"])
+            change = Change(file["path"], file["digest"], tuple(map(passage, rows)), file["body"])
+            yield change, np.array([row["vector"] for row in rows], np.float32) if rows and rows[0]["vector"] else None
+
+    def health(self) -> Health:
+        view, table = self._seen(), self._table()
+        heads, making = self._rows("kind = 'document'", ["path", "body"]), self.making()
+        passages = table.count_rows("kind = 'passage'") if table is not None else 0
+        dense = table.count_rows("kind = 'passage' and vector is not null") if making and making.embedder_digest else None
+        refused = {row["path"]: row["body"] for row in sorted(heads, key=lambda row: row["path"]) if row["body"]}
+        counts = (len(heads) - len(refused), passages, view.words.count(), dense)
+        return Health(*counts, view.generation, refused, self._unindexed(table))
+
+    # --- changing it ------------------------------------------------------------------------------------------
+
+    def embedded(self, embedder: str, texts: Iterable[str]) -> set[str]:
+        texts, making = list(texts), self.making()
+        there = {text for text in texts if (embedder, text) in self._kept}
+        if making and making.embedder_digest == embedder:
+            there |= {row["digest"] for row in self._rows(f"kind = 'passage' and {among('digest', texts)}", ["digest"])}
+        return there
+
+    def keep_vectors(self, embedder: str, texts: Sequence[str], vectors: Vector) -> None:
+        """Kept in memory until their passages are applied: an object store is not written to for each group of texts."""
+        self._kept |= {(embedder, text): vector for text, vector in zip(texts, vectors, strict=True)}
+
+    def apply(self, changes: Sequence[Change], making: Making) -> None:
+        table, old = self._table(), self.making()
+        facts = self._facts() or {"digest": uuid.uuid4().hex, "document": 0, "row": 0}
+        vectors = self._vectors(changes, making)
+        paths = [change.path for change in changes]
+        rows, document, number = [], facts["document"], facts["row"]
+        for change in changes:
+            document += 1
+            rows += [head(change, document)] if change.digest else []
+            for one in change.passages:
+                number += 1
+                rows.append(row(one, document, number, vectors.get(text_digest(one))))
+        told = {"id": FACTS, "kind": "facts", "digest": facts["digest"], "extra": json.dumps(asdict(making))}
+        rows.append({**told, "path": "", "document": document, "row": number})
+        width = len(next(iter(vectors.values()))) if vectors else 1
+        if table is None or old is None or old.embedder_digest != making.embedder_digest:
+            self._db.create_table(TABLE, arrow(rows, width), mode="overwrite", on_bad_vectors="null")
+        elif width > _width(table):  # until now there was no passage
+            left = self._rows(
+                f"kind = 'document' and not {among('path', paths)}", ["id", "kind", "path", "digest", "document", "body"]
+            )
+            self._db.create_table(TABLE, arrow([*rows, *left], width), mode="overwrite", on_bad_vectors="null")
+        else:
+            merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merge = merge.when_not_matched_by_source_delete(among("path", paths))
+            merge.execute(arrow(rows, _width(table)), on_bad_vectors="null")
+
+    def settle(self) -> None:
+        from lancedb.index import IvfPq
+
+        table = self._table()
+        self._kept.clear()
+        if table is not None:
+            # an index made on an empty table never takes in a row
+            if table.count_rows("kind = 'passage'") >= self.approximate_from and not table.list_indices():
+                table.create_index("vector", config=IvfPq(distance_type="dot"))
+            table.optimize()
+        self._seen()
+
+    def _vectors(self, changes: Sequence[Change], making: Making) -> dict[str, Vector]:
+        """The vectors of the changes' texts, from those kept and from those in the table."""
+        if not making.embedder_digest:
+            return {}
+        texts = {text_digest(one): one for change in changes for one in change.passages}
+        out = {text: self._kept[key] for text in texts if (key := (making.embedder_digest, text)) in self._kept}
+        missing = [text for text in texts if text not in out]
+        old = self.making()
+        if missing and old and old.embedder_digest == making.embedder_digest:
+            found = self._rows(f"kind = 'passage' and {among('digest', missing)}", ["digest", "vector"])
+            out |= {row["digest"]: np.array(row["vector"], np.float32) for row in found}
+        lost = next((one for text, one in texts.items() if text not in out), None)
+        assert lost is None, f"no vector was kept for {lost.where if lost else ''}"
+        return out
+
+    # --- the legs ---------------------------------------------------------------------------------------------
+
+    def lexical(self, question: str, depth: int, allow: Allow) -> Found:
+        found = self._seen().words.search(question, depth, allow.clauses())
+        rows = self._rows(f"kind = 'passage' and {among('row', [row for row, _ in found])}", ["row", "id"])
+        names = {row["row"]: row["id"] for row in rows}
+        return [(names[row], score) for row, score in found if row in names]
+
+    def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
+        table, making = self._table(), self.making()
+        if table is None or not making or not making.embedder_digest or _width(table) != len(vector):
+            return []
+        where = " and ".join(["kind = 'passage'", *map(tagged, allow.clauses())])
+        query = table.search(vector, vector_column_name="vector").distance_type("dot").where(where, prefilter=True)
+        hits = query.refine_factor(REFINE).select(["id", "row", "_distance"]).limit(depth).to_list()
+        return [(hit["id"], 1 - hit["_distance"]) for hit in sorted(hits, key=lambda hit: (hit["_distance"], hit["row"]))]
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        lock = FileLock(self.derived / "updating.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError("another process is indexing into it.", where=self.url, remedy="Wait for it to end.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        self._view = None
+
+    def _seen(self) -> View:
+        """The present generation, its lexical leg caught up first where another generation is in it."""
+        with self._lock:
+            generation = self.generation()
+            if self._view is None or self._view.generation != generation:
+                with FileLock(self.derived / "lock"):
+                    documents = [row["document"] for row in self._rows("kind = 'document'", ["document"])]
+                    name = (self._facts() or {"digest": ""})["digest"]
+                    lexical.catch_up(self.derived / "words", name, generation, documents, self._passages_of)
+                    self._view = View(generation, lexical.load(self.derived / "words"))
+            return self._view
+
+    def _passages_of(self, documents: Sequence[int]) -> Iterator[tuple[int, int, Passage]]:
+        rows = self._rows(f"kind = 'passage' and {among('document', documents)}", [*PLACE, "row", "document"])
+        for one in sorted(rows, key=lambda one: one["row"]):
+            yield one["row"], one["document"], passage(one)
+
+    # --- Lance ------------------------------------------------------------------------------------------------
+
+    def _table(self) -> Any:
+        return self._db.open_table(TABLE) if TABLE in self._db.list_tables().tables else None
+
+    def _facts(self) -> dict[str, Any] | None:
+        return next(iter(self._rows("kind = 'facts'", ["digest", "document", "row", "extra"])), None)
+
+    def _rows(self, where: str, columns: list[str]) -> list[dict[str, Any]]:
+        table = self._table()
+        return [] if table is None else table.search().where(where).select(columns).limit(None).to_list()
+
+    def _unindexed(self, table: Any) -> int:
+        indices = [] if table is None else table.list_indices()
+        return sum(table.index_stats(index.name).num_unindexed_rows for index in indices)
+
+
+def _width(table: Any) -> int:
+    return int(table.schema.field("vector").type.list_size)
+
+
+def _check_cpu() -> None:
+    """lancedb's wheels end the process with SIGILL on an x86 processor without AVX2."""
+    told = Path("/proc/cpuinfo")
+    if platform.machine() == "x86_64" and told.exists() and " avx2" not in told.read_text():
+        raise DataError("this processor has no AVX2, without which LanceDB cannot run.", remedy="Keep the index in SQLite.")

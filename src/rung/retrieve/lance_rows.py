@@ -1,0 +1,74 @@
+"""What the LanceDB store keeps, as rows of its one table: passages, documents, facts; and the SQL by which they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rung.retrieve.passage import Passage
+from rung.retrieve.store import Change, Vector, tags, text_digest
+
+FACTS = ":facts"
+"""The id of the line that says what the index is made with; no path and no passage is called so."""
+PLACE = ["id", "path", "heading", "body", "first_line", "last_line", "page", "access", "extra"]
+"""The columns of a passage itself."""
+
+
+def head(change: Change, document: int) -> dict[str, Any]:
+    """A file's own row; `body` says why it was refused."""
+    named = {"id": f"file:{change.path}", "kind": "document", "path": change.path}
+    return {**named, "digest": change.digest, "document": document, "body": change.refused}
+
+
+def row(passage: Passage, document: int, number: int, vector: Vector | None) -> dict[str, Any]:
+    """A passage's row; `digest` names the text that its vector is of."""
+    return {
+        "id": passage.id,
+        "kind": "passage",
+        "path": passage.path,
+        "digest": text_digest(passage),
+        "document": document,
+        "row": number,
+        "heading": list(passage.heading),
+        "body": passage.text,
+        "first_line": passage.first_line,
+        "last_line": passage.last_line,
+        "page": passage.page,
+        "access": passage.access,
+        "extra": json.dumps(dict(passage.extra), ensure_ascii=False),
+        "tags": tags(passage),
+        "vector": vector,
+    }
+
+
+def passage(found: dict[str, Any]) -> Passage:
+    """A row as a passage."""
+    values = {**found, "heading": tuple(found["heading"]), "extra": json.loads(found["extra"])}
+    return Passage(text=values["body"], **{name: values[name] for name in PLACE if name != "body"})
+
+
+def arrow(rows: Iterable[dict[str, Any]], width: int) -> Any:
+    """Rows as an Arrow table with vectors of this width."""
+    import pyarrow as pa
+
+    words = ["id", "kind", "path", "digest", "body", "access", "extra"]
+    numbers = ["document", "row", "first_line", "last_line", "page"]
+    lists = {"heading": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "vector": pa.list_(pa.float32(), width)}
+    columns = [*((name, pa.string()) for name in words), *((name, pa.int64()) for name in numbers), *lists.items()]
+    return pa.Table.from_pylist(list(rows), pa.schema([pa.field(name, kind) for name, kind in columns]))
+
+
+def among(column: str, values: Sequence[str | int]) -> str:
+    """SQL: the column holds one of the values; false where there are none."""
+    return f"{column} in ({', '.join(map(literal, values))})" if values else "false"
+
+
+def tagged(clause: Iterable[str]) -> str:
+    """SQL: the row carries one of the tags."""
+    return f"array_has_any(tags, [{', '.join(literal(tag) for tag in sorted(clause))}])"
+
+
+def literal(value: str | int) -> str:
+    """A value in SQL, whatever signs it holds."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

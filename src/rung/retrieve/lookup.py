@@ -1,0 +1,83 @@
+"""How a Predictor looks things up: which index, searched how, and below which evidence it does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rung.lm.engines import Engines
+from rung.retrieve.ground import holds, wanted
+from rung.retrieve.library import open_kept
+from rung.retrieve.passage import Passage
+from rung.retrieve.search import Hit, Settings, search
+from rung.retrieve.store import Allow
+from rung.types import Example, Source
+
+DEEP = 20
+"""Passages among which the right one is looked for when a row is made to learn from."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Frozen: the documents' digest is part of it, so a changed document makes another Predictor."""
+
+    index: str
+    """Folder or URL of the index."""
+    digest: str
+    """Content of the documents as they were when it was fitted."""
+    embedder: str
+    settings: Settings = Settings()
+    least: float = 0.0
+    """Evidence below which the question is not put to the model: the best passage's cosine, or its BM25 without a dense leg."""
+    withheld: float = 0.0
+    """Share of training rows whose passage is taken away, so that not knowing is learnt."""
+
+
+def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: Allow = Allow()) -> list[list[Hit]]:
+    """The passages for each question, best first."""
+    store = open_kept(lookup.index, engines)
+    vectors = engines.embedder(lookup.embedder).embed(questions) if "dense" in lookup.settings.legs else [None] * len(questions)
+    reranker = engines.reranker(lookup.settings.rerank) if lookup.settings.rerank else None
+    return [search(store, question, vector, lookup.settings, allow, reranker) for question, vector in zip(questions, vectors)]
+
+
+def evidence(hits: Sequence[Hit]) -> float:
+    """How sure it is that the question is answered there: the best cosine, or the best BM25; 0 where nothing was found."""
+    dense = [hit.dense for hit in hits if hit.dense is not None]
+    return max(dense or [hit.lexical or 0.0 for hit in hits], default=0.0)
+
+
+def source(hit: Hit) -> Source:
+    """A hit as an answer's source."""
+    return source_of(hit.passage)
+
+
+def source_of(passage: Passage) -> Source:
+    """A passage as an answer's source."""
+    return Source(passage.id, passage.path, passage.heading[-1] if passage.heading else "", passage.where, passage.text)
+
+
+def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> list[tuple[list[Source], str]]:
+    """Passages and answer to learn from, for each row: what was retrieved, right passages and distractors together.
+
+    For a share `withheld` of the rows, drawn by content, the right passages are taken away and the answer is that it is
+    not known. Where the right passage was found but not among the first, it takes the place of the last: a row must not
+    teach that an answer comes from nowhere. RAFT: https://arxiv.org/abs/2403.10131
+    """
+    k = lookup.settings.k
+    wide = replace(lookup, settings=replace(lookup.settings, k=max(DEEP, k)))
+    out = []
+    for example, hits in zip(examples, sources(wide, [example.input for example in examples], engines)):
+        found = [source(hit) for hit in hits]
+        gold = [holds(example.output, example.source, one) for one in found]
+        if _drawn(example) < lookup.withheld:
+            found = [one for one, right in zip(found, gold) if not right]
+            gold = [False] * len(found)
+        elif any(gold) and not any(gold[:k]):
+            found[k - 1], gold[k - 1] = found[gold.index(True)], True
+        out.append((found[:k], wanted(example.output, found[:k], gold[:k])))
+    return out
+
+
+def _drawn(example: Example) -> float:
+    return int(example.id[:8], 16) / 2**32

@@ -1,0 +1,78 @@
+"""What retrieval speaks in: blocks of a parsed document, refused files, and the passages that are indexed and cited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of text under one heading: a paragraph, a list, a table, a fence of code, a row of a table file."""
+
+    text: str
+    heading: tuple[str, ...]
+    """The headings above it, outermost first."""
+    first_line: int = 0
+    """Lines of the source, counted from 1; 0 where the format has none."""
+    last_line: int = 0
+    page: int = 0
+    """Counted from 1; 0 where the format has none."""
+    kind: Literal["text", "table", "code"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file, read."""
+
+    path: str
+    """Relative to the documents' folder, with forward slashes."""
+    digest: str
+    """SHA-256 of the file's bytes, in hex."""
+    blocks: tuple[Block, ...]
+    access: str = ""
+    """Access label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that is not read, and why; the others go on."""
+
+    path: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is indexed, found and cited."""
+
+    id: str
+    """Content name: digest of path, heading, text and its running number among equals."""
+    path: str
+    heading: tuple[str, ...]
+    text: str
+    first_line: int = 0
+    last_line: int = 0
+    page: int = 0
+    access: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def where(self) -> str:
+        """The place as a citation shows it: `docs/returns.md, Returns > Refunds, lines 10-24`, or `…, page 3`."""
+        parts = [self.path]
+        if self.heading:
+            parts.append(" > ".join(self.heading))
+        if self.page:
+            parts.append(f"page {self.page}")
+        elif self.first_line:
+            one = self.first_line == self.last_line
+            parts.append(f"line {self.first_line}" if one else f"lines {self.first_line}-{self.last_line}")
+        return ", ".join(parts)
+
+
+def embedded_text(passage: Passage) -> str:
+    """The text that stands for a passage in the index: the headings above it, then its own words."""
+    return "\n".join([" > ".join(passage.heading), passage.text]) if passage.heading else passage.text

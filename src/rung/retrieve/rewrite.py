@@ -1,0 +1,52 @@
+"""A follow-up question made to stand alone before anything is searched: "And for children?" finds nothing by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rung.lm.base import Decoding, Engine, Prompt
+from rung.retrieve.ground import support
+from rung.types import Example, Message
+
+SYSTEM = "Rewrite the last question so that it can be understood without the conversation before it. Give the question only."
+SHOWN = (
+    Message("user", "Q: How long is the guarantee on frames?\nA: Five years.\nLast question: And on wheels?"),
+    Message("assistant", "How long is the guarantee on wheels?"),
+)
+DECODING = Decoding(max_new_tokens=64)
+
+TURNS = 4
+"""Turns of the conversation that a rewriting reads."""
+
+OWN_WORDS = 0.7
+"""Share of a rewriting's words that must come from the conversation: what a model adds of its own would be searched for."""
+
+
+def standalone(examples: Sequence[Example], engine: Engine) -> list[str]:
+    """What to search for, for each row: its question, or for a follow-up the model's rewriting.
+
+    A rewriting that is empty, longer than the conversation or mostly made up is not used: then the question before is
+    put in front of the follow-up.
+    """
+    following = [example for example in examples if any(turn.role == "user" for turn in example.history)]
+    written = engine.generate([_prompt(example) for example in following], DECODING) if following else []
+    found = {id(example): completion.text for example, completion in zip(following, written)}
+    return [_checked(example, found[id(example)]) if id(example) in found else example.input for example in examples]
+
+
+def _conversation(example: Example) -> str:
+    turns = [turn for turn in example.history if turn.role != "system"][-TURNS:]
+    return "\n".join(f"{'Q' if turn.role == 'user' else 'A'}: {turn.content}" for turn in turns)
+
+
+def _prompt(example: Example) -> Prompt:
+    asked = f"{_conversation(example)}\nLast question: {example.input}"
+    return Prompt((Message("system", SYSTEM), *SHOWN, Message("user", asked)), example.input)
+
+
+def _checked(example: Example, written: str) -> str:
+    said = f"{_conversation(example)}\n{example.input}"
+    if written.strip() and len(written) <= len(said) and support(written, said) >= OWN_WORDS:
+        return written.strip()
+    before = [turn.content for turn in example.history if turn.role == "user"]
+    return f"{before[-1]} {example.input}"

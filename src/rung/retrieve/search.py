@@ -1,0 +1,178 @@
+"""A question to passages: both legs, their fusion, a cross-encoder where one is named; and choosing among such settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from rung.errors import BusyError
+from rung.metrics.retrieval import ndcg
+from rung.retrieve.passage import Passage, embedded_text
+from rung.retrieve.store import Allow, Store, Vector
+
+Leg = Literal["lexical", "dense"]
+Fusion = Literal["ranks", "scores"]
+Ranks = Mapping[str, float]
+"""Passage id to a leg's score, best first."""
+
+RANK_OFFSET = 60
+"""Of reciprocal-rank fusion: Cormack, Clarke and Büttcher (2009), SIGIR."""
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How passages are searched."""
+
+    legs: tuple[Leg, ...] = ("lexical", "dense")
+    fusion: Fusion = "ranks"
+    """ranks: weighted reciprocal ranks. scores: weighted scores, each leg's stretched to between 0 and 1."""
+    weight: float = 0.5
+    """Share of the dense leg in the fusion."""
+    depth: int = 50
+    """Passages taken from each leg."""
+    k: int = 10
+    """Passages given back."""
+    rerank: str = ""
+    """Name of a cross-encoder that orders the fused passages anew; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage found, and what each leg said of it; None where the leg did not find it."""
+
+    passage: Passage
+    score: float
+    """What the order is by: the single leg's score, the fused score, or the cross-encoder's."""
+    lexical: float | None = None
+    """BM25."""
+    dense: float | None = None
+    """Cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question whose passages are known."""
+
+    question: str
+    gold: frozenset[str]
+    """Ids of the passages that answer it, or paths of the files that do."""
+
+
+Reranker = Callable[[str, Sequence[str]], Sequence[float]]
+"""A question and texts to a score for each text."""
+
+
+def search(
+    store: Store,
+    question: str,
+    vector: Vector | None,
+    settings: Settings,
+    allow: Allow = Allow(),
+    reranker: Reranker | None = None,
+) -> list[Hit]:
+    """The best passages that `allow` lets through, best first; at most `settings.k`.
+
+    `vector` is the question's embedding, or None where the settings have no dense leg. `reranker` is the model that
+    `settings.rerank` names. What another process changes meanwhile is seen whole or not at all.
+    """
+    assert bool(settings.rerank) == (reranker is not None), "a reranker goes with the settings that name it"
+    for _ in range(TRIES):
+        generation = store.generation()
+        legs = _legs(store, question, vector, settings.legs, settings.depth, allow)
+        fused = fuse(legs, settings)[: settings.depth if reranker else settings.k]
+        if generation == store.generation():
+            hits = [
+                Hit(passage, score, legs.get("lexical", {}).get(name), legs.get("dense", {}).get(name))
+                for (name, score), passage in zip(fused, store.passages([name for name, _ in fused]), strict=True)
+            ]
+            return reranked(question, hits, reranker)[: settings.k] if reranker else hits
+    raise BusyError("the index changed during each of three searches.", remedy="Ask again when the indexing is through.")
+
+
+def fuse(legs: Mapping[Leg, Ranks], settings: Settings) -> list[tuple[str, float]]:
+    """One ranking of (id, score) from those of the legs; of equal scores the one that the first leg put first."""
+    if len(legs) == 1:
+        return list(next(iter(legs.values())).items())
+    total: dict[str, float] = {}
+    for leg, ranks in legs.items():
+        weight = settings.weight if leg == "dense" else 1 - settings.weight
+        for name, part in _parts(ranks, settings.fusion):
+            total[name] = total.get(name, 0.0) + weight * part
+    return sorted(total.items(), key=lambda hit: -hit[1])
+
+
+def _parts(ranks: Ranks, fusion: str) -> Iterator[tuple[str, float]]:
+    if fusion == "ranks":
+        yield from ((name, 1 / (RANK_OFFSET + rank)) for rank, name in enumerate(ranks, 1))
+    elif ranks:
+        low, high = min(ranks.values()), max(ranks.values())
+        yield from ((name, (score - low) / (high - low) if high > low else 1.0) for name, score in ranks.items())
+
+
+def reranked(question: str, hits: Sequence[Hit], reranker: Reranker) -> list[Hit]:
+    """The hits in the cross-encoder's order, with its scores."""
+    scores = reranker(question, [embedded_text(hit.passage) for hit in hits])
+    order = sorted(zip(scores, hits, strict=True), key=lambda pair: -pair[0])
+    return [Hit(hit.passage, float(score), hit.lexical, hit.dense) for score, hit in order]
+
+
+def _legs(store: Store, question: str, vector: Vector | None, legs: Sequence[Leg], depth: int, allow: Allow) -> dict[Leg, Ranks]:
+    out: dict[Leg, Ranks] = {}
+    for leg in legs:
+        if leg == "lexical":
+            out[leg] = dict(store.lexical(question, depth, allow))
+        else:
+            assert vector is not None, "the dense leg needs the question's vector"
+            out[leg] = dict(store.dense(vector, depth, allow))
+    return out
+
+
+# --- choosing ---------------------------------------------------------------------------------------------------------
+
+FUSIONS: tuple[Fusion, ...] = ("ranks", "scores")
+WEIGHTS, DEPTHS = (0.5, 0.3, 0.7, 0.2, 0.8), (20, 50, 100)
+
+
+def candidates(k: int = 10) -> list[Settings]:
+    """What `choose` tries, the simplest first: a single leg, then ranks, then scores; few passages before many."""
+    single = [Settings(legs=(leg,), depth=DEPTHS[0], k=k) for leg in ("lexical", "dense")]
+    fused = [Settings(fusion=f, weight=w, depth=d, k=k) for f, d, w in product(FUSIONS, DEPTHS, WEIGHTS)]
+    return single + fused
+
+
+def choose(store: Store, asked: Sequence[Asked], vectors: Vector | None, k: int = 10) -> Settings:
+    """The settings by nDCG@10 over questions whose passages are known; fusion is measured, since on some corpora it loses.
+
+    `vectors` are the questions' embeddings, (len(asked), width), or None to choose without a dense leg. The legs are
+    searched once, and each candidate is fused from that. Taken is the simplest candidate within one standard error, of the
+    paired difference, from the best: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
+    """
+    tried = [s for s in candidates(k) if vectors is not None or s.legs == ("lexical",)]
+    if not asked:
+        return Settings(k=k) if vectors is not None else tried[0]
+    legs: tuple[Leg, ...] = ("lexical", "dense") if vectors is not None else ("lexical",)
+    everything = Allow(access=None)
+    scores = np.zeros((len(tried), len(asked)))
+    for column, one in enumerate(asked):
+        vector = vectors[column] if vectors is not None else None
+        found = _legs(store, one.question, vector, legs, DEPTHS[-1], everything)
+        names = list(dict.fromkeys(name for ranks in found.values() for name in ranks))
+        paths = {p.id: p.path for p in store.passages(names)}
+        for line, settings in enumerate(tried):
+            cut = {leg: dict(list(found[leg].items())[: settings.depth]) for leg in settings.legs}
+            ranking = [name if name in one.gold else paths[name] for name, _ in fuse(cut, settings)[:10]]
+            scores[line, column] = ndcg(ranking, one.gold)
+    return tried[simplest(scores)]
+
+
+def simplest(scores: np.ndarray) -> int:
+    """The first line of (candidates, questions) whose mean is within one standard error of the best line's."""
+    best = scores[scores.mean(axis=1).argmax()]
+    behind = best - scores
+    error = behind.std(axis=1, ddof=1) / np.sqrt(scores.shape[1]) if scores.shape[1] > 1 else np.zeros(len(scores))
+    return int(np.flatnonzero(behind.mean(axis=1) <= error + 1e-12)[0])

@@ -1,0 +1,110 @@
+"""What is refused before a step is trained, each by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rung.errors import DataError, ModelError
+from rung.lm import adapters, refuse, train, virtual
+from rung.lm.load import Loaded
+from rung.lm.tree import Row
+from rung.types import Message
+
+Fresh = Callable[[str], Loaded]
+
+
+def row(loaded: Loaded, text: str = "the parcel") -> Row:
+    return loaded.chat.row((Message("system", "sort these"), Message("user", text)), "late")
+
+
+def test_good_rows_pass(loaded: Callable[[str], Loaded]) -> None:
+    for kind in ("llama", "llama-bos", "llama-plain", "gpt2"):
+        refuse.unlearnable([row(loaded(kind))], loaded(kind))
+
+
+def test_no_rows(loaded: Callable[[str], Loaded]) -> None:
+    with pytest.raises(DataError, match="no row"):
+        refuse.unlearnable([], loaded("llama"))
+
+
+def test_a_row_of_which_nothing_is_learnt(loaded: Callable[[str], Loaded]) -> None:
+    good = row(loaded("llama"))
+    silent = replace(good, targets=(False,) * len(good.tokens))
+    with pytest.raises(DataError, match="training row 2: no token"):
+        refuse.unlearnable([good, silent], loaded("llama"))
+
+
+def test_an_end_that_is_not_learnt(loaded: Callable[[str], Loaded]) -> None:
+    good = row(loaded("llama"))
+    cut = Row(good.tokens[:-1], good.targets[:-1])
+    unmarked = replace(good, targets=(*good.targets[:-1], False))
+    for bad in (cut, unmarked):
+        with pytest.raises(DataError, match=r"training row 3: .*never learn to stop"):
+            refuse.unlearnable([good, good, bad], loaded("llama"))
+
+
+def test_a_row_over_the_context(loaded: Callable[[str], Loaded]) -> None:
+    short = loaded("gpt2-short")
+    for size in range(short.context - 8, short.context + 8):
+        given = row(short)
+        padded = Row((7,) * (size - len(given.tokens)) + given.tokens, (False,) * (size - len(given.tokens)) + given.targets)
+        if len(padded.tokens) <= short.context:
+            refuse.unlearnable([padded], short)
+        else:
+            with pytest.raises(DataError, match=rf"training row 1: the row has {size} tokens .* {short.context}"):
+                refuse.unlearnable([padded], short)
+
+
+def test_virtual_tokens_take_up_the_context(fresh: Fresh) -> None:
+    short = fresh("gpt2-short")
+    given = row(short)
+    full = Row((7,) * (48 - len(given.tokens)) + given.tokens, (False,) * (48 - len(given.tokens)) + given.targets)
+    refuse.unlearnable([full], short)
+    fronted = replace(short, model=adapters.prompt(short.model, virtual.words(short.chat, "x", 2)))
+    with pytest.raises(DataError, match="takes 46"):
+        refuse.unlearnable([full], fronted)
+
+
+def test_a_begin_token_said_twice(loaded: Callable[[str], Loaded]) -> None:
+    one = loaded("llama-bos")
+    given = row(one)
+    assert given.tokens[0] == one.chat.tokenizer.bos_token_id != given.tokens[1]
+    doubled = Row((given.tokens[0], *given.tokens), (False, *given.targets))
+    with pytest.raises(DataError, match=r"training row 1: .*'<\|bos\|>' twice"):
+        refuse.unlearnable([doubled], one)
+
+
+def test_a_padding_token_that_ends_answers(fresh: Fresh) -> None:
+    one = fresh("llama")
+    generation, end = one.model.generation_config, one.chat.end
+    for ends, pad in ((end, end), ([end], end), ([2, end], 0), ([2, end], 2), ([2, end], None)):
+        generation.eos_token_id, generation.pad_token_id = ends, pad
+        refuse.unlearnable([row(one)], one)
+    generation.eos_token_id, generation.pad_token_id = [2, end], end
+    with pytest.raises(ModelError, match=r"generation_config.json: '<\|im_end\|>' ends an answer"):
+        refuse.unlearnable([row(one)], one)
+
+
+def test_whole_weights_say_where_an_answer_ends(fresh: Fresh) -> None:
+    one = fresh("llama")
+    one.model.generation_config.pad_token_id = 2
+    train.name_ends(one)
+    assert one.model.generation_config.eos_token_id == sorted({2, one.chat.end})
+    assert one.model.generation_config.pad_token_id is None
+    refuse.unlearnable([row(one)], one)
+
+
+def test_refused_before_any_step(fresh: Fresh, tmp_path: Path) -> None:
+    one = fresh("llama")
+    good = row(one)
+    told: list[int] = []
+    watch = train.Watch(lambda done, *_: told.append(done))
+    with pytest.raises(DataError):
+        train.run(
+            one, [good, Row(good.tokens[:-1], good.targets[:-1])], train.Plan(learning_rate=1, epochs=1), tmp_path, watch=watch
+        )
+    assert not told

@@ -1,0 +1,120 @@
+"""A whole climb on a base behind an API, over real sockets: rungs, costs, budget, and what is kept of the key."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Server, serving
+
+from rung.task import load_task
+
+WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"], "fault": ["broken", "hums", "dead"]}
+KEY = "sk-secret-0123456789"
+
+
+def answer(body: dict[str, Any]) -> tuple[str, int, int]:
+    """Right where a demonstration has shown it; without any, the first label."""
+    text = body["messages"][-1]["content"]
+    label = next(label for label, words in WORDS.items() if any(word in text for word in words))
+    shown = [m["content"] for m in body["messages"] if m["role"] == "assistant"]
+    return json.dumps({"label": label if label in shown else "fault"}), 100 + 10 * len(shown), 5
+
+
+@pytest.fixture
+def task(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    folder = tmp_path / "task"
+    folder.mkdir()
+    rows = [f'"my {word} case {i} {label[0]}{i}",{label}' for i in range(10) for label, words in WORDS.items() for word in words]
+    (folder / "rows.csv").write_text("input,output\n" + "\n".join(rows) + "\n")
+    monkeypatch.setenv("RUNG_TEST_KEY", KEY)
+
+    def made(server: Server, **changes: str) -> Path:
+        keys = {
+            "task": "Name the intent.",
+            "kind": "classify",
+            "data": "{examples: rows.csv}",
+            "base": f'"{server.url}#m"',
+            "rungs": "[zero-shot, few-shot]",
+            "goal": "{at_least: 0.8}",
+            "api": "{key_env: RUNG_TEST_KEY, retries: 3}",
+            "prices": "{m: {input: 2.0, output: 10.0}}",
+        } | changes
+        (folder / "rung.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
+        return folder
+
+    return made
+
+
+def climb(folder: Path, code: int = 0) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "rung.cli", "climb", str(folder), "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr and "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_climb_over_http(task: Callable[..., Path]) -> None:
+    with serving(Server(cycle(["ok"] * 9 + ["500", "garbage"]), answer)) as server:
+        folder = task(server)
+        found = climb(folder)
+        rungs = {rung["name"]: rung for rung in found["rungs"]}
+        assert found["chosen"] == "few-shot" and rungs["zero-shot"]["score"]["value"] < 0.6
+        assert rungs["zero-shot"]["cost"]["per_1k_usd"] == pytest.approx(1000 * (100 * 2.0 + 5 * 10.0) / 1e6)
+        assert rungs["few-shot"]["cost"]["per_1k_usd"] > 1.5 * rungs["zero-shot"]["cost"]["per_1k_usd"]
+        sent = server.moves.total()
+        assert climb(folder) == found and server.moves.total() == sent, "measured once, paid once"
+        records = [json.loads(line) for line in (folder / ".rung" / "records.jsonl").read_text().splitlines()]
+        booked = records[-1]["provenance"]["api"]
+        assert booked["usd"] <= server.tokens_in * 2e-6 + server.tokens_out * 10e-6 + 1e-9
+    for path in folder.rglob("*"):
+        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+
+
+def test_training_needs_weights(task: Callable[..., Path]) -> None:
+    with serving(Server(answer=answer)) as server:
+        found = climb(task(server, rungs="[lora, zero-shot]"))
+    skipped = {rung["name"]: rung["reason"] for rung in found["rungs"] if rung["status"] == "skipped"}
+    assert skipped == {"lora": "needs open weights, which this task does not have"}
+
+
+def test_the_budget_ends_a_rung_and_a_larger_one_goes_on(task: Callable[..., Path]) -> None:
+    with serving(Server(answer=answer)) as server:
+        stopped = climb(task(server, budget="{calls: 10}", rungs="[zero-shot]"), code=1)
+        assert server.moves.total() == 10
+        assert stopped["rungs"][0]["status"] == "skipped" and "calls are limited to 10" in stopped["rungs"][0]["reason"]
+        found = climb(task(server, budget="{calls: 1000, usd: 1}", rungs="[zero-shot]"))
+        assert found["rungs"][0]["status"] == "done"
+    assert set(server.answered.values()) == {1}
+
+
+def test_rows_that_failed_are_asked_again_by_the_next_climb(task: Callable[..., Path]) -> None:
+    with serving(Server(["ok", *["500"] * 4], answer)) as server:
+        folder = task(server, rungs="[zero-shot]", api="{retries: 1, concurrency: 1}")
+        first = climb(folder)
+        second = climb(folder)
+    assert first["rungs"][0]["score"]["n"] == second["rungs"][0]["score"]["n"]
+    errors = [json.loads(line)["provenance"]["again"] for line in (folder / ".rung" / "records.jsonl").read_text().splitlines()]
+    assert errors == [2, 0] and set(server.answered.values()) == {1}
+
+
+def test_data_that_may_not_leave_does_not(task: Callable[..., Path]) -> None:
+    with serving(Server()) as server:
+        folder = task(server, base='"https://models.example.org/v1#m"', needs='{data_may_leave: "no"}')
+    done = subprocess.run([sys.executable, "-m", "rung.cli", "plan", str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "needs.data_may_leave is no" in done.stderr.replace("\n", " ")
+
+
+def test_task_keys(task: Callable[..., Path]) -> None:
+    with serving(Server()) as server:
+        folder = task(server, prices="{m: {input: 1, output: 2, cached: 0.5}, n: {input: 1, outptu: 2}}")
+    with pytest.raises(Exception, match="Did you mean 'output'") as error:
+        load_task(folder)
+    assert "'prices.n'" in str(error.value) and "prices.n.output" in str(error.value)

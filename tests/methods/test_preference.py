@@ -1,0 +1,147 @@
+"""Tuning on preferences: what is compared with what, measured on which rows, and kept through a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from rung.data.preferences import hold_out
+from rung.errors import BudgetError, DataError, TaskError
+from rung.lm import preferences as losses
+from rung.lm.engines import Engines
+from rung.machine import Machine
+from rung.methods import METHODS
+from rung.methods.base import Run
+from rung.methods.lora import Lora
+from rung.methods.preference import KINDS, Preferring
+from rung.predictor import Predictor
+from rung.types import Example, Preference, TrainData
+
+DATA = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (1 + i % 2), "refund") for i in range(24)))
+VOTES = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (i % 3 > 0), "no" * (i % 3 == 0)) for i in range(24)))
+SMALL: dict[str, Any] = {"rank": 2, "epochs": 3, "batch": 4, "learning_rate": 1e-2, "held": 0.3}
+
+every = pytest.mark.parametrize("name", KINDS)
+
+
+@pytest.fixture
+def start(base: Callable[[str], Path], machine: Machine) -> Predictor:
+    return Predictor(kind="answer", model=Engines(machine).reference(str(base("llama"))), instruction="Be short.")
+
+
+@pytest.fixture
+def run(machine: Machine, tmp_path: Path) -> Callable[..., Run]:
+    engines = Engines(machine, say=lambda text: None)
+
+    def made(name: str = "fit", **given: Any) -> Run:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Run(tmp_path / name, engines, **given)
+
+    return made
+
+
+def tuned(name: str) -> Preferring:
+    method = METHODS[name]
+    assert isinstance(method, Preferring)
+    return replace(method, **SMALL)
+
+
+@every
+def test_held_out_pairs_are_ranked_before_and_after(start: Predictor, run: Callable[..., Run], name: str) -> None:
+    done = run()
+    tuned(name).fit(start, DATA, done)
+    _, held = hold_out(DATA.preferences, 0.3, 0)
+    found = done.notes["preferences"]
+    assert {"accuracy_before", "accuracy_after", "accuracy_rise", "reward_accuracy", "margin"} == set(found)
+    assert all(part["n"] == len(held) and part["low"] <= part["value"] <= part["high"] for part in found.values())
+    assert found["accuracy_after"]["value"] - found["accuracy_before"]["value"] == pytest.approx(found["accuracy_rise"]["value"])
+    assert found["margin"]["value"] > 0
+    assert len(done.notes["losses"]) == 3 * -(-(2 if name == "kto" else 1) * (24 - len(held)) // 4)
+
+
+def test_no_held_out_pair_is_trained_on(start: Predictor, run: Callable[..., Run]) -> None:
+    """Turning the held-out pairs round changes what is measured and not what is learnt."""
+    _, held = hold_out(DATA.preferences, 0.3, 0)
+    turned = tuple(replace(one, chosen=one.rejected, rejected=one.chosen) if one in held else one for one in DATA.preferences)
+    one, other = run("one"), run("other")
+    found = [tuned("dpo").fit(start, data, r) for data, r in ((DATA, one), (TrainData((), preferences=turned), other))]
+    assert found[0].digest == found[1].digest
+    assert one.notes["preferences"]["margin"]["value"] == pytest.approx(-other.notes["preferences"]["margin"]["value"])
+
+
+def test_votes_teach_kto_and_are_refused_by_the_others(start: Predictor, run: Callable[..., Run]) -> None:
+    done = run()
+    assert tuned("kto").fit(start, VOTES, done).digest != start.digest
+    assert "preferences" not in done.notes, "votes are no pairs to rank"
+    for name in ("dpo", "orpo", "simpo"):
+        with pytest.raises(DataError, match="two answers are compared"):
+            tuned(name).fit(start, VOTES, run(name))
+
+
+@every
+def test_killed_it_goes_on_to_the_same_weights_without_the_reference_anew(
+    start: Predictor, run: Callable[..., Run], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tuned(name).fit(start, DATA, run("whole"))
+
+    class Killed(Exception):
+        pass
+
+    def kill(text: str, share: float) -> None:
+        if text.startswith("step 6"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        tuned(name).fit(start, DATA, run("cut", progress=kill))
+    kept = losses.kept
+    monkeypatch.setattr(losses, "kept", lambda path, compute: kept(path, lambda: pytest.fail("computed anew")))
+    assert tuned(name).fit(start, DATA, run("cut")).digest == whole.digest
+
+
+def test_the_reference_is_what_stood_before(start: Predictor, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After lora, the reference log-probabilities are those of the adapted model, and dpo's adapter stands on lora's."""
+    rows = tuple(Example(f"parcel {i}?", "late") for i in range(8))
+    first = Lora(rank=2, epochs=4, batch=4, learning_rate=2e-2).fit(start, TrainData(rows), run("lora"))
+    asked: list[tuple[Any, list[float]]] = []
+    logs = losses.logs
+
+    def watched(loaded: Any, *given: Any, **more: Any) -> list[float]:
+        asked.append((loaded.model, logs(loaded, *given, **more)))
+        return asked[-1][1]
+
+    monkeypatch.setattr(losses, "logs", watched)
+    plain, stacked = run("plain"), run("stacked")
+    tuned("dpo").fit(start, DATA, plain)
+    found = tuned("dpo").fit(first, DATA, stacked)
+    (_, alone), _, (_, after), _ = asked
+    assert alone != pytest.approx(after, abs=0.5), "the reference is the untouched base though lora stood before"
+    assert (Path(found.model.files) / "before" / "adapter_config.json").exists()
+    assert stacked.notes["losses"][0] == pytest.approx(0.6931, abs=1e-3), "a first margin that is not 0"
+
+
+def test_only_the_adapter_is_trained_and_kept(start: Predictor, run: Callable[..., Run]) -> None:
+    found = tuned("dpo").fit(start, DATA, run())
+    assert all("lora" in name for name in load_file(Path(found.model.files) / "adapter_model.safetensors"))
+
+
+def test_what_is_too_long_is_told_with_its_place(start: Predictor, run: Callable[..., Run]) -> None:
+    long = Preference("x" * 3000, "late", "refund", where="p.jsonl line 7")
+    with pytest.raises(DataError, match=r"p.jsonl line 7: .* tokens long"):
+        replace(tuned("dpo"), held=0.0).fit(start, TrainData((), preferences=(long,)), run())
+
+
+def test_the_deadline_stops_the_reference_too(start: Predictor, run: Callable[..., Run]) -> None:
+    with pytest.raises(BudgetError, match="scoring"):
+        tuned("dpo").fit(start, DATA, run(deadline=0.0))
+
+
+def test_an_unknown_loss_is_told_the_known_ones(start: Predictor, run: Callable[..., Run]) -> None:
+    with pytest.raises(TaskError, match="dpo, kto, orpo, simpo"):
+        Preferring(loss="ppo").fit(start, DATA, run())  # type: ignore[arg-type]
+
+

@@ -1,0 +1,107 @@
+"""The rag rung on a small folder of documents: found, cited, kept true, and silent where nothing bears an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rung.lm.base import Completion, Decoding, ModelRef, Prompt
+from rung.lm.engines import Engines
+from rung.lm.fake import FakeEngine
+from rung.machine import Machine
+from rung.methods.base import Run
+from rung.methods.rag import Rag
+from rung import predictor as predictors
+from rung.predictor import Predictor
+from rung.retrieve.ground import UNKNOWN
+from rung.retrieve.library import documents
+from rung.retrieve.store import Allow
+from rung.types import Example, TrainData
+
+PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal", "brake", "pump")
+ROWS = tuple(Example(f"how long is the {part} guaranteed", f"{i + 2} years", source=f"{part}.md") for i, part in enumerate(PARTS))
+
+
+class Reader(FakeEngine):
+    """Answers with the first passage's second line, as a model would that reads only what stands on top."""
+
+    def generate(self, prompts: list[Prompt], decoding: Decoding, progress: object = None) -> list[Completion]:
+        return [Completion(prompt.messages[-1].content.splitlines()[2]) for prompt in prompts]
+
+
+@pytest.fixture
+def made(tmp_path: Path, machine: Machine, encoder: Path) -> tuple[Predictor, TrainData, Run]:
+    (tmp_path / "docs").mkdir()
+    for i, part in enumerate(PARTS):
+        (tmp_path / "docs" / f"{part}.md").write_text(f"# {part.title()}\n\nThe {part} is guaranteed for {i + 2} years.\n")
+    engines = Engines(machine, say=lambda text: None)
+    ref = ModelRef("fake", "fake", "fake")
+    engines._open[ref] = Reader()
+    (tmp_path / "fit").mkdir()
+    start = Predictor(kind="answer", model=ref, instruction="Answer.", encoder=str(encoder))
+    data = TrainData(ROWS, documents=documents(tmp_path, ("docs/",)))
+    return start, data, Run(tmp_path / "fit", engines, shared=tmp_path / ".rung")
+
+
+def test_a_question_is_answered_from_its_document_and_cites_it(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:
+    start, data, run = made
+    fitted = Rag(size=60).fit(start, data, run)
+    found = fitted.predict(ROWS, run.engines)
+    assert [one.output for one in found] == [f"The {part} is guaranteed for {i + 2} years." for i, part in enumerate(PARTS)]
+    assert [[s.path for s in one.sources if s.cited] for one in found] == [[f"docs/{part}.md"] for part in PARTS]
+    assert all(len(one.sources) == 3 for one in found)
+    assert start.lookup is None
+    predictors.save(fitted, tmp_path / "kept")
+    again = predictors.load(tmp_path / "kept")
+    assert again == fitted and again.digest == fitted.digest
+
+
+def test_another_document_makes_another_predictor(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:
+    start, data, run = made
+    first = Rag(size=60, abstain=False).fit(start, data, run)
+    (tmp_path / "docs" / "wheel.md").write_text("# Wheel\n\nThe wheel is guaranteed for a century.\n")
+    second = Rag(size=60, abstain=False).fit(start, replace(data, documents=documents(tmp_path, ("docs/",))), run)
+    assert first.digest != second.digest
+    [found] = second.predict([ROWS[1]], run.engines)
+    assert found.output == "The wheel is guaranteed for a century."
+
+
+def test_a_question_far_from_every_passage_is_not_put_to_the_model(made: tuple[Predictor, TrainData, Run]) -> None:
+    start, data, run = made
+    fitted = Rag(size=60).fit(start, data, run)
+    fitted = replace(fitted, lookup=replace(fitted.lookup, least=1.1))
+    [found] = fitted.predict([Example("who was the queen", "")], run.engines)
+    assert found.output == "" and "too far" in found.abstained
+
+
+def test_the_threshold_lets_nearly_all_answerable_questions_through(made: tuple[Predictor, TrainData, Run]) -> None:
+    start, data, run = made
+    fitted = Rag(size=60).fit(start, data, run)
+    assert run.notes["known"] == len(ROWS)
+    assert sum(bool(one.abstained) for one in fitted.predict(ROWS, run.engines)) <= 1
+    assert Rag(size=60, abstain=False).fit(start, data, run).lookup.least == 0.0
+
+
+def test_rows_to_learn_from_cite_their_passage_or_do_not_know(made: tuple[Predictor, TrainData, Run]) -> None:
+    start, data, run = made
+    for withheld, wanted in ((0.0, {f"{i + 2} years" for i in range(8)}), (1.0, {UNKNOWN})):
+        fitted = Rag(size=60, withheld=withheld).fit(start, data, run)
+        lessons = fitted.lessons(ROWS, run.engines)
+        assert {answer.rsplit(" [", 1)[0] for _, answer in lessons} == wanted
+        for row, (prompt, answer) in zip(ROWS, lessons):
+            text = prompt.messages[-1].content
+            assert (f"docs/{row.source}" in text) == (withheld == 0.0)
+            if withheld == 0.0:
+                number = answer.rsplit(" ", 1)[1]
+                assert f"{number} docs/{row.source}" in text
+
+
+def test_no_passage_of_another_label_is_ever_shown(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:
+    start, data, run = made
+    fitted = Rag(size=60).fit(start, data, run)
+    for sources, _ in fitted.retrieve(ROWS, run.engines, Allow(under="docs/wheel.md")):
+        assert {source.path for source in sources} == {"docs/wheel.md"}

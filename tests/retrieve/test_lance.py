@@ -1,0 +1,123 @@
+"""What is LanceDB's own: an index only when there are rows, rows outside it, kills, URLs; the rest stands in test_store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
+
+from test_store import MAKING, embed, found, passage, put
+
+from rung.retrieve.lance import Lance
+from rung.retrieve.search import Settings, search
+from rung.retrieve.store import Change, Making, text_digest
+
+
+def lance(tmp_path: Path, **more: int) -> Lance:
+    return Lance(str(tmp_path / "store"), tmp_path / "derived", **more)
+
+
+def test_a_store_opened_by_its_url(home: Path, tmp_path: Path) -> None:
+    store = Lance(f"lance://{tmp_path}/store")
+    put(store, passage("a.md", "a parcel"))
+    assert found(Lance(f"lance://{tmp_path}/store"), "parcel") == {"a parcel"}
+    assert list((home / "lexical").iterdir()), "derived files lie in the cache"
+
+
+def test_the_first_file_may_be_refused(tmp_path: Path) -> None:
+    """The table is there before any vector says how wide they are."""
+    store = lance(tmp_path)
+    store.apply([Change("bad.md", "r", refused="it is empty.")], MAKING)
+    store.settle()
+    assert found(store, "parcel") == set()
+    put(store, passage("a.md", "a parcel"))
+    assert found(store, "parcel", leg="dense") == {"a parcel"}
+    assert store.documents() == {"bad.md": "r", "a.md": "d"}
+
+
+def test_another_embedder_replaces_the_table(tmp_path: Path) -> None:
+    store, other = lance(tmp_path), Making("other", "other-digest")
+    put(store, passage("a.md", "a parcel"), passage("a.md", "a dragon"))
+    new = passage("a.md", "a parcel")
+    store.keep_vectors("other-digest", [text_digest(new)], np.ones((1, 3), np.float32))
+    store.apply([Change("a.md", "d", (new,))], other)
+    assert store.making() == other and store.health().passages == 1
+    assert [hit.passage for hit in search(store, "", np.ones(3, np.float32), Settings(legs=("dense",)))] == [new]
+
+
+def test_signs_of_sql_in_paths_and_labels_mean_nothing(tmp_path: Path) -> None:
+    store = lance(tmp_path)
+    name = "it's'); drop table knowledge; --.md"
+    put(store, passage(name, "a parcel", "o'hara"))
+    assert found(store, "parcel") == {"a parcel"}
+    store.apply([Change(name)], MAKING)
+    assert store.documents() == {}
+
+
+def test_an_index_is_made_when_there_is_enough_and_tells_what_is_outside_it(tmp_path: Path) -> None:
+    store, rng = lance(tmp_path, approximate_from=300), np.random.default_rng(0)
+
+    def more(path: str, count: int) -> np.ndarray:
+        passages = [passage(path, f"{path} number{i}") for i in range(count)]
+        vectors = rng.standard_normal((count, 32)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        store.keep_vectors("d", [text_digest(p) for p in passages], vectors)
+        store.apply([Change(path, "x", tuple(passages))], Making("toy", "d"))
+        return vectors
+
+    more("few.md", 20)
+    store.settle()
+    assert store.health().unindexed == 0 and not store._table().list_indices()
+    vectors = more("many.md", 400)
+    store.settle()
+    assert store._table().list_indices() and store.health().unindexed == 0
+    late = more("late.md", 5)
+    assert store.health().unindexed > 0
+    for place, one in ((399, vectors[399]), (4, late[4])):
+        best = search(store, "", one, Settings(legs=("dense",), k=1))[0]
+        assert best.passage.text.endswith(f"number{place}") and best.score == pytest.approx(1.0, abs=1e-3)
+    store.settle()
+    assert store.health().unindexed == 0 and store.health().whole
+
+
+WRITER = """
+    import os, sys
+    sys.path.insert(0, {tests!r})
+    from pathlib import Path
+    from rung.retrieve import lexical
+    from test_lance import lance, passage, put
+    store = lance(Path({folder!r}))
+    if {late}:
+        lexical._write = lambda *a: os.kill(os.getpid(), 9)
+    put(store, *(passage("a.md", f"parcel turn1 part{{i}}") for i in range(20)), digest="1")
+    if not {late}:
+        os.kill(os.getpid(), 9)
+    store.settle()
+"""
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_killed_after_the_commit_the_words_are_caught_up(tmp_path: Path, late: bool) -> None:
+    store = lance(tmp_path)
+    put(store, *(passage("a.md", f"parcel turn0 part{i}") for i in range(20)), digest="0")
+    store.settle()
+    code = textwrap.dedent(WRITER).format(tests=str(Path(__file__).parent), folder=str(tmp_path), late=late)
+    died = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    whole = {f"parcel turn1 part{i}" for i in range(20)}
+    assert found(store, "parcel", leg="lexical") == found(store, "parcel", leg="dense") == whole
+    assert store.health().whole
+
+
+def test_vectors_not_yet_applied_count_as_embedded(tmp_path: Path) -> None:
+    store, p = lance(tmp_path), passage("a.md", "a parcel")
+    store.keep_vectors("d", [text_digest(p)], embed(["a parcel"]))
+    assert store.embedded("d", [text_digest(p)]) == {text_digest(p)}

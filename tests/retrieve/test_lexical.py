@@ -1,0 +1,130 @@
+"""Analysis by script and the lexical leg: what must be found, in which language, and what must not raise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rung.retrieve import analyse, lexical
+from rung.retrieve.passage import Passage
+from rung.retrieve.store import Allow
+
+TEXTS = {
+    "returns.md": "Customers may return parcels within thirty days of delivery. Shipping is refunded.",
+    "agb.md": "Die Bedingungen der Rückgabe stehen in diesem Vertrag. Der Brief der Liebe liegt bei.",
+    "karte.md": "Ihre Kreditkartennummer finden Sie auf der Vorderseite der Karte.",
+    "zh.md": "退货政策：客户可以在三十天内退回商品。运费不予退还。",
+    "ja.md": "返品ポリシー：お客様は三十日以内に商品を返品できます。",
+    "ko.md": "반품 정책은 고객센터에서 확인할 수 있습니다.",
+    "th.md": "นโยบายการคืนสินค้า ลูกค้าสามารถคืนสินค้าได้ภายในสามสิบวัน",
+    "ru.md": "Покупатели могут вернуть товары в течение тридцати дней.",
+    "mixed.md": "要使用 `per_device_train_batch_size`，请设置 flash-attn 与 getUserName。Siehe auch v0.8.1 und --load-in-4bit.",
+    "config.md": "Set gradient_checkpointing: true, call torch.nn.functional, and mind HTTPError E1101.",
+}
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> lexical.Lexical:
+    folder = tmp_path_factory.mktemp("words") / "lexical"
+    rows = [(i, i, Passage(name, name, (), text)) for i, (name, text) in enumerate(TEXTS.items())]
+    lexical.catch_up(folder, "s", 1, range(len(rows)), lambda new: [rows[i] for i in new])
+    return lexical.load(folder)
+
+
+def best(words: lexical.Lexical, question: str) -> str:
+    found = words.search(question, 3, ())
+    return list(TEXTS)[found[0][0]] if found else ""
+
+
+@pytest.mark.parametrize(
+    ("question", "path"),
+    [
+        ("returned parcel", "returns.md"),
+        ("Was sind die Rückgabebedingungen?", "agb.md"),
+        ("Rueckgabe", "agb.md"),
+        ("ruckgabe", "agb.md"),
+        ("Liebesbrief", "agb.md"),
+        ("Kreditkart", "karte.md"),
+        ("运费退还吗", "zh.md"),
+        ("费", "zh.md"),
+        ("返品できますか", "ja.md"),
+        ("ﾎﾟﾘｼｰ", "ja.md"),
+        ("고객센터", "ko.md"),
+        ("คืนสินค้า", "th.md"),
+        ("товар вернули", "ru.md"),
+        ("per_device_train_batch_size", "mixed.md"),
+        ("PER_DEVICE_TRAIN_BATCH_SIZE?", "mixed.md"),
+        ("batch size", "mixed.md"),
+        ("user name", "mixed.md"),
+        ("getusername", "mixed.md"),
+        ("flash-attn", "mixed.md"),
+        ("flash attn 怎么设置", "mixed.md"),
+        ("0.8.1", "mixed.md"),
+        ("version v0.8.1", "mixed.md"),
+        ("load-in-4bit", "mixed.md"),
+        ("load_in_4bit 4bit", "mixed.md"),
+        ("nn.functional", "config.md"),
+        ("torch.nn.functional", "config.md"),
+        ("http error", "config.md"),
+        ("e1101", "config.md"),
+        ("gradient checkpoint", "config.md"),
+    ],
+)
+def test_found_in_every_script(words: lexical.Lexical, question: str, path: str) -> None:
+    assert best(words, question) == path
+
+
+@pytest.mark.parametrize(
+    "question", ["", "   ", "the of and", "?!", "\x00", "🙂", 'a:b AND (c OR "d" -e) [f TO g] ~2 ^3 \\ /x/ *', "'\"); --"]
+)
+def test_no_sign_in_a_question_means_anything(words: lexical.Lexical, question: str) -> None:
+    words.search(question, 5, Allow(access=frozenset()).clauses())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=80))
+def test_any_text_can_be_asked_and_finds_itself(words: lexical.Lexical, text: str) -> None:
+    words.search(text, 5, ())
+    terms = analyse.terms(text)
+    assert all(term and not any(c.isspace() for c in term) for term in terms), "a term would fall apart in tantivy"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1, max_size=20))
+def test_a_word_of_a_document_is_found_by_the_same_word(word: str) -> None:
+    assert set(analyse.terms(word)) & set(analyse.question_terms(word)) or not analyse.terms(word)
+
+
+def test_small_words_are_left_out_of_questions_unless_there_are_no_others() -> None:
+    assert "the" not in analyse.question_terms("Where is the parcel?")
+    assert analyse.question_terms("to be or not to be")
+
+
+def test_a_language_is_told_by_its_small_words() -> None:
+    assert analyse.detect("Wann wird die Lieferung bei mir sein?") == "german"
+    assert analyse.detect("Pourquoi la livraison est en retard ?") == "french"
+    assert analyse.detect("kubernetes") == "english"
+
+
+def test_taking_out_and_filing_again_changes_nothing_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "lexical"
+    rows = {1: (1, 1, Passage("a", "a.md", (), "about parcels")), 2: (2, 2, Passage("b", "a.md", (), "about letters"))}
+
+    def read(new: Sequence[int]) -> list[tuple[int, int, Passage]]:
+        return [rows[i] for i in new]
+
+    lexical.catch_up(folder, "s", 1, [1], read)
+    stamp = (folder / "stamp.json").read_text()
+    for _ in range(2):
+        lexical.catch_up(folder, "s", 2, [2], read)
+        found = lexical.load(folder)
+        assert found.count() == 1
+        assert found.search("parcels", 5, ()) == []
+        assert [row for row, _ in found.search("letters", 5, ())] == [2]
+        (folder / "stamp.json").write_text(stamp)  # as after a kill between commit and stamp
+    lexical.catch_up(folder, "other", 1, [], read)
+    assert lexical.load(folder).count() == 0, "the index of another store is not added to"
