@@ -130,7 +130,16 @@ def rung_loop(loaded: load.Loaded, steps: pack.Draws, folder: Path) -> Iterator[
     told: queue.Queue[float | BaseException] = queue.Queue()
     turn = threading.Semaphore(0)
     plan = train.Plan(
-        learning_rate=PEAK, epochs=1, batch=1, save=10**9, tokens=2**30, warmup=WARMUP, floor=FLOOR, betas=BETAS, weight_decay=DECAY
+        learning_rate=PEAK,
+        epochs=1,
+        batch=1,
+        save=10**9,
+        tokens=2**30,
+        warmup=WARMUP,
+        floor=FLOOR,
+        betas=BETAS,
+        weight_decay=DECAY,
+        clip=CLIP,
     )
 
     def watched(done: int, total: int, loss: float) -> None:
@@ -185,7 +194,7 @@ def main() -> None:
         size = sum(p.numel() for p in model.parameters())
         config = model.config
         print(
-            f"{size:,} parameters ({config.num_hidden_layers} layers, width {config.hidden_size}), {len(tokens):,} tokens of text, "
+            f"{size:,} parameters ({config.num_hidden_layers} layers, width {config.hidden_size}), {len(tokens):,} tokens, "
             f"{BATCH} windows of {CONTEXT} tokens a step, {len(steps)} steps"
         )
         sides = {"rung": rung_loop(loaded, steps, Path(place) / "work"), "plain": plain_loop(plain_from(model), steps)}
@@ -196,11 +205,13 @@ def main() -> None:
     apart = max(abs(a - b) for a, b in zip(losses["rung"], losses["plain"]))
     last = {name: sum(some[-10:]) / 10 for name, some in losses.items()}
     print(
-        f"loss of the first step {losses['rung'][0]:.4f} and {losses['plain'][0]:.4f}; mean of the last 10 {last['rung']:.4f} and "
-        f"{last['plain']:.4f}; never further apart than {apart:.4f}"
+        f"loss of the first step {losses['rung'][0]:.4f} and {losses['plain'][0]:.4f}; mean of the last 10 {last['rung']:.4f} "
+        f"and {last['plain']:.4f}; never further apart than {apart:.4f}"
     )
     ratio = common.median([b / a for a, b in zip(taken["rung"], taken["plain"])])
-    print(f"ratio={ratio:.3f} tokens a second, rung over the plain loop; losses at most {apart:.4f} apart over {len(steps)} steps")
+    print(
+        f"ratio={ratio:.3f} tokens a second, rung over the plain loop; losses at most {apart:.4f} apart over {len(steps)} steps"
+    )
 
 
 if __name__ == "__main__":

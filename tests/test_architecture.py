@@ -23,12 +23,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lm",),
     ("retrieve",),
     ("predictor",),
-    ("runs", "evaluate", "forget", "provenance", "memory"),
+    ("runs", "evaluate", "attack", "forget", "provenance", "memory"),
     ("methods",),
     ("looks", "race", "flowchart", "machines", "plan", "decide"),
     ("ladder",),
-    ("preflight", "scaffold", "terminal", "terminal_plan", "preview", "report"),
-    ("cli",),
+    ("preflight", "scaffold", "draft", "terminal", "terminal_plan", "preview", "report"),
+    ("cli", "cli_init", "cli_knowledge"),
 )
 """From the bottom up. A file imports from its own layer and from those before it, never from a later one."""
 
@@ -153,6 +153,7 @@ LIGHT = {
     "lm/models.py",
     "lm/quiet.py",
     "lm/rules.py",
+    "lm/thinking.py",
     "lm/vectors.py",
     "lm/wheels.py",
 }

@@ -23,7 +23,7 @@ from rung.report import figures, page, render, rows, scatter, write
 from rung.report.numbers import millis, money, seconds, signed
 from rung.runs import Store
 from rung.task import Task
-from rung.types import Cost, Decision, Example, Interval, Latency, Record, Scores
+from rung.types import Cost, Decision, Example, Forgetting, Interval, Latency, Record, Scores
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- \u2028 ${x} {{ 7*7 }} 'quoted\" & <svg/onload=alert(2)>"
 VOID = {"meta", "link", "img", "br", "hr", "input", "circle", "line", "path", "polyline"}
@@ -145,10 +145,13 @@ def embedded(html: str) -> dict[str, Any]:
 # --- the page as a whole ----------------------------------------------------------------------------------------------
 
 
+FORGOT = Forgetting(Interval(0.02, 0.01, 0.03, 2), Interval(-0.1, -0.2, 0.01, 50), "nats a token", (3.0, 1.0), (150, 50))
+
+
 def several() -> list[Record]:
     trained = {"losses": [3.0, 1.5, float("nan"), 0.4], "held": [0.5, 0.7], "trained_parameters": 10, "trained_share": 0.1}
     lora = record("lora", 36)
-    lora = replace(lora, provenance={**lora.provenance, "notes": [trained]}, forgetting=Interval(0.02, 0.01, 0.03, 50))
+    lora = replace(lora, provenance={**lora.provenance, "notes": [trained]}, forgetting=FORGOT)
     return [record("majority", 4), record("zero-shot", 24), lora, SKIPPED, FAILED]
 
 
@@ -160,7 +163,8 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
         "OutOfMemory: 12 GB",
         "The climb had ended before it came to this rung.",
         "quoted 60 s",
-        "loss on general text +0.020 [+0.010, +0.030]",
+        "loss on general text +0.020 [+0.010, +0.030] nats a token",
+        "general questions answered right -0.100 [-0.200, +0.010], n=50",
     ):
         assert said in found.text
     order = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rung import cli_knowledge
+from rung import cli_init, cli_knowledge
 from rung.errors import RungError
 
 if TYPE_CHECKING:
@@ -46,17 +46,7 @@ def main() -> None:
         sys.exit(130)
 
 
-@app.command()
-def init(folder: Path, kind: Annotated[str, typer.Option(help="classify, extract, answer or generate.")] = "classify") -> None:
-    """Write a task folder to edit: rung.yaml, data/, README."""
-    from rung import scaffold
-    from rung.errors import TaskError
-
-    if kind not in ("classify", "extract", "answer", "generate"):
-        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Take classify, extract, answer or generate.")
-    for path in scaffold.write(folder, kind):  # type: ignore[arg-type]  # checked above
-        out.print(f"wrote {path}")
-    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}")
+app.command()(cli_init.init)
 
 
 @app.command()
@@ -319,6 +309,8 @@ def _rung(record: Record) -> dict[str, Any]:
                 "per_month_usd": record.cost.per_month_usd,
                 "per_1k_usd": record.cost.per_1k_usd,
             },
+            "forgetting": (lost := record.forgetting)
+            and {"loss": _score(lost.loss), "unit": lost.unit, "accuracy": _score(lost.accuracy)},
         }
     return row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -24,7 +24,7 @@ OWN = Path(__file__).with_name("probe")
 REPLAYED = 0.9
 """Share of a team's general documents that may be replayed in training; the rest is the probe's and is never trained on."""
 MOST_PASSAGES, MOST_QUESTIONS, FEWEST = 100, 200, 30
-"""Most that are taken of a team's own, to keep the measurement short; where they are fewer than FEWEST, the package's join them."""
+"""Most that are taken of a team's own, for a short measurement; where they are fewer than FEWEST, the package's join them."""
 LETTERS = 600
 """Characters that a team's own passage is cut to at most."""
 MEASURE_VERSION = 1  # raise when the same model and probe would now be measured otherwise
@@ -121,8 +121,9 @@ def _questions(path: Path) -> list[Question]:
     return [_question(row, where) for row, where in read_rows(path, str(path))]
 
 
-def _question(row: dict[str, Any], where: str) -> Question:
-    asked, choices, answer = row.get("question"), row.get("choices"), row.get("answer")
+def _question(row: Mapping[str, Any], where: str) -> Question:
+    asked, answer = row.get("question"), row.get("answer")
+    choices: Any = row.get("choices")
     remedy = "A row needs question (text), choices (a list of different texts) and answer (a choice, or its place from 0)."
     if not isinstance(asked, str) or not asked.strip():
         raise DataError(f"the question is {quoted(asked)}.", where=where, remedy=remedy)

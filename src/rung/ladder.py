@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any, Protocol
 
 from rung import forget, memory, methods, metrics
+from rung.attack import attacked
 from rung.data import preferences
 from rung.data.corpus import texts
 from rung.data.split import Splits, make_splits
@@ -21,7 +22,7 @@ from rung.flowchart.advise import Chart
 from rung.flowchart.hindsight import Foretold, hindsight
 from rung.lm.engines import Engines
 from rung.machine import Machine, load_or_measure
-from rung.methods.base import Facts, Method, Run, options
+from rung.methods.base import Facts, Method, Run, options, rewarded
 from rung.plan import Step, advise, count, labels, plan, settings, start
 from rung.predictor import Predictor
 from rung.provenance import gather
@@ -265,6 +266,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             given=site.task.methods,
             seed=site.task.seed,
             notes=[note["notes"] for note in notes],
+            attack=attacked(predictor, dev, site.store, site.engines),
             errors=sum(bool(p.error) for p in predictions),
             again=sum(p.again for p in predictions),
             **({"race": raced} if raced else {}),
@@ -288,6 +290,7 @@ def fit(
                 deadline,
                 site.store.folder,
                 reward=lambda answer, example: site.metric.per_row(answer, example.output, example),
+                home=site.task.folder,
                 trackers=site.task.trackers,
             )
             progress(f"fitting {method.name}", 0.0)
@@ -306,7 +309,8 @@ def fit_keys(site: Site, chain: Sequence[Method]) -> list[str]:
     keys, before = [], site.start.digest
     for method in chain:
         data = site.data.only(method.needs).digest
-        before = digest([before, method.name, method.fit_version, options(method), data, site.task.seed])
+        given = [before, method.name, method.fit_version, options(method), data, site.task.seed]
+        before = digest([*given, *rewarded(method, site.task.goal.metric, site.task.folder)])
         keys.append(before)
     return keys
 

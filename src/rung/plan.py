@@ -148,7 +148,7 @@ def advise(task: Task, data: TrainData, facts: Facts, machine: Machine) -> Chart
     """The flowchart of this task, for the rungs whose needs it meets."""
     have = available(task, data, machine)
     listed: dict[str, tuple[Family | None, ...]] = {}
-    for name in task.rungs or methods.RUNGS:
+    for name in task.rungs or methods.usual(have):
         chain = methods.rung(name, task.methods)
         if not _missing(chain, have):
             listed[name] = tuple(family(method) for method in chain) or (Family.PROMPTING,)
@@ -170,7 +170,7 @@ def plan(
     """
     found, have = advised or advise(task, data, facts, machine), available(task, data, machine)
     steps = []
-    for name in task.rungs or methods.RUNGS:
+    for name in task.rungs or methods.usual(have):
         chain = methods.rung(name, task.methods)
         if missing := _missing(chain, have):
             steps.append(Step(name, chain, None, f"needs {' and '.join(missing)}, which this task does not have"))

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from rung.data.split import normalise
 from rung.errors import RungError
+from rung.lm import thinking
 from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progress, Prompt, Streams
 from rung.lm.engines import Engines
 from rung.lm.layers import link
+from rung.lm.thinking import Thinking, Thought
 from rung.retrieve import ground
 from rung.retrieve import lookup as lookups
 from rung.retrieve.lookup import Lookup
@@ -44,6 +46,16 @@ class Demos:
     files_digest: str = ""
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What is added to each label's log-probability, so that a bent for some labels is taken out."""
+
+    bias: tuple[float, ...]
+    """In the order of the labels."""
+    of: str
+    """Digest of the Predictor that it was measured on; of another it says nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     kind: Kind
@@ -60,6 +72,9 @@ class Predictor:
     lookup: Lookup | None = None
     """Where passages are retrieved from; None answers without any."""
     decoding: Decoding = Decoding()
+    thinking: Thinking | None = None
+    """How to reason before answering; None answers at once."""
+    calibration: Calibration | None = None
 
     @property
     def digest(self) -> str:
@@ -73,6 +88,9 @@ class Predictor:
             content.pop("lookup")
         else:
             content["lookup"].pop("index")
+        for part in ("thinking", "calibration"):
+            if content[part] is None:
+                content.pop(part)
         return digest(content)
 
     def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:
@@ -85,11 +103,13 @@ class Predictor:
             system.append(ground.RULE)
         if self.labels and self.show_labels:
             system.append(self._label_text())
+        if self.thinking:
+            system.append(self.thinking.rule)
         system += [turn.content for turn in example.history if turn.role == "system"]
         turns = [Message("system", "\n\n".join(system))]
         for row in (*self.demos.fixed, *similar, example):
             turns += [turn for turn in row.history if turn.role != "system"]
-            turns += [Message("user", row.input), Message("assistant", row.output)]
+            turns += [Message("user", row.input), Message("assistant", self._whole(row, row.output))]
         if self.lookup:
             turns[-2] = Message("user", ground.asked(example.input, sources))
         return Prompt(tuple(turns[:-1]), example.input)
@@ -109,10 +129,11 @@ class Predictor:
     def lessons(self, examples: Sequence[Example], engines: Engines) -> list[tuple[Prompt, str]]:
         """Prompts and answers to train on: as the rows will be asked, and as they should be answered."""
         if self.lookup is None:
-            return [(prompt, example.output) for prompt, example in zip(self.prompts(examples, engines), examples)]
+            prompts = self.prompts(examples, engines)
+            return [(prompt, self._whole(example, example.output)) for prompt, example in zip(prompts, examples)]
         found = lookups.lessons(self.lookup, examples, engines)
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
-        return [(prompt, answer) for prompt, (_, answer) in zip(prompts, found)]
+        return [(prompt, self._whole(row, answer)) for prompt, row, (_, answer) in zip(prompts, examples, found)]
 
     def retrieve(
         self, examples: Sequence[Example], engines: Engines, allow: Allow = Allow()
@@ -123,6 +144,10 @@ class Predictor:
         questions = standalone(examples, engines.open(self.model))
         hits = lookups.sources(self.lookup, questions, engines, allow)
         return [(tuple(map(lookups.source, found)), lookups.evidence(found)) for found in hits]
+
+    def _whole(self, row: Example, answer: str) -> str:
+        """A row's answer as it is written out: behind the row's own reasoning, where rows are reasoned about."""
+        return thinking.turn(str(row.extra.get(self.thinking.column, "")), answer) if self.thinking else answer
 
     def _similar(self, examples: Sequence[Example], engines: Engines) -> list[list[Example]]:
         if not self.demos.similar:
@@ -159,8 +184,9 @@ class Predictor:
         engine = engines.open(self.model)
         found = self.retrieve(examples, engines, allow)
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
-        # a label has at most a token a byte, one for a blank that some tokenizers put in front, and its end
-        room = max(len(label.encode()) + 2 for label in self.labels) if self.labels else self.decoding.max_new_tokens
+        room = thinking.label_room(self.labels) if self.labels else self.decoding.max_new_tokens
+        if self.thinking:
+            room += self.thinking.tokens + len(thinking.turn(self.thinking.opening, ""))
         unasked = [self._unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
         answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
         out = [refused or next(answers) for refused in unasked]
@@ -173,7 +199,7 @@ class Predictor:
 
     def _unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
         """What is predicted without asking the model; None where it is to be asked."""
-        if self.lookup and evidence < self.lookup.least:
+        if self.lookup and not self.labels and evidence < self.lookup.least:
             why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
             return Prediction("", "", abstained=why)
         if (size := engine.count(prompt)) + room > engine.context:
@@ -189,6 +215,14 @@ class Predictor:
     def _ask(self, engine: Engine, prompts: Sequence[Prompt], progress: Progress | None) -> list[Prediction]:
         if not prompts:
             return []
+        bias = self.calibration.bias if self.calibration else ()
+        if self.thinking:
+            found = thinking.think(engine, prompts, self.thinking, self.labels, self.decoding, bias)
+            if progress:
+                progress(len(prompts))
+            return [_thought(one) for one in found]
+        if bias:
+            return [_prediction(c, c.label, c.confidence) for c in thinking.choose(engine, prompts, self.labels, bias)]
         if self.labels:
             return [_prediction(c, c.label, c.confidence) for c in engine.choose(prompts, self.labels, progress)]
         return [_prediction(c, c.text) for c in engine.generate(prompts, self.decoding, progress)]
@@ -196,7 +230,7 @@ class Predictor:
     @property
     def streams(self) -> bool:
         """Whether an answer may be shown while it is written: labels are chosen whole, and citations are checked first."""
-        return self.model.kind in ("causal", "remote") and not self.labels and self.lookup is None
+        return self.model.kind in ("causal", "remote") and not (self.labels or self.lookup or self.thinking)
 
     def stream(self, example: Example, engines: Engines) -> Iterator[str]:
         """One answer, piece by piece; where `streams`."""
@@ -230,11 +264,33 @@ def _prediction(answer: Choice | Completion, output: str, confidence: float | No
     )
 
 
+def _thought(one: Thought) -> Prediction:
+    """A row's answer and all that it took. Calls that failed are told only where no answer came of the others."""
+    failed = next((call.error for call in one.asked if call.error), "")
+    return Prediction(
+        "",
+        one.output,
+        one.confidence,
+        sum(call.tokens_in for call in one.asked),
+        sum(call.tokens_out for call in one.asked),
+        sum(call.seconds for call in one.asked),
+        "" if one.output else failed,
+        sum(call.tokens_cached for call in one.asked),
+        again=bool(failed and not one.output),
+    )
+
+
 def save(predictor: Predictor, folder: Path, beside: Mapping[str, str] | None = None) -> None:
     """Write the Predictor and copies of its files into a folder, which appears whole or not at all.
 
-    `beside`: other text files to put there, name to content.
+    `beside`: other text files to put there, name to content. RungError for a calibration of another Predictor.
     """
+    if predictor.calibration and predictor.calibration.of != replace(predictor, calibration=None).digest:
+        raise RungError(
+            "what came after the calibration changed the prompt or the model, so it no longer holds.",
+            where="rungs",
+            remedy="Put the calibration last in the rung.",
+        )
     work = folder.with_name(folder.name + ".part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -269,6 +325,8 @@ def load(folder: Path) -> Predictor:
             "descriptions": tuple(content["descriptions"]),
             "decoding": Decoding(**content["decoding"]),
             "lookup": _lookup(content.get("lookup")),
+            "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,
+            "calibration": Calibration(tuple(bent["bias"]), bent["of"]) if (bent := content.get("calibration")) else None,
             "demos": Demos(
                 **{**demos, "fixed": tuple(map(_example, demos["fixed"])), "pool": tuple(map(_example, demos["pool"]))}
             ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rung.errors import TaskError
@@ -30,6 +32,33 @@ _README = """\
 3. `rung plan {name}`: what would be tried, and what would it cost?
 4. `rung climb {name}`: try it, cheapest first, until the goal is met.
 5. `rung report {name}` and `rung ask {name} "..."`: read why, and use it.
+"""
+
+_DRAFTED_YAML = """\
+# What is to be done, with which rows, and what is good enough. `rung check` reads this file and says what is wrong.
+task: Answer the question from the documents in a few words.
+kind: answer
+data:
+  documents: {documents}    # folder, file or glob: md, html, txt, rst, qmd, pdf, docx, csv, jsonl
+  examples: data/drafts.csv    # drafted by a model: read them, mend them, and set draft to no where you accept one
+  input: question
+  output: answer
+  source: source               # the document, or document#heading, that holds the answer
+rungs: [zero-shot, rag, rag+few-shot]
+base: {base}
+goal: {{metric: token_f1, at_least: 0.6}}   # also: latency_ms, usd_per_1k, usd_per_month
+volume: 10000                  # calls a month; it weighs the cost of training against that of running
+budget: {{minutes: 20}}          # longest time one climb may take
+"""
+
+_DRAFTED_README = """\
+# {name}
+
+1. Read `data/drafts.csv`. A model wrote it from the documents; nobody has checked it. Mend or delete rows, add what your users really
+   ask, and set `draft` to `no` in the rows that you accept. `rung check {name}` says how many are left.
+2. `rung search {name} "..."`: does the index find what you would look for?
+3. `rung climb {name}`: answers with and without the documents, measured on the same rows.
+4. `rung report {name}` and `rung ask {name} "..."`: read why, and use it.
 """
 
 _TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
@@ -76,21 +105,46 @@ _TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
 
 def write(folder: Path, kind: Kind) -> list[Path]:
     """Write the folder and return its files. A folder that already holds a rung.yaml is left alone."""
-    if (folder / "rung.yaml").exists():
-        raise TaskError(
-            "there is a task here already.", where=str(folder / "rung.yaml"), remedy="Edit it, or name another folder."
-        )
+    free(folder)
     task, source, target, metric, rows = _TASKS[kind]
     files = {
         folder / "rung.yaml": _YAML.format(task=task, kind=kind, input=source, output=target, metric=metric),
         folder / "README.md": _README.format(name=folder.name),
         folder / "data" / "examples.csv": "".join(map(_csv_line, [(source, target), *rows])),
     }
-    for path, text in files.items():
+    return _written(files)
+
+
+def write_drafts(folder: Path, documents: str, base: str, drafts: Sequence[tuple[str, str, str]]) -> list[Path]:
+    """Write a folder whose questions a model drafted: question, answer and source of each. Returns its files."""
+    free(folder)
+    rows = [("question", "answer", "source", "draft"), *((*one, "yes") for one in drafts)]
+    return _written(
+        {
+            folder / "rung.yaml": _DRAFTED_YAML.format(documents=json.dumps(documents), base=json.dumps(base)),
+            folder / "README.md": _DRAFTED_README.format(name=folder.name),
+            folder / "data" / "drafts.csv": "".join(map(_csv_line, rows)),
+        }
+    )
+
+
+def free(folder: Path) -> None:
+    """TaskError where there is a task already."""
+    if (folder / "rung.yaml").exists():
+        raise TaskError(
+            "there is a task here already.", where=str(folder / "rung.yaml"), remedy="Edit it, or name another folder."
+        )
+
+
+def _written(files: Mapping[Path, str]) -> list[Path]:
+    """Write the files, each whole or not at all, rung.yaml last: without it there is no task yet."""
+    for path, text in sorted(files.items(), key=lambda file: file[0].name == "rung.yaml"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     return list(files)
 
 
-def _csv_line(cells: tuple[str, str]) -> str:
+def _csv_line(cells: Sequence[str]) -> str:
     return ",".join('"' + cell.replace('"', '""') + '"' for cell in cells) + "\n"

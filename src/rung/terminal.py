@@ -69,10 +69,12 @@ def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
 def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
     rows = max((record.scores.overall.n for record in records if record.scores), default=0)
+    touched = any(record.forgetting for record in records)
     table = Table(
         header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )  # fits 80 columns; --json and the report tell more
-    for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", "goal"):
+    forgets = ["forgets"] if touched else []
+    for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", *forgets, "goal"):
         table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=True)
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
@@ -85,11 +87,12 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
                 duration(record.cost.fit_seconds),
                 f"{record.latency.p95.value:.0f} ms",
                 dollars(record.cost.per_month_usd),
+                *([f"{record.forgetting.rise:+.3f}" if record.forgetting else ""] if touched else []),
                 f"[{VERDICTS[verdict]}]{verdict}[/]" if verdict else "",
                 style=style,
             )
         else:
-            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * 4)
+            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * (len(table.columns) - 3))
     told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.status != "done" and r.reason]
     return Group(table, *told)
 

@@ -29,8 +29,10 @@ class Model:
         return float(sum(self.after(question, answer[:k])[token] for k, token in enumerate(answer)))
 
 
-def run(model: Model, answers: list[tuple[int, ...]], questions: int, width: int) -> list[search.Search]:
-    tree = search.label_tree(answers)
+def run(
+    model: Model, answers: list[tuple[int, ...]], questions: int, width: int, bias: list[float] | None = None, whole: bool = False
+) -> list[search.Search]:
+    tree = search.label_tree(answers, bias or [])
     parent = {child: node for node, children in enumerate(tree.children) for child in children}
 
     def path(node: int | None) -> tuple[int, ...]:
@@ -43,7 +45,7 @@ def run(model: Model, answers: list[tuple[int, ...]], questions: int, width: int
         return [[model.after(q, path(node)) for node in chain] for q, chain in asks]
 
     first = np.stack([model.after(q, ()) for q in range(questions)])
-    return search.choose(tree, first, open_nodes, width)
+    return search.choose(tree, first, open_nodes, width, whole)
 
 
 @given(LABELS, st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0, 4.0]), st.integers(1, 3), st.integers(1, 40))
@@ -59,6 +61,37 @@ def test_the_winner_is_the_one_that_brute_force_finds(labels, seed: int, sharpne
         share = np.exp(scores.max() - np.logaddexp.reduce(scores))
         assert 0 < found.confidence() <= share + 1e-9
         assert found.opened <= nodes - len(answers)  # leaves need no opening
+
+
+@given(LABELS, st.data(), st.integers(0, 10**6), st.sampled_from([0.3, 1.0, 4.0]), st.integers(1, 40))
+def test_with_a_bias_the_winner_is_still_the_one_that_brute_force_finds(labels, data, seed: int, sharpness: float, width) -> None:
+    answers = [(*label, END) for label in labels]
+    bias = data.draw(st.lists(st.floats(-20, 20), min_size=len(labels), max_size=len(labels)))
+    model = Model(seed, sharpness)
+    for question, found in enumerate(run(model, answers, 2, width, bias)):
+        scores = np.array([model.score(question, answer) for answer in answers]) + bias
+        score, label = found.done[0]
+        assert -score == pytest.approx(scores.max(), abs=1e-9)
+        assert scores[label] == pytest.approx(scores.max(), abs=1e-9)
+        assert 0 < found.confidence() <= np.exp(scores.max() - np.logaddexp.reduce(scores)) + 1e-9
+
+
+def test_a_bias_as_large_as_the_odds_does_not_cost_more_than_opening_all() -> None:
+    answers = [(1 + i % 3, 1 + i // 3 % 3, 1 + i // 9 % 3, END) for i in range(27)]
+    sure = run(Model(3, 30.0), answers, 1, 1, [0.1 * (i % 2) for i in range(27)])[0]
+    assert sure.opened <= 6 < 3 + 9 + 27
+
+
+@given(LABELS, st.integers(0, 10**6), st.integers(1, 40))
+def test_the_whole_search_scores_every_label(labels, seed: int, width: int) -> None:
+    answers = [(*label, END) for label in labels]
+    model = Model(seed, 1.0)
+    (found,) = run(model, answers, 1, width, whole=True)
+    scores = {label: -score for score, label in found.done}
+    assert not found.open
+    assert [scores[i] for i in range(len(labels))] == pytest.approx([model.score(0, answer) for answer in answers], abs=1e-9)
+    logs = np.array(list(scores.values()))
+    assert found.confidence() == pytest.approx(np.exp(logs.max() - np.logaddexp.reduce(logs)))
 
 
 @given(LABELS, st.integers(0, 10**6), st.integers(2, 4))

@@ -153,7 +153,9 @@ def test_kto_is_that_of_trl(fresh: Callable[[str], Loaded], tmp_path: Path) -> N
     aim = preferences.kto(0.3, 1.5, 0.7, now)
     assert aim[1].ready(items, 0)[0].moved > 0, "a divergence of 0 would leave half of the loss untested"
     table = [
-        {"prompt_ids": halves(pair[k])[0], "completion_ids": halves(pair[k])[1], "label": k == 0} for k in (0, 1) for pair in given
+        {"prompt_ids": halves(pair[k])[0], "completion_ids": halves(pair[k])[1], "label": k == 0}
+        for k in (0, 1)
+        for pair in given
     ]
     for row, before in zip(table, [table[-1], *table]):  # as TRL's own preparation does it
         row["KL_completion_ids"] = before["completion_ids"]

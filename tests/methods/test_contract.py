@@ -25,6 +25,7 @@ from rung.machine import Machine
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Facts, Method, Quote, Run, options, price, untouched
 from rung.plan import plan
+from rung.retrieve.library import documents
 from rung.predictor import Predictor
 from rung.task import Task
 from rung.types import Example, Need, Preference, TrainData
@@ -33,7 +34,7 @@ LABELS = ("delay", "other", "refund")
 ROWS = tuple(Example(f"the {LABELS[i % 3]} of parcel {'abcdefghijklmnopqr'[i]}", LABELS[i % 3]) for i in range(18))
 JUDGED = tuple(Preference(row.input, row.output, f"no {row.output}") for row in ROWS)
 TEXT = corpus.texts(Path(__file__).parents[2] / "docs", ["deciding.md", "records.md"])
-DATA = TrainData(ROWS, LABELS, JUDGED, corpus=TEXT)
+DATA = TrainData(ROWS, LABELS, JUDGED, corpus=TEXT, documents=documents(Path(__file__).parents[2], ("examples/tickets/docs",)))
 DEV = tuple(Example(f"my {label} please", label) for label in LABELS)
 FACTS = Facts(
     train_rows=500,
@@ -45,7 +46,7 @@ FACTS = Facts(
     labels=3,
 )
 NONE = Facts(train_rows=0, parameters=1, encoder_parameters=1, shared_tokens=0.0, input_tokens=0.0, output_tokens=0.0, labels=0)
-QUICK = {"epochs": 1, "rank": 2, "parameters": 300_000, "vocabulary": 400, "steps": 2, "measured": 500}
+QUICK = {"thought": 8, "epochs": 1, "rank": 2, "parameters": 300_000, "vocabulary": 400, "steps": 2, "measured": 500}
 """Smaller than the defaults, for options of these names."""
 
 every = pytest.mark.parametrize("name", sorted(METHODS))
@@ -185,7 +186,7 @@ def test_a_missing_need_is_a_skip_with_its_name(name: str, machine: Machine) -> 
         {"task": "x", "kind": "answer", "data": {"examples": "x.csv"}, "goal": {"at_least": 0.5}, "rungs": [name]}
     )
     (step,) = plan(task, TrainData(()), FACTS, machine)
-    lacking = METHODS[name].needs & {Need.EXAMPLES, Need.LABELS, Need.PREFERENCES, Need.CORPUS, Need.GPU}
+    lacking = METHODS[name].needs & {Need.EXAMPLES, Need.LABELS, Need.PREFERENCES, Need.CORPUS, Need.DOCUMENTS, Need.GPU}
     assert (step.quote is None) == bool(lacking)
     assert all(need in step.skip for need in lacking)
     (step,) = plan(task, DATA, FACTS, machine)

@@ -143,5 +143,3 @@ def test_the_deadline_stops_the_reference_too(start: Predictor, run: Callable[..
 def test_an_unknown_loss_is_told_the_known_ones(start: Predictor, run: Callable[..., Run]) -> None:
     with pytest.raises(TaskError, match="dpo, kto, orpo, simpo"):
         Preferring(loss="ppo").fit(start, DATA, run())  # type: ignore[arg-type]
-
-

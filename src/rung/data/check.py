@@ -35,6 +35,7 @@ def check(
         *groups(parts),
         *contradictions(parts, labels),
         *(label_findings(parts, task) if labels else ()),
+        *_drafts(parts),
         *(_too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
         *_goal_margin(len(splits.dev), task),
         *_resolution(len(splits.dev)),
@@ -62,6 +63,24 @@ def _sizes(parts: Parts) -> Iterator[Finding]:
             f"dev has {few} rows; below {FEWEST_DEV_ROWS} nothing can be decided.",
             "Label more rows, or raise data.split.dev.",
             count=few,
+        )
+
+
+# Drafts
+
+
+def _drafts(parts: Parts) -> Iterator[Finding]:
+    rows = [row for some_rows in parts.values() for row in some_rows]
+    drafts = [row.where for row in rows if str(row.extra.get("draft", "")).strip().casefold() == "yes"]
+    if drafts:
+        yield Finding(
+            "drafts",
+            "warn",
+            f"{len(drafts)} of {len(rows)} rows are drafts: a model wrote question and answer from the documents. They can tell"
+            " rungs apart on such questions; they do not show how well your users' questions are answered.",
+            "Read them, mend or delete them, and set their column draft to no.",
+            some(drafts),
+            len(drafts),
         )
 
 

@@ -38,9 +38,7 @@ def load(folder: Path, given: Iterable[str]) -> tuple[Preference, ...]:
     return tuple(one for path, label in files for one in _file(path, label))
 
 
-def hold_out(
-    preferences: Iterable[Preference], share: float, seed: int
-) -> tuple[tuple[Preference, ...], tuple[Preference, ...]]:
+def hold_out(preferences: Iterable[Preference], share: float, seed: int) -> tuple[tuple[Preference, ...], tuple[Preference, ...]]:
     """Preferences to learn from, and about `share` of them to measure on. All answers to one question fall together.
 
     The place is a hash of the question, so new rows never move old ones.

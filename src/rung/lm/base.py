@@ -61,8 +61,8 @@ class Choice:
     logprob: float
     """Natural log of the probability that the model answers exactly this label and stops."""
     confidence: float | None
-    """Share of the labels' probability (biased, where there is a bias) held by this one; a lower bound where the search left labels unopened. None where
-    the model tells none; the log-probability is then NaN."""
+    """Share of the labels' probability, biased where there is a bias, held by this one; a lower bound where the search left
+    labels unopened. None where the model tells none; the log-probability is then NaN."""
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0

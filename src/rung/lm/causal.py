@@ -43,7 +43,7 @@ class CausalEngine:
     def __init__(self, loaded: Loaded):
         self.loaded, self.chat = loaded, loaded.chat
         self._kept: tuple[tuple[int, ...], Forest] | None = None
-        self._rendered: dict[tuple[Message, ...], tuple[int, ...]] = {}
+        self._rendered: dict[tuple[tuple[Message, ...], str], tuple[int, ...]] = {}
 
     @property
     def context(self) -> int:
@@ -58,15 +58,16 @@ class CausalEngine:
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         """A prompt's tokens, kept from counting to asking."""
-        if prompt.messages not in self._rendered:
+        key = (prompt.messages, prompt.begun)
+        if key not in self._rendered:
             if len(self._rendered) > 4096:
                 self._rendered.clear()
-            self._rendered[prompt.messages] = self.chat.prompt(prompt.messages)
-        return self._rendered[prompt.messages]
+            self._rendered[key] = self.chat.prompt(*key)
+        return self._rendered[key]
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
-        rows = [self.chat.row(prompt.messages, answer) for prompt, answer in zip(prompts, answers)]
+        rows = [self.chat.row(prompt.messages, answer, begun=prompt.begun) for prompt, answer in zip(prompts, answers)]
         self._check_lengths([row.tokens for row in rows], 0)
         totals = np.zeros(len(rows))
         for part in tree.cut(rows, _sorted(rows), NODES):
@@ -103,32 +104,44 @@ class CausalEngine:
         tokens = np.bincount(owner, [sum(row.targets) for row in rows], minlength=len(texts))
         return list(zip(logs.tolist(), tokens.astype(int).tolist()))
 
-    def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
-        answers = [self.chat.answer(label) for label in labels]
-        if len(set(answers)) < len(answers):
-            alike = [label for label, answer in zip(labels, answers) if answers.count(answer) > 1]
-            raise DataError(
-                f"the model's tokenizer cannot tell the labels {', '.join(alike)} apart.", remedy="Rename them in the data."
-            )
+    def choose(
+        self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None, bias: Sequence[float] = ()
+    ) -> list[Choice]:
+        answers = self.chat.answers(labels)
         if not self.loaded.trees:
-            return self._choose_plainly(prompts, labels, progress)
+            return self._choose_plainly(prompts, labels, progress, bias)
         ids = [self._ids(prompt) for prompt in prompts]
         self._check_lengths(ids, max(len(answer) for answer in answers))
-        labelled = search.label_tree(answers)
+        labelled = search.label_tree(answers, bias)
         out: list[Choice | None] = [None] * len(ids)
         for part, forest, ends in self._grown(ids, room=4):
             for i, found in zip(part, self._search(forest, ends, labelled)):
                 score, label = found.done[0]
-                out[i] = Choice(labels[label], -score, found.confidence(), len(ids[i]), found.opened)
+                log = -score - (bias[label] if bias else 0.0)
+                out[i] = Choice(labels[label], log, found.confidence(), len(ids[i]), found.opened)
             if progress:
                 progress(len(part))
         return [choice for choice in out if choice is not None]
+
+    def weigh(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[list[float]]:
+        """Log-probability of every label after each prompt: the search goes on until all are finished."""
+        if not self.loaded.trees:
+            return [self.score([prompt] * len(labels), labels) for prompt in prompts]
+        answers = self.chat.answers(labels)
+        ids = [self._ids(prompt) for prompt in prompts]
+        self._check_lengths(ids, max(len(answer) for answer in answers))
+        labelled = search.label_tree(answers)
+        out: list[list[float]] = [[]] * len(ids)
+        for part, forest, ends in self._grown(ids, room=len(labelled.tokens)):
+            for i, found in zip(part, self._search(forest, ends, labelled, whole=True)):
+                out[i] = [-score for score, _ in sorted(found.done, key=lambda pair: pair[1])]
+        return out
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
         ids = [self._ids(prompt) for prompt in prompts]
         self._check_lengths(ids, decoding.max_new_tokens)
         out: list[Completion | None] = [None] * len(ids)
-        for part, tokens in self._written(ids, decoding):
+        for part, tokens in self._written(ids, decoding, [prompt.draw for prompt in prompts]):
             for i, written in zip(part, tokens):
                 finished = bool(written) and written[-1] in self.chat.stops
                 text = self.chat.decode(written[:-1] if finished else written).strip()
@@ -141,7 +154,7 @@ class CausalEngine:
         """`count` answers to each prompt as tokens, the end token included; a prompt is computed once for all of them."""
         self._check_lengths(ids, decoding.max_new_tokens)
         out: dict[int, tuple[int, ...]] = {}
-        for part, tokens in self._written(ids, decoding, count):
+        for part, tokens in self._written(ids, decoding, [0] * len(ids), count):
             out.update((row, tuple(written)) for row, written in zip(part, tokens))
         return [[out[i * count + k] for k in range(count)] for i in range(len(ids))]
 
@@ -177,7 +190,7 @@ class CausalEngine:
             finally:
                 forest.crop(len(ids[0]))
             return
-        shared = _shared_front(ids)
+        shared = tree.shared_front(ids)
         forest = self._prefix(shared)
         rows = [tree.Row(tokens[len(shared) :] + (0,) * room, (False,) * (len(tokens) - len(shared) + room)) for tokens in ids]
         for part in tree.cut(rows, _sorted(rows), NODES):
@@ -206,7 +219,7 @@ class CausalEngine:
         self._kept = (shared, forest)
         return forest
 
-    def _search(self, forest: Forest, ends: list, labelled: search.LabelTree) -> list[search.Search]:
+    def _search(self, forest: Forest, ends: list, labelled: search.LabelTree, whole: bool = False) -> list[search.Search]:
         """Best-first search for the questions whose prompts end at `ends`; their label nodes grow on the same forest."""
         at: dict[tuple[int, int], int] = {}  # (question, label node) → node of the forest
         parent = {child: node for node, children in enumerate(labelled.children) for child in children}
@@ -225,15 +238,18 @@ class CausalEngine:
             return [[next(rows) for _ in chain] for _, chain in asks]
 
         first = torch.stack([logits for _, logits in ends]).log_softmax(-1).cpu().numpy()
-        return search.choose(labelled, first, open_nodes)
+        return search.choose(labelled, first, open_nodes, search.BRANCHES * (len(labelled.tokens) if whole else 1), whole)
 
-    def _choose_plainly(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None) -> list[Choice]:
+    def _choose_plainly(
+        self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None, bias: Sequence[float]
+    ) -> list[Choice]:
         """Score every label of every prompt; for models that cannot take a tree."""
         out = []
         for prompt in prompts:
             logs = np.array(self.score([prompt] * len(labels), labels))
-            best = int(logs.argmax())
-            share = float(1 / np.exp(logs - logs[best]).sum())
+            scores = logs + np.array(bias or 0.0)
+            best = int(scores.argmax())
+            share = float(1 / np.exp(scores - scores[best]).sum())
             out.append(Choice(labels[best], float(logs[best]), share, self.count(prompt), len(labels)))
             if progress:
                 progress(1)
@@ -242,10 +258,10 @@ class CausalEngine:
     # --- writing ------------------------------------------------------------------------------------------------
 
     def _written(
-        self, ids: Sequence[tuple[int, ...]], decoding: Decoding, each: int = 1
+        self, ids: Sequence[tuple[int, ...]], decoding: Decoding, draws: Sequence[int], each: int = 1
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
-        """Answers as they are done, `each` to a prompt; the k-th to prompt i is row i * each + k, with draws of its own."""
-        names = [(*tokens, *[-k] * bool(k)) for tokens in ids for k in range(each)]
+        """Answers as they are done, `each` to a prompt; the k-th to prompt i is row i * each + k, draw `draws[i]` + k."""
+        names = [(*tokens, *[-k] * bool(k)) for tokens, draw in zip(ids, draws) for k in range(draw, draw + each)]
         if not self.loaded.trees:
             for row, name in enumerate(names):
                 yield [row], [list(self._tokens(ids[row // each], decoding, name))]
@@ -322,12 +338,6 @@ class CausalEngine:
                     f"{self.loaded.room}.",
                     remedy="Shorten the inputs, use fewer demonstrations, or name a base with a longer context.",
                 )
-
-
-def _shared_front(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """What all prompts begin with, short of the last token of the shortest: a prompt must keep a node of its own."""
-    front = os.path.commonprefix([*ids])  # noqa: RUF071 (of tuples; no paths here)
-    return tuple(front[: min(len(front), min(map(len, ids)) - 1)])
 
 
 def _sorted(rows: Sequence[tree.Row]) -> list[int]:

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rung.errors import ModelError
+from rung.errors import DataError, ModelError
 from rung.lm.tree import Row
 from rung.types import Message
 
@@ -58,9 +58,12 @@ class Chat:
         turns = [{"role": m.role, "content": self._defused(m.content)} for m in messages]
         return self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False, add_generation_prompt=True)
 
-    def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Tokens up to where the answer begins. Exactly one begin token where the model wants one, never two."""
-        ids = self._encode(self.text(messages))
+    def prompt(self, messages: Sequence[Message], begun: str = "") -> tuple[int, ...]:
+        """Tokens up to where the answer begins, and what it has `begun` with.
+
+        Exactly one begin token where the model wants one, never two.
+        """
+        ids = self._encode(self.text(messages)) + self._encode(self._defused(begun))
         if self._begin is not None and ids[:1] != (self._begin,):
             return (self._begin, *ids)
         return ids
@@ -69,9 +72,19 @@ class Chat:
         """Tokens of an answer and the token that ends it."""
         return (*self._encode(self._defused(text)), self.end)
 
-    def row(self, messages: Sequence[Message], answer: str, weight: float = 1.0) -> Row:
-        """A training row: the prompt is read, the answer and its end token are learnt."""
-        prompt, tail = self.prompt(messages), self.answer(answer)
+    def answers(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
+        """Tokens of each label and its end. DataError where two labels come to the same tokens."""
+        found = [self.answer(label) for label in labels]
+        if len(set(found)) < len(found):
+            alike = [label for label, answer in zip(labels, found) if found.count(answer) > 1]
+            raise DataError(
+                f"the model's tokenizer cannot tell the labels {', '.join(alike)} apart.", remedy="Rename them in the data."
+            )
+        return found
+
+    def row(self, messages: Sequence[Message], answer: str, weight: float = 1.0, begun: str = "") -> Row:
+        """A training row: the prompt is read, and what the answer has `begun` with; the rest and its end token are learnt."""
+        prompt, tail = self.prompt(messages, begun), self.answer(answer)
         return Row(prompt + tail, (False,) * len(prompt) + (True,) * len(tail), weight)
 
     def length(self, text: str) -> int:

@@ -70,17 +70,20 @@ class Search:
         return float(1.0 / np.exp(logs + self.done[0][0]).sum())
 
 
+BRANCHES = 16
+"""Branches opened at once: a pass over the model's weights costs about the same for one as for sixteen."""
+
 Open = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
 """Compute chains of label nodes: for each (question, chain of nodes), the log-probabilities over the vocabulary at
 each node of the chain. A chain's first node continues the question, or the node before it."""
 
 
-def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = 16, whole: bool = False) -> list[Search]:
+def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = BRANCHES, whole: bool = False) -> list[Search]:
     """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
 
     Each round opens the best branch of every question not yet settled; where few are left, several of each, up to
-    `branches` in all, since a pass over the model's weights costs about the same for one as for sixteen. A branch with
-    a single way on is followed to its fork or its leaf in the same round. `whole`: until every label has its score.
+    `branches` in all. A branch with a single way on is followed to its fork or its leaf in the same round. `whole`: until
+    every label has its score.
     """
     searches = [Search() for _ in first]
     for search, logs in zip(searches, first):

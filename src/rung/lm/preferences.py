@@ -5,7 +5,6 @@ Sums over the items of a part, to be divided by `len` of the step; the tests hol
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -181,9 +180,17 @@ def referred(items: Sequence[Any], known: Mapping[Row, float]) -> list[Any]:
 
 @torch.no_grad()
 def logs(
-    loaded: Loaded, rows: Sequence[Row], tokens: int = 2048, tell: Tell = lambda done, total: None, until: float = float("inf")
+    loaded: Loaded,
+    rows: Sequence[Row],
+    tokens: int = 2048,
+    tell: Tell = lambda done, total: None,
+    until: float = float("inf"),
+    of: Callable[[Any, Sequence[Row], bool], torch.Tensor] = answer_logs,
 ) -> list[float]:
-    """Log-probability of each row's targets together, in the order of the rows. BudgetError once `until` has passed."""
+    """Log-probability of each row's targets together (or what else `of` says), in the order of the rows.
+
+    BudgetError once `until` has passed.
+    """
     found, done = [0.0] * len(rows), 0
     for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), tokens):
         if time.monotonic() > until:
@@ -191,7 +198,7 @@ def logs(
                 f"scoring answers was stopped after {done} of {len(rows)}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml.",
             )
-        for i, value in zip(part, answer_logs(loaded.model, [rows[i] for i in part], loaded.trees).tolist()):
+        for i, value in zip(part, of(loaded.model, [rows[i] for i in part], loaded.trees).tolist()):
             found[i] = value
         done += len(part)
         tell(done, len(rows))
@@ -206,7 +213,7 @@ def kept(path: Path, compute: Callable[[], list[float]]) -> list[float]:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         save_file({"logs": torch.tensor(compute(), dtype=torch.float64)}, part)
-        os.replace(part, path)
+        part.replace(path)
     return load_file(path)["logs"].tolist()
 
 

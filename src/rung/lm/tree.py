@@ -7,6 +7,7 @@ token that is only ever a target (the last of a sequence) needs no hidden state 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,12 @@ def trie(sequences: Sequence[Sequence[int]]) -> Trie:
         paths[i], before, before_path = path, sequence, path
         count += len(new)
     return Trie(np.concatenate([*tokens, _NONE]), np.concatenate([*parents, _NONE]), tuple(paths))
+
+
+def shared_front(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What all prompts begin with, short of the last token of the shortest: a prompt must keep a node of its own."""
+    front = os.path.commonprefix([*ids])  # noqa: RUF071 (of tuples; no paths here)
+    return tuple(front[: min(len(front), min(map(len, ids)) - 1)])
 
 
 def common_prefix(a: Ints, b: Ints) -> int:

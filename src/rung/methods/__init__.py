@@ -8,23 +8,32 @@ from typing import Any
 from rung.errors import TaskError
 from rung.methods.base import Method
 from rung.methods.baseline import Baseline
+from rung.methods.calibrated import Calibrated
 from rung.methods.continued import Continued
 from rung.methods.encoder import Encoder
 from rung.methods.encoder_full import EncoderFull
 from rung.methods.few_shot import FewShot
 from rung.methods.full import Full
+from rung.methods.grpo import Grpo
 from rung.methods.lora import Lora
 from rung.methods.peft import Peft
 from rung.methods.preference import Preferring
 from rung.methods.pretrain import Pretrain
 from rung.methods.qlora import QLora
 from rung.methods.rag import Rag
+from rung.methods.reasoning import Reasoning
+from rung.methods.reward import Reward
+from rung.types import Need
 
 METHODS: dict[str, Method] = {
     "majority": Baseline(rule="majority"),
     "nearest": Baseline(rule="nearest"),
     "few-shot": FewShot(pick="fixed"),
     "few-shot-similar": FewShot(pick="similar"),
+    "reasoning": Reasoning(),
+    "self-consistency": Reasoning(samples=5),
+    "plan-and-reflect": Reasoning(form="plan"),
+    "calibrated": Calibrated(),
     "encoder": Encoder(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),
@@ -43,6 +52,8 @@ METHODS: dict[str, Method] = {
     "kto": Preferring(loss="kto"),
     "orpo": Preferring(loss="orpo", learning_rate=3e-4),
     "simpo": Preferring(loss="simpo", beta=2.5, gamma=1.25),
+    "reward": Reward(),
+    "grpo": Grpo(),
     "continued": Continued(),
     "pretrain": Pretrain(),
 }
@@ -50,8 +61,29 @@ METHODS: dict[str, Method] = {
 ZERO_SHOT = "zero-shot"
 """The rung of no method: the base asked as it is."""
 
-RUNGS = ("majority", "nearest", ZERO_SHOT, "few-shot", "few-shot-similar", "encoder", "lora")
+RUNGS = (
+    "majority",
+    "nearest",
+    ZERO_SHOT,
+    "few-shot",
+    "few-shot-similar",
+    "encoder",
+    "rag",
+    "rag+few-shot",
+    "lora",
+    "rag+lora",
+    "continued+lora",
+    "lora+dpo",
+)
 """What a climb tries where the task names no rungs."""
+
+MATERIAL = frozenset({Need.DOCUMENTS, Need.PREFERENCES, Need.CORPUS, Need.UNLABELLED})
+"""What a team brings on purpose. A usual rung that wants more of it than there is is not listed at all."""
+
+
+def usual(have: set[Need]) -> tuple[str, ...]:
+    """The rungs to try for a task that has this and names none."""
+    return tuple(name for name in RUNGS if not {need for method in rung(name, {}) for need in method.needs} & MATERIAL - have)
 
 
 def rung(name: str, options: dict[str, dict[str, Any]]) -> tuple[Method, ...]:

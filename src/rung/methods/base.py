@@ -12,7 +12,7 @@ from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
 from rung.machine import Machine
 from rung.predictor import Predictor
-from rung.types import Cost, Example, Need, TrainData
+from rung.types import Cost, Example, Need, TrainData, digest
 
 
 class Family(enum.StrEnum):
@@ -102,6 +102,8 @@ class Run:
     """A folder that all fits of the task share; the index of its documents is there."""
     reward: Callable[[str, Example], float] = lambda answer, example: float(answer.strip() == example.output.strip())
     """What one answer to a row of train is worth, 0 to 1: the task's metric. Epochs are chosen and rewards given by it."""
+    home: Path = Path()
+    """The task's folder, which paths in options are relative to."""
     trackers: tuple[str, ...] = ()
     """Experiment trackers told of the training, by transformers' names (tensorboard, wandb, mlflow, trackio, …)."""
     notes: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +130,14 @@ class Method(Protocol):
 def options(method: Method) -> dict[str, Any]:
     """A method's options by name."""
     return asdict(method)  # type: ignore[call-overload]  # every method is a dataclass; a Protocol cannot say so
+
+
+def rewarded(method: Method, metric: str, home: Path) -> list[str]:
+    """What settles the rewards of a method that learns from them (`rewarded = True`): the metric, and the team's own code."""
+    if not getattr(method, "rewarded", False):
+        return []
+    files = [home / name.partition(":")[0] for name in (metric, getattr(method, "reward", "")) if ":" in name]
+    return [metric, *(digest(path.read_text(encoding="utf-8")) for path in files if path.is_file())]
 
 
 def untouched(facts: Facts, machine: Machine) -> Quote:

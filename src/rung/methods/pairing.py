@@ -11,7 +11,7 @@ from rung.errors import DataError
 from rung.methods import tuning
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
-from rung.types import Preference
+from rung.types import Interval, Preference
 
 if TYPE_CHECKING:
     from rung.lm.load import Loaded
@@ -42,15 +42,15 @@ def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], ru
                 where=one.where,
                 remedy="Give pairs (prompt, chosen, rejected), or take a method that learns from votes: kto.",
             )
-        two = tuple(loaded.chat.row(prompt.messages, text) if text else None for text in (one.chosen, one.rejected))
-        longest = max(len(row.tokens) for row in two if row)
+        better, worse = (loaded.chat.row(prompt.messages, text) if text else None for text in (one.chosen, one.rejected))
+        longest = max(len(row.tokens) for row in (better, worse) if row)
         if longest > loaded.room:
             raise DataError(
                 f"the question and its answer are {longest} tokens long, and the model reads {loaded.room}.",
                 where=one.where,
                 remedy="Shorten or delete the row: cut short, it would teach not to end.",
             )
-        made.append(two)
+        made.append((better, worse))
     return made
 
 
@@ -72,6 +72,15 @@ def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tok
     now = dict(zip(flat, logs(loaded, flat, tokens, run), strict=True))
     before, after = ([(of[better], of[worse]) for better, worse in shown] for of in (known, now))
     return {name: asdict(found) for name, found in pairs.change(before, after, questions(shown)).items()}
+
+
+def judged(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run) -> Interval:
+    """Share of held-out pairs whose better answer a reward model finds worth more."""
+    from rung.lm import preferences, rewards
+    from rung.metrics import pairs
+
+    found = preferences.logs(loaded, [row for two in shown for row in two], tokens, until=run.deadline, of=rewards.worth)
+    return pairs.accuracy(list(zip(found[::2], found[1::2])), questions(shown))
 
 
 def questions(shown: Sequence[Two]) -> list[tuple[int, ...]]:

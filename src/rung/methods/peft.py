@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 Kind = Literal["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"]
 KINDS: dict[Kind, float] = {
-    "ia3": 1e-4,
+    "ia3": 4e-4,
     "layernorm": 3e-4,
     "bitfit": 1e-3,
-    "bottleneck": 1e-2,
+    "bottleneck": 2e-2,
     "prompt": 1e-4,
-    "prefix": 1e-3,
+    "prefix": 2e-3,
 }
 """Each with about what share of the parameters it trains, for the quote."""
 

@@ -41,8 +41,8 @@ class Rag:
 
     passages: int = 3
     """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
-    size: int = library.SIZE
-    """Tokens of a passage at most, in the embedder's tokens."""
+    size: int = 0
+    """Tokens of a passage at most, in the embedder's tokens; 0 takes 200, or as many as the embedder reads."""
     overlap: int = library.OVERLAP
     """Tokens that a passage repeats of the one before it."""
     rerank: str = ""
@@ -53,7 +53,7 @@ class Rag:
     """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        own = start.prompt_tokens + self.passages * self.size
+        own = start.prompt_tokens + self.passages * (self.size or library.SIZE)
         embedding = machine.prefill_seconds(facts.encoder_parameters, facts.document_tokens)
         return replace(
             start,
@@ -64,7 +64,7 @@ class Rag:
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         how = library.made(run.engines, start.encoder, self.size, self.overlap)
-        usual = (self.size, self.overlap) == (library.SIZE, library.OVERLAP)
+        usual = (self.size, self.overlap) == (0, library.OVERLAP)
         index = library.place(run.shared) if usual else str(run.shared / f"index-{self.size}-{self.overlap}")
         changes = library.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)

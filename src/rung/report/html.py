@@ -20,7 +20,7 @@ from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows
 from rung.report.repeat import recipe
-from rung.report.scatter import MEASURES, scatter
+from rung.report.scatter import measures, scatter
 from rung.types import Example
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Se
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
             flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
             points=points,
-            measures=MEASURES,
+            measures=measures(points),
+            rises=page.rises(found),
             disputed=disputed,
             sides=_sides(disputed, chosen.rung, other.rung) if chosen and other else (),
             rows_json=asdict(disputed) | {"shown": SHOWN, "first": [chosen.rung, other.rung] if chosen and other else []},

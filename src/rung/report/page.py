@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from rung.flowchart import draw
 from rung.flowchart.hindsight import Foretold
+from rung.forget import bounds
 from rung.report import figures
 from rung.report.numbers import millis, money, plainly, score
 from rung.report.scatter import Point
@@ -123,6 +124,8 @@ def demands(found: Told) -> tuple[Demand, ...]:
         ("Cost a month", goal["usd_per_month"], cost.per_month_usd if cost else None, money),
     )
     rest = [_side(what, limit, seen, shown) for what, limit, seen, shown in sides if limit is not None]
+    if goal["max_forgetting"] is not None:
+        rest.append(_kept(record, found.verdict, goal["max_forgetting"]))
     at, least = overall(record), goal["at_least"]
     state = _reached(found.verdict, at, least, any(demand.state == "no" for demand in rest))
     return (Demand(goal["metric"], f"at least {plainly(least)}", whole(at), state), *rest)
@@ -133,6 +136,16 @@ def _side(what: str, limit: float, seen: float | None, shown: Callable[[float], 
     if seen is None:
         return Demand(what, asked, "not measured", "open")
     return Demand(what, asked, shown(seen), "no" if seen > limit else "yes")
+
+
+def _kept(record: Record, verdict: RungVerdict, most: float) -> Demand:
+    """The limit on forgetting, by bounds; a rung that meets the goal was held to stricter ones."""
+    what, asked = "Forgetting", f"at most {plainly(most)} nats a token"
+    if record.forgetting is None:
+        return Demand(what, asked, "no weights touched", "yes")
+    rise = bounds(record.forgetting, 0.025)
+    state: DemandState = "yes" if verdict.verdict == "meets" or rise.high <= most else "no" if rise.low > most else "open"
+    return Demand(what, asked, f"{_change(rise)}, n={rise.n} passages", state)
 
 
 def _reached(verdict: RungVerdict, at: Interval, least: float, limit_broken: bool) -> DemandState:
@@ -194,11 +207,23 @@ def _asides(record: Record | None) -> tuple[str, ...]:
         return ()
     others = [f"{name} {whole(i)}" for name, i in record.scores.others.items()]
     if record.forgetting is not None:
-        i = record.forgetting
-        others.append(f"loss on general text {i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}] against the untouched model")
+        lost, i = record.forgetting, record.forgetting.accuracy
+        others.append(
+            f"loss on general text {_change(lost.loss)} {lost.unit} against the untouched model, n={lost.loss.n} passages"
+        )
+        others.append(f"general questions answered right {_change(i)}, n={i.n}")
     if errors := record.provenance.get("errors"):
         others.append(f"{errors} {'row' if errors == 1 else 'rows'} gave an error and count as wrong")
     return tuple(others)
+
+
+def _change(i: Interval) -> str:
+    return f"{i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}]"
+
+
+def rises(found: Told) -> dict[str, Interval]:
+    """Rise of the loss on general text, in nats a token, of the rungs that touched a language model's weights."""
+    return {record.rung: bounds(record.forgetting, 0.025) for record in found.measured if record.forgetting}
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -206,7 +231,7 @@ def _asides(record: Record | None) -> tuple[str, ...]:
 
 def points(found: Told) -> tuple[Point, ...]:
     """The measured rungs as the scatter takes them, in the order of the records."""
-    verdicts = {v.rung: v.verdict for v in found.decision.rungs}
+    verdicts, risen = {v.rung: v.verdict for v in found.decision.rungs}, rises(found)
     return tuple(
         Point(
             record.rung,
@@ -217,6 +242,7 @@ def points(found: Told) -> tuple[Point, ...]:
                 "cost": record.cost.per_month_usd + record.cost.once_usd / 12 if record.cost else None,
                 "latency": record.latency.p95.value if record.latency else None,
                 "fit": record.cost.fit_seconds if record.cost else None,
+                **({"forgetting": risen[record.rung].value if record.rung in risen else 0.0} if risen else {}),
             },
         )
         for record in found.measured

@@ -12,7 +12,7 @@ from rung.types import Interval, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A measured rung: its score, and what it costs by each of `MEASURES` (None where not measured)."""
+    """A measured rung: its score, and what it costs by those of `MEASURES` that are to be shown (None where not measured)."""
 
     rung: str
     verdict: Verdict
@@ -45,7 +45,20 @@ MEASURES = (
     ),
     Measure("latency", "p95 latency", "p95 latency, milliseconds (log scale)", "milliseconds (log scale)", 1.0, ""),
     Measure("fit", "Time to fit", "Seconds to fit (log scale)", "seconds (log scale)", 0.1, ""),
+    Measure(
+        "forgetting",
+        "Forgetting",
+        "Rise of the loss on general text, nats a token (log scale)",
+        "nats a token (log scale)",
+        0.001,
+        "",
+    ),
 )
+
+
+def measures(points: Sequence[Point]) -> tuple[Measure, ...]:
+    """Those of MEASURES that the points tell of."""
+    return tuple(measure for measure in MEASURES if all(measure.key in point.costs for point in points))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ def scatter(points: Sequence[Point], goal: float, width: int, height: int) -> Sc
     left, right, top, bottom = 40, width - 12, 14, height - 48
     scale = Scale(*reach((p.score for p in points), goal), bottom, top)
     dots = tuple(Dot(p, scale(p.score.value), scale(p.score.low), scale(p.score.high)) for p in points)
-    axes = tuple(_axis(measure, dots, left, right, top, bottom) for measure in MEASURES)
+    axes = tuple(_axis(measure, dots, left, right, top, bottom) for measure in measures(points))
     return Scatter(width, height, left, right, top, bottom, scale(goal), score_ticks(scale, 6), dots, axes)
 
 

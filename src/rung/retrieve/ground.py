@@ -22,7 +22,7 @@ UNKNOWN = "I don't know."
 SUPPORT = 0.5
 """Share of a sentence's words that a passage must hold for its citation to stand."""
 
-_MARKS = re.compile(r"</?\s*passages?\b[^>]*>?", re.IGNORECASE)
+_MARKS = re.compile(r"<\s*/?\s*passages?\b[^>]*>?", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*\[(\d{1,2})\]")
 _UNKNOWN = re.compile(r"^\W*(i do not know|i don['’]?t know|i cannot say|unknown|no answer)\b", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?!\s*\[\d)\s*")

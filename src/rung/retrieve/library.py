@@ -16,7 +16,7 @@ from rung.types import Texts, digest
 
 POINTER = "index.json"
 SIZE, OVERLAP = 200, 30
-"""Tokens of a passage, and of what it repeats of the one before; the embedder's tokens."""
+"""Tokens of a passage, and of what it repeats of the one before; the embedder's tokens. Fewer where it reads fewer."""
 
 
 def documents(folder: Path, patterns: tuple[str, ...]) -> Texts:
@@ -71,9 +71,10 @@ def open_kept(index: str, engines: Engines) -> Store:
     return engines.keep(f"index {index}", lambda: opened(index))
 
 
-def made(engines: Engines, embedder: str, size: int = SIZE, overlap: int = OVERLAP) -> Making:
-    """What an index with this embedder is made with."""
-    return making(engines.embedder(embedder), embedder, engines.find(embedder).digest, size, overlap)
+def made(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP) -> Making:
+    """What an index with this embedder is made with. A `size` of 0 takes the usual one, or less where it reads less."""
+    opened = engines.embedder(embedder)
+    return making(opened, embedder, engines.find(embedder).digest, size or min(SIZE, opened.longest), overlap)
 
 
 def bring_up_to_date(texts: Texts, index: str, engines: Engines, how: Making, progress: Progress = lambda *_: None) -> Changes:

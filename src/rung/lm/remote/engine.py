@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from rung.lm.remote.client import Client, from_kept
 from rung.lm.remote.ledger import Ledger, Usage
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.wire import CallError, Refused, Reply
-from rung.types import digest
+from rung.types import Message, digest
 
 CONTEXT = 128_000
 """Tokens that a prompt and its answer may have where the endpoint does not say; it refuses what is too long for it."""
@@ -29,6 +29,8 @@ ANSWER_ROOM = 32
 """Tokens around a label: JSON, quotes, an end."""
 REASONING_ROOM = 4096
 """Tokens that a reasoning model may think before a label. Such models are known by refusing `max_tokens`."""
+
+GO_ON = "Go on from there. Do not repeat what is already said."
 
 DROPPABLE = ("logprobs", "response_format", "seed", "top_p", "temperature")
 """Parameters that servers may refuse; the answer can be had without."""
@@ -55,7 +57,7 @@ class RemoteEngine:
 
     def count(self, prompt: Prompt) -> int:
         """An estimate: a token for four bytes of text and four a message. Answers carry the server's own count."""
-        return tokens.estimate(prompt)
+        return tokens.estimate(_spoken(prompt))
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         raise ModelError(
@@ -65,13 +67,13 @@ class RemoteEngine:
         )
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
-        asked = [_Question(prompt, decoding) for prompt in prompts]
+        asked = [_Question(_spoken(prompt), replace(decoding, seed=decoding.seed + prompt.draw)) for prompt in prompts]
         return [self._completion(found) for found in self._answers(asked, progress)]
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         """An answer that names no label is kept as it is, and scores wrong. Where the server can be held to the labels it is."""
         room = max(len(label.encode()) for label in labels) + ANSWER_ROOM
-        asked = [_Question(prompt, Decoding(max_new_tokens=room), tuple(labels)) for prompt in prompts]
+        asked = [_Question(_spoken(prompt), Decoding(max_new_tokens=room), tuple(labels)) for prompt in prompts]
         return [self._choice(found, labels) for found in self._answers(asked, progress)]
 
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
@@ -193,6 +195,14 @@ class _Question:
     prompt: Prompt
     decoding: Decoding
     labels: tuple[str, ...] = ()
+
+
+def _spoken(prompt: Prompt) -> Prompt:
+    """What an answer has begun with as a turn of its own: chat interfaces do not go on in the midst of an answer."""
+    if not prompt.begun:
+        return prompt
+    turns = (*prompt.messages, Message("assistant", prompt.begun), Message("user", GO_ON))
+    return replace(prompt, messages=turns, begun="")
 
 
 def _room(question: _Question, refused: frozenset[str]) -> int:

@@ -1,0 +1,56 @@
+"""The command that begins a task: a folder with rows that show the form, or with questions drafted from documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rung.errors import TaskError
+
+KINDS = ("classify", "extract", "answer", "generate")
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def init(
+    folder: Path,
+    kind: Annotated[str, typer.Option(help="classify, extract, answer or generate.")] = "classify",
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Draft questions from these documents: a folder or a file; the kind is answer.")
+    ] = None,
+    base: Annotated[str, typer.Option(help="With --from: the model that drafts, and the task's base.")] = "smollm2-135m-instruct",
+    rows: Annotated[int, typer.Option(min=1, help="With --from: questions to draft at most.")] = 100,
+) -> None:
+    """Write a task folder to edit: rung.yaml, data/, README."""
+    from rung import scaffold
+
+    if kind not in KINDS:
+        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Take classify, extract, answer or generate.")
+    if from_ is not None:
+        _drafted(folder, from_, base, rows)
+        return
+    for path in scaffold.write(folder, kind):  # type: ignore[arg-type]  # checked above
+        out.print(f"wrote {path}", soft_wrap=True)
+    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}", soft_wrap=True)
+
+
+def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
+    from rich.status import Status
+
+    from rung import draft
+    from rung.lm.engines import Engines
+
+    engines = Engines(say=lambda text: err.print(text, style="dim"))
+    with Status("reading", console=err) as status:
+        made, files = draft.begin(
+            folder, documents, engines, base, rows, lambda text, share: status.update(f"{share:.0%} {text}")
+        )
+    for path in files:
+        out.print(f"wrote {path}", soft_wrap=True)
+    out.print(f"{len(made.drafts)} questions drafted from {made.asked} passages.")
+    for reason, count in made.dropped.items():
+        out.print(f"[dim]{count} thrown away: {reason}[/]")
+    out.print(f"Read {folder / 'data' / 'drafts.csv'}, then: rung check {folder}", soft_wrap=True)

@@ -1,0 +1,89 @@
+"""Calibration: a language model's bent for some labels is measured and divided out. https://arxiv.org/abs/2102.09690
+
+Zhao et al. measure it on inputs without content; Zhou et al. as the mean over real inputs, https://arxiv.org/abs/2309.17249.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from rung.errors import BudgetError, RungError
+from rung.lm.base import Weighs
+from rung.lm.thinking import behind, label_room
+from rung.machine import Machine
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.few_shot import balanced
+from rung.predictor import Calibration, Predictor
+from rung.types import Example, Need, TrainData
+
+BLAND = ("N/A", "", "[MASK]", "none", "...", "Text.", "Hello.")
+"""Inputs without content. One alone moves the result with its wording, so several are asked."""
+CHUNK = 16
+"""Rows asked between two looks at the clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    name: ClassVar[str] = "calibrated"
+    family: ClassVar[Family] = Family.PROMPTING
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS, Need.OPEN_WEIGHTS})
+    fit_version: ClassVar[int] = 1
+
+    over: Literal["inputs", "bland"] = "inputs"
+    """inputs: the mean over train inputs, as many of each label; bland: over inputs without content such as N/A."""
+    rows: int = 64
+    """How many train inputs."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        asked = min(self.rows, facts.train_rows) if self.over == "inputs" else len(BLAND)
+        every = start.prompt_tokens + facts.labels * facts.output_tokens
+        each = machine.prefill_seconds(facts.parameters, round(every))
+        return replace(start, fit_seconds=start.fit_seconds + asked * each)
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        engine = run.engines.open(start.model)
+        if not isinstance(engine, Weighs):
+            raise RungError(
+                f"{start.model.kind} {start.model.name!r} does not tell the probability of every label.",
+                where="calibrated",
+                remedy="Calibrate a language model with open weights.",
+            )
+        start = replace(start, calibration=None)
+        odds = np.concatenate([_odds(start, rows, engine, run) for rows in _parts(self._rows(start, data, run))])
+        bent = odds.mean(axis=0)
+        bias = np.log(bent.max()) - np.log(bent)
+        run.notes["bent"] = {label: round(float(share), 4) for label, share in zip(start.labels, bent)}
+        run.notes["asked"] = len(odds)
+        return replace(start, calibration=Calibration(tuple(round(float(b), 6) for b in bias), start.digest))
+
+    def _rows(self, start: Predictor, data: TrainData, run: Run) -> list[Example]:
+        """Train inputs label by label in turn, so that what is divided out is the model's bent and not the task's own."""
+        if self.over == "bland":
+            return [Example(text, "") for text in BLAND]
+        shown = {example.id for example in start.demos.fixed}
+        free = [example for example in data.examples if example.id not in shown]
+        return list(balanced(free or data.examples, self.rows, run.seed))
+
+
+def _parts(rows: Sequence[Example]) -> list[Sequence[Example]]:
+    return [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+
+
+def _odds(start: Predictor, rows: Sequence[Example], engine: Weighs, run: Run) -> np.ndarray:
+    """Probability of each label among the labels, (rows, labels), as the rows will be asked."""
+    if time.monotonic() > run.deadline:
+        raise BudgetError("calibration stopped: the time budget is used up.", remedy="Raise budget.minutes in rung.yaml.")
+    run.progress("measuring the bent for labels", 0.0)
+    prompts = start.prompts(rows, run.engines)
+    if start.thinking:
+        open_engine = run.engines.open(start.model)
+        written = behind(open_engine, prompts, start.thinking, start.decoding, label_room(start.labels))
+        prompts = [one.prompt for one in written]
+    logs = np.array(engine.weigh(prompts, start.labels))
+    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))

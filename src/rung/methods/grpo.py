@@ -1,0 +1,178 @@
+"""GRPO: adapters trained on the model's own answers, by what each is worth beside the others. https://arxiv.org/abs/2402.03300"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from rung.errors import TaskError
+from rung.machine import Machine
+from rung.methods import tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.metrics import own
+from rung.predictor import Predictor
+from rung.types import Example, Need, TrainData
+
+if TYPE_CHECKING:
+    from rung.lm.load import Loaded
+
+JUDGE = "judge"
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grpo:
+    name: ClassVar[str] = "grpo"
+    family: ClassVar[Family] = Family.REWARD
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
+    fit_version: ClassVar[int] = 1
+    rewarded: ClassVar[bool] = True
+
+    reward: str = ""
+    """What an answer is worth: by default the task's metric; or your own function, `rewards.py:score`; or `judge`, the
+    reward model fitted before."""
+    samples: int = 8
+    """Answers drawn for each prompt, from 2."""
+    batch: int = 4
+    """Prompts a step."""
+    steps: int = 100
+    """Times that answers are drawn."""
+    updates: int = 1
+    """Updates made on the same answers. With more than one, `clip` holds."""
+    clip: float = 0.2
+    """How far a token's probability may move from that it was drawn with, as a share, before it is pulled no further."""
+    beta: float = 0.0
+    """Weight of the divergence from the model that training began with; 0 saves a pass."""
+    longest: int = 0
+    """Tokens an answer may have; 0 takes what the task's answers get."""
+    rank: int = 16
+    """Width of the adapters."""
+    alpha: int = 32
+    """Scale of the adapters' output, as alpha / rank."""
+    learning_rate: float = 1e-4
+    """Highest step size."""
+    tokens: int = 2048
+    """Most tokens computed at once, shared ones counted once; less needs less memory."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        load = tuning.Load(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
+        found = tuning.quote(start, replace(facts, train_rows=0), machine, load)
+        room = self.longest or 2 * facts.output_tokens  # answers that are drawn are longer than those that are meant
+        prompts = self.batch * start.prompt_tokens + facts.shared_tokens
+        answers = self.batch * self.samples
+        writing = machine.decode_seconds(facts.parameters, round(room), batch=answers)
+        reading = machine.prefill_seconds(facts.parameters, round((1 + bool(self.beta)) * (prompts + answers * room)))
+        learning = machine.training_seconds(facts.parameters, load.trained, round(prompts + answers * room), self.updates)
+        return replace(found, fit_seconds=found.fit_seconds + self.steps * (writing + reading + learning))
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import adapters, groups, train
+
+        if self.samples < 2:
+            raise TaskError(
+                f"samples is {self.samples}, and an answer is compared with others.",
+                where="rung.yaml methods.grpo.samples",
+                remedy="Take 2 at least, 8 for example.",
+            )
+        loaded = tuning.open_model(start, run)
+        asked = self._asked(loaded, start, data, run)
+        loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
+        work = run.folder / "work"
+        how = groups.Sampling(
+            count=self.samples,
+            room=self.longest or start.decoding.max_new_tokens,
+            clip=self.clip,
+            beta=self.beta,
+            updates=self.updates,
+            seed=run.seed,
+            tokens=self.tokens,
+        )
+        seen = _Seen(work / "rewards.json")
+        loss, items = groups.grpo(loaded, how, seen)
+        plan = train.Plan(
+            learning_rate=self.learning_rate,
+            epochs=1,
+            batch=self.batch,
+            repeat=self.updates,
+            save=10 * self.updates,
+            tokens=self.tokens,
+            seed=run.seed,
+        )
+        history = train.run(loaded, asked, plan, work, loss=loss, items=items, watch=tuning.watch(run))
+        run.notes["rewards"] = [seen.kept[step] for step in sorted(seen.kept)]
+        return tuning.keep_adapter(loaded, start, history, run)
+
+    def _asked(self, loaded: Loaded, start: Predictor, data: TrainData, run: Run) -> list[Any]:
+        """The prompts of all steps: the rows in a random order, over again where there are more steps."""
+        from rung.lm import groups
+
+        worth = self._worth(loaded, start, run)
+        prompts = [loaded.chat.prompt(prompt.messages) for prompt in start.prompts(data.examples, run.engines)]
+        made = [groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, data.examples)]
+        rng, count = np.random.default_rng(run.seed), self.steps * self.batch
+        order = [i for _ in range(-(-count // len(made))) for i in rng.permutation(len(made)).tolist()]
+        return [made[i] for i in order[:count]]
+
+    def _worth(self, loaded: Loaded, start: Predictor, run: Run) -> Callable[[Tokens, Example, Sequence[Tokens]], list[float]]:
+        """From a prompt, its row and answers to what each answer is worth."""
+        chat = loaded.chat
+        if self.reward == JUDGE:
+            from rung.lm import layers, rewards
+            from rung.lm.tree import Row
+
+            layer = layers.judge(start.model.files)
+            if layer is None:
+                raise TaskError(
+                    "reward is 'judge', and no reward model was fitted before.",
+                    where="rung.yaml methods.grpo.reward",
+                    remedy="Put the method reward in front: reward+grpo.",
+                )
+            judge = rewards.Judge(run.engines.find(start.model.name).folder, run.engines.machine, layer)
+
+            def judged(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
+                found = [Row(prompt + answer, (False,) * len(prompt + answer)) for answer in answers]
+                return judge(found, self.tokens)
+
+            return judged
+        score = _function(self.reward, run.home) if self.reward else run.reward
+
+        def scored(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
+            ended = [answer[:-1] if answer[-1] in chat.stops else answer for answer in answers]
+            return [score(chat.decode(answer).strip(), row) for answer in ended]
+
+        return scored
+
+
+class _Seen:
+    """Mean and spread of each step's rewards, kept beside the checkpoints so that a killed run loses none."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.kept: dict[int, list[float]] = {int(step): found for step, found in known.items()}
+
+    def __call__(self, step: int, rewards: Sequence[float]) -> None:
+        self.kept[step] = [round(statistics.fmean(rewards), 4), round(statistics.pstdev(rewards), 4)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.kept), encoding="utf-8")
+        part.replace(self.path)
+
+
+def _function(name: str, home: Path) -> Callable[[str, Example], float]:
+    """The team's own function, called and checked as a metric is."""
+    where = "rung.yaml methods.grpo.reward"
+    if ":" not in name:
+        raise TaskError(f"the reward is {name!r}.", where=where, remedy="Write file.py:function, or judge, or leave it out.")
+    try:
+        score = own.load(name, home)
+    except TaskError as error:
+        raise TaskError(error.what, where=where, remedy=error.remedy) from error
+    return lambda answer, row: score(answer, row.output, row)

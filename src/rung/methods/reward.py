@@ -1,0 +1,64 @@
+"""A reward model: the base with a head that judges answers, learnt from pairs. https://arxiv.org/abs/2203.02155"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
+
+from rung.data.preferences import hold_out
+from rung.machine import Machine
+from rung.methods import pairing, tuning
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import Predictor, folder_digest
+from rung.types import Need, TrainData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward:
+    """Answers stay as they were: what is learnt lies beside the model, for a method after it that is rewarded by it."""
+
+    name: ClassVar[str] = "reward"
+    family: ClassVar[Family] = Family.REWARD
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
+    fit_version: ClassVar[int] = 1
+
+    rank: int = 16
+    """Width of the adapters."""
+    alpha: int = 32
+    """Scale of the adapters' output, as alpha / rank."""
+    learning_rate: float = 3e-4
+    """Highest step size."""
+    epochs: int = 1
+    """Times that each pair is seen. More soon overfits."""
+    batch: int = 16
+    """Pairs a step."""
+    tokens: int = 2048
+    """Most tokens computed at once, shared ones counted once; less needs less memory."""
+    held: float = 0.1
+    """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03)
+        return pairing.quote(start, facts, machine, load, reads=0)
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm import adapters, layers, preferences, rewards, train
+
+        learnt, held = hold_out(data.preferences, self.held, run.seed)
+        loaded, head = rewards.headed(tuning.open_model(start, run), run.seed)
+        rows, shown = (pairing.rows(loaded, start, some, run) for some in (learnt, held))
+        loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed, whole=(head,)))
+        plan = train.Plan(
+            learning_rate=self.learning_rate, epochs=self.epochs, batch=self.batch, tokens=self.tokens, seed=run.seed
+        )
+        items = [preferences.Pair(*two) for two in rows]
+        history = train.run(
+            loaded, items, plan, run.folder / "work", loss=rewards.better, items=preferences.pairs(), watch=tuning.watch(run)
+        )
+        run.notes.update(train.notes(loaded.model, history))
+        if shown:
+            run.notes["preferences"] = {"accuracy": asdict(pairing.judged(loaded, shown, self.tokens, run))}
+        files = run.folder / "model"
+        rewards.save(loaded, files)
+        layers.put_below(files, start.model.files)
+        return replace(start, model=replace(start.model, files=str(files), files_digest=folder_digest(files)))

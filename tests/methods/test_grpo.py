@@ -1,0 +1,123 @@
+"""GRPO and the reward model as methods: what rewards an answer, what the record keeps, what a kill costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rung.errors import TaskError
+from rung.lm import layers
+from rung.lm.base import Decoding
+from rung.lm.engines import Engines
+from rung.machine import Machine
+from rung.methods.base import Run, rewarded
+from rung.methods.grpo import Grpo
+from rung.methods.reward import Reward
+from rung.predictor import Predictor
+from rung.types import Example, Preference, TrainData
+
+ROWS = tuple(Example(f"parcel {i}?", "late") for i in range(6))
+JUDGED = tuple(Preference(f"parcel {i}?", "late" * (1 + i % 2), "refund") for i in range(24))
+DATA = TrainData(ROWS, preferences=JUDGED)
+SMALL = Grpo(samples=4, batch=3, steps=4, longest=5, rank=2, learning_rate=2e-2)
+JUDGE = Reward(rank=2, epochs=6, batch=4, learning_rate=2e-2, held=0.3)
+
+
+@pytest.fixture
+def start(base: Callable[[str], Path], machine: Machine) -> Predictor:
+    model = Engines(machine).reference(str(base("llama")))
+    return Predictor(kind="answer", model=model, instruction="Be short.", decoding=Decoding(max_new_tokens=8))
+
+
+@pytest.fixture
+def run(machine: Machine, tmp_path: Path) -> Callable[..., Run]:
+    engines = Engines(machine, say=lambda text: None)
+
+    def made(name: str = "fit", **given: Any) -> Run:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return Run(tmp_path / name, engines, **given)
+
+    return made
+
+
+def test_the_task_metric_rewards_and_the_record_keeps_it(start: Predictor, run: Callable[..., Run]) -> None:
+    seen: list[tuple[str, Example]] = []
+
+    def reward(answer: str, row: Example) -> float:
+        seen.append((answer, row))
+        return len(answer) % 3 / 2
+
+    done = run(reward=reward)
+    found = SMALL.fit(start, DATA, done)
+    assert found.digest != start.digest
+    assert len(seen) == 4 * 3 * 4
+    assert {row for _, row in seen} == set(ROWS)
+    means = [sum(len(a) % 3 / 2 for a, _ in seen[i * 12 : i * 12 + 12]) / 12 for i in range(4)]
+    assert [mean for mean, _ in done.notes["rewards"]] == pytest.approx(means, abs=1e-4)
+    assert all("<|" not in answer for answer, _ in seen), "the end token is no part of an answer"
+
+
+def test_ones_own_function_rewards(start: Predictor, run: Callable[..., Run], tmp_path: Path) -> None:
+    (tmp_path / "rewards.py").write_text("def short(output, reference, row):\n    return len(output) < 4\n")
+    done = run(home=tmp_path)
+    replace(SMALL, reward="rewards.py:short").fit(start, DATA, done)
+    assert len(done.notes["rewards"]) == 4
+    for name, what in (("rewards.py:long", "no function 'long'"), ("other.py:f", "not there"), ("short", "the reward is 'short'")):
+        with pytest.raises(TaskError, match=what) as caught:
+            replace(SMALL, reward=name).fit(start, DATA, run(name.replace(":", "-"), home=tmp_path))
+        assert caught.value.where == "rung.yaml methods.grpo.reward"
+
+
+def test_a_reward_model_is_fitted_first_and_judges(start: Predictor, run: Callable[..., Run]) -> None:
+    first = run("reward")
+    judged = JUDGE.fit(start, DATA, first)
+    accuracy = first.notes["preferences"]["accuracy"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert accuracy["value"] > 0.9, "refund is always the worse one"
+    asked = [answer.output for answer in judged.predict(ROWS, first.engines)]
+    assert asked == [answer.output for answer in start.predict(ROWS, first.engines)], "answers stay as they were"
+    second = run("grpo")
+    found = replace(SMALL, reward="judge").fit(judged, DATA, second)
+    assert layers.judge(found.model.files) == Path(found.model.files) / "before"
+    assert len({mean for mean, _ in second.notes["rewards"]}) == 4
+    with pytest.raises(TaskError, match=r"reward\+grpo"):
+        replace(SMALL, reward="judge").fit(start, DATA, run("none"))
+
+
+def test_killed_it_goes_on_and_forgets_no_reward(start: Predictor, run: Callable[..., Run]) -> None:
+    long = replace(SMALL, steps=13)
+    whole = run("whole", reward=lambda answer, row: len(answer) % 3 / 2)
+    wanted = long.fit(start, DATA, whole)
+
+    class Killed(Exception):
+        pass
+
+    def kill(text: str, share: float) -> None:
+        if text.startswith("step 12"):
+            raise Killed
+
+    cut = {"reward": whole.reward}
+    with pytest.raises(Killed):
+        long.fit(start, DATA, run("cut", progress=kill, **cut))
+    again = run("cut", **cut)
+    assert long.fit(start, DATA, again).digest == wanted.digest
+    assert again.notes["rewards"] == whole.notes["rewards"]
+
+
+def test_one_answer_cannot_be_compared(start: Predictor, run: Callable[..., Run]) -> None:
+    with pytest.raises(TaskError, match="samples is 1"):
+        replace(SMALL, samples=1).fit(start, DATA, run())
+
+
+def test_another_metric_or_other_code_is_another_fit(tmp_path: Path) -> None:
+    own = replace(SMALL, reward="rewards.py:short")
+    (tmp_path / "rewards.py").write_text("def short(output, reference, row):\n    return 1.0\n")
+    found = [rewarded(own, "accuracy", tmp_path), rewarded(own, "token_f1", tmp_path)]
+    (tmp_path / "rewards.py").write_text("def short(output, reference, row):\n    return 0.0\n")
+    found.append(rewarded(own, "accuracy", tmp_path))
+    assert len({*map(tuple, found)}) == 3
+    assert rewarded(JUDGE, "accuracy", tmp_path) == []

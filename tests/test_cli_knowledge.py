@@ -1,0 +1,128 @@
+"""Index, search and ask on a small folder of documents, with a model that says the question's last word (base: fake)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rung.cli import app
+from rung.errors import RungError
+
+PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal", "brake", "pump")
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random sentence encoder that reads passages of the usual size."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    root = tmp_path_factory.mktemp("reader")
+    torch.manual_seed(0)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{c}" for c in letters)]
+    config = BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    BertModel(config).save_pretrained(root / "bert")
+    (root / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(str(root / "vocab.txt")).save_pretrained(root / "bert")
+    SentenceTransformer(modules=[Transformer(str(root / "bert")), Pooling(32)], device="cpu").save(str(root / "whole"))
+    return root / "whole"
+
+
+@pytest.fixture
+def task(tmp_path: Path, home: Path, reader: Path) -> Path:
+    folder = tmp_path / "support"
+    (folder / "docs").mkdir(parents=True)
+    for i, part in enumerate(PARTS):
+        (folder / "docs" / f"{part}.md").write_text(f"# {part.title()}\n\nThe {part} is guaranteed for {i + 2} years.\n")
+    rows = [f"how long for {i} has our shop guaranteed the {part},{part},docs/{part}.md" for i in range(12) for part in PARTS]
+    (folder / "rows.csv").write_text("question,answer,source\n" + "\n".join(rows) + "\n")
+    (folder / "rung.yaml").write_text(
+        "task: Answer the question.\nkind: answer\nbase: fake\n"
+        f"encoder: {reader}\nrungs: [rag]\ngoal: {{metric: token_f1, at_least: 0.5}}\n"
+        "data: {documents: docs/, examples: rows.csv, input: question, output: answer, source: source}\n"
+    )
+    return folder
+
+
+def rung(*words: str | Path) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def found(*words: str | Path) -> Any:
+    return json.loads(rung(*words, "--json"))
+
+
+def test_the_index_follows_the_folder(task: Path) -> None:
+    first = found("index", task)
+    assert len(first["changes"]["added"]) == len(PARTS) and first["stale"] == 0
+    assert (first["health"]["documents"], first["health"]["passages"]) == (8, 8)
+    assert first["health"]["lexical"] == first["health"]["dense"] == 8
+    again = found("index", task)["changes"]
+    assert (again["added"], again["changed"], again["unchanged"], again["embedded"]) == ([], [], 8, 0)
+    assert rung("index", task).startswith("nothing changed; 8 unchanged.")
+
+    docs = task / "docs"
+    (docs / "wheel.md").write_text("# Wheel\n\nThe wheel is guaranteed for a century.\n")
+    (docs / "bell.md").unlink()
+    (docs / "pump.md").rename(docs / "inflator.md")
+    (docs / "lamp.md").write_text("# Lamp\n\nThe lamp is new.\n")
+    (docs / "photo.md").write_bytes(b"\x89PNG\x00\x00\x00")
+    told = rung("index", task)
+    assert "1 added, 1 changed, 1 renamed, 1 deleted; 5 unchanged." in told
+    assert "refused docs/photo.md: " in told and "8 documents, 8 passages: 8 searchable by words, 8 by meaning; whole." in told
+    later = found("index", task)
+    assert list(later["health"]["refused"]) == ["docs/photo.md"] and later["stale"] == 0
+    assert "docs/inflator.md" in rung("search", task, "pump") and "docs/pump.md" not in rung("search", task, "pump")
+    assert "century" in rung("search", task, "wheel") and "bell" not in rung("search", task, "bell", "-k", "8").lower()
+
+
+def test_search_shows_passages_with_the_score_of_each_leg(task: Path) -> None:
+    hits = found("search", task, "how long is the saddle guaranteed", "-k", "3")
+    assert len(hits) == 3 and hits[0]["passage"]["path"] == "docs/saddle.md"
+    assert hits[0]["lexical"] > 0 and -1 <= hits[0]["dense"] <= 1.001
+    told = rung("search", task, "saddle", "-k", "1")
+    assert told.startswith("1. docs/saddle.md, Saddle, line 3  BM25 ") and "cosine" in told and "4 years" in told
+    only = found("search", task, "saddle", "--under", "docs/bell.md")
+    assert {hit["passage"]["path"] for hit in only} == {"docs/bell.md"}
+
+
+def test_an_answer_comes_with_its_citation_or_with_the_reason_for_none(task: Path) -> None:
+    climbed = found("climb", task)
+    assert climbed["chosen"] == "rag" and climbed["verdict"] == "meets"
+    asked = found("ask", task, "how long for 99 has our shop guaranteed the wheel")
+    assert asked["output"] == "wheel" and [s["path"] for s in asked["sources"] if s["cited"]] == ["docs/wheel.md"]
+    told = rung("ask", task, "how long for 99 has our shop guaranteed the wheel")
+    assert told.startswith("wheel\n[") and "docs/wheel.md, Wheel, line 3" in told
+    silent = found("ask", task, "how long for 99 has our shop guaranteed the zeppelin")
+    assert silent["output"] == "" and silent["abstained"]
+    told = rung("ask", task, "how long for 99 has our shop guaranteed the zeppelin")
+    assert told.startswith("I don't know.\n") and silent["abstained"].split("(")[0].strip() in told
+    [record] = [json.loads(line) for line in (task / ".rung" / "records.jsonl").read_text().splitlines()]
+    attack = record["provenance"]["attack"]
+    assert attack["rate"]["value"] == 0.0 and attack["rate"]["n"] == sum(n for _, n in attack["kinds"].values()) > 10
+
+
+def test_a_task_without_documents_says_what_to_add(task: Path) -> None:
+    text = (task / "rung.yaml").read_text()
+    (task / "rung.yaml").write_text(text.replace("documents: docs/, ", "").replace("[rag]", "[nearest]"))
+    for words in (("index", task), ("search", task, "wheel")):
+        with pytest.raises(RungError, match="Add them under data.documents: docs/") as error:
+            rung(*words)
+        assert error.value.exit_code == 2
+
+
+def test_drafts_are_begun_from_a_folder_that_is_there(tmp_path: Path, home: Path) -> None:
+    with pytest.raises(RungError, match="nowhere"):
+        rung("init", tmp_path / "new", "--from", tmp_path / "nowhere", "--base", "fake")
+    assert not (tmp_path / "new" / "rung.yaml").exists()
