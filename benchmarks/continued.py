@@ -29,6 +29,7 @@ from rung.metrics.stats import mcnemar_mid_p, wilson
 from rung.predictor import Predictor
 from rung.types import Message, TrainData
 
+BASE = "smollm2-135m-instruct"
 SHARES = (0.0, 0.01, 0.05, 0.25)
 PROBES = {"ARC-Easy": "Answer", "piqa": "Solution"}
 PROBE_TOKENS = 120
@@ -159,14 +160,13 @@ def main() -> None:
     args = parser.parse_args()
     machine = common.machine()
     engines = Engines(machine, say=print)
-    name = "smollm2-135m-instruct"
-    tokens, measured, count = sizes(9 if args.quick else args.minutes, machine, engines.parameters(name))
+    tokens, measured, count = sizes(9 if args.quick else args.minutes, machine, engines.parameters(BASE))
     asked = {probe: questions(probe, count) for probe in PROBES}
     documents = cut(answers(), tokens)
     print(
         f"{len(documents)} domain documents of about {tokens:,} tokens, {measured:,} tokens measured, {count} questions a probe"
     )
-    start = Predictor(kind="answer", model=engines.reference(name), instruction="Answer the question.")
+    start = Predictor(kind="answer", model=engines.reference(BASE), instruction="Answer the question.")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "domain.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")

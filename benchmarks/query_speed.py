@@ -107,8 +107,8 @@ def main() -> None:
         p50, p95 = np.quantile(taken, [0.5, 0.95]) * 1000
         print(f"{name}: {1 / np.mean(taken):.1f} queries a second, p50 {p50:.1f} ms, p95 {p95:.1f} ms, n={len(taken)}")
     print(f"of the {K} best passages both sides share {np.mean(shared):.0%} (two BM25 formulas)")
-    ratio = np.mean(seconds["LangChain"]) / np.mean(seconds["rung"])
-    print(f"ratio={ratio:.1f} times as many queries a second; p95 {np.quantile(seconds['rung'], 0.95) * 1000:.1f} ms, at most 20 asked")
+    ratio, p95 = np.mean(seconds["LangChain"]) / np.mean(seconds["rung"]), np.quantile(seconds["rung"], 0.95) * 1000
+    print(f"ratio={ratio:.1f} times as many queries a second; p95 {p95:.1f} ms, at most 20 asked")
 
 
 if __name__ == "__main__":

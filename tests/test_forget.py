@@ -387,11 +387,11 @@ def test_a_model_trained_hard_on_nonsense_forgets(tmp_path: Path) -> None:
 
     engines = Engines(say=lambda text: None)
     start = Predictor(kind="generate", model=engines.reference("smollm2-135m-instruct"), instruction="Say it.")
-    few = Probe(PACKAGE.passages[::5], PACKAGE.questions[::10])
+    few = Probe(PACKAGE.passages[::12], PACKAGE.questions[::30])
     before = measure(engines.open(start.model), few)  # type: ignore[arg-type]
-    assert compare(before, measure(engines.open(start.model), few)).loss == Interval(0.0, 0.0, 0.0, 12)  # type: ignore[arg-type]
+    assert compare(before, measure(engines.open(start.model), few)).loss == Interval(0.0, 0.0, 0.0, 5)  # type: ignore[arg-type]
     assert 2 < sum(before.nats) / sum(before.tokens) < 4
-    rows = tuple(Example(f"say {i}", f"zxq {7 * i % 5} vlk brr {i} wub wub grz") for i in range(16))
-    fitted = Lora(rank=8, epochs=6, batch=8, learning_rate=1e-2).fit(start, TrainData(rows), Run(tmp_path, engines))
+    rows = tuple(Example(f"say {i}", f"zxq {7 * i % 5} vlk brr {i} wub wub grz") for i in range(8))
+    fitted = Lora(rank=8, epochs=4, batch=8, learning_rate=1e-2).fit(start, TrainData(rows), Run(tmp_path, engines))
     lost = forget.forgotten(fitted.model, start.model, few, Store(tmp_path), engines)
     assert lost and lost.unit == "nats a token" and lost.loss.low > 0.1

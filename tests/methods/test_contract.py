@@ -46,8 +46,11 @@ FACTS = Facts(
     labels=3,
 )
 NONE = Facts(train_rows=0, parameters=1, encoder_parameters=1, shared_tokens=0.0, input_tokens=0.0, output_tokens=0.0, labels=0)
-QUICK = {"thought": 8, "epochs": 1, "rank": 2, "parameters": 300_000, "vocabulary": 400, "steps": 2, "measured": 500}
+QUICK = {"thought": 8, "epochs": 1, "rank": 2, "parameters": 300_000, "vocabulary": 400, "steps": 2, "longest": 8, "measured": 500}
 """Smaller than the defaults, for options of these names."""
+
+MAY_KEEP = {"prompt-search"}
+"""Give back the start where nothing better was found, as on these few rows."""
 
 every = pytest.mark.parametrize("name", sorted(METHODS))
 fits_here = pytest.mark.parametrize("name", sorted(name for name in METHODS if Need.GPU not in METHODS[name].needs))
@@ -148,8 +151,7 @@ def test_a_fit_is_new_and_leaves_the_start_as_it_was(name: str, bench: Bench) ->
     before = copy.deepcopy(bench.start)
     found, run = bench.fit(name)
     assert bench.start == before
-    assert found != bench.start
-    assert found.digest != bench.start.digest
+    assert (found != bench.start) == (found.digest != bench.start.digest) == (name not in MAY_KEEP)
     assert (found.kind, found.labels, found.instruction) == (before.kind, before.labels, before.instruction)
     assert not (run.folder / "work").exists(), "checkpoints are left lying about"
     for files, named in ((found.model.files, found.model.files_digest), (found.demos.files, found.demos.files_digest)):

@@ -67,7 +67,9 @@ def fit(method: Reasoning, start: Predictor, engines: Engines, folder: Path) -> 
     return method.fit(start, TrainData((), start.labels), run), run
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\x85\u2028\u2029\x0b\x0c\x1c\x1d\x1e"), max_size=30).map(str.strip)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\x85\u2028\u2029\x0b\x0c\x1c\x1d\x1e"), max_size=30).map(
+    str.strip
+)
 
 
 @given(texts.filter(lambda t: MARK.lower() not in t.lower()), texts.filter(lambda t: MARK.lower() not in t.lower()))

@@ -55,7 +55,7 @@ def turn(trace: str, answer: str) -> str:
 
 def split(text: str) -> tuple[str, str]:
     """What was written as reasoning and answer: before the first mark, and behind it up to the next; no mark, no answer."""
-    parts = re.split(rf"^\W*{MARK}\W*?(?=\s|\w|$)", text, flags=re.MULTILINE | re.IGNORECASE)
+    parts = re.split(rf"^[ \t*#>_]*{MARK}[*_]*", text, flags=re.MULTILINE | re.IGNORECASE)
     return parts[0].strip(), parts[1].strip() if len(parts) > 1 else ""
 
 

@@ -19,6 +19,7 @@ from rung.methods.lora import Lora
 from rung.methods.peft import Peft
 from rung.methods.preference import Preferring
 from rung.methods.pretrain import Pretrain
+from rung.methods.prompt_search import PromptSearch
 from rung.methods.qlora import QLora
 from rung.methods.rag import Rag
 from rung.methods.reasoning import Reasoning
@@ -34,6 +35,7 @@ METHODS: dict[str, Method] = {
     "self-consistency": Reasoning(samples=5),
     "plan-and-reflect": Reasoning(form="plan"),
     "calibrated": Calibrated(),
+    "prompt-search": PromptSearch(),
     "encoder": Encoder(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),

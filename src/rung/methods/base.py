@@ -98,8 +98,8 @@ class Run:
     """Told what is going on and how much of it is done, 0 to 1."""
     deadline: float = float("inf")
     """`time.monotonic()` after which the fit must stop with a BudgetError."""
-    shared: Path = Path()
-    """A folder that all fits of the task share; the index of its documents is there."""
+    shared: Path | None = None
+    """A folder that all fits of the task share; the index of its documents is there. Without one it is the fit's own."""
     reward: Callable[[str, Example], float] = lambda answer, example: float(answer.strip() == example.output.strip())
     """What one answer to a row of train is worth, 0 to 1: the task's metric. Epochs are chosen and rewards given by it."""
     home: Path = Path()

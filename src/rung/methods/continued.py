@@ -77,7 +77,7 @@ class Continued:
             learning_rate=self.learning_rate,
             epochs=1,
             batch=1,
-            save=max(1, len(steps) // 10),
+            save=max(1, len(steps) // 5),
             tokens=self.tokens,
             floor=0.1,
             mixed=mixed,

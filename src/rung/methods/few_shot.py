@@ -55,7 +55,7 @@ class FewShot:
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         count = self._count(len(data.labels))
         if self.pick == "fixed":
-            fits = _within(balanced(data.examples, count, run.seed), start, run)
+            fits = within(balanced(data.examples, count, run.seed), start, run)
             return replace(start, demos=replace(start.demos, fixed=fits))
         files = run.folder / "demos"
         files.mkdir()
@@ -87,7 +87,7 @@ def balanced(examples: Sequence[Example], count: int, seed: int) -> tuple[Exampl
     return tuple(chosen)
 
 
-def _within(chosen: Sequence[Example], start: Predictor, run: Run) -> tuple[Example, ...]:
+def within(chosen: Sequence[Example], start: Predictor, run: Run) -> tuple[Example, ...]:
     """As many of the chosen as leave room for a question in the context and in the budget of shared tokens."""
     engine = run.engines.open(start.model)
     most = min(MOST_SHARED_TOKENS, engine.context // 2)

@@ -65,7 +65,8 @@ class Rag:
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         how = library.made(run.engines, start.encoder, self.size, self.overlap)
         usual = (self.size, self.overlap) == (0, library.OVERLAP)
-        index = library.place(run.shared) if usual else str(run.shared / f"index-{self.size}-{self.overlap}")
+        home = run.shared or run.folder
+        index = library.place(home) if usual else str(home / f"index-{self.size}-{self.overlap}")
         changes = library.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)
         found = Lookup(index, data.documents.digest, start.encoder, Settings(k=self.passages), withheld=self.withheld)

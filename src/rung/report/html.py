@@ -18,10 +18,10 @@ from markupsafe import Markup
 from rung.data.check import check
 from rung.data.finding import Finding
 from rung.errors import RungError
-from rung.report import figures, numbers, page, rows
+from rung.report import figures, numbers, page, rows, sources
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
-from rung.types import Example
+from rung.types import Example, Prediction
 
 if TYPE_CHECKING:
     from rung.ladder import Site
@@ -46,15 +46,26 @@ def write(site: Site, path: Path | None = None) -> Path:
         )
     path = path or site.task.folder / "report.html"
     task = site.task.model_copy(update={"rungs": tuple(content["fits"])})  # the rungs share the error: the check counts them
-    text = render(content, check(site.splits, task), site.splits.dev, name=site.task.folder.name)
+    told = {one["rung"]: site.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
+    text = render(content, check(site.splits, task), site.splits.dev, told, name=site.task.folder.name)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # half a surrogate pair in a row is no reason to fail
     part.replace(path)
     return path
 
 
-def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Sequence[Example], *, name: str) -> str:
-    """The whole page. `content` is decision.json, `examples` are the dev rows, `name` is the task folder's."""
+def render(
+    content: Mapping[str, Any],
+    findings: Sequence[Finding],
+    examples: Sequence[Example],
+    predictions: Mapping[str, Mapping[str, Prediction]] | None = None,
+    *,
+    name: str,
+) -> str:
+    """The whole page. `content` is decision.json, `examples` are the dev rows, `name` is the task folder's.
+
+    `predictions`, by rung and row, show what answers were looked up in.
+    """
     found = page.told(content)
     goal = found.task["goal"]["at_least"]
     chosen, other = found.chosen, found.runner_up
@@ -89,6 +100,9 @@ def render(content: Mapping[str, Any], findings: Sequence[Finding], examples: Se
             rows_json=asdict(disputed) | {"shown": SHOWN, "first": [chosen.rung, other.rung] if chosen and other else []},
             shown=SHOWN,
             confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
+            looked=sources.looked_up(found.measured, predictions or {}, examples),
+            outcomes=sources.OUTCOMES,
+            passages=sources.PASSAGES,
             trainings=page.trainings(found),
             findings=findings,
             recipe=recipe(found),

@@ -125,4 +125,23 @@ if (data) {
   byId("b").value = data.rungs.indexOf(data.first[1]);
   showPair();
 }
+/* --- answers and sources --- */
+
+function showLooked() {
+  const [rung, outcome, passage] = ["looked-rung", "looked-outcome", "looked-passage"].map((id) => byId(id).value);
+  for (const part of all(".looked")) {
+    part.hidden = part.dataset.rung !== rung;
+    let shown = 0;
+    for (const row of all(".look", part)) {
+      row.hidden = (outcome && row.dataset.outcome !== outcome) || (passage && row.dataset.passage !== passage);
+      shown += !row.hidden;
+    }
+    part.querySelector(".shown").textContent = `${shown} ${shown === 1 ? "row" : "rows"} shown.`;
+  }
+}
+
+if (byId("looked-rung")) {
+  for (const id of ["looked-rung", "looked-outcome", "looked-passage"]) byId(id).addEventListener("change", showLooked);
+  showLooked();
+}
 window.addEventListener("beforeprint", () => all("details").forEach((details) => (details.open = true)));

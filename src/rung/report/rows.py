@@ -77,12 +77,13 @@ def _disputes(values: Sequence[float | None]) -> int:
 
 def _row(example: Example, scores: tuple[float | None, ...], answers: Sequence[str]) -> Row:
     turns = [f"{message.role}: {message.content}" for message in example.history]
-    return Row(example.where, _cut("\n".join([*turns, example.input])), _cut(example.output), scores, tuple(map(_cut, answers)))
+    return Row(example.where, shortened("\n".join([*turns, example.input])), shortened(example.output), scores, tuple(map(shortened, answers)))
 
 
-def _cut(text: str) -> str:
-    left = len(text) - MOST_LETTERS
-    return text if left <= 0 else f"{text[:MOST_LETTERS]} … ({left:,} more characters)"
+def shortened(text: str, letters: int = MOST_LETTERS) -> str:
+    """A text cut to so many letters, saying how much is left out."""
+    left = len(text) - letters
+    return text if left <= 0 else f"{text[:letters]} … ({left:,} more characters)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ def look(root: Path, patterns: Sequence[str], store: Store, made: Making, label:
     """Compare the folder with the index by content; a modification time is never asked."""
     found = listing(root, patterns)
     known = store.documents() if store.making() == made else dict.fromkeys(store.documents(), "")
-    now = {relative(path, root): _digest(path, label(relative(path, root))) for path in found.files}
+    named = {relative(path, root): path for path in found.files}
+    now = {where: _digest(path, label(where)) for where, path in named.items()}
     refused = {one.path: _reason(one) for one in found.refused}
     now |= {path: digest(["refused", reason]) for path, reason in refused.items()}
     deleted = {path: old for path, old in known.items() if path not in now}

@@ -1,0 +1,219 @@
+"""Prompt search: instructions and demonstrations raced on rows of train, kept only where they beat the start on fresh rows.
+
+Written variants and those that a model proposes (https://arxiv.org/abs/2211.01910) stand beside demonstrations in several
+numbers, choices and orders (https://arxiv.org/abs/2104.08786). Half of published searches end below zero-shot
+(https://arxiv.org/abs/2604.14585), so the best of a race is not believed before it has won on rows that it was not chosen on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any, ClassVar
+
+from rung.data.split import question
+from rung.errors import BudgetError
+from rung.looks import LEAST, set_looks
+from rung.machine import Machine
+from rung.methods import proposing
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.metrics import interval, resample
+from rung.predictor import CHUNK, Predictor
+from rung.race import Outcome, clusters_of, in_order, race
+from rung.types import Example, Need, TrainData
+
+ERROR = 0.05
+"""How often a prompt that is no better may be kept; and the error of the race."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSearch:
+    name: ClassVar[str] = "prompt-search"
+    family: ClassVar[Family] = Family.PROMPTING
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
+    fit_version: ClassVar[int] = 1
+
+    calls: int = 1500
+    """Most rows asked in all, proposals included."""
+    seconds: float = 0.0
+    """Most seconds of searching, looked at between chunks of rows; 0 for no limit but the task's own."""
+    shots: int = 0
+    """Most demonstrations in a prompt; 0 takes one a label, at least 8."""
+    proposals: int = 3
+    """Instructions that a model writes from the examples."""
+    teacher: str = ""
+    """A base that writes them. Empty for the model itself."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        demos = (self.shots or max(8, facts.labels)) * (facts.input_tokens + facts.output_tokens)
+        taken = self.calls * start.row_seconds
+        return replace(
+            start,
+            fit_seconds=start.fit_seconds + (min(taken, self.seconds) if self.seconds else taken),
+            shared_tokens=start.shared_tokens + demos,
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        until = min(run.deadline, time.monotonic() + self.seconds if self.seconds else run.deadline)
+        books = _Books(run, self.calls, until)
+        pool, rows, fresh = _parts(in_order(data.examples, run.seed))
+        if len(rows) < LEAST or len(fresh) < LEAST:
+            return _kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], books)
+        bare = replace(start, calibration=None)  # it holds for one prompt
+        tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, books)]
+        try:
+            return self._searched(tried, rows, fresh, books)
+        except _SpentError as spent:
+            if time.monotonic() > run.deadline:
+                raise BudgetError(
+                    f"the prompt search {spent}.",
+                    remedy="Raise budget.minutes in rung.yaml, or lower methods.prompt-search.calls.",
+                ) from None
+            return _kept(start, f"no gain: the search {spent}", [], books)
+
+    def _proposed(self, start: Predictor, pool: Sequence[Example], run: Run, books: _Books) -> list[proposing.Tried]:
+        """In the order in which they are left out where the budget is small: the last first."""
+        shots = self.shots or max(8, len(start.labels))
+        model = run.engines.reference(self.teacher) if self.teacher else start.model
+        written = proposing.by_model(start, pool, run.engines.open(model), self.proposals, run.seed)
+        books.spent += self.proposals
+        lists = [proposing.by_hand(start), proposing.shown(start, pool, shots, run), written]
+        turns = [one for k in range(max(map(len, lists))) for some in lists for one in some[k : k + 1]]
+        seen, out = {start.digest}, []
+        for one in turns:
+            if one.predictor.digest not in seen:
+                seen.add(one.predictor.digest)
+                out.append(one)
+        return out
+
+    def _searched(self, tried: list[proposing.Tried], rows: list[Example], fresh: list[Example], books: _Books) -> Predictor:
+        left = books.calls - books.spent
+        fresh = _front(fresh, left // 6)  # asked of two, a third of what may be spent
+        most = left - 2 * len(fresh)
+        tried = tried[: max(1, most // (2 * LEAST) - 1)]
+        rows = _front(rows, most // (len(tried) + 1))  # one more: what won joined with what won
+        start = tried[0].predictor
+        if len(tried) < 2 or len(rows) < LEAST or len(fresh) < LEAST:
+            return _kept(start, f"no gain: {books.calls} calls are too few to search with", [], books)
+        clusters = clusters_of(rows)
+        asked = [books.asker(one.predictor) for one in tried]
+        outcome = race(asked, rows, set_looks(len(rows), clusters), alpha=ERROR, clusters=clusters)
+        told = _told(tried, outcome)
+        best = tried[outcome.winner]
+        if both := proposing.joined(start, *_leaders(tried, outcome)):
+            values = books.asker(both.predictor)(rows)
+            told.append({"what": both.what, "rows": len(rows), "score": str(interval(values))})
+            if fmean(values) > max(fmean(found) for found in outcome.values if len(found) == len(rows)):
+                best = both
+        books.run.notes["spread"] = spread(tried, outcome)
+        if best.predictor == start:
+            return _kept(start, "no gain: nothing tried did better than the start", told, books)
+        return _confirmed(start, best, fresh, told, books)
+
+
+@dataclass
+class _Books:
+    """What is spent while the search runs."""
+
+    run: Run
+    calls: int
+    until: float
+    spent: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def asker(self, predictor: Predictor) -> Callable[[Sequence[Example]], list[float]]:
+        """What each row's answer is worth; a row without an answer is worth nothing."""
+
+        def ask(rows: Sequence[Example]) -> list[float]:
+            out: list[float] = []
+            for k in range(0, len(rows), CHUNK):
+                if time.monotonic() > self.until:
+                    raise _SpentError(f"ran out of time after {self.spent} calls")
+                part = rows[k : k + CHUNK]
+                found = predictor.predict(part, self.run.engines)
+                out += [0.0 if p.error else float(self.run.reward(p.output, row)) for p, row in zip(found, part)]
+                self.spent += len(part)
+                self.run.progress(f"searched with {self.spent} of {self.calls} calls", self.spent / self.calls)
+            return out
+
+        return ask
+
+
+class _SpentError(Exception):
+    """The time is used up."""
+
+
+def _confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, books: _Books) -> Predictor:
+    """The best of the race if it is shown to be better on rows that nothing was chosen on; else the start."""
+    clusters = clusters_of(fresh)
+    before, after = (books.asker(one)(fresh) for one in (start, best.predictor))
+    gain = resample.paired_bootstrap(before, after, clusters)
+    books.run.notes["fresh rows"] = {"start": str(interval(before)), "best": str(interval(after)), "difference": str(gain)}
+    if gain.value > 0 and resample.sign_flip(before, after, clusters) <= 2 * ERROR:
+        return _kept(best.predictor, f"gain: {best.what}, {gain} on fresh rows", told, books)
+    return _kept(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", told, books)
+
+
+def _kept(found: Predictor, verdict: str, told: list[dict[str, Any]], books: _Books) -> Predictor:
+    books.run.notes.update(verdict=verdict, tried=told, calls=books.spent, seconds=round(time.monotonic() - books.began, 1))
+    return found
+
+
+def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """How far wordings lie apart, and orders of the same demonstrations, each group on the rows that all of it were asked."""
+    out = {}
+    for name in ("wording", "order"):
+        group = [i for i, one in enumerate(tried) if name in one.varies]
+        if len(group) > 1:
+            n = min(outcome.rows_asked[i] for i in group)
+            means = [fmean(outcome.values[i][:n]) for i in group]
+            found = {"mean": fmean(means), "min": min(means), "max": max(means)}
+            out[name] = {"tried": len(group), "n": n, **{key: round(value, 4) for key, value in found.items()}}
+    return out
+
+
+def _told(tried: Sequence[proposing.Tried], outcome: Outcome) -> list[dict[str, Any]]:
+    dropped = {one.candidate: one.reason for one in outcome.dropped}
+    return [
+        {"what": one.what, "rows": len(values), "score": str(interval(values)), **({"dropped": dropped[i]} if i in dropped else {})}
+        for i, (one, values) in enumerate(zip(tried, outcome.values))
+    ]
+
+
+def _leaders(tried: Sequence[proposing.Tried], outcome: Outcome) -> list[proposing.Tried]:
+    """The best wording and the best demonstrations of those left that score above the start."""
+    means = {i: fmean(outcome.values[i]) for i in outcome.left}
+    floor = fmean(outcome.values[0])
+    out = []
+    for words in (True, False):
+        some = [i for i in means if i and ("wording" in tried[i].varies) == words and means[i] > floor]
+        out += [tried[max(some, key=means.__getitem__)]] if some else []
+    return out
+
+
+def _parts(rows: Sequence[Example]) -> tuple[list[Example], list[Example], list[Example]]:
+    """A quarter to show, the rest halved into rows to race on and fresh ones; groups and like questions stay together."""
+    first = _cut(rows, len(rows) // 4)
+    second = _cut(rows, first + (len(rows) - first) // 2)
+    return list(rows[:first]), list(rows[first:second]), list(rows[second:])
+
+
+def _front(rows: Sequence[Example], size: int) -> list[Example]:
+    """At most so many rows, whole groups."""
+    if size >= len(rows):
+        return list(rows)
+    while size > 0 and _key(rows[size]) == _key(rows[size - 1]):
+        size -= 1
+    return list(rows[: max(0, size)])
+
+
+def _cut(rows: Sequence[Example], at: int) -> int:
+    while 0 < at < len(rows) and _key(rows[at]) == _key(rows[at - 1]):
+        at += 1
+    return at
+
+
+def _key(example: Example) -> Hashable:
+    return example.group or question(example)
