@@ -24,14 +24,18 @@ from rung.retrieve import index
 from rung.retrieve.search import Settings, search
 from rung.retrieve.sqlite import Sqlite
 
-K = 5
+K, START = 5, 8
+"""Passages looked at, and words of an answer's beginning that one of them must hold."""
 FAQ = "docs/faq.qmd"
 
 
 def questions(faq: Path) -> dict[str, str]:
-    """Question to answer of a FAQ in the form `**Q: …**` and `> A: …`."""
-    found = re.findall(r"\*\*Q:\s*(.+?)\*\*\s*\n+>\s*A:\s*(.+?)(?=\n\s*\n|\Z)", faq.read_text(encoding="utf-8"), re.DOTALL)
-    return {question.strip(): answer.strip() for question, answer in found}
+    """Question to answer of a FAQ in the form `**Q: …**` and `> A: …`; questions in a row share the answer below them."""
+    text, out = faq.read_text(encoding="utf-8"), {}
+    for match in re.finditer(r"^\*\*Q:\s*(.+?)\*\*\s*$", text, re.MULTILINE):
+        answer = re.search(r"^>\s*A:\s*(.+)$", text[match.end() :], re.MULTILINE)
+        out[match[1]] = answer[1] if answer else ""
+    return out
 
 
 def words(text: str) -> list[str]:
@@ -47,8 +51,8 @@ def asked(store: Sqlite, embedder, pairs: dict[str, str], root: Path) -> list[bo
             assert path.exists(), f"{hit.passage.path} was deleted and is still found"
             text = words(path.read_text(encoding="utf-8"))
             assert set(words(hit.passage.text)) <= set(text), f"{hit.passage.where} is no longer what the file says"
-        start = words(pairs[question])[:12]
-        out.append(any(hit.passage.path == FAQ and " ".join(start) in " ".join(words(hit.passage.text)) for hit in hits))
+        start = " ".join(words(pairs[question])[:START])
+        out.append(any(hit.passage.path == FAQ and start in " ".join(words(hit.passage.text)) for hit in hits))
         print(f"  {'found ' if out[-1] else 'MISSED'} {question[:100]}")
     return out
 
@@ -61,7 +65,8 @@ def main() -> None:
     if not old.exists():
         sys.exit("docs_axolotl is absent; nothing was measured")
     before, after = questions(old / "faq.qmd"), questions(new / "faq.qmd")
-    fresh = {question: answer for question, answer in after.items() if question not in before}
+    known_before = {tuple(words(question)) for question in before}
+    fresh = {question: answer for question, answer in after.items() if tuple(words(question)) not in known_before}
     folder = Path(tempfile.mkdtemp())
     root = folder / "team"
     shutil.copytree(old, root / "docs")

@@ -184,6 +184,5 @@ def main() -> None:
     print(f"ratio={1 / value(at['domain']['quotient']):.3f} domain perplexity before over after at 5 % replay")
 
 
-
 if __name__ == "__main__":
     main()

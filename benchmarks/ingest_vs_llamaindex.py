@@ -35,7 +35,7 @@ def pipelines(root: Path, engines: Engines, embedder):
         return embedder.model.tokenizer.encode(text, add_special_tokens=False, truncation=False, verbose=False)
 
     def plain() -> list:
-        return IngestionPipeline(transformations=[SentenceSplitter(200, 30), usual]).run(
+        return IngestionPipeline(transformations=[SentenceSplitter(chunk_size=200, chunk_overlap=30), usual]).run(
             documents=SimpleDirectoryReader(input_files=files).load_data()
         )
 

@@ -17,8 +17,9 @@ import common
 import eight
 
 from rung import runs
-from rung.ladder import Site, foretold
+from rung.ladder import foretold
 from rung.methods import METHODS, RUNGS
+from rung.site import Site
 from rung.task import load_task
 
 MORE = ("rag", "rag+lora", "full")

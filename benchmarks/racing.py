@@ -158,7 +158,7 @@ def simulated(quick: bool) -> list[Tally]:
 
 def replayed(folder: Path, orders: int) -> list[Tally]:
     """The last full measurement of each rung, in `orders` row orders."""
-    from rung.ladder import Site
+    from rung.site import Site
     from rung.task import load_task
 
     site = Site(load_task(folder))

@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("looks", "race"),
     ("methods",),
     ("flowchart", "machines", "plan", "decide"),
+    ("site",),
     ("ladder",),
     ("preflight", "scaffold", "draft", "terminal", "terminal_plan", "preview", "report"),
     ("cli", "cli_init", "cli_knowledge"),

@@ -18,13 +18,14 @@ from rung.data import corpus
 from rung.decide import decide
 from rung.errors import DataError
 from rung.forget import Ability, Probe, Question, bounds, compare, general, measure, probe
-from rung.ladder import Site, climb
+from rung.ladder import climb
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.metrics import interval, stats
 from rung.report import page
 from rung.runs import Store
+from rung.site import Site
 from rung.task import load_task
 from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores
 
@@ -390,8 +391,8 @@ def test_a_model_trained_hard_on_nonsense_forgets(tmp_path: Path) -> None:
     few = Probe(PACKAGE.passages[::12], PACKAGE.questions[::30])
     before = measure(engines.open(start.model), few)  # type: ignore[arg-type]
     assert compare(before, measure(engines.open(start.model), few)).loss == Interval(0.0, 0.0, 0.0, 5)  # type: ignore[arg-type]
-    assert 2 < sum(before.nats) / sum(before.tokens) < 4
-    rows = tuple(Example(f"say {i}", f"zxq {7 * i % 5} vlk brr {i} wub wub grz") for i in range(8))
-    fitted = Lora(rank=8, epochs=4, batch=8, learning_rate=1e-2).fit(start, TrainData(rows), Run(tmp_path, engines))
-    lost = forget.forgotten(fitted.model, start.model, few, Store(tmp_path), engines)
-    assert lost and lost.unit == "nats a token" and lost.loss.low > 0.1
+    assert 3 < sum(before.nats) / sum(before.tokens) < 5
+    rows = tuple(Example(f"say {i}", f"zxq {7 * i % 5} vlk brr {i} wub wub grz") for i in range(4))
+    fitted = Lora(rank=8, epochs=4, batch=4, learning_rate=1e-2).fit(start, TrainData(rows), Run(tmp_path, engines))
+    lost = compare(before, measure(engines.open(fitted.model), few))  # type: ignore[arg-type]
+    assert lost.unit == "nats a token" and lost.loss.low > 0.1

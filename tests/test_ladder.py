@@ -19,11 +19,12 @@ import pytest
 from rung import methods
 from rung.errors import BudgetError, BusyError
 from rung.evaluate import answer
-from rung.ladder import Climb, Site, climb
+from rung.ladder import Climb, climb
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
+from rung.site import Site
 from rung.task import load_task
 from rung.types import Need, Record, TrainData
 
@@ -332,7 +333,8 @@ def test_what_cannot_be_tried_says_what_is_missing(folder: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rung.ladder import Site, climb
+from rung.ladder import climb
+from rung.site import Site
 from rung.lm.fake import FakeEngine
 from rung.task import load_task
 

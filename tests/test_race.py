@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from rung import runs
 from rung.errors import TaskError
-from rung.ladder import Climb, Site, climb
+from rung.ladder import Climb, climb
 from rung.lm.fake import FakeEngine
 from rung.looks import set_looks
 from rung.race import Outcome, clusters_of, in_order, race
+from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, Record
 

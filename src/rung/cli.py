@@ -15,8 +15,8 @@ from rung.errors import RungError
 
 if TYPE_CHECKING:
     from rung.flowchart.questions import Answer
-    from rung.ladder import Site
     from rung.machine import Machine
+    from rung.site import Site
     from rung.types import Record
 
 app = typer.Typer(
@@ -233,7 +233,7 @@ def site_of(
     needs: dict[str, Any] | None = None,
 ) -> Site:
     """The task in a folder, made ready; what it is told goes to standard error."""
-    from rung.ladder import Site
+    from rung.site import Site
     from rung.task import load_task
 
     task = load_task(folder)

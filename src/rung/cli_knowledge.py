@@ -11,9 +11,9 @@ from rich.console import Console
 from rung.errors import TaskError
 
 if TYPE_CHECKING:
-    from rung.ladder import Site
     from rung.retrieve.index import Changes
     from rung.retrieve.store import Health
+    from rung.site import Site
     from rung.types import Texts
 
 Folder = Annotated[Path, typer.Argument(help="The task folder, or its rung.yaml.")]
@@ -88,7 +88,7 @@ def search(
             f"BM25 {hit.lexical:.2f}" if hit.lexical is not None else "",
             f"cosine {hit.dense:.2f}" if hit.dense is not None else "",
         ]
-        out.print(f"[bold]{number}.[/] [cyan]{hit.passage.where}[/]  [dim]{', '.join(filter(None, legs))}[/]")
+        out.print(f"[bold]{number}.[/] [cyan]{hit.passage.where}[/]  [dim]{', '.join(filter(None, legs))}[/]", soft_wrap=True)
         out.print(hit.passage.text.strip(), markup=False, soft_wrap=True)
         out.print()
     if not hits:

@@ -6,33 +6,24 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Protocol
 
 from rung import forget, memory, methods, metrics
 from rung.attack import attacked
-from rung.data import preferences
-from rung.data.corpus import texts
-from rung.data.split import Splits, make_splits
-from rung.decide import compare, decide
+from rung.decide import compare
 from rung.errors import BudgetError, RungError
 from rung.evaluate import answer, latency
 from rung.flowchart import history
-from rung.flowchart.advise import Chart
 from rung.flowchart.hindsight import Foretold, hindsight
-from rung.lm.engines import Engines
-from rung.machine import Machine, load_or_measure
-from rung.methods.base import Facts, Method, Run, options, rewarded
-from rung.plan import Step, advise, count, labels, plan, settings, start
+from rung.methods.base import Method, Run, options, rewarded
+from rung.plan import Step
 from rung.predictor import Predictor
 from rung.provenance import gather
-from rung.retrieve.library import documents
-from rung.race import Course, course, look_of, until_told
-from rung.runs import Store, scores
-from rung.task import Task
-from rung.types import Cost, Decision, Example, Record, Scores, TrainData, digest
-
-ALPHA = 0.05
+from rung.race import until_told
+from rung.runs import scores
+from rung.site import Site
+from rung.types import Cost, Decision, Example, Record, Scores, digest
 
 
 class Watcher(Protocol):
@@ -54,100 +45,6 @@ class Climb:
     """The chosen rung on the sealed rows; None while the seal holds."""
     seals_broken: int
     """How many different Predictors have been shown the test rows. More than one: the number is no longer fresh."""
-
-
-class Site:
-    """A task made ready: its rows, its store, its engines. Everything is worked out when first asked for."""
-
-    def __init__(
-        self,
-        task: Task,
-        engines: Engines | None = None,
-        say: Callable[[str], object] = print,
-        machine: Machine | None = None,
-    ):
-        """`machine`: one to quote for in place of this one. A climb is made on the machine at hand."""
-        self.task, self.store = task, Store(task.folder)
-        self._engines, self._say, self._machine = engines, say, machine
-
-    @cached_property
-    def machine(self) -> Machine:
-        return self._machine or load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
-
-    @cached_property
-    def engines(self) -> Engines:
-        return self._engines or Engines(self.machine, self._say, settings(self.task))
-
-    @cached_property
-    def splits(self) -> Splits:
-        return make_splits(self.task)
-
-    @cached_property
-    def data(self) -> TrainData:
-        known = labels(self.task, self.splits.train)
-        given, folder = self.task.data, self.task.folder
-        judged = preferences.load(folder, given.preferences)
-        return TrainData(
-            self.splits.train,
-            known,
-            judged,
-            corpus=texts(folder, given.corpus),
-            general=forget.general(folder, given.general),
-            documents=documents(folder, given.documents),
-        )
-
-    @cached_property
-    def probe(self) -> forget.Probe:
-        return forget.probe(self.task.folder, self.task.data.general)
-
-    @cached_property
-    def start(self) -> Predictor:
-        return start(self.task, self.data, self.engines)
-
-    @cached_property
-    def facts(self) -> Facts:
-        return count(self.start, self.data, self.engines)
-
-    @cached_property
-    def metric(self) -> metrics.Metric:
-        return metrics.get(self.task.goal.metric, self.task.folder)
-
-    @cached_property
-    def chart(self) -> Chart:
-        return advise(self.task, self.data, self.facts, self.machine)
-
-    @cached_property
-    def steps(self) -> list[Step]:
-        seen = history.seen(self.store.records(), self.machine)
-        return plan(self.task, self.data, self.facts, self.machine, self.chart, seen)
-
-    @cached_property
-    def references(self) -> dict[str, str]:
-        return {example.id: example.output for example in self.splits.dev}
-
-    @cached_property
-    def groups(self) -> dict[str, str]:
-        return {example.id: example.group for example in self.splits.dev}
-
-    @cached_property
-    def tried(self) -> int:
-        """Rungs that can be tried: they share the error."""
-        return sum(step.quote is not None for step in self.steps)
-
-    @cached_property
-    def course(self) -> Course:
-        return course(self.splits.dev, self.task.seed, self.metric, self.task.goal.at_least, ALPHA / self.tried)
-
-    def decide(self, records: Sequence[Record]) -> Decision:
-        return decide(
-            records,
-            self.task.goal,
-            alpha=ALPHA,
-            references=self.references,
-            groups=self.groups,
-            planned=self.tried,
-            looks={r.rung: look_of(r.provenance["race"], ALPHA / self.tried) for r in records if "race" in r.provenance},
-        )
 
 
 def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:

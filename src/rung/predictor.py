@@ -16,7 +16,7 @@ from rung.lm import thinking
 from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progress, Prompt, Streams
 from rung.lm.engines import Engines
 from rung.lm.layers import link
-from rung.lm.thinking import Thinking, Thought
+from rung.lm.thinking import Thinking
 from rung.retrieve import ground
 from rung.retrieve import lookup as lookups
 from rung.retrieve.lookup import Lookup
@@ -88,6 +88,8 @@ class Predictor:
             content.pop("lookup")
         else:
             content["lookup"].pop("index")
+        if not self.decoding.schema:
+            content["decoding"].pop("schema")
         for part in ("thinking", "calibration"):
             if content[part] is None:
                 content.pop(part)
@@ -220,7 +222,7 @@ class Predictor:
             found = thinking.think(engine, prompts, self.thinking, self.labels, self.decoding, bias)
             if progress:
                 progress(len(prompts))
-            return [_thought(one) for one in found]
+            return [thinking.prediction(one) for one in found]
         if bias:
             return [_prediction(c, c.label, c.confidence) for c in thinking.choose(engine, prompts, self.labels, bias)]
         if self.labels:
@@ -261,22 +263,6 @@ def _prediction(answer: Choice | Completion, output: str, confidence: float | No
         answer.error,
         answer.tokens_cached,
         again=bool(answer.error),
-    )
-
-
-def _thought(one: Thought) -> Prediction:
-    """A row's answer and all that it took. Calls that failed are told only where no answer came of the others."""
-    failed = next((call.error for call in one.asked if call.error), "")
-    return Prediction(
-        "",
-        one.output,
-        one.confidence,
-        sum(call.tokens_in for call in one.asked),
-        sum(call.tokens_out for call in one.asked),
-        sum(call.seconds for call in one.asked),
-        "" if one.output else failed,
-        sum(call.tokens_cached for call in one.asked),
-        again=bool(failed and not one.output),
     )
 
 

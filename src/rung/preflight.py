@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rung.data.check import check
 from rung.data.finding import Finding
-from rung.ladder import Site
+from rung.site import Site
 
 
 def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from rung.flowchart import draw
 from rung.flowchart.hindsight import Foretold, Hindsight
 from rung.flowchart.questions import ASSUMED, Answer, question
-from rung.ladder import Site
 from rung.plan import break_evens
+from rung.site import Site
 from rung.terminal_plan import differences
 
 

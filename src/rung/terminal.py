@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rung.data.finding import Finding
 from rung.plan import Step
-from rung.types import Cost, Decision, Interval, Prediction, Record, Scores
+from rung.types import Decision, Interval, Prediction, Record, Scores
 
 PLAIN_SECONDS = 15.0
 """Where there is no terminal, a line of progress is printed so often."""

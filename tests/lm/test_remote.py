@@ -246,6 +246,26 @@ def test_a_server_that_can_is_held_to_the_labels(opened: Callable[..., RemoteEng
     assert (found.tokens_in, found.tokens_out) == (5, 2)
 
 
+def test_what_an_answer_has_begun_with_is_a_turn_and_draws_are_asked_apart(opened: Callable[..., RemoteEngine]) -> None:
+    with serving() as server:
+        engine = opened(server)
+        begun = replace(prompt("x y"), begun="because")
+        engine.generate([begun, replace(prompt("x y"), draw=1), replace(prompt("x y"), draw=2)], Decoding(seed=5))
+        turns = [[(m["role"], m["content"]) for m in body["messages"]] for body in server.bodies]
+        assert [("assistant", "because")] == [turn for said in turns for turn in said if turn[0] == "assistant"]
+        assert sorted(body["seed"] for body in server.bodies) == [5, 6, 7]
+        assert engine.count(begun) > engine.count(prompt("x y"))
+
+
+def test_a_server_is_held_to_a_schema_and_free_without(opened: Callable[..., RemoteEngine]) -> None:
+    with serving() as server:
+        engine = opened(server)
+        for schema in ('{"type": "object"}', ""):
+            engine.generate([prompt("x y")], Decoding(schema=schema))
+        assert server.bodies[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+        assert "response_format" not in server.bodies[1]
+
+
 def test_an_answer_that_is_no_label_is_kept_as_it_is(opened: Callable[..., RemoteEngine]) -> None:
     with serving(Server(answer=lambda body: ("I would rather not say", 1, 1))) as server:
         [found] = opened(server).choose([prompt("which?")], ("a", "b"))

@@ -64,9 +64,9 @@ def fit(start: tuple[Predictor, Engines], folder: Path, method: EncoderFull = QU
     return method.fit(start[0], DATA, run), run
 
 
-def test_it_learns_and_answers(start: tuple[Predictor, Engines], tmp_path: Path) -> None:
-    found, run = fit(start, tmp_path / "run", replace(QUICK, epochs=40))
-    assert run.notes["losses"][-1] < 0.7 * run.notes["losses"][0]
+def test_it_learns_and_answers(start: tuple[Predictor, Engines], roberta: Path, tmp_path: Path) -> None:
+    found, run = fit(start, tmp_path / "run", replace(QUICK, model=str(roberta), epochs=20))
+    assert run.notes["losses"][-1] < 0.3 * run.notes["losses"][0]
     assert run.notes["trained_share"] == 1.0
     assert run.notes["rows_cut"] == 0
     answers = found.predict(ROWS, start[1])

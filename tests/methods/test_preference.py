@@ -20,7 +20,7 @@ from rung.methods.base import Run
 from rung.methods.lora import Lora
 from rung.methods.preference import KINDS, Preferring
 from rung.predictor import Predictor
-from rung.types import Example, Preference, TrainData
+from rung.types import Example, Need, Preference, TrainData
 
 DATA = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (1 + i % 2), "refund") for i in range(24)))
 VOTES = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (i % 3 > 0), "no" * (i % 3 == 0)) for i in range(24)))
@@ -143,3 +143,17 @@ def test_the_deadline_stops_the_reference_too(start: Predictor, run: Callable[..
 def test_an_unknown_loss_is_told_the_known_ones(start: Predictor, run: Callable[..., Run]) -> None:
     with pytest.raises(TaskError, match="dpo, kto, orpo, simpo"):
         Preferring(loss="ppo").fit(start, DATA, run())  # type: ignore[arg-type]
+
+
+def test_the_task_file_names_them(tmp_path: Path) -> None:
+    from rung.ladder import Site
+    from rung.task import load_task
+
+    (tmp_path / "rows.csv").write_text("input,output\n" + "".join(f"q{i},a{i}\n" for i in range(20)))
+    (tmp_path / "prefs.csv").write_text("prompt,chosen,rejected\nHi?,Hello.,No.\n")
+    (tmp_path / "rung.yaml").write_text(
+        "task: Be short.\nkind: answer\ndata: {examples: rows.csv, preferences: prefs.csv}\ngoal: {at_least: 0.5}\n"
+    )
+    found = Site(load_task(tmp_path)).data
+    assert found.preferences == (Preference("Hi?", "Hello.", "No.", where="prefs.csv line 2"),)
+    assert found.only(frozenset({Need.PREFERENCES})).digest != found.only(frozenset()).digest

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from rung import predictor as predictors
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
 from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.rag import Rag
-from rung import predictor as predictors
 from rung.predictor import Predictor
 from rung.retrieve.ground import UNKNOWN
 from rung.retrieve.library import documents

@@ -51,6 +51,8 @@ class Decoding:
     """Sample among the likeliest tokens that together hold this probability."""
     seed: int = 0
     """A row's draws depend on the seed and the row's prompt alone, never on its batch."""
+    schema: str = ""
+    """A JSON schema, as text, that the answer is held to; empty for free text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,12 +286,12 @@ class CausalEngine:
         rows = [row for one in waiting for row in one.rows]
         cache, real = joined([(one.cache, one.real) for one in waiting])
         first = torch.cat([one.logits for one in waiting])
-        named = [names[row] for row in rows]
-        return rows, sample.write(forest.model, cache, real, first, named, decoding, self.chat.stops)
+        drawers = [sample.Drawer(decoding, names[row], self.chat.guide(decoding.schema)) for row in rows]
+        return rows, sample.write(forest.model, cache, real, first, drawers, decoding.max_new_tokens, self.chat.stops)
 
     def _tokens(self, ids: tuple[int, ...], decoding: Decoding, name: tuple[int, ...] = ()) -> Iterator[int]:
         """Tokens of one answer, its end token included, as they come. The draws hang on `name`; by default the prompt."""
-        draw = sample.Drawer(decoding, name or ids)
+        draw = sample.Drawer(decoding, name or ids, self.chat.guide(decoding.schema))
         if not self.loaded.trees:
             yield from self._tokens_plainly(ids, draw, decoding)
             return

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rung.errors import DataError, ModelError
 from rung.lm.tree import Row
 from rung.types import Message
+
+if TYPE_CHECKING:
+    from rung.lm.guide import Guide
 
 PLAIN_TEMPLATE = (
     "{% for m in messages %}"
@@ -118,6 +121,20 @@ class Chat:
         """Tokens at which generation ends."""
         eos = self.tokenizer.eos_token_id
         return frozenset({self.end} | ({int(eos)} if eos is not None else set()))
+
+    def guide(self, schema: str) -> Guide | None:
+        """What holds one answer to a JSON schema; None where there is none."""
+        if not schema:
+            return None
+        from rung.lm.guide import Guide
+
+        return Guide(self._vocabulary, schema)
+
+    @cached_property
+    def _vocabulary(self) -> Any:
+        from rung.lm.guide import vocabulary
+
+        return vocabulary(self.tokenizer, self.end)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -139,12 +139,11 @@ def joined(parts: Sequence[tuple[Cache, torch.Tensor]]) -> tuple[Cache, torch.Te
         return parts[0]
     width = max(real.shape[1] for _, real in parts)
     layers: list[Any] = []
-    for number in range(len(parts[0][0].layers)):
-        states = [(cache.layers[number].get_seq_length(), cache.layers[number]) for cache, _ in parts]
-        layer = GrowingLayer()
+    for olds in zip(*(cache.layers for cache, _ in parts)):
+        layer, states = GrowingLayer(), [(old.keys, old.values, old.size) for old in olds]
         layer.update(
-            torch.cat([pad(old.keys[..., :size, :], (0, 0, width - size, 0)) for size, old in states]),
-            torch.cat([pad(old.values[..., :size, :], (0, 0, width - size, 0)) for size, old in states]),
+            torch.cat([pad(keys[..., :size, :], (0, 0, width - size, 0)) for keys, _, size in states]),
+            torch.cat([pad(values[..., :size, :], (0, 0, width - size, 0)) for _, values, size in states]),
         )
         layers.append(layer)
     return Cache(layers=layers), torch.cat([pad(real, (width - real.shape[1], 0)) for _, real in parts])

@@ -9,18 +9,26 @@ from typing import Any
 import torch
 
 from rung.lm.base import Decoding
+from rung.lm.guide import Guide
 
 
 class Drawer:
     """Draws one row's tokens. Its generator is seeded by the prompt, so that a row's answer never hangs on its batch."""
 
-    def __init__(self, decoding: Decoding, prompt: Sequence[int]):
-        self.decoding = decoding
+    def __init__(self, decoding: Decoding, prompt: Sequence[int], guide: Guide | None = None):
+        self.decoding, self.guide = decoding, guide
         name = hashlib.sha256(repr((decoding.seed, tuple(prompt))).encode()).digest()
         self.generator = torch.Generator().manual_seed(int.from_bytes(name[:7], "big"))
 
     def __call__(self, logits: torch.Tensor) -> int:
-        """A token from logits (vocabulary,)."""
+        """A token from logits (vocabulary,), one that the guide allows where there is one."""
+        if self.guide is None:
+            return self._drawn(logits)
+        token = self._drawn(self.guide.held(logits))
+        self.guide.take(token)
+        return token
+
+    def _drawn(self, logits: torch.Tensor) -> int:
         if self.decoding.temperature <= 0:
             return int(logits.argmax())
         odds = (logits.cpu().double() / self.decoding.temperature).softmax(-1)
@@ -35,18 +43,17 @@ def write(
     cache: Any,
     real: torch.Tensor,
     logits: torch.Tensor,
-    prompts: Sequence[Sequence[int]],
-    decoding: Decoding,
+    drawers: Sequence[Drawer],
+    most: int,
     stops: frozenset[int],
 ) -> list[list[int]]:
     """Continue a left-padded batch whose cache is filled. Returns each row's new tokens, stop tokens included.
 
     `real` (rows, width) marks the real positions, `logits` (rows, vocabulary) are those after each prompt. A row that
-    has stopped leaves the batch.
+    has stopped, or has `most` tokens, leaves the batch.
     """
-    drawers = [Drawer(decoding, prompt) for prompt in prompts]
-    written: list[list[int]] = [[] for _ in prompts]
-    alive = list(range(len(prompts)))
+    written: list[list[int]] = [[] for _ in drawers]
+    alive = list(range(len(drawers)))
     implementation = model.config._attn_implementation
     model.set_attn_implementation("sdpa")  # a plain batch again
     try:
@@ -54,9 +61,7 @@ def write(
         while alive:
             for k, row in enumerate(alive):
                 written[row].append(drawers[row](logits[k]))
-            still = [
-                k for k, row in enumerate(alive) if written[row][-1] not in stops and len(written[row]) < decoding.max_new_tokens
-            ]
+            still = [k for k, row in enumerate(alive) if written[row][-1] not in stops and len(written[row]) < most]
             if not still:
                 break
             if len(still) < len(alive):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rung.lm.base import Choice, Completion, Decoding, Engine, Prompt, Weighs
+from rung.types import Prediction
 
 MARK = "Answer:"
 """Stands on a line of its own before the answer."""
@@ -63,7 +64,8 @@ def behind(engine: Engine, prompts: Sequence[Prompt], how: Thinking, decoding: D
     """Write `how.samples` reasonings to each prompt, those of a prompt side by side. `room`: tokens of an answer."""
     drawn = [replace(prompt, begun=how.opening, draw=k) for prompt in prompts for k in range(how.samples)]
     heat = how.temperature if how.samples > 1 else 0.0
-    found = engine.generate(drawn, replace(decoding, max_new_tokens=how.tokens + room, temperature=heat))
+    free = replace(decoding, max_new_tokens=how.tokens + room, temperature=heat, schema="")
+    found = engine.generate(drawn, free)
     out = []
     for prompt, completion in zip(drawn, found):
         trace, answer = split(f"{how.opening} {completion.text}".strip())
@@ -98,11 +100,28 @@ def think(
     room = label_room(labels) if labels else decoding.max_new_tokens
     written = behind(engine, prompts, how, decoding, room)
     ended: list[Choice | Completion | None] = [None] * len(written)
-    ask = [i for i, one in enumerate(written) if not one.completion.error and (labels or not one.answer)]
+    held = bool(labels or decoding.schema)
+    ask = [i for i, one in enumerate(written) if not one.completion.error and (held or not one.answer)]
     for i, answer in zip(ask, _asked(engine, [written[i].prompt for i in ask], labels, decoding, bias)):
         ended[i] = answer
     size = how.samples
     return [_voted(written[i : i + size], ended[i : i + size]) for i in range(0, len(written), size)]
+
+
+def prediction(one: Thought) -> Prediction:
+    """A row's answer and all that it took. Calls that failed are told only where no answer came of the others."""
+    failed = next((call.error for call in one.asked if call.error), "")
+    return Prediction(
+        "",
+        one.output,
+        one.confidence,
+        sum(call.tokens_in for call in one.asked),
+        sum(call.tokens_out for call in one.asked),
+        sum(call.seconds for call in one.asked),
+        "" if one.output else failed,
+        sum(call.tokens_cached for call in one.asked),
+        again=bool(failed and not one.output),
+    )
 
 
 def label_room(labels: Sequence[str]) -> int:
@@ -150,7 +169,7 @@ def _answer(one: Written, end: Choice | Completion | None) -> tuple[str, float |
     if isinstance(end, Choice):
         return end.label, end.confidence
     # it may reason on behind the mark and set another
-    return (end.text.split(MARK)[0].strip() if end else one.answer), None
+    return (split(end.text)[0] if end else one.answer), None
 
 
 def _normal(text: str) -> str:

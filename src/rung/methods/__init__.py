@@ -24,6 +24,7 @@ from rung.methods.qlora import QLora
 from rung.methods.rag import Rag
 from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
+from rung.methods.structured import Structured
 from rung.types import Need
 
 METHODS: dict[str, Method] = {
@@ -36,6 +37,7 @@ METHODS: dict[str, Method] = {
     "plan-and-reflect": Reasoning(form="plan"),
     "calibrated": Calibrated(),
     "prompt-search": PromptSearch(),
+    "structured": Structured(),
     "encoder": Encoder(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),

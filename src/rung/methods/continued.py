@@ -59,18 +59,17 @@ class Continued:
         self._check()
         replay = self._replayed(data, run)
         loaded = tuning.open_model(start, run, whole=not self.rank)
+        mixed = not self.rank and run.engines.machine.dtype == "bfloat16"
+        if mixed:
+            loaded.model.float()
         work, length = run.folder / "work", min(self.window, loaded.context)
         texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})
         made = {name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name) for name, found in texts.items()}
         measured = {name: held for name, (_, held) in made.items() if held}
         before = {name: measure(loaded, held, length, self.measured) for name, held in measured.items()}
 
-        mixed = False
         if self.rank:
             loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
-        elif loaded.device.type != "cpu" and run.engines.machine.dtype == "bfloat16":
-            loaded.model.float()
-            mixed = True
         general = made["general"][0] if replay else None
         steps = pack.mix(made["domain"][0], general, replay, length, self.step, self.epochs, run.seed)
         plan = train.Plan(
@@ -87,9 +86,9 @@ class Continued:
         run.notes["perplexity"] = {
             name: raw.perplexities(before[name], measure(loaded, held, length, self.measured)) for name, held in measured.items()
         }
+        kept = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)
         shutil.rmtree(work)
-        keep = tuning.keep_adapter if self.rank else tuning.keep_weights
-        return keep(loaded, start, history, run)
+        return kept
 
     def _check(self) -> None:
         for option, most in (("replay", 0.95), ("held", 0.5)):

@@ -101,8 +101,9 @@ class Pretrain:
         if held:
             found = measure(loaded, held, self.context, self.measured)
             run.notes["bits_per_byte"] = str(bootstrap_interval(found, statistic=bits))
+        kept = tuning.keep_weights(loaded, start, history, run)
         shutil.rmtree(work)
-        return tuning.keep_weights(loaded, start, history, run)
+        return kept
 
     def advice(self, parameters: int, text: int, machine: Machine) -> str:
         """What this training is beside a compute-optimal one, and what either takes. `text`: tokens there are to read."""

@@ -177,7 +177,12 @@ def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict
 def _told(tried: Sequence[proposing.Tried], outcome: Outcome) -> list[dict[str, Any]]:
     dropped = {one.candidate: one.reason for one in outcome.dropped}
     return [
-        {"what": one.what, "rows": len(values), "score": str(interval(values)), **({"dropped": dropped[i]} if i in dropped else {})}
+        {
+            "what": one.what,
+            "rows": len(values),
+            "score": str(interval(values)),
+            **({"dropped": dropped[i]} if i in dropped else {}),
+        }
         for i, (one, values) in enumerate(zip(tried, outcome.values))
     ]
 

@@ -1,4 +1,4 @@
-"""What the methods that train on raw text share: tokens on disk, perplexity with its interval, what is said of it."""
+"""What the methods that train on raw text share: tokens on disk, perplexity with its interval."""
 
 from __future__ import annotations
 

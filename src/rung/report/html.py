@@ -24,7 +24,7 @@ from rung.report.scatter import measures, scatter
 from rung.types import Example, Prediction
 
 if TYPE_CHECKING:
-    from rung.ladder import Site
+    from rung.site import Site
 
 SHOWN = 20
 """Rows of each kind shown before one asks for the rest."""

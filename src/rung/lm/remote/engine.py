@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -157,6 +158,8 @@ class RemoteEngine:
             body["top_p"] = decoding.top_p
         if question.labels:
             body |= {"response_format": reading.schema(question.labels), "logprobs": True}
+        elif decoding.schema:
+            body["response_format"] = reading.held_to(json.loads(decoding.schema))
         body = {name: value for name, value in body.items() if name not in refused}
         reasons = "max_tokens" in refused
         return body | {"max_completion_tokens" if reasons else "max_tokens": _room(question, refused)}
@@ -165,7 +168,7 @@ class RemoteEngine:
         """The content name of a question: endpoint, model, messages, decoding and labels."""
         turns = [[m.role, m.content] for m in question.prompt.messages]
         d = question.decoding
-        drawn = [d.max_new_tokens, d.temperature, d.top_p, d.seed]
+        drawn = [d.max_new_tokens, d.temperature, d.top_p, d.seed, *([d.schema] if d.schema else [])]
         return digest([self.endpoint.url, self.endpoint.model, turns, drawn, question.labels])
 
     def _kept(self, key: str) -> Reply | None:

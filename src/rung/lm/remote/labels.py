@@ -20,6 +20,11 @@ def schema(labels: Sequence[str]) -> dict[str, Any]:
         "required": ["label"],
         "additionalProperties": False,
     }
+    return held_to(shape)
+
+
+def held_to(shape: dict[str, Any]) -> dict[str, Any]:
+    """The `response_format` that holds an answer to a JSON schema."""
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": shape}}
 
 

@@ -1,0 +1,121 @@
+"""A task made ready for work: its rows, its store, its engines, its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from rung import forget, metrics
+from rung.data import preferences
+from rung.data.corpus import texts
+from rung.data.split import Splits, make_splits
+from rung.decide import decide
+from rung.flowchart import history
+from rung.flowchart.advise import Chart
+from rung.lm.engines import Engines
+from rung.machine import Machine, load_or_measure
+from rung.methods.base import Facts
+from rung.plan import Step, advise, count, labels, plan, settings, start
+from rung.predictor import Predictor
+from rung.race import Course, course, look_of
+from rung.retrieve.library import documents
+from rung.runs import Store
+from rung.task import Task
+from rung.types import Decision, Record, TrainData
+
+ALPHA = 0.05
+"""The error that all rungs of a climb share."""
+
+
+class Site:
+    """A task made ready: its rows, its store, its engines. Everything is worked out when first asked for."""
+
+    def __init__(
+        self,
+        task: Task,
+        engines: Engines | None = None,
+        say: Callable[[str], object] = print,
+        machine: Machine | None = None,
+    ):
+        """`machine`: one to quote for in place of this one. A climb is made on the machine at hand."""
+        self.task, self.store = task, Store(task.folder)
+        self._engines, self._say, self._machine = engines, say, machine
+
+    @cached_property
+    def machine(self) -> Machine:
+        return self._machine or load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
+
+    @cached_property
+    def engines(self) -> Engines:
+        return self._engines or Engines(self.machine, self._say, settings(self.task))
+
+    @cached_property
+    def splits(self) -> Splits:
+        return make_splits(self.task)
+
+    @cached_property
+    def data(self) -> TrainData:
+        known = labels(self.task, self.splits.train)
+        given, folder = self.task.data, self.task.folder
+        judged = preferences.load(folder, given.preferences)
+        return TrainData(
+            self.splits.train,
+            known,
+            judged,
+            corpus=texts(folder, given.corpus),
+            general=forget.general(folder, given.general),
+            documents=documents(folder, given.documents),
+        )
+
+    @cached_property
+    def probe(self) -> forget.Probe:
+        return forget.probe(self.task.folder, self.task.data.general)
+
+    @cached_property
+    def start(self) -> Predictor:
+        return start(self.task, self.data, self.engines)
+
+    @cached_property
+    def facts(self) -> Facts:
+        return count(self.start, self.data, self.engines)
+
+    @cached_property
+    def metric(self) -> metrics.Metric:
+        return metrics.get(self.task.goal.metric, self.task.folder)
+
+    @cached_property
+    def chart(self) -> Chart:
+        return advise(self.task, self.data, self.facts, self.machine)
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        seen = history.seen(self.store.records(), self.machine)
+        return plan(self.task, self.data, self.facts, self.machine, self.chart, seen)
+
+    @cached_property
+    def references(self) -> dict[str, str]:
+        return {example.id: example.output for example in self.splits.dev}
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        return {example.id: example.group for example in self.splits.dev}
+
+    @cached_property
+    def tried(self) -> int:
+        """Rungs that can be tried: they share the error."""
+        return sum(step.quote is not None for step in self.steps)
+
+    @cached_property
+    def course(self) -> Course:
+        return course(self.splits.dev, self.task.seed, self.metric, self.task.goal.at_least, ALPHA / self.tried)
+
+    def decide(self, records: Sequence[Record]) -> Decision:
+        return decide(
+            records,
+            self.task.goal,
+            alpha=ALPHA,
+            references=self.references,
+            groups=self.groups,
+            planned=self.tried,
+            looks={r.rung: look_of(r.provenance["race"], ALPHA / self.tried) for r in records if "race" in r.provenance},
+        )
