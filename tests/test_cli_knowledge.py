@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli import app
+from rung.data.load import load
 from rung.errors import RungError
+from rung.retrieve.chunk import chunk
+from rung.retrieve.ground import support
+from rung.retrieve.lookup import source_of
+from rung.retrieve.parse import listing, parse
+from rung.task import load_task
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "docs_chatbot"
 PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal", "brake", "pump")
 
 
@@ -117,9 +125,28 @@ def test_a_task_without_documents_says_what_to_add(task: Path) -> None:
     text = (task / "rung.yaml").read_text()
     (task / "rung.yaml").write_text(text.replace("documents: docs/, ", "").replace("[rag]", "[nearest]"))
     for words in (("index", task), ("search", task, "wheel")):
-        with pytest.raises(RungError, match="Add them under data.documents: docs/") as error:
+        with pytest.raises(RungError, match=r"Add them under data\.documents: docs/") as error:
             rung(*words)
         assert error.value.exit_code == 2
+
+
+def test_every_question_of_the_example_is_answered_where_it_says(tmp_path: Path, home: Path) -> None:
+    folder = tmp_path / "docs_chatbot"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns(".rung", "report.html"))
+    task = load_task(folder)
+    files = listing(folder, task.data.documents)
+    assert len(files.files) == 16 and not files.refused
+    documents = [parse(path, folder) for path in files.files]
+    passages = [source_of(p) for document in documents for p in chunk(document, lambda text: len(text.split()))]
+    rows = load(task).train
+    assert len(rows) == 101
+    for row in rows:
+        places = [one for one in passages if one.is_named(row.source)]
+        assert any(support(row.output, place.text) == 1 for place in places), f"{row.input}: {row.output!r} in {row.source}"
+    text = (folder / "rung.yaml").read_text()
+    (folder / "rung.yaml").write_text(text.replace("base: smollm2-135m-instruct", "base: fake"))
+    assert found("check", folder)["blocking"] is False
+    assert [step["rung"] for step in found("plan", folder)["rungs"] if not step["skip"]]
 
 
 def test_drafts_are_begun_from_a_folder_that_is_there(tmp_path: Path, home: Path) -> None:

@@ -56,7 +56,7 @@ GOOD = "Question: For how long is the {part} guaranteed?\nAnswer: two full years
 def docs(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     for part in PARTS:
-        text = f"# Parts\n\n## The {part}\n\nThe {part} is guaranteed by us for two full years after the sale.\n\n## Left\n\nShort.\n"
+        text = f"# Parts\n\n## The {part}\n\nThe {part} is guaranteed by us for two full years.\n\n## Left\n\nShort.\n"
         (tmp_path / "docs" / f"{part}.md").write_text(text)
     return tmp_path / "docs"
 
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_draft_is_told(docs: Path, tmp_path: Path, machine:
 
 def test_a_question_that_does_not_lead_back_is_thrown_away(docs: Path, tmp_path: Path, machine: Machine) -> None:
     for i in range(8):
-        (docs / f"queen{i}.md").write_text(f"# Crown\n\nWho was the queen of number {i}? Nobody in this whole town knows it at all.\n")
+        (docs / f"queen{i}.md").write_text(f"# Crown\n\nWho was the queen of number {i}? Nobody in this town knows it.\n")
     form = "Question: Who was the queen of this town?\nAnswer: guaranteed"
     with pytest.raises(DataError, match="did not find its passage"):
         draft.begin(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)

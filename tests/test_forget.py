@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung import forget
+from rung import forget, terminal
 from rung.data import corpus
 from rung.decide import decide
 from rung.errors import DataError
@@ -335,6 +336,22 @@ def test_ties_go_to_the_one_that_forgets_less_whatever_the_tokens() -> None:
     found = [rung("more", forgetting=forgot(*[0.3] * 9)), rung("less", forgetting=less)]
     assert decide(found, Goal(None)).chosen == "less"
     assert decide([*found, rung("none")], Goal(None)).chosen == "none"
+
+
+# --- shown ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_leaderboard_has_a_column_only_where_weights_were_touched() -> None:
+    from rich.console import Console
+
+    def shown(*records: Record) -> list[str]:
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(terminal.leaderboard(records, decide(records, Goal(None)), {"metric": "accuracy"}))
+        return console.export_text().splitlines()
+
+    heads, touched, untouched = shown(rung("lora", forgetting=forgot(0.25, 0.5)), rung("zero-shot"))
+    assert "forgets" in heads and "+0.375" in touched and "+" not in untouched
+    assert "forgets" not in shown(rung("zero-shot"))[0]
 
 
 # --- a climb ----------------------------------------------------------------------------------------------------------

@@ -175,6 +175,13 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
     assert all(a.get("scope") for a in found.all("th"))
 
 
+def test_forgetting_has_a_column_and_an_axis_only_where_weights_were_touched() -> None:
+    touched, untouched = Page(shown(several())), Page(shown([record("majority", 4), record("zero-shot", 24)]))
+    assert "Forgets" in touched.text and "+0.020" in touched.text and "Forgets" not in untouched.text
+    for found, wanted in ((touched, {"cost", "latency", "fit", "forgetting"}), (untouched, {"cost", "latency", "fit"})):
+        assert {a["value"] for a in found.all("input")} == {a["data-axis"] for a in found.all("g") if "data-axis" in a} == wanted
+
+
 def test_the_page_loads_nothing_and_runs_only_its_own_script() -> None:
     html = shown(several())
     found = Page(html)

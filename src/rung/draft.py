@@ -17,12 +17,12 @@ from rung import scaffold
 from rung.errors import DataError
 from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
+from rung.predictor import Predictor
 from rung.retrieve import library, lookup
 from rung.retrieve.ground import support
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.passage import Passage
 from rung.runs import NAME
-from rung.task import Task
 from rung.types import Message
 
 SYSTEM = "Write one short question that the passage answers, and its answer: a few words copied from the passage."
@@ -78,7 +78,7 @@ def begin(
     folder.mkdir(parents=True, exist_ok=True)  # a path out of a folder leads nowhere before it is there
     pattern = Path(os.path.relpath(documents, folder)).as_posix()
     texts = library.documents(folder, (pattern,))
-    encoder = Task.model_fields["encoder"].default
+    encoder = Predictor.encoder
     index = library.place(folder / NAME)
     library.bring_up_to_date(texts, index, engines, library.made(engines, encoder), progress)
     made = draft(Lookup(index, texts.digest, encoder), engines.reference(base), engines, rows, progress=progress)

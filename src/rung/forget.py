@@ -76,7 +76,7 @@ def general(folder: Path, given: Iterable[str]) -> Texts:
 
     Which documents the probe keeps is settled by their content, so that more text moves none from one side to the other.
     """
-    found = corpus.texts(folder, [name for name in _named(folder, given) if not _asks(Path(name))])
+    found, _ = _parts(folder, given)
     return replace(found, digest=digest([found.digest, REPLAYED]), share=REPLAYED) if found.files else found
 
 
@@ -87,12 +87,11 @@ def probe(folder: Path, given: Iterable[str]) -> Probe:
     One passage is taken of each document, cut to LETTERS; of too many those with the highest places by content.
     DataError where a question cannot be used.
     """
-    given = tuple(given)
-    kept = corpus.documents(replace(general(folder, given), share=1.0))
-    own = {_passage(text): place for text in kept if (place := corpus.place(text)) >= REPLAYED}
+    found, asking = _parts(folder, given)
+    own = {_passage(text): place for text in corpus.documents(found) if (place := corpus.place(text)) >= REPLAYED}
     passages = sorted(own, key=lambda passage: -own[passage])[:MOST_PASSAGES]
-    asked = {found: None for name in _named(folder, given) if _asks(Path(name)) for found in _questions(Path(name))}
-    questions = sorted(asked, key=lambda found: corpus.place(found.question))[:MOST_QUESTIONS]
+    asked = {question: None for path in asking for question in _questions(path)}
+    questions = sorted(asked, key=lambda one: corpus.place(one.question))[:MOST_QUESTIONS]
     if len(passages) < FEWEST:
         passages += corpus.documents(corpus.texts(OWN, ["passages.jsonl"]))
     if len(questions) < FEWEST:
@@ -100,8 +99,13 @@ def probe(folder: Path, given: Iterable[str]) -> Probe:
     return Probe(tuple(passages), tuple(questions))
 
 
-def _named(folder: Path, given: Iterable[str]) -> tuple[str, ...]:
-    return corpus.texts(folder, given).files
+def _parts(folder: Path, given: Iterable[str]) -> tuple[Texts, list[Path]]:
+    """The raw text of what is named, and the tables of questions."""
+    found = corpus.texts(folder, given)
+    asking = [name for name in found.files if _asks(Path(name))]
+    if asking:
+        found = corpus.texts(folder, [name for name in found.files if name not in asking])
+    return found, [Path(name) for name in asking]
 
 
 def _asks(path: Path) -> bool:

@@ -131,6 +131,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
     tariff = site.engines.price(predictor.model)
     taken = [sum(getattr(p, part) for p in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
     row_usd = tariff.usd(*taken) / len(predictions) if tariff else site.machine.usd(row_seconds)
+    progress("measuring what was forgotten", 1.0)
     return Record(
         rung=step.rung,
         status="done",

@@ -54,8 +54,8 @@ budget: {{minutes: 20}}          # longest time one climb may take
 _DRAFTED_README = """\
 # {name}
 
-1. Read `data/drafts.csv`. A model wrote it from the documents; nobody has checked it. Mend or delete rows, add what your users really
-   ask, and set `draft` to `no` in the rows that you accept. `rung check {name}` says how many are left.
+1. Read `data/drafts.csv`. A model wrote it from the documents; nobody has checked it. Mend or delete rows, add what your users
+   really ask, and set `draft` to `no` in the rows that you accept. `rung check {name}` says how many are left.
 2. `rung search {name} "..."`: does the index find what you would look for?
 3. `rung climb {name}`: answers with and without the documents, measured on the same rows.
 4. `rung report {name}` and `rung ask {name} "..."`: read why, and use it.

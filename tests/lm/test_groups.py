@@ -237,8 +237,6 @@ def test_out_of_memory_samples_no_second_time(fresh: Callable[[str], Loaded], tm
 
     plan = train.Plan(learning_rate=1e-2, epochs=1, batch=12, tokens=260)
     said: list[str] = []
-    train.run(
-        loaded, asked(loaded, 12), plan, tmp_path / "w", loss=hungry, items=items, watch=train.Watch(say=said.append)
-    )
+    train.run(loaded, asked(loaded, 12), plan, tmp_path / "w", loss=hungry, items=items, watch=train.Watch(say=said.append))
     assert said == ["out of memory: going on with 130 tokens at once"]
     assert drawn == [0]

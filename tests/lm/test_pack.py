@@ -130,6 +130,11 @@ def test_documents_do_not_see_each_other(loaded: Callable[[str], Loaded], exact:
     assert found[:, 0].sum() == pytest.approx(alone, rel=1e-5)
     assert found[:, 1].tolist() == [29, 6, 1, 49]
     np.testing.assert_allclose(perplexity.measure(one, shard, 24, most=30), found[:2], rtol=1e-5)
+    fronts = perplexity.measure(one, shard, 24, most=10**6, whole=False)
+    assert fronts[:, 1].tolist() == [24, 6, 1, 24]
+    assert fronts[1, 0] == pytest.approx(found[1, 0], rel=1e-5)
+    assert 0 < fronts[0, 0] < found[0, 0]
+    assert fronts[3, 2] == pytest.approx(150 * 24 / 49)
 
 
 def test_the_dense_loss_is_that_over_trees(exact: Callable[[str], tuple]) -> None:

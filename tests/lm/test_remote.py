@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,18 +248,18 @@ def test_a_server_that_can_is_held_to_the_labels(opened: Callable[..., RemoteEng
 
 
 def test_what_an_answer_has_begun_with_is_a_turn_and_draws_are_asked_apart(opened: Callable[..., RemoteEngine]) -> None:
-    with serving() as server:
+    with serving(Server()) as server:
         engine = opened(server)
         begun = replace(prompt("x y"), begun="because")
         engine.generate([begun, replace(prompt("x y"), draw=1), replace(prompt("x y"), draw=2)], Decoding(seed=5))
         turns = [[(m["role"], m["content"]) for m in body["messages"]] for body in server.bodies]
-        assert [("assistant", "because")] == [turn for said in turns for turn in said if turn[0] == "assistant"]
+        assert [turn for said in turns for turn in said if turn[0] == "assistant"] == [("assistant", "because")]
         assert sorted(body["seed"] for body in server.bodies) == [5, 6, 7]
         assert engine.count(begun) > engine.count(prompt("x y"))
 
 
 def test_a_server_is_held_to_a_schema_and_free_without(opened: Callable[..., RemoteEngine]) -> None:
-    with serving() as server:
+    with serving(Server()) as server:
         engine = opened(server)
         for schema in ('{"type": "object"}', ""):
             engine.generate([prompt("x y")], Decoding(schema=schema))

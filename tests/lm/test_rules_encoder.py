@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rung.lm.embed import Embedder, nearest
 from rung.lm.encoder import EncoderEngine, load_head, save_head
 from rung.lm.rules import RuleEngine, save_rows
 from rung.lm.vectors import load_vectors, save_vectors
+from rung.machine import Machine
 from rung.types import Example
 
 ROWS = [
@@ -132,3 +134,15 @@ def test_the_score_is_that_of_the_answer_given(head: EncoderEngine) -> None:
 def test_an_encoder_cannot_write(head: EncoderEngine) -> None:
     with pytest.raises(ModelError, match="not write"):
         head.generate([prompt("x")], Decoding())
+
+
+def test_batches_on_several_cores_give_the_same_vectors(encoder: Path, machine: Machine) -> None:
+    texts = [("ab cd " * (i % 7 + 1) + chr(97 + i % 26)).strip() for i in range(150)] * 2
+    import torch
+
+    alone = Embedder(encoder, machine).embed(texts)
+    many = Embedder(encoder, replace(machine, threads=3))
+    many.count("a text whose counting leaves the tokenizer without a limit")
+    assert np.allclose(alone, many.embed(texts), atol=1e-6)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(machine.threads)

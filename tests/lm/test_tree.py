@@ -99,19 +99,6 @@ def test_cut_parts_are_not_smaller_than_they_need_be(rows: list[Row]) -> None:
     assert len(tree.cut(rows, range(len(rows)), budget=10_000)) == 1
 
 
-@given(ROWS, st.integers(1, 4), st.integers(0, 5))
-def test_batches_hang_on_the_seed_alone(rows: list[Row], size: int, seed: int) -> None:
-    steps = tree.batches(rows, size, 10_000, seed)
-    assert steps == tree.batches(rows, size, 10_000, seed)
-    assert sorted(i for step in steps for i in step) == list(range(len(rows)))
-    assert max(map(len, steps)) <= size
-
-
-def test_batches_of_other_seeds_differ() -> None:
-    rows = [Row((1, i), (False, True)) for i in range(30)]
-    assert tree.batches(rows, 4, 10_000, 0) != tree.batches(rows, 4, 10_000, 1)
-
-
 def test_nothing_makes_an_empty_tree() -> None:
     assert len(tree.build([]).tokens) == 0
     assert tree.cut([], [], 10) == []

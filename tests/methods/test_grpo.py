@@ -66,7 +66,11 @@ def test_ones_own_function_rewards(start: Predictor, run: Callable[..., Run], tm
     done = run(home=tmp_path)
     replace(SMALL, reward="rewards.py:short").fit(start, DATA, done)
     assert len(done.notes["rewards"]) == 4
-    for name, what in (("rewards.py:long", "no function 'long'"), ("other.py:f", "not there"), ("short", "the reward is 'short'")):
+    for name, what in (
+        ("rewards.py:long", "no function 'long'"),
+        ("other.py:f", "not there"),
+        ("short", "the reward is 'short'"),
+    ):
         with pytest.raises(TaskError, match=what) as caught:
             replace(SMALL, reward=name).fit(start, DATA, run(name.replace(":", "-"), home=tmp_path))
         assert caught.value.where == "rung.yaml methods.grpo.reward"

@@ -16,19 +16,23 @@ TOGETHER = 2048
 """Tokens computed at once."""
 
 
-def measure(loaded: Loaded, shard: Shard, length: int, most: int) -> NDArray[np.float64]:
+def measure(loaded: Loaded, shard: Shard, length: int, most: int, whole: bool = True) -> NDArray[np.float64]:
     """Of each document, in order, until `most` tokens: nats, tokens foretold, bytes; (D, 3).
 
-    Documents are cut to windows of `length` tokens as in training, and the last one measured is measured whole. A
-    document's first token is foretold only behind a begin token; its end token always is.
+    Documents are cut to windows of `length` tokens as in training. Not `whole`, only the first window of each is read, so
+    that the same work covers more documents, and the bytes are its share of the document's. A document's first token is
+    foretold only behind a begin token; its end token always is.
     """
-    tokens = shard.ends - shard.starts - 1
+    sizes = shard.ends - shard.starts - 1
+    tokens = sizes if whole else np.minimum(sizes, length)
     count = int(np.searchsorted(np.cumsum(tokens), min(most, tokens.sum()))) + 1
-    chosen = Shard(shard.tokens, shard.ends[:count], shard.sizes[:count])
-    cut = pack.windows(chosen, length)
+    cut = pack.windows(Shard(shard.tokens, shard.ends[:count], shard.sizes[:count]), length)
+    owner = np.searchsorted(shard.ends, cut[:, 0], side="right")
+    if not whole:
+        cut, owner = cut[first := np.unique(owner, return_index=True)[1]], owner[first]
     nats = row_nats(loaded, [pack.row(shard.tokens[begin:end]) for begin, end in cut])
-    owner = np.searchsorted(chosen.ends, cut[:, 0], side="right")
-    return np.stack([np.bincount(owner, nats, minlength=count), tokens[:count], chosen.sizes], axis=1).astype(np.float64)
+    read = shard.sizes[:count] * tokens[:count] / np.maximum(1, sizes[:count])
+    return np.stack([np.bincount(owner, nats, minlength=count), tokens[:count], read], axis=1).astype(np.float64)
 
 
 @torch.no_grad()

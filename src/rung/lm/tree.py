@@ -132,19 +132,6 @@ def build(rows: Sequence[Row]) -> Tree:
     )
 
 
-def batches(rows: Sequence[Row], size: int, budget: int, seed: int) -> list[list[int]]:
-    """Shuffle rows into steps of `size` rows (indices); a step over `budget` nodes is cut where it would pass it.
-
-    Rows are drawn at random, since batches of like rows would bias the gradient; sharing within a step comes from what
-    all rows share in front.
-    """
-    order = np.random.default_rng(seed).permutation(len(rows))
-    steps: list[list[int]] = []
-    for start in range(0, len(order), size):
-        steps += cut(rows, [int(i) for i in order[start : start + size]], budget)
-    return steps
-
-
 def cut(rows: Sequence[Row], chosen: Sequence[int], budget: int) -> list[list[int]]:
     """Cut a step into parts whose tokens, shared ones counted once, stay within `budget`; a longer row stands alone."""
     return cut_groups([(row,) for row in rows], chosen, budget)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 from rung.errors import TaskError
@@ -38,7 +39,7 @@ class Continued:
     held: float = 0.05
     """Share of the documents that is never trained on, for the perplexity before and after."""
     measured: int = 20_000
-    """Most held-out tokens that the perplexity is measured on, of each kind of text."""
+    """Most held-out tokens that the perplexity is measured on, of each kind of text: the first window of each document."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         trained = 0.03 if self.rank else 1.0
@@ -66,7 +67,8 @@ class Continued:
         texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})
         made = {name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name) for name, found in texts.items()}
         measured = {name: held for name, (_, held) in made.items() if held}
-        before = {name: measure(loaded, held, length, self.measured) for name, held in measured.items()}
+        look = partial(measure, length=length, most=self.measured, whole=False)
+        before = {name: look(loaded, held) for name, held in measured.items()}
 
         if self.rank:
             loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
@@ -78,14 +80,14 @@ class Continued:
             batch=1,
             save=max(1, len(steps) // 5),
             tokens=self.tokens,
+            warmup=0.1 if len(steps) >= 10 else 0.0,  # the first step of a warm-up learns nothing
             floor=0.1,
             mixed=mixed,
             seed=run.seed,
         )
         history = train.run(loaded, range(len(steps)), plan, work / "steps", items=pack.drawn(steps), watch=tuning.watch(run))
-        run.notes["perplexity"] = {
-            name: raw.perplexities(before[name], measure(loaded, held, length, self.measured)) for name, held in measured.items()
-        }
+        after = {name: look(loaded, held) for name, held in measured.items()}
+        run.notes["perplexity"] = {name: raw.perplexities(before[name], after[name]) for name in measured}
         kept = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)
         shutil.rmtree(work)
         return kept

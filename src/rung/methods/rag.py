@@ -53,8 +53,9 @@ class Rag:
     """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        own = start.prompt_tokens + self.passages * (self.size or library.SIZE)
-        embedding = machine.prefill_seconds(facts.encoder_parameters, facts.document_tokens)
+        size = self.size or library.SIZE
+        own = start.prompt_tokens + self.passages * size
+        embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_parameters, size)
         return replace(
             start,
             fit_seconds=start.fit_seconds + embedding,

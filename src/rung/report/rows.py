@@ -77,7 +77,13 @@ def _disputes(values: Sequence[float | None]) -> int:
 
 def _row(example: Example, scores: tuple[float | None, ...], answers: Sequence[str]) -> Row:
     turns = [f"{message.role}: {message.content}" for message in example.history]
-    return Row(example.where, shortened("\n".join([*turns, example.input])), shortened(example.output), scores, tuple(map(shortened, answers)))
+    return Row(
+        example.where,
+        shortened("\n".join([*turns, example.input])),
+        shortened(example.output),
+        scores,
+        tuple(map(shortened, answers)),
+    )
 
 
 def shortened(text: str, letters: int = MOST_LETTERS) -> str:
