@@ -46,7 +46,16 @@ FACTS = Facts(
     labels=3,
 )
 NONE = Facts(train_rows=0, parameters=1, encoder_parameters=1, shared_tokens=0.0, input_tokens=0.0, output_tokens=0.0, labels=0)
-QUICK = {"thought": 8, "epochs": 1, "rank": 2, "parameters": 300_000, "vocabulary": 400, "steps": 2, "longest": 8, "measured": 500}
+QUICK = {
+    "thought": 8,
+    "epochs": 1,
+    "rank": 2,
+    "parameters": 300_000,
+    "vocabulary": 400,
+    "steps": 2,
+    "longest": 8,
+    "measured": 500,
+}
 """Smaller than the defaults, for options of these names."""
 
 MAY_KEEP = {"prompt-search", "structured"}

@@ -22,6 +22,8 @@ TEXTS = {
     "ko.md": "반품 정책은 고객센터에서 확인할 수 있습니다.",
     "th.md": "นโยบายการคืนสินค้า ลูกค้าสามารถคืนสินค้าได้ภายในสามสิบวัน",
     "ru.md": "Покупатели могут вернуть товары в течение тридцати дней.",
+    "hi.md": "ग्राहक तीस दिनों के भीतर सामान वापस कर सकते हैं।",
+    "ar.md": "يمكن للعملاء إرجاع البضائع خلال ثلاثين يوماً.",
     "mixed.md": "要使用 `per_device_train_batch_size`，请设置 flash-attn 与 getUserName。Siehe auch v0.8.1 und --load-in-4bit.",
     "config.md": "Set gradient_checkpointing: true, call torch.nn.functional, and mind HTTPError E1101.",
 }
@@ -56,6 +58,8 @@ def best(words: lexical.Lexical, question: str) -> str:
         ("고객센터", "ko.md"),
         ("คืนสินค้า", "th.md"),
         ("товар вернули", "ru.md"),
+        ("सामान वापस", "hi.md"),
+        ("البضائع يوما", "ar.md"),
         ("per_device_train_batch_size", "mixed.md"),
         ("PER_DEVICE_TRAIN_BATCH_SIZE?", "mixed.md"),
         ("batch size", "mixed.md"),
@@ -97,6 +101,11 @@ def test_any_text_can_be_asked_and_finds_itself(words: lexical.Lexical, text: st
 @given(st.text(alphabet=st.characters(categories=["L", "N"]), min_size=1, max_size=20))
 def test_a_word_of_a_document_is_found_by_the_same_word(word: str) -> None:
     assert set(analyse.terms(word)) & set(analyse.question_terms(word)) or not analyse.terms(word)
+
+
+def test_a_vowel_sign_does_not_cut_a_word() -> None:
+    assert len(analyse.terms("हिन्दी")) == 1
+    assert analyse.terms("cafe\u0301") == analyse.terms("café")
 
 
 def test_small_words_are_left_out_of_questions_unless_there_are_no_others() -> None:

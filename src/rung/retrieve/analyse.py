@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any
 
+VERSION = 1
+"""Raise when the same text would now give other terms: lexical indexes are then made anew."""
+
 STOPWORDS: dict[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
@@ -46,11 +49,15 @@ DEFAULT = "english"
 _BY_SCRIPT = ((0x0400, 0x052F, "russian"), (0x0600, 0x06FF, "arabic"), (0x0370, 0x03FF, "greek"), (0x0B80, 0x0BFF, "tamil"))
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _UNSPACED = _HAN + "\u3040-\u30ff\u31f0-\u31ff\u1100-\u11ff\uac00-\ud7af\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_WORD = rf"[^\W{_UNSPACED}]+"
+_MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+"""Accents, points and vowel signs, which Python counts to no word, and the Indic scripts that are written with them."""
+_WORD = rf"(?:[^\W{_UNSPACED}]|[{_MARKS}])+"
+_LETTERS = rf"(?:[^\W\d_]|[{_MARKS}])+"
 _TOKEN = re.compile(rf"([{_UNSPACED}]+)|{_WORD}(?:[.\-/:@+]{{1,2}}{_WORD})*")
 _IS_HAN = re.compile(f"[{_HAN}]")
-_PARTS = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
-_HUMPS = re.compile(r"[A-ZÄÖÜ]+(?![a-zß-ÿ])|[A-ZÄÖÜ]?[a-zß-ÿ]+|[^\W\d_]+")
+_PLAIN = re.compile(_LETTERS)
+_PARTS = re.compile(rf"\d+(?:\.\d+)*|{_LETTERS}")
+_HUMPS = re.compile(rf"[A-ZÄÖÜ]+(?![a-zß-ÿ])|[A-ZÄÖÜ]?[a-zß-ÿ]+|{_LETTERS}")
 _UMLAUTS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"))
 LONGEST = 64
 """Characters of the longest term; what is longer (a hash, a data URL) is only found by its parts."""
@@ -108,7 +115,7 @@ _JOINTS = ("", "s", "es", "n", "en", "er", "e")
 
 
 def compound(term: str) -> Iterator[tuple[str, str]]:
-    """The ways to cut a term in two words, the later word shortest last; a joint (Liebe-s-brief) is taken off the first."""
+    """The ways to cut a term in two words, the longest second word first; a joint (Liebe-s-brief) is taken off the first."""
     if len(term) < 2 * SHORTEST_PART or not term.isalpha():
         return
     for cut in range(SHORTEST_PART, len(term) - SHORTEST_PART + 1):
@@ -127,7 +134,7 @@ def _pairs(run: str, unigrams: bool) -> list[str]:
 @lru_cache(maxsize=1 << 17)
 def _word(token: str, language: str) -> tuple[str, ...]:
     """A token as terms: its stem; where it reads as code, the whole as written and the stems of its parts."""
-    if token.isalpha() and (token.islower() or token[1:].islower() or token.isupper()):
+    if _PLAIN.fullmatch(token) and (token == token.upper() or token[1:] == token[1:].lower()):
         return (_stem(token.lower(), language),)
     whole = _fold(token.lower().strip("_"))
     parts = [hump for part in _PARTS.findall(token) for hump in (_HUMPS.findall(part) if part[0].isalpha() else [part])]

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ Read = Callable[[Sequence[int]], Iterable[tuple[int, int, Passage]]]
 @dataclass(frozen=True, slots=True)
 class Stamp:
     store: str
-    """The store's own name, so that an index of another store is never taken for this one's."""
+    """The store's own name, so that an index of another store is never taken for this one's; and what it was written by."""
     generation: int
     documents: frozenset[int]
     """Numbers of the documents that are filed."""
@@ -78,7 +79,7 @@ class Lexical:
             yield word if weight == 1 else Query.boost_query(word, weight)
 
     def _split(self, term: str) -> tuple[str, ...]:
-        """A compound's two parts, as far right as it can be cut into words that the index knows."""
+        """A compound's two parts, where both are words that the index knows."""
         return next((pair for pair in analyse.compound(term) if all(self._known(part) for part in pair)), ())
 
     def _beginnings(self, term: str) -> list[str]:
@@ -96,6 +97,7 @@ def catch_up(folder: Path, store: str, generation: int, documents: Iterable[int]
     `documents` are the numbers of all there are; a changed document has a new number. A document is taken out before it is
     filed, so doing the work twice, as after a kill between commit and stamp, changes nothing.
     """
+    store = f"{store}, analysis {analyse.VERSION}, tantivy {version('tantivy')}"  # of either's newer one, nothing is kept
     old, now = _read(folder), frozenset(documents)
     if old and (old.store, old.generation) == (store, generation):
         return

@@ -46,7 +46,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """What a question may see. Applied inside both legs, so that neither ranks nor counts what is hidden."""
+    """What a question may see. Applied inside both legs, so that what is hidden never takes the place of what is not.
+
+    How rare a word is, is counted over the whole index, hidden passages too.
+    """
 
     access: frozenset[str] | None = frozenset()
     """The asker's labels: passages without a label and those with one of these. None sees all."""
