@@ -23,7 +23,7 @@ demo: install  ## climb the example task
 	$(BIN)/rung report examples/tickets
 
 test: install  ## the fast tests, then those on the real default model
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 	$(BIN)/python -m pytest -m "model and not slow"
 
 check: install  ## style, types, tests

@@ -194,7 +194,8 @@ def fit(
             progress(f"fitting {method.name}", 0.0)
             memory.reset_peak()
             started = time.monotonic()
-            fitted = method.fit(predictor, site.data.only(method.needs), run)
+            data = site.data.only(method.needs)
+            fitted = method.fit(predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
             note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
             fitted = site.store.keep_fit(key, fitted, note)
         predictor = fitted

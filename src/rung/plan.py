@@ -124,6 +124,7 @@ def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
         input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
         labels=len(data.labels),
+        unlabelled=len(data.unlabelled),
         document_tokens=data.documents.size // 4,
         corpus_tokens=data.corpus.size // 4,
         label_tokens=empty - bare,

@@ -72,6 +72,8 @@ class Predictor:
     lookup: Lookup | None = None
     """Where passages are retrieved from; None answers without any."""
     decoding: Decoding = Decoding()
+    taught: tuple[Example, ...] = ()
+    """Rows that a teacher labelled; what is fitted next learns from them as from the team's own. No answer reads them."""
     thinking: Thinking | None = None
     """How to reason before answering; None answers at once."""
     calibration: Calibration | None = None
@@ -80,6 +82,7 @@ class Predictor:
     def digest(self) -> str:
         """Content name: two Predictors that answer alike have the same one, wherever their files lie."""
         content = asdict(self) | {"prompt": PROMPT_VERSION}
+        content.pop("taught")
         content["model"].pop("files")
         if self.model.digest:
             content["model"].pop("name")  # the digest says which model it is, wherever it lies
@@ -309,6 +312,7 @@ def load(folder: Path) -> Predictor:
             "model": ModelRef(**content["model"]),
             "labels": tuple(content["labels"]),
             "descriptions": tuple(content["descriptions"]),
+            "taught": tuple(map(_example, content.get("taught", ()))),
             "decoding": Decoding(**content["decoding"]),
             "lookup": _lookup(content.get("lookup")),
             "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from rung import forget, metrics
-from rung.data import preferences
+from rung.data import preferences, unlabelled
 from rung.data.corpus import texts
 from rung.data.split import Splits, make_splits
 from rung.decide import decide
@@ -65,7 +65,14 @@ class Site:
             corpus=texts(folder, given.corpus),
             general=forget.general(folder, given.general),
             documents=documents(folder, given.documents),
+            unlabelled=unlabelled.load(folder, given.unlabelled, given.input, self._questions) if given.unlabelled else (),
         )
+
+    @property
+    def _questions(self) -> list[str]:
+        """Every input that has an answer, sealed ones too: none of them is given to a teacher."""
+        rows = (*self.splits.train, *self.splits.dev, *self.splits.test.open())
+        return [row.input for row in rows]
 
     @cached_property
     def probe(self) -> forget.Probe:

@@ -23,7 +23,8 @@ ROWS = [Example(f"the parcel {i}", "late" if i % 2 else "refund") for i in range
 @pytest.fixture
 def start(base: Callable[[str], Path], machine: Machine) -> tuple[Predictor, Engines]:
     engines = Engines(machine, say=lambda text: None)
-    return Predictor(kind="classify", model=engines.reference(str(base("llama"))), instruction="?", labels=("late", "refund")), engines
+    model = engines.reference(str(base("llama")))
+    return Predictor(kind="classify", model=model, instruction="?", labels=("late", "refund")), engines
 
 
 def test_the_held_score_is_the_reward_of_the_weights_as_they_are(start: tuple[Predictor, Engines], tmp_path: Path) -> None:

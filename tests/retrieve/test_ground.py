@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from rung.retrieve import ground
 from rung.types import Source
 
-FRAME = Source("a", "docs/guarantee.md", "Frames", "docs/guarantee.md, Frames, lines 3-4", "Frames are guaranteed for five years.")
-WHEEL = Source("b", "docs/guarantee.md", "Wheels", "docs/guarantee.md, Wheels, lines 6-7", "Wheels are guaranteed for two years.")
+PAGE = "docs/guarantee.md"
+FRAME = Source("a", PAGE, "Frames", f"{PAGE}, Frames, lines 3-4", "Frames are guaranteed for five years.")
+WHEEL = Source("b", PAGE, "Wheels", f"{PAGE}, Wheels, lines 6-7", "Wheels are guaranteed for two years.")
 BOTH = (FRAME, WHEEL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,3 +138,23 @@ def test_taking_out_and_filing_again_changes_nothing_twice(tmp_path: Path) -> No
         (folder / "stamp.json").write_text(stamp)  # as after a kill between commit and stamp
     lexical.catch_up(folder, "other", 1, [], read)
     assert lexical.load(folder).count() == 0, "the index of another store is not added to"
+
+
+def test_files_that_a_killed_commit_left_do_not_stop_the_next(tmp_path: Path) -> None:
+    rows = {i: (i, i, Passage(str(i), "a.md", (), f"number{i}")) for i in range(6)}
+
+    def read(new: Sequence[int]) -> list[tuple[int, int, Passage]]:
+        return [rows[i] for i in new]
+
+    folder, before = tmp_path / "lexical", tmp_path / "before"
+    lexical.catch_up(folder, "s", 1, range(5), read)
+    shutil.copytree(folder, before)
+    lexical.catch_up(folder, "s", 2, [1, 2, 3, 4, 5], read)
+    assert list(folder.glob("*.del")), "it is a list of deleted passages that a kill leaves lying"
+    for name in ("meta.json", "stamp.json"):  # the index as it was, with the files of a commit that did not come to its end
+        shutil.copy(before / name, folder / name)
+    for file in before.iterdir():
+        if not (folder / file.name).exists():
+            shutil.copy(file, folder / file.name)
+    lexical.catch_up(folder, "s", 2, [1, 2, 3, 4, 5], read)
+    assert lexical.load(folder).count() == 5

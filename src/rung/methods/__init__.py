@@ -10,6 +10,7 @@ from rung.methods.base import Method
 from rung.methods.baseline import Baseline
 from rung.methods.calibrated import Calibrated
 from rung.methods.continued import Continued
+from rung.methods.distil import Distil
 from rung.methods.encoder import Encoder
 from rung.methods.encoder_full import EncoderFull
 from rung.methods.few_shot import FewShot
@@ -41,6 +42,7 @@ METHODS: dict[str, Method] = {
     "encoder": Encoder(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),
+    "distil": Distil(),
     "lora": Lora(),
     "rslora": Lora(rank=32, stabilised=True, learning_rate=5e-4),
     "dora": Lora(decomposed=True, learning_rate=5e-4),

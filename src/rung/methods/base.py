@@ -55,6 +55,8 @@ class Facts:
     """Mean tokens of an answer."""
     labels: int
     """0 where the task is not to classify."""
+    unlabelled: int = 0
+    """Inputs without an answer."""
     document_tokens: int = 0
     """Of all documents, guessed from their size."""
     corpus_tokens: int = 0

@@ -135,12 +135,12 @@ def _pairs(run: str, unigrams: bool) -> list[str]:
 def _word(token: str, language: str) -> tuple[str, ...]:
     """A token as terms: its stem; where it reads as code, the whole as written and the stems of its parts."""
     if _PLAIN.fullmatch(token) and (token == token.upper() or token[1:] == token[1:].lower()):
-        return (_stem(token.lower(), language),)
+        return tuple(filter(None, [_stem(token.lower(), language)]))  # a mark alone folds to nothing
     whole = _fold(token.lower().strip("_"))
     parts = [hump for part in _PARTS.findall(token) for hump in (_HUMPS.findall(part) if part[0].isalpha() else [part])]
     stems = [_stem(part.lower(), language) for part in parts if len(part) > 1 or part.isdigit()]
     named = [whole.removeprefix("v") if re.match(r"v\d", whole) else whole]
-    return tuple(dict.fromkeys([*(term for term in named if 0 < len(term) <= LONGEST), *stems]))
+    return tuple(dict.fromkeys(term for term in [*(name for name in named if len(name) <= LONGEST), *stems] if term))
 
 
 @lru_cache(maxsize=1 << 17)

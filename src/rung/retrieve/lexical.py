@@ -105,6 +105,7 @@ def catch_up(folder: Path, store: str, generation: int, documents: Iterable[int]
     place = folder if had is not None else _empty(folder.with_name(folder.name + ".part"))
     new, gone = sorted(now - (had or frozenset())), sorted((had or frozenset()) - now)
     writer = _open(place).writer(MEMORY, 1)
+    writer.garbage_collect_files()  # what a commit left that was killed half-way has the very name that the next one takes
     for document in gone if had is None else [*gone, *new]:
         writer.delete_documents_by_term("document", document)
     for row, document, passage in read(new):

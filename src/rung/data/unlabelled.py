@@ -1,0 +1,39 @@
+"""Inputs without an answer, for a teacher to label: a column of a table, or the lines of a text file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from rung.data.files import lines, read_rows
+from rung.data.formats import text_of
+from rung.data.split import normalise
+from rung.errors import DataError
+
+
+def load(folder: Path, given: Iterable[str], column: str, known: Collection[str] = ()) -> tuple[str, ...]:
+    """The inputs of the files named, each once, in their order.
+
+    Those that a labelled row asks already (`known`) are left out: an input of dev or test must not be learnt from.
+    DataError where a table has no such column.
+    """
+    seen = {normalise(text) for text in known}
+    out = []
+    for label in given:
+        for text in _texts(folder / label, label, column):
+            if text.strip() and (name := normalise(text)) not in seen:
+                seen.add(name)
+                out.append(text.strip())
+    return tuple(out)
+
+
+def _texts(path: Path, label: str, column: str) -> Iterator[str]:
+    if path.suffix.lower() == ".txt":
+        yield from lines(path, label)
+        return
+    for row, where in read_rows(path, label):
+        if column not in row:
+            raise DataError(
+                f"there is no column {column!r}.", where=where, remedy=f"Name it like data.input; here are {', '.join(row)}."
+            )
+        yield text_of(row[column], where)

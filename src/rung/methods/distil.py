@@ -1,0 +1,53 @@
+"""Distillation: a teacher labels the team's unlabelled inputs, and what is fitted next learns from those rows as well.
+
+https://arxiv.org/abs/1503.02531; of whole answers: https://arxiv.org/abs/1606.07947. Rows that the teacher is not sure of
+are dropped: https://arxiv.org/abs/1911.04252
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from rung.lm.base import ModelRef
+from rung.machine import Machine
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.predictor import CHUNK, Predictor
+from rung.types import Example, Need, TrainData
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distil:
+    name: ClassVar[str] = "distil"
+    family: ClassVar[Family] = Family.DISTILLATION
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.UNLABELLED})
+    fit_version: ClassVar[int] = 1
+
+    teacher: str = ""
+    """Who labels: a model's name, a folder or an endpoint. Empty: what stands before this method in the rung."""
+    least: float = 0.8
+    """Labels that the teacher gives less probability are dropped. Free answers have none, and are all kept."""
+    most: int = 5000
+    """Inputs labelled at most."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        return replace(start, fit_seconds=start.fit_seconds + min(self.most, facts.unlabelled) * start.row_seconds)
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        asked = [Example(text, "") for text in data.unlabelled[: self.most]]
+        teacher = replace(start, model=self._model(start.model, run))
+        labelled: list[Example] = []
+        failed = 0
+        for begin in range(0, len(asked), CHUNK):
+            run.progress(f"labelling row {begin} of {len(asked)}", begin / len(asked))
+            part = asked[begin : begin + CHUNK]
+            for row, found in zip(part, teacher.predict(part, run.engines)):
+                failed += bool(found.error)
+                sure = found.confidence is None or found.confidence >= self.least
+                if found.output and sure and not found.error:
+                    labelled.append(replace(row, output=found.output, where=f"labelled by {teacher.model.name}"))
+        run.notes.update(teacher=teacher.model.name, asked=len(asked), kept=len(labelled), failed=failed)
+        return replace(start, taught=(*start.taught, *labelled))
+
+    def _model(self, before: ModelRef, run: Run) -> ModelRef:
+        return run.engines.reference(self.teacher) if self.teacher else before
