@@ -1,6 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Both install into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+PROGRAMS := import_time roofline lora_vs_trl choose_vs_lm_eval full_vs_trl dpo_vs_trl grpo_vs_trl memory_vs_trl pretrain_vs_nanogpt \
+	retrieval_quality query_speed reindex ingest_vs_llamaindex changing_docs grounded_answers flaky_api racing prompt_search
 
 .PHONY: install demo test check slow bench clean
 
@@ -36,7 +38,7 @@ slow: install  ## what takes minutes; before a release
 	$(BIN)/python -m pytest -m slow
 
 bench: .venv/bench  ## every benchmark, the short way
-	for program in import_time roofline lora_vs_trl choose_vs_lm_eval; do $(BIN)/python benchmarks/$$program.py --quick || exit 1; done
+	for program in $(PROGRAMS); do $(BIN)/python benchmarks/$$program.py --quick || exit 1; done
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis examples/*/.rung

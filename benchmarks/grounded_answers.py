@@ -19,8 +19,9 @@ from pathlib import Path
 import common
 import numpy as np
 
-from rung.ladder import Site, climb
+from rung.ladder import climb
 from rung.metrics.resample import bootstrap_interval, paired_bootstrap
+from rung.site import Site
 from rung.task import load_task
 from rung.types import Interval, Record
 
