@@ -25,6 +25,9 @@ NewRows = Callable[[int], Iterator[tuple[int, bytes]]]
 HOLES = 0.5
 """Above this share of lines whose passage is gone, the matrix is written anew."""
 
+BLOCK = 64
+"""Scores that are looked at together when the largest are sought."""
+
 FEW = 0.125
 """Below this share of allowed lines, copying them out costs less than passing over all."""
 
@@ -60,9 +63,25 @@ class Matrix:
         scores = vectors @ vector
         if not few and count < len(allowed):
             scores[~allowed] = -np.inf
-        top = np.argpartition(scores, len(scores) - depth)[-depth:]
+        top = _largest(scores, depth)
         top = top[np.lexsort((rows[top], -scores[top]))]
         return [(int(rows[i]), float(scores[i])) for i in top]
+
+
+def _largest(scores: Vector, depth: int) -> NDArray[np.int64]:
+    """Where the `depth` largest scores are, in no order.
+
+    They all lie in those `depth` blocks whose own largest is largest, so only these are looked into; one pass over the
+    rest is enough.
+    """
+    whole = len(scores) // BLOCK * BLOCK
+    if whole <= depth * BLOCK:
+        return np.argpartition(scores, len(scores) - depth)[-depth:]
+    peaks = scores[:whole].reshape(-1, BLOCK).max(axis=1)
+    blocks = np.argpartition(peaks, len(peaks) - depth)[-depth:]
+    inside = (blocks[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+    near = np.concatenate([inside, np.arange(whole, len(scores))])
+    return near[np.argpartition(scores[near], len(near) - depth)[-depth:]]
 
 
 def catch_up(folder: Path, store: str, generation: int, live: NDArray[np.int64], width: int, new_rows: NewRows) -> None:
