@@ -21,7 +21,7 @@ from rung.methods.base import Run
 from rung.methods.rag import Rag
 from rung.predictor import Predictor
 from rung.retrieve import ground
-from rung.retrieve.library import documents
+from rung.retrieve.knowledge import documents
 from rung.runs import Store
 from rung.types import Example, Message, Source, TrainData
 

@@ -31,7 +31,7 @@ def index(
     from rich.status import Status
 
     from rung.cli import print_json, site_of
-    from rung.retrieve import library
+    from rung.retrieve import knowledge
     from rung.retrieve.index import health
     from rung.retrieve.store import move
 
@@ -39,16 +39,16 @@ def index(
     texts = _documents(site)
     home = site.store.folder
     with site.store.locked(), Status("reading", console=err) as status:
-        if store and store != library.place(home):
-            old, new = library.opened(library.place(home)), library.opened(store)
+        if store and store != knowledge.place(home):
+            old, new = knowledge.opened(knowledge.place(home)), knowledge.opened(store)
             move(old, new)
-            library.point(home, store)
-        place = library.place(home)
-        how = library.made(site.engines, site.start.encoder)
-        changes = library.bring_up_to_date(
+            knowledge.point(home, store)
+        place = knowledge.place(home)
+        how = knowledge.made(site.engines, site.start.encoder)
+        changes = knowledge.bring_up_to_date(
             texts, place, site.engines, how, lambda text, share: status.update(f"{share:.0%} {text}")
         )
-        opened = library.open_kept(place, site.engines)
+        opened = knowledge.open_kept(place, site.engines)
         found, stale = health(opened, site.task.folder, texts.patterns)
     if json_:
         print_json({"changes": changes, "health": found, "stale": stale, "store": place})
@@ -63,21 +63,21 @@ def search(
     under: Annotated[str, typer.Option(help="Only in this folder or file.")] = "",
     json_: Json = False,
 ) -> None:
-    """Passages for a question, with the score of each leg; searched as the chosen rag rung does, where there is one."""
+    """Passages for a question, with the score of each leg: by words and by meaning, their ranks fused."""
     from dataclasses import replace
 
     from rung.cli import print_json, site_of
-    from rung.retrieve import library, lookup
+    from rung.retrieve import knowledge, lookup
     from rung.retrieve.lookup import Lookup
     from rung.retrieve.search import Settings
     from rung.retrieve.store import Allow
 
     site = site_of(folder)
     texts = _documents(site)
-    place = library.place(site.store.folder)
-    opened = library.open_kept(place, site.engines)
+    place = knowledge.place(site.store.folder)
+    opened = knowledge.open_kept(place, site.engines)
     if opened.making() is None:
-        library.bring_up_to_date(texts, place, site.engines, library.made(site.engines, site.start.encoder))
+        knowledge.bring_up_to_date(texts, place, site.engines, knowledge.made(site.engines, site.start.encoder))
     found = Lookup(place, texts.digest, site.start.encoder, Settings(k=count))
     [hits] = lookup.sources(replace(found), [text], site.engines, Allow(under=under))
     if json_:

@@ -18,7 +18,7 @@ from rung.errors import DataError
 from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
 from rung.predictor import Predictor
-from rung.retrieve import library, lookup
+from rung.retrieve import knowledge, lookup
 from rung.retrieve.ground import support
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.passage import Passage
@@ -77,10 +77,10 @@ def begin(
         raise DataError("there are no such documents.", where=str(documents), remedy="Name a folder or a file that is there.")
     folder.mkdir(parents=True, exist_ok=True)  # a path out of a folder leads nowhere before it is there
     pattern = Path(os.path.relpath(documents, folder)).as_posix()
-    texts = library.documents(folder, (pattern,))
+    texts = knowledge.documents(folder, (pattern,))
     encoder = Predictor.encoder
-    index = library.place(folder / NAME)
-    library.bring_up_to_date(texts, index, engines, library.made(engines, encoder), progress)
+    index = knowledge.place(folder / NAME)
+    knowledge.bring_up_to_date(texts, index, engines, knowledge.made(engines, encoder), progress)
     made = draft(Lookup(index, texts.digest, encoder), engines.reference(base), engines, rows, progress=progress)
     if not made.drafts:
         why = "; ".join(f"{count} times {reason}" for reason, count in made.dropped.items())
@@ -101,7 +101,7 @@ def draft(
     Kept is a draft whose answer stands in its passage, is not given away by the question, and whose passage the index
     finds for the question. Wrong, trivial and twisted questions pass all three: read them.
     """
-    passages = [p for change, _ in library.open_kept(found.index, engines).contents() for p in change.passages]
+    passages = [p for change, _ in knowledge.open_kept(found.index, engines).contents() for p in change.passages]
     passages = [p for p in passages if len(p.text.strip()) >= LEAST_LETTERS]
     random.Random(seed).shuffle(passages)
     kept: list[Draft] = []

@@ -18,7 +18,7 @@ from rung.methods.base import Facts
 from rung.plan import Step, advise, count, labels, plan, settings, start
 from rung.predictor import Predictor
 from rung.race import Course, course, look_of
-from rung.retrieve.library import documents
+from rung.retrieve.knowledge import documents
 from rung.runs import Store
 from rung.task import Task
 from rung.types import Decision, Record, TrainData

@@ -26,7 +26,7 @@ from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Facts, Method, Quote, Run, options, price, untouched
 from rung.plan import plan
 from rung.predictor import Predictor
-from rung.retrieve.library import documents
+from rung.retrieve.knowledge import documents
 from rung.task import Task
 from rung.types import Example, Need, Preference, TrainData
 

@@ -16,7 +16,7 @@ from rung.methods.base import Run
 from rung.methods.rag import Rag
 from rung.predictor import Predictor
 from rung.retrieve.ground import UNKNOWN
-from rung.retrieve.library import documents
+from rung.retrieve.knowledge import documents
 from rung.retrieve.store import Allow
 from rung.types import Example, TrainData
 
@@ -103,3 +103,11 @@ def test_no_passage_of_another_label_is_ever_shown(made: tuple[Predictor, TrainD
     fitted = Rag(size=60).fit(start, data, run)
     for sources, _ in fitted.retrieve(ROWS, run.engines, Allow(under="docs/wheel.md")):
         assert {source.path for source in sources} == {"docs/wheel.md"}
+
+
+def test_rows_that_name_no_source_are_known_by_their_words(made: tuple[Predictor, TrainData, Run]) -> None:
+    start, data, run = made
+    bare = tuple(replace(row, source="", output=f"{part} {row.output}") for part, row in zip(PARTS, ROWS))
+    astray = Example("how heavy is the frame", "seventeen stone")
+    Rag(size=60).fit(start, replace(data, examples=(*bare, astray)), run)
+    assert run.notes["known"] == len(bare), "only what stands in a passage that was found"

@@ -12,7 +12,7 @@ import torch
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Run
+from rung.methods.base import Run, rewarded
 from rung.methods.lora import Lora
 from rung.predictor import Predictor
 from rung.types import Example, TrainData
@@ -56,3 +56,9 @@ def test_a_second_fit_stands_on_the_first(start: tuple[Predictor, Engines], tmp_
     alone = replace(predictor, model=replace(predictor.model, files=str(tmp_path / "one" / "model")))
     a, b = ([p.confidence for p in which.predict(ROWS, engines)] for which in (predictor, alone))
     assert a != b
+
+
+def test_stopping_by_the_metric_names_it_in_the_fit(tmp_path: Path) -> None:
+    """With patience the metric chooses the epoch, so another metric is another fit."""
+    assert rewarded(Lora(), "accuracy", tmp_path) == []
+    assert rewarded(Lora(patience=2), "accuracy", tmp_path) == ["accuracy"]

@@ -135,8 +135,8 @@ def options(method: Method) -> dict[str, Any]:
 
 
 def rewarded(method: Method, metric: str, home: Path) -> list[str]:
-    """What settles the rewards of a method that learns from them (`rewarded = True`): the metric, and the team's own code."""
-    if not getattr(method, "rewarded", False):
+    """What settles the rewards of a method that learns from them, or stops by them: the metric, and the team's own code."""
+    if not (getattr(method, "rewarded", False) or getattr(method, "patience", 0)):
         return []
     files = [home / name.partition(":")[0] for name in (metric, getattr(method, "reward", "")) if ":" in name]
     return [metric, *(digest(path.read_text(encoding="utf-8")) for path in files if path.is_file())]

@@ -8,6 +8,7 @@ their passage taken away: RAFT, https://arxiv.org/abs/2403.10131
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -18,15 +19,17 @@ from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run, answering
 from rung.metrics import stats
 from rung.predictor import Predictor
-from rung.retrieve import library, lookup
+from rung.retrieve import knowledge, lookup
 from rung.retrieve.ground import holds
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Asked, Settings, choose
 from rung.retrieve.store import Allow
-from rung.types import Example, Need, TrainData
+from rung.types import Example, Need, Source, TrainData
 
 ASKED = 300
 """Train rows that the search is chosen on."""
+
+EVERYTHING = Allow(access=None)
 
 REFUSED = 0.05
 """Share of answerable train questions that the threshold may refuse."""
@@ -43,7 +46,7 @@ class Rag:
     """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
     size: int = 0
     """Tokens of a passage at most, in the embedder's tokens; 0 takes 200, or as many as the embedder reads."""
-    overlap: int = library.OVERLAP
+    overlap: int = knowledge.OVERLAP
     """Tokens that a passage repeats of the one before it."""
     rerank: str = ""
     """A cross-encoder that orders the passages anew; a hub id or a folder. Empty for none."""
@@ -53,7 +56,7 @@ class Rag:
     """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        size = self.size or library.SIZE
+        size = self.size or knowledge.SIZE
         own = start.prompt_tokens + self.passages * size
         embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_parameters, size)
         return replace(
@@ -64,11 +67,11 @@ class Rag:
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        how = library.made(run.engines, start.encoder, self.size, self.overlap)
-        usual = (self.size, self.overlap) == (0, library.OVERLAP)
+        how = knowledge.made(run.engines, start.encoder, self.size, self.overlap)
+        usual = (self.size, self.overlap) == (0, knowledge.OVERLAP)
         home = run.shared or run.folder
-        index = library.place(home) if usual else str(home / f"index-{self.size}-{self.overlap}")
-        changes = library.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
+        index = knowledge.place(home) if usual else str(home / f"index-{self.size}-{self.overlap}")
+        changes = knowledge.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)
         found = Lookup(index, data.documents.digest, start.encoder, Settings(k=self.passages), withheld=self.withheld)
         known = _known(data.examples, found, run)
@@ -85,16 +88,30 @@ class Rag:
 
 
 def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[Example, frozenset[str]]]:
-    """Train rows with the ids of the passages that answer them, as far as rows or words tell."""
+    """Train rows with the ids of the passages that answer them, as far as rows or words tell.
+
+    A row that names its source has that source's passages; of one that does not, only what a first search finds is read:
+    holding every answer against every passage would take hours on a large index.
+    """
     rows = random.Random(run.seed).sample(list(examples), min(ASKED, len(examples)))
-    store = library.open_kept(found.index, run.engines)
-    sources = [lookup.source_of(passage) for change, _ in store.contents() for passage in change.passages]
+    by_file: dict[str, list[Source]] = defaultdict(list)
+    for change, _ in knowledge.open_kept(found.index, run.engines).contents():
+        by_file[_file(change.path)] += [lookup.source_of(passage) for passage in change.passages]
+    total = sum(map(len, by_file.values()))
+    wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
+    bare = [row for row in rows if not row.source]
+    first = dict(zip((row.id for row in bare), lookup.sources(wide, [row.input for row in bare], run.engines, EVERYTHING)))
     out = []
     for row in rows:
-        gold = frozenset(one.id for one in sources if holds(row.output, row.source, one))
-        if gold and len(gold) < len(sources):
+        near = by_file[_file(row.source.partition("#")[0])] if row.source else map(lookup.source, first[row.id])
+        gold = frozenset(one.id for one in near if holds(row.output, row.source, one))
+        if gold and len(gold) < total:
             out.append((row, gold))
     return out
+
+
+def _file(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> Settings:
@@ -102,13 +119,13 @@ def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run:
     vectors = (
         run.engines.embedder(found.embedder).embed([one.question for one in asked]) if asked else np.zeros((0, 1), np.float32)
     )
-    return choose(library.open_kept(found.index, run.engines), asked, vectors)
+    return choose(knowledge.open_kept(found.index, run.engines), asked, vectors)
 
 
 def _threshold(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> tuple[float, dict[str, Any]]:
     """The evidence that all but few answerable questions pass, and how many pass it with their passages withheld."""
     wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
-    hits = lookup.sources(wide, [row.input for row, _ in known], run.engines, Allow(access=None))
+    hits = lookup.sources(wide, [row.input for row, _ in known], run.engines, EVERYTHING)
     there = [lookup.evidence(some) for some in hits]
     gone = [lookup.evidence([hit for hit in some if hit.passage.id not in gold]) for some, (_, gold) in zip(hits, known)]
     least = float(np.quantile(there, REFUSED))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rung.lm.engines import Engines
 from rung.retrieve.ground import holds, wanted
-from rung.retrieve.library import open_kept
+from rung.retrieve.knowledge import open_kept
 from rung.retrieve.passage import Passage
 from rung.retrieve.search import Hit, Settings, search
 from rung.retrieve.store import Allow
