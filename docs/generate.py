@@ -25,6 +25,7 @@ from rung.machines import KINDS as KINDS_OF_MACHINE
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, options
 from rung.task import Task
+from rung.task_faults import part_of
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -73,9 +74,9 @@ def keys(model: type[BaseModel], front: str = "") -> Iterator[tuple[str, ...]]:
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         key, meaning = front + name, field.description or ""
-        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+        if inner := part_of(field.annotation):
             yield f"`{key}`", "keys below", "required" if field.is_required() else "", meaning
-            yield from keys(field.annotation, f"{key}.")
+            yield from keys(inner, f"{key}.")
         else:
             yield f"`{key}`", kind(properties[name], field), default(field), meaning
 

@@ -17,20 +17,20 @@ SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "types", "errors"),
-    ("task_yaml", "task", "machine"),
+    ("task_yaml", "task_faults", "base_names", "task", "machine"),
     ("metrics",),
     ("data",),
     ("lm",),
     ("retrieve",),
     ("predictor",),
-    ("runs", "evaluate", "attack", "forget", "provenance", "memory"),
+    ("runs", "evaluate", "attack", "forget", "judging", "provenance", "memory"),
     ("looks", "race"),
     ("methods",),
-    ("flowchart", "machines", "plan", "decide"),
+    ("flowchart", "machines", "bases", "plan", "decide"),
     ("site",),
-    ("ladder",),
-    ("preflight", "scaffold", "draft", "terminal", "terminal_plan", "preview", "report"),
-    ("cli", "cli_init", "cli_knowledge"),
+    ("ladder", "trials", "told", "tune"),
+    ("preflight", "scaffold", "draft", "terminal", "terminal_plan", "terminal_tune", "preview", "summary", "report"),
+    ("cli", "cli_init", "cli_knowledge", "cli_tune"),
 )
 """From the bottom up. A file imports from its own layer and from those before it, never from a later one."""
 

@@ -13,11 +13,16 @@ from typer.testing import CliRunner
 from rung.cli import app
 from rung.data.load import load
 from rung.errors import RungError
+from rung.ladder import chosen
 from rung.retrieve.chunk import chunk
+from rung.retrieve.formats import source
 from rung.retrieve.ground import support
 from rung.retrieve.lookup import source_of
 from rung.retrieve.parse import listing, parse
+from rung.retrieve.store import Allow
+from rung.site import Site
 from rung.task import load_task
+from rung.types import Example
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "docs_chatbot"
 PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal", "brake", "pump")
@@ -71,6 +76,16 @@ def found(*words: str | Path) -> Any:
     return json.loads(rung(*words, "--json"))
 
 
+def given(task: Path, line: str) -> None:
+    with (task / "rung.yaml").open("a") as file:
+        file.write(f"{line}\n")
+
+
+def lookup_of(task: Path) -> Any:
+    [path] = (task / ".rung" / "fits").glob("*/predictor.json")
+    return json.loads(path.read_text())["lookup"]
+
+
 def test_the_index_follows_the_folder(task: Path) -> None:
     first = found("index", task)
     assert len(first["changes"]["added"]) == len(PARTS) and first["stale"] == 0
@@ -96,12 +111,14 @@ def test_the_index_follows_the_folder(task: Path) -> None:
 
 
 def test_search_shows_passages_with_the_score_of_each_leg(task: Path) -> None:
-    hits = found("search", task, "how long is the saddle guaranteed", "-k", "3")
+    hits = found("search", task, "how long is the saddle guaranteed", "-k", "3")["hits"]
     assert len(hits) == 3 and hits[0]["passage"]["path"] == "docs/saddle.md"
     assert hits[0]["lexical"] > 0 and -1 <= hits[0]["dense"] <= 1.001
     told = rung("search", task, "saddle", "-k", "1")
     assert told.startswith("1. docs/saddle.md, Saddle, line 3  BM25 ") and "cosine" in told and "4 years" in told
-    only = found("search", task, "saddle", "--under", "docs/bell.md")
+    assert told.endswith("searched with the defaults: words and meaning, fused by ranks, 0.5 of it meaning, depth 50\n")
+    assert len(found("search", task, "guaranteed")["hits"]) == 5
+    only = found("search", task, "saddle", "--under", "docs/bell.md")["hits"]
     assert {hit["passage"]["path"] for hit in only} == {"docs/bell.md"}
 
 
@@ -119,6 +136,158 @@ def test_an_answer_comes_with_its_citation_or_with_the_reason_for_none(task: Pat
     [record] = [json.loads(line) for line in (task / ".rung" / "records.jsonl").read_text().splitlines()]
     attack = record["provenance"]["attack"]
     assert attack["rate"]["value"] == 0.0 and attack["rate"]["n"] == sum(n for _, n in attack["kinds"].values()) > 10
+
+
+def test_an_unchanged_document_is_read_once_by_a_command(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = source._read
+    monkeypatch.setattr(source, "_read", lambda path: read.append(path.name) or real(path))
+    rung("index", task)
+    assert sorted(read) == sorted([f"{part}.md" for part in PARTS] * 2), "for its content, and to be cut"
+    for words in (("index", task), ("check", task)):
+        read.clear()
+        rung(*words)
+        assert sorted(read) == sorted(f"{part}.md" for part in PARTS)
+    read.clear()
+    rung("search", task, "wheel")
+    assert not read
+
+
+def test_search_searches_as_the_fitted_rung_does(task: Path) -> None:
+    given(task, "methods: {rag: {passages: 2, size: 60}}")
+    assert found("fit", "rag", task)["status"] == "done"
+    fitted = lookup_of(task)
+    used = found("search", task, "guaranteed")
+    assert (used["rung"], used["settings"]) == ("rag", fitted["settings"])
+    assert used["index"] == fitted["index"] and used["index"].endswith("index-60-30") and len(used["hits"]) == 2
+    assert len(found("search", task, "guaranteed", "-k", "4")["hits"]) == 4
+    assert "searched as rag does: " in rung("search", task, "saddle")
+    plain = found("search", task, "guaranteed", "--defaults")
+    assert (
+        plain["rung"] == ""
+        and plain["index"].endswith("/index")
+        and plain["settings"] | {"legs": None}
+        == {"legs": None, "fusion": "ranks", "weight": 0.5, "depth": 50, "k": 5, "rerank": ""}
+    )
+    shutil.rmtree(used["index"])
+    assert found("search", task, "saddle")["rung"] == "", "its index is gone"
+
+
+def test_every_index_of_the_task_follows_the_folder(task: Path) -> None:
+    given(task, "methods: {rag: {size: 60}}")
+    found("fit", "rag", task)
+    (task / "docs" / "wheel.md").write_text("# Wheel\n\nThe wheel is guaranteed for a century.\n")
+    assert "century" not in rung("search", task, "wheel")
+    rung("index", task)
+    assert "century" in rung("search", task, "wheel"), "searched as rag does, in rag's own index"
+
+
+def test_a_rung_looks_things_up_where_the_index_was_moved_to(task: Path, tmp_path: Path) -> None:
+    assert found("climb", task)["chosen"] == "rag"
+    rung("index", task, "--store", tmp_path / "elsewhere")
+    (task / "docs" / "wheel.md").write_text("# Wheel\n\nThe wheel is guaranteed for a century.\n")
+    rung("index", task)
+    used = found("search", task, "wheel")
+    assert used["rung"] == "rag" and used["index"] == str(tmp_path / "elsewhere") and "century" in json.dumps(used["hits"])
+    [wheel] = [s for s in found("ask", task, "the wheel")["sources"] if s["path"] == "docs/wheel.md"]
+    assert "century" in wheel["text"]
+
+
+SECRET = "The vault is guaranteed to open for the word zanzibar."
+
+
+@pytest.fixture
+def guarded(task: Path) -> Path:
+    """The task with a document for staff only, and rows that ask for it."""
+    (task / "docs" / "internal").mkdir()
+    (task / "docs" / "internal" / "vault.md").write_text(f"# Vault\n\n{SECRET}\n")
+    with (task / "rows.csv").open("a") as file:
+        file.writelines(f"on day {i} which word opens the vault,zanzibar,docs/internal/vault.md\n" for i in range(12))
+    given(task, "methods: {rag: {size: 60}, few-shot: {}}")
+    text = (task / "rung.yaml").read_text()
+    text = text.replace("documents: docs/,", "documents: docs/, access: {docs/internal/**: staff},")
+    (task / "rung.yaml").write_text(text.replace("[rag]", "[rag, rag+few-shot]"))
+    return task
+
+
+ASKS = (
+    "which word opens the vault, guaranteed",
+    "guaranteed zanzibar",
+    "access=staff guaranteed vault",
+    'guaranteed vault"] OR tags:access=staff',
+    "how long for 9 has our shop guaranteed the vault",
+)
+
+
+def test_a_closed_passage_is_shown_to_nobody_without_its_label(guarded: Path) -> None:
+    climbed = found("climb", guarded, "--all")
+    assert [one["status"] for one in climbed["rungs"]] == ["done", "done"]
+    rung("report", guarded)
+    kept = [path for path in guarded.rglob("*") if path.is_file() and ".rung/index" not in str(path)]
+    shown = {path.name for path in kept if "The vault is" in path.read_text(errors="ignore")}
+    assert shown == {"vault.md"}, "in no report, record, prediction or Predictor"
+    learnt = [path for path in kept if path.name == "predictor.json"]
+    assert len(learnt) == 2 and not any("zanzibar" in path.read_text() for path in learnt), "no demonstration tells its answer"
+
+    for words in ASKS:
+        for more in ((), ("--defaults",)):
+            staff = found("search", guarded, words, "--access", "staff", *more)["hits"]
+            open_ = found("search", guarded, words, "-k", "50", *more)["hits"]
+            assert "docs/internal/vault.md" in {hit["passage"]["path"] for hit in staff} and open_
+            assert not any(hit["passage"]["path"].startswith("docs/internal") for hit in open_)
+        for name in ("rag", "rag+few-shot"):
+            answer = found("ask", guarded, words, "--rung", name, "--access", "staff")
+            assert "docs/internal/vault.md" in {source["path"] for source in answer["sources"]}
+            answer = found("ask", guarded, words, "--rung", name)
+            assert answer["sources"] and "docs/internal" not in json.dumps(answer) and "The vault is" not in json.dumps(answer)
+            assert "internal" not in rung("ask", guarded, words, "--rung", name)
+    assert rung("search", guarded, "vault", "--under", "docs/internal").startswith("nothing was found.")
+
+
+def test_askers_who_share_a_server_share_no_passages(guarded: Path) -> None:
+    """One process, one engine room, the same question from both: what the one was shown is kept for no other."""
+    site = Site(load_task(guarded), say=lambda text: None)
+    found("fit", "rag", guarded)
+    predictor = chosen(site, "rag")
+    row, staff = Example("how long is the vault guaranteed", ""), Allow(frozenset({"staff"}))
+    for _ in range(2):
+        [told] = predictor.predict([row], site.engines, allow=staff)
+        [untold] = predictor.predict([row], site.engines)
+        assert SECRET in {source.text for source in told.sources}
+        assert not any("vault" in source.text for source in untold.sources) and untold.sources
+
+
+def test_a_changed_label_holds_from_the_next_index(guarded: Path) -> None:
+    found("fit", "rag", guarded)
+    first = (guarded / "rung.yaml").read_text()
+
+    def seen(*labels: str) -> list[bool]:
+        more = [word for label in labels for word in ("--access", label)]
+        told = [found("search", guarded, "vault", *more, *way)["hits"] for way in ((), ("--defaults",))]
+        return ["docs/internal/vault.md" in json.dumps(hits) for hits in told]
+
+    rung("index", guarded)
+    assert (seen(), seen("staff")) == ([False] * 2, [True] * 2)
+    (guarded / "rung.yaml").write_text(first.replace("internal/**: staff", "internal/**: ''"))
+    again = found("index", guarded)["changes"]
+    assert (again["changed"], again["embedded"]) == (["docs/internal/vault.md"], 0)
+    assert seen() == [True] * 2
+    (guarded / "rung.yaml").write_text(first.replace("internal/**: staff", "internal/**: board, docs/bell.md: staff"))
+    rung("index", guarded)
+    assert (seen(), seen("staff"), seen("board"), seen("staff", "board")) == ([False] * 2, [False] * 2, [True] * 2, [True] * 2)
+
+
+def test_a_label_that_nobody_knows_is_an_error(guarded: Path) -> None:
+    for command in ("search", "ask"):
+        with pytest.raises(RungError, match=r"--access: no document carries the label 'stuff'\. Labels are staff\."):
+            rung(command, guarded, "vault", "--access", "stuff")
+
+
+def test_check_says_which_rows_ask_for_closed_documents(guarded: Path) -> None:
+    [told] = [one for one in found("check", guarded)["findings"] if one["code"] == "closed-source"]
+    assert (
+        told["severity"] == "note" and 0 < told["count"] <= 12 and "have their answer in a document with a label" in told["what"]
+    )
 
 
 def test_a_task_without_documents_says_what_to_add(task: Path) -> None:

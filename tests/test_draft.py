@@ -97,6 +97,35 @@ def test_no_more_than_asked_for_are_kept(docs: Path, tmp_path: Path, machine: Ma
     assert len(made.drafts) == 2
 
 
+@pytest.mark.parametrize("asked", [1, 3])
+def test_what_stands_when_the_user_stops_is_kept(
+    docs: Path, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    class Stopped(Writer):
+        def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: object = None) -> list[Completion]:
+            if self.asked >= asked:
+                raise KeyboardInterrupt
+            return super().generate(prompts, decoding, progress)
+
+    monkeypatch.setattr(draft, "BATCH", 2)
+    engines = engines_with(machine, GOOD)
+    engines._open[ModelRef("fake", "fake", "fake")] = Stopped(GOOD)
+    made, _ = draft.begin(tmp_path / "support", docs, engines, "fake", 100)
+    assert len(made.drafts) == made.asked == 2 * (1 + asked // 2) and load_task(tmp_path / "support").data.examples
+
+
+def test_stopped_before_there_is_a_draft_nothing_is_written(docs: Path, tmp_path: Path, machine: Machine) -> None:
+    class Never(Writer):
+        def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: object = None) -> list[Completion]:
+            raise KeyboardInterrupt
+
+    engines = engines_with(machine, GOOD)
+    engines._open[ModelRef("fake", "fake", "fake")] = Never(GOOD)
+    with pytest.raises(KeyboardInterrupt):
+        draft.begin(tmp_path / "support", docs, engines, "fake", 100)
+    assert not (tmp_path / "support" / "rung.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("form", "reason"),
     [

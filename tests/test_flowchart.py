@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung import methods
+from rung.bases import Base, available
 from rung.decide import compare, decide
 from rung.flowchart import draw, facts, history, texts
 from rung.flowchart.advice import SOURCES, TABLE, source
@@ -23,10 +24,12 @@ from rung.flowchart.hindsight import hindsight
 from rung.flowchart.history import Past, Scale, learn, scaled
 from rung.flowchart.lean import documents_hold, inputs_hold
 from rung.flowchart.questions import ASSUMED, COUNTED, Answer, choices, others, question
+from rung.lm.base import ModelRef
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, family
 from rung.metrics import interval
-from rung.plan import available, break_evens, plan
+from rung.plan import break_evens, plan
+from rung.predictor import Predictor
 from rung.task import Task, TaskNeeds
 from rung.types import Cost, Example, Interval, Latency, Preference, Record, Scores, Texts, TrainData
 
@@ -42,6 +45,8 @@ FACTS = Facts(
 LABELS = ("delay", "other", "refund")
 ROWS = tuple(Example(f"{LABELS[i % 3]} of parcel number {i * 7919}", LABELS[i % 3]) for i in range(90))
 SORTED = TrainData(ROWS, LABELS)
+START = Predictor(kind="classify", model=ModelRef("causal", "base", "digest"), instruction="x", labels=LABELS)
+BASES = {"base": Base(START, FACTS)}
 
 
 def a_task(**changes: Any) -> Task:
@@ -51,8 +56,7 @@ def a_task(**changes: Any) -> Task:
 
 
 def answered(machine: Machine, data: TrainData = SORTED, known: Facts = FACTS, **changes: Any) -> dict[str, Answer]:
-    task = a_task(**changes)
-    return facts.answers(task, data, known, machine, available(task, data, machine))
+    return facts.answers(a_task(**changes), data, known, machine, available(START.model, data, machine))
 
 
 def verdicts(machine: Machine, data: TrainData = SORTED, known: Facts = FACTS, **changes: Any) -> Mapping[str, str]:
@@ -216,22 +220,22 @@ def test_any_answers_get_advice(machine: Machine, data: st.DataObject) -> None:
 
 def test_what_is_ruled_out_comes_last_and_what_the_task_names_is_tried(machine: Machine) -> None:
     tiny = replace(machine, memory_bytes=600_000_000)
-    steps = plan(a_task(), SORTED, FACTS, tiny)
+    steps = plan(a_task(), SORTED, BASES, tiny)
     out = [step for step in steps if step.quote is None]
     assert out and steps[-len(out) :] == out and all("GB of memory" in step.skip for step in out)
-    assert all(step.quote for step in plan(a_task(rungs=[step.rung for step in out]), SORTED, FACTS, tiny))
+    assert all(step.quote for step in plan(a_task(rungs=[step.rung for step in out]), SORTED, BASES, tiny))
 
 
 def test_money_and_latency_rule_out(machine: Machine) -> None:
     dear = replace(machine, usd_per_hour=1000.0)
-    steps = {step.rung: step.skip for step in plan(a_task(needs={"money_usd": 1}), SORTED, FACTS, dear)}
+    steps = {step.rung: step.skip for step in plan(a_task(needs={"money_usd": 1}), SORTED, BASES, dear)}
     assert any("needs.money_usd" in skip for skip in steps.values())
-    slow = {step.rung: step.skip for step in plan(a_task(goal={"at_least": 0.5, "latency_ms": 1}), SORTED, FACTS, machine)}
+    slow = {step.rung: step.skip for step in plan(a_task(goal={"at_least": 0.5, "latency_ms": 1}), SORTED, BASES, machine)}
     assert "1 are allowed" in slow["zero-shot"] and slow["majority"] == ""
 
 
 def test_break_evens_cost_the_same(machine: Machine) -> None:
-    steps = plan(a_task(), SORTED, FACTS, machine)
+    steps = plan(a_task(), SORTED, BASES, machine)
     quotes = {step.rung: step.quote for step in steps if step.quote}
     found = break_evens(steps)
     assert found
@@ -258,6 +262,8 @@ def test_a_record_is_held_to_its_raw_quote(machine: Machine) -> None:
     here = {"machine": asdict(machine)}
     one = history.past(measured("lora", 30, **here), machine)
     assert one and (one.fit, one.row, one.memory) == (2.0, pytest.approx(4.0), 2.0)
+    other = history.past(measured("lora@b", 30, **here, base="its digest"), machine)
+    assert other and (other.rung, other.base) == ("lora", "its digest")
     assert history.past(measured("lora", 30, machine=asdict(replace(machine, gflops={"float32": 1.0}))), machine) is None
     quick = Cost(0.01, 0.0001, 2**20)
     assert history.past(measured("lora", 30, raw=quick, cost=quick, **here), machine) is None
@@ -268,6 +274,13 @@ def test_the_own_task_counts_before_others_and_kinds_of_answering_are_kept_apart
     assert learn("lora", False, own, others_) == Scale(2.0, pytest.approx(8.0), 1.0, 1)
     assert learn("lora", True, own, others_) == Scale(pytest.approx(3.0), 1.0, 1.0, 1)
     assert learn("encoder", False, own, others_) == Scale()
+
+
+def test_the_same_base_counts_before_another_of_the_task() -> None:
+    own = [Past("a", "lora", False, 2.0, base="small"), Past("b", "lora", False, 8.0, base="large")]
+    assert learn("lora", False, own, [], base="small") == Scale(pytest.approx(2.0), runs=1)
+    assert learn("lora@large", False, own, [], base="large") == Scale(pytest.approx(8.0), runs=1)
+    assert learn("lora@new", False, own, [], base="new") == Scale(pytest.approx(4.0), runs=2)
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))

@@ -65,6 +65,26 @@ def test_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
     assert load_task(write(two, GOOD + "volume: 2000\n")).digest != first
 
 
+def test_the_first_of_several_bases_is_the_usual_one(tmp_path: Path) -> None:
+    task = load_task(write(tmp_path, GOOD + "bases: [small, 'openai:large']\n"))
+    assert (task.base, task.bases) == ("small", ("small", "openai:large"))
+    told = task.model_dump(mode="json")
+    assert "base" not in told and Task.model_validate(told).digest == task.digest, "what is told can be read again"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("base: a\nbases: [a, b]\n", "`base` stands beside `bases`"),
+        ("bases: [a, b, a]\n", "line 8: 'bases': the base 'a' stands there twice"),
+        ("bases: a\n", "line 8: 'bases' is 'a'"),
+        ("bases: [a, '']\n", "line 8: 'bases.1' is ''"),
+    ],
+)
+def test_bases_that_cannot_be(tmp_path: Path, more: str, says: str) -> None:
+    assert says in fault(tmp_path, GOOD + more)
+
+
 def test_a_task_is_frozen(tmp_path: Path) -> None:
     task = load_task(write(tmp_path, GOOD))
     with pytest.raises(ValidationError):

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rung import cli_init, cli_knowledge
+from rung import cli_init, cli_knowledge, cli_tune
 from rung.errors import RungError
 
 if TYPE_CHECKING:
     from rung.flowchart.questions import Answer
     from rung.machine import Machine
     from rung.site import Site
-    from rung.types import Record
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,8 +35,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else 
 
 def main() -> None:
     """Run a command; a fault of the user's is one sentence on standard error and exit code 2."""
+    from rung.lm import processes
+
     try:
-        app()
+        if processes.several():
+            from rung.methods import together
+
+            together.lead(app)
+        else:
+            app()
     except RungError as error:
         err.print(f"[bold red]error[/] {error}", markup=True, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
@@ -93,6 +99,8 @@ def plan(
     else:
         breaks, rows = break_evens(site.steps), len(site.splits.dev)
         out.print(terminal_plan.plan(site.steps, site.chart, breaks, site.task.volume, rows))
+        if asked := preview.judged(site):
+            out.print(terminal_plan.judge(asked))
         out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")
         if before := preview.hindsight(site):
             out.print()
@@ -109,6 +117,7 @@ def climb(
     from rung import ladder, terminal
     from rung.data.check import blocking
     from rung.preflight import inspect
+    from rung.summary import summary
 
     site = site_of(folder)
     found, _ = inspect(site)
@@ -120,7 +129,7 @@ def climb(
     with terminal.Board(console, site.task.goal) as board:
         result = ladder.climb(site, board, everything=all_)
     if json_:
-        print_json(_summary(site.store.read("decision.json")))
+        print_json(summary(site.store.read("decision.json")))
     else:
         _show(site)
         if spent := site.engines.spent():
@@ -132,9 +141,11 @@ def climb(
 @app.command()
 def show(folder: Folder, json_: Json = False) -> None:
     """The leaderboard of the last climb, from the records."""
+    from rung.summary import summary
+
     site = site_of(folder)
     content = _climbed(site)
-    print_json(_summary(content)) if json_ else _show(site)
+    print_json(summary(content)) if json_ else _show(site)
 
 
 @app.command()
@@ -150,6 +161,7 @@ def ask(
     folder: Folder,
     text: Annotated[str, typer.Argument(help="What to answer; - reads standard input.")],
     rung: Annotated[str, typer.Option(help="Answer with this rung instead of the chosen one.")] = "",
+    access: cli_knowledge.Access = [],  # noqa: B006  # typer copies it
     json_: Json = False,
 ) -> None:
     """Answer with the chosen Predictor, with its citations where it looked the answer up."""
@@ -158,6 +170,7 @@ def ask(
     from rung.types import Example, plain
 
     site = site_of(folder)
+    allow = cli_knowledge.allowed(site.task, access)
     predictor = chosen(site, rung)
     given = sys.stdin.read() if text == "-" else text
     predictor.warm(site.engines)
@@ -166,7 +179,7 @@ def ask(
             out.print(piece, markup=False, highlight=False, end="", soft_wrap=True)
         out.print()
         return
-    [answer] = predictor.predict([Example(given.strip(), "")], site.engines)
+    [answer] = predictor.predict([Example(given.strip(), "")], site.engines, allow=allow)
     if answer.error:
         raise RungError(answer.error, remedy="Shorten the text.")
     if json_:
@@ -177,31 +190,32 @@ def ask(
 
 @app.command()
 def fit(
-    rung: Annotated[str, typer.Argument(help="A method, or several joined by +: lora, few-shot+lora.")],
+    rung: Annotated[str, typer.Argument(help="A method, or several joined by +: lora, few-shot+lora; or lora@BASE.")],
     folder: Folder,
     json_: Json = False,
 ) -> None:
     """Fit and measure one rung alone, on dev."""
     from rung import ladder, terminal
-    from rung.plan import Step
+    from rung.plan import Step, bases_asked
     from rung.types import plain
 
     site = site_of(folder, rungs=(rung,))
     with site.store.locked(), terminal.Board(err if json_ else out, site.task.goal) as board:
         step: Step = site.steps[0]
         board.planned(site.steps)
-        board.began(rung)
-        record = ladder.measure(site, step, float("inf"), lambda text, share: board.progress(rung, text, share))
+        board.began(step.rung)
+        record = ladder.measure(site, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
         board.ended(record)
     if json_:
         print_json(plain(record))
     elif record.status == "done":
-        out.print(terminal.leaderboard([record], site.decide([record]), site.task.goal.model_dump()))
+        out.print(terminal.leaderboard([record], site.decide([record]), site.task.goal.model_dump(), bases_asked([step])))
     raise typer.Exit(0 if record.status == "done" else 1)
 
 
 app.command()(cli_knowledge.index)
 app.command()(cli_knowledge.search)
+app.command()(cli_tune.tune)
 
 
 @app.command()
@@ -232,14 +246,15 @@ def site_of(
     machine: Machine | None = None,
     needs: dict[str, Any] | None = None,
 ) -> Site:
-    """The task in a folder, made ready; what it is told goes to standard error."""
+    """The task in a folder, made ready; what it is told goes to standard error. `rungs`: these alone, on one base each."""
     from rung.site import Site
     from rung.task import load_task
 
     task = load_task(folder)
     place = task.folder
     if rungs:
-        task = task.model_copy(update={"rungs": rungs})
+        on_one = (f"{rung}@{task.base}" if task.bases and "@" not in rung else rung for rung in rungs)
+        task = task.model_copy(update={"rungs": tuple(on_one)})
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
     task._folder = place
@@ -275,51 +290,8 @@ def _show(site: Site) -> None:
     decision = runs.decision(content["decision"])
     records = [runs.record(found) for found in content["records"]]
     test = runs.scores(content["test"]) if content["test"] else None
-    out.print(terminal.leaderboard(records, decision, content["task"]["goal"]))
+    out.print(terminal.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
     out.print(terminal.outcome(decision, test, content["seals_broken"], content["sealed"]))
-
-
-def _summary(content: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of `climb` and `show`: what a program needs of a decision."""
-    from rung import runs
-
-    records = [runs.record(found) for found in content["records"]]
-    return {
-        "verdict": content["decision"]["verdict"],
-        "chosen": content["decision"]["chosen"],
-        "why": content["decision"]["why"],
-        "goal": content["task"]["goal"],
-        "rungs": [_rung(record) for record in records],
-        "comparisons": content["decision"]["comparisons"],
-        "test": _score(content["test"]["overall"]) if content["test"] else None,
-        "seals_broken": content["seals_broken"],
-    }
-
-
-def _rung(record: Record) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": record.rung, "status": record.status, "reason": record.reason}
-    if record.scores and record.cost and record.latency:
-        row |= {
-            "score": _score(record.scores.overall),
-            "fit_seconds": record.cost.fit_seconds,
-            "predict_seconds": record.cost.row_seconds * record.scores.overall.n,
-            "latency_ms": {"p50": record.latency.p50.value, "p95": record.latency.p95.value, "n": record.latency.p95.n},
-            "cost": {
-                "once_usd": record.cost.once_usd,
-                "per_month_usd": record.cost.per_month_usd,
-                "per_1k_usd": record.cost.per_1k_usd,
-            },
-            "forgetting": (lost := record.forgetting)
-            and {"loss": _score(lost.loss), "unit": lost.unit, "accuracy": _score(lost.accuracy)},
-        }
-    return row
-
-
-def _score(interval: Any) -> dict[str, Any]:
-    from dataclasses import asdict, is_dataclass
-
-    found = asdict(interval) if is_dataclass(interval) and not isinstance(interval, type) else interval
-    return {"value": found["value"], "low": found["low"], "high": found["high"], "n": found["n"]}
 
 
 def _speed(site: Site) -> str:

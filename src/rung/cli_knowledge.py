@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +13,20 @@ from rung.errors import TaskError
 
 if TYPE_CHECKING:
     from rung.retrieve.index import Changes
-    from rung.retrieve.store import Health
+    from rung.retrieve.lookup import Lookup
+    from rung.retrieve.search import Settings
+    from rung.retrieve.store import Allow, Health
     from rung.site import Site
-    from rung.types import Texts
+    from rung.task import Task
 
 Folder = Annotated[Path, typer.Argument(help="The task folder, or its rung.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs; progress goes to standard error.")]
+Access = Annotated[
+    list[str], typer.Option("--access", help="A label the asker has (data.access); may be given again. Without: open documents.")
+]
+
+SHOWN = 5
+"""Passages that a search shows where no rung says how many."""
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -30,26 +39,29 @@ def index(
     """Build the index of data.documents or bring it up to date; says what was added, changed, deleted, refused."""
     from rich.status import Status
 
-    from rung.cli import print_json, site_of
+    from rung.cli import print_json
     from rung.retrieve import knowledge
-    from rung.retrieve.index import health
     from rung.retrieve.store import move
 
-    site = site_of(folder)
-    texts = _documents(site)
+    site = _site(folder)
+    texts = site.data.documents
     home = site.store.folder
     with site.store.locked(), Status("reading", console=err) as status:
+
+        def said(text: str, share: float) -> None:
+            status.update(f"{share:.0%} {text}")
+
         if store and store != knowledge.place(home):
             old, new = knowledge.opened(knowledge.place(home)), knowledge.opened(store)
             move(old, new)
             knowledge.point(home, store)
         place = knowledge.place(home)
-        how = knowledge.made(site.engines, site.start.encoder)
-        changes = knowledge.bring_up_to_date(
-            texts, place, site.engines, how, lambda text, share: status.update(f"{share:.0%} {text}")
-        )
-        opened = knowledge.open_kept(place, site.engines)
-        found, stale = health(opened, site.task.folder, texts.patterns)
+        changes = knowledge.bring_up_to_date(texts, place, site.engines, knowledge.made(site.engines, site.start.encoder), said)
+        for other in knowledge.others(home):  # a rung that cuts otherwise must not answer from what is gone, or closed by now
+            if how := knowledge.open_kept(other, site.engines).making():
+                again = knowledge.made(site.engines, how.embedder, how.size, how.overlap)
+                knowledge.bring_up_to_date(texts, other, site.engines, again, said)
+        found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, site.engines))
     if json_:
         print_json({"changes": changes, "health": found, "stale": stale, "store": place})
         return
@@ -59,29 +71,28 @@ def index(
 def search(
     folder: Folder,
     text: Annotated[str, typer.Argument(help="What to look for.")],
-    count: Annotated[int, typer.Option("-k", help="Passages to show.")] = 5,
+    count: Annotated[int, typer.Option("-k", min=0, help="Passages to show; 0 for as many as the rung reads, or 5.")] = 0,
     under: Annotated[str, typer.Option(help="Only in this folder or file.")] = "",
+    access: Access = [],  # noqa: B006  # typer copies it
+    defaults: Annotated[bool, typer.Option("--defaults", help="Search with the defaults, not as the fitted rung does.")] = False,
     json_: Json = False,
 ) -> None:
-    """Passages for a question, with the score of each leg: by words and by meaning, their ranks fused."""
+    """Passages for a question, with the score of each leg; searched as the chosen rung does, and says how that is."""
     from dataclasses import replace
 
-    from rung.cli import print_json, site_of
+    from rung.cli import print_json
     from rung.retrieve import knowledge, lookup
-    from rung.retrieve.lookup import Lookup
-    from rung.retrieve.search import Settings
-    from rung.retrieve.store import Allow
 
-    site = site_of(folder)
-    texts = _documents(site)
-    place = knowledge.place(site.store.folder)
-    opened = knowledge.open_kept(place, site.engines)
-    if opened.making() is None:
-        knowledge.bring_up_to_date(texts, place, site.engines, knowledge.made(site.engines, site.start.encoder))
-    found = Lookup(place, texts.digest, site.start.encoder, Settings(k=count))
-    [hits] = lookup.sources(replace(found), [text], site.engines, Allow(under=under))
+    site = _site(folder)
+    allow = allowed(site.task, access, under)
+    rung, found = (None if defaults else _fitted(site)) or ("", _plain(site))
+    if not knowledge.open_kept(found.index, site.engines).making():
+        made = knowledge.made(site.engines, found.embedder)
+        knowledge.bring_up_to_date(site.data.documents, found.index, site.engines, made)
+    found = replace(found, settings=replace(found.settings, k=count or found.settings.k))
+    [hits] = lookup.sources(found, [text], site.engines, allow)
     if json_:
-        print_json(hits)
+        print_json({"rung": rung, "settings": found.settings, "index": knowledge.followed(found.index), "hits": hits})
         return
     for number, hit in enumerate(hits, 1):
         legs = [
@@ -93,13 +104,63 @@ def search(
         out.print()
     if not hits:
         out.print("nothing was found.")
+    how = f"as {rung} does" if rung else "with the defaults"
+    out.print(f"[dim]searched {how}: {_settings(found.settings)}[/]", soft_wrap=True)
 
 
-def _documents(site: Site) -> Texts:
-    texts = site.data.documents
-    if not texts.files:
+def allowed(task: Task, access: Sequence[str], under: str = "") -> Allow:
+    """What someone with these labels may see. TaskError for a label that no document has."""
+    from rung.retrieve.store import Allow
+
+    known = sorted(filter(None, set(task.data.access.values())))
+    if strange := [label for label in access if label not in known]:
+        raise TaskError(
+            f"no document carries the label {strange[0]!r}.",
+            where="--access",
+            remedy=f"Labels are {', '.join(known)}." if known else "Labels are given under data.access in rung.yaml.",
+        )
+    return Allow(frozenset(access), under)
+
+
+def _fitted(site: Site) -> tuple[str, Lookup] | None:
+    """Name and way to search of the chosen rung, or of the last one measured that looks things up, while its index is there."""
+    from rung.retrieve import knowledge
+
+    content = site.store.read("decision.json")
+    name = content["decision"]["chosen"] if content else ""
+    rungs = [(name, content["fits"][name])] if name else []
+    rungs += [(one.rung, one.provenance["fits"]) for one in reversed(site.store.records()) if one.status == "done"]
+    for rung, keys in rungs:
+        fitted = site.store.fitted(keys[-1]) if keys else None
+        if fitted and fitted.lookup and knowledge.is_there(fitted.lookup.index):
+            return rung, fitted.lookup
+    return None
+
+
+def _plain(site: Site) -> Lookup:
+    from rung.retrieve import knowledge
+    from rung.retrieve.lookup import Lookup
+    from rung.retrieve.search import Settings
+
+    return Lookup(knowledge.place(site.store.folder), "", site.task.place(site.task.encoder), Settings(k=SHOWN))
+
+
+def _settings(settings: Settings) -> str:
+    legs = {"lexical": "words", "dense": "meaning"}
+    parts = [" and ".join(legs[leg] for leg in settings.legs)]
+    if len(settings.legs) > 1:
+        parts.append(f"fused by {settings.fusion}, {settings.weight:g} of it meaning")
+    return ", ".join([*parts, f"depth {settings.depth}", *([f"reranked by {settings.rerank}"] if settings.rerank else [])])
+
+
+def _site(folder: Path) -> Site:
+    """The task made ready; TaskError where it names no documents."""
+    from rung.cli import site_of
+
+    site = site_of(folder)
+    if not site.task.data.documents:
         raise TaskError("the task names no documents.", where="rung.yaml", remedy="Add them under data.documents: docs/")
-    return texts
+    return site
 
 
 def _told(changes: Changes, found: Health, stale: int, place: str) -> None:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from rung import forget
 from rung.looks import Look, bounds
-from rung.metrics import METRICS, interval, resample, right_or_wrong, stats
+from rung.metrics import METRICS, interval, resample, right_or_wrong, stats, up_to_best
+from rung.metrics.judge import Agreement
 from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
 
 
@@ -59,6 +60,7 @@ def decide(
     groups: Mapping[str, str] | None = None,
     planned: int = 0,
     looks: Mapping[str, Look] | None = None,
+    judge: Agreement | None = None,
 ) -> Decision:
     """Hold each measured rung to the goal, choose one, and compare it with the others on the same rows.
 
@@ -73,14 +75,17 @@ def decide(
 
     `references` (id to right answer) is needed for a metric that is no mean over rows, such as macro_f1; `groups` (id
     to group, empty for none) where rows come in clusters. `looks` (rung to the look at which it stopped, with its part of
-    the rung's error) where the rungs were raced. Of several records of one rung the last counts.
+    the rung's error) where the rungs were raced. `judge` (how far it agrees with people) where a model's marks are the
+    scores: while it is not trusted they show neither that a rung meets the goal nor that it fails. Of several records
+    of one rung the last counts.
     """
     rows = _Rows(references, groups)
     measured = [r for r in {r.rung: r for r in records}.values() if r.status == "done" and r.scores is not None]
     if not measured:
         return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.")
     share = alpha / max(len(measured), planned)
-    told = {r.rung: _verdict(r, goal, share, rows, (looks or {}).get(r.rung)) for r in measured}
+    doubt = judge.doubt if judge else ""
+    told = {r.rung: _verdict(r, goal, share, rows, (looks or {}).get(r.rung), doubt) for r in measured}
 
     def verdicts(verdict: Verdict) -> list[Record]:
         return [r for r in measured if told[r.rung].verdict == verdict]
@@ -97,7 +102,7 @@ def decide(
     return Decision(
         verdict,
         chosen.rung,
-        _why(verdict, told[chosen.rung], goal, len(meeting)),
+        _why(verdict, told[chosen.rung], goal, len(meeting)) + (f" The judge: {judge}." if judge else ""),
         tuple(told.values()),
         _comparisons(chosen, others, rows),
     )
@@ -106,17 +111,20 @@ def decide(
 # --- one rung against the goal ----------------------------------------------------------------------------------------
 
 
-def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Look | None) -> RungVerdict:
+def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Look | None, doubt: str) -> RungVerdict:
     scores = _scores(record)
     assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
     broken, unknown = _broken(record, goal, share), _untold(record, goal, share)
     share = look.error if look else share
     found = _bounds(scores, share, rows, look)
     seen, due = f"{scores.metric} {found}, {scores.split}", _number(goal.at_least)
-    if found.high < goal.at_least:
+    seen += f", {len(scores.unscored)} without a score" if scores.unscored else ""
+    if found.high < goal.at_least and not doubt:
         broken = (f"its upper bound is under {due}", *broken)
     if broken:
         return RungVerdict(record.rung, "fails", f"{seen}: {'; '.join(broken)}")
+    if doubt:
+        return RungVerdict(record.rung, "undecided", f"{seen}: {doubt}")
     if found.low < goal.at_least and look and not look.last:
         given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
         return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
@@ -137,9 +145,13 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Lo
 def _bounds(scores: Scores, share: float, rows: _Rows, look: Look | None) -> Interval:
     """The score between two one-sided bounds, each wrong with probability `share`."""
     truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
-    if look:
-        return bounds(scores.per_row, look, clusters, scores.metric in METRICS and METRICS[scores.metric].binary)
-    return interval(scores.per_row, _corpus(scores), scores.outputs, truth, clusters, confidence=1 - 2 * share)
+
+    def between(values: Sequence[float]) -> Interval:
+        if look:
+            return bounds(values, look, clusters, scores.metric in METRICS and METRICS[scores.metric].binary)
+        return interval(values, _corpus(scores), scores.outputs, truth, clusters, confidence=1 - 2 * share)
+
+    return up_to_best(between, scores)
 
 
 def _more_rows(bounds: Interval, goal: float, share: float, plain: bool) -> int:

@@ -98,6 +98,8 @@ def draft(
 ) -> Drafted:
     """Up to `rows` drafts, one question a passage, passages drawn at random until there are enough or none is left.
 
+    Asking may take an hour on a small machine, so what stands when the user stops it (Ctrl-C) is kept.
+
     Kept is a draft whose answer stands in its passage, is not given away by the question, and whose passage the index
     finds for the question. Wrong, trivial and twisted questions pass all three: read them.
     """
@@ -108,10 +110,17 @@ def draft(
     dropped: Counter[str] = Counter()
     asked = 0
     while passages and len(kept) < rows:
-        group, passages = passages[:BATCH], passages[BATCH:]
-        progress(f"{len(kept)} drafts from {asked} passages", len(kept) / rows)
+        size = min(BATCH, 2 * (rows - len(kept)))
+        group, passages = passages[:size], passages[size:]
+        progress(f"{len(kept)} drafts from {asked} passages; Ctrl-C ends it and keeps them", len(kept) / rows)
+        try:
+            answers = _written(group, found, model, engines)
+        except KeyboardInterrupt:
+            if not kept:
+                raise
+            break
         asked += len(group)
-        for passage, written in _written(group, found, model, engines):
+        for passage, written in answers:
             if isinstance(written, str):
                 dropped[written] += 1
             elif any(one.question.casefold() == written[0].casefold() for one in kept):

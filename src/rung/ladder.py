@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung import forget, memory, methods, metrics
+from rung import forget, memory, metrics
 from rung.attack import attacked
 from rung.decide import compare
 from rung.errors import BudgetError, RungError
 from rung.evaluate import answer, latency
 from rung.flowchart import history
 from rung.flowchart.hindsight import Foretold, hindsight
+from rung.methods import together
 from rung.methods.base import Method, Run, options, rewarded
-from rung.plan import Step
+from rung.plan import Step, bases_asked
 from rung.predictor import Predictor
 from rung.provenance import gather
 from rung.race import until_told
@@ -77,8 +78,14 @@ def chosen(site: Site, rung: str = "") -> Predictor:
     name = rung or content.get("decision", {}).get("chosen", "")
     if not name:
         raise RungError("no rung has been chosen here yet.", where=where, remedy=f"Run: rung climb {where}")
-    keys = fit_keys(site, methods.rung(name, site.task.methods)) if rung else content["fits"][name]
-    fitted = site.store.fitted(keys[-1]) if keys else site.start
+    keys = [] if rung else content["fits"][name]
+    if keys:
+        fitted = site.store.fitted(keys[-1])
+    else:
+        place = site.places(name)[0]
+        start = site.starts[place.base]
+        keys = fit_keys(site, place.methods, start)
+        fitted = site.store.fitted(keys[-1]) if keys else start
     if fitted is None:
         raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {name} {where}")
     return fitted
@@ -90,17 +97,18 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
     if step.quote is None:
         return record
     assert site.metric  # a metric that cannot be had is the user's to mend, not this rung's failure
-    key = rung_key(site, step.methods, racing)
+    _ = site.agreement  # a judge is held to people's marks before it scores anything
+    key = rung_key(site, step, racing)
     for kept in reversed(site.store.records()):
         if kept.provenance.get("key") == key and kept.status == "done" and not kept.provenance.get("again"):
-            return kept
+            return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
     left = deadline - time.monotonic()
     if step.quote.fit_seconds > left:
         return replace(
             record, reason=f"quoted {step.quote.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget"
         )
     try:
-        record = _measured(site, step, key, deadline, progress, racing)
+        record = _with_gaps(_measured(site, step, key, deadline, progress, racing))
     except BudgetError as error:
         record = replace(record, status="skipped", reason=str(error))
     except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
@@ -113,7 +121,8 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
 
 
 def _measured(site: Site, step: Step, key: str, deadline: float, progress: Callable[[str, float], None], racing: bool) -> Record:
-    predictor, notes = fit(site, step.methods, deadline, progress)
+    start = step.base.start
+    predictor, notes = fit(site, step.methods, deadline, progress, start)
     memory.reset_peak()
     dev = site.splits.dev
 
@@ -146,7 +155,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             per_1k_usd=1000 * row_usd,
         ),
         latency=waiting,
-        forgetting=forget.forgotten(predictor.model, site.start.model, site.probe, site.store, site.engines),  # after the peak
+        forgetting=forget.forgotten(predictor.model, start.model, site.probe, site.store, site.engines),  # after the peak
         predictor=predictor.digest,
         provenance=gather(
             site.task.folder,
@@ -155,11 +164,11 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             **({} if predictor.model.kind == "remote" else {"raw_quote": asdict(step.raw or Cost())}),
             **({"api": asdict(spent)} if (spent := site.engines.spent()) else {}),
             writes=not site.data.labels,
-            base=site.start.model.digest,
+            base=start.model.digest,
             train=site.data.digest,
             dev=digest([example.id for example in dev]),
             test=site.splits.test.digest,
-            fits=fit_keys(site, step.methods),
+            fits=fit_keys(site, step.methods, start),
             options=[{"method": method.name, **options(method)} for method in step.methods],
             given=site.task.methods,
             seed=site.task.seed,
@@ -172,12 +181,28 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
     )
 
 
+def _with_gaps(record: Record) -> Record:
+    """The record saying how many rows could not be scored, and whether they may be another time."""
+    if not record.scores or not (missing := record.scores.unscored):
+        return record
+    told = f"{len(missing)} of {len(record.scores.ids)} rows could not be scored and count as nothing: {missing[0].why}"
+    again = record.provenance["again"] + sum(row.again for row in missing)
+    return replace(record, reason=told, provenance={**record.provenance, "again": again})
+
+
 def fit(
-    site: Site, chain: Sequence[Method], deadline: float, progress: Callable[[str, float], None]
+    site: Site,
+    chain: Sequence[Method],
+    deadline: float,
+    progress: Callable[[str, float], None],
+    start: Predictor | None = None,
 ) -> tuple[Predictor, list[dict[str, Any]]]:
-    """Fit a rung's methods one after another; what an earlier rung has already fitted is taken from the store."""
-    predictor, notes = site.start, []
-    for method, key in zip(chain, fit_keys(site, chain)):
+    """Fit a rung's methods one after another; what an earlier rung has already fitted is taken from the store.
+
+    `start`: what they begin with; by default the usual base.
+    """
+    predictor, notes = start or site.start, []
+    for method, key in zip(chain, fit_keys(site, chain, start)):
         fitted = site.store.fitted(key)
         if fitted is None:
             run = Run(
@@ -195,7 +220,7 @@ def fit(
             memory.reset_peak()
             started = time.monotonic()
             data = site.data.only(method.needs)
-            fitted = method.fit(predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
+            fitted = together.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
             note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
             fitted = site.store.keep_fit(key, fitted, note)
         predictor = fitted
@@ -203,25 +228,26 @@ def fit(
     return predictor, notes
 
 
-def fit_keys(site: Site, chain: Sequence[Method]) -> list[str]:
+def fit_keys(site: Site, chain: Sequence[Method], start: Predictor | None = None) -> list[str]:
     """A name for each fit of a rung: what stood before it, the method, its options, the data and the seed."""
-    keys, before = [], site.start.digest
+    keys, before = [], (start or site.start).digest
     for method in chain:
         data = site.data.only(method.needs).digest
         given = [before, method.name, method.fit_version, options(method), data, site.task.seed]
-        before = digest([*given, *rewarded(method, site.task.goal.metric, site.task.folder)])
+        before = digest([*given, *rewarded(method, site.measure, site.task.folder)])
         keys.append(before)
     return keys
 
 
-def rung_key(site: Site, chain: Sequence[Method], racing: bool = False) -> str:
+def rung_key(site: Site, step: Step, racing: bool = False) -> str:
     """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
     on = site.course if racing else None
     raced = [[asdict(on.looks), [row.id for row in on.rows], on.goal, on.error]] if on else []
     dev = [[example.id, dict(example.extra)] for example in site.splits.dev]
-    measured = [site.start.digest, fit_keys(site, chain), dev, site.task.goal.metric, site.task.volume, site.machine.usd_per_hour]
-    measured += [site.probe.digest]
-    measured += [asdict(site.facts.tariff)] if site.facts.tariff else []
+    start, tariff = step.base.start, step.base.facts.tariff
+    fits = fit_keys(site, step.methods, start)
+    measured = [start.digest, fits, dev, site.measure, site.task.volume, site.machine.usd_per_hour, site.probe.digest]
+    measured += [asdict(tariff)] if tariff else []
     return digest([*measured, *raced])
 
 
@@ -233,9 +259,10 @@ def _open_test(site: Site, decision: Decision, records: Sequence[Record]) -> tup
     if decision.verdict != "meets" or not len(site.splits.test):
         return None, len(seen)
     record = next(r for r in records if r.rung == decision.chosen)
-    name = digest([record.predictor, seal, site.task.goal.metric])
+    name = digest([record.predictor, seal, site.measure])
     if name not in looks:
-        predictor, _ = fit(site, next(s.methods for s in site.steps if s.rung == record.rung), float("inf"), lambda *_: None)
+        step = next(step for step in site.steps if step.rung == record.rung)
+        predictor, _ = fit(site, step.methods, float("inf"), lambda *_: None, step.base.start)
         rows = site.splits.test.open()
         predictions = answer(predictor, rows, site.store, site.engines, lambda *_: None, float("inf"))
         found = metrics.score(site.metric, rows, predictions, "test", kind=site.task.kind)
@@ -254,7 +281,9 @@ def _content(site: Site, result: Climb) -> dict[str, Any]:
         "seals_broken": result.seals_broken,
         "sealed": len(site.splits.test),
         "task": site.task.model_dump(mode="json"),
-        "fits": {step.rung: fit_keys(site, step.methods) for step in site.steps},
+        "fits": {step.rung: fit_keys(site, step.methods, step.base.start) for step in site.steps},
+        "bases": bases_asked(site.steps),
+        "judge": asdict(site.agreement) if site.agreement else None,
         "plan": asdict(foretold(site, result.decision, result.records)),
     }
 

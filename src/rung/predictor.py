@@ -148,7 +148,8 @@ class Predictor:
             return [((), 0.0)] * len(examples)
         questions = standalone(examples, engines.open(self.model))
         hits = lookups.sources(self.lookup, questions, engines, allow)
-        return [(tuple(map(lookups.source, found)), lookups.evidence(found)) for found in hits]
+        told = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
+        return [(tuple(map(lookups.source, found)), evidence) for found, evidence in zip(hits, told)]
 
     def _whole(self, row: Example, answer: str) -> str:
         """A row's answer as it is written out: behind the row's own reasoning, where rows are reasoned about."""

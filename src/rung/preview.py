@@ -7,21 +7,26 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from rung import judging
+from rung.bases import CALL_SECONDS
 from rung.flowchart import draw
 from rung.flowchart.hindsight import Foretold, Hindsight
 from rung.flowchart.questions import ASSUMED, Answer, question
-from rung.plan import break_evens
+from rung.methods.base import rewarded
+from rung.plan import bases_asked, break_evens
 from rung.site import Site
 from rung.terminal_plan import differences
 
 
 def content(site: Site) -> dict[str, Any]:
     """The JSON of `plan`."""
+    based = bases_asked(site.steps)
     return {
         "first": site.chart.first,
         "rungs": [
             {
                 "rung": step.rung,
+                "base": based.get(step.rung),
                 "advice": step.advice.verdict if step.advice else "don't",
                 "why": step.advice.why if step.advice else step.skip,
                 "quote": step.quote,
@@ -33,6 +38,7 @@ def content(site: Site) -> dict[str, Any]:
         ],
         "answers": [asdict(answer) | {"question": question(answer.key)} for answer in site.chart.answers],
         "flowchart": site.chart.advice,
+        "flowchart_of_other_bases": site.chart.bases,
         "flips": site.chart.flips,
         "break_even": break_evens(site.steps),
         "smallest_difference": {
@@ -41,7 +47,20 @@ def content(site: Site) -> dict[str, Any]:
         },
         "machine": asdict(site.machine),
         "hindsight": hindsight(site),
+        "judge": judged(site),
     }
+
+
+def judged(site: Site) -> judging.Quotes | None:
+    """What the judge will be asked; None where the task has none."""
+    task, judge = site.task, site.judge
+    if judge is None:
+        return None
+    dev = [judge.row(row, row.output) for row in site.splits.dev]
+    marked = [row for row, _ in judging.people(task, judge)]
+    each, once = (judging.quote(task, judge, rows, site.engines, CALL_SECONDS) for rows in (dev, marked))
+    learning = [step.rung for step in site.steps if step.quote and any(rewarded(m, "", task.folder) for m in step.methods)]
+    return judging.Quotes(each, once, tuple(learning))
 
 
 def mermaid(site: Site) -> str:

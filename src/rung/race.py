@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rung.data.split import question
 from rung.errors import TaskError
 from rung.looks import Look, Looks, bounds, drop, set_looks, so_far
-from rung.metrics import Metric
+from rung.metrics import Metric, up_to_best
 from rung.types import Example, Scores
 
 Row = TypeVar("Row")
@@ -75,11 +75,13 @@ def until_told(on: Course, score: Callable[[Sequence[Example]], Scores]) -> tupl
     for look in on.looks.at(on.error):
         rows = on.rows[: look.rows]
         found, clusters = score(rows), clusters_of(rows)
-        told = so_far(found.per_row, on.goal, look, clusters, on.binary)
-        if look.last or told != "open":
+        # a rung is not dropped for rows that could not be scored, nor are they taken for good ones
+        worst, best = (so_far(values, on.goal, look, clusters, on.binary) for values in (found.per_row, found.at_best))
+        if look.last or worst == "meets" or best in ("fails", "hopeless"):
             break
     raced = {**asdict(on.looks), "asked": look.rows}
-    overall = bounds(found.per_row, look_of(raced, 0.025), clusters, on.binary)
+    stopped = look_of(raced, 0.025)
+    overall = up_to_best(lambda values: bounds(values, stopped, clusters, on.binary), found)
     return replace(found, overall=overall, others=found.others if look.last else {}), raced
 
 

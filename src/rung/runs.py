@@ -6,7 +6,9 @@ fits/<key>/                a saved Predictor and fit.json (seconds, notes)
 work/<key>/                a fit under way; its checkpoints survive a killed process
 predictions/<digest>.jsonl answers of one Predictor, one row a line
 latency/<digest>.json      its latency
+marks/<digest>.jsonl       what a judging model has said, one question a line
 ability/<digest>.json      general ability of one model, untouched or fitted
+tune/<key>.json            a race of settings
 test.json                  each look at the sealed rows, with its score
     decision.json              the last decision
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +29,20 @@ from filelock import FileLock, Timeout
 from rung import predictor as predictors
 from rung.errors import BusyError
 from rung.predictor import Predictor
-from rung.types import Comparison, Cost, Decision, Forgetting, Interval, Latency, Prediction, Record, RungVerdict, Scores, Source
+from rung.types import (
+    Comparison,
+    Cost,
+    Decision,
+    Forgetting,
+    Interval,
+    Latency,
+    Prediction,
+    Record,
+    RungVerdict,
+    Scores,
+    Source,
+    Unscored,
+)
 
 NAME = ".rung"
 
@@ -89,6 +104,13 @@ class Store:
 
     def keep_predictions(self, digest: str, predictions: Iterable[Prediction]) -> None:
         _append(self.folder / "predictions" / f"{digest}.jsonl", map(asdict, predictions))
+
+    def marks(self, judge: str) -> dict[str, str]:
+        """What a judge that runs here has said, by the content of what it was asked."""
+        return {line["id"]: line["mark"] for line in _lines(self.folder / "marks" / f"{judge}.jsonl")}
+
+    def keep_marks(self, judge: str, marks: Mapping[str, str]) -> None:
+        _append(self.folder / "marks" / f"{judge}.jsonl", ({"id": name, "mark": mark} for name, mark in marks.items()))
 
     def latency(self, digest: str) -> Latency | None:
         path = self.folder / "latency" / f"{digest}.json"
@@ -201,4 +223,5 @@ def scores(content: dict[str, Any]) -> Scores:
         tuple(content["per_row"]),
         tuple(content["outputs"]),
         {name: Interval(**found) for name, found in content["others"].items()},
+        tuple(Unscored(**row) for row in content.get("unscored", ())),
     )

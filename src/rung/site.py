@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from rung import forget, metrics
+from rung import bases, forget, judging, metrics
+from rung.bases import Base, Place
 from rung.data import preferences, unlabelled
 from rung.data.corpus import texts
 from rung.data.split import Splits, make_splits
@@ -15,10 +16,11 @@ from rung.flowchart.advise import Chart
 from rung.lm.engines import Engines
 from rung.machine import Machine, load_or_measure
 from rung.methods.base import Facts
-from rung.plan import Step, advise, count, labels, plan, settings, start
+from rung.metrics.judge import Agreement, Judge
+from rung.plan import Step, advise, labels, plan, settings
 from rung.predictor import Predictor
 from rung.race import Course, course, look_of
-from rung.retrieve.knowledge import documents
+from rung.retrieve.knowledge import documents, open_to_all
 from rung.runs import Store
 from rung.task import Task
 from rung.types import Decision, Record, TrainData
@@ -58,13 +60,14 @@ class Site:
         known = labels(self.task, self.splits.train)
         given, folder = self.task.data, self.task.folder
         judged = preferences.load(folder, given.preferences)
+        found = documents(folder, given.documents, tuple(given.access.items()))
         return TrainData(
-            self.splits.train,
+            open_to_all(self.splits.train, found),
             known,
             judged,
             corpus=texts(folder, given.corpus),
             general=forget.general(folder, given.general),
-            documents=documents(folder, given.documents),
+            documents=found,
             unlabelled=unlabelled.load(folder, given.unlabelled, given.input, self._questions) if given.unlabelled else (),
         )
 
@@ -79,25 +82,56 @@ class Site:
         return forget.probe(self.task.folder, self.task.data.general)
 
     @cached_property
+    def starts(self) -> dict[str, Predictor]:
+        """The untouched Predictor of each base by its short name, the usual base first."""
+        return bases.starts(self.task, self.data, self.engines)
+
+    @cached_property
     def start(self) -> Predictor:
-        return start(self.task, self.data, self.engines)
+        """Of the usual base."""
+        return next(iter(self.starts.values()))
+
+    @cached_property
+    def bases(self) -> dict[str, Base]:
+        return {name: Base(start, bases.count(start, self.data, self.engines)) for name, start in self.starts.items()}
 
     @cached_property
     def facts(self) -> Facts:
-        return count(self.start, self.data, self.engines)
+        """Of the usual base."""
+        return next(iter(self.bases.values())).facts
+
+    def places(self, rung: str) -> list[Place]:
+        """Where a rung is to be tried, named with a base or without."""
+        return bases.places(rung, self.task, self.starts, self.data, self.machine)
 
     @cached_property
     def metric(self) -> metrics.Metric:
+        if self.judge:
+            return judging.metric(self.judge, lambda: self.agreement)
         return metrics.get(self.task.goal.metric, self.task.folder)
 
     @cached_property
+    def judge(self) -> Judge | None:
+        return judging.judge_of(self.task, self.engines, self.store)
+
+    @cached_property
+    def agreement(self) -> Agreement | None:
+        """How far the judge agrees with people; None without one. Measured when first asked for, and kept by its marks."""
+        return judging.agreement(self.task, self.judge) if self.judge else None
+
+    @property
+    def measure(self) -> str:
+        """What scores are made by, for keys: the metric, and the content name of the judge where there is one."""
+        return f"{self.task.goal.metric} {self.judge.digest}" if self.judge else self.task.goal.metric
+
+    @cached_property
     def chart(self) -> Chart:
-        return advise(self.task, self.data, self.facts, self.machine)
+        return advise(self.task, self.data, self.bases, self.machine)
 
     @cached_property
     def steps(self) -> list[Step]:
         seen = history.seen(self.store.records(), self.machine)
-        return plan(self.task, self.data, self.facts, self.machine, self.chart, seen)
+        return plan(self.task, self.data, self.bases, self.machine, self.chart, seen)
 
     @cached_property
     def references(self) -> dict[str, str]:
@@ -124,5 +158,6 @@ class Site:
             references=self.references,
             groups=self.groups,
             planned=self.tried,
+            judge=self.agreement,
             looks={r.rung: look_of(r.provenance["race"], ALPHA / self.tried) for r in records if "race" in r.provenance},
         )

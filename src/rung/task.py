@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     Strict,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from rung.errors import TaskError
-from rung.task_yaml import Node, line_of, read_yaml
+from rung import base_names
+from rung.task_faults import all_faults
+from rung.task_yaml import read_yaml
 from rung.types import Kind, digest
 
 FILE_NAME = "rung.yaml"
-DEFAULT_METRIC: dict[Kind, str] = {
-    "classify": "accuracy",
-    "extract": "field_f1",
-    "answer": "token_f1",
-    "generate": "rouge_l",
-}
+DEFAULT_METRIC: dict[Kind, str] = {"classify": "accuracy", "extract": "field_f1", "answer": "token_f1", "generate": "rouge_l"}
 
 Text = Annotated[str, Field(min_length=1)]
 Whole = Annotated[int, Strict()]  # not lax: `volume: true` would be read as 1
@@ -74,6 +73,8 @@ class Data(_Part):
     """General text of your own, to replay in training and to measure forgetting on; by default the package's small probe."""
     documents: Paths = ()
     """What answers are looked up in: folders, files or patterns such as docs/**/*.md."""
+    access: dict[Text, str] = {}
+    """Documents that not all may see, as pattern: label. Of several patterns that cover one the last holds; "" opens again."""
     source: Text | None = None
     """Column that names the document (or document#passage) which holds the answer."""
     unlabelled: Paths = ()
@@ -89,6 +90,8 @@ class Data(_Part):
             raise ValueError("`examples` stands beside `train`, `dev` or `test`. With files per split, use `train`.")
         if not self.examples and not self.train:
             raise ValueError("neither `examples` nor `train` is given, so there are no rows. Name your file under `examples`.")
+        if self.access and not self.documents:
+            raise ValueError("`access` is given without `documents`. Name them, or drop it.")
         return self
 
 
@@ -138,6 +141,29 @@ class TokenPrice(_Part):
     """US dollars per million tokens written."""
     cached: Annotated[Number, Field(ge=0)] | None = None
     """US dollars per million tokens read that the seller finds in its prompt cache; by default as `input`."""
+
+
+class Judge(_Part):
+    model: Text
+    """The model that judges, as `base` is named. There is no default: it is yours to choose and to trust."""
+    form: Literal["rubric", "pairwise"] = "rubric"
+    """rubric (a mark for each answer) or pairwise (each answer against the right one, shown in both orders)."""
+    rubric: str = ""
+    """What makes an answer good, as you would tell it to a person; with marks, what the lowest and the highest stand for."""
+    rubric_file: Text | None = None
+    """Instead of `rubric`: a text file that holds it."""
+    points: Annotated[Whole, Field(ge=2, le=10)] = 5
+    """The highest mark of a rubric; the lowest is 1."""
+    marked: Paths = ()
+    """Answers that people marked: input, output, reference, mark; or for pairwise input, first, second, better."""
+    least_agreement: Annotated[Number, Field(ge=0, lt=1)] = 0.4
+    """Cohen's kappa with people's marks that the judge must be shown to reach before it may decide anything."""
+
+    @model_validator(mode="after")
+    def _one_rubric(self) -> Self:
+        if bool(self.rubric.strip()) == bool(self.rubric_file):
+            raise ValueError("it takes one of `rubric` and `rubric_file`, to say what makes an answer good.")
+        return self
 
 
 YesNo = Literal["yes", "no"]
@@ -213,10 +239,14 @@ class Task(_Part):
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
     base: Text = "smollm2-135m-instruct"
     """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
+    bases: Annotated[tuple[Text, ...], AfterValidator(base_names.different)] = ()
+    """Several base models instead of `base`, the usual one first: every rung is tried on each that can serve it."""
     encoder: Text = "all-minilm-l6-v2"
     """The embedding model for the rungs that compare or classify by embeddings."""
     goal: Goal
     """What is good enough."""
+    judge: Judge | None = None
+    """The model that scores answers where goal.metric is judge."""
     volume: Annotated[Whole, Field(ge=1)] = 1000
     """Calls a month; it joins the cost of training with that of running."""
     budget: Budget = Budget()
@@ -228,7 +258,7 @@ class Task(_Part):
     needs: TaskNeeds = TaskNeeds()
     """What the flowchart of `rung plan` asks; what is left out is read off the data or assumed."""
     rungs: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    """Names of the rungs to try, instead of all that fit."""
+    """Names of the rungs to try, instead of all that fit; of several bases RUNG@BASE means that one alone."""
     race: bool = False
     """Whether a climb asks the dev rows in looks and stops early where a rung clearly meets the goal or cannot."""
     methods: dict[str, dict[str, Any]] = {}
@@ -242,6 +272,23 @@ class Task(_Part):
 
     _folder: Path = PrivateAttr(default=Path())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_base(cls, given: Any) -> Any:
+        bases = given.get("bases") if isinstance(given, dict) else None
+        if not isinstance(bases, list | tuple) or not bases:
+            return given
+        if "base" in given:
+            raise ValueError("`base` stands beside `bases`. Name them all under `bases`, the usual one first.")
+        return {**given, "base": bases[0]}
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """With `base` or with `bases`, never both: a task that is told can be read again."""
+        content = plainly(self)
+        content.pop("base" if self.bases else "bases", None)
+        return content
+
     @field_validator("goal", mode="after")
     @classmethod
     def _default_metric(cls, goal: Goal, info: ValidationInfo) -> Goal:
@@ -253,6 +300,15 @@ class Task(_Part):
     def _labels_fit_kind(self) -> Self:
         if self.labels is not None and self.kind != "classify":
             raise ValueError(f"`labels` go with kind classify, and kind is {self.kind}. Drop them, or say kind: classify.")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_fits_goal(self) -> Self:
+        if (self.goal.metric == "judge") != bool(self.judge):
+            there = "given" if self.judge else "missing"
+            raise ValueError(f"goal.metric is {self.goal.metric}, and `judge` is {there}. Have both, or neither.")
+        if self.judge and self.kind == "classify":
+            raise ValueError("kind is classify, and a label is right or wrong without a judge. Take accuracy or macro_f1.")
         return self
 
     @property
@@ -279,71 +335,6 @@ def load_task(folder: Path) -> Task:
     try:
         task = Task.model_validate(raw)
     except ValidationError as error:
-        raise _all_faults(error, tree, path.name) from None
+        raise all_faults(error, tree, path.name, Task) from None
     task._folder = path.parent.resolve()
     return task
-
-
-def _all_faults(error: ValidationError, tree: Node, name: str) -> TaskError:
-    faults = sorted({(line_of(tree, e["loc"]), *_sentence(e)) for e in error.errors()})
-    if len(faults) == 1:
-        line, what, remedy = faults[0]
-        return TaskError(what, where=f"{name} line {line}", remedy=remedy)
-    listed = "".join(f"\n  line {line}: {what} {remedy}".rstrip() for line, what, remedy in faults)
-    return TaskError(f"{len(faults)} faults.{listed}", where=f"{name} line {faults[0][0]}")
-
-
-def _sentence(error: Any) -> tuple[str, str]:
-    """What is wrong and what to do, from one of pydantic's errors."""
-    loc, value = error["loc"], error["input"]
-    key = ".".join(str(part) for part in loc)
-    about = f"It means: {_description(loc)}"
-    match error["type"]:
-        case "extra_forbidden":
-            return _unknown_key(loc)
-        case "missing":
-            return f"the key '{key}' is missing.", f"Add it. {about}"
-        case "value_error":
-            what = str(error["ctx"]["error"])
-            return (f"'{key}': {what}" if key else what), ""
-    if value is None:
-        return f"'{key}' has no value.", about
-    if loc[-1] == "at_least" and isinstance(value, int | float) and 1 < value <= 100:
-        return f"'{key}' is {value!r}, and scores go from 0 to 1.", f"Did you mean {value / 100:g}?"
-    return f"'{key}' is {value!r}: {error['msg'].replace('Input', 'it', 1)}.", about
-
-
-def _unknown_key(loc: tuple[int | str, ...]) -> tuple[str, str]:
-    from rapidfuzz import fuzz, process
-
-    model = _model_at(loc[:-1])
-    assert model is not None, loc  # only a model forbids keys
-    known = list(model.model_fields)
-    place = f" under '{'.'.join(map(str, loc[:-1]))}'" if loc[:-1] else ""
-    near = process.extractOne(str(loc[-1]), known, scorer=fuzz.ratio, score_cutoff=60)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    return f"unknown key '{loc[-1]}'{place}.", f"{hint}Known keys: {', '.join(known)}."
-
-
-def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
-    model: type[BaseModel] = Task
-    parts = iter(loc)
-    for part in parts:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if get_origin(inner) is dict and next(parts, None) is not None:  # prices: a model's name, then its keys
-            inner = get_args(inner)[1]
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return None
-        model = inner
-    return model
-
-
-def _description(loc: tuple[int | str, ...]) -> str:
-    """The docstring of the innermost field named on the way to `loc`."""
-    for end in range(len(loc), 0, -1):
-        model = _model_at(loc[: end - 1])
-        field = model.model_fields.get(str(loc[end - 1])) if model else None
-        if field and field.description:
-            return field.description
-    return ""

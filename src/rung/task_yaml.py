@@ -24,6 +24,14 @@ def read_yaml(path: Path) -> tuple[Node, Any]:
         raise _broken(error, path.name) from None
 
 
+def read_value(text: str, where: str) -> Any:
+    """A value given elsewhere, read as the task file would. TaskError where it is broken."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise _broken(error, where) from None
+
+
 def line_of(tree: Node, loc: tuple[int | str, ...]) -> int:
     """The line of the key or list item at `loc`; where there is none, of what would hold it."""
     node: yaml.Node = tree

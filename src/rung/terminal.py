@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rung import base_names
 from rung.data.finding import Finding
 from rung.plan import Step
 from rung.types import Decision, Interval, Prediction, Record, Scores
@@ -66,7 +67,21 @@ def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
     return text
 
 
-def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> RenderableType:
+def column(table: Table, name: str, *, left: bool) -> None:
+    """A column whose cells stay on one line. Only names of rungs are folded where there is too little room."""
+    rung = name == "rung"
+    table.add_column(name, justify="left" if left else "right", no_wrap=not rung, overflow="fold" if rung else "ellipsis")
+
+
+def which_bases(asked: Mapping[str, str]) -> list[str]:
+    """A line on which bases the rungs' names mean; none where they mean one. `asked`: of each rung that asks a base, which."""
+    told = base_names.told(asked)
+    return [f"[dim]{escape(told)}[/]"] if told else []
+
+
+def leaderboard(
+    records: Sequence[Record], decision: Decision, goal: Any, bases: Mapping[str, str] | None = None
+) -> RenderableType:
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
     rows = max((record.scores.overall.n for record in records if record.scores), default=0)
     touched = any(record.forgetting for record in records)
@@ -75,7 +90,7 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
     )  # fits 80 columns; --json and the report tell more
     forgets = ["forgets"] if touched else []
     for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", *forgets, "goal"):
-        table.add_column(name, justify="left" if name in ("", "rung", "goal") else "right", no_wrap=True)
+        column(table, name, left=name in ("", "rung", "goal"))
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
         if record.scores and record.cost and record.latency:
@@ -93,8 +108,8 @@ def leaderboard(records: Sequence[Record], decision: Decision, goal: Any) -> Ren
             )
         else:
             table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * (len(table.columns) - 3))
-    told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.status != "done" and r.reason]
-    return Group(table, *told)
+    told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.reason]
+    return Group(table, *told, *which_bases(bases or {}))
 
 
 def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int) -> RenderableType:

@@ -9,13 +9,15 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from rung.base_names import AT
 from rung.flowchart.advise import Chart
 from rung.flowchart.draw import value
 from rung.flowchart.hindsight import Hindsight
 from rung.flowchart.questions import ASSUMED, Answer
+from rung.judging import Quote, Quotes
 from rung.metrics.stats import smallest_difference
-from rung.plan import BreakEven, Step
-from rung.terminal import dollars, duration, points, size
+from rung.plan import BreakEven, Step, bases_asked
+from rung.terminal import column, dollars, duration, points, size, which_bases
 from rung.types import Cost
 
 STYLES = {"do": "green", "later": "yellow", "don't": "dim"}
@@ -31,6 +33,7 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
     return Group(
         _quotes(steps, chart.first),
         *_skipped(steps),
+        *which_bases(bases_asked(steps)),
         f"[dim]a month: {volume:,} calls. {_corrected(steps)}[/]",
         "",
         _flowchart(chart),
@@ -46,7 +49,7 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
 def _table(*names: str, left: tuple[str, ...]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+        column(table, name, left=name in left)
     return table
 
 
@@ -88,9 +91,10 @@ def _flowchart(chart: Chart) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("advice", "family", "why"):
         table.add_column(name, no_wrap=name != "why")
-    for advice in chart.advice:
+    told = [("", one) for one in chart.advice] + [(f"{AT}{name}", one) for name, some in chart.bases.items() for one in some]
+    for base, advice in told:
         sources = f" [dim]({', '.join(advice.sources)})[/]" if advice.sources else ""
-        table.add_row(_verdict(advice.verdict), advice.family, escape(advice.why) + sources)
+        table.add_row(_verdict(advice.verdict), advice.family + base, escape(advice.why) + sources)
     return table
 
 
@@ -135,6 +139,18 @@ def _resolution(rows: int) -> str:
         return f"[bold]{rows} dev rows[/] are too few to tell two rungs apart"
     told = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
     return f"[bold]{rows} dev rows[/] tell two rungs apart from {told}; in brackets the rows that only one gets right"
+
+
+def judge(found: Quotes) -> str:
+    """What the judge will be asked, and what that costs."""
+    told = [f"{_asked(found.a_rung)} for each rung"]
+    told += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
+    also = f", and by the fits of {', '.join(found.rewards)}, which are not counted here" if found.rewards else ""
+    return f"[bold]the judge[/] is asked {'; '.join(told)}{escape(also)}"
+
+
+def _asked(quote: Quote) -> str:
+    return f"{quote.calls:,} times ({dollars(quote.usd)}, {duration(quote.seconds)})"
 
 
 def differences(rows: int) -> list[tuple[float | None, float]]:

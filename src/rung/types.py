@@ -93,6 +93,10 @@ class Texts:
     """Bytes in all."""
     share: float = 1.0
     """Share of the documents that is read, by their content; what is left out of general text is kept for measuring on."""
+    contents: tuple[str, ...] = ()
+    """SHA-256 of each of the task's documents, in the order of `files`; of one that cannot be read, the reason."""
+    access: tuple[tuple[str, str], ...] = ()
+    """Patterns of paths with the label that an asker needs; of several that cover a path the last one holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,16 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Unscored:
+    """A row that was answered and that the metric could not score: a judge that failed."""
+
+    id: str
+    why: str
+    again: bool = False
+    """The fault may pass: the row is scored again next time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """A metric over the rows of one split, with the per-row values that paired tests need."""
 
@@ -203,6 +217,14 @@ class Scores:
     outputs: tuple[str, ...] = ()
     """What was answered, same order; corpus metrics are recomputed from these when rows are resampled."""
     others: Mapping[str, Interval] = field(default_factory=dict, hash=False)
+    unscored: tuple[Unscored, ...] = ()
+    """Rows that could not be scored. They have 0 in `per_row`, and the upper end of `overall` is where they all had 1."""
+
+    @property
+    def at_best(self) -> tuple[float, ...]:
+        """`per_row` were every row that could not be scored perfect."""
+        missing = {row.id for row in self.unscored}
+        return tuple(1.0 if row in missing else value for row, value in zip(self.ids, self.per_row))
 
 
 @dataclass(frozen=True, slots=True)

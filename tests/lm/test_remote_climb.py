@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from servers import Server, serving
+from typer.testing import CliRunner
 
+from rung.cli import app
 from rung.task import load_task
 
 WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"], "fault": ["broken", "hums", "dead"]}
@@ -76,6 +78,50 @@ def test_a_climb_over_http(task: Callable[..., Path]) -> None:
         assert booked["usd"] <= server.tokens_in * 2e-6 + server.tokens_out * 10e-6 + 1e-9
     for path in folder.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+
+
+def run(*words: str | Path) -> str:
+    """A command in this very process: quicker than one of its own."""
+    done = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_one_ladder_with_a_local_and_a_remote_base(task: Callable[..., Path]) -> None:
+    with serving(Server(answer=answer)) as server:
+        far = f"{server.url}#m"
+        folder = task(server, bases=f'[fake, "{far}"]', rungs="[majority, zero-shot, few-shot]", goal="{at_least: 0.8}")
+        text = (folder / "rung.yaml").read_text()
+        (folder / "rung.yaml").write_text("".join(line for line in text.splitlines(True) if not line.startswith("base:")))
+        found = climb(folder)
+        rungs = {rung["name"]: rung for rung in found["rungs"]}
+        assert {name: rung["base"] for name, rung in rungs.items()} == {
+            "majority": None,
+            "zero-shot": "fake",
+            "few-shot": "fake",
+            "zero-shot@m": far,
+            "few-shot@m": far,
+        }
+        assert list(rungs)[-1] == found["chosen"] == "few-shot@m", "the dearest is tried last"
+        assert rungs["zero-shot@m"]["cost"]["per_1k_usd"] == pytest.approx(1000 * (100 * 2.0 + 5 * 10.0) / 1e6)
+        assert rungs["zero-shot"]["cost"]["per_1k_usd"] < rungs["zero-shot@m"]["cost"]["per_1k_usd"]
+        sent = server.moves.total()
+        assert climb(folder) == found == json.loads(run("show", folder, "--json")) and server.moves.total() == sent
+        said = f"rungs without @ on fake, @m on {far}"
+        assert said in " ".join(run("show", folder).split()) and said in " ".join(run("plan", folder).split())
+        plan = json.loads(run("plan", folder, "--json"))
+        assert {step["rung"]: step["base"] for step in plan["rungs"]}["few-shot@m"] == far
+        assert {line["rung"] for line in plan["hindsight"]["lines"]} == set(rungs)
+        assert run("ask", folder, "my parcel").startswith("delivery")
+        assert json.loads(run("ask", folder, "my parcel", "--rung", "zero-shot@m", "--json"))["model"] == far
+        assert json.loads(run("ask", folder, "my parcel", "--rung", "zero-shot", "--json"))["model"] == "fake"
+        assert json.loads(run("fit", "few-shot@m", folder, "--json"))["rung"] == "few-shot@m"
+        assert json.loads(run("fit", "few-shot", folder, "--json"))["rung"] == "few-shot"
+        run("report", folder)
+    page = (folder / "report.html").read_text()
+    assert said in page and "<option" in page and "few-shot@m" in page
+    records = [json.loads(line) for line in (folder / ".rung" / "records.jsonl").read_text().splitlines()]
+    assert len({record["provenance"]["base"] for record in records}) == 2 and len({record["rung"] for record in records}) == 5
 
 
 def test_training_needs_weights(task: Callable[..., Path]) -> None:

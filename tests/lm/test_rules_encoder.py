@@ -140,9 +140,25 @@ def test_batches_on_several_cores_give_the_same_vectors(encoder: Path, machine: 
     texts = [("ab cd " * (i % 7 + 1) + chr(97 + i % 26)).strip() for i in range(150)] * 2
     import torch
 
-    alone = Embedder(encoder, machine).embed(texts)
+    one = Embedder(encoder, machine)
+    alone = one.embed(texts)
+    np.testing.assert_allclose(alone, one.model.encode(texts, batch_size=1, normalize_embeddings=True), atol=1e-6)
     many = Embedder(encoder, replace(machine, threads=3))
     many.count("a text whose counting leaves the tokenizer without a limit")
     assert np.allclose(alone, many.embed(texts), atol=1e-6)
     assert torch.get_num_threads() == 3
     torch.set_num_threads(machine.threads)
+
+
+def test_batches_hold_each_text_once_and_no_more_tokens_than_they_may(encoder: Path, machine: Machine) -> None:
+    """A text alone may be longer; what is cut off by the model counts for nothing."""
+    one = Embedder(encoder, machine)
+    one.tokens = 40
+    texts = ["x" * i + " y" * (i * 7 % 90) for i in range(60)]
+    batches = list(one._batches(texts))
+    assert sorted(text for batch in batches for text in batch) == sorted(texts)
+    for batch in batches:
+        longest = max(min(one.count(text), one.longest) for text in batch)
+        assert len(batch) == 1 or len(batch) * longest <= 40
+    assert any(len(batch) > 1 for batch in batches)
+    assert one.embed([]).shape == (0,)

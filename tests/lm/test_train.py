@@ -295,6 +295,31 @@ def test_lora_computes_what_peft_computes(fresh: Callable[[str], Loaded], kind: 
         assert (grad - found[1][1][name]).norm() <= 1e-4 * found[1][1][name].norm(), name
 
 
+def test_lora_beside_bfloat16_weights_is_kept_in_float32(fresh: Callable[[str], Loaded]) -> None:
+    """Computed in bfloat16 as the weights are, with a gradient near that of peft, which computes the factors in float32."""
+    from peft.tuners.lora import Linear
+
+    loaded = fresh("llama")
+    model = adapters.lora(loaded.model.bfloat16(), 3, 7, 0.0, 0)
+    layer = next(module for module in model.modules() if type(module) is Linear)
+    torch.manual_seed(1)
+    factors = [part["default"].weight for part in (layer.lora_A, layer.lora_B)]
+    for factor in factors:
+        assert factor.dtype == torch.float32
+        torch.nn.init.normal_(factor, std=0.3)
+    x = torch.randn(5, layer.in_features).bfloat16()
+    found = []
+    for forward in (layer.forward, lambda x: Linear.forward(layer, x)):
+        model.zero_grad()
+        out = forward(x)
+        assert out.dtype == torch.bfloat16
+        out.float().square().sum().backward()
+        found.append([out.detach().float(), *(factor.grad.clone() for factor in factors)])
+    for ours, theirs in zip(*found):
+        assert (ours - theirs).norm() <= 0.02 * theirs.norm()
+    assert factors[0].grad.dtype == torch.float32
+
+
 def test_a_saved_adapter_answers_as_the_model_did_in_training(
     fresh: Callable[[str], Loaded], base: Callable[[str], Path], machine: Any, tmp_path: Path
 ) -> None:

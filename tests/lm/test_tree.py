@@ -99,6 +99,24 @@ def test_cut_parts_are_not_smaller_than_they_need_be(rows: list[Row]) -> None:
     assert len(tree.cut(rows, range(len(rows)), budget=10_000)) == 1
 
 
+@given(ROWS, st.integers(1, 5), st.randoms())
+def test_shares_hold_every_row_once_and_neighbours_together(rows: list[Row], count: int, random) -> None:
+    chosen = list(range(len(rows)))
+    random.shuffle(chosen)
+    found = tree.shares([(r,) for r in rows], chosen, count)
+    assert len(found) == count
+    assert [i for share in found for i in share] == chosen
+
+
+def test_shares_are_alike_whatever_stands_in_front_of_all() -> None:
+    front, marks = tuple(range(3, 103)), (False,) * 102 + (True,)
+    rows = [Row((*front, 200 + i, 1, 2), marks) for i in range(12)]
+    for count in (1, 2, 3, 4):
+        assert {len(share) for share in tree.shares([(r,) for r in rows], range(12), count)} == {12 // count}
+    equal = [Row((*front, 0, 1, 2), marks)] * 4
+    assert [len(share) for share in tree.shares([(r,) for r in equal], range(4), 2)] == [2, 2]
+
+
 def test_nothing_makes_an_empty_tree() -> None:
     assert len(tree.build([]).tokens) == 0
     assert tree.cut([], [], 10) == []

@@ -17,13 +17,14 @@ import pytest
 
 from rung import methods
 from rung import predictor as predictors
+from rung.bases import Base
 from rung.data import corpus
 from rung.errors import BudgetError, TaskError
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
-from rung.methods.base import Facts, Method, Quote, Run, options, price, untouched
+from rung.methods.base import Facts, Method, Quote, Run, asks_base, options, price, untouched
 from rung.plan import plan
 from rung.predictor import Predictor
 from rung.retrieve.knowledge import documents
@@ -46,6 +47,7 @@ FACTS = Facts(
     output_tokens=3.0,
     labels=3,
 )
+BASES = {"b": Base(Predictor(kind="answer", model=ModelRef("causal", "b", "b"), instruction="x", labels=LABELS), FACTS)}
 NONE = Facts(train_rows=0, parameters=1, encoder_parameters=1, shared_tokens=0.0, input_tokens=0.0, output_tokens=0.0, labels=0)
 QUICK = {
     "thought": 8,
@@ -192,16 +194,23 @@ def test_it_takes_what_another_method_has_fitted(name: str, bench: Bench, fitted
     assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)
 
 
+@pytest.mark.parametrize("name", sorted(name for name, method in METHODS.items() if not asks_base([method])))
+def test_what_asks_no_base_is_the_same_on_any(name: str, bench: Bench, fitted: Callable) -> None:
+    other = replace(bench.start, model=bench.engines.reference("fake"))
+    found, _ = bench.fit(name, start=other)
+    assert found.model.files_digest == fitted(name).model.files_digest
+
+
 @every
 def test_a_missing_need_is_a_skip_with_its_name(name: str, machine: Machine) -> None:
     task = Task.model_validate(
         {"task": "x", "kind": "answer", "data": {"examples": "x.csv"}, "goal": {"at_least": 0.5}, "rungs": [name]}
     )
-    (step,) = plan(task, TrainData(()), FACTS, machine)
+    (step,) = plan(task, TrainData(()), BASES, machine)
     lacking = METHODS[name].needs - {Need.OPEN_WEIGHTS}
     assert (step.quote is None) == bool(lacking)
     assert all(need in step.skip for need in lacking)
-    (step,) = plan(task, DATA, FACTS, machine)
+    (step,) = plan(task, DATA, BASES, machine)
     lacking = METHODS[name].needs & {Need.GPU}
     assert (step.skip != "", step.quote is None) == (bool(lacking), bool(lacking))
 

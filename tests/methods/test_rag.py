@@ -84,6 +84,18 @@ def test_the_threshold_lets_nearly_all_answerable_questions_through(made: tuple[
     assert Rag(size=60, abstain=False).fit(start, data, run).lookup.least == 0.0
 
 
+def test_how_much_evidence_is_asked_for_follows_the_share_without_an_answer(made: tuple[Predictor, TrainData, Run]) -> None:
+    start, data, run = made
+    fitted = Rag(size=60, unanswerable=0.5).fit(start, data, run)
+    told = run.notes["abstain"]
+    assert fitted.lookup.least == told["least_evidence"] > 0 and told["n"] == len(ROWS)
+    assert told["withheld_refused"].startswith("1.000 [") and told["answered"].startswith("1.000 [") and "n=8" in told["auc"]
+    [asked, strange] = fitted.predict([ROWS[0], Example("who was the queen", "")], run.engines)
+    assert asked.output and "too far" in strange.abstained
+    fitted = Rag(size=60, unanswerable=0.01).fit(start, data, run)
+    assert fitted.lookup.least == 0.0 and "does not tell" in run.notes["abstain"]["no_threshold"]
+
+
 def test_rows_to_learn_from_cite_their_passage_or_do_not_know(made: tuple[Predictor, TrainData, Run]) -> None:
     start, data, run = made
     for withheld, wanted in ((0.0, {f"{i + 2} years" for i in range(8)}), (1.0, {UNKNOWN})):

@@ -90,3 +90,18 @@ def test_any_answer_is_settled(text: str) -> None:
     found = ground.settle(text, BOTH)
     assert bool(found.text) != bool(found.abstained)
     assert bool(cited(found)) == bool(found.text)
+
+
+def test_where_words_are_not_spaced_their_pairs_are_held_against_the_passage() -> None:
+    page = replace(FRAME, text="车架保修五年。")
+    assert ground.support("车架保修五年", page.text) == 1.0
+    assert ground.support("车轮保修两个世纪", page.text) < ground.SUPPORT, "one pair in common is no support"
+    assert ground.settle("车轮保修两个世纪 [1]。", (page,)).text == ""
+    assert ground.support("the frame's guarantee", "A frame is guaranteed.") == 2 / 3, "a spaced word is one word"
+
+
+def test_a_question_is_touched_by_its_own_words_and_not_by_small_ones() -> None:
+    assert ground.touched("For how long are frames guaranteed?", FRAME.text) == pytest.approx(2 / 3)  # long, frames, guaranteed
+    assert ground.touched("What is the price of it?", FRAME.text) == 0.0
+    assert ground.touched("车架保修多久", "车架保修五年。") == 0.6
+    assert ground.touched("?", FRAME.text) == 0.0

@@ -15,11 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rung.errors import BusyError, DataError
-from rung.retrieve import dense
 from rung.retrieve.passage import Passage, embedded_text
 from rung.retrieve.search import Settings, search
 from rung.retrieve.sqlite import NAME, Sqlite
@@ -228,7 +225,10 @@ def test_two_updates_at_once_are_refused(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("lost", ["dense", "lexical", "dense/stamp.json", "lexical/stamp.json", "dense/vectors.f32"])
+DERIVED = ["dense", "lexical", "dense/stamp.json", "lexical/stamp.json", "dense/vectors.f32", "dense/codes.i8"]
+
+
+@pytest.mark.parametrize("lost", DERIVED)
 def test_a_lost_derived_file_is_made_anew(tmp_path: Path, lost: str) -> None:
     import shutil
 
@@ -330,16 +330,3 @@ def test_searches_beside_a_writer_see_whole_generations(tmp_path: Path) -> None:
     thread.join()
     for texts in seen:
         assert len(texts) == 5 and len({text.split()[1] for text in texts}) == 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 1500), st.integers(1, 40), st.integers(0, 2**31), st.booleans())
-def test_the_largest_scores_are_found_in_blocks(count: int, depth: int, seed: int, ties: bool) -> None:
-    """Ties may stand anywhere; masked scores are minus infinity."""
-    rng = np.random.default_rng(seed)
-    scores = (rng.integers(0, 5, count) if ties else rng.standard_normal(count)).astype(np.float32)
-    scores[rng.random(count) < 0.2] = -np.inf
-    depth = min(depth, count)
-    found = dense._largest(scores, depth)
-    assert len(set(found.tolist())) == depth
-    assert sorted(scores[found]) == sorted(np.sort(scores)[count - depth :])

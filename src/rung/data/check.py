@@ -36,7 +36,7 @@ def check(
         *contradictions(parts, labels),
         *(label_findings(parts, task) if labels else ()),
         *_drafts(parts),
-        *(_too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
+        *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
         *_goal_margin(len(splits.dev), task),
         *_resolution(len(splits.dev)),
     ]
@@ -87,8 +87,11 @@ def _drafts(parts: Parts) -> Iterator[Finding]:
 # Lengths
 
 
-def _too_long(parts: Parts, task: Task, count_tokens: Callable[[str], int], context: int) -> Iterator[Finding]:
-    """Instruction, history, question and answer; a chat template's few tokens and demonstrations are not counted."""
+def too_long(parts: Parts, task: Task, count_tokens: Callable[[str], int], context: int) -> Iterator[Finding]:
+    """Rows of train and dev that a model cannot read whole.
+
+    Counted are instruction, history, question and answer, not a chat template's few tokens nor demonstrations.
+    """
     for name in ("train", "dev"):
         rows = parts[name]
         lengths = [count_tokens("\n".join([task.task, *(m.content for m in row.history), row.input, row.output])) for row in rows]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from string import Formatter
 
 from rung.flowchart.advice import TABLE, Rule, Verdict, When
-from rung.flowchart.questions import Answer, Value, others
+from rung.flowchart.questions import Answer, Value
+from rung.flowchart.questions import others as other_values
 from rung.methods.base import Family
 
 OPERATORS = {"<": operator.lt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne}
@@ -17,6 +18,8 @@ ORDER: tuple[Verdict, ...] = ("do", "later", "don't")
 Answers = Mapping[str, Answer]
 Listed = Mapping[str, tuple[Family | None, ...]]
 """The rungs in the order in which they are listed, each with the families of its methods."""
+Bases = Mapping[str, tuple[Answers, Listed]]
+"""By base, the usual one first: its answers, and the rungs on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +57,45 @@ class Chart:
     first: str
     """The rung most likely to score best among those to try; empty where none is."""
     flips: tuple[Flip, ...] = ()
+    bases: Mapping[str, tuple[Advice, ...]] = field(default_factory=dict)
+    """Of each base but the usual one, by its short name: the advice whose verdict is another for it."""
 
 
-def chart(answers: Answers, listed: Listed, table: Mapping[Family, Sequence[Rule]] = TABLE) -> Chart:
-    """Apply the table to the answers, for the rungs that could be tried."""
-    found = _chart(answers, listed, table)
+def chart(
+    answers: Answers,
+    listed: Listed,
+    table: Mapping[Family, Sequence[Rule]] = TABLE,
+    others: Mapping[str, tuple[Answers, Listed]] | None = None,
+) -> Chart:
+    """Apply the table to the answers, for the rungs that could be tried.
+
+    `others`: the answers and the rungs of further bases, by their short names. What is assumed is so for all of them.
+    """
+    bases = {"": (answers, listed), **(others or {})}
+    found = _chart(bases, table)
     flips = [
         Flip(answer.key, answer.value, value, changes)
         for answer in answers.values()
         if answer.origin == "assumed"
-        for value in others(answer)
-        if (changes := _changes(found, _chart({**answers, answer.key: replace(answer, value=value)}, listed, table)))
+        for value in other_values(answer)
+        if (changes := _changes(found, _chart(_were(bases, replace(answer, value=value)), table)))
     ]
     return replace(found, flips=tuple(flips))
 
 
-def _chart(answers: Answers, listed: Listed, table: Mapping[Family, Sequence[Rule]]) -> Chart:
-    advice = {family: _advice(family, rules, answers) for family, rules in table.items()}
-    rungs = {rung: _of_rung(families, advice) for rung, families in listed.items()}
-    return Chart(tuple(answers.values()), tuple(advice.values()), rungs, _first(rungs))
+def _were(bases: Bases, answer: Answer) -> Bases:
+    """The same bases, were this the answer."""
+    return {name: ({**answers, answer.key: answer}, listed) for name, (answers, listed) in bases.items()}
+
+
+def _chart(bases: Bases, table: Mapping[Family, Sequence[Rule]]) -> Chart:
+    told = {name: {family: _advice(family, table[family], answers) for family in table} for name, (answers, _) in bases.items()}
+    usual, *others = bases
+    rungs = {rung: _of_rung(families, told[name]) for name, (_, some) in bases.items() for rung, families in some.items()}
+    differing = {
+        name: tuple(one for family, one in told[name].items() if one.verdict != told[usual][family].verdict) for name in others
+    }
+    return Chart(tuple(bases[usual][0].values()), tuple(told[usual].values()), rungs, _first(rungs), (), differing)
 
 
 def _advice(family: Family, rules: Sequence[Rule], answers: Answers) -> Advice:
@@ -106,11 +129,14 @@ def _first(rungs: Mapping[str, Advice]) -> str:
 
 
 def _changes(now: Chart, then: Chart) -> tuple[str, ...]:
-    moved = [
-        f"{after.family}: {before.verdict} becomes {after.verdict}"
-        for before, after in zip(now.advice, then.advice, strict=True)
-        if before.verdict != after.verdict
-    ]
+    pairs = [(b, a) for b, a in zip(now.advice, then.advice, strict=True) if b.verdict != a.verdict]
+    told = {after.family for _, after in pairs}
+    moved = [f"{after.family}: {before.verdict} becomes {after.verdict}" for before, after in pairs]
+    moved += [
+        f"{rung}: {before.verdict} becomes {after.verdict}"
+        for rung, before in now.rungs.items()
+        if before.verdict != (after := then.rungs[rung]).verdict and not told & {before.family, after.family}
+    ]  # on a base for which the advice is another
     if now.first != then.first:
         moved.append(f"the first choice becomes {then.first or 'none'}")
     return tuple(moved)

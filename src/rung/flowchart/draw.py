@@ -58,7 +58,15 @@ def mermaid(chart: Chart, goal: str) -> str:
 
 
 def _names(chart: Chart, family: str) -> str:
-    return ", ".join(f"{rung} (first choice)" if rung == chart.first else rung for rung in rungs_of(chart, family))
+    return ", ".join(_named(chart, rung) for rung in rungs_of(chart, family))
+
+
+def _named(chart: Chart, rung: str) -> str:
+    """A rung, whether it is the first choice, and its own advice where that is another than its family's on the usual base."""
+    own = chart.rungs[rung]
+    usual = {advice.family: advice.verdict for advice in chart.advice}.get(own.family, own.verdict)
+    told = ["first choice"] * (rung == chart.first) + [own.verdict] * (own.verdict != usual)
+    return f"{rung} ({', '.join(told)})" if told else rung
 
 
 def _quoted(text: str) -> str:
@@ -116,7 +124,7 @@ def picture(chart: Chart, measured: Mapping[str, str], width: int) -> Picture:
     y = 4.0
     for advice in chart.advice:
         x = 36.0 if advice.verdict == "don't" else 4.0
-        rungs = tuple(_measured(rung, chart.first, measured) for rung in rungs_of(chart, advice.family))
+        rungs = tuple(_measured(rung, chart, measured) for rung in rungs_of(chart, advice.family))
         inner = box_width - 32 if advice.verdict == "don't" else box_width
         shown = tuple(line for rung in rungs for line in textwrap.wrap(rung, int((inner - 2 * PAD) / LETTER)))
         height = LINE * (1 + len(shown)) + 2 * PAD
@@ -133,9 +141,8 @@ def picture(chart: Chart, measured: Mapping[str, str], width: int) -> Picture:
     return Picture(width, y, tuple(boxes), _spine(boxes), _turns(boxes))
 
 
-def _measured(rung: str, first: str, measured: Mapping[str, str]) -> str:
-    name = f"{rung} (first choice)" if rung == first else rung
-    return f"{name} {measured[rung]}" if rung in measured else name
+def _measured(rung: str, chart: Chart, measured: Mapping[str, str]) -> str:
+    return f"{_named(chart, rung)} {measured.get(rung, '')}".rstrip()
 
 
 def _reason(chart: Chart, advice: Advice, letters: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -41,6 +41,16 @@ def answers(task: Task, data: TrainData, facts: Facts, machine: Machine, have: s
             found[key] = Answer(key, given, "given")
         else:
             found[key] = read.get(key) or Answer(key, assumption.value, "assumed", assumption.why)
+    return found
+
+
+def on_base(
+    known: Mapping[str, Answer], task: Task, data: TrainData, facts: Facts, machine: Machine, have: set[Need]
+) -> dict[str, Answer]:
+    """The same answers for another base model: what its size and its tokens settle is counted anew."""
+    found = {**known, **{answer.key: answer for answer in _counted(task, data, facts, machine, have)}}
+    if data.examples and known["new_language"].origin == "read":
+        found["new_language"] = _language(data, facts)
     return found
 
 
@@ -97,9 +107,7 @@ def _read(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
 
 def _of_rows(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     rows = data.examples
-    size = sum(len(row.input.encode()) for row in rows[:200]) / len(rows[:200])
-    dense = facts.input_tokens / size if size else 0.0
-    yield Answer("new_language", "yes" if dense >= STRANGE else "no", "read", f"{dense:.2f} tokens a byte of input")
+    yield _language(data, facts)
     if data.labels:
         unclean, read = conflicts(rows)
         clean = "no" if unclean >= CONFLICTING * read else "yes"
@@ -111,6 +119,14 @@ def _of_rows(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     elif task.goal.metric == "exact_match" and numbers >= 0.9 * len(rows):
         yield Answer("checkable", "yes", "read", f"{numbers} of {len(rows)} answers end in a number")
     yield from _leaning(data)
+
+
+def _language(data: TrainData, facts: Facts) -> Answer:
+    """Whether the base's tokenizer hardly knows the inputs."""
+    rows = data.examples[:200]
+    size = sum(len(row.input.encode()) for row in rows) / len(rows)
+    dense = facts.input_tokens / size if size else 0.0
+    return Answer("new_language", "yes" if dense >= STRANGE else "no", "read", f"{dense:.2f} tokens a byte of input")
 
 
 def _leaning(data: TrainData) -> Iterator[Answer]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rung.base_names import AT
 from rung.machine import Machine, home
 from rung.types import Cost, Record, digest
 
@@ -33,6 +34,8 @@ class Past:
     fit: float | None = None
     row: float | None = None
     memory: float | None = None
+    base: str = ""
+    """Digest of the base that the rung stood on; empty in a line of an older rung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,9 @@ def past(record: Record, machine: Machine) -> Past | None:
         _ratio(raw.row_seconds * rows, took.row_seconds * rows, LEAST_SECONDS),
         _ratio(raw.memory_bytes, took.memory_bytes, LEAST_BYTES),
     )
-    return Past(told["key"], record.rung, bool(told["writes"]), *ratios) if any(ratios) else None
+    if not any(ratios):
+        return None
+    return Past(told["key"], record.rung.partition(AT)[0], bool(told["writes"]), *ratios, told.get("base", ""))
 
 
 def seen(records: Iterable[Record], machine: Machine) -> tuple[list[Past], list[Past]]:
@@ -66,10 +71,14 @@ def seen(records: Iterable[Record], machine: Machine) -> tuple[list[Past], list[
     return [one for record in records if (one := past(record, machine))], kept(machine)
 
 
-def learn(rung: str, writes: bool, own: Sequence[Past], others: Sequence[Past]) -> Scale:
-    """The geometric mean of what quotes of this rung were off by: in this task, or where it has none, in others."""
-    same = [[one for one in told if one.rung == rung and one.writes == writes] for told in (own, others)]
-    used = (same[0] or same[1])[-LAST:]
+def learn(rung: str, writes: bool, own: Sequence[Past], others: Sequence[Past], base: str = "") -> Scale:
+    """The geometric mean of what quotes of this rung were off by: in this task, or where it has none, in others.
+
+    Of this task those on the same base count before those on another.
+    """
+    name = rung.partition(AT)[0]
+    mine, theirs = [[one for one in told if one.rung == name and one.writes == writes] for told in (own, others)]
+    used = ([one for one in mine if one.base == base] or mine or theirs)[-LAST:]
     return Scale(_mean(one.fit for one in used), _mean(one.row for one in used), _mean(one.memory for one in used), len(used))
 
 

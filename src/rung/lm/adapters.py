@@ -19,7 +19,7 @@ from peft import (
 )
 
 from rung.errors import ModelError
-from rung.lm import parts, virtual
+from rung.lm import parts, processes, virtual
 from rung.lm.lora_linear import fuse
 from rung.lm.quiet import quiet
 
@@ -94,11 +94,15 @@ def prefix(model: Any, words: Sequence[int]) -> Any:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write what was put into the model and trained, without the base."""
+    """Write what was put into the model and trained, without the base; of several processes the leading one does."""
+    state = processes.state(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not processes.leads():
+        return
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder))
+        model.save_pretrained(str(folder), state_dict=state)
     else:
-        parts.save(model, folder)
+        parts.save(model, folder, state)
 
 
 def put(model: Any, folder: Path, merged: bool = True) -> Any:

@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 NAME = "rung_tree"
 BLOCK = 64
+CLOSE = 0.75
+"""Keys of a group's narrowest block over those of its widest, at least: what is left is padding."""
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """Which keys each block of queries sees; B blocks of Q queries and at most L keys."""
+class Group:
+    """Blocks that see about as many keys; B blocks of Q queries and at most L keys."""
 
-    query: torch.Tensor  # (B, Q) index of the query; the last block repeats its last query as padding
-    place: torch.Tensor  # (n,) where in the flattened (B·Q) output each query stands
-    key: torch.Tensor  # (B, L) index of the key
     allow: torch.Tensor  # (B, Q, L) bool
-    distance: torch.Tensor  # (B, Q, L) positions between query and key; for sliding windows
+    query_depth: torch.Tensor  # (B, Q) positions; for sliding windows
+    key_depth: torch.Tensor  # (B, L)
     made: dict[tuple, torch.Tensor] = field(default_factory=dict)
     """Masks as a layer wants them, made by the first layer and used by all of its kind."""
 
@@ -37,25 +37,55 @@ class Blocks:
         """What is added to the scores, 0 or minus infinity: (B, 1, fold·Q, L), the queries repeated `fold` times."""
         kind = (fold, window, dtype)
         if kind not in self.made:
-            allow = self.allow if window is None else self.allow & (self.distance < window)
+            allow = self.allow
+            if window is not None:
+                allow = allow & (self.query_depth[:, :, None] - self.key_depth[:, None, :] < window)
             bias = torch.zeros(allow.shape, dtype=dtype, device=allow.device).masked_fill_(~allow, float("-inf"))
             self.made[kind] = bias.repeat(1, fold, 1)[:, None]
         return self.made[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Which keys each block of queries sees, the blocks in groups, so that short paths are not padded to the longest."""
+
+    groups: tuple[Group, ...]
+    query: torch.Tensor  # (all groups' B·Q,) index of the query; the last block repeats its last query as padding
+    key: torch.Tensor  # (all groups' B·L,) index of the key
+    place: torch.Tensor  # (n,) where among `query` each query stands
 
 
 def blocks(mask: NDArray[np.bool_], q_depth: NDArray, k_depth: NDArray, device: Any = "cpu", size: int = BLOCK) -> Blocks:
     """Cut a boolean mask (queries × keys) into blocks of `size` neighbouring queries, each with only the keys it needs."""
     n = len(mask)
     starts = range(0, n, size)
-    seen = [np.flatnonzero(mask[s : s + size].any(0)) for s in starts]
-    width = max(len(keys) for keys in seen)
-    query = np.minimum(np.arange(len(seen) * size).reshape(-1, size), n - 1)
-    key = np.stack([np.pad(keys, (0, width - len(keys)), mode="edge") for keys in seen])
-    real = np.arange(width)[None, :] < np.array([len(keys) for keys in seen])[:, None]
-    allow = mask[query[:, :, None], key[:, None, :]] & real[:, None, :]
-    distance = q_depth[query][:, :, None] - k_depth[key][:, None, :]
-    tensor = [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (query, key, allow, distance)]
-    return Blocks(tensor[0], torch.arange(n, device=device), tensor[1], tensor[2], tensor[3])
+    seen = [np.flatnonzero(mask[start : start + size].any(0)) for start in starts]
+    query = np.minimum(np.arange(len(starts) * size).reshape(-1, size), n - 1)
+    groups, queries, keys = [], [], []
+    for some in _alike([len(block) for block in seen]):
+        q, width = query[some], max(len(seen[i]) for i in some)
+        key = np.stack([np.pad(seen[i], (0, width - len(seen[i])), mode="edge") for i in some])
+        real = np.arange(width)[None, :] < np.array([len(seen[i]) for i in some])[:, None]
+        sees = mask[q[:, :, None], key[:, None, :]] & real[:, None, :]
+        allow, q_at, k_at = (torch.from_numpy(a).to(device) for a in (sees, q_depth[q], k_depth[key]))
+        groups.append(Group(allow, q_at, k_at))
+        queries.append(q.ravel())
+        keys.append(key.ravel())
+    order = np.concatenate(queries)
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(len(order))
+    return Blocks(tuple(groups), *(torch.from_numpy(a).to(device) for a in (order, np.concatenate(keys), place)))
+
+
+def _alike(widths: list[int]) -> list[list[int]]:
+    """Blocks by how many keys they see, no group's narrowest below CLOSE of its widest."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(widths)), key=lambda i: -widths[i]):
+        if groups and widths[i] >= CLOSE * widths[groups[-1][0]]:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def tree_attention(
@@ -75,18 +105,22 @@ def tree_attention(
     Query heads that share a key head are laid side by side as more queries, so keys are gathered once a group.
     """
     assert blocks is not None, "tree attention was called without its blocks"
-    _, heads, n, dim = query.shape
-    groups = key.shape[1]
-    count, size = blocks.query.shape
-    fold = heads // groups
-    q = pad(query[0], (0, 0, 0, count * size - n)).view(groups, fold, count, size, dim)
-    q = q.permute(2, 0, 1, 3, 4).reshape(count, groups, fold * size, dim)
-    k = key[0].index_select(1, blocks.key.reshape(-1)).view(groups, count, -1, dim).transpose(0, 1)
-    v = value[0].index_select(1, blocks.key.reshape(-1)).view(groups, count, -1, dim).transpose(0, 1)
-    bias = blocks.bias(fold, sliding_window, query.dtype)
-    out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, dropout_p=dropout)
-    out = out.view(count, heads, size, dim).transpose(1, 2).reshape(count * size, heads, dim)
-    return out[:n].unsqueeze(0), None
+    # squeeze and split, not indexing: the gradient of an index or a slice is a whole tensor of zeros with a part filled in
+    heads, kinds = query.shape[1], key.shape[1]
+    fold = heads // kinds
+    shapes = [group.allow.shape for group in blocks.groups]
+    queries = query.squeeze(0).index_select(1, blocks.query).split([count * size for count, size, _ in shapes], 1)
+    widths = [count * width for count, _, width in shapes]
+    keys, values = (x.squeeze(0).index_select(1, blocks.key).split(widths, 1) for x in (key, value))
+    found = []
+    for group, q, k, v in zip(blocks.groups, queries, keys, values, strict=True):
+        count, size, width = group.allow.shape
+        q = q.view(kinds, fold, count, size, -1).permute(2, 0, 1, 3, 4).reshape(count, kinds, fold * size, -1)
+        k, v = (x.view(kinds, count, width, -1).transpose(0, 1) for x in (k, v))
+        bias = group.bias(fold, sliding_window, query.dtype)
+        out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, dropout_p=dropout)
+        found.append(out.view(count, heads, size, -1).transpose(1, 2).reshape(count * size, heads, -1))
+    return torch.cat(found).index_select(0, blocks.place).unsqueeze(0), None
 
 
 AttentionInterface.register(NAME, tree_attention)

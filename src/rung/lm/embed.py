@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from numpy.typing import NDArray
 from rung.lm.quiet import quiet
 from rung.machine import Machine
 
-BATCH = 32
+TOKENS = {"cpu": 1024}
+"""Tokens of a batch, padding included. On a CPU few, so that what a layer hands to the next stays in the cache.
+
+Against batches of 32 texts in the order of their characters, 90 passages of documentation took 0.70 of the processor time;
+with 512 tokens 0.70 too, with 256 0.78, with 4096 0.86.
+"""
+
+MANY = 8192
+"""Tokens of a batch elsewhere."""
 
 
 class Embedder:
@@ -25,36 +34,45 @@ class Embedder:
 
         torch.set_num_threads(machine.threads)
         self.threads = machine.threads if machine.device == "cpu" else 1
+        self.tokens = TOKENS.get(machine.device, MANY)
         with quiet():
             self.model: Any = SentenceTransformer(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), width); batches are sorted by length, repeated texts are computed once.
+        """(len(texts), width); batches are of like lengths, repeated texts are computed once.
 
         On a CPU each core takes batches of its own: a small model's layers are too short to be worth dividing, and cores
         that wait for each other at every layer took twice the processor time.
         """
-        unique = list(dict.fromkeys(texts))
-        parts = self.threads if len(unique) >= self.threads * BATCH else 1
-        order = sorted(range(len(unique)), key=lambda i: len(unique[i]))
-        shares = [[unique[i] for i in order[start::parts]] for start in range(parts)]
-        found = dict(zip((text for share in shares for text in share), np.concatenate(self._shares(shares))))
+        batches = list(self._batches(list(dict.fromkeys(texts))))
+        found = dict(zip(chain(*batches), chain(*self._encoded(batches))))
         return np.asarray([found[text] for text in texts], np.float32)
 
-    def _shares(self, shares: Sequence[list[str]]) -> list[NDArray[np.float32]]:
-        def encode(share: list[str]) -> NDArray[np.float32]:
-            return self.model.encode(share, batch_size=BATCH, normalize_embeddings=True, show_progress_bar=False)
+    def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        """The shortest texts first, as many together as padded to the longest of them stay within `tokens`."""
+        batch: list[str] = []
+        for length, text in sorted((min(self.count(text), self.longest), text) for text in texts):
+            if batch and (len(batch) + 1) * length > self.tokens:
+                yield batch
+                batch = []
+            batch.append(text)
+        if batch:
+            yield batch
 
-        if len(shares) == 1:
-            return [encode(shares[0])]
+    def _encoded(self, batches: Sequence[list[str]]) -> list[NDArray[np.float32]]:
+        def encode(batch: list[str]) -> NDArray[np.float32]:
+            return self.model.encode(batch, batch_size=len(batch), normalize_embeddings=True, show_progress_bar=False)
+
+        if len(batches) < 2 or self.threads == 1:
+            return [encode(batch) for batch in batches]
         import torch
 
-        self.model.preprocess(shares[0][:1])  # sets the tokenizer up: done in two threads at once, it fails
-        with ThreadPoolExecutor(len(shares), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        self.model.preprocess(batches[0][:1])  # sets the tokenizer up: done in two threads at once, it fails
+        with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
-                return list(pool.map(encode, shares))
+                return list(pool.map(encode, batches))
             finally:
                 torch.set_num_threads(self.threads)  # what a thread sets counts for all that are started later
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from rung.lm import attention, virtual
+from rung.lm.target_logs import target_logs
 from rung.lm.tree import Row, Tree, build
 
 
@@ -32,12 +32,12 @@ def answer_logs(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
 
 def run_tree(model: Any, tree: Tree) -> torch.Tensor:
     """Log-probability of each target of the tree; (T,)."""
-    logits = tree_logits(model, tree)
-    return -cross_entropy(logits.float(), torch.from_numpy(tree.target_token).to(logits.device), reduction="none")
+    logits, place = tree_logits(model, tree)
+    return target_logs(logits, place, torch.from_numpy(tree.target_token).to(logits.device))
 
 
-def tree_logits(model: Any, tree: Tree) -> torch.Tensor:
-    """What the output head says where each target is predicted, and it runs only there; (T, vocabulary)."""
+def tree_logits(model: Any, tree: Tree) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the output head says, (P, vocabulary), run only where a target is predicted; and each target's line of it, (T,)."""
     device = next(model.parameters()).device
     heads, place = np.unique(tree.target_node, return_inverse=True)
     before = np.arange(virtual.size(model))
@@ -52,13 +52,13 @@ def tree_logits(model: Any, tree: Tree) -> torch.Tensor:
         use_cache=False,
     ).logits[0]
     # one node may predict several targets, and a target's node may stand before that of the target before it
-    return logits[torch.from_numpy(place).to(device)]
+    return logits, torch.from_numpy(place).to(device)
 
 
 def run_padded(model: Any, rows: Sequence[Row]) -> torch.Tensor:
     """Log-probability of every target of every row, rows one after another; (P,). For models that cannot take a tree."""
     logits, targets = padded_logits(model, rows)
-    return -cross_entropy(logits.float(), targets, reduction="none")
+    return target_logs(logits, torch.arange(len(targets), device=logits.device), targets)
 
 
 def padded_logits(model: Any, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:

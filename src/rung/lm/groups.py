@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from rung.lm import tree
+from rung.errors import RungError
+from rung.lm import processes, tree
 from rung.lm.base import Decoding
 from rung.lm.causal import CausalEngine
 from rung.lm.forward import row_logs
@@ -73,6 +74,11 @@ def grpo(loaded: Loaded, how: Sampling, told: Callable[[int, list[float]], None]
 
     What is drawn hangs on the weights, the seed and the step alone, so that a killed run goes on as it would have.
     """
+    if processes.shards():
+        raise RungError(
+            "answers are drawn from weights that one process has whole, and FSDP spreads them.",
+            remedy="Choose no sharding in the configuration of accelerate.",
+        )
     engine = CausalEngine(loaded)
     last: list[Group] = []
 

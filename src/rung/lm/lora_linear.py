@@ -48,7 +48,8 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Ten
     plain = len(names) == 1 and names[0] in self.lora_A and not (self.disable_adapters or self.merged or args or kwargs)
     if not plain or isinstance(self.lora_dropout[names[0]], torch.nn.Dropout) or self.lora_bias[names[0]]:
         return Linear.forward(self, x, *args, **kwargs)
-    a, b = self.lora_A[names[0]].weight, self.lora_B[names[0]].weight
-    if x.dtype != a.dtype:
+    if x.dtype != self.base_layer.weight.dtype:
         return Linear.forward(self, x)
+    # beside bfloat16 weights the factors are kept in float32, so that small updates are not rounded away
+    a, b = (part[names[0]].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))
     return _LoraProduct.apply(x, self.base_layer.weight, self.base_layer.bias, a, b, self.scaling[names[0]])

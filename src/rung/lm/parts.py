@@ -6,6 +6,7 @@ none), `LAYER.bottleneck_in.weight` and its like an adapter behind that layer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,11 @@ def biases(model: Any) -> Any:
     return model
 
 
-def save(model: Any, folder: Path) -> None:
-    """Write the trained tensors."""
+def save(model: Any, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write the trained tensors, as `state` has them or else the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: p.detach().cpu().contiguous() for name, p in model.named_parameters() if p.requires_grad}, folder / FILE)
+    found = state or {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    save_file({name: tensor.cpu().contiguous() for name, tensor in found.items()}, folder / FILE)
 
 
 def put(model: Any, folder: Path) -> Any:

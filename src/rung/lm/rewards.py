@@ -37,7 +37,8 @@ def worth(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
     if not trees:
         return padded_logits(model, marked)[0][:, 0]
     merged = build(marked)
-    return tree_logits(model, merged)[torch.from_numpy(merged.pair_target), 0]
+    logits, place = tree_logits(model, merged)
+    return logits[place[torch.from_numpy(merged.pair_target).to(place.device)], 0]
 
 
 def better(model: Any, items: Sequence[Pair], trees: bool) -> torch.Tensor:
@@ -48,7 +49,7 @@ def better(model: Any, items: Sequence[Pair], trees: bool) -> torch.Tensor:
 
 def save(loaded: Loaded, files: Path) -> None:
     """Write adapter and head, as safetensors, into the layer `files`."""
-    loaded.model.save_pretrained(files / layers.JUDGE)
+    adapters.save(loaded.model, files / layers.JUDGE)
 
 
 class Judge:

@@ -7,16 +7,18 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from rung.errors import BudgetError
-from rung.lm import losses, refuse, tree
+from rung.errors import BudgetError, RungError
+from rung.lm import losses, processes, refuse, tree, virtual
 from rung.lm.load import Loaded
 from rung.lm.quiet import quiet
 from rung.lm.tree import Row
@@ -70,7 +72,8 @@ class Items:
     """What the loss summed over a whole step is divided by."""
     ready: Callable[[Sequence[Any], int], Sequence[Any]] = lambda items, step: items
     """Called with the drawn items and the number of steps done, the model as it is then and evaluating; what it returns
-    is trained on. Samples are drawn here, and what a loss needs to know of the whole step is put into its items."""
+    is trained on. Samples are drawn here, and what a loss needs to know of the whole step is put into its items. Of several
+    processes the leading one does it for all."""
     check: Callable[[Sequence[Row], Loaded], None] = refuse.unlearnable
     """Refuses rows, all of them at once, before the first step."""
 
@@ -117,8 +120,10 @@ def run(
 
     `held()` scores the model after each epoch, higher is better; with `plan.patience` it stops training early and
     chooses the checkpoint. `folder` holds the checkpoints: a run that was killed goes on from the last one, and the
-    checkpoints are deleted once training is done.
+    checkpoints are deleted once training is done. Of several processes (`rung.lm.processes`) each computes a share of every
+    step, the gradient is that of the whole step, and the leading one's `folder`, `held` and deadline count.
     """
+    _check_spread(loaded)
     known = [row for item in rows for row in items.rows(item)]
     if known or not rows:  # rows that are yet to be sampled cannot be checked
         items.check(known, loaded)
@@ -130,12 +135,16 @@ def run(
         for _ in range(plan.repeat)
     ]
     per_epoch = len(steps) // plan.epochs
+    folder, last = processes.told((folder, get_last_checkpoint(str(folder)) if folder.is_dir() else None))
+    processes.make_same(p.data for p in loaded.model.parameters() if p.requires_grad)
     trainer = _trainer(loaded, steps, per_epoch, plan, folder, (loss, items), held, watch)
     started = time.monotonic()
     with quiet():
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+        trainer.train(resume_from_checkpoint=last)
     loaded.model.eval()
-    shutil.rmtree(folder, ignore_errors=True)
+    processes.wait()
+    if processes.leads():
+        shutil.rmtree(folder, ignore_errors=True)
     history = trainer.state.log_history
     return Trained(
         losses=tuple(entry["loss"] for entry in history if "loss" in entry),
@@ -144,6 +153,14 @@ def run(
         rows_seen=trainer.rows_seen,
         nodes=trainer.nodes,
     )
+
+
+def _check_spread(loaded: Loaded) -> None:
+    if processes.at_it() and processes.shards() and (virtual.size(loaded.model) or getattr(loaded.model, "is_quantized", False)):
+        raise RungError(
+            "FSDP spreads plain weights, and this model has virtual tokens in front or 4-bit weights.",
+            remedy="Choose no sharding in the configuration of accelerate: each process then keeps the weights whole.",
+        )
 
 
 def hold_back(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -182,7 +199,6 @@ def _trainer(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # an item of the dataset is already a whole step
         num_train_epochs=1,  # … and the dataset holds all epochs, each in its own order
-        train_sampling_strategy="sequential",
         learning_rate=plan.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": plan.floor},
@@ -207,8 +223,9 @@ def _trainer(
         disable_tqdm=True,
         report_to=list(watch.trackers) or "none",
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
     )
+    arguments.mixed_precision = "bf16" if plan.mixed else "no"  # whatever a launcher's configuration says
+    arguments._n_gpu = min(1, arguments.n_gpu)  # else a process that sees several GPUs draws that many steps at once
     callbacks: list[TrainerCallback] = [_Watching(watch)]
     if choosing:
         callbacks.append(EarlyStoppingCallback(plan.patience))
@@ -230,42 +247,80 @@ class _StepTrainer(Trainer):
             model=loaded.model,
             train_dataset=steps,
             eval_dataset=steps[:1],  # never read: `evaluate` below asks `held`; Trainer wants one named
-            data_collator=lambda steps: {"step": steps[0]},
             **kwargs,
         )
 
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        if processes.several() and not processes.shards():
+            # no DistributedDataParallel, which counts on as many parts in each process and cannot compute one again
+            self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Every process draws every step, and finds its share in it."""
+        steps: Any = self.train_dataset
+        return DataLoader(steps, batch_size=1, collate_fn=lambda drawn: {"step": drawn[0]})
+
     def training_step(self, model: Any, inputs: dict, num_items_in_batch: Any = None) -> torch.Tensor:
-        model.eval()
-        items = self.items.ready(inputs["step"], self.state.global_step)
-        model.train()
+        self.loaded.model.eval()
+        drawn = inputs["step"]
+        if processes.leads() or processes.shards():  # a pass over spread weights takes all processes
+            drawn = self.items.ready(drawn, self.state.global_step)
+        items = processes.told(drawn)
+        self.loaded.model.train()
         while True:
             try:
-                total, nodes = self._computed(model, items)
+                total, nodes = self._computed(items)
                 break
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or self.tokens < 2 * SMALLEST:
+                if not _out_of_memory(error) or self.tokens < 2 * SMALLEST or processes.shards():
                     raise
-                model.zero_grad()  # the parts already computed are computed again
+                self.loaded.model.zero_grad()  # the parts already computed are computed again
                 self.tokens //= 2
                 self.watch.say(f"out of memory: going on with {self.tokens} tokens at once")
+        if processes.several():
+            total, nodes = self._summed(total, nodes)
         self.nodes += nodes
         self.rows_seen += len(items)
         return total
 
-    def _computed(self, model: Any, items: Sequence[Any]) -> tuple[torch.Tensor, int]:
-        """Gradients of a step, part by part; its loss and the tokens computed."""
+    def _computed(self, items: Sequence[Any]) -> tuple[torch.Tensor, int]:
+        """Gradients of this process's share of a step, part by part; its part of the step's loss and the tokens computed."""
         whole, total, nodes = self.items.weight(items), torch.zeros((), device=self.args.device), 0
         groups = [self.items.rows(item) for item in items]
-        for part in tree.cut_groups(groups, sorted(range(len(items)), key=lambda i: groups[i][0].tokens), self.tokens):
-            value = self.loss(model, [items[i] for i in part], self.loaded.trees) / whole
-            self.accelerator.backward(value)
+        for part, counts in self._parts(groups):
+            value = counts * self.loss(self.loaded.model, [items[i] for i in part], self.loaded.trees) / whole
+            # spread gradients are averaged over the processes, and are to be added up
+            self.accelerator.backward(value * processes.place()[1] if processes.shards() else value)
             total += value.detach()
             nodes += tree.count(row for i in part for row in groups[i])[1]
         return total, nodes
 
+    def _parts(self, groups: Sequence[Sequence[Row]]) -> list[tuple[list[int], float]]:
+        """What this process computes of a step, within the token budget, and how much each part counts."""
+        order = sorted(range(len(groups)), key=lambda i: groups[i][0].tokens)
+        number, count = processes.place()
+        shares = tree.shares(groups, order, count)
+        mine = [(part, 1.0) for part in tree.cut_groups(groups, shares[number], self.tokens)]
+        if processes.shards():  # with fewer parts than another, go along with its passes for nothing
+            parts = [tree.cut_groups(groups, share, self.tokens) for share in shares]
+            mine += [(max(parts, key=len)[0], 0.0)] * (max(map(len, parts)) - len(mine))
+        return mine
+
+    def _summed(self, total: torch.Tensor, nodes: int) -> tuple[torch.Tensor, int]:
+        """The loss and the tokens of the whole step, and its gradient where weights are kept whole."""
+        trained = [p for p in self.loaded.model.parameters() if p.requires_grad]
+        for parameter in [] if processes.shards() else trained:
+            if parameter.grad is None:  # a share may be empty, or not touch all weights
+                parameter.grad = torch.zeros_like(parameter)
+        both = torch.stack([total, torch.tensor(float(nodes), device=total.device)])
+        processes.add_up([both, *([] if processes.shards() else [p.grad for p in trained])])
+        return both[0], int(both[1])
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.loaded.model.eval()
-        found = {"eval_held": self.held()}
+        alone = processes.leads() or processes.shards()
+        found = {"eval_held": processes.told(self.held() if alone else 0.0)}
         self.loaded.model.train()
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -283,7 +338,7 @@ class _Watching(TrainerCallback):
             self.watch.step(state.global_step, state.max_steps, logs["loss"])
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # begin: the last epoch is saved by then
-        if time.monotonic() > self.watch.deadline:
+        if processes.told(time.monotonic() > self.watch.deadline):
             raise BudgetError(
                 f"training was stopped after step {state.global_step} of {state.max_steps}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml; training goes on from the last whole epoch.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +154,17 @@ def cut_groups(groups: Sequence[Sequence[Row]], chosen: Sequence[int], budget: i
         nodes += size - front
         current.append(i)
     return [*parts, current] if current else parts
+
+
+def shares(groups: Sequence[Sequence[Row]], chosen: Sequence[int], count: int) -> list[list[int]]:
+    """Cut a step into `count` runs of neighbours with about as many tokens that are not shared; a run may be empty."""
+    if count == 1:
+        return [list(chosen)]
+    fronts = [_front(groups[i]) for i in chosen]
+    common = [common_prefix(a, b) for (a, _), (b, _) in pairwise(fronts)]
+    own = np.array([1 + size - max(near) for (_, size), near in zip(fronts, zip([0, *common], [*common, 0]))])
+    owner = ((np.cumsum(own) - own / 2) * count / own.sum()).astype(int)
+    return [[i for i, of in zip(chosen, owner) if of == run] for run in range(count)]
 
 
 def _front(group: Sequence[Row]) -> tuple[Ints, int]:

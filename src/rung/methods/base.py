@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
-from rung.machine import Machine
+from rung.machine import BYTES, Machine
 from rung.predictor import Predictor
 from rung.types import Cost, Example, Need, TrainData, digest
 
@@ -37,6 +37,11 @@ class Family(enum.StrEnum):
 def family(method: Method) -> Family | None:
     """The method's family; None where it names none, and then the flowchart has no advice on it."""
     return getattr(method, "family", None)
+
+
+def asks_base(chain: Sequence[Method]) -> bool:
+    """Whether a rung asks the base model, to fit or to answer: not where its first method says that it brings its own."""
+    return not (chain and getattr(chain[0], "own_model", False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +152,7 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
     return Quote(
         prompt_tokens=facts.input_tokens,
         row_seconds=answering(facts.input_tokens, facts, machine),
-        memory_bytes=4 * facts.parameters,
+        memory_bytes=BYTES[machine.dtype] * facts.parameters,
         shared_tokens=facts.shared_tokens + facts.label_tokens,
         output_tokens=facts.output_tokens,
     )

@@ -21,6 +21,7 @@ class Baseline:
     name: ClassVar[str] = "baseline"
     family: ClassVar[Family] = Family.BASELINE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
+    own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
     rule: Literal["majority", "nearest"] = "nearest"

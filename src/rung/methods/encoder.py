@@ -21,6 +21,7 @@ class Encoder:
     name: ClassVar[str] = "encoder"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
+    own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
     strengths: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)

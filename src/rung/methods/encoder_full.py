@@ -26,6 +26,7 @@ class EncoderFull:
     name: ClassVar[str] = "encoder-full"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
+    own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
     model: str = ""

@@ -42,6 +42,9 @@ class Full:
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run, whole=True)
+        mixed = run.engines.machine.dtype == "bfloat16"
+        if mixed:
+            loaded.model.float()
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -49,6 +52,7 @@ class Full:
             tokens=self.tokens,
             weight_decay=self.weight_decay,
             patience=self.patience,
+            mixed=mixed,
             seed=run.seed,
         )
         history = tuning.on_examples(loaded, start, data, plan, run)

@@ -34,7 +34,8 @@ FLOP_AN_HOUR = 6 * 70e9 * 2e12 / 1_720_320
 class Pretrain:
     name: ClassVar[str] = "pretrain"
     family: ClassVar[Family] = Family.PRETRAINING
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
+    own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
     parameters: int = 10_000_000

@@ -34,6 +34,7 @@ class PromptSearch:
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 1
+    rewarded: ClassVar[bool] = True
 
     calls: int = 1500
     """Most rows asked in all, proposals included."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from rung.machine import Machine
+from rung.machine import BYTES, Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
-SAVED_BYTES = 3.4
-"""Of the four bytes of a weight: 4 bits are left, about half a bit for their scales, and the embeddings as they were."""
+WEIGHT_BYTES = 0.6
+"""Of a weight: 4 bits, about half a bit for their scale, and a share of the embeddings, which stay as they were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class QLora:
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank)
         found = tuning.quote(start, facts, machine, load)
-        return replace(found, memory_bytes=found.memory_bytes - round(SAVED_BYTES * facts.parameters))
+        return replace(found, memory_bytes=found.memory_bytes - round((BYTES[machine.dtype] - WEIGHT_BYTES) * facts.parameters))
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm import adapters, train

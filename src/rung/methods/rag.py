@@ -3,6 +3,8 @@
 The search (legs, fusion, weight, depth) is chosen on train rows whose passage is known, and so is the evidence below which
 the question is not answered. What is trained after it (`rag+lora`) learns from passages with distractors, some rows with
 their passage taken away: RAFT, https://arxiv.org/abs/2403.10131
+
+What is fitted answers everyone, so rows are asked as by someone without access labels.
 """
 
 from __future__ import annotations
@@ -17,22 +19,16 @@ import numpy as np
 
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run, answering
-from rung.metrics import stats
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
+from rung.retrieve.abstain import Threshold, Weighed, threshold
 from rung.retrieve.ground import holds
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Asked, Settings, choose
-from rung.retrieve.store import Allow
 from rung.types import Example, Need, Source, TrainData
 
 ASKED = 300
 """Train rows that the search is chosen on."""
-
-EVERYTHING = Allow(access=None)
-
-REFUSED = 0.05
-"""Share of answerable train questions that the threshold may refuse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +36,7 @@ class Rag:
     name: ClassVar[str] = "rag"
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     passages: int = 3
     """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
@@ -51,7 +47,9 @@ class Rag:
     rerank: str = ""
     """A cross-encoder that orders the passages anew; a hub id or a folder. Empty for none."""
     abstain: bool = True
-    """Give no answer where the evidence is weaker than that of nearly all train questions with an answer."""
+    """Give no answer where the evidence is below a threshold learnt on train questions with and without their passages."""
+    unanswerable: float = 0.05
+    """Share of questions expected to have no answer in the documents; the more, the more evidence is asked for."""
     withheld: float = 0.1
     """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
 
@@ -68,23 +66,22 @@ class Rag:
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         how = knowledge.made(run.engines, start.encoder, self.size, self.overlap)
-        usual = (self.size, self.overlap) == (0, knowledge.OVERLAP)
-        home = run.shared or run.folder
-        index = knowledge.place(home) if usual else str(home / f"index-{self.size}-{self.overlap}")
+        index = knowledge.place(run.shared or run.folder, self.size, self.overlap)
         changes = knowledge.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)
         found = Lookup(index, data.documents.digest, start.encoder, Settings(k=self.passages), withheld=self.withheld)
         known = _known(data.examples, found, run)
         settings = _chosen(known, found, run)
         found = replace(found, settings=replace(settings, k=self.passages, rerank=self.rerank))
-        least, measured = _threshold(known, found, run) if known else (0.0, {})
+        weighed = _weighed(known, found, run)
+        at = threshold(weighed, self.unanswerable)
         run.notes.update(
             refused_files=dict(changes.refused),
             search={"legs": found.settings.legs, "fusion": found.settings.fusion, "weight": found.settings.weight},
             known=len(known),
-            **measured,
+            abstain=_told(at, len(weighed)),
         )
-        return replace(start, lookup=replace(found, least=least if self.abstain else 0.0))
+        return replace(start, lookup=replace(found, least=at.least if self.abstain else 0.0))
 
 
 def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[Example, frozenset[str]]]:
@@ -100,7 +97,7 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
     total = sum(map(len, by_file.values()))
     wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
     bare = [row for row in rows if not row.source]
-    first = dict(zip((row.id for row in bare), lookup.sources(wide, [row.input for row in bare], run.engines, EVERYTHING)))
+    first = dict(zip((row.id for row in bare), lookup.sources(wide, [row.input for row in bare], run.engines)))
     out = []
     for row in rows:
         near = by_file[_file(row.source.partition("#")[0])] if row.source else map(lookup.source, first[row.id])
@@ -122,12 +119,24 @@ def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run:
     return choose(knowledge.open_kept(found.index, run.engines), asked, vectors)
 
 
-def _threshold(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> tuple[float, dict[str, Any]]:
-    """The evidence that all but few answerable questions pass, and how many pass it with their passages withheld."""
-    wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
-    hits = lookup.sources(wide, [row.input for row, _ in known], run.engines, EVERYTHING)
-    there = [lookup.evidence(some) for some in hits]
-    gone = [lookup.evidence([hit for hit in some if hit.passage.id not in gold]) for some, (_, gold) in zip(hits, known)]
-    least = float(np.quantile(there, REFUSED))
-    refused = stats.wilson(sum(value < least for value in gone), len(gone))
-    return least, {"least_evidence": least, "withheld_refused": str(refused)}
+def _weighed(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> list[Weighed]:
+    """The evidence for questions with their passages and without, each time from as many passages as answering has.
+
+    Left out is a question whose own passages fill the whole search: without them nothing is left to compare with.
+    """
+    k = found.settings.k
+    wide = replace(found, settings=replace(found.settings, k=max(lookup.DEEP, k)))
+    out = []
+    for (row, gold), hits in zip(known, lookup.sources(wide, [row.input for row, _ in known], run.engines)):
+        first, rest = hits[:k], [hit for hit in hits if hit.passage.id not in gold]
+        if len(rest) >= k:
+            seen = any(hit.passage.id in gold for hit in first)
+            out.append(Weighed(lookup.evidence(row.input, first), seen, lookup.evidence(row.input, rest[:k])))
+    return out
+
+
+def _told(found: Threshold, n: int) -> dict[str, Any]:
+    """The threshold for the record, and why there is none."""
+    told = {"answered": found.answered, "withheld_refused": found.refused, "auc": found.auc}
+    why = {} if found.least else {"no_threshold": "the evidence does not tell questions with a passage from those without"}
+    return {"least_evidence": found.least, "gain": found.gain, "n": n} | why | {k: str(v) for k, v in told.items() if v}

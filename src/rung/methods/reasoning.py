@@ -40,6 +40,7 @@ class Reasoning:
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset()
     fit_version: ClassVar[int] = 1
+    rewarded: ClassVar[bool] = True
 
     form: Literal["steps", "plan"] = "steps"
     """steps: thinking step by step; plan: in the parts Thought, Plan and Check."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rung.errors import RungError
+from rung.machine import BYTES
 from rung.methods.base import Facts, Quote, Run, answering
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
@@ -42,14 +43,17 @@ def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
         start,
         fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
         row_seconds=answering(start.prompt_tokens, facts, machine),
-        memory_bytes=memory(facts.parameters, load.trained, load.tokens),
+        memory_bytes=memory(facts.parameters, load.trained, load.tokens, BYTES[machine.dtype] if load.trained < 1 else 4),
     )
 
 
-def memory(parameters: int, trained: float, tokens: int) -> int:
-    """Bytes that training takes: weights, activations of the tokens at once, and of what is trained gradients and two moments."""
+def memory(parameters: int, trained: float, tokens: int, weight: int = 4) -> int:
+    """Bytes that training takes: weights, activations of the tokens at once, and of what is trained gradients and two moments.
+
+    `weight`: bytes of one; 4 where all are trained, which is done in float32.
+    """
     activations = tokens * 40 * 4 * round(parameters**0.5)
-    return 4 * parameters + round(12 * trained * parameters) + activations
+    return weight * parameters + round(12 * trained * parameters) + activations
 
 
 def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
@@ -103,13 +107,15 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
 
 def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
     """`start` answering with the whole weights just trained; nothing below them is needed any more."""
-    from rung.lm import train
+    from rung.lm import processes, train
     from rung.lm.quiet import quiet
 
     files = run.folder / "model"
     train.name_ends(loaded)
+    state = processes.state(loaded.model)
     with quiet():
-        loaded.model.save_pretrained(files)
+        if processes.leads():
+            loaded.model.save_pretrained(files, state_dict=state)
         loaded.chat.tokenizer.save_pretrained(files)
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rung.errors import TaskError
 from rung.metrics import classify, extract, own, resample, stats, text
 from rung.metrics.grounded import grounded
-from rung.types import Example, Interval, Kind, Prediction, Scores, Split
+from rung.types import Example, Interval, Kind, Prediction, Scores, Split, Unscored
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Metric:
     """Where the score of the whole is not the mean of the rows': (outputs, references) to it."""
     binary: bool = False
     """Each row is right or wrong."""
+    many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]] | None = None
+    """Where rows are scored together, by a model: (outputs, examples) to each one's score, or why it has none."""
 
 
 METRICS: dict[str, Metric] = {
@@ -38,6 +40,9 @@ METRICS: dict[str, Metric] = {
         Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1),
     )
 }
+
+JUDGE = "judge"
+"""The metric of a task with a judge: what a model says of an answer. It is made where models are known."""
 
 BESIDE: dict[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
@@ -55,7 +60,7 @@ def get(name: str, folder: Path) -> Metric:
     if ":" in name:
         return Metric(name, ("classify", "extract", "answer", "generate"), own.load(name, folder))
     raise TaskError(
-        f"metric {name!r} is not one of {', '.join(METRICS)}.",
+        f"metric {name!r} is not one of {', '.join(METRICS)}, {JUDGE}.",
         where="rung.yaml goal.metric",
         remedy="Take one of these, or name your own as file.py:function.",
     )
@@ -72,8 +77,9 @@ def score(
 ) -> Scores:
     """Score the predictions of one split, row by row and as a whole, with 95% intervals.
 
-    A prediction with an error scores 0. Rows of one `Example.group` are taken as one cluster unless `clusters` says
-    otherwise. `kind` says which other metrics stand beside; a metric of the table knows its own.
+    A prediction with an error scores 0, and so does a row that the metric could not score, which is told. Rows of one
+    `Example.group` are taken as one cluster unless `clusters` says otherwise. `kind` says which other metrics stand
+    beside; a metric of the table knows its own.
     """
     ids = tuple(e.id for e in examples)
     assert ids, "nothing to score: the split is empty"
@@ -85,15 +91,40 @@ def score(
     def rows(m: Metric) -> tuple[float, ...]:
         return tuple(0.0 if p.error else m.per_row(p.output, e.output, e) for e, p in zip(examples, predictions, strict=True))
 
+    def whole(values: Sequence[float]) -> Interval:
+        return interval(values, metric.corpus, outputs, references, clusters)
+
     kind = kind or (metric.kinds[0] if metric.name in METRICS else None)
     beside = [METRICS[name] for name in BESIDE[kind] if name != metric.name] if kind else []
     others = {m.name: interval(rows(m), m.corpus, outputs, references, clusters) for m in beside}
     for name, found in grounded(examples, predictions).items():
         of = [clusters[row] for row, _ in found] if clusters is not None else None
         others[name] = interval([value for _, value in found], clusters=of)
-    per_row = rows(metric)
-    overall = interval(per_row, metric.corpus, outputs, references, clusters)
-    return Scores(metric.name, split, overall, ids, per_row, outputs, others)
+    if metric.many is None:
+        per_row = rows(metric)
+        return Scores(metric.name, split, whole(per_row), ids, per_row, outputs, others)
+    per_row, unscored = _together(metric.many, examples, predictions)
+    scores = Scores(metric.name, split, whole(per_row), ids, per_row, outputs, others, unscored)
+    return replace(scores, overall=up_to_best(whole, scores))
+
+
+def up_to_best(whole: Callable[[Sequence[float]], Interval], scores: Scores) -> Interval:
+    """The interval of the rows' scores, its upper end being where all rows that could not be scored are perfect."""
+    found = whole(scores.per_row)
+    return replace(found, high=max(found.high, whole(scores.at_best).high)) if scores.unscored else found
+
+
+def _together(
+    many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+) -> tuple[tuple[float, ...], tuple[Unscored, ...]]:
+    """Each row's score, 0 where there is none, and the rows that could not be scored. A row without an answer has 0."""
+    answered = [row for row, p in enumerate(predictions) if not p.error]
+    found = many([predictions[row].output for row in answered], [examples[row] for row in answered])
+    known = {row: value for row, value in zip(answered, found, strict=True) if not isinstance(value, Unscored)}
+    unscored = tuple(value for value in found if isinstance(value, Unscored))
+    return tuple(known.get(row, 0.0) for row in range(len(predictions))), unscored
 
 
 def interval(
@@ -126,4 +157,4 @@ def _groups(examples: Sequence[Example]) -> list[Hashable] | None:
     return [e.group or i for i, e in enumerate(examples)]
 
 
-__all__ = ["BESIDE", "METRICS", "Metric", "get", "interval", "right_or_wrong", "score"]
+__all__ = ["BESIDE", "JUDGE", "METRICS", "Metric", "get", "interval", "right_or_wrong", "score", "up_to_best"]

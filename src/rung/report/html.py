@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rung import base_names
 from rung.data.check import check
 from rung.data.finding import Finding
 from rung.errors import RungError
@@ -90,6 +91,8 @@ def render(
             demands=page.demands(found),
             bars=drawn,
             standings=page.standings(found, drawn),
+            bases=base_names.told(found.bases),
+            api=any(record.provenance.get("api") for record in found.measured),
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
             flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
             points=points,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from rung.flowchart import draw
 from rung.flowchart.hindsight import Foretold
 from rung.forget import bounds
+from rung.metrics.judge import Agreement
 from rung.report import figures
 from rung.report.numbers import millis, money, plainly, score
 from rung.report.scatter import Point
@@ -33,6 +34,10 @@ class Told:
     """Every rung of the plan, in its order, with the names of its fits."""
     plan: Foretold | None = None
     """What the flowchart had said; None in a decision of an older rung."""
+    judge: Agreement | None = None
+    """How far the judge agrees with people, where one made the scores."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Of each rung that asks a base: which; empty in a decision of an older rung."""
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -127,7 +132,8 @@ def demands(found: Told) -> tuple[Demand, ...]:
     if goal["max_forgetting"] is not None:
         rest.append(_kept(record, found.verdict, goal["max_forgetting"]))
     at, least = overall(record), goal["at_least"]
-    state = _reached(found.verdict, at, least, any(demand.state == "no" for demand in rest))
+    limit_broken = any(demand.state == "no" for demand in rest)
+    state = "open" if found.judge and found.judge.doubt else _reached(found.verdict, at, least, limit_broken)
     return (Demand(goal["metric"], f"at least {plainly(least)}", whole(at), state), *rest)
 
 
@@ -153,7 +159,7 @@ def _reached(verdict: RungVerdict, at: Interval, least: float, limit_broken: boo
     if verdict.verdict == "meets":
         return "yes"
     if verdict.verdict == "undecided":
-        return "open" if verdict.more_rows else "yes"
+        return "open" if verdict.more_rows or at.low < least else "yes"
     if not limit_broken or at.high < least:
         return "no"
     return "yes" if at.low >= least else "open"
@@ -214,6 +220,8 @@ def _asides(record: Record | None) -> tuple[str, ...]:
         others.append(f"general questions answered right {_change(i)}, n={i.n}")
     if errors := record.provenance.get("errors"):
         others.append(f"{errors} {'row' if errors == 1 else 'rows'} gave an error and count as wrong")
+    if record.scores.unscored:
+        others.append(record.reason)
     return tuple(others)
 
 

@@ -54,6 +54,7 @@ _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u067
 _WORD = rf"(?:[^\W{_UNSPACED}]|[{_MARKS}])+"
 _LETTERS = rf"(?:[^\W\d_]|[{_MARKS}])+"
 _TOKEN = re.compile(rf"([{_UNSPACED}]+)|{_WORD}(?:[.\-/:@+]{{1,2}}{_WORD})*")
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _IS_HAN = re.compile(f"[{_HAN}]")
 _PLAIN = re.compile(_LETTERS)
 _PARTS = re.compile(rf"\d+(?:\.\d+)*|{_LETTERS}")
@@ -74,24 +75,33 @@ def terms(text: str) -> list[str]:
 
 
 def question_terms(text: str) -> list[str]:
-    """The terms to look for, each once.
+    """The terms to look for, each once."""
+    return list(dict.fromkeys(term for part in question_parts(text) for term in part))
+
+
+def question_parts(text: str) -> list[tuple[str, ...]]:
+    """The words of a question (pairs of characters where words are not spaced), each as the terms it may be filed under.
 
     A question is often too short to tell its language, and its passage may be in another one that shares its names. So a
-    word is looked for under every stemmer: a passage holds one of the variants at most, so none is counted twice.
+    word is looked for under every stemmer: a passage holds one of the variants at most, so none is counted twice. Small
+    words are left out, unless there are no others.
     """
     text = unicodedata.normalize("NFKC", text)
     small = STOPWORDS[detect(text)]
-    full: dict[str, None] = {}
-    rest: dict[str, None] = {}
+    full: list[tuple[str, ...]] = []
+    rest: list[tuple[str, ...]] = []
     for match in _TOKEN.finditer(text):
         if match[1]:
-            full.update(dict.fromkeys(_pairs(match[0], unigrams=len(match[0]) == 1)))
+            full += [(pair,) for pair in _pairs(match[0], unigrams=len(match[0]) == 1)]
         else:
-            kept = rest if match[0].lower() in small else full
-            for spelling in _spellings(match[0]):
-                for language in STOPWORDS:
-                    kept.update(dict.fromkeys(_word(spelling, language)))
-    return list(full or rest)
+            found = [term for spelling in _spellings(match[0]) for language in STOPWORDS for term in _word(spelling, language)]
+            (rest if match[0].lower() in small else full).append(tuple(dict.fromkeys(found)))
+    return full or rest
+
+
+def is_spaced(text: str) -> bool:
+    """Whether no character is of a script without spaces between words."""
+    return not _IS_UNSPACED.search(text)
 
 
 def detect(text: str) -> str:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
-from rung.retrieve.analyse import question_terms, terms
+from rung.retrieve.analyse import is_spaced, question_parts, question_terms, terms
 from rung.types import Source
 
 RULE = (
@@ -79,8 +80,25 @@ def settle(text: str, sources: Sequence[Source]) -> Grounded:
 
 
 def support(sentence: str, passage: str) -> float:
-    """Share of a sentence's words that a passage holds, by stem; 0 for a sentence without words."""
-    words = [found for word in sentence.split() if (found := question_terms(word))]
+    """Share of a sentence's words that a passage holds, by stem; 0 for a sentence without words.
+
+    Where words are not spaced, their pairs of characters are counted instead.
+    """
+    return _held([part for word in sentence.split() for part in _whole(word)], passage)
+
+
+def touched(question: str, passage: str) -> float:
+    """Share of a question's words, small ones left out, that a passage holds; 0 for a question without words."""
+    return _held(question_parts(question), passage)
+
+
+def _whole(word: str) -> list[tuple[str, ...]]:
+    """A spaced word is one, though a sign stands in it: children's."""
+    parts = question_parts(word)
+    return [tuple(chain(*parts))] if parts and is_spaced(word) else parts
+
+
+def _held(words: Sequence[Sequence[str]], passage: str) -> float:
     held = _terms(passage)
     return sum(not held.isdisjoint(word) for word in words) / len(words) if words else 0.0
 

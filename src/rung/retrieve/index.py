@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
-from rung.errors import DataError, TaskError
+from rung.errors import TaskError
 from rung.retrieve.chunk import CHUNK_VERSION, chunk
 from rung.retrieve.embed import GROUP, Embeds, embed_new
-from rung.retrieve.formats.source import read_bytes
+from rung.retrieve.formats.source import content
 from rung.retrieve.parse import listing, parse, relative
 from rung.retrieve.passage import Refused
 from rung.retrieve.store import Change, Health, Making, Store
@@ -73,12 +73,22 @@ def making(embedder: Embeds | None, name: str = "", embedder_digest: str = "", s
     return Making(name, embedder_digest, size, overlap, f"{FORMAT}.{CHUNK_VERSION}")
 
 
-def look(root: Path, patterns: Sequence[str], store: Store, made: Making, label: Label = lambda path: "") -> Look:
-    """Compare the folder with the index by content; a modification time is never asked."""
+def look(
+    root: Path,
+    patterns: Sequence[str],
+    store: Store,
+    made: Making,
+    label: Label = lambda path: "",
+    contents: Mapping[str, str] = MappingProxyType({}),
+) -> Look:
+    """Compare the folder with the index by content; a modification time is never asked.
+
+    `contents`: what is known already of the files, by path, so that they are not read for it again; see `source.content`.
+    """
     found = listing(root, patterns)
     known = store.documents() if store.making() == made else dict.fromkeys(store.documents(), "")
     named = {relative(path, root): path for path in found.files}
-    now = {where: _digest(path, label(where)) for where, path in named.items()}
+    now = {where: _digest(contents.get(where) or content(path)[0], label(where)) for where, path in named.items()}
     refused = {one.path: _reason(one) for one in found.refused}
     now |= {path: digest(["refused", reason]) for path, reason in refused.items()}
     deleted = {path: old for path, old in known.items() if path not in now}
@@ -103,6 +113,7 @@ def update(
     made: Making,
     label: Label = lambda path: "",
     progress: Progress = lambda what, share: None,
+    contents: Mapping[str, str] = MappingProxyType({}),
 ) -> Changes:
     """Bring the index up to date with the folder, file by file, each in one transaction.
 
@@ -111,7 +122,7 @@ def update(
     is read again and replaced in one single transaction.
     """
     with store.updating():
-        seen = look(root, patterns, store, made, label)
+        seen = look(root, patterns, store, made, label, contents)
         at_once = store.making() not in (None, made)
         ready: list[tuple[Change, ...]] = [(Change(path),) for path in seen.deleted]
         refused: dict[str, str] = {}
@@ -139,11 +150,15 @@ def update(
 
 
 def health(
-    store: Store, root: Path | None = None, patterns: Sequence[str] = (".",), label: Label = lambda path: ""
+    store: Store,
+    root: Path | None = None,
+    patterns: Sequence[str] = (".",),
+    label: Label = lambda path: "",
+    contents: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Health, int]:
     """The store's own health; and, where the folder is given, how many of its files the index is behind on."""
     made = store.making()
-    stale = look(root, patterns, store, made, label).stale if root and made else 0
+    stale = look(root, patterns, store, made, label, contents).stale if root and made else 0
     return store.health(), stale
 
 
@@ -188,19 +203,14 @@ def _change(root: Path, path: str, seen: Look, made: Making, label: str, count: 
         return Change(path, digest(["refused", seen.refused[path]]), refused=seen.refused[path])
     document = parse(root / path, root)
     if isinstance(document, Refused):
-        return Change(path, _digest(root / path, label), refused=_reason(document))
+        return Change(path, _digest(content(root / path)[0], label), refused=_reason(document))
     passages = chunk(replace(document, access=label), count, made.size, made.overlap)
-    return Change(path, digest([document.digest, label]), tuple(passages))
+    return Change(path, _digest(document.digest, label), tuple(passages))
 
 
-def _digest(path: Path, label: str) -> str:
-    """The name of a file's content and access label; of the reason where it cannot be read."""
-    try:
-        return digest([hashlib.sha256(read_bytes(path)).hexdigest(), label])
-    except DataError as error:
-        return digest(["refused", error.what])
-    except OSError as error:
-        return digest(["refused", str(error)])
+def _digest(name: str, label: str) -> str:
+    """One name for a file's content (or the reason why it cannot be read) and its access label."""
+    return digest([name, label])
 
 
 def _reason(refused: Refused) -> str:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import posixpath
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rung.errors import DataError
 from rung.lm.engines import Engines
-from rung.retrieve.formats.source import read_bytes
-from rung.retrieve.index import Changes, Progress, making, update
+from rung.retrieve.access import Rules, idle, label
+from rung.retrieve.formats.source import content
+from rung.retrieve.index import Changes, Progress, health, making, update
 from rung.retrieve.parse import listing, relative
-from rung.retrieve.store import Making, Store
-from rung.types import Texts, digest
+from rung.retrieve.store import Health, Making, Store
+from rung.types import Example, Texts, digest
 
-POINTER = "index.json"
+USUAL, POINTER = "index", "index.json"
 SIZE, OVERLAP = 200, 30
 """Tokens of a passage, and of what it repeats of the one before; the embedder's tokens. Fewer where it reads fewer."""
 
 
-def documents(folder: Path, patterns: tuple[str, ...]) -> Texts:
-    """The task's documents by content. DataError where a pattern names nothing that can be read."""
+def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Texts:
+    """The task's documents by content and access label; each file is read once here, and its name serves the index too.
+
+    DataError where a pattern names nothing that can be read, or one of `access` nothing at all.
+    """
     if not patterns:
         return Texts()
     found = listing(folder, patterns)
@@ -29,22 +35,55 @@ def documents(folder: Path, patterns: tuple[str, ...]) -> Texts:
         raise DataError(
             f"there are no documents: {why}.", where="rung.yaml data.documents", remedy="Name a folder, a file or a pattern."
         )
-    content, size = [], 0
-    for path in found.files:
-        try:
-            data = read_bytes(path)
-        except DataError as error:
-            content.append([relative(path, folder), error.what])
-        else:
-            content.append([relative(path, folder), hashlib.sha256(data).hexdigest()])
-            size += len(data)
-    return Texts(tuple(map(str, found.files)), digest(sorted(content)), str(folder), tuple(patterns), size)
+    paths = [relative(path, folder) for path in found.files]
+    if lost := idle(access, [*paths, *(one.path for one in found.refused)]):
+        raise DataError(
+            f"{lost[0]!r} covers no document, so what it was meant for may lie open.",
+            where="rung.yaml data.access",
+            remedy=f"Paths are those that citations show, such as {paths[0]}; * stays in a folder, ** does not.",
+        )
+    names, sizes = zip(*map(content, found.files))
+    labels = [label(access, path) for path in paths]
+    told = [[path, name, *filter(None, [mark])] for path, name, mark in zip(paths, names, labels)]
+    return Texts(
+        tuple(map(str, found.files)),
+        digest(sorted(told)),
+        str(folder),
+        tuple(patterns),
+        sum(sizes),
+        contents=names,
+        access=access,
+    )
 
 
-def place(home: Path) -> str:
-    """Where the index of a task lies: the URL it was moved to, or a folder in the task's own."""
+def open_to_all(rows: Sequence[Example], texts: Texts) -> tuple[Example, ...]:
+    """The rows whose source is no document with a label: what is learnt from a row, or shown of it, is told to every asker."""
+    steps = [path.split("/") for path in contents(texts) if label(texts.access, path)]
+    closed = {"/".join(step[i:]) for step in steps for i in range(len(step))}  # a row may name a document by its path's end
+    return tuple(row for row in rows if posixpath.normpath(row.source.partition("#")[0]).lstrip("/") not in closed)
+
+
+def place(home: Path, size: int = 0, overlap: int = OVERLAP) -> str:
+    """Where the index of a task lies: the URL it was moved to, or a folder in the task's own; one for each size."""
+    if (size, overlap) != (0, OVERLAP):
+        return str(home / f"{USUAL}-{size}-{overlap}")
     pointer = home / POINTER
-    return json.loads(pointer.read_text(encoding="utf-8"))["store"] if pointer.exists() else str(home / "index")
+    return json.loads(pointer.read_text(encoding="utf-8"))["store"] if pointer.exists() else str(home / USUAL)
+
+
+def others(home: Path) -> list[str]:
+    """Indexes with passages of another size, which rungs had made."""
+    return sorted(str(folder) for folder in home.glob(f"{USUAL}-*-*") if folder.is_dir())
+
+
+def followed(index: str) -> str:
+    """Where an index is now: a Predictor remembers where it was when it was fitted."""
+    return place(Path(index).parent) if "://" not in index and Path(index).name == USUAL else index
+
+
+def is_there(index: str) -> bool:
+    """Whether an index can be opened without being made first; of a URL it is taken for granted."""
+    return "://" in (now := followed(index)) or Path(now).is_dir()
 
 
 def point(home: Path, store: str) -> None:
@@ -67,8 +106,9 @@ def opened(index: str) -> Store:
 
 
 def open_kept(index: str, engines: Engines) -> Store:
-    """The index, opened once for an engine room."""
-    return engines.keep(f"index {index}", lambda: opened(index))
+    """The index, where it is now, opened once for an engine room."""
+    now = followed(index)
+    return engines.keep(f"index {now}", lambda: opened(now))
 
 
 def made(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP) -> Making:
@@ -78,7 +118,23 @@ def made(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP)
 
 
 def bring_up_to_date(texts: Texts, index: str, engines: Engines, how: Making, progress: Progress = lambda *_: None) -> Changes:
-    """The index at `index` made true to the documents; unchanged files cost a hash each."""
+    """The index at `index` made true to the documents and their labels; unchanged files are not read again."""
+    embedder = engines.embedder(how.embedder)
     return update(
-        Path(texts.root), texts.patterns, open_kept(index, engines), engines.embedder(how.embedder), how, progress=progress
+        Path(texts.root), texts.patterns, open_kept(index, engines), embedder, how, labels(texts), progress, contents(texts)
     )
+
+
+def looked_over(texts: Texts, store: Store) -> tuple[Health, int]:
+    """The index's health, and how many documents it is behind on."""
+    return health(store, Path(texts.root), texts.patterns, labels(texts), contents(texts))
+
+
+def labels(texts: Texts) -> Callable[[str], str]:
+    """A document's path to its access label."""
+    return partial(label, texts.access)
+
+
+def contents(texts: Texts) -> dict[str, str]:
+    """A document's path to the SHA-256 of its bytes, or to the reason why it cannot be read."""
+    return {relative(Path(file), Path(texts.root)): name for file, name in zip(texts.files, texts.contents)}

@@ -15,7 +15,7 @@ import json
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -68,8 +68,14 @@ class View:
     words: lexical.Lexical
     live: NDArray[np.int64]
     """Row numbers of all passages, ascending."""
+    names: Mapping[int, str]
+    """Row number to id: to look those of both legs up in the file took an eighth of a search."""
     masks: dict[Any, tuple[bool, NDArray[np.bool_]]] = field(default_factory=dict)
     """For each set of clauses asked: whether it lets all pass, and which lines of the matrix it lets pass."""
+
+    def named(self, found: Sequence[tuple[int, float]]) -> Found:
+        """A leg's rows as ids."""
+        return [(self.names[row], score) for row, score in found if row in self.names]
 
 
 class Sqlite:
@@ -178,14 +184,14 @@ class Sqlite:
     def lexical(self, question: str, depth: int, allow: Allow) -> Found:
         view, clauses = self._seen(), allow.clauses()
         everything, _ = self._mask(view, clauses)
-        return self._named(view.words.search(question, depth, () if everything else clauses))
+        return view.named(view.words.search(question, depth, () if everything else clauses))
 
     def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
         view = self._seen()
         if view.matrix is None:
             return []
         _, mask = self._mask(view, allow.clauses())
-        return self._named(view.matrix.search(vector, depth, mask))
+        return view.named(view.matrix.search(vector, depth, mask))
 
     def settle(self) -> None:
         with self._writing():
@@ -221,7 +227,8 @@ class Sqlite:
 
     def _opened(self) -> View:
         generation, making = self.generation(), self.making()
-        live = np.array([row for (row,) in self._all("select row from passages order by row")], np.int64)
+        names = dict(self._all("select row, id from passages order by row"))
+        live = np.array(list(names), np.int64)
         matrix = None
         if making and making.embedder_digest:
             first = self._all("select length(value) from passages join vectors using (vector) limit 1")
@@ -230,7 +237,7 @@ class Sqlite:
             matrix = dense.load(self.folder / "dense")
         documents = [document for (document,) in self._all("select document from documents")]
         lexical.catch_up(self.folder / "lexical", self._name, generation, documents, self._passages_of)
-        return View(generation, matrix, lexical.load(self.folder / "lexical"), live)
+        return View(generation, matrix, lexical.load(self.folder / "lexical"), live, names)
 
     def _passages_of(self, documents: Sequence[int]) -> Iterator[tuple[int, int, Passage]]:
         sql = f"select p.row, p.document, {COLUMNS} from {PASSAGES}"
@@ -256,11 +263,6 @@ class Sqlite:
                 lines = np.zeros(0, bool) if view.matrix is None else np.isin(view.matrix.rows, allowed, assume_unique=True)
                 view.masks[clauses] = (len(allowed) == len(view.live), lines)
             return view.masks[clauses]
-
-    def _named(self, found: Sequence[tuple[int, float]]) -> Found:
-        sql = "select row, id from passages where row in (select value from json_each(?))"
-        names = dict(self._all(sql, [json.dumps([row for row, _ in found])]))
-        return [(names[row], score) for row, score in found if row in names]
 
     # --- SQLite -----------------------------------------------------------------------------------------------
 

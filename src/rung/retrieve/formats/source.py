@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -39,6 +40,15 @@ def read_bytes(path: Path) -> bytes:
     if not data:
         raise DataError("it is empty.")
     return data
+
+
+def content(path: Path) -> tuple[str, int]:
+    """SHA-256 of a file's bytes, in hex, and how many they are; of a file that cannot be read, the reason and 0."""
+    try:
+        data = read_bytes(path)
+    except DataError as error:
+        return error.what, 0
+    return hashlib.sha256(data).hexdigest(), len(data)
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,176 @@
+"""The base models of a task: what rungs begin with on each, what is counted with its tokens, and which rungs it can serve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from rung import base_names, methods
+from rung.data.preferences import as_example
+from rung.errors import TaskError
+from rung.lm.base import Decoding, ModelRef
+from rung.lm.engines import Engines
+from rung.lm.remote.settings import endpoint, is_remote
+from rung.machine import Machine
+from rung.methods.base import Facts, Method, asks_base
+from rung.predictor import Predictor
+from rung.task import Task
+from rung.types import Example, Need, TrainData
+
+SAMPLE = 200
+"""Rows whose tokens are counted for the quote."""
+
+CALL_SECONDS = 1.0
+"""Assumed of a call to a model behind an API until one is made: they take from a few tenths of a second to many."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """One base model: what its rungs begin with, and what is counted with its tokens."""
+
+    start: Predictor
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A rung on one of the bases."""
+
+    rung: str
+    """Its name: with @ and the short name of its base, where that is not the usual one."""
+    methods: tuple[Method, ...]
+    base: str
+    """Short name."""
+    missing: tuple[Need, ...]
+    """What its methods need and the task, on this base, does not have."""
+
+
+def places(given: str, task: Task, starts: Mapping[str, Predictor], data: TrainData, machine: Machine) -> list[Place]:
+    """Where a rung, named with a base or without, is to be tried: without, on every base that can serve it.
+
+    One that asks no base is tried once, and so is one that no base can serve: it then stands on the usual base, with what
+    is missing. TaskError for a method or a base that there is not.
+    """
+    usual, *_ = starts
+    name, asked = base_names.read(given, dict(zip(starts, task.bases or (task.base,))))
+    chain = methods.rung(name, task.methods)
+    found = [
+        Place(
+            f"{name}{base_names.AT}{base}" if base != usual and asks_base(chain) else name,
+            chain,
+            base,
+            tuple(sorted({need for method in chain for need in method.needs} - available(begin.model, data, machine))),
+        )
+        for base, begin in starts.items()
+    ]
+    able = [place for place in found if not place.missing] or found[:1]
+    if not asks_base(chain):
+        return able[:1]
+    return [place for place in found if place.base == asked] if asked else able
+
+
+def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor]:
+    """The untouched Predictor of each base by its short name, the usual base first.
+
+    TaskError where a base would send data or a key where it must not go.
+    """
+    found = base_names.short(task.bases or (task.base,))
+    _refuse_leaks(task, found)
+    return {name: _start(task, base, data, engines) for name, base in found.items()}
+
+
+def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
+    key = "bases" if task.bases else "base"
+    remote = {base: endpoint(base) for base in bases.values() if is_remote(base)}
+    outside = [base for base, at in remote.items() if not at.in_house]
+    if outside and task.needs.data_may_leave == "no":
+        raise TaskError(
+            f"{key} {'has' if task.bases else 'is'} {outside[0]!r}, and needs.data_may_leave is no.",
+            where=f"rung.yaml {key}",
+            remedy="Name a model on this machine or in your own network, or say that the data may leave.",
+        )
+    others = [task.judge.model if task.judge else "", *(str(given.get("teacher", "")) for given in task.methods.values())]
+    servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_remote(name)})
+    if task.api.key_env and len(servers) > 1:
+        raise TaskError(
+            f"one key would be sent to {len(servers)} servers: {', '.join(servers)}.",
+            where="rung.yaml api.key_env",
+            remedy="Leave it out (openai:NAME then takes OPENAI_API_KEY, a URL no key), or reach them through one proxy.",
+        )
+
+
+def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predictor:
+    known, model = task.labels or {}, engines.reference(task.place(base))
+    return Predictor(
+        kind=task.kind,
+        model=model,
+        encoder=task.place(task.encoder),
+        instruction=task.task,
+        labels=data.labels,
+        descriptions=tuple(known.get(label, "") for label in data.labels),
+        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_room(data, model, engines)),
+    )
+
+
+def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:
+    """Tokens to leave an answer: twice the longest of train, up to a power of two so that a few new rows change nothing."""
+    chat = engines.chat(model)
+    longest = max((chat.length(example.output) for example in data.examples), default=0) if chat else 0
+    return min(1024, 2 ** math.ceil(math.log2(2 * longest))) if longest else Decoding().max_new_tokens
+
+
+def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
+    """Count tokens on a sample of train. Opens the base model's tokenizer, not its weights."""
+    sample = data.examples[:SAMPLE]
+    empty, _ = engines.tokens(predictor.model, predictor.render(Example("", "")), "")
+    bare, _ = engines.tokens(predictor.model, replace(predictor, show_labels=False).render(Example("", "")), "")
+    pairs = [engines.tokens(predictor.model, predictor.render(example), example.output) for example in sample]
+    return Facts(
+        train_rows=len(data.examples),
+        parameters=engines.parameters(predictor.model.name),
+        encoder_parameters=engines.parameters(predictor.encoder),
+        shared_tokens=bare,
+        input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
+        output_tokens=fmean([output for _, output in pairs] or [0.0]),
+        labels=len(data.labels),
+        unlabelled=len(data.unlabelled),
+        document_tokens=data.documents.size // 4,
+        corpus_tokens=data.corpus.size // 4,
+        label_tokens=empty - bare,
+        call_seconds=CALL_SECONDS if predictor.model.kind == "remote" else 0.0,
+        tariff=engines.price(predictor.model),
+        pairs=len(data.preferences),
+        pair_tokens=max(0.0, _pair_tokens(predictor, data, engines) - empty),
+    )
+
+
+def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> float:
+    """Mean tokens of a preference: its prompt once, and its answers."""
+    sizes = []
+    for one in data.preferences[:SAMPLE]:
+        prompt = predictor.render(as_example(one))
+        known = [engines.tokens(predictor.model, prompt, answer) for answer in (one.chosen, one.rejected) if answer]
+        sizes.append(known[0][0] + sum(answer for _, answer in known))
+    return fmean(sizes or [0.0])
+
+
+def available(model: ModelRef, data: TrainData, machine: Machine) -> set[Need]:
+    """What the task on this base and the machine have of all that methods may need."""
+    have = set() if model.kind == "remote" else {Need.OPEN_WEIGHTS}
+    if machine.device == "cuda":
+        have.add(Need.GPU)
+    if data.examples:
+        have.add(Need.EXAMPLES)
+    if data.labels:
+        have.add(Need.LABELS)
+    if data.preferences:
+        have.add(Need.PREFERENCES)
+    if data.corpus.files:
+        have.add(Need.CORPUS)
+    if data.documents.files:
+        have.add(Need.DOCUMENTS)
+    if data.unlabelled:
+        have.add(Need.UNLABELLED)
+    return have

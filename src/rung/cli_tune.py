@@ -1,0 +1,47 @@
+"""The command that races settings of a rung's methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def tune(
+    rung: Annotated[str, typer.Argument(help="A method, or several joined by +, as in `rung fit`.")],
+    folder: Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")] = Path(),
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="METHOD.OPTION=VALUE,VALUE; may be given several times. By default a small grid of the methods' own."
+        ),
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=2, help="Most trials, the present settings counted.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Which trials are drawn where there are more.")] = 0,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Longest time that it may take.")] = None,
+    json_: Json = False,
+) -> None:
+    """Race settings of a rung's methods on rows of train; says which are best, and what to put into rung.yaml.
+
+    Dev stays fresh: climb afterwards. Stopped, the same command goes on where it was. Exit code 1 where nothing is told.
+    """
+    from rung import terminal_tune, tune
+    from rung.cli import print_json, site_of
+
+    site = site_of(folder, rungs=(rung,))
+    with terminal_tune.Board(err if json_ else out, site.metric.name) as board:
+        found = tune.tune(site, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
+    if json_:
+        print_json(tune.content(found))
+    else:
+        out.print(terminal_tune.result(found))
+        if found.told.lines:
+            out.print("[dim]in rung.yaml, in place of what it says of these methods:[/]")
+            out.print(found.told.lines.rstrip(), markup=False, soft_wrap=True)
+    raise typer.Exit(1 if found.told.verdict == "untold" else 0)

@@ -1,0 +1,49 @@
+"""What `rung climb` and `rung show` tell programs: the last decision as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rung import runs
+from rung.types import Record
+
+
+def summary(content: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of `climb` and `show`: what a program needs of a decision."""
+    records = [runs.record(found) for found in content["records"]]
+    return {
+        "verdict": content["decision"]["verdict"],
+        "chosen": content["decision"]["chosen"],
+        "why": content["decision"]["why"],
+        "goal": content["task"]["goal"],
+        "rungs": [_rung(record, content.get("bases", {}).get(record.rung)) for record in records],
+        "comparisons": content["decision"]["comparisons"],
+        "test": _score(content["test"]["overall"]) if content["test"] else None,
+        "seals_broken": content["seals_broken"],
+        "judge": content.get("judge"),
+    }
+
+
+def _rung(record: Record, base: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": record.rung, "base": base, "status": record.status, "reason": record.reason}
+    if record.scores and record.cost and record.latency:
+        row |= {
+            "score": _score(record.scores.overall),
+            "fit_seconds": record.cost.fit_seconds,
+            "predict_seconds": record.cost.row_seconds * record.scores.overall.n,
+            "latency_ms": {"p50": record.latency.p50.value, "p95": record.latency.p95.value, "n": record.latency.p95.n},
+            "cost": {
+                "once_usd": record.cost.once_usd,
+                "per_month_usd": record.cost.per_month_usd,
+                "per_1k_usd": record.cost.per_1k_usd,
+            },
+            "forgetting": (lost := record.forgetting)
+            and {"loss": _score(lost.loss), "unit": lost.unit, "accuracy": _score(lost.accuracy)},
+        }
+    return row
+
+
+def _score(interval: Any) -> dict[str, Any]:
+    found = asdict(interval) if is_dataclass(interval) and not isinstance(interval, type) else interval
+    return {"value": found["value"], "low": found["low"], "high": found["high"], "n": found["n"]}

@@ -1,0 +1,105 @@
+"""What `rung tune` shows: the trials as they come along, with the time left, and what the race says of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from rung.terminal import PLAIN_SECONDS, duration
+from rung.trials import Trial, pace
+from rung.tune import Tuning
+
+VERDICTS = {"gain": "bold green", "no gain": "bold yellow", "untold": "bold red"}
+STYLES = {"left": "green", "failed": "red", "stopped": "yellow", "not begun": "yellow"}
+
+
+def result(found: Tuning) -> RenderableType:
+    """The table of trials, what they were scored on, and the sentence."""
+    looks, told = ", ".join(map(str, found.looks)), found.told
+    return Group(
+        table(found.trials, found.metric, best=told.best),
+        f"[dim]fitted on {found.fitted_on} rows of train, scored on the other {found.rows} (looks after {looks})[/]",
+        f"[{VERDICTS[told.verdict]}]{told.verdict}[/]  {escape(told.why)}",
+    )
+
+
+def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tuple[int, str, float] | None = None) -> Table:
+    """A line a trial; of the one at work how far it is."""
+    made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column("")
+    made.add_column("trial", overflow="fold", min_width=24)
+    made.add_column(metric, no_wrap=True)
+    made.add_column("fit", justify="right", no_wrap=True)
+    made.add_column("")
+    for i, one in enumerate(trials):
+        made.add_row(
+            str(i),
+            escape(one.name),
+            escape(str(one.score)) if one.score else "",
+            duration(one.fit_seconds) if one.fit_seconds else f"[dim]{duration(one.quote.fit_seconds)}[/]",
+            Group(ProgressBar(1.0, now[2], width=24), escape(now[1])) if now and now[0] == i else _standing(one),
+            style="bold" if i == best else "",
+        )
+    return made
+
+
+def fitting_left(trials: Sequence[Trial]) -> float:
+    """Seconds until all are fitted: what is quoted of those to come, corrected by what the others took against theirs."""
+    return pace(trials) * sum(one.quote.fit_seconds for one in trials if one.status == "waiting")
+
+
+def _standing(one: Trial) -> str:
+    return f"[{STYLES.get(one.status, 'dim')}]{escape(f'{one.status} {one.reason}'.strip())}[/]"
+
+
+class Board:
+    """Watches a tuning: a table that fills as it goes, or plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, metric: str):
+        self.console, self.metric = console, metric
+        self.trials: tuple[Trial, ...] = ()
+        self.now: tuple[int, str, float] | None = None
+        self.said = time.monotonic()
+        self.live = (
+            Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.draw) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> Board:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.now = None
+        if self.live:
+            self.live.stop()
+
+    def changed(self, trials: Sequence[Trial]) -> None:
+        moved = [(i, new) for i, (old, new) in enumerate(zip(self.trials, trials)) if old != new]
+        self.trials = tuple(trials)
+        if self.live:
+            return
+        for i, one in moved:
+            if one.status in ("left", "dropped"):  # the result tells
+                continue
+            seen = f"{one.score} " if one.score else ""
+            self.console.print(f"{i} {escape(one.name)}: {escape(seen)}{_standing(one)}")
+
+    def progress(self, trial: int, text: str, share: float) -> None:
+        self.now = (trial, text, share)
+        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+            self.said = time.monotonic()
+            self.console.print(f"  {trial} {share:.0%} {escape(text)}{self._left()}")
+
+    def draw(self) -> RenderableType:
+        return Group(table(self.trials, self.metric, now=self.now), f"[dim]{len(self.trials)} trials{self._left()}[/]")
+
+    def _left(self) -> str:
+        left = fitting_left(self.trials)
+        return f"; fitting takes about {duration(left)} more" if left else ""

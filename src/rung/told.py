@@ -1,0 +1,89 @@
+"""What a race of trials tells: which settings are best, and whether they are shown to be better than the present ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from rung.looks import Look, Looks, bounds, drop
+from rung.metrics import stats
+from rung.race import Outcome
+from rung.trials import Trial
+from rung.types import Example, Interval
+
+ERROR = 0.05
+"""How often settings that are no better may be called better, over all trials and looks; and the error of the race."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """What is settled before the first row is asked."""
+
+    rows: tuple[Example, ...]
+    clusters: list[Hashable] | None
+    looks: Looks
+    binary: bool
+
+    def at(self, values: Sequence[float], error: float) -> tuple[Look, list[Hashable] | None, bool]:
+        """The look at which so many values are had, their clusters, and whether they are right or wrong."""
+        look = self.looks.at(error)[self.looks.sizes.index(len(values))]
+        return look, self.clusters[: look.rows] if self.clusters else None, self.binary
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the race says of the trials."""
+
+    verdict: Literal["gain", "no gain", "untold"]
+    why: str
+    best: int | None = None
+    """Place of the trial to go on with."""
+    difference: Interval | None = None
+    """Its score less that of the present settings (where there is no gain: that of the best other), on rows that both were
+    asked, between bounds at their part of the error."""
+    lines: str = ""
+    """What to put into rung.yaml; empty where it is to stay as it is."""
+
+
+def tell(rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outcome | None, track: Track) -> Told:
+    """What the race says of the trials at the places `raced`, of which 0 is the present settings."""
+    if outcome is None or list(raced) == [0]:
+        if any(trial.status in ("stopped", "not begun") for trial in trials):
+            return Told("untold", "The time was too short; the same command goes on where it was.")
+        return Told("untold", "Fewer than two trials could be measured.")
+    values = dict(zip(raced, outcome.values))
+    left = sorted((raced[place] for place in outcome.left), key=lambda i: -fmean(values[i]))
+    if 0 not in values:
+        now, other = trials[0], trials[left[0]]
+        why = f"The present settings were not measured ({now.status}: {now.reason}). Of the others {other.name} scores best."
+        return Told("gain" if now.status == "failed" else "untold", why, left[0], lines=other.lines(rung))
+    rivals = [i for i in left if i]
+    if not rivals:
+        return Told("no gain", "Keep what you have: all others were shown to be worse.", 0)
+    present = values[0]
+    at = track.at(present, ERROR / (len(raced) - 1))
+    better = [i for i in rivals if drop(present, values[i][: len(present)], *at)]
+    best = (better or rivals)[0]
+    gain = _difference(present, values[best][: len(present)], *at)
+    seen = f"{trials[best].name} against the present settings: {_signed(gain)}"
+    if not better:
+        return Told("no gain", f"Keep what you have. The best of the others, {seen}.", 0, gain)
+    why = f"{seen}. Shown to be better, at an error of {ERROR:g} over all {len(raced)} trials and looks."
+    return Told("gain", why, best, gain, trials[best].lines(rung))
+
+
+def _difference(
+    a: Sequence[float], b: Sequence[float], look: Look, clusters: Sequence[Hashable] | None, binary: bool
+) -> Interval:
+    """The mean of b less that of a on the same rows, between bounds at the look's error, however it was come to."""
+    if binary and clusters is None:
+        only_a, only_b = (sum(x > y for x, y in zip(*pair)) for pair in ((a, b), (b, a)))
+        return stats.paired_difference(only_a, only_b, len(a), confidence=1 - 2 * look.error)
+    found = bounds([(1 + y - x) / 2 for x, y in zip(a, b)], look, clusters)
+    return Interval(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1, found.n)
+
+
+def _signed(found: Interval) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n={found.n}"

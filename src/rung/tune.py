@@ -1,0 +1,228 @@
+"""Tuning a rung: trials of its settings are fitted on one part of train and raced on the other; dev stays fresh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from rung import ladder
+from rung.base_names import AT
+from rung.errors import BudgetError, RungError, TaskError
+from rung.evaluate import answer
+from rung.flowchart.history import scaled
+from rung.looks import bounds, set_looks
+from rung.methods.base import Method, price, untouched
+from rung.metrics import score
+from rung.plan import Step
+from rung.predictor import Predictor
+from rung.provenance import gather
+from rung.race import Outcome, clusters_of, race
+from rung.site import Site
+from rung.told import ERROR, Told, Track, tell
+from rung.trials import Trial, carve, pace, plan
+from rung.types import Cost, Example, digest
+
+
+class Watcher(Protocol):
+    """Who is told how it goes. Trials are named by their place."""
+
+    def changed(self, trials: Sequence[Trial]) -> None: ...
+    def progress(self, trial: int, text: str, share: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a race of settings comes to."""
+
+    rung: str
+    metric: str
+    fitted_on: int
+    """Rows of train."""
+    rows: int
+    """The other rows of train, to score on."""
+    looks: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    """The present settings first."""
+    told: Told
+
+
+def tune(
+    site: Site,
+    watcher: Watcher,
+    sets: Sequence[str] = (),
+    *,
+    most: int = 0,
+    seed: int = 0,
+    minutes: float | None = None,
+) -> Tuning:
+    """Race settings of a rung, and say which are best and whether they are shown to be better than those of rung.yaml.
+
+    `site`: of one rung alone; `sets`, `most` and `seed` as `plan` has them. Fits and answers are kept by content, so a
+    run that was stopped goes on. What `minutes` do not suffice for is left. TaskError for a score that is no mean over rows.
+    """
+    metric, step = site.metric, _step(site)
+    name = step.rung.partition(AT)[0]
+    trials = plan(name, site.task.methods, sets, most, seed)
+    inner, rows = carve(site, step.base)
+    first, *others = (replace(one, quote=scaled(_quote(inner, one.methods), step.scale)) for one in trials)
+    ordered = [first, *sorted(others, key=lambda one: one.quote.fit_seconds)]
+    clusters = clusters_of(rows)
+    track = Track(tuple(rows), clusters, set_looks(len(rows), clusters), metric.binary)
+    with site.store.locked():
+        deadline = site.engines.until = time.monotonic() + 60 * (minutes or float("inf"))
+        watcher.changed(ordered)
+        running = _Running(inner, track, deadline, watcher, ordered)
+        fitted = running.fit()
+        outcome = running.race(fitted)
+        site.engines.until = float("inf")
+        told = tell(name, ordered, list(fitted), outcome, track)
+        sizes = (len(inner.data.examples), len(rows), track.looks.sizes)
+        found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
+        fits = [ladder.fit_keys(inner, trial.methods) for trial in trials]
+        key = digest([fits, [row.id for row in rows], site.measure])
+        provenance = gather(site.task.folder, site.machine, train=inner.data.digest)
+        site.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance})
+    return found
+
+
+def _step(site: Site) -> Step:
+    """The one rung to be tuned. RungError where it cannot be, or not by this metric."""
+    if site.metric.corpus:
+        raise TaskError(
+            f"trials are raced by a metric that is the mean of its rows, and {site.metric.name} is not.",
+            where="rung.yaml goal.metric",
+            remedy="Take another goal.metric.",
+        )
+    if site.agreement and site.agreement.doubt:
+        raise TaskError(
+            f"trials would be decided by the judge, and {site.agreement.doubt}.",
+            where="rung.yaml judge",
+            remedy="Have people mark more rows under judge.marked, take a stronger judge, or take another goal.metric.",
+        )
+    step, *others = site.steps
+    if others:
+        raise TaskError(
+            f"one rung is tuned at a time, and these are {', '.join(one.rung for one in site.steps)}.", remedy="Name one."
+        )
+    if step.quote is None:
+        raise TaskError(f"the rung {step.rung!r} cannot be tried: {step.skip}.", where=str(site.task.folder))
+    return step
+
+
+def content(found: Tuning) -> dict[str, Any]:
+    """A Tuning as plain JSON-able values."""
+    trials = [
+        {
+            "name": one.name,
+            "settings": dict(one.settings),
+            "status": one.status,
+            "reason": one.reason,
+            "score": one.score and asdict(one.score),
+            "fit_seconds": one.fit_seconds,
+        }
+        for one in found.trials
+    ]
+    sizes = {"fitted_on": found.fitted_on, "rows": found.rows, "looks": found.looks}
+    return {"rung": found.rung, "metric": found.metric, **sizes, **asdict(found.told), "trials": trials}
+
+
+def _quote(site: Site, chain: Sequence[Method]) -> Cost:
+    quote = untouched(site.facts, site.machine)
+    for method in chain:
+        quote = method.estimate(quote, site.facts, site.machine)
+    return price(quote, site.machine, site.task.volume, site.facts.tariff)
+
+
+# --- fitting and racing -----------------------------------------------------------------------------------------------
+
+
+class _FailedError(Exception):
+    """A trial could not answer: its place, and why."""
+
+
+@dataclass
+class _Running:
+    """The trials as they come along."""
+
+    site: Site
+    track: Track
+    deadline: float
+    watcher: Watcher
+    trials: list[Trial]
+
+    def set(self, i: int, **now: Any) -> None:
+        self.trials[i] = replace(self.trials[i], **now)
+        self.watcher.changed(self.trials)
+
+    def fit(self) -> dict[int, Predictor]:
+        """Fit what the time allows; as long as the fitted will take to answer is left free."""
+        fitted: dict[int, Predictor] = {}
+        for i, trial in enumerate(self.trials):
+            slow = pace(self.trials)
+            asked = [trial, *(self.trials[k] for k in fitted)]
+            until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.quote.row_seconds for one in asked)
+            takes, left = slow * trial.quote.fit_seconds, until - time.monotonic()
+            kept = self.site.store.fitted(ladder.fit_keys(self.site, trial.methods)[-1])
+            if not kept and takes > left:
+                reason = f"about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} left"
+                self.set(i, status="not begun", reason=reason)
+                continue
+            try:
+                fitted[i], notes = ladder.fit(self.site, trial.methods, until, partial(self.watcher.progress, i))
+                self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
+            except BudgetError as error:
+                self.set(i, status="stopped", reason=error.what)
+            except Exception as error:  # a trial that fails is a recorded failure, and the race goes on
+                self.set(i, status="failed", reason=_said(error))
+        return fitted
+
+    def race(self, fitted: dict[int, Predictor]) -> Outcome | None:
+        """The race of those fitted, by their places in `fitted`; None where the time ran out.
+
+        One that fails is taken out of `fitted`, and the others run again: their answers are kept.
+        """
+        track = self.track
+        while fitted:
+            try:
+                askers = [self._asker(i, one) for i, one in fitted.items()]
+                outcome = race(askers, track.rows, track.looks, alpha=ERROR, clusters=track.clusters, binary=track.binary)
+            except _FailedError as error:
+                i, reason = error.args
+                fitted.pop(i)
+                self.set(i, status="failed", reason=reason)
+                continue
+            except BudgetError as error:
+                for i in fitted:
+                    self.set(i, status="stopped", reason=error.what)
+                return None
+            dropped = {one.candidate: f"at look {one.look + 1} of {len(track.looks.sizes)}" for one in outcome.dropped}
+            for place, i in enumerate(fitted):
+                self.set(i, status="dropped" if place in dropped else "left", reason=dropped.get(place, ""))
+            return outcome
+        return None
+
+    def _asker(self, i: int, predictor: Predictor) -> Callable[[Sequence[Example]], Sequence[float]]:
+        site, track, metric, seen = self.site, self.track, self.site.metric, list[float]()
+
+        def ask(rows: Sequence[Example]) -> Sequence[float]:
+            try:
+                found = answer(predictor, rows, site.store, site.engines, partial(self.watcher.progress, i), self.deadline)
+                scores = score(metric, rows, found, "train")
+                if scores.unscored:
+                    raise RungError(f"{len(scores.unscored)} rows could not be scored: {scores.unscored[0].why}.")
+            except BudgetError:
+                raise
+            except Exception as error:
+                raise _FailedError(i, _said(error)) from error
+            seen.extend(scores.per_row)
+            self.set(i, score=bounds(seen, *track.at(seen, 0.025)))
+            return scores.per_row
+
+        return ask
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"

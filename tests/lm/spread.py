@@ -1,0 +1,197 @@
+"""The trainings of tests/lm/test_processes.py, done by one process or by several that torchrun starts."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
+
+from rung.errors import BudgetError, DataError, RungError
+from rung.lm import adapters, losses, preferences, processes, train
+from rung.lm.load import Loaded, load
+from rung.lm.tree import Row
+from rung.machine import Machine
+from rung.methods import together
+from rung.types import Message
+
+PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=5, tokens=150, seed=5)
+
+
+def rows(loaded: Loaded, count: int = 11) -> list[Row]:
+    """Rows of unlike lengths; the last step of an epoch has one, so that of two processes one has nothing to do."""
+    asked = [("the parcel " * (i % 4) + str(i * 7), "late " * (i % 3 + 1)) for i in range(count)]
+    return [loaded.chat.row((Message("system", "sort these"), Message("user", text)), answer) for text, answer in asked]
+
+
+def lora(loaded: Loaded) -> Loaded:
+    """Adapters that begin elsewhere in each process, where they are not made the same."""
+    return replace(loaded, model=adapters.lora(loaded.model, 2, 4, 0.0, processes.place()[0]))
+
+
+def sft(loaded: Loaded, folder: Path) -> train.Trained:
+    return train.run(loaded, rows(loaded), PLAN, folder)
+
+
+def dpo(loaded: Loaded, folder: Path) -> train.Trained:
+    given = rows(loaded)
+    pairs = [preferences.Pair(a, b, (-3.0 - i, -4.0)) for i, (a, b) in enumerate(pairwise(given))]
+    loss, items = preferences.dpo(0.1)
+    return train.run(loaded, pairs, PLAN, folder, loss=loss, items=items)
+
+
+def kto(loaded: Loaded, folder: Path) -> train.Trained:
+    votes = preferences.votes([(row, i % 2 > 0) for i, row in enumerate(rows(loaded))])
+    votes = [replace(vote, reference=(-30.0, -35.0)) for vote in votes]
+    loss, items = preferences.kto(0.1, 1.0, 1.0, loaded)
+    return train.run(loaded, votes, PLAN, folder, loss=loss, items=items)
+
+
+def chosen(loaded: Loaded, folder: Path) -> train.Trained:
+    """The second epoch is the best; the scores of a process that does not lead say otherwise and are not to count."""
+    scores = iter([0.5, 0.9, 0.4] if processes.leads() else [0.9, 0.8, 0.7])
+    return train.run(loaded, rows(loaded), replace(PLAN, patience=2), folder, held=lambda: next(scores))
+
+
+def resumed(loaded: Loaded, folder: Path) -> train.Trained:
+    """Stopped in the second epoch by the leading process's clock alone, and gone on with; only its folder holds anything."""
+    late = {"now": float("inf")}
+
+    class Clock(train.Watch):
+        deadline = property(lambda self: late["now"])  # type: ignore[assignment]
+
+    def step(done: int, total: int, loss: float) -> None:
+        if done == 5 and processes.leads():
+            late["now"] = time.monotonic() - 1
+
+    watch = Clock.__new__(Clock)
+    object.__setattr__(watch, "step", step)
+    first = replace(loaded, model=copy.deepcopy(loaded.model))
+    try:
+        train.run(first, rows(first), PLAN, folder, watch=watch)
+        raise AssertionError("the clock did not stop it")
+    except BudgetError:
+        assert folder.exists() == processes.leads()
+    return train.run(loaded, rows(loaded), PLAN, folder)
+
+
+def hungry(loaded: Loaded, folder: Path) -> train.Trained:
+    """Out of memory once, in one of the processes, in the middle of its share of a step."""
+    calls: list[int] = []
+
+    def loss(model: Any, part: Any, trees: bool) -> torch.Tensor:
+        calls.append(len(part))
+        if len(calls) == 2 and processes.leads():
+            raise MemoryError
+        return losses.sft(model, part, trees)
+
+    plan = replace(PLAN, batch=60, tokens=300)
+    return train.run(loaded, rows(loaded, 60), plan, folder, loss=loss)
+
+
+def whole(loaded: Loaded) -> Loaded:
+    return loaded
+
+
+def padded(loaded: Loaded) -> Loaded:
+    loaded.model.set_attn_implementation("sdpa")
+    return replace(loaded, trees=False)
+
+
+WORK: dict[str, tuple[str, Callable[[Loaded], Loaded], Callable[[Loaded, Path], train.Trained]]] = {
+    "lora": ("llama", lora, sft),
+    "full": ("llama", whole, sft),
+    "padded": ("llama", padded, sft),
+    "tied": ("gemma3", whole, sft),
+    "dpo": ("llama", lora, dpo),
+    "kto": ("llama", lora, kto),
+    "chosen": ("llama", whole, chosen),
+    "resumed": ("llama", whole, resumed),
+    "hungry": ("llama", whole, hungry),
+}
+
+
+def do(name: str, bases: dict[str, str], machine: Machine, to: Path) -> None:
+    """One training; the leading process keeps its history and what was trained."""
+    kind, adapted, work = WORK[name]
+    loaded = adapted(load(Path(bases[kind]), machine))
+    own = to / f"work-{processes.place()[0]}"
+    history = work(loaded, own)
+    spread = any(isinstance(p, DTensor) for p in loaded.model.parameters())
+    state = processes.state(loaded.model)
+    if processes.leads():
+        found = state or {key: p.detach() for key, p in loaded.model.named_parameters() if p.requires_grad}
+        save_file({key: tensor.contiguous().clone() for key, tensor in found.items()}, to / f"{name}.safetensors")
+        (to / f"{name}.json").write_text(json.dumps(asdict(history) | {"left": own.exists(), "spread": spread}))
+
+
+def shard() -> None:
+    """From here on weights are spread. accelerate spreads none over processors: it is told that they are GPUs."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    os.environ |= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+        "ACCELERATE_TORCH_DEVICE": "cpu",
+    }
+    PartialState._prepare_backend = lambda self, *_: ("gloo", DistributedType.MULTI_GPU)  # type: ignore[method-assign]
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    machine, to = Machine(**given["machine"]), Path(given["to"])
+    processes.begin()
+    for name in given["plain"]:
+        with processes.joint():
+            do(name, given["bases"], machine, to)
+    try:
+        processes.at_it()
+    except RungError as error:
+        (to / f"alone-{processes.place()[0]}").write_text(str(error))
+    shard()
+    (to / "fsdp").mkdir(exist_ok=True)
+    for name in given["spread"]:
+        with processes.joint():
+            do(name, given["bases"], machine, to / "fsdp")
+    (to / f"ends-{processes.place()[0]}.json").write_text(json.dumps(ends()))
+
+
+def ends() -> list[str]:
+    """What comes of a fit that fails in both processes, that fails in one, and of a process that is gone."""
+
+    def fails(where: tuple[int, ...]) -> Any:
+        if processes.place()[0] in where:
+            raise DataError(f"no row in {processes.place()[0]}")
+        return "fitted"
+
+    found = []
+    for where in ((0, 1), (1,), (0,)):
+        try:
+            found.append(together._joined(lambda where=where: fails(where)))  # type: ignore[misc]
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
+    if not processes.leads():
+        os._exit(0)
+    try:
+        processes.order("work")
+        processes.order("more")  # a message may be on its way when its reader dies
+    except SystemExit as error:
+        found.append(str(error))
+    return found
+
+
+if __name__ == "__main__":
+    main()

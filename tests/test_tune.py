@@ -1,0 +1,294 @@
+"""Tuning without a model: what is raced, what is kept, what failures and a lack of time leave, and how seldom it errs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from rung import methods, tune
+from rung.errors import BudgetError, BusyError, TaskError
+from rung.lm.base import ModelRef
+from rung.lm.fake import FakeEngine
+from rung.methods.base import Facts, Quote, Run
+from rung.predictor import Predictor
+from rung.site import Site
+from rung.task import load_task
+from rung.trials import Trial
+from rung.tune import Tuning
+from rung.types import Need, TrainData
+
+LABELS = ("refund", "delay", "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trick:
+    """The fake model chooses among the first `keep` labels only: the more, the better."""
+
+    name: ClassVar[str] = "trick"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
+    fit_version: ClassVar[int] = 1
+    fits: ClassVar[list[int]] = []
+
+    keep: int = 1
+    act: str = ""
+    seconds: float = 0.0
+
+    def estimate(self, start: Quote, facts: Facts, machine: Any) -> Quote:
+        return replace(start, fit_seconds=self.seconds, row_seconds=0.0)
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        self.fits.append(len(data.examples))
+        if self.act == "memory":
+            raise MemoryError("no room")
+        if self.act == "late":
+            raise BudgetError("out of time.")
+        if self.act == "mute":
+            return replace(start, model=ModelRef("rule", "nearest", "x", "/there/is/no/such/folder"))
+        return replace(start, labels=start.labels[: self.keep], descriptions=())
+
+
+@dataclass
+class Told:
+    """A watcher that remembers."""
+
+    seen: tuple[Trial, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    def changed(self, trials: Sequence[Trial]) -> None:
+        self.seen = tuple(trials)
+
+    def progress(self, trial: int, text: str, share: float) -> None:
+        assert 0 <= share <= 1
+        self.texts += (text,)
+
+
+@pytest.fixture(autouse=True)
+def trick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(methods.METHODS, "trick", Trick())
+    Trick.fits.clear()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every input that the fake model is asked, in order."""
+    inputs: list[str] = []
+    plain = FakeEngine.choose
+
+    def choose(self: FakeEngine, prompts: Any, labels: Any, progress: Any = None) -> Any:
+        inputs.extend(prompt.input for prompt in prompts)
+        return plain(self, prompts, labels, progress)
+
+    monkeypatch.setattr(FakeEngine, "choose", choose)
+    return inputs
+
+
+def write_rows(path: Path, numbers: Sequence[int]) -> None:
+    rows = [{"input": f"{LABELS[i % 3]} number {i}", "output": LABELS[i % 3], "who": f"p{i // 2}"} for i in numbers]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, home: Path) -> Path:
+    place = tmp_path / "task"
+    place.mkdir()
+    for name, numbers in (("train", range(600)), ("dev", range(1000, 1030)), ("test", range(2000, 2030))):
+        write_rows(place / f"{name}.jsonl", numbers)
+    set_task(place)
+    return place
+
+
+def set_task(place: Path, goal: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **more: Any) -> None:
+    task = {
+        "task": "What is it about?",
+        "kind": "classify",
+        "labels": list(LABELS),
+        "data": {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl", **(data or {})},
+        "base": "fake",
+        "encoder": "fake",
+        "goal": goal or {"at_least": 0.8},
+        "rungs": ["trick"],
+        **more,
+    }
+    (place / "rung.yaml").write_text(json.dumps(task))  # JSON is YAML
+
+
+def go(place: Path, *sets: str, **how: Any) -> Tuning:
+    return tune.tune(Site(load_task(place)), Told(), sets, **how)
+
+
+def statuses(found: Tuning) -> dict[str, str]:
+    return {trial.name: trial.status for trial in found.trials}
+
+
+def test_better_settings_are_found_and_shown_and_the_hopeless_stop_early(folder: Path) -> None:
+    found = go(folder, "trick.keep=2,3")
+    assert (found.told.verdict, found.trials[found.told.best or 0].name) == ("gain", "trick.keep=3")
+    assert found.told.lines == "methods:\n  trick: {keep: 3}\n"
+    assert found.told.difference and found.told.difference.low > 0 and found.told.difference.n < found.rows
+    assert statuses(found) == {"present settings": "dropped", "trick.keep=2": "dropped", "trick.keep=3": "left"}
+    scores = [trial.score for trial in found.trials if trial.score]
+    assert [round(score.value, 1) for score in scores] == [0.4, 0.7, 1.0] and all(s.low <= s.value <= s.high for s in scores)
+    assert scores[0].n < found.rows and found.fitted_on + found.rows == 600
+    assert "Shown to be better" in found.told.why and f"n={found.told.difference.n}" in found.told.why
+
+
+def test_where_the_present_settings_are_best_they_are_kept(folder: Path) -> None:
+    set_task(folder, methods={"trick": {"keep": 3}})
+    found = go(folder, "trick.keep=1,2")
+    assert (found.told.verdict, found.told.best, found.told.lines) == ("no gain", 0, "")
+    assert "Keep what you have" in found.told.why
+
+
+def test_settings_that_do_as_well_are_no_gain(folder: Path) -> None:
+    set_task(folder, methods={"trick": {"keep": 3}})
+    found = go(folder, "trick.act=a,b")
+    assert (found.told.verdict, found.told.best, found.told.lines) == ("no gain", 0, "")
+    assert (
+        found.told.difference
+        and found.told.difference.low < 0 < found.told.difference.high
+        and found.told.difference.n == found.rows
+    )
+
+
+def test_neither_dev_nor_test_is_asked(folder: Path, asked: list[str]) -> None:
+    go(folder, "trick.keep=2,3")
+    assert asked and max(int(text.split()[-1]) for text in asked) < 1000
+
+
+def test_a_second_run_fits_and_asks_nothing_and_another_value_only_itself(folder: Path, asked: list[str]) -> None:
+    first = go(folder, "trick.keep=2,3")
+    fits, rows = len(Trick.fits), len(asked)
+    again = go(folder, "trick.keep=2,3")
+    assert (len(Trick.fits), len(asked)) == (fits, rows) == (3, len(asked))
+    assert again == first
+    go(folder, "trick.keep=2,3", "trick.act=x")
+    assert len(Trick.fits) == fits + 2
+
+
+def test_a_trial_that_fails_is_recorded_and_the_race_goes_on(folder: Path) -> None:
+    found = go(folder, "trick.keep=3", "trick.act='',memory,mute")
+    assert statuses(found) == {
+        "present settings": "dropped",
+        "trick.keep=3 trick.act=": "left",
+        "trick.keep=3 trick.act=memory": "failed",
+        "trick.keep=3 trick.act=mute": "failed",
+    }
+    assert found.trials[2].reason == "MemoryError: no room" and found.trials[3].reason
+    assert found.told.verdict == "gain" and found.told.best == 1
+
+
+def test_where_the_present_settings_fail_the_best_of_the_others_is_told(folder: Path) -> None:
+    set_task(folder, methods={"trick": {"act": "memory"}})
+    found = go(folder, "trick.act=a", "trick.keep=1,3")
+    assert (found.told.verdict, found.trials[found.told.best or 0].name) == ("gain", "trick.act=a trick.keep=3")
+    assert "no room" in found.told.why and "keep: 3" in found.told.lines and found.told.difference is None
+
+
+def test_where_all_but_one_fail_nothing_is_told(folder: Path) -> None:
+    found = go(folder, "trick.act=memory,mute")
+    assert (found.told.verdict, found.told.best, found.told.lines) == ("untold", None, "")
+    assert "Fewer than two" in found.told.why
+
+
+def test_what_there_is_no_time_for_is_not_begun(folder: Path) -> None:
+    found = go(folder, "trick.seconds=0.0,9000", "trick.keep=3", minutes=60)
+    assert [(t.settings.get("trick.seconds"), t.status) for t in found.trials] == [
+        (None, "dropped"),
+        (0, "left"),
+        (9000, "not begun"),
+    ]
+    assert "about 150.0 minutes" in found.trials[2].reason and len(Trick.fits) == 2
+    assert go(folder, "trick.seconds=9000", "trick.keep=3", minutes=60).told.verdict == "untold"
+    go(folder, "trick.seconds=9000", "trick.keep=3")
+    kept = go(folder, "trick.seconds=9000", "trick.keep=3", minutes=60)
+    assert kept.told.verdict == "gain" and len(Trick.fits) == 3, "what is fitted takes no time"
+
+
+def test_a_fit_that_runs_over_is_stopped_and_the_others_go_on(folder: Path) -> None:
+    found = go(folder, "trick.act='',late", "trick.keep=3")
+    assert statuses(found)["trick.act=late trick.keep=3"] == "stopped" and found.told.verdict == "gain"
+
+
+def test_a_race_that_runs_over_tells_nothing_and_goes_on_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, plain = [], tune.answer
+
+    def slow(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) > 3:
+            raise BudgetError("the time budget is used up.")
+        return plain(*given)
+
+    monkeypatch.setattr(tune, "answer", slow)
+    found = go(folder, "trick.keep=2,3")
+    assert found.told.verdict == "untold" and "goes on where it was" in found.told.why
+    assert set(statuses(found).values()) == {"stopped"} and all(trial.score for trial in found.trials)
+    monkeypatch.setattr(tune, "answer", plain)
+    assert go(folder, "trick.keep=2,3").told.verdict == "gain" and len(Trick.fits) == 3
+
+
+def test_a_run_that_was_stopped_fits_nothing_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(tune, "answer", stop)
+        with pytest.raises(KeyboardInterrupt):
+            go(folder, "trick.keep=2,3")
+    assert len(Trick.fits) == 3 and not (folder / ".rung" / "tune").exists()
+    assert go(folder, "trick.keep=2,3").told.verdict == "gain" and len(Trick.fits) == 3
+
+
+def test_a_score_that_is_no_mean_over_rows_is_refused(folder: Path) -> None:
+    set_task(folder, goal={"metric": "macro_f1", "at_least": 0.5})
+    with pytest.raises(TaskError, match="macro_f1 is not"):
+        go(folder, "trick.keep=2")
+    assert not Trick.fits
+
+
+def test_graded_rows_in_groups_are_raced_too(folder: Path) -> None:
+    (folder / "own.py").write_text("def score(output, reference, example):\n    return 0.9 if output == reference else 0.2\n")
+    set_task(folder, goal={"metric": "own.py:score", "at_least": 0.5}, data={"group": "who"})
+    found = go(folder, "trick.keep=3")
+    assert (
+        found.told.verdict == "gain"
+        and found.told.difference
+        and 0 < found.told.difference.low < found.told.difference.value < 0.6
+    )
+
+
+def test_a_rung_that_lacks_what_it_needs_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trick, "needs", frozenset({Need.CORPUS}))
+    with pytest.raises(TaskError, match="needs a corpus"):
+        go(folder, "trick.keep=2")
+
+
+def test_the_folder_is_held_and_the_result_kept(folder: Path) -> None:
+    with Site(load_task(folder)).store.locked(), pytest.raises(BusyError):
+        go(folder, "trick.keep=3")
+    found = go(folder, "trick.keep=3")
+    [path] = (folder / ".rung" / "tune").iterdir()
+    kept = json.loads(path.read_text())
+    assert kept["verdict"] == "gain" and kept["lines"] == found.told.lines and kept["provenance"]["packages"]
+    assert [trial["status"] for trial in kept["trials"]] == ["dropped", "left"]
+    assert kept["trials"][1]["settings"] == {"trick.keep": 3} and kept["trials"][1]["score"]["value"] == 1.0
+
+
+def test_the_watcher_sees_the_trials_come_along(folder: Path) -> None:
+    watcher = Told()
+    found = tune.tune(Site(load_task(folder)), watcher, ["trick.keep=2,3"])
+    assert watcher.seen == found.trials and any("fitting" in text for text in watcher.texts)
+
+
+def test_learning_rates_of_a_real_training_are_raced(folder: Path, base: Callable[[str], Path]) -> None:
+    write_rows(folder / "train.jsonl", range(100))
+    set_task(folder, base=str(base("llama")), rungs=["lora"], methods={"lora": {"learning_rate": 1e-7, "epochs": 1}})
+    found = go(folder, "lora.learning_rate=3e-2", "lora.rank=4")
+    assert [trial.status in ("left", "dropped") for trial in found.trials] == [True, True]
+    assert all(trial.fit_seconds and trial.score and trial.quote.fit_seconds for trial in found.trials)
+    assert "learning_rate: 0.03" in found.trials[1].lines("lora") and "epochs: 1" in found.trials[1].lines("lora")
+    assert go(folder, "lora.learning_rate=3e-2", "lora.rank=4") == found, "nothing is fitted again, so the seconds are the same"
