@@ -158,16 +158,18 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
     )
 
 
-def answering(prompt_tokens: float, facts: Facts, machine: Machine) -> float:
-    """Seconds a row in a batch: choosing reads the prompt and opens some label nodes, writing goes token by token.
+def answering(prompt_tokens: float, facts: Facts, machine: Machine, *, trained: bool = False) -> float:
+    """Seconds a row in a batch: choosing reads the prompt and opens label nodes, writing goes token by token.
 
-    Behind an API it is one call, however long.
+    A model that was trained on the labels is sure of them and opens few nodes; one that was not opens nearly all. Behind an
+    API it is one call, however long.
     """
     if facts.call_seconds:
         return facts.call_seconds
     reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
     if facts.labels:
-        return reading + machine.prefill_seconds(facts.parameters, round(3 * facts.output_tokens))
+        opened = facts.output_tokens * (min(3, facts.labels) if trained else facts.labels)
+        return reading + machine.prefill_seconds(facts.parameters, round(opened))
     return reading + machine.decode_seconds(facts.parameters, round(facts.output_tokens), batch=8) / 8
 
 
