@@ -175,6 +175,15 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
     assert all(a.get("scope") for a in found.all("th"))
 
 
+def test_how_far_prompts_lie_apart_is_drawn_where_a_search_tried_several() -> None:
+    spread = {"wording": {"tried": 4, "n": 32, "mean": 0.5, "min": 0.25, "max": 0.625}}
+    searched = record("prompt-search", 30)
+    searched = replace(searched, provenance={**searched.provenance, "notes": [{"spread": spread}]})
+    page = Page(shown([record("zero-shot", 24), searched]))
+    assert "prompt-search wording 4 0.500 0.250 to 0.625 32" in page.text
+    assert "How far the prompt moves" not in Page(shown(several())).text
+
+
 def test_forgetting_has_a_column_and_an_axis_only_where_weights_were_touched() -> None:
     touched, untouched = Page(shown(several())), Page(shown([record("majority", 4), record("zero-shot", 24)]))
     assert "Forgets" in touched.text and "+0.020" in touched.text and "Forgets" not in untouched.text

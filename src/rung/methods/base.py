@@ -151,26 +151,24 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
     """The quote of the base model asked as it is."""
     return Quote(
         prompt_tokens=facts.input_tokens,
-        row_seconds=answering(facts.input_tokens, facts, machine),
+        row_seconds=answering(facts.input_tokens, facts, machine, facts.labels),
         memory_bytes=BYTES[machine.dtype] * facts.parameters,
         shared_tokens=facts.shared_tokens + facts.label_tokens,
         output_tokens=facts.output_tokens,
     )
 
 
-def answering(prompt_tokens: float, facts: Facts, machine: Machine, *, trained: bool = False) -> float:
-    """Seconds a row in a batch: choosing reads the prompt and opens label nodes, writing goes token by token.
+def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = 3) -> float:
+    """Seconds a row in a batch: choosing reads the prompt and opens the nodes of some `labels`, writing goes token by token.
 
-    A model that was trained on the labels is sure of them and opens few nodes; one that was not opens nearly all. Behind an
-    API it is one call, however long.
+    Nodes are opened as an answer is written, a few rows at a time. A model that was trained on the labels, or is shown similar
+    rows, is sure of them and opens few. Behind an API it is one call, however long.
     """
     if facts.call_seconds:
         return facts.call_seconds
+    written = facts.output_tokens * (min(labels, facts.labels) if facts.labels else 1)
     reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
-    if facts.labels:
-        opened = facts.output_tokens * (min(3, facts.labels) if trained else facts.labels)
-        return reading + machine.prefill_seconds(facts.parameters, round(opened))
-    return reading + machine.decode_seconds(facts.parameters, round(facts.output_tokens), batch=8) / 8
+    return reading + machine.decode_seconds(facts.parameters, round(written), batch=8) / 8
 
 
 def price(quote: Quote, machine: Machine, volume: int, tariff: Price | None = None) -> Cost:

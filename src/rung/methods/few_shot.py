@@ -41,7 +41,9 @@ class FewShot:
         demo = facts.input_tokens + facts.output_tokens
         if self.pick == "fixed":
             most = min(self._count(facts.labels) * demo, MOST_SHARED_TOKENS)
-            return replace(start, shared_tokens=start.shared_tokens + most)  # computed once for all rows
+            asked = answering(start.prompt_tokens, facts, machine, max(3, facts.labels / 3))  # demonstrations narrow the choice
+            row_seconds = min(start.row_seconds, asked)
+            return replace(start, shared_tokens=start.shared_tokens + most, row_seconds=row_seconds)  # shared: computed once
         own = start.prompt_tokens + self._count(facts.labels) * demo
         embedding = machine.prefill_seconds(facts.encoder_parameters, round(facts.input_tokens))
         return replace(

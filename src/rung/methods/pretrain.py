@@ -68,7 +68,7 @@ class Pretrain:
             fit_seconds=start.fit_seconds
             + machine.training_seconds(self.parameters, 1.0, self._seen)
             + machine.prefill_seconds(self.parameters, self.measured),
-            row_seconds=answering(start.prompt_tokens, size, machine, trained=True),
+            row_seconds=answering(start.prompt_tokens, size, machine),
             memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
         )
 

@@ -42,7 +42,7 @@ def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
     return replace(
         start,
         fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
-        row_seconds=answering(start.prompt_tokens, facts, machine, trained=True),
+        row_seconds=answering(start.prompt_tokens, facts, machine),
         memory_bytes=memory(facts.parameters, load.trained, load.tokens, BYTES[machine.dtype] if load.trained < 1 else 4),
     )
 

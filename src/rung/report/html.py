@@ -22,6 +22,7 @@ from rung.errors import RungError
 from rung.report import figures, numbers, page, rows, sources
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
+from rung.report.spreads import spreads
 from rung.types import Example, Prediction
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def render(
             outcomes=sources.OUTCOMES,
             passages=sources.PASSAGES,
             trainings=page.trainings(found),
+            spreads=spreads(found.measured, goal),
             findings=findings,
             recipe=recipe(found),
             usd_per_hour=machine["usd_per_hour"] if machine else None,
