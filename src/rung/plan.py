@@ -13,7 +13,7 @@ from rung.flowchart.history import Past, Scale, learn, scaled
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
-from rung.methods.base import Family, Method, asks_base, family, price, untouched
+from rung.methods.base import Family, Method, asks_base, family, price, quoted
 from rung.runs import NAME
 from rung.task import Task
 from rung.types import Cost, Example, Need, TrainData
@@ -114,10 +114,7 @@ def plan(
         if place.missing:
             steps.append(Step(place.rung, chain, base, None, _lacking(place, len(bases))))
             continue
-        quote = untouched(facts, machine)
-        for method in chain:
-            quote = method.estimate(quote, facts, machine)
-        raw = price(quote, machine, task.volume, facts.tariff)
+        raw = price(quoted(chain, facts, machine), machine, task.volume, facts.tariff)
         # what this machine's quotes were off by says nothing of a server's
         scale = Scale() if facts.call_seconds else learn(place.rung, not data.labels, *seen, base=base.start.model.digest)
         step = Step(place.rung, chain, base, scaled(raw, scale), "", found.rungs[place.rung], raw, scale)

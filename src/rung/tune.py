@@ -14,7 +14,7 @@ from rung.errors import BudgetError, RungError, TaskError
 from rung.evaluate import answer
 from rung.flowchart.history import scaled
 from rung.looks import bounds, set_looks
-from rung.methods.base import Method, price, untouched
+from rung.methods.base import Method, price, quoted
 from rung.metrics import score
 from rung.plan import Step
 from rung.predictor import Predictor
@@ -130,10 +130,7 @@ def content(found: Tuning) -> dict[str, Any]:
 
 
 def _quote(site: Site, chain: Sequence[Method]) -> Cost:
-    quote = untouched(site.facts, site.machine)
-    for method in chain:
-        quote = method.estimate(quote, site.facts, site.machine)
-    return price(quote, site.machine, site.task.volume, site.facts.tariff)
+    return price(quoted(chain, site.facts, site.machine), site.machine, site.task.volume, site.facts.tariff)
 
 
 # --- fitting and racing -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rung.errors import TaskError
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import pretrain
-from rung.methods.base import Facts, Method, Run, untouched
+from rung.methods.base import Facts, Method, Run, quoted
 from rung.methods.continued import Continued
 from rung.methods.pretrain import Pretrain
 from rung.predictor import Predictor, folder_digest
@@ -190,21 +190,29 @@ def test_a_share_that_cannot_be_is_refused(fit: Callable, option: str, value: fl
         fit(replace(DOMAIN, **{option: value}))
 
 
+FACTS = Facts(
+    train_rows=1,
+    parameters=10**8,
+    encoder_parameters=1,
+    shared_tokens=9.0,
+    input_tokens=9.0,
+    output_tokens=9.0,
+    labels=0,
+    corpus_tokens=10**6,
+)
+
+
 def test_quotes_grow_with_the_work(machine: Machine) -> None:
-    facts = Facts(
-        train_rows=1,
-        parameters=10**8,
-        encoder_parameters=1,
-        shared_tokens=9.0,
-        input_tokens=9.0,
-        output_tokens=9.0,
-        labels=0,
-        corpus_tokens=10**6,
-    )
     longer, larger = replace(SMALL, steps=50), replace(SMALL, steps=50, parameters=10**6)
-    quoted = [
-        method.estimate(untouched(facts, machine), facts, machine).fit_seconds
-        for method in (DOMAIN, replace(DOMAIN, epochs=4), SMALL, longer, larger)
+    seconds = [
+        quoted([method], FACTS, machine).fit_seconds for method in (DOMAIN, replace(DOMAIN, epochs=4), SMALL, longer, larger)
     ]
-    assert quoted[0] < quoted[1]
-    assert quoted[2] < quoted[3] < quoted[4]
+    assert seconds[0] < seconds[1]
+    assert seconds[2] < seconds[3] < seconds[4]
+
+
+def test_what_follows_pretraining_is_quoted_for_the_model_that_it_made(machine: Machine) -> None:
+    facts = replace(FACTS, parameters=10**8)
+    alone, then = quoted([SMALL], facts, machine), quoted([SMALL, methods.METHODS["full"]], facts, machine)
+    of_that_size = quoted([methods.METHODS["full"]], replace(facts, parameters=SMALL.parameters), machine)
+    assert then.fit_seconds - alone.fit_seconds == pytest.approx(of_that_size.fit_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -91,6 +91,8 @@ class Quote:
     """Tokens that stand in front of every row: computed once here, paid with each call of an API."""
     output_tokens: float = 0.0
     """Tokens of an answer of the base; 0 where something else answers."""
+    parameters: int = 0
+    """Of the model that a method made in place of the base; 0 for the base's own."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,16 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
         shared_tokens=facts.shared_tokens + facts.label_tokens,
         output_tokens=facts.output_tokens,
     )
+
+
+def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
+    """The quote of a rung: of the untouched base, then of its methods one after another."""
+    quote = untouched(facts, machine)
+    for method in chain:
+        quote = method.estimate(quote, facts, machine)
+        if quote.parameters:
+            facts = replace(facts, parameters=quote.parameters)
+    return quote
 
 
 def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = 3) -> float:

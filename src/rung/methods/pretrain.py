@@ -70,6 +70,7 @@ class Pretrain:
             + machine.prefill_seconds(self.parameters, self.measured),
             row_seconds=answering(start.prompt_tokens, size, machine),
             memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
+            parameters=self.parameters,
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
