@@ -67,3 +67,12 @@ def sums(count: int, seed: int = 0) -> list[Example]:
     rng = random.Random(seed)
     drawn = [(rng.randrange(2, 50), rng.randrange(2, 50)) for _ in range(count)]
     return [Example(f"Tom has {a} stamps and is given {b} more. How many has he now?", str(a + b)) for a, b in drawn]
+
+
+def additions(count: int, seed: int = 0) -> list[Example]:
+    """Additions of two digits, of which the default model answers about half: there is something to reward, and to learn."""
+    import random
+
+    rng = random.Random(seed)
+    drawn = [(rng.randrange(10), rng.randrange(10)) for _ in range(count)]
+    return [Example(f"What is {a} plus {b}? Answer with the number only.", str(a + b)) for a, b in drawn]
