@@ -37,16 +37,17 @@ def test_training_prefill_and_money_by_hand() -> None:
     assert BOX.usd(1800) == pytest.approx(0.18)
 
 
-def test_decoding_is_paced_by_memory_alone_and_by_arithmetic_in_a_batch() -> None:
-    reading = 4 * P / 20e9
-    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * reading)
-    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * 2 * P * 64 / (100e9 * EFFICIENCY))
+def test_a_step_of_decoding_reads_the_weights_once_and_computes_for_every_answer() -> None:
+    reading, computing = 4 * P / 20e9, 2 * P / (100e9 * EFFICIENCY)
+    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * (reading + computing))
+    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * (reading + 64 * computing))
 
 
 def test_the_chosen_type_decides_speed_and_size() -> None:
     half = replace(BOX, dtype="bfloat16")
     assert half.prefill_seconds(P, 1000) == pytest.approx(BOX.prefill_seconds(P, 1000) / 4)
-    assert half.decode_seconds(P, 1) == pytest.approx(BOX.decode_seconds(P, 1) / 2)
+    reading = 4 * P / 20e9
+    assert half.decode_seconds(P, 1) == pytest.approx(reading / 2 + half.prefill_seconds(P, 1))
 
 
 @given(

@@ -99,10 +99,11 @@ class Machine:
     def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
         """Seconds until `batch` answers of `tokens` each, written side by side, are done.
 
-        Every step reads all weights once and computes for every answer; the slower of the two sets the pace.
+        Every step reads all weights once and computes for every answer. Where both take long they seldom overlap, and between
+        them stand many small operations, so the two are added.
         """
         reading = parameters * BYTES[self.dtype] / (self.bandwidth_gbs * 1e9)
-        return tokens * max(reading, self._seconds(2 * parameters * batch))
+        return tokens * (reading + self._seconds(2 * parameters * batch))
 
     def usd(self, seconds: float) -> float:
         """What `seconds` of this machine cost in US dollars."""

@@ -160,6 +160,10 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
     )
 
 
+LONGEST = 2
+"""Times the mean length of an answer that the longest of a batch has, about: the others wait for it."""
+
+
 def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
     """The quote of a rung: of the untouched base, then of its methods one after another."""
     quote = untouched(facts, machine)
@@ -178,7 +182,7 @@ def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: floa
     """
     if facts.call_seconds:
         return facts.call_seconds
-    written = facts.output_tokens * (min(labels, facts.labels) if facts.labels else 1)
+    written = facts.output_tokens * (min(labels, facts.labels) if facts.labels else LONGEST)
     reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
     return reading + machine.decode_seconds(facts.parameters, round(written), batch=8) / 8
 
