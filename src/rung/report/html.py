@@ -102,11 +102,8 @@ def render(
             disputed=disputed,
             sides=_sides(disputed, chosen.rung, other.rung) if chosen and other else (),
             rows_json=asdict(disputed) | {"shown": SHOWN, "first": [chosen.rung, other.rung] if chosen and other else []},
-            shown=SHOWN,
             confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
             looked=sources.looked_up(found.measured, predictions or {}, examples),
-            outcomes=sources.OUTCOMES,
-            passages=sources.PASSAGES,
             trainings=page.trainings(found),
             spreads=spreads(found.measured, goal),
             findings=findings,
@@ -142,6 +139,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    env.globals |= {"shown": SHOWN, "outcomes": sources.OUTCOMES, "passages": sources.PASSAGES}
     env.filters |= {**numbers.FILTERS, "quoted": shlex.quote}
     env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     return env
