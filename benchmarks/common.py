@@ -6,6 +6,7 @@ import argparse
 import csv
 import gc
 import os
+import random
 import statistics
 import time
 import warnings
@@ -38,6 +39,15 @@ def bank(split: str = "train") -> list[tuple[str, str]]:
     print("banking77 is absent; measured on examples/tickets instead")
     with (Path(__file__).parent.parent / "examples/tickets/data/tickets.csv").open(encoding="utf-8") as file:
         return [(row["text"], row["intent"]) for row in csv.DictReader(file)]
+
+
+def by_label(seed: int = 0) -> list[list[tuple[str, str]]]:
+    """The train rows of each label, the labels in order and the rows of each as the seed draws them."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    rows = bank("train")
+    for row in random.Random(seed).sample(rows, len(rows)):
+        found.setdefault(row[1], []).append(row)
+    return [found[label] for label in sorted(found)]
 
 
 def base_folder() -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
@@ -25,11 +24,7 @@ PER_CLASS = 10
 
 def drawn(seed: int) -> list[Example]:
     """So many rows a class of the train file."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
-    rows = common.bank("train")
-    for text, label in random.Random(seed).sample(rows, len(rows)):
-        by_label[label].append(Example(text, label))
-    return [row for label in sorted(by_label) for row in by_label[label][:PER_CLASS]]
+    return [Example(text, label) for rows in common.by_label(seed) for text, label in rows[:PER_CLASS]]
 
 
 def main() -> None:

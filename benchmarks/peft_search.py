@@ -2,18 +2,15 @@
 
 Each setting is fitted on the same rows and scored by accuracy on the same held rows; the test file is not opened. A
 setting's result is a line of --out: what stands there is not fitted again, so a search may be stopped and gone on with.
-12 classes, 10 rows a class and four epochs, cut to what two cores do in an hour. --quick: 8 classes, 4 rows a class, two rates,
-two epochs.
+12 classes, 10 rows a class and four epochs. --quick: 8 classes, 4 rows a class, two rates, two epochs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,11 +48,7 @@ QUICK = Search(classes=8, fit=4, held=4, around=(1.0, 3.0), epochs=(2,))
 
 def carve(search: Search) -> tuple[list[Example], list[Example]]:
     """Rows to fit and rows to score by, so many a class, all of banking77's train."""
-    by_label: dict[str, list[Example]] = defaultdict(list)
-    rows = common.bank("train")
-    for text, label in random.Random(0).sample(rows, len(rows)):
-        by_label[label].append(Example(text, label))
-    chosen = [by_label[label] for label in sorted(by_label)[: search.classes]]
+    chosen = [[Example(text, label) for text, label in rows] for rows in common.by_label()[: search.classes]]
     fit = [row for rows in chosen for row in rows[: search.fit]]
     return fit, [row for rows in chosen for row in rows[search.fit : search.fit + search.held]]
 

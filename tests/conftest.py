@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rung.lm.fake import FakeEngine
 from rung.machine import Machine, fingerprint
 
 CHAT_TEMPLATE = (
@@ -21,6 +22,20 @@ BOS_TEMPLATE = "{{ bos_token }}" + CHAT_TEMPLATE
 CORPUS = ("refund please the parcel is late", "where is my order", "answer with one of these labels", "delay other café 🙂 日本")
 SPECIAL = ["<|pad|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every input that the fake model is asked, in order."""
+    inputs: list[str] = []
+    plain = FakeEngine.choose
+
+    def choose(self: FakeEngine, prompts: Any, labels: Any, progress: Any = None) -> Any:
+        inputs.extend(prompt.input for prompt in prompts)
+        return plain(self, prompts, labels, progress)
+
+    monkeypatch.setattr(FakeEngine, "choose", choose)
+    return inputs
 
 
 @pytest.fixture(scope="session")

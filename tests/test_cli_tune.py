@@ -81,5 +81,5 @@ def test_the_board_is_a_table_or_lines() -> None:
             board.changed(trials)
             board.progress(1, "step 3 of 9, 5 s left", 0.3)
             board.changed([trials[0], replace(trials[1], score=Interval(0.5, 0.4, 0.6, 20))])
-            board.console.print(board.draw())
+            board.screen.console.print(board.draw())
         assert "lora.rank=8" in text.getvalue() and "0.500" in text.getvalue()

@@ -76,20 +76,6 @@ def _named(act: Callable[[Run], None]) -> Any:
     return Acting()
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every input that the fake model is asked, in order."""
-    inputs: list[str] = []
-    plain = FakeEngine.choose
-
-    def choose(self: FakeEngine, prompts: Any, labels: Any, progress: Any = None) -> Any:
-        inputs.extend(prompt.input for prompt in prompts)
-        return plain(self, prompts, labels, progress)
-
-    monkeypatch.setattr(FakeEngine, "choose", choose)
-    return inputs
-
-
 def row(i: int, hint: bool = True) -> dict[str, str]:
     label = LABELS[i % 3]
     return {"input": f"{label if hint else 'hm'} number {i}", "output": label}

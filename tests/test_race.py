@@ -135,19 +135,6 @@ class Quiet:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    inputs: list[str] = []
-    plain = FakeEngine.choose
-
-    def choose(self: FakeEngine, prompts: Any, labels: Any, progress: Any = None) -> Any:
-        inputs.extend(prompt.input for prompt in prompts)
-        return plain(self, prompts, labels, progress)
-
-    monkeypatch.setattr(FakeEngine, "choose", choose)
-    return inputs
-
-
-@pytest.fixture
 def folder(tmp_path: Path, home: Path) -> Path:
     """400 dev rows; the fake model gets them all right, the majority a third of them."""
     place = tmp_path / "task"

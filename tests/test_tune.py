@@ -13,7 +13,6 @@ import pytest
 from rung import methods, tune
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
-from rung.lm.fake import FakeEngine
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
 from rung.site import Site
@@ -71,20 +70,6 @@ class Told:
 def trick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(methods.METHODS, "trick", Trick())
     Trick.fits.clear()
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every input that the fake model is asked, in order."""
-    inputs: list[str] = []
-    plain = FakeEngine.choose
-
-    def choose(self: FakeEngine, prompts: Any, labels: Any, progress: Any = None) -> Any:
-        inputs.extend(prompt.input for prompt in prompts)
-        return plain(self, prompts, labels, progress)
-
-    monkeypatch.setattr(FakeEngine, "choose", choose)
-    return inputs
 
 
 def write_rows(path: Path, numbers: Sequence[int]) -> None:

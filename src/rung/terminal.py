@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -122,48 +122,68 @@ def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: 
     return Group(*lines)
 
 
-class Board:
-    """Watches a climb: a table that fills as it goes, or plain lines where there is no terminal."""
+class Screen:
+    """A drawing kept up to date while it is entered; where there is no terminal, a plain line now and then."""
 
-    def __init__(self, console: Console, goal: Any):
-        self.console, self.goal = console, goal
-        self.steps: Sequence[Step] = ()
-        self.records: list[Record] = []
-        self.now: tuple[str, str, float] | None = None
-        self.said = time.monotonic()
-        self.live = (
-            Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.draw) if console.is_terminal else None
-        )
+    def __init__(self, console: Console, draw: Callable[[], RenderableType]):
+        self.console, self.said = console, time.monotonic()
+        drawn = Live(console=console, refresh_per_second=4, transient=True, get_renderable=draw)
+        self.live = drawn if console.is_terminal else None
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> Screen:
         if self.live:
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.now = None
         if self.live:
             self.live.stop()
+
+    def line(self, text: str) -> None:
+        """A line of what has come about."""
+        if not self.live:
+            self.console.print(text)
+
+    def seldom(self, text: str) -> None:
+        """A line of what is going on, if the last is long ago."""
+        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
+            self.said = time.monotonic()
+            self.console.print(text)
+
+
+class Board:
+    """Watches a climb: a table that fills as it goes, or plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, goal: Any):
+        self.goal = goal
+        self.steps: Sequence[Step] = ()
+        self.records: list[Record] = []
+        self.now: tuple[str, str, float] | None = None
+        self.screen = Screen(console, self.draw)  # last: it draws at once
+
+    def __enter__(self) -> Board:
+        self.screen.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.now = None
+        self.screen.__exit__()
 
     def planned(self, steps: Sequence[Step]) -> None:
         self.steps = steps
 
     def began(self, rung: str) -> None:
         self.now = (rung, "", 0.0)
-        if not self.live:
-            self.console.print(f"{rung} …")
+        self.screen.line(f"{rung} …")
 
     def progress(self, rung: str, text: str, share: float) -> None:
         self.now = (rung, text, share)
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
-            self.said = time.monotonic()
-            self.console.print(f"  {share:.0%} {escape(text)}")
+        self.screen.seldom(f"  {share:.0%} {escape(text)}")
 
     def ended(self, record: Record) -> None:
         self.records.append(record)
-        if not self.live:
-            said = str(record.scores.overall) if record.scores else record.reason
-            self.console.print(f"  {record.status} {escape(said)}")
+        said = str(record.scores.overall) if record.scores else record.reason
+        self.screen.line(f"  {record.status} {escape(said)}")
 
     def draw(self) -> RenderableType:
         table = Table(header_style="bold", box=None, pad_edge=False)

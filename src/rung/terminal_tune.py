@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from rung.terminal import PLAIN_SECONDS, duration
+from rung.terminal import Screen, duration
 from rung.trials import Trial, pace
 from rung.tune import Tuning
 
@@ -62,40 +60,31 @@ class Board:
     """Watches a tuning: a table that fills as it goes, or plain lines where there is no terminal."""
 
     def __init__(self, console: Console, metric: str):
-        self.console, self.metric = console, metric
+        self.metric = metric
         self.trials: tuple[Trial, ...] = ()
         self.now: tuple[int, str, float] | None = None
-        self.said = time.monotonic()
-        self.live = (
-            Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.draw) if console.is_terminal else None
-        )
+        self.screen = Screen(console, self.draw)  # last: it draws at once
 
     def __enter__(self) -> Board:
-        if self.live:
-            self.live.start()
+        self.screen.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.now = None
-        if self.live:
-            self.live.stop()
+        self.screen.__exit__()
 
     def changed(self, trials: Sequence[Trial]) -> None:
         moved = [(i, new) for i, (old, new) in enumerate(zip(self.trials, trials)) if old != new]
         self.trials = tuple(trials)
-        if self.live:
-            return
         for i, one in moved:
             if one.status in ("left", "dropped"):  # the result tells
                 continue
             seen = f"{one.score} " if one.score else ""
-            self.console.print(f"{i} {escape(one.name)}: {escape(seen)}{_standing(one)}")
+            self.screen.line(f"{i} {escape(one.name)}: {escape(seen)}{_standing(one)}")
 
     def progress(self, trial: int, text: str, share: float) -> None:
         self.now = (trial, text, share)
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
-            self.said = time.monotonic()
-            self.console.print(f"  {trial} {share:.0%} {escape(text)}{self._left()}")
+        self.screen.seldom(f"  {trial} {share:.0%} {escape(text)}{self._left()}")
 
     def draw(self) -> RenderableType:
         return Group(table(self.trials, self.metric, now=self.now), f"[dim]{len(self.trials)} trials{self._left()}[/]")

@@ -28,8 +28,7 @@ HOLES = 0.5
 """Above this share of lines whose passage is gone, the matrix is written anew."""
 
 COARSE_FROM = 5_000
-"""Lines from which the first pass pays. With 384 numbers a line, caches cold, milliseconds of one core without and with it:
-0.56 and 0.63 at 4,000 lines, 0.99 and 0.76 at 8,000, 8.7 (every line multiplied) and 3.1 at 100,000."""
+"""Lines from which the first pass pays: single trials with cold caches had it between 4,000 and 8,000."""
 
 FEW = 1 / 16
 """Up to this share of the lines, copying them out costs less than passing over all, coarsely or not."""
