@@ -2,7 +2,8 @@
 
 Each setting is fitted on the same rows and scored by accuracy on the same held rows; the test file is not opened. A
 setting's result is a line of --out: what stands there is not fitted again, so a search may be stopped and gone on with.
-12 classes, 10 rows a class and four epochs. --quick: 8 classes, 4 rows a class, two rates, two epochs.
+12 classes, 10 rows a class and four epochs; --own tries the table's own rates alone, which makes a leaderboard of the ways.
+--quick: 8 classes, 4 rows a class, two rates, two epochs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rung.types import Example, TrainData
 
 NAMES = (
     *("lora", "rslora", "dora", "ia3", "layernorm", "bitfit", "bottleneck", "prompt-tuning", "prefix-tuning"),
-    *("full", "encoder-full"),
+    *("full", "encoder-full", "encoder"),
 )
 AROUND = (0.3, 1.0, 3.0)
 """Rates tried, as multiples of the table's."""
@@ -54,19 +55,27 @@ def carve(search: Search) -> tuple[list[Example], list[Example]]:
 
 
 def settings(names: list[str], search: Search) -> Iterator[tuple[str, float, int]]:
-    """Method, learning rate, epochs; the table's own rate first."""
+    """Method, learning rate, epochs; the table's own rate first. A frozen encoder has neither: 0 and 0."""
     for name in names:
-        rate = options(METHODS[name])["learning_rate"]
+        rate = own_rate(name)
+        if not rate:
+            yield name, 0.0, 0
+            continue
         for factor in sorted(search.around, key=lambda factor: factor != 1.0):
             for epochs in search.epochs:
                 yield name, float(f"{rate * factor:.2g}"), epochs
+
+
+def own_rate(name: str) -> float:
+    """The learning rate in the method's table, 0 where it takes none."""
+    return float(options(METHODS[name]).get("learning_rate", 0.0))
 
 
 def trial(start: Predictor, setting: tuple[str, float, int], rows: tuple[list[Example], list[Example]], engines: Engines) -> dict:
     """One setting fitted and scored."""
     name, rate, epochs = setting
     fit, held = rows
-    method = replace(METHODS[name], learning_rate=rate, epochs=epochs)  # type: ignore[type-var]
+    method = replace(METHODS[name], learning_rate=rate, epochs=epochs) if rate else METHODS[name]  # type: ignore[type-var]
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder), engines)
         began = time.monotonic()
@@ -78,9 +87,9 @@ def trial(start: Predictor, setting: tuple[str, float, int], rows: tuple[list[Ex
         "right": right,
         "n": len(held),
         "rows": len(fit),
-        "loss": run.notes["losses"][-1],
+        "loss": run.notes["losses"][-1] if rate else 0.0,
         "seconds": round(seconds, 1),
-        "share": run.notes["trained_share"],
+        "share": run.notes["trained_share"] if rate else 0.0,
     }
 
 
@@ -102,7 +111,7 @@ def table(found: list[dict]) -> None:
             )
     ratios = []
     for name, one in best.items():
-        own = [o["right"] for o in found if o["setting"][:2] == [name, options(METHODS[name])["learning_rate"]]]
+        own = [o["right"] for o in found if o["setting"][:2] == [name, own_rate(name)]]
         ratios.append(one["right"] / max(1, *own))
     told = f"held accuracy of the best setting over the best at the table's rate, {len(best)} methods, n={found[0]['n']}"
     print(f"ratio={common.median(ratios):.2f} {told}")
@@ -111,12 +120,14 @@ def table(found: list[dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--own", action="store_true", help="each way at its own rate alone")
     parser.add_argument("--methods", default=",".join(NAMES), help="joined by commas")
     parser.add_argument("--out", type=Path, default=None, help="one JSON line a setting; what stands there is not done again")
     parser.add_argument("--base", default="smollm2-135m-instruct")
     parser.add_argument("--encoder", default="all-minilm-l6-v2")
     args = parser.parse_args()
     search = QUICK if args.quick else Search()
+    search = replace(search, around=(1.0,)) if args.own else search
     rows = carve(search)
     labels = tuple(sorted({row.output for row in rows[0]}))
     engines = Engines(common.machine(), say=lambda text: None)

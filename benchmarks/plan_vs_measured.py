@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="decide again from the records under --folder")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "kept", help="where tasks and records are kept")
     parser.add_argument("--rows", type=int, default=200, help="training rows a task; half as many to decide on")
+    parser.add_argument("--epochs", type=int, help="of LoRA, instead of the usual")
     parser.add_argument("--tasks", nargs="+", default=list(eight.TASKS), choices=list(eight.TASKS))
     parser.add_argument("--rungs", nargs="+", default=rungs())
     return parser.parse_args()
@@ -74,7 +75,7 @@ def main() -> None:
         for name in args.tasks:
             folder = args.folder / name
             if not (folder / "rung.yaml").exists():
-                eight.write(name, folder, args.rows, args.rungs)
+                eight.write(name, folder, args.rows, args.rungs, args.epochs)
             climb(folder)
     kept = [args.folder / name for name in args.tasks if (args.folder / name / ".rung" / "decision.json").exists()]
     if not kept:

@@ -10,7 +10,7 @@ marks/<digest>.jsonl       what a judging model has said, one question a line
 ability/<digest>.json      general ability of one model, untouched or fitted
 tune/<key>.json            a race of settings
 test.json                  each look at the sealed rows, with its score
-    decision.json              the last decision
+decision.json              the last decision
 """
 
 from __future__ import annotations

@@ -230,6 +230,15 @@ def test_an_option_of_the_wrong_kind_is_refused(name: str) -> None:
             methods.rung(name, {name: {option: {"a": 1}}})
 
 
+def test_an_option_is_one_of_its_words_and_a_whole_number_may_stand_for_a_float() -> None:
+    with pytest.raises(TaskError, match="'majority' or 'nearest'"):
+        methods.rung("nearest", {"nearest": {"rule": "none"}})
+    (lora,) = methods.rung("lora", {"lora": {"learning_rate": 1}})
+    assert options(lora)["learning_rate"] == 1.0 and type(options(lora)["learning_rate"]) is float
+    (encoder,) = methods.rung("encoder", {"encoder": {"strengths": [1, 2.5]}})
+    assert options(encoder)["strengths"] == (1.0, 2.5)
+
+
 @every
 def test_every_option_says_what_it_is(name: str) -> None:
     body = ast.parse(inspect.getsource(type(METHODS[name]))).body[0].body  # type: ignore[attr-defined]

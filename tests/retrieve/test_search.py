@@ -52,6 +52,27 @@ def test_hits_carry_the_score_of_each_leg(store: Sqlite) -> None:
     assert by_name["p5"].dense == 1.0 and by_name["p5"].lexical is None
 
 
+def test_a_passage_that_goes_while_it_is_looked_for_is_not_missed(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, asked = store.passages, []
+
+    def meanwhile(ids: list[str]) -> list[Passage]:
+        asked.append(list(ids))
+        if len(asked) == 1:
+            store.apply([Change("f1.md", "", ())], Making("toy", "d"))
+        return read(ids)
+
+    monkeypatch.setattr(store, "passages", meanwhile)
+    hits = s.search(store, "word3", np.eye(20, dtype=np.float32)[3], s.Settings(k=3))
+    assert "p3" in asked[0] and len(asked) == 2
+    assert "p3" not in {hit.passage.id for hit in hits} and len(hits) == 3
+
+
+def test_a_passage_that_the_index_has_lost_is_not_taken_for_a_change(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "passages", lambda ids: [{}[one] for one in ids])
+    with pytest.raises(KeyError):
+        s.search(store, "word3", None, s.Settings(legs=("lexical",), k=3))
+
+
 def test_the_reranker_has_the_last_word(store: Sqlite) -> None:
     settings = s.Settings(legs=("dense",), rerank="model", depth=20, k=2)
     asked: list[str] = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from rung.errors import TaskError
 from rung.methods.base import Method
@@ -107,7 +110,9 @@ def _method(name: str, given: dict[str, Any], where: str) -> Method:
             remedy=f"Known: {', '.join([ZERO_SHOT, *METHODS])}; join several with +.",
         )
     method = METHODS[name]
-    known = {f.name: f for f in fields(method)}  # type: ignore[arg-type]
+    hints = get_type_hints(type(method))
+    known = [field.name for field in fields(method)]  # type: ignore[arg-type]
+    right = {}
     for key, value in given.items():
         if key not in known:
             raise TaskError(
@@ -115,12 +120,12 @@ def _method(name: str, given: dict[str, Any], where: str) -> Method:
                 where=f"rung.yaml methods.{name}",
                 remedy=f"Known: {', '.join(known)}.",
             )
-        default = getattr(method, key)
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is list and isinstance(default, tuple):
-            value = tuple(value)
-        if type(value) is not type(default):
-            raise TaskError(f"{key} is {value!r}, and should be like {default!r}.", where=f"rung.yaml methods.{name}.{key}")
-        given = {**given, key: value}
-    return replace(method, **given)  # type: ignore[type-var]
+        try:  # as JSON: a list may be a tuple and a whole number a float, and nothing else is bent
+            right[key] = TypeAdapter(hints[key]).validate_json(json.dumps(value, default=str), strict=True)
+        except ValidationError as error:
+            raise TaskError(
+                f"{key} is {value!r}, and should be like {getattr(method, key)!r}.",
+                where=f"rung.yaml methods.{name}.{key}",
+                remedy=f"{error.errors()[0]['msg']}.",
+            ) from None
+    return replace(method, **right)  # type: ignore[type-var]

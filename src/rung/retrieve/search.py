@@ -85,13 +85,26 @@ def search(
         generation = store.generation()
         legs = _legs(store, question, vector, settings.legs, settings.depth, allow)
         fused = fuse(legs, settings)[: settings.depth if reranker else settings.k]
-        if generation == store.generation():
-            hits = [
-                Hit(passage, score, legs.get("lexical", {}).get(name), legs.get("dense", {}).get(name))
-                for (name, score), passage in zip(fused, store.passages([name for name, _ in fused]), strict=True)
-            ]
-            return reranked(question, hits, reranker)[: settings.k] if reranker else hits
+        passages = _standing(store, [name for name, _ in fused], generation)
+        if passages is None:
+            continue
+        hits = [
+            Hit(passage, score, legs.get("lexical", {}).get(name), legs.get("dense", {}).get(name))
+            for (name, score), passage in zip(fused, passages, strict=True)
+        ]
+        return reranked(question, hits, reranker)[: settings.k] if reranker else hits
     raise BusyError("the index changed during each of three searches.", remedy="Ask again when the indexing is through.")
+
+
+def _standing(store: Store, ids: Sequence[str], generation: int) -> list[Passage] | None:
+    """The passages of these ids; None where the index has changed since that generation, and some may have gone."""
+    try:
+        passages = store.passages(ids)
+    except KeyError:
+        if generation == store.generation():
+            raise
+        return None
+    return passages if generation == store.generation() else None
 
 
 def fuse(legs: Mapping[Leg, Ranks], settings: Settings) -> list[tuple[str, float]]:
