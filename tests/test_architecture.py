@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("looks", "race"),
     ("methods",),
     ("flowchart", "machines", "bases", "plan", "decide"),
-    ("site",),
+    ("total", "site"),
     ("ladder", "trials", "told", "tune"),
     ("preflight", "scaffold", "draft", "terminal", "terminal_plan", "terminal_tune", "preview", "summary", "report"),
     ("cli", "cli_init", "cli_knowledge", "cli_tune"),

@@ -99,6 +99,7 @@ def plan(
     else:
         breaks, rows = break_evens(site.steps), len(site.splits.dev)
         out.print(terminal_plan.plan(site.steps, site.chart, breaks, site.task.volume, rows))
+        out.print(terminal_plan.total(preview.whole(site), rows))
         if asked := preview.judged(site):
             out.print(terminal_plan.judge(asked))
         out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")

@@ -15,6 +15,7 @@ from rung.data.files import quoted, read_rows
 from rung.errors import DataError
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
+from rung.machine import Machine
 from rung.metrics import resample, stats
 from rung.runs import Store
 from rung.types import Forgetting, Interval, Texts, digest
@@ -27,6 +28,8 @@ MOST_PASSAGES, MOST_QUESTIONS, FEWEST = 100, 200, 30
 """Most that are taken of a team's own, for a short measurement; where they are fewer than FEWEST, the package's join them."""
 LETTERS = 600
 """Characters that a team's own passage is cut to at most."""
+LETTERS_A_TOKEN = 4
+"""About, of English text."""
 MEASURE_VERSION = 1  # raise when the same model and probe would now be measured otherwise
 
 
@@ -164,6 +167,13 @@ def measure(engine: Reads, on: Probe) -> Ability:
         bytes=tuple(len(rest.encode()) for rest in rests),
         right=tuple(pick == question.answer for pick, question in zip(picked, on.questions)),
     )
+
+
+def seconds(on: Probe, parameters: int, machine: Machine) -> float:
+    """About how long one model is measured; its tokens are guessed from the probe's letters."""
+    asked = sum(len(question.question) + sum(map(len, question.choices)) for question in on.questions)
+    letters = sum(map(len, on.passages)) + asked
+    return machine.prefill_seconds(parameters, letters // LETTERS_A_TOKEN)
 
 
 def forgotten(model: ModelRef, untouched: ModelRef, on: Probe, store: Store, engines: Engines) -> Forgetting | None:

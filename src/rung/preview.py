@@ -16,6 +16,7 @@ from rung.methods.base import rewarded
 from rung.plan import bases_asked, break_evens
 from rung.site import Site
 from rung.terminal_plan import differences
+from rung.total import Total, total
 
 
 def content(site: Site) -> dict[str, Any]:
@@ -48,7 +49,13 @@ def content(site: Site) -> dict[str, Any]:
         "machine": asdict(site.machine),
         "hindsight": hindsight(site),
         "judge": judged(site),
+        "all_rungs_seconds": asdict(whole(site)),
     }
+
+
+def whole(site: Site) -> Total:
+    """How long a climb takes that tries every rung."""
+    return total(site.steps, len(site.splits.dev), site.probe, site.machine)
 
 
 def judged(site: Site) -> judging.Quotes | None:

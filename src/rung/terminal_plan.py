@@ -18,6 +18,7 @@ from rung.judging import Quote, Quotes
 from rung.metrics.stats import smallest_difference
 from rung.plan import BreakEven, Step, bases_asked
 from rung.terminal import column, dollars, duration, points, size, which_bases
+from rung.total import Total
 from rung.types import Cost
 
 STYLES = {"do": "green", "later": "yellow", "don't": "dim"}
@@ -139,6 +140,13 @@ def _resolution(rows: int) -> str:
         return f"[bold]{rows} dev rows[/] are too few to tell two rungs apart"
     told = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
     return f"[bold]{rows} dev rows[/] tell two rungs apart from {told}; in brackets the rows that only one gets right"
+
+
+def total(found: Total, dev_rows: int) -> str:
+    """How long the whole climb takes, and what that is made of."""
+    parts = [f"{duration(found.fit)} to fit", f"{duration(found.answer)} to answer {dev_rows} dev rows"]
+    parts += [f"{duration(found.forget)} to see what was forgotten"] if found.forget else []
+    return f"[bold]all rungs[/] take about {duration(found.seconds)}: {', '.join(parts)}; a climb stops where one meets the goal"
 
 
 def judge(found: Quotes) -> str:

@@ -1,0 +1,53 @@
+"""How long a climb takes that tries every rung of the plan: to fit, to answer the dev rows, to see what was forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rung import forget
+from rung.machine import Machine
+from rung.methods.base import Family, family
+from rung.plan import Step
+
+TOUCHED = frozenset(
+    (Family.ADAPTERS, Family.FULL, Family.PREFERENCE, Family.REWARD, Family.CONTINUED, Family.PRETRAINING)
+)
+"""Families that change the weights of a language model, so that it may have forgotten something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Seconds of a climb that tries every rung, where nothing is on record yet."""
+
+    fit: float
+    answer: float
+    """The dev rows."""
+    forget: float
+    """General ability before and after."""
+
+    @property
+    def seconds(self) -> float:
+        return self.fit + self.answer + self.forget
+
+
+def total(steps: Sequence[Step], dev_rows: int, on: forget.Probe, machine: Machine) -> Total:
+    """What the quotes come to. A fit that another rung goes on from is counted once, as it is made once."""
+    tried = [step for step in steps if step.quote]
+    fit = answer = 0.0
+    touched, untouched = [], set()
+    for step in tried:
+        assert step.quote
+        base = step.base.start.digest
+        before = [
+            one.quote.fit_seconds
+            for one in tried
+            if one.quote and one.base.start.digest == base and one.methods == step.methods[: len(one.methods)] and one is not step
+        ]
+        fit += step.quote.fit_seconds - max([0.0, *before])
+        answer += step.quote.row_seconds * dev_rows
+        if any(family(method) in TOUCHED for method in step.methods):
+            touched.append(step.base.facts.parameters)
+            untouched.add((base, step.base.facts.parameters))
+    models = [*touched, *(parameters for _, parameters in untouched)]
+    return Total(fit, answer, sum(forget.seconds(on, parameters, machine) for parameters in models))

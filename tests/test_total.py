@@ -1,0 +1,43 @@
+"""How long a whole climb takes, by hand: shared fits once, dev rows, and general ability where weights are touched."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rung import forget, methods
+from rung.machine import Machine
+from rung.plan import Step
+from rung.total import total
+from rung.types import Cost
+
+PROBE = forget.Probe(("four letters",), (forget.Question("why", ("ab", "cde"), 0),))
+
+
+def step(rung: str, fit: float | None, row: float = 0.0, base: str = "a") -> Step:
+    start: Any = SimpleNamespace(start=SimpleNamespace(digest=base), facts=SimpleNamespace(parameters=1000))
+    return Step(rung, methods.rung(rung, {}), start, None if fit is None else Cost(fit_seconds=fit, row_seconds=row))
+
+
+def test_a_fit_that_others_go_on_from_is_counted_once(machine: Machine) -> None:
+    steps = [step("zero-shot", 0.0, 0.5), step("rag", 10.0, 2.0), step("rag+few-shot", 11.0, 2.0), step("rag+lora", 30.0, 2.0)]
+    found = total(steps, 100, PROBE, machine)
+    assert found.fit == pytest.approx(10 + 1 + 20)
+    assert found.answer == pytest.approx(650)
+    elsewhere = total([*steps, step("rag+lora", 30.0, base="b")], 100, PROBE, machine)
+    assert elsewhere.fit == pytest.approx(61), "another base shares no fit"
+
+
+def test_what_is_not_tried_takes_no_time(machine: Machine) -> None:
+    found = total([step("lora", None)], 100, PROBE, machine)
+    assert found.seconds == 0
+
+
+def test_general_ability_is_measured_of_each_touched_model_and_once_of_what_it_began_with(machine: Machine) -> None:
+    once = forget.seconds(PROBE, 1000, machine)
+    assert once == pytest.approx(machine.prefill_seconds(1000, (12 + 3 + 2 + 3) // 4))
+    found = total([step("zero-shot", 0.0), step("lora", 1.0), step("full", 1.0), step("encoder", 1.0)], 10, PROBE, machine)
+    assert found.forget == pytest.approx(3 * once)
+    assert total([step("zero-shot", 0.0), step("few-shot", 1.0)], 10, PROBE, machine).forget == 0
