@@ -129,7 +129,7 @@ def fitted(share: float, start: Predictor, data: TrainData, measured: int, engin
     work = place / f"replay{share}"
     work.mkdir()
     run = Run(work, engines, progress=lambda text, done: print(f"\r  {text:70}", end="", flush=True))
-    found = Continued(replay=share, measured=measured, held=0.1, window=512, step=1024).fit(start, data, run)
+    found = Continued(replay=share, measured=measured, held=0.25, window=512, step=1024).fit(start, data, run)
     print()
     engine = engines.open(found.model)
     return {"share": share, **run.notes["perplexity"], "right": {name: right(engine, some) for name, some in asked.items()}}

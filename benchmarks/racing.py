@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from rung import metrics
-from rung.looks import Look, set_looks, so_far
 from rung.metrics import stats
-from rung.race import clusters_of, in_order, race
+from rung.race.course import clusters_of, in_order, race
+from rung.race.looks import Look, set_looks, so_far
 
 ALPHA = 0.05
 LADDERS = {

@@ -21,11 +21,11 @@ from pydantic.fields import FieldInfo
 from rung.flowchart.advice import TABLE
 from rung.lm.models import DEFAULT, KNOWN
 from rung.machine import list_price
-from rung.machines import KINDS as KINDS_OF_MACHINE
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, options
+from rung.plan.machines import KINDS as KINDS_OF_MACHINE
 from rung.task import Task
-from rung.task_faults import part_of
+from rung.task.faults import part_of
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re.DOTALL)

@@ -17,20 +17,20 @@ SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "types", "errors"),
-    ("task_yaml", "task_faults", "base_names", "task", "machine"),
+    ("task", "machine"),
     ("metrics",),
     ("data",),
     ("lm",),
     ("retrieve",),
     ("predictor",),
-    ("runs", "evaluate", "attack", "forget", "judging", "provenance", "memory"),
-    ("looks", "race"),
+    ("runs", "measure"),
+    ("race",),
     ("methods",),
-    ("flowchart", "machines", "bases", "plan", "decide"),
-    ("total", "site"),
-    ("ladder", "trials", "told", "tune"),
-    ("preflight", "scaffold", "draft", "terminal", "terminal_plan", "terminal_tune", "preview", "summary", "report"),
-    ("cli", "cli_init", "cli_knowledge", "cli_tune"),
+    ("flowchart", "plan", "decide"),
+    ("site",),
+    ("ladder", "tune"),
+    ("preflight", "scaffold", "draft", "terminal", "preview", "summary", "report"),
+    ("cli",),
 )
 """From the bottom up. A file imports from its own layer and from those before it, never from a later one."""
 
@@ -54,13 +54,14 @@ SILENT = {
         "data/labels.py": "label_findings",
         "data/leaks.py": "repeats contradictions",
         "data/near.py": "index",
-        "evaluate.py": "score",
+        "measure/evaluate.py": "score",
         "lm/probe.py": "find_device",
         "lm/rules.py": "save_rows",
         "lm/vectors.py": "save_vectors load_vectors",
         "machine.py": "cpu_name",
-        "provenance.py": "packages gather",
-        "terminal.py": "duration dollars size points findings leaderboard outcome",
+        "measure/provenance.py": "packages gather",
+        "terminal/form.py": "duration dollars size points",
+        "terminal/shown.py": "findings leaderboard outcome",
     }.items()
     for function in functions.split()
 }

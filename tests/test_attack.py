@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.attack import KINDS, ROWS, Attack, attack, attacked
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt
 from rung.lm.chat import Chat, tokenizer
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
 from rung.machine import Machine
+from rung.measure.attack import KINDS, ROWS, Attack, attack, attacked
 from rung.methods.base import Run
 from rung.methods.rag import Rag
 from rung.predictor import Predictor

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung import base_names
 from rung.errors import TaskError
+from rung.task import base_names
 
 
 @pytest.mark.parametrize(

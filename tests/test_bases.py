@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from rung import ladder, terminal_plan
+from rung import ladder
 from rung.errors import TaskError
 from rung.flowchart import draw
 from rung.ladder import climb
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
 from rung.methods.base import options
-from rung.plan import bases_asked, break_evens, yearly
+from rung.plan.steps import bases_asked, break_evens, yearly
 from rung.preflight import inspect
 from rung.site import Site
 from rung.task import load_task
+from rung.terminal import plan as terminal_plan
 from rung.types import Record, digest
 
 LABELS = ("refund", "delay", "other")

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from rung.cli import app
 from rung.errors import RungError
-from rung.terminal_tune import Board, fitting_left
-from rung.trials import plan
+from rung.terminal.tune import Board, fitting_left
+from rung.tune.trials import plan
 from rung.types import Cost, Interval
 
 

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung import methods
-from rung.bases import Base, available
 from rung.decide import compare, decide
 from rung.flowchart import draw, facts, history, texts
 from rung.flowchart.advice import SOURCES, TABLE, source
@@ -28,7 +27,8 @@ from rung.lm.base import ModelRef
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, family
 from rung.metrics import interval
-from rung.plan import break_evens, plan
+from rung.plan.bases import Base, available
+from rung.plan.steps import break_evens, plan
 from rung.predictor import Predictor
 from rung.task import Task, TaskNeeds
 from rung.types import Cost, Example, Interval, Latency, Preference, Record, Scores, Texts, TrainData

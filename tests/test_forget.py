@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung import forget, terminal
 from rung.data import corpus
 from rung.decide import decide
 from rung.errors import DataError
-from rung.forget import Ability, Probe, Question, bounds, compare, general, measure, probe
 from rung.ladder import climb
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
+from rung.measure import forget
+from rung.measure.forget import Ability, Probe, Question, bounds, compare, general, measure, probe
 from rung.metrics import interval, stats
 from rung.report import page
 from rung.runs import Store
@@ -346,7 +346,7 @@ def test_the_leaderboard_has_a_column_only_where_weights_were_touched() -> None:
 
     def shown(*records: Record) -> list[str]:
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(terminal.leaderboard(records, decide(records, Goal(None)), {"metric": "accuracy"}))
+        console.print(shown.leaderboard(records, decide(records, Goal(None)), {"metric": "accuracy"}))
         return console.export_text().splitlines()
 
     heads, touched, untouched = shown(rung("lora", forgetting=forgot(0.25, 0.5)), rung("zero-shot"))

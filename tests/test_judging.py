@@ -27,7 +27,7 @@ from rung.report.page import told as told_page
 from rung.runs import Store
 from rung.site import Site
 from rung.task import load_task
-from rung.terminal_plan import judge as told
+from rung.terminal.plan import judge as told
 from rung.types import Prediction, Record, Unscored
 
 sys.path.append(str(Path(__file__).parent / "lm"))

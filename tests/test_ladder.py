@@ -18,10 +18,10 @@ import pytest
 
 from rung import methods
 from rung.errors import BudgetError, BusyError
-from rung.evaluate import answer
 from rung.ladder import Climb, climb
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
+from rung.measure.evaluate import answer
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
 from rung.site import Site

@@ -8,7 +8,7 @@ import pytest
 
 from rung.errors import RungError
 from rung.machine import load_or_measure, own_prices
-from rung.machines import JOINED, KINDS, REACHED, named
+from rung.plan.machines import JOINED, KINDS, REACHED, named
 
 
 def test_eight_of_a_kind() -> None:

@@ -17,8 +17,8 @@ from rung import runs
 from rung.errors import TaskError
 from rung.ladder import Climb, climb
 from rung.lm.fake import FakeEngine
-from rung.looks import set_looks
-from rung.race import Outcome, clusters_of, in_order, race
+from rung.race.course import Outcome, clusters_of, in_order, race
+from rung.race.looks import set_looks
 from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, Record

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rung.looks import set_looks
-from rung.race import race
-from rung.told import ERROR, Track, tell
-from rung.trials import plan
+from rung.race.course import race
+from rung.race.looks import set_looks
+from rung.tune.told import ERROR, Track, tell
+from rung.tune.trials import plan
 from rung.types import Example
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from rung import forget, methods
+from rung import methods
 from rung.machine import Machine
-from rung.plan import Step
-from rung.total import total
+from rung.measure import forget
+from rung.plan.steps import Step
+from rung.plan.total import total
 from rung.types import Cost
 
 PROBE = forget.Probe(("four letters",), (forget.Question("why", ("ab", "cde"), 0),))

@@ -18,7 +18,7 @@ from rung.errors import TaskError
 from rung.methods.base import options
 from rung.site import Site
 from rung.task import load_task
-from rung.trials import MOST_PROPOSED, Trial, carve, pace, plan
+from rung.tune.trials import MOST_PROPOSED, Trial, carve, pace, plan
 from rung.types import Cost, Example
 
 RATES = "lora.learning_rate=3e-4,1e-3,3e-3"

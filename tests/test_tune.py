@@ -10,15 +10,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from rung import methods, tune
+from rung import methods
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
 from rung.site import Site
 from rung.task import load_task
-from rung.trials import Trial
-from rung.tune import Tuning
+from rung.tune import run as tune
+from rung.tune.run import Tuning
+from rung.tune.trials import Trial
 from rung.types import Need, TrainData
 
 LABELS = ("refund", "delay", "other")

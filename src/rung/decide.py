@@ -6,10 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rung import forget
-from rung.looks import Look, bounds
+from rung.measure import forget
 from rung.metrics import METRICS, interval, resample, right_or_wrong, stats, up_to_best
 from rung.metrics.judge import Agreement
+from rung.race.looks import Look, bounds
 from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
 
 

@@ -9,19 +9,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung import forget, memory, metrics
-from rung.attack import attacked
+from rung import metrics
 from rung.decide import compare
 from rung.errors import BudgetError, RungError
-from rung.evaluate import answer, latency
 from rung.flowchart import history
 from rung.flowchart.hindsight import Foretold, hindsight
+from rung.measure import forget, memory
+from rung.measure.attack import attacked
+from rung.measure.evaluate import answer, latency
+from rung.measure.provenance import gather
 from rung.methods import together
 from rung.methods.base import Method, Run, options, rewarded
-from rung.plan import Step, bases_asked
+from rung.plan.steps import Step, bases_asked
 from rung.predictor import Predictor
-from rung.provenance import gather
-from rung.race import until_told
+from rung.race.course import until_told
 from rung.runs import scores
 from rung.site import Site
 from rung.types import Cost, Decision, Example, Record, Scores, digest

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rung import judging
 from rung.data import marked
 from rung.data.check import blocking, check, too_long
 from rung.data.finding import Finding, some
+from rung.measure import judging
 from rung.retrieve.knowledge import open_to_all
 from rung.site import Site
 from rung.task import Task

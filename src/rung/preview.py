@@ -7,16 +7,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from rung import judging
-from rung.bases import CALL_SECONDS
 from rung.flowchart import draw
 from rung.flowchart.hindsight import Foretold, Hindsight
 from rung.flowchart.questions import ASSUMED, Answer, question
+from rung.measure import judging
 from rung.methods.base import rewarded
-from rung.plan import bases_asked, break_evens
+from rung.plan.bases import CALL_SECONDS
+from rung.plan.steps import bases_asked, break_evens
+from rung.plan.total import Total, total
 from rung.site import Site
-from rung.terminal_plan import differences
-from rung.total import Total, total
+from rung.terminal.plan import differences
 
 
 def content(site: Site) -> dict[str, Any]:

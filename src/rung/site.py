@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from rung import bases, forget, judging, metrics
-from rung.bases import Base, Place
+from rung import metrics
 from rung.data import preferences, unlabelled
 from rung.data.corpus import texts
 from rung.data.split import Splits, make_splits
@@ -15,11 +14,14 @@ from rung.flowchart import history
 from rung.flowchart.advise import Chart
 from rung.lm.engines import Engines
 from rung.machine import Machine, load_or_measure
+from rung.measure import forget, judging
 from rung.methods.base import Facts
 from rung.metrics.judge import Agreement, Judge
-from rung.plan import Step, advise, labels, plan, settings
+from rung.plan import bases
+from rung.plan.bases import Base, Place
+from rung.plan.steps import Step, advise, labels, plan, settings
 from rung.predictor import Predictor
-from rung.race import Course, course, look_of
+from rung.race.course import Course, course, look_of
 from rung.retrieve.knowledge import documents, open_to_all
 from rung.runs import Store
 from rung.task import Task

@@ -17,7 +17,6 @@ import pytest
 
 from rung import methods
 from rung import predictor as predictors
-from rung.bases import Base
 from rung.data import corpus
 from rung.errors import BudgetError, TaskError
 from rung.lm.base import ModelRef
@@ -25,7 +24,8 @@ from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Facts, Method, Quote, Run, asks_base, options, price, untouched
-from rung.plan import plan
+from rung.plan.bases import Base
+from rung.plan.steps import plan
 from rung.predictor import Predictor
 from rung.retrieve.knowledge import documents
 from rung.task import Task
@@ -61,7 +61,7 @@ QUICK = {
 }
 """Smaller than the defaults, for options of these names."""
 
-MAY_KEEP = {"distil", "prompt-search", "structured"}
+MAY_KEEP = {"distil", "dspy", "prompt-search", "structured"}
 """Give back the start where nothing better was found, as on these few rows, or where labels are held to anyway."""
 
 every = pytest.mark.parametrize("name", sorted(METHODS))

@@ -14,10 +14,11 @@ from rung.lm.base import Choice, Completion, Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods.base import Run
-from rung.methods.prompt_search import PromptSearch, _parts
+from rung.methods.confirm import parts as parted
+from rung.methods.prompt_search import PromptSearch
 from rung.methods.proposing import WORDINGS
 from rung.predictor import Calibration, Predictor
-from rung.race import in_order
+from rung.race.course import in_order
 from rung.types import Example, TrainData
 
 LABELS = ("delay", "refund")
@@ -138,7 +139,7 @@ def test_the_spread_over_wordings_and_orders_is_told_with_its_rows(search: Calla
 
 def test_groups_and_like_questions_stand_in_one_part() -> None:
     rows = [Example(f"q {i // 3}", "a", group=f"g{i // 3}") for i in range(60)]
-    parts = _parts(rows)
+    parts = parted(rows)
     assert sum(map(len, parts)) == 60
     groups = [{row.group for row in part} for part in parts]
     assert not (groups[0] & groups[1] or groups[1] & groups[2] or groups[0] & groups[2])
@@ -146,7 +147,7 @@ def test_groups_and_like_questions_stand_in_one_part() -> None:
 
 def test_what_is_shown_is_not_raced_on(search: Callable) -> None:
     _, found, _, _ = search(lambda p: 0.95 if shots(p) else 0.5)
-    pool = _parts(in_order(ROWS, 0))[0]
+    pool = parted(in_order(ROWS, 0))[0]
     assert set(found.demos.fixed) <= set(pool)
 
 

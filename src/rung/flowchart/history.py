@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rung.base_names import AT
 from rung.machine import Machine, home
+from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
 LAST = 8

@@ -14,6 +14,7 @@ from rung.methods.baseline import Baseline
 from rung.methods.calibrated import Calibrated
 from rung.methods.continued import Continued
 from rung.methods.distil import Distil
+from rung.methods.dspy import Dspy
 from rung.methods.encoder import Encoder
 from rung.methods.encoder_full import EncoderFull
 from rung.methods.few_shot import FewShot
@@ -41,6 +42,7 @@ METHODS: dict[str, Method] = {
     "plan-and-reflect": Reasoning(form="plan"),
     "calibrated": Calibrated(),
     "prompt-search": PromptSearch(),
+    "dspy": Dspy(),
     "structured": Structured(),
     "encoder": Encoder(),
     "encoder-full": EncoderFull(),

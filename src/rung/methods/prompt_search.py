@@ -8,24 +8,20 @@ numbers, choices and orders (https://arxiv.org/abs/2104.08786). Half of publishe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, ClassVar
 
-from rung.data.split import question
-from rung.errors import BudgetError
-from rung.looks import LEAST, set_looks
 from rung.machine import Machine
 from rung.methods import proposing
 from rung.methods.base import Facts, Family, Quote, Run
-from rung.metrics import interval, resample
-from rung.predictor import CHUNK, Predictor
-from rung.race import Outcome, clusters_of, in_order, race
+from rung.methods.confirm import ERROR, Books, confirmed, front, kept, parts, within
+from rung.metrics import interval
+from rung.predictor import Predictor
+from rung.race.course import Outcome, clusters_of, in_order, race
+from rung.race.looks import LEAST, set_looks
 from rung.types import Example, Need, TrainData
-
-ERROR = 0.05
-"""How often a prompt that is no better may be kept; and the error of the race."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,23 +54,15 @@ class PromptSearch:
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         until = min(run.deadline, time.monotonic() + self.seconds if self.seconds else run.deadline)
-        books = _Books(run, self.calls, until)
-        pool, rows, fresh = _parts(in_order(data.examples, run.seed))
+        books = Books(run, self.calls, until)
+        pool, rows, fresh = parts(in_order(data.examples, run.seed))
         if len(rows) < LEAST or len(fresh) < LEAST:
-            return _kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], books)
+            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], books)
         bare = replace(start, calibration=None)  # it holds for one prompt
         tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, books)]
-        try:
-            return self._searched(tried, rows, fresh, books)
-        except _SpentError as spent:
-            if time.monotonic() > run.deadline:
-                raise BudgetError(
-                    f"the prompt search {spent}.",
-                    remedy="Raise budget.minutes in rung.yaml, or lower methods.prompt-search.calls.",
-                ) from None
-            return _kept(start, f"no gain: the search {spent}", [], books)
+        return within(start, books, self.name, lambda: self._searched(tried, rows, fresh, books))
 
-    def _proposed(self, start: Predictor, pool: Sequence[Example], run: Run, books: _Books) -> list[proposing.Tried]:
+    def _proposed(self, start: Predictor, pool: Sequence[Example], run: Run, books: Books) -> list[proposing.Tried]:
         """In the order in which they are left out where the budget is small: the last first."""
         shots = self.shots or max(8, len(start.labels))
         model = run.engines.reference(self.teacher) if self.teacher else start.model
@@ -89,15 +77,15 @@ class PromptSearch:
                 out.append(one)
         return out
 
-    def _searched(self, tried: list[proposing.Tried], rows: list[Example], fresh: list[Example], books: _Books) -> Predictor:
+    def _searched(self, tried: list[proposing.Tried], rows: list[Example], fresh: list[Example], books: Books) -> Predictor:
         left = books.calls - books.spent
-        fresh = _front(fresh, left // 6)  # asked of two, a third of what may be spent
+        fresh = front(fresh, left // 6)  # asked of two, a third of what may be spent
         most = left - 2 * len(fresh)
         tried = tried[: max(1, most // (2 * LEAST) - 1)]
-        rows = _front(rows, most // (len(tried) + 1))  # one more: what won joined with what won
+        rows = front(rows, most // (len(tried) + 1))  # one more: what won joined with what won
         start = tried[0].predictor
         if len(tried) < 2 or len(rows) < LEAST or len(fresh) < LEAST:
-            return _kept(start, f"no gain: {books.calls} calls are too few to search with", [], books)
+            return kept(start, f"no gain: {books.calls} calls are too few to search with", [], books)
         clusters = clusters_of(rows)
         asked = [books.asker(one.predictor) for one in tried]
         outcome = race(asked, rows, set_looks(len(rows), clusters), alpha=ERROR, clusters=clusters)
@@ -110,56 +98,8 @@ class PromptSearch:
                 best = both
         books.run.notes["spread"] = spread(tried, outcome)
         if best.predictor == start:
-            return _kept(start, "no gain: nothing tried did better than the start", told, books)
-        return _confirmed(start, best, fresh, told, books)
-
-
-@dataclass
-class _Books:
-    """What is spent while the search runs."""
-
-    run: Run
-    calls: int
-    until: float
-    spent: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def asker(self, predictor: Predictor) -> Callable[[Sequence[Example]], list[float]]:
-        """What each row's answer is worth; a row without an answer is worth nothing."""
-
-        def ask(rows: Sequence[Example]) -> list[float]:
-            out: list[float] = []
-            for k in range(0, len(rows), CHUNK):
-                if time.monotonic() > self.until:
-                    raise _SpentError(f"ran out of time after {self.spent} calls")
-                part = rows[k : k + CHUNK]
-                found = predictor.predict(part, self.run.engines)
-                out += [0.0 if p.error else float(self.run.reward(p.output, row)) for p, row in zip(found, part)]
-                self.spent += len(part)
-                self.run.progress(f"searched with {self.spent} of {self.calls} calls", self.spent / self.calls)
-            return out
-
-        return ask
-
-
-class _SpentError(Exception):
-    """The time is used up."""
-
-
-def _confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, books: _Books) -> Predictor:
-    """The best of the race if it is shown to be better on rows that nothing was chosen on; else the start."""
-    clusters = clusters_of(fresh)
-    before, after = (books.asker(one)(fresh) for one in (start, best.predictor))
-    gain = resample.paired_bootstrap(before, after, clusters)
-    books.run.notes["fresh rows"] = {"start": str(interval(before)), "best": str(interval(after)), "difference": str(gain)}
-    if gain.value > 0 and resample.sign_flip(before, after, clusters) <= 2 * ERROR:
-        return _kept(best.predictor, f"gain: {best.what}, {gain} on fresh rows", told, books)
-    return _kept(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", told, books)
-
-
-def _kept(found: Predictor, verdict: str, told: list[dict[str, Any]], books: _Books) -> Predictor:
-    books.run.notes.update(verdict=verdict, tried=told, calls=books.spent, seconds=round(time.monotonic() - books.began, 1))
-    return found
+            return kept(start, "no gain: nothing tried did better than the start", told, books)
+        return confirmed(start, best, fresh, told, books)
 
 
 def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -197,29 +137,3 @@ def _leaders(tried: Sequence[proposing.Tried], outcome: Outcome) -> list[proposi
         some = [i for i in means if i and ("wording" in tried[i].varies) == words and means[i] > floor]
         out += [tried[max(some, key=means.__getitem__)]] if some else []
     return out
-
-
-def _parts(rows: Sequence[Example]) -> tuple[list[Example], list[Example], list[Example]]:
-    """A quarter to show, the rest halved into rows to race on and fresh ones; groups and like questions stay together."""
-    first = _cut(rows, len(rows) // 4)
-    second = _cut(rows, first + (len(rows) - first) // 2)
-    return list(rows[:first]), list(rows[first:second]), list(rows[second:])
-
-
-def _front(rows: Sequence[Example], size: int) -> list[Example]:
-    """At most so many rows, whole groups."""
-    if size >= len(rows):
-        return list(rows)
-    while size > 0 and _key(rows[size]) == _key(rows[size - 1]):
-        size -= 1
-    return list(rows[: max(0, size)])
-
-
-def _cut(rows: Sequence[Example], at: int) -> int:
-    while 0 < at < len(rows) and _key(rows[at]) == _key(rows[at - 1]):
-        at += 1
-    return at
-
-
-def _key(example: Example) -> Hashable:
-    return example.group or question(example)

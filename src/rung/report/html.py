@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from rung import base_names
 from rung.data.check import check
 from rung.data.finding import Finding
 from rung.errors import RungError
@@ -23,6 +22,7 @@ from rung.report import figures, numbers, page, rows, sources
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
 from rung.report.spreads import spreads
+from rung.task import base_names
 from rung.types import Example, Prediction
 
 if TYPE_CHECKING:

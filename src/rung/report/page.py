@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from rung.flowchart import draw
 from rung.flowchart.hindsight import Foretold
-from rung.forget import bounds
+from rung.measure.forget import bounds
 from rung.metrics.judge import Agreement
 from rung.report import figures
 from rung.report.numbers import millis, money, plainly, score

@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
-
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+from rung.cli.common import Json, err, out, print_json, site_of
 
 
 def tune(
@@ -31,8 +28,8 @@ def tune(
 
     Dev stays fresh: climb afterwards. Stopped, the same command goes on where it was. Exit code 1 where nothing is told.
     """
-    from rung import terminal_tune, tune
-    from rung.cli import print_json, site_of
+    from rung.terminal import tune as terminal_tune
+    from rung.tune import run as tune
 
     site = site_of(folder, rungs=(rung,))
     with terminal_tune.Board(err if json_ else out, site.metric.name) as board:

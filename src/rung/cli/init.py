@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from rung.cli.common import err, out
 from rung.errors import TaskError
 
 KINDS = ("classify", "extract", "answer", "generate")
-
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
 def init(

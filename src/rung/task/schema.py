@@ -21,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from rung import base_names
-from rung.task_faults import all_faults
-from rung.task_yaml import read_yaml
+from rung.task import base_names
+from rung.task.faults import all_faults
+from rung.task.reading import read_yaml
 from rung.types import Kind, digest
 
 FILE_NAME = "rung.yaml"

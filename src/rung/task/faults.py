@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from rung.errors import TaskError
-from rung.task_yaml import Node, line_of
+from rung.task.reading import Node, line_of
 
 Model = type[BaseModel]
 Place = tuple[int | str, ...]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rung import methods
-from rung.bases import Base, Place, available, places
 from rung.flowchart.advise import ORDER, Advice, Chart, chart
 from rung.flowchart.facts import answers, on_base
 from rung.flowchart.history import Past, Scale, learn, scaled
@@ -14,6 +13,7 @@ from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
 from rung.methods.base import Family, Method, asks_base, family, price, quoted
+from rung.plan.bases import Base, Place, available, places
 from rung.runs import NAME
 from rung.task import Task
 from rung.types import Cost, Example, Need, TrainData

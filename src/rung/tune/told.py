@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from rung.looks import Look, Looks, bounds, drop
 from rung.metrics import stats
-from rung.race import Outcome
-from rung.trials import Trial
+from rung.race.course import Outcome
+from rung.race.looks import Look, Looks, bounds, drop
+from rung.tune.trials import Trial
 from rung.types import Example, Interval
 
 ERROR = 0.05

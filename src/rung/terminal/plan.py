@@ -9,16 +9,16 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from rung.base_names import AT
 from rung.flowchart.advise import Chart
 from rung.flowchart.draw import value
 from rung.flowchart.hindsight import Hindsight
 from rung.flowchart.questions import ASSUMED, Answer
-from rung.judging import Quote, Quotes
+from rung.measure.judging import Quote, Quotes
 from rung.metrics.stats import smallest_difference
-from rung.plan import BreakEven, Step, bases_asked
-from rung.terminal import column, dollars, duration, points, size, which_bases
-from rung.total import Total
+from rung.plan.steps import BreakEven, Step, bases_asked
+from rung.plan.total import Total
+from rung.task.base_names import AT
+from rung.terminal.form import column, dollars, duration, points, size, which_bases
 from rung.types import Cost
 
 STYLES = {"do": "green", "later": "yellow", "don't": "dim"}

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rung import forget
 from rung.machine import Machine
+from rung.measure import forget
 from rung.methods.base import Family, family
-from rung.plan import Step
+from rung.plan.steps import Step
 
-TOUCHED = frozenset(
-    (Family.ADAPTERS, Family.FULL, Family.PREFERENCE, Family.REWARD, Family.CONTINUED, Family.PRETRAINING)
-)
+TOUCHED = frozenset((Family.ADAPTERS, Family.FULL, Family.PREFERENCE, Family.REWARD, Family.CONTINUED, Family.PRETRAINING))
 """Families that change the weights of a language model, so that it may have forgotten something."""
 
 

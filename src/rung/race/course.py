@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from rung.data.split import question
 from rung.errors import TaskError
-from rung.looks import Look, Looks, bounds, drop, set_looks, so_far
 from rung.metrics import Metric, up_to_best
+from rung.race.looks import Look, Looks, bounds, drop, set_looks, so_far
 from rung.types import Example, Scores
 
 Row = TypeVar("Row")

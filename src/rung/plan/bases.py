@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from rung import base_names, methods
+from rung import methods
 from rung.data.preferences import as_example
 from rung.errors import TaskError
 from rung.lm.base import Decoding, ModelRef
@@ -16,7 +16,7 @@ from rung.lm.remote.settings import endpoint, is_remote
 from rung.machine import Machine
 from rung.methods.base import Facts, Method, asks_base
 from rung.predictor import Predictor
-from rung.task import Task
+from rung.task import Task, base_names
 from rung.types import Example, Need, TrainData
 
 SAMPLE = 200

@@ -13,16 +13,16 @@ from typing import Any, Literal
 import yaml
 
 from rung import methods
-from rung.bases import Base
 from rung.data.preferences import as_example
 from rung.data.split import question, split
 from rung.errors import TaskError
-from rung.looks import LEAST
 from rung.methods.base import Method, options
 from rung.methods.grids import proposed
-from rung.race import in_order
+from rung.plan.bases import Base
+from rung.race.course import in_order
+from rung.race.looks import LEAST
 from rung.site import Site
-from rung.task_yaml import read_value
+from rung.task.reading import read_value
 from rung.types import Cost, Example, Interval, digest
 
 SHARE = 0.25

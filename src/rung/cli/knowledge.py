@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from rung.cli.common import Folder, Json, err, out, print_json, site_of
 from rung.errors import TaskError
 
 if TYPE_CHECKING:
@@ -19,16 +19,12 @@ if TYPE_CHECKING:
     from rung.site import Site
     from rung.task import Task
 
-Folder = Annotated[Path, typer.Argument(help="The task folder, or its rung.yaml.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs; progress goes to standard error.")]
 Access = Annotated[
     list[str], typer.Option("--access", help="A label the asker has (data.access); may be given again. Without: open documents.")
 ]
 
 SHOWN = 5
 """Passages that a search shows where no rung says how many."""
-
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
 def index(
@@ -39,7 +35,6 @@ def index(
     """Build the index of data.documents or bring it up to date; says what was added, changed, deleted, refused."""
     from rich.status import Status
 
-    from rung.cli import print_json
     from rung.retrieve import knowledge
     from rung.retrieve.store import move
 
@@ -80,7 +75,6 @@ def search(
     """Passages for a question, with the score of each leg; searched as the chosen rung does, and says how that is."""
     from dataclasses import replace
 
-    from rung.cli import print_json
     from rung.retrieve import knowledge, lookup
 
     site = _site(folder)
@@ -155,7 +149,6 @@ def _settings(settings: Settings) -> str:
 
 def _site(folder: Path) -> Site:
     """The task made ready; TaskError where it names no documents."""
-    from rung.cli import site_of
 
     site = site_of(folder)
     if not site.task.data.documents:

@@ -9,20 +9,20 @@ from functools import partial
 from typing import Any, Protocol
 
 from rung import ladder
-from rung.base_names import AT
 from rung.errors import BudgetError, RungError, TaskError
-from rung.evaluate import answer
 from rung.flowchart.history import scaled
-from rung.looks import bounds, set_looks
+from rung.measure.evaluate import answer
+from rung.measure.provenance import gather
 from rung.methods.base import Method, price, quoted
 from rung.metrics import score
-from rung.plan import Step
+from rung.plan.steps import Step
 from rung.predictor import Predictor
-from rung.provenance import gather
-from rung.race import Outcome, clusters_of, race
+from rung.race.course import Outcome, clusters_of, race
+from rung.race.looks import bounds, set_looks
 from rung.site import Site
-from rung.told import ERROR, Told, Track, tell
-from rung.trials import Trial, carve, pace, plan
+from rung.task.base_names import AT
+from rung.tune.told import ERROR, Told, Track, tell
+from rung.tune.trials import Trial, carve, pace, plan
 from rung.types import Cost, Example, digest
 
 

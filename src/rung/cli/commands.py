@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from rung import cli_init, cli_knowledge, cli_tune
+from rung.cli import init as cli_init
+from rung.cli import knowledge as cli_knowledge
+from rung.cli import tune as cli_tune
+from rung.cli.common import Folder, Json, err, out, print_json, site_of
 from rung.errors import RungError
 
 if TYPE_CHECKING:
     from rung.flowchart.questions import Answer
-    from rung.machine import Machine
     from rung.site import Site
 
 app = typer.Typer(
@@ -26,11 +26,6 @@ app = typer.Typer(
     help="Adapt a language model to your task with the cheapest method that measurably reaches your goal.\n\n"
     "Start with `rung init FOLDER`, then `check`, `plan`, `climb`, `report`, `ask`.",
 )
-out = Console()
-err = Console(stderr=True)
-
-Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
 def main() -> None:
@@ -45,7 +40,7 @@ def main() -> None:
         else:
             app()
     except RungError as error:
-        err.print(f"[bold red]error[/] {error}", markup=True, highlight=False, soft_wrap=True)
+        err.print(f"[bold red]error[/] {error}", markup=True, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("stopped. What was measured is kept: the same command goes on where it was.")
@@ -58,18 +53,18 @@ app.command()(cli_init.init)
 @app.command()
 def check(folder: Folder, json_: Json = False) -> None:
     """Is the data fit to decide anything? Exit code 1 where something blocks."""
-    from rung import terminal
     from rung.data.check import blocking
     from rung.preflight import inspect
+    from rung.terminal import shown
 
     found, row = inspect(site_of(folder))
     if json_:
         print_json({"findings": found, "blocking": blocking(found)})
     else:
-        out.print(terminal.findings(found))
+        out.print(shown.findings(found))
         if row:
             out.print()
-            out.print(terminal.masked(row))
+            out.print(shown.masked(row))
     raise typer.Exit(1 if blocking(found) else 0)
 
 
@@ -82,8 +77,10 @@ def plan(
     json_: Json = False,
 ) -> None:
     """Which rungs to try, each with a quote of time, memory and dollars, and why, before anything is spent."""
-    from rung import machines, preview, terminal_plan
-    from rung.plan import break_evens
+    from rung import preview
+    from rung.plan import machines
+    from rung.plan.steps import break_evens
+    from rung.terminal import plan as terminal_plan
 
     other = machines.named(machine) if machine else None
     site = site_of(folder, machine=other)
@@ -91,7 +88,7 @@ def plan(
         given = {one.key: _asked(one) for one in preview.open_questions(site)}
         site = site_of(folder, machine=other, needs=given)
         listed = ", ".join(f"{key}: {value}" for key, value in given.items())
-        err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", markup=False, soft_wrap=True)
     if json_:
         print_json(preview.content(site))
     elif mermaid:
@@ -115,19 +112,21 @@ def climb(
     json_: Json = False,
 ) -> None:
     """Try the rungs, cheapest first, until one meets the goal. Killed or stopped, it goes on where it was."""
-    from rung import ladder, terminal
+    from rung import ladder
     from rung.data.check import blocking
     from rung.preflight import inspect
     from rung.summary import summary
+    from rung.terminal import shown
+    from rung.terminal.board import Board
 
     site = site_of(folder)
     found, _ = inspect(site)
     if blocking(found):
-        err.print(terminal.findings([f for f in found if f.severity == "block"]))
+        err.print(shown.findings([f for f in found if f.severity == "block"]))
         err.print(f"Nothing was spent. `rung check {folder}` says more.")
         raise typer.Exit(1)
     console = err if json_ else out
-    with terminal.Board(console, site.task.goal) as board:
+    with Board(console, site.task.goal) as board:
         result = ladder.climb(site, board, everything=all_)
     if json_:
         print_json(summary(site.store.read("decision.json")))
@@ -166,8 +165,8 @@ def ask(
     json_: Json = False,
 ) -> None:
     """Answer with the chosen Predictor, with its citations where it looked the answer up."""
-    from rung import terminal
     from rung.ladder import chosen
+    from rung.terminal import shown
     from rung.types import Example, plain
 
     site = site_of(folder)
@@ -177,7 +176,7 @@ def ask(
     predictor.warm(site.engines)
     if not json_ and predictor.streams:
         for piece in predictor.stream(Example(given.strip(), ""), site.engines):
-            out.print(piece, markup=False, highlight=False, end="", soft_wrap=True)
+            out.print(piece, markup=False, end="", soft_wrap=True)
         out.print()
         return
     [answer] = predictor.predict([Example(given.strip(), "")], site.engines, allow=allow)
@@ -186,7 +185,7 @@ def ask(
     if json_:
         print_json({**plain(answer), "model": predictor.model.name})
     else:
-        out.print(terminal.answer(answer))
+        out.print(shown.answer(answer))
 
 
 @app.command()
@@ -196,12 +195,14 @@ def fit(
     json_: Json = False,
 ) -> None:
     """Fit and measure one rung alone, on dev."""
-    from rung import ladder, terminal
-    from rung.plan import Step, bases_asked
+    from rung import ladder
+    from rung.plan.steps import Step, bases_asked
+    from rung.terminal import shown
+    from rung.terminal.board import Board
     from rung.types import plain
 
     site = site_of(folder, rungs=(rung,))
-    with site.store.locked(), terminal.Board(err if json_ else out, site.task.goal) as board:
+    with site.store.locked(), Board(err if json_ else out, site.task.goal) as board:
         step: Step = site.steps[0]
         board.planned(site.steps)
         board.began(step.rung)
@@ -210,7 +211,7 @@ def fit(
     if json_:
         print_json(plain(record))
     elif record.status == "done":
-        out.print(terminal.leaderboard([record], site.decide([record]), site.task.goal.model_dump(), bases_asked([step])))
+        out.print(shown.leaderboard([record], site.decide([record]), site.task.goal.model_dump(), bases_asked([step])))
     raise typer.Exit(0 if record.status == "done" else 1)
 
 
@@ -224,8 +225,8 @@ def models(json_: Json = False) -> None:
     """Known models, where they come from, and what is cached."""
     from rich.table import Table
 
-    from rung import terminal
     from rung.lm.models import known
+    from rung.terminal.form import size
 
     rows = known()
     if json_:
@@ -233,33 +234,9 @@ def models(json_: Json = False) -> None:
         return
     table = Table("name", "kind", "parameters", "licence", "hub", "package index", "cached", header_style="bold")
     for row in rows:
-        cached = f"{terminal.size(row.size_bytes)} in {row.folder}" if row.folder else "no"
+        cached = f"{size(row.size_bytes)} in {row.folder}" if row.folder else "no"
         table.add_row(row.name, row.what, f"{row.parameters / 1e6:.0f} M", row.licence, row.hub, ", ".join(row.wheels), cached)
     out.print(table)
-
-
-# --- shared by the commands -------------------------------------------------------------------------------------------
-
-
-def site_of(
-    folder: Path,
-    rungs: tuple[str, ...] | None = None,
-    machine: Machine | None = None,
-    needs: dict[str, Any] | None = None,
-) -> Site:
-    """The task in a folder, made ready; what it is told goes to standard error. `rungs`: these alone, on one base each."""
-    from rung.site import Site
-    from rung.task import load_task
-
-    task = load_task(folder)
-    place = task.folder
-    if rungs:
-        on_one = (f"{rung}@{task.base}" if task.bases and "@" not in rung else rung for rung in rungs)
-        task = task.model_copy(update={"rungs": tuple(on_one)})
-    if needs:
-        task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
-    task._folder = place
-    return Site(task, say=lambda text: err.print(text, style="dim", highlight=False), machine=machine)
 
 
 def _asked(open_: Answer) -> Any:
@@ -285,29 +262,16 @@ def _climbed(site: Site) -> dict[str, Any]:
 
 
 def _show(site: Site) -> None:
-    from rung import runs, terminal
+    from rung import runs
+    from rung.terminal import shown
 
     content = _climbed(site)
     decision = runs.decision(content["decision"])
     records = [runs.record(found) for found in content["records"]]
     test = runs.scores(content["test"]) if content["test"] else None
-    out.print(terminal.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
-    out.print(terminal.outcome(decision, test, content["seals_broken"], content["sealed"]))
+    out.print(shown.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
+    out.print(shown.outcome(decision, test, content["seals_broken"], content["sealed"]))
 
 
 def _speed(site: Site) -> str:
     return f"{site.machine.gflops[site.machine.dtype]:.0f} GFLOP/s in {site.machine.dtype}, {site.machine.threads} threads"
-
-
-def print_json(value: Any) -> None:
-    """A value for programs, on standard output."""
-    from dataclasses import asdict, is_dataclass
-
-    def plain(part: Any) -> Any:
-        return asdict(part) if is_dataclass(part) and not isinstance(part, type) else str(part)
-
-    print(json.dumps(value, default=plain, ensure_ascii=False, indent=1))
-
-
-if __name__ == "__main__":
-    main()

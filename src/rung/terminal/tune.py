@@ -9,9 +9,10 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from rung.terminal import Screen, duration
-from rung.trials import Trial, pace
-from rung.tune import Tuning
+from rung.terminal.board import Screen
+from rung.terminal.form import duration
+from rung.tune.run import Tuning
+from rung.tune.trials import Trial, pace
 
 VERDICTS = {"gain": "bold green", "no gain": "bold yellow", "untold": "bold red"}
 STYLES = {"left": "green", "failed": "red", "stopped": "yellow", "not begun": "yellow"}

@@ -1,0 +1,7 @@
+"""What is typed: one file a group of commands."""
+
+from __future__ import annotations
+
+from rung.cli.commands import app, main
+
+__all__ = ["app", "main"]

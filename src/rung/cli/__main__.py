@@ -1,0 +1,7 @@
+"""`python -m rung.cli`."""
+
+from __future__ import annotations
+
+from rung.cli.commands import main
+
+main()

@@ -1,0 +1,50 @@
+"""What all commands share: where they print, the folder they are given, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rung.machine import Machine
+    from rung.site import Site
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+
+def site_of(
+    folder: Path,
+    rungs: tuple[str, ...] | None = None,
+    machine: Machine | None = None,
+    needs: dict[str, Any] | None = None,
+) -> Site:
+    """The task in a folder, made ready; what it is told goes to standard error. `rungs`: these alone, on one base each."""
+    from rung.site import Site
+    from rung.task import load_task
+
+    task = load_task(folder)
+    place = task.folder
+    if rungs:
+        on_one = (f"{rung}@{task.base}" if task.bases and "@" not in rung else rung for rung in rungs)
+        task = task.model_copy(update={"rungs": tuple(on_one)})
+    if needs:
+        task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
+    task._folder = place
+    return Site(task, say=lambda text: err.print(text, style="dim"), machine=machine)
+
+
+def print_json(value: Any) -> None:
+    """A value for programs, on standard output."""
+    from dataclasses import asdict, is_dataclass
+
+    def plain(part: Any) -> Any:
+        return asdict(part) if is_dataclass(part) and not isinstance(part, type) else str(part)
+
+    print(json.dumps(value, default=plain, ensure_ascii=False, indent=1))

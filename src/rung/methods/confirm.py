@@ -1,0 +1,120 @@
+"""Searching prompts on rows of train: what is asked and spent, and that only what wins on fresh rows is kept.
+
+Half of published searches end below where they began (https://arxiv.org/abs/2604.14585): what was best on the rows that it
+was chosen on is not believed before it has won on rows that it was not chosen on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rung.data.split import question
+from rung.errors import BudgetError
+from rung.methods import proposing
+from rung.methods.base import Run
+from rung.metrics import interval, resample
+from rung.predictor import CHUNK, Predictor
+from rung.race.course import clusters_of
+from rung.types import Example
+
+ERROR = 0.05
+"""How often a prompt that is no better may be kept; and the error of a race."""
+
+
+@dataclass
+class Books:
+    """What is spent while the search runs."""
+
+    run: Run
+    calls: int
+    until: float
+    spent: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def asker(self, predictor: Predictor) -> Callable[[Sequence[Example]], list[float]]:
+        """What each row's answer is worth; a row without an answer is worth nothing."""
+
+        def ask(rows: Sequence[Example]) -> list[float]:
+            return [self.worth(answer, row) for answer, row in zip(self.answers(predictor, rows), rows)]
+
+        return ask
+
+    def answers(self, predictor: Predictor, rows: Sequence[Example]) -> list[str | None]:
+        """The rows answered; None where one could not be. SpentError where the time or the calls are used up."""
+        out: list[str | None] = []
+        for k in range(0, len(rows), CHUNK):
+            if time.monotonic() > self.until:
+                raise SpentError(f"ran out of time after {self.spent} calls")
+            part = rows[k : k + CHUNK]
+            if self.spent + len(part) > self.calls:
+                raise SpentError(f"ran out of its {self.calls} calls")
+            out += [None if found.error else found.output for found in predictor.predict(part, self.run.engines)]
+            self.spent += len(part)
+            self.run.progress(f"searched with {self.spent} of {self.calls} calls", self.spent / self.calls)
+        return out
+
+    def worth(self, answer: str | None, row: Example) -> float:
+        return 0.0 if answer is None else float(self.run.reward(answer, row))
+
+
+class SpentError(BaseException):
+    """The time or the calls are used up. No Exception, so that nothing that stands between takes it for a failed row."""
+
+
+def within(start: Predictor, books: Books, name: str, search: Callable[[], Predictor]) -> Predictor:
+    """What a search finds; the start where what it may spend is used up first. BudgetError where the climb's time is."""
+    try:
+        return search()
+    except SpentError as spent:
+        if time.monotonic() > books.run.deadline:
+            raise BudgetError(
+                f"{name}: the search {spent}.",
+                remedy=f"Raise budget.minutes in rung.yaml, or lower methods.{name}.calls.",
+            ) from None
+        return kept(start, f"no gain: the search {spent}", [], books)
+
+
+def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, books: Books) -> Predictor:
+    """The best of the race if it is shown to be better on rows that nothing was chosen on; else the start."""
+    clusters = clusters_of(fresh)
+    before, after = (books.asker(one)(fresh) for one in (start, best.predictor))
+    gain = resample.paired_bootstrap(before, after, clusters)
+    books.run.notes["fresh rows"] = {"start": str(interval(before)), "best": str(interval(after)), "difference": str(gain)}
+    if gain.value > 0 and resample.sign_flip(before, after, clusters) <= 2 * ERROR:
+        return kept(best.predictor, f"gain: {best.what}, {gain} on fresh rows", told, books)
+    return kept(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", told, books)
+
+
+def kept(found: Predictor, verdict: str, told: list[dict[str, Any]], books: Books) -> Predictor:
+    """A Predictor to go on with, and in the fit's notes why."""
+    books.run.notes.update(verdict=verdict, tried=told, calls=books.spent, seconds=round(time.monotonic() - books.began, 1))
+    return found
+
+
+def parts(rows: Sequence[Example]) -> tuple[list[Example], list[Example], list[Example]]:
+    """A quarter to show, the rest halved into rows to race on and fresh ones; groups and like questions stay together."""
+    first = _cut(rows, len(rows) // 4)
+    second = _cut(rows, first + (len(rows) - first) // 2)
+    return list(rows[:first]), list(rows[first:second]), list(rows[second:])
+
+
+def front(rows: Sequence[Example], size: int) -> list[Example]:
+    """At most so many rows, whole groups."""
+    if size >= len(rows):
+        return list(rows)
+    while size > 0 and _key(rows[size]) == _key(rows[size - 1]):
+        size -= 1
+    return list(rows[: max(0, size)])
+
+
+def _cut(rows: Sequence[Example], at: int) -> int:
+    while 0 < at < len(rows) and _key(rows[at]) == _key(rows[at - 1]):
+        at += 1
+    return at
+
+
+def _key(example: Example) -> Hashable:
+    return example.group or question(example)

@@ -1,0 +1,74 @@
+"""DSPy's optimizers (https://dspy.ai, MIT, the extra `dspy`), held to what rung's own search is held to.
+
+They write instructions and gather demonstrations; what they find is an ordinary Predictor, asked, served and measured like any
+other. They give back what scored best on the rows they searched on, so that is confirmed on fresh rows or not kept.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from rung.errors import ModelError
+from rung.machine import Machine
+from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.confirm import Books, confirmed, front, kept, parts, within
+from rung.predictor import Predictor
+from rung.race.course import in_order
+from rung.race.looks import LEAST
+from rung.types import Example, Need, TrainData
+
+Optimizer = Literal["bootstrap", "mipro", "copro"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dspy:
+    name: ClassVar[str] = "dspy"
+    family: ClassVar[Family] = Family.PROMPTING
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
+    fit_version: ClassVar[int] = 1
+    rewarded: ClassVar[bool] = True
+
+    optimizer: Optimizer = "bootstrap"
+    """bootstrap: demonstrations that the model itself gets right (BootstrapFewShotWithRandomSearch). mipro: those and written
+    instructions, by Bayesian search (MIPROv2). copro: instructions alone. The last two need a teacher that keeps DSPy's forms."""
+    calls: int = 1500
+    """Most rows asked in all, proposals included."""
+    shots: int = 8
+    """Most demonstrations in a prompt."""
+    teacher: str = ""
+    """A base that writes the instructions. Empty for the model itself."""
+
+    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+        demos = self.shots * (facts.input_tokens + facts.output_tokens)
+        return replace(
+            start,
+            fit_seconds=start.fit_seconds + self.calls * start.row_seconds,
+            shared_tokens=start.shared_tokens + demos,
+        )
+
+    def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        books = Books(run, self.calls, run.deadline)
+        shown, rows, fresh = parts(in_order(data.examples, run.seed))
+        fresh = front(fresh, self.calls // 6)  # asked of two, a third of what may be spent
+        rows, shown = front(rows, self.calls // 12), front(shown, self.calls // 12)
+        if min(len(rows), len(fresh)) < LEAST or not shown:
+            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], books)
+        return within(start, books, self.name, lambda: self._searched(start, shown, rows, fresh, books))
+
+    def _searched(
+        self, start: Predictor, shown: list[Example], rows: list[Example], fresh: list[Example], books: Books
+    ) -> Predictor:
+        try:
+            from rung.methods import dspy_program
+        except ImportError as error:
+            raise ModelError("the rung dspy needs DSPy, which is not installed.", remedy="pip install 'rung[dspy]'.") from error
+        run, began = books.run, time.monotonic()
+        writer = run.engines.open(run.engines.reference(self.teacher) if self.teacher else start.model)
+        task = dspy_program.Task(replace(start, calibration=None), shown, rows, books)  # it holds for one prompt
+        best = dspy_program.search(task, self.optimizer, self.shots, self.calls // 3 * 2, writer, run.seed)
+        run.notes["search seconds"] = round(time.monotonic() - began, 1)
+        if best.predictor.digest == start.digest:
+            return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), books)
+        return confirmed(start, best, fresh, task.told(), books)

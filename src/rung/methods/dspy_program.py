@@ -1,0 +1,210 @@
+"""A Predictor as a DSPy program, and an engine as a DSPy language model: the one file that imports DSPy.
+
+The program's one step answers through the Predictor, so that what is searched is the prompt that will be served, with
+labels chosen exactly and one copy of what all rows share; DSPy's own templates are never in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest.mock import patch
+
+import dspy
+import tqdm
+from dspy.lm15 import Message as Answered
+from dspy.lm15 import Request, Response, Usage, response_to_events
+from dspy.teleprompt import bootstrap, copro_optimizer, mipro_optimizer_v2, random_search
+from dspy.utils.exceptions import AdapterParseError
+
+from rung.errors import ModelError
+from rung.lm.base import Decoding, Engine, Prompt
+from rung.methods.confirm import Books
+from rung.methods.proposing import Tried
+from rung.metrics import interval
+from rung.predictor import Predictor
+from rung.types import Example, Message
+
+RIGHT = 0.5
+"""What an answer must be worth to be shown as a demonstration."""
+MOST_CANDIDATES = 16
+"""DSPy's own default."""
+
+
+@dataclass
+class Task:
+    """What a search is about, and the answers already had."""
+
+    start: Predictor
+    shown: Sequence[Example]
+    """Where demonstrations come from."""
+    rows: Sequence[Example]
+    """What candidates are scored on."""
+    books: Books
+    had: dict[str, tuple[Tried, dict[str, str | None]]] = field(default_factory=dict)
+    """By a Predictor's digest: what it is, and its answers to all `rows`, by input."""
+
+    def __deepcopy__(self, memo: object) -> Task:
+        return self  # programs are copied for every candidate; what they ask is one
+
+    def tried(self, step: Any) -> Tried:
+        """The Predictor that a step of a program stands for."""
+        demos = tuple(Example(demo["input"], demo["output"]) for demo in step.demos)
+        fixed = demos or self.start.demos.fixed
+        words = step.signature.instructions
+        found = replace(self.start, instruction=words, demos=replace(self.start.demos, fixed=fixed))
+        told = [f"instruction {words!r}"] if words != self.start.instruction else []
+        return Tried(", ".join([*told, f"{len(demos)} examples"]), found)
+
+    def answer(self, step: Any, asked: str) -> str:
+        """One row's answer. The first of `rows` that is asked brings all of them, in a batch: the others come next."""
+        tried = self.tried(step)
+        name = tried.predictor.digest
+        if name not in self.had and any(row.input == asked for row in self.rows):
+            found = self.books.answers(tried.predictor, self.rows)
+            self.had[name] = tried, {row.input: answer for row, answer in zip(self.rows, found)}
+        known = self.had[name][1] if name in self.had else {}
+        answer = known[asked] if asked in known else self.books.answers(tried.predictor, [Example(asked, "")])[0]
+        return answer or ""
+
+    def worth(self, example: Any, found: Any, trace: object = None) -> float:
+        """DSPy's metric: the task's own."""
+        return self.books.worth(found.output, Example(example.input, example.output))
+
+    def told(self) -> list[dict[str, Any]]:
+        """What was tried on all rows, with its score there."""
+        out = []
+        for tried, answers in self.had.values():
+            values = [self.books.worth(answers[row.input], row) for row in self.rows]
+            out.append({"what": tried.what, "rows": len(values), "score": str(interval(values))})
+        return out
+
+
+class Step(dspy.Predict):
+    """The program: one step, whose instruction and demonstrations the optimizers set."""
+
+    def __init__(self, task: Task):
+        fields = {"input": (str, dspy.InputField()), "output": (str, dspy.OutputField())}
+        super().__init__(dspy.Signature(fields, task.start.instruction))
+        self.task = task
+
+    def forward(self, **given: Any) -> dspy.Prediction:
+        found = dspy.Prediction(output=self.task.answer(self, given["input"]))
+        if dspy.settings.trace is not None:
+            dspy.settings.trace.append((self, {"input": given["input"]}, found))
+        return found
+
+
+class Writer:
+    """One of our engines as DSPy's, for the instructions that are proposed."""
+
+    def __init__(self, engine: Engine, books: Books, seed: int):
+        self.engine, self.books, self.seed = engine, books, seed
+
+    def complete(self, request: Request) -> Response:
+        turns = [_turn("system", request.system)] if request.system else []
+        turns += [_turn(turn.role, turn.text or "") for turn in request.messages]
+        most = request.config.max_tokens or 512
+        how = Decoding(max_new_tokens=most, temperature=request.config.temperature or 0.0, seed=self.seed)
+        self.books.spent += 1
+        prompt = Prompt(tuple(turns), turns[-1].content, draw=self.books.spent)
+        [found] = self.engine.generate([prompt], how)
+        usage = Usage(input_tokens=found.tokens_in, output_tokens=found.tokens_out)
+        return Response(id=None, model="rung", message=Answered.assistant(found.text), finish_reason="stop", usage=usage)
+
+    def stream(self, request: Request) -> Iterator[Any]:
+        return iter(response_to_events(self.complete(request)))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _turn(role: Any, content: Any) -> Any:
+    text = content if isinstance(content, str) else "".join(part.text for part in content)
+    return Message(role, text)
+
+
+def search(task: Task, optimizer: str, shots: int, calls: int, writer: Engine, seed: int) -> Tried:
+    """What an optimizer of DSPy finds best, within about so many calls. ModelError where proposals keep no form."""
+    lm = dspy.LM("rung", engine=Writer(writer, task.books, seed), cache=False, num_retries=0, temperature=0.7, max_tokens=512)
+    try:
+        with hushed(), dspy.context(lm=lm, num_threads=1):
+            step = OPTIMIZERS[optimizer](task, shots, calls, lm, seed)
+    except AdapterParseError as error:
+        raise ModelError(
+            f"the model that writes instructions for {optimizer} does not keep DSPy's forms.",
+            remedy="Name a stronger one as methods.dspy.teacher, or take optimizer: bootstrap.",
+        ) from error
+    return task.tried(step)
+
+
+def _examples(rows: Sequence[Example]) -> list[Any]:
+    return [dspy.Example(input=row.input, output=row.output).with_inputs("input") for row in rows]
+
+
+def _bootstrap(task: Task, shots: int, calls: int, lm: Any, seed: int) -> Any:
+    """Zero-shot, labelled demonstrations, and draws of demonstrations that were answered right."""
+    one = len(task.rows) + len(task.shown)
+    found = random_search.BootstrapFewShotWithRandomSearch(
+        metric=task.worth,
+        metric_threshold=RIGHT,
+        max_bootstrapped_demos=max(1, shots // 2),
+        max_labeled_demos=shots,
+        num_candidate_programs=max(1, min(MOST_CANDIDATES, calls // one - 3)),  # three come before the draws
+        num_threads=1,
+    )
+    return found.compile(Step(task), trainset=_examples(task.shown), valset=_examples(task.rows))
+
+
+def _mipro(task: Task, shots: int, calls: int, lm: Any, seed: int) -> Any:
+    """Written instructions and sets of demonstrations, tried together by Bayesian search."""
+    candidates = max(2, min(6, calls // (4 * len(task.shown))))
+    trials = max(2, min(MOST_CANDIDATES, (calls - candidates * len(task.shown)) // len(task.rows) - 2))
+    found = mipro_optimizer_v2.MIPROv2(
+        metric=task.worth,
+        metric_threshold=RIGHT,
+        prompt_model=lm,
+        task_model=lm,
+        max_bootstrapped_demos=max(1, shots // 2),
+        max_labeled_demos=shots,
+        auto=None,
+        num_candidates=candidates,
+        num_threads=1,
+        seed=seed + 1,  # 0 counts as none given
+    )
+    return found.compile(
+        Step(task), trainset=_examples(task.shown), valset=_examples(task.rows), num_trials=trials, minibatch=False
+    )
+
+
+def _copro(task: Task, shots: int, calls: int, lm: Any, seed: int) -> Any:
+    """Instructions written in two rounds, the second from what the first taught."""
+    breadth = max(2, min(10, calls // (3 * len(task.rows))))
+    found = copro_optimizer.COPRO(prompt_model=lm, metric=task.worth, breadth=breadth, depth=2)
+    return found.compile(Step(task), trainset=_examples(task.rows), eval_kwargs={"num_threads": 1, "display_progress": False})
+
+
+OPTIMIZERS: dict[str, Callable[[Task, int, int, Any, int], Any]] = {"bootstrap": _bootstrap, "mipro": _mipro, "copro": _copro}
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """None of DSPy's prints, bars and notices: progress is told by us."""
+    log, bar = logging.getLogger("dspy"), tqdm.tqdm.__init__
+    level = log.level
+
+    def unseen(self: Any, *given: Any, **named: Any) -> None:
+        bar(self, *given, **{**named, "disable": True})
+
+    log.setLevel(logging.CRITICAL)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(tqdm.tqdm, "__init__", unseen))
+            for module in (bootstrap, random_search, copro_optimizer, mipro_optimizer_v2):
+                stack.enter_context(patch.object(module, "print", lambda *_, **__: None, create=True))
+            yield
+    finally:
+        log.setLevel(level)

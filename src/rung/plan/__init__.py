@@ -1,0 +1,1 @@
+"""Before anything is spent: the rungs on the bases at hand, each with its quote."""

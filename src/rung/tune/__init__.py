@@ -1,0 +1,1 @@
+"""`rung tune`: settings of a method as trials of a race."""
