@@ -73,8 +73,13 @@ def banking77() -> Source:
 
 def pubmedqa() -> Source:
     found = json.loads((DATA / "pubmedqa/ori_pqal.json").read_text(encoding="utf-8")).values()
-    rows = [(f"{' '.join(one['CONTEXTS'])}\n\n{one['QUESTION']}", one["final_decision"]) for one in found]
-    return Source("Answer the question from the abstract: yes, no or maybe.", "classify", "accuracy", rows)
+    rows = [(f"{end(' '.join(one['CONTEXTS']))}\n\n{one['QUESTION']}", one["final_decision"]) for one in found]
+    task = "Answer the question from the end of the abstract: yes, no or maybe."
+    return Source(task, "classify", "accuracy", rows, "the last 80 words of each abstract")
+
+
+def end(text: str, words: int = 80) -> str:
+    return " ".join(text.split()[-words:])
 
 
 def medquad() -> Source:

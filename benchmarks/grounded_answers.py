@@ -38,7 +38,7 @@ class Size:
     epochs: int
 
 
-QUICK = Size(train=150, dev=120, passages=2, tokens=110, epochs=2)
+QUICK = Size(train=110, dev=90, passages=2, tokens=110, epochs=2)
 WHOLE = Size(train=500, dev=400, passages=2, tokens=200, epochs=3)
 
 
@@ -115,7 +115,7 @@ def told(records: dict[str, Record], articles: dict[str, str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="150 train rows, 120 dev rows, short passages")
+    parser.add_argument("--quick", action="store_true", help="110 train rows, 90 dev rows, short passages")
     for name in ("train", "dev", "epochs"):
         parser.add_argument(f"--{name}", type=int, help="instead of the usual")
     parser.add_argument("--base", default="smollm2-135m-instruct")

@@ -32,15 +32,13 @@ def banking77() -> tuple[str, Rows]:
 
 
 def pubmedqa() -> tuple[str, Rows]:
-    """The question behind the end of the abstract: two cores have no time for the whole."""
-    found = json.loads((common.DATA / "pubmedqa/ori_pqal.json").read_text(encoding="utf-8")).values()
-    rows = [(f"{_end(' '.join(one['CONTEXTS']))}\n\n{one['QUESTION']}", one["final_decision"]) for one in found]
-    return "Answer the question from the abstract: yes, no or maybe.", rows
+    found = eight.pubmedqa()
+    return found.task, found.rows
 
 
 def mts_dialog() -> tuple[str, Rows]:
     with (common.DATA / "mts_dialog/MTS-Dialog-TrainingSet.csv").open(encoding="utf-8") as file:
-        rows = [(_end(row["dialogue"]), row["section_header"]) for row in csv.DictReader(file)]
+        rows = [(eight.end(row["dialogue"]), row["section_header"]) for row in csv.DictReader(file)]
     often = {label for _, label in rows if sum(other == label for _, other in rows) >= 40}
     return "Name the section of the clinical note that the conversation belongs to.", [row for row in rows if row[1] in often]
 
@@ -51,10 +49,6 @@ def ner() -> tuple[str, Rows]:
     return "Say of which type the names in the message are.", [
         (text, next(iter(names))) for text, names in rows if len(names) == 1
     ]
-
-
-def _end(text: str, words: int = 80) -> str:
-    return " ".join(text.split()[-words:])
 
 
 def compared(name: str, engines: Engines, calls: int, train: int, held: int) -> bool:

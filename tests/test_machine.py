@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rung import machine as module
 from rung.lm import probe
-from rung.machine import EFFICIENCY, Machine, fingerprint, list_price, load_or_measure, usable_cores, usable_threads
+from rung.machine import EFFICIENCY, STEP_SECONDS, Machine, fingerprint, list_price, load_or_measure, usable_cores, usable_threads
 
 BOX = Machine(
     name="box",
@@ -39,15 +39,15 @@ def test_training_prefill_and_money_by_hand() -> None:
 
 def test_a_step_of_decoding_reads_the_weights_once_and_computes_for_every_answer() -> None:
     reading, computing = 4 * P / 20e9, 2 * P / (100e9 * EFFICIENCY)
-    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * (reading + computing))
-    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * (reading + 64 * computing))
+    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * (STEP_SECONDS + reading + computing))
+    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * (STEP_SECONDS + reading + 64 * computing))
 
 
 def test_the_chosen_type_decides_speed_and_size() -> None:
     half = replace(BOX, dtype="bfloat16")
     assert half.prefill_seconds(P, 1000) == pytest.approx(BOX.prefill_seconds(P, 1000) / 4)
     reading = 4 * P / 20e9
-    assert half.decode_seconds(P, 1) == pytest.approx(reading / 2 + half.prefill_seconds(P, 1))
+    assert half.decode_seconds(P, 1) == pytest.approx(STEP_SECONDS + reading / 2 + half.prefill_seconds(P, 1))
 
 
 @given(

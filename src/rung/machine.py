@@ -20,6 +20,8 @@ from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
 
+STEP_SECONDS = 0.02
+"""Of a step of decoding, what Python and hundreds of small operations take whatever the model and the batch, about."""
 EFFICIENCY = 0.5
 """Share of the measured matrix-product speed that a whole training or prefill step reaches.
 
@@ -99,11 +101,11 @@ class Machine:
     def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
         """Seconds until `batch` answers of `tokens` each, written side by side, are done.
 
-        Every step reads all weights once and computes for every answer. Where both take long they seldom overlap, and between
-        them stand many small operations, so the two are added.
+        Every step reads all weights once and computes for every answer; the two seldom overlap, so they are added. A `batch`
+        of 0 leaves the computing out.
         """
         reading = parameters * BYTES[self.dtype] / (self.bandwidth_gbs * 1e9)
-        return tokens * (reading + self._seconds(2 * parameters * batch))
+        return tokens * (STEP_SECONDS + reading + self._seconds(2 * parameters * batch))
 
     def usd(self, seconds: float) -> float:
         """What `seconds` of this machine cost in US dollars."""

@@ -155,7 +155,7 @@ def test_out_of_its_own_seconds_it_ends_without_a_gain_and_out_of_the_tasks_with
     start, found, run, _ = search(lambda p: 0.5, seconds=1e-9)
     assert found == start
     assert "ran out of time" in run.notes["verdict"]
-    with pytest.raises(BudgetError, match="prompt search"):
+    with pytest.raises(BudgetError, match="prompt-search"):
         search(lambda p: 0.5, run={"deadline": 0.0})
 
 

@@ -58,6 +58,8 @@ class Facts:
     """Mean tokens of one row's own part of the prompt."""
     output_tokens: float
     """Mean tokens of an answer."""
+    room: float = 0.0
+    """Tokens after which an answer is cut."""
     labels: int
     """0 where the task is not to classify."""
     unlabelled: int = 0
@@ -153,15 +155,32 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
     """The quote of the base model asked as it is."""
     return Quote(
         prompt_tokens=facts.input_tokens,
-        row_seconds=answering(facts.input_tokens, facts, machine, facts.labels),
+        row_seconds=answering(facts.input_tokens, facts, machine, facts.labels, Knows.NOTHING),
         memory_bytes=BYTES[machine.dtype] * facts.parameters,
         shared_tokens=facts.shared_tokens + facts.label_tokens,
         output_tokens=facts.output_tokens,
     )
 
 
-LONGEST = 2
-"""Times the mean length of an answer that the longest of a batch has, about: the others wait for it."""
+class Knows(enum.Enum):
+    """Where a model that writes has learnt when to stop, and so how much it writes."""
+
+    NOTHING = enum.auto()
+    """It was told the task and no more: it goes on until it is cut."""
+    EXAMPLES = enum.auto()
+    """It sees examples: most answers end in time, and one of a batch seldom does."""
+    TASK = enum.auto()
+    """It was trained on the task."""
+
+
+CHATTY = 0.8
+"""Share of the room for an answer that a model fills which was shown no example, about."""
+STRAYING = 0.06
+"""Share of answers that a model which sees examples does not end in time, about."""
+LONGEST = 3
+"""Times the mean length of an answer that the longest of a batch has which a trained model writes, about."""
+TOGETHER = 16
+"""Rows that are written side by side."""
 
 
 def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
@@ -174,17 +193,31 @@ def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
     return quote
 
 
-def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = 3) -> float:
+def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = 3, knows: Knows = Knows.TASK) -> float:
     """Seconds a row in a batch: choosing reads the prompt and opens the nodes of some `labels`, writing goes token by token.
 
     Nodes are opened as an answer is written, a few rows at a time. A model that was trained on the labels, or is shown similar
-    rows, is sure of them and opens few. Behind an API it is one call, however long.
+    rows, is sure of them and opens few. A batch writes until its longest answer ends. Behind an API it is one call, however long.
     """
     if facts.call_seconds:
         return facts.call_seconds
-    written = facts.output_tokens * (min(labels, facts.labels) if facts.labels else LONGEST)
     reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
-    return reading + machine.decode_seconds(facts.parameters, round(written), batch=8) / 8
+    if facts.labels:
+        opened = facts.output_tokens * min(labels, facts.labels)
+        return reading + machine.decode_seconds(facts.parameters, round(opened), batch=8) / 8
+    written, longest = _lengths(facts, knows)
+    steps = machine.decode_seconds(facts.parameters, round(longest), batch=0) / TOGETHER
+    return reading + steps + machine.prefill_seconds(facts.parameters, round(written))
+
+
+def _lengths(facts: Facts, knows: Knows) -> tuple[float, float]:
+    """Tokens of an answer as this model writes it: the mean, and the longest of a batch."""
+    mean, room = facts.output_tokens, max(facts.output_tokens, facts.room)
+    if knows is Knows.NOTHING:
+        return max(mean, CHATTY * room), room
+    if knows is Knows.EXAMPLES:
+        return (1 - STRAYING) * mean + STRAYING * room, room
+    return mean, min(room, LONGEST * mean)
 
 
 def price(quote: Quote, machine: Machine, volume: int, tariff: Price | None = None) -> Cost:

@@ -134,6 +134,7 @@ def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
         shared_tokens=bare,
         input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
+        room=0.0 if data.labels else float(predictor.decoding.max_new_tokens),
         labels=len(data.labels),
         unlabelled=len(data.unlabelled),
         document_tokens=data.documents.size // 4,
