@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rung.errors import DataError
+from rung.lm import sample
 from rung.lm.base import Decoding, Prompt
 from rung.lm.causal import CausalEngine
 from rung.lm.chat import Chat
@@ -204,3 +205,36 @@ def test_a_prompt_over_the_context_is_refused(engine: Callable, ask: Callable, c
 def test_no_prompts_no_answers(engine: Callable) -> None:
     one = engine("llama")
     assert one.choose([], LABELS) == one.generate([], Decoding()) == one.score([], []) == []
+
+
+def test_rows_written_together_are_bounded_by_what_they_keep(
+    engine: Callable, ask: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few rows at once, or few places for their prompts' own parts: more batches, and the same answers."""
+    prompts = [ask(f"{text} {'x' * i}") for i in range(5) for text in TEXTS]
+    wanted = engine("llama").generate(prompts, Decoding(max_new_tokens=6))
+    sizes: list[tuple[int, int]] = []
+    write = sample.write
+
+    def noted(model, forks, logits, *rest):
+        sizes.append(tuple(forks.real.shape))
+        return write(model, forks, logits, *rest)
+
+    monkeypatch.setattr(sample, "write", noted)
+    for together, own in ((3, 10_000), (1000, 40), (1000, 1)):
+        sizes.clear()
+        monkeypatch.setattr("rung.lm.causal.TOGETHER", together)
+        monkeypatch.setattr("rung.lm.causal.OWN", own)
+        assert engine("llama").generate(prompts, Decoding(max_new_tokens=6)) == wanted
+        assert sum(rows for rows, _ in sizes) == len(prompts)
+        assert all(rows <= together and (rows == 1 or rows * width <= own) for rows, width in sizes)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+def test_samples_of_one_prompt_read_it_once(engine: Callable, ask: Callable, kind: str) -> None:
+    """Several answers to one prompt: its keys and values stand in the front, and none is copied."""
+    one = engine(kind)
+    ids = one._ids(ask("how are you"))
+    [found] = one.samples([ids], 3, Decoding(max_new_tokens=5))
+    assert found[0] == found[1] == found[2], "greedy"
+    assert found[0] == tuple(one._tokens(ids, Decoding(max_new_tokens=5)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +13,16 @@ from rung.errors import DataError
 from rung.lm import choose as search
 from rung.lm import sample, tree
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
-from rung.lm.forest import Forest, joined
+from rung.lm.forest import Forest, Forks, joined
 from rung.lm.forward import run_padded, run_tree
 from rung.lm.load import Loaded
 from rung.types import Message
 
 NODES = 2048
 """Nodes a pass may hold beyond the shared prefix: enough to keep the matrix products busy, small enough for caches."""
-
-
-TOGETHER = 16
-"""Answers written at the same time: each keeps its own keys and values."""
+TOGETHER, OWN = 64, 16_384
+"""Answers written at the same time, and places that their prompts' own parts may take, padding included: a step reads all
+weights and, of every row, the keys and values of its own part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,14 @@ class _Forked:
     """Prompts that were read and wait to be answered."""
 
     rows: list[int]
-    cache: Any
-    real: torch.Tensor
+    forks: Forks
     logits: torch.Tensor
+
+
+def _fit(parts: Sequence[_Forked]) -> bool:
+    """Whether these may be written at the same time."""
+    rows = sum(len(part.rows) for part in parts)
+    return len(parts) == 1 or (rows <= TOGETHER and rows * max(part.forks.real.shape[1] for part in parts) <= OWN)
 
 
 class CausalEngine:
@@ -268,11 +271,13 @@ class CausalEngine:
             return
         waiting: list[_Forked] = []
         for part, forest, ends in self._grown(ids, room=0):
+            front = len(self._kept[0]) if self._kept else 0  # what was grown stands behind it
+            size = max(1, min(TOGETHER, OWN // max(1, *(len(ids[i]) - front for i in part))))
             rows = [(i * each + k, *end) for i, end in zip(part, ends) for k in range(each)]
-            for k in range(0, len(rows), TOGETHER):
-                numbers, nodes, logits = zip(*rows[k : k + TOGETHER])
-                forked = _Forked(list(numbers), *forest.fork(nodes), torch.stack(logits))
-                if sum(len(one.rows) for one in waiting) + len(forked.rows) > TOGETHER:
+            for k in range(0, len(rows), size):
+                numbers, nodes, logits = zip(*rows[k : k + size])
+                forked = _Forked(list(numbers), forest.fork(nodes, front), torch.stack(logits))
+                if not _fit([*waiting, forked]):
                     yield self._finished(waiting, forest, names, decoding)
                     waiting = []
                 waiting.append(forked)
@@ -284,10 +289,10 @@ class CausalEngine:
     ) -> tuple[list[int], list[list[int]]]:
         """Answers to prompts already read, written together: a step reads all weights, whether for one row or for many."""
         rows = [row for one in waiting for row in one.rows]
-        cache, real = joined([(one.cache, one.real) for one in waiting])
+        forks = joined([one.forks for one in waiting])
         first = torch.cat([one.logits for one in waiting])
         drawers = [sample.Drawer(decoding, names[row], self.chat.guide(decoding.schema)) for row in rows]
-        return rows, sample.write(forest.model, cache, real, first, drawers, decoding.max_new_tokens, self.chat.stops)
+        return rows, sample.write(forest.model, forks, first, drawers, decoding.max_new_tokens, self.chat.stops)
 
     def _tokens(self, ids: tuple[int, ...], decoding: Decoding, name: tuple[int, ...] = ()) -> Iterator[int]:
         """Tokens of one answer, its end token included, as they come. The draws hang on `name`; by default the prompt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.nn.functional import pad
 from transformers.cache_utils import Cache, DynamicLayer
 
-from rung.lm import attention, virtual
+from rung.lm import attention, cascade, virtual
 
 STEP_BLOCK = 8
 """Queries a block when few nodes are added: neighbours come from different branches and share little but the prefix."""
@@ -112,9 +113,10 @@ class Forest:
             layer.crop(size - len(self))
         self.depth = self.depth[: size + self.front]
 
-    def fork(self, ends: Sequence[int]) -> tuple[Cache, torch.Tensor]:
-        """The keys and values on the way to each node as a left-padded batch, and its mask (rows, width) of real positions."""
-        paths = [np.flatnonzero(self.sees[end + self.front, : len(self.depth)]) for end in ends]
+    def fork(self, ends: Sequence[int], front: int) -> Forks:
+        """The ways to these nodes, to be gone on with side by side. All of them begin with the first `front` nodes."""
+        shared = self.front + front
+        paths = [np.flatnonzero(self.sees[end + self.front, : len(self.depth)])[shared:] for end in ends]
         width = max(len(path) for path in paths)
         index = torch.tensor(np.stack([np.pad(path, (width - len(path), 0)) for path in paths]), device=self.device)
         real = torch.arange(width)[None] >= width - torch.tensor([len(path) for path in paths])[:, None]
@@ -123,7 +125,8 @@ class Forest:
             forked = GrowingLayer()
             forked.update(*(state[0][:, index].transpose(0, 1) for state in (layer.keys, layer.values)))
             layers.append(forked)
-        return Cache(layers=layers), real.to(self.device)
+        states = tuple((layer.keys[0, :, :shared], layer.values[0, :, :shared]) for layer in self.layers)
+        return Forks(states, Cache(layers=layers), real.to(self.device))
 
     def _make_room(self, size: int) -> None:
         if size > len(self.sees):
@@ -133,17 +136,40 @@ class Forest:
             self.sees = room
 
 
-def joined(parts: Sequence[tuple[Cache, torch.Tensor]]) -> tuple[Cache, torch.Tensor]:
-    """Left-padded batches as one, padded to the widest."""
+@dataclass(frozen=True, slots=True)
+class Forks:
+    """Ways through a forest: what all begin with, kept once, and each one's rest as a row of a left-padded batch."""
+
+    front: cascade.States
+    cache: Cache
+    """Keys and values of the rests, (rows, heads, width of the widest, …) in each layer."""
+    real: torch.Tensor
+    """(rows, width of the widest): which places of a rest are no padding."""
+
+    def keep(self, rows: torch.Tensor) -> Forks:
+        """These rows alone; the others' keys and values are dropped."""
+        layers: list[Any] = self.cache.layers
+        for layer in layers:
+            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+        return replace(self, real=self.real[rows])
+
+    def longer(self) -> Forks:
+        """With room for one more token in each row."""
+        return replace(self, real=torch.cat([self.real, self.real.new_ones(len(self.real), 1)], 1))
+
+
+def joined(parts: Sequence[Forks]) -> Forks:
+    """Forks of one forest with the same front as one batch, padded to the widest."""
     if len(parts) == 1:
         return parts[0]
-    width = max(real.shape[1] for _, real in parts)
+    width = max(part.real.shape[1] for part in parts)
     layers: list[Any] = []
-    for olds in zip(*(cache.layers for cache, _ in parts)):
+    for olds in zip(*(part.cache.layers for part in parts)):
         layer, states = GrowingLayer(), [(old.keys, old.values, old.size) for old in olds]
         layer.update(
             torch.cat([pad(keys[..., :size, :], (0, 0, width - size, 0)) for keys, _, size in states]),
             torch.cat([pad(values[..., :size, :], (0, 0, width - size, 0)) for _, values, size in states]),
         )
         layers.append(layer)
-    return Cache(layers=layers), torch.cat([pad(real, (width - real.shape[1], 0)) for _, real in parts])
+    real = torch.cat([pad(part.real, (width - part.real.shape[1], 0)) for part in parts])
+    return Forks(parts[0].front, Cache(layers=layers), real)

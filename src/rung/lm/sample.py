@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from rung.lm import cascade
 from rung.lm.base import Decoding
+from rung.lm.forest import Forks
 from rung.lm.guide import Guide
 
 
@@ -39,25 +41,18 @@ class Drawer:
 
 @torch.no_grad()
 def write(
-    model: Any,
-    cache: Any,
-    real: torch.Tensor,
-    logits: torch.Tensor,
-    drawers: Sequence[Drawer],
-    most: int,
-    stops: frozenset[int],
+    model: Any, forks: Forks, logits: torch.Tensor, drawers: Sequence[Drawer], most: int, stops: frozenset[int]
 ) -> list[list[int]]:
-    """Continue a left-padded batch whose cache is filled. Returns each row's new tokens, stop tokens included.
+    """Go on with each fork. Returns each row's new tokens, stop tokens included.
 
-    `real` (rows, width) marks the real positions, `logits` (rows, vocabulary) are those after each prompt. A row that
-    has stopped, or has `most` tokens, leaves the batch.
+    `logits` (rows, vocabulary) are those after each prompt. A row that has stopped, or has `most` tokens, leaves the batch.
     """
     written: list[list[int]] = [[] for _ in drawers]
     alive = list(range(len(drawers)))
     implementation = model.config._attn_implementation
-    model.set_attn_implementation("sdpa")  # a plain batch again
+    model.set_attn_implementation(cascade.NAME)
     try:
-        position = real.sum(1)
+        position = forks.front[0][0].shape[-2] + forks.real.sum(1)
         while alive:
             for k, row in enumerate(alive):
                 written[row].append(drawers[row](logits[k]))
@@ -65,17 +60,16 @@ def write(
             if not still:
                 break
             if len(still) < len(alive):
-                keep = torch.tensor(still, device=real.device)
-                _select(cache, keep)
-                real, position, alive = real[keep], position[keep], [alive[k] for k in still]
-            real = torch.cat([real, real.new_ones(len(alive), 1)], 1)
-            last = torch.tensor([[written[row][-1]] for row in alive], device=real.device)
+                keep = torch.tensor(still, device=position.device)
+                forks, position, alive = forks.keep(keep), position[keep], [alive[k] for k in still]
+            forks = forks.longer()
+            last = torch.tensor([[written[row][-1]] for row in alive], device=position.device)
             logits = (
                 model(
                     input_ids=last,
-                    attention_mask=real.long(),
                     position_ids=position[:, None],
-                    past_key_values=cache,
+                    past_key_values=forks.cache,
+                    cascade=cascade.Cascade(forks.front, forks.real),
                     use_cache=True,
                 )
                 .logits[:, -1]
@@ -85,8 +79,3 @@ def write(
     finally:
         model.set_attn_implementation(implementation)
     return written
-
-
-def _select(cache: Any, rows: torch.Tensor) -> None:
-    for layer in cache.layers:
-        layer.keys, layer.values = layer.keys[rows], layer.values[rows]

@@ -179,8 +179,10 @@ STRAYING = 0.06
 """Share of answers that a model which sees examples does not end in time, about."""
 LONGEST = 3
 """Times the mean length of an answer that the longest of a batch has which a trained model writes, about."""
-TOGETHER = 16
-"""Rows that are written side by side."""
+SURE = 1.5
+"""Labels whose nodes are opened where the model is sure of them, about."""
+TOGETHER = 32
+"""Rows that are written side by side, about: fewer where there are few, or where each has a long prompt of its own."""
 
 
 def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
@@ -193,21 +195,21 @@ def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
     return quote
 
 
-def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = 3, knows: Knows = Knows.TASK) -> float:
+def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = SURE, knows: Knows = Knows.TASK) -> float:
     """Seconds a row in a batch: choosing reads the prompt and opens the nodes of some `labels`, writing goes token by token.
 
-    Nodes are opened as an answer is written, a few rows at a time. A model that was trained on the labels, or is shown similar
-    rows, is sure of them and opens few. A batch writes until its longest answer ends. Behind an API it is one call, however long.
+    Nodes of many rows are opened together, so they cost what tokens of a prompt cost. A model that was trained on the labels, or
+    is shown similar rows, is sure of them and opens few. A batch writes until its longest answer ends. Behind an API it is one
+    call, however long.
     """
     if facts.call_seconds:
         return facts.call_seconds
-    reading = machine.prefill_seconds(facts.parameters, round(prompt_tokens))
     if facts.labels:
         opened = facts.output_tokens * min(labels, facts.labels)
-        return reading + machine.decode_seconds(facts.parameters, round(opened), batch=8) / 8
+        return machine.prefill_seconds(facts.parameters, round(prompt_tokens + opened))
     written, longest = _lengths(facts, knows)
     steps = machine.decode_seconds(facts.parameters, round(longest), batch=0) / TOGETHER
-    return reading + steps + machine.prefill_seconds(facts.parameters, round(written))
+    return steps + machine.prefill_seconds(facts.parameters, round(prompt_tokens + written))
 
 
 def _lengths(facts: Facts, knows: Knows) -> tuple[float, float]:

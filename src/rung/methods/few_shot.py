@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from rung.lm.vectors import save_vectors
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Knows, Quote, Run, answering
+from rung.methods.base import SURE, Facts, Family, Knows, Quote, Run, answering
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -41,7 +41,7 @@ class FewShot:
         demo = facts.input_tokens + facts.output_tokens
         if self.pick == "fixed":
             most = min(self._count(facts.labels) * demo, MOST_SHARED_TOKENS)
-            narrowed = max(3, facts.labels / 3)  # demonstrations narrow the choice
+            narrowed = max(SURE, facts.labels / 4)  # demonstrations narrow the choice
             asked = answering(start.prompt_tokens, facts, machine, narrowed, Knows.EXAMPLES)
             row_seconds = min(start.row_seconds, asked)
             return replace(start, shared_tokens=start.shared_tokens + most, row_seconds=row_seconds)  # shared: computed once
