@@ -2,7 +2,7 @@
 
 Each setting is fitted on the same rows and scored by accuracy on the same held rows; the test file is not opened. A
 setting's result is a line of --out: what stands there is not fitted again, so a search may be stopped and gone on with.
-12 classes, 10 rows a class and four epochs; --own tries the table's own rates alone, which makes a leaderboard of the ways.
+12 classes, 10 rows a class and four epochs; --around 1 tries the table's own rates alone, which makes a leaderboard of the ways.
 --quick: 8 classes, 4 rows a class, two rates, two epochs.
 """
 
@@ -120,14 +120,16 @@ def table(found: list[dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--own", action="store_true", help="each way at its own rate alone")
+    parser.add_argument(
+        "--around", type=float, nargs="+", help="multiples of the table's rates to try; 1 alone gives a leaderboard"
+    )
     parser.add_argument("--methods", default=",".join(NAMES), help="joined by commas")
     parser.add_argument("--out", type=Path, default=None, help="one JSON line a setting; what stands there is not done again")
     parser.add_argument("--base", default="smollm2-135m-instruct")
     parser.add_argument("--encoder", default="all-minilm-l6-v2")
     args = parser.parse_args()
     search = QUICK if args.quick else Search()
-    search = replace(search, around=(1.0,)) if args.own else search
+    search = replace(search, around=tuple(args.around)) if args.around else search
     rows = carve(search)
     labels = tuple(sorted({row.output for row in rows[0]}))
     engines = Engines(common.machine(), say=lambda text: None)

@@ -47,32 +47,39 @@ class Task:
     had: dict[str, tuple[Tried, dict[str, str | None]]] = field(default_factory=dict)
     """By a Predictor's digest: what it is, and its answers to all `rows`, by input."""
 
+    begun: str = ""
+    """The start's instruction as DSPy has it, its blanks trimmed."""
+
     def __deepcopy__(self, memo: object) -> Task:
         return self  # programs are copied for every candidate; what they ask is one
 
+    def row(self, asked: str) -> Example:
+        """The row behind an input: DSPy sees no earlier turns and no other columns, the Predictor and the metric do."""
+        return next(row for row in (*self.rows, *self.shown) if row.input == asked)
+
     def tried(self, step: Any) -> Tried:
         """The Predictor that a step of a program stands for."""
-        demos = tuple(Example(demo["input"], demo["output"]) for demo in step.demos)
+        demos = tuple(replace(self.row(demo["input"]), output=demo["output"]) for demo in step.demos)
         fixed = demos or self.start.demos.fixed
-        words = step.signature.instructions
+        words = self.start.instruction if step.signature.instructions == self.begun else step.signature.instructions
         found = replace(self.start, instruction=words, demos=replace(self.start.demos, fixed=fixed))
         told = [f"instruction {words!r}"] if words != self.start.instruction else []
         return Tried(", ".join([*told, f"{len(demos)} examples"]), found)
 
     def answer(self, step: Any, asked: str) -> str:
         """One row's answer. The first of `rows` that is asked brings all of them, in a batch: the others come next."""
-        tried = self.tried(step)
+        tried, row = self.tried(step), self.row(asked)
         name = tried.predictor.digest
-        if name not in self.had and any(row.input == asked for row in self.rows):
+        if name not in self.had and row in self.rows:
             found = self.books.answers(tried.predictor, self.rows)
             self.had[name] = tried, {row.input: answer for row, answer in zip(self.rows, found)}
         known = self.had[name][1] if name in self.had else {}
-        answer = known[asked] if asked in known else self.books.answers(tried.predictor, [Example(asked, "")])[0]
+        answer = known[asked] if asked in known else self.books.answers(tried.predictor, [row])[0]
         return answer or ""
 
     def worth(self, example: Any, found: Any, trace: object = None) -> float:
         """DSPy's metric: the task's own."""
-        return self.books.worth(found.output, Example(example.input, example.output))
+        return self.books.worth(found.output, self.row(example.input))
 
     def told(self) -> list[dict[str, Any]]:
         """What was tried on all rows, with its score there."""
@@ -90,6 +97,7 @@ class Step(dspy.Predict):
         fields = {"input": (str, dspy.InputField()), "output": (str, dspy.OutputField())}
         super().__init__(dspy.Signature(fields, task.start.instruction))
         self.task = task
+        task.begun = self.signature.instructions
 
     def forward(self, **given: Any) -> dspy.Prediction:
         found = dspy.Prediction(output=self.task.answer(self, given["input"]))
