@@ -28,6 +28,7 @@ from rung.report import page
 from rung.runs import Store
 from rung.site import Site
 from rung.task import load_task
+from rung.terminal import shown
 from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores
 
 # --- the package's probe ----------------------------------------------------------------------------------------------
@@ -344,14 +345,14 @@ def test_ties_go_to_the_one_that_forgets_less_whatever_the_tokens() -> None:
 def test_the_leaderboard_has_a_column_only_where_weights_were_touched() -> None:
     from rich.console import Console
 
-    def shown(*records: Record) -> list[str]:
+    def lines(*records: Record) -> list[str]:
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(shown.leaderboard(records, decide(records, Goal(None)), {"metric": "accuracy"}))
         return console.export_text().splitlines()
 
-    heads, touched, untouched = shown(rung("lora", forgetting=forgot(0.25, 0.5)), rung("zero-shot"))
+    heads, touched, untouched = lines(rung("lora", forgetting=forgot(0.25, 0.5)), rung("zero-shot"))
     assert "forgets" in heads and "+0.375" in touched and "+" not in untouched
-    assert "forgets" not in shown(rung("zero-shot"))[0]
+    assert "forgets" not in lines(rung("zero-shot"))[0]
 
 
 # --- a climb ----------------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ class Grounded:
 
 def asked(question: str, sources: Sequence[Source]) -> str:
     """The user's turn: the passages, numbered, then the question. What all rows share stands in front of it."""
-    listed = [f"[{number}] {_defused(source.where)}\n{_defused(source.text)}" for number, source in enumerate(sources, 1)]
+    quoted = [f"{_unnumbered(source.where)}\n{_unnumbered(source.text)}" for source in sources]
+    listed = [f"[{number}] {_unmarked(text)}" for number, text in enumerate(quoted, 1)]
     return "<passages>\n" + "\n\n".join(listed) + f"\n</passages>\n\nQuestion: {question}"
 
 
@@ -115,7 +116,11 @@ def _terms(passage: str) -> frozenset[str]:
     return frozenset(terms(passage)) | frozenset(word for part in passage.split() for word in question_terms(part))
 
 
-def _defused(text: str) -> str:
-    """Text that cannot close the passages or pose as another one."""
-    text = _MARKS.sub(lambda mark: mark.group().replace("<", "‹").replace(">", "›"), text)
+def _unmarked(text: str) -> str:
+    """Text that cannot close the passages; place and text together, since a mark may begin in the one and end in the other."""
+    return _MARKS.sub(lambda mark: mark.group().replace("<", "‹").replace(">", "›"), text)
+
+
+def _unnumbered(text: str) -> str:
+    """Text that cannot pose as another passage."""
     return re.sub(r"(?m)^(\s*)\[(\d{1,2})\]", r"\1(\2)", text)
