@@ -6,7 +6,6 @@ other. They give back what scored best on the rows they searched on, so that is 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -64,11 +63,10 @@ class Dspy:
             from rung.methods import dspy_program
         except ImportError as error:
             raise ModelError("the rung dspy needs DSPy, which is not installed.", remedy="pip install 'rung[dspy]'.") from error
-        run, began = books.run, time.monotonic()
+        run = books.run
         writer = run.engines.open(run.engines.reference(self.teacher) if self.teacher else start.model)
         task = dspy_program.Task(replace(start, calibration=None), shown, rows, books)  # it holds for one prompt
         best = dspy_program.search(task, self.optimizer, self.shots, self.calls // 3 * 2, writer, run.seed)
-        run.notes["search seconds"] = round(time.monotonic() - began, 1)
         if best.predictor.digest == start.digest:
             return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), books)
         return confirmed(start, best, fresh, task.told(), books)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from rung.machine import Machine
 from rung.measure import forget
-from rung.methods.base import Family, family
+from rung.methods.base import family
+from rung.methods.together import TRAINS
 from rung.plan.steps import Step
-
-TOUCHED = frozenset((Family.ADAPTERS, Family.FULL, Family.PREFERENCE, Family.REWARD, Family.CONTINUED, Family.PRETRAINING))
-"""Families that change the weights of a language model, so that it may have forgotten something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def total(steps: Sequence[Step], dev_rows: int, on: forget.Probe, machine: Machi
         ]
         fit += step.quote.fit_seconds - max([0.0, *before])
         answer += step.quote.row_seconds * dev_rows
-        if any(family(method) in TOUCHED for method in step.methods):
+        if any(family(method) in TRAINS for method in step.methods):
             touched.append(step.base.facts.parameters)
             untouched.add((base, step.base.facts.parameters))
     models = [*touched, *(parameters for _, parameters in untouched)]
