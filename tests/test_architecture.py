@@ -28,6 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("flowchart", "plan", "decide"),
     ("site",),
+    ("fitting",),
+    ("seal",),
     ("ladder", "tune"),
     ("preflight", "scaffold", "draft", "terminal", "preview", "summary", "report"),
     ("cli",),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rung import ladder
+from rung import fitting, ladder
 from rung.errors import TaskError
 from rung.flowchart import draw
 from rung.ladder import climb
@@ -139,7 +139,7 @@ def test_the_chart_knows_every_rung_and_where_a_base_differs(folder: Path) -> No
     chart = site(folder).chart
     assert {"zero-shot", "zero-shot@big", "lora"} <= set(chart.rungs)
     differs = {one.family: one.verdict for one in chart.bases["big"]}
-    assert differs == dict.fromkeys(["adapters", "full fine-tuning"], "don't")
+    assert differs == dict.fromkeys(["adapters", "full fine-tuning", "reward tuning"], "don't")
     assert {one.family: one.verdict for one in chart.advice}["adapters"] != "don't"
     assert chart.rungs["zero-shot@big"].bet > chart.rungs["zero-shot"].bet, "a base of a million parameters is a poor bet"
     assert "zero-shot@big" in draw.mermaid(chart, "goal")
@@ -147,7 +147,8 @@ def test_the_chart_knows_every_rung_and_where_a_base_differs(folder: Path) -> No
 
 
 def test_what_an_assumption_would_change_is_told_of_a_rung_on_another_base(folder: Path) -> None:
-    flips = {flip.key: flip.changes for flip in site(folder, [FAR, "fake"], ["grpo"]).chart.flips}
+    free = {"kind": "answer", "labels": None, "goal": {"metric": "token_f1", "at_least": 0.9}}  # a label can be checked as it is
+    flips = {flip.key: flip.changes for flip in site(folder, [FAR, "fake"], ["grpo"], **free).chart.flips}
     assert "grpo@fake: don't becomes later" in flips["checkable"], "for the usual base nothing changes: it has no open weights"
 
 
@@ -209,7 +210,7 @@ def test_a_task_with_one_base_has_the_keys_it_always_had(folder: Path) -> None:
     steps = {step.rung: step for step in made.steps}
     [method] = steps["few-shot"].methods
     fit = digest([made.start.digest, "few-shot", method.fit_version, options(method), made.data.digest, 0])
-    assert ladder.fit_keys(made, [method]) == [fit]
+    assert fitting.fit_keys(made, [method]) == [fit]
     dev = [[row.id, {}] for row in made.splits.dev]
     for rung, fits in (("zero-shot", []), ("few-shot", [fit])):
         key = digest([made.start.digest, fits, dev, "accuracy", 1000, made.machine.usd_per_hour, made.probe.digest])
@@ -255,8 +256,8 @@ def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch
 def test_fit_takes_the_usual_base_unless_it_is_told(folder: Path, machine: Any) -> None:
     made = Site(site(folder).task, Engines(machine))
     chain = next(step.methods for step in made.steps if step.rung == "few-shot")
-    usual, _ = ladder.fit(made, chain, float("inf"), lambda *_: None)
+    usual, _ = fitting.fit(made, chain, float("inf"), lambda *_: None)
     assert usual.model.name == "fake"
     far = made.starts["big"]
-    fitted, _ = ladder.fit(made, chain, float("inf"), lambda *_: None, far)
-    assert fitted.model.name == FAR and ladder.fit_keys(made, chain, far) != ladder.fit_keys(made, chain)
+    fitted, _ = fitting.fit(made, chain, float("inf"), lambda *_: None, far)
+    assert fitted.model.name == FAR and fitting.fit_keys(made, chain, far) != fitting.fit_keys(made, chain)

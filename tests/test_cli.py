@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rung import __version__
+
 WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"], "fault": ["broken", "hums", "dead"]}
 
 
@@ -33,9 +35,13 @@ def write(folder: Path, **changes: str) -> None:
     (folder / "rung.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
 
 
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "rung.cli", *map(str, words)], capture_output=True, text=True, check=False)
+
+
 def rung(*words: str | Path, code: int = 0) -> str:
     """Run a command, hold it to its exit code, and return standard output (of a failure: standard error)."""
-    done = subprocess.run([sys.executable, "-m", "rung.cli", *map(str, words)], capture_output=True, text=True, check=False)
+    done = command(*words)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stdout + done.stderr
@@ -107,6 +113,11 @@ def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None
         (folder / "rung.yaml").write_text(text.replace("smollm2-135m-instruct", "fake "))
         assert "block" in rung("check", folder, code=1)  # six rows decide nothing, and it says so
         assert "there is a task here already" in rung("init", folder, code=2)
+        (folder / "rung.yaml").unlink()
+        (folder / "data" / "examples.csv").write_text("mine")
+        assert "README.md" in rung("init", folder, code=2)
+        (folder / "README.md").unlink()
+        assert "examples.csv" in rung("init", folder, code=2) and (folder / "data" / "examples.csv").read_text() == "mine"
     assert "classify, extract, answer or generate" in rung("init", tmp_path / "x", "--kind", "sort", code=2)
 
 
@@ -120,11 +131,42 @@ def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None
         ({"rungs": "[zero]"}, "zero-shot"),
         ({"labels": "[refund, delivery]"}, "fault"),
         ({"methods": "{nearest: {speed: 3}}"}, "Known: rule"),
+        ({"methods": "{neerest: {}}"}, "Did you mean nearest?"),
+        ({"methods": "{lora: {rnk: 3}}"}, "Known: rank"),  # though it is not tried
+        ({"labels": '["[refund]", "[/delay]"]'}, "is not one of [refund], [/delay]"),
+        ({"base": "all-minilm-l6-v2"}, "an embedding model stands under `encoder`"),
     ],
 )
 def test_a_fault_is_one_sentence_with_its_remedy(task: Path, changes: dict[str, str], said: str) -> None:
     write(task, **changes)
     assert said in rung("climb", task, code=2)
+
+
+def test_what_the_system_refuses_is_one_sentence_too(task: Path) -> None:
+    rung("climb", task)
+    assert "nowhere" in rung("report", task, "--to", task / "nowhere" / "report.html", code=2)
+    assert "a task is a folder" in rung("init", task / "rows.csv", code=2)
+
+
+def test_a_blocked_climb_tells_programs_why(task: Path) -> None:
+    (task / "rows.csv").write_text("text,intent\n" + "".join(f"case {i},{'ab'[i % 2]}\n" for i in range(20)))
+    done = command("climb", task, "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["blocking"] and "few-dev-rows" in [one["code"] for one in found["findings"]]
+
+
+def test_a_changed_task_says_so_when_shown(task: Path) -> None:
+    rung("climb", task)
+    rows = (task / "rows.csv").read_text()
+    (task / "rows.csv").write_text(rows + "a new parcel,delivery\n")
+    assert "the data have changed since" in command("show", task).stderr
+    write(task, volume="7")
+    assert "rung.yaml has changed since" in command("show", task).stderr
+
+
+def test_the_version_is_told(home: Path) -> None:
+    assert rung("--version").strip() == __version__
 
 
 def test_nothing_climbed_yet(task: Path) -> None:

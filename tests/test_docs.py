@@ -35,7 +35,7 @@ PAGES = [ROOT / "README.md", ROOT / "README.zh.md", *EXAMPLES, *sorted(DOCS.rglo
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-FAST = {"majority", "nearest"}
+FAST = {"majority", "nearest", "zero-shot", "few-shot"}
 """Rungs whose commands are really run; those of the others are only parsed."""
 
 DOCUMENTS = {"index", "search"}
@@ -266,10 +266,10 @@ def test_every_rung_metric_model_and_finding_is_told() -> None:
 
 
 def finding_codes() -> set[str]:
-    """The first argument of every Finding made in rung.data."""
+    """The first argument of every Finding that is made."""
     return {
         ast.literal_eval(node.args[0])
-        for path in (ROOT / "src" / "rung" / "data").glob("*.py")
+        for path in (ROOT / "src" / "rung").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
     }

@@ -133,7 +133,7 @@ def test_a_trusted_judge_decides_and_says_how_far_it_agrees(folder: Path, judge:
     )
     assert scores(found).overall.value == 1.0 and set(scores(found).others) == {"exact_match", "token_f1"}
     assert scores(found).others["exact_match"].value == 0.0, "the reference is beaten, not met"
-    assert found.test and found.test.metric == "judge" and found.test.overall.n == ROWS
+    assert found.opened.test and found.opened.test.metric == "judge" and found.opened.test.overall.n == ROWS
     assert Store(folder).read("decision.json")["judge"]["kappa"]["value"] == 1.0
 
 
@@ -165,7 +165,7 @@ def test_a_judge_that_is_not_trusted_scores_and_decides_nothing(folder: Path, ju
     for goal in (0.5, 1.0):
         set_task(folder, {"marked": [] if why.startswith("no row") else "marked.csv"}, goal)
         found = climbed(folder)
-        assert found.decision.verdict == "undecided" and why in found.decision.why and found.test is None
+        assert found.decision.verdict == "undecided" and why in found.decision.why and found.opened.test is None
         assert scores(found).overall.value == 1.0, "the score is shown all the same"
 
 

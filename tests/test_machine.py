@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from rung import machine as module
 from rung.lm import probe
-from rung.machine import EFFICIENCY, STEP_SECONDS, Machine, fingerprint, list_price, load_or_measure, usable_cores, usable_threads
+from rung.machine import (
+    EFFICIENCY,
+    READING,
+    STEP_SECONDS,
+    WIDTH,
+    Machine,
+    fingerprint,
+    list_price,
+    load_or_measure,
+    usable_cores,
+    usable_threads,
+)
 
 BOX = Machine(
     name="box",
@@ -33,7 +44,10 @@ def test_training_prefill_and_money_by_hand() -> None:
     rate = 100e9 * EFFICIENCY
     assert BOX.training_seconds(P, 1.0, tokens=10_000, epochs=3) == pytest.approx(6 * P * 30_000 / rate)
     assert BOX.training_seconds(P, 0.0, tokens=10_000) == pytest.approx(4 * P * 10_000 / rate)
-    assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / rate)
+    assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / (100e9 * READING))
+    wide = WIDTH * P**0.5
+    assert BOX.prefill_seconds(P, 1000, wide) == pytest.approx(2 * BOX.prefill_seconds(P, 1000))
+    assert replace(BOX, device="cuda").prefill_seconds(P, 1000, wide) == pytest.approx(7 / 6 * BOX.prefill_seconds(P, 1000))
     assert BOX.usd(1800) == pytest.approx(0.18)
 
 
@@ -47,7 +61,7 @@ def test_the_chosen_type_decides_speed_and_size() -> None:
     half = replace(BOX, dtype="bfloat16")
     assert half.prefill_seconds(P, 1000) == pytest.approx(BOX.prefill_seconds(P, 1000) / 4)
     reading = 4 * P / 20e9
-    assert half.decode_seconds(P, 1) == pytest.approx(STEP_SECONDS + reading / 2 + half.prefill_seconds(P, 1))
+    assert half.decode_seconds(P, 1) == pytest.approx(STEP_SECONDS + reading / 2 + 2 * P / (400e9 * EFFICIENCY))
 
 
 @given(

@@ -9,21 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung import metrics
+from rung import metrics, seal
 from rung.decide import compare
 from rung.errors import BudgetError, RungError
+from rung.fitting import fit, fit_keys
 from rung.flowchart import history
 from rung.flowchart.hindsight import Foretold, hindsight
 from rung.measure import forget, memory
 from rung.measure.attack import attacked
 from rung.measure.evaluate import answer, latency
 from rung.measure.provenance import gather
-from rung.methods import together
-from rung.methods.base import Method, Run, options, rewarded
+from rung.methods.base import asks_api, options
 from rung.plan.steps import Step, bases_asked
 from rung.predictor import Predictor
 from rung.race.course import until_told
-from rung.runs import scores
+from rung.seal import Opened
 from rung.site import Site
 from rung.types import Cost, Decision, Example, Record, Scores, digest
 
@@ -43,10 +43,8 @@ class Climb:
 
     decision: Decision
     records: tuple[Record, ...]
-    test: Scores | None
-    """The chosen rung on the sealed rows; None while the seal holds."""
-    seals_broken: int
-    """How many different Predictors have been shown the test rows. More than one: the number is no longer fresh."""
+    opened: Opened
+    """What the chosen rung came to on the sealed rows."""
 
 
 def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
@@ -65,21 +63,46 @@ def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
             watcher.ended(records[-1])
             if not everything and site.decide(records).verdict == "meets":
                 break
-        decision = site.decide(records)
         site.engines.until = float("inf")
-        test, broken = _open_test(site, decision, records)
-        result = Climb(decision, tuple(records), test, broken)
-        site.store.write("decision.json", _content(site, result))
+        result = Climb(site.decide(records), tuple(records), Opened(None, len(seal.looks(site))))
+        kept = content(site, result)
+        site.store.write("decision.json", kept)  # what happens to the test loses nothing of the climb
+        if result.decision.verdict == "meets" and len(site.splits.test):
+            chosen = next(record for record in records if record.rung == result.decision.chosen)
+            result = replace(result, opened=seal.opened(site, chosen))
+            site.store.write("decision.json", {**kept, **asdict(result.opened)})
         return result
+
+
+def standing(site: Site) -> Climb | None:
+    """What the records say of the task as it is, where no climb has come to its end; None where nothing is measured."""
+    kept = {record.provenance.get("key"): record for record in site.store.records() if record.status == "done"}
+    found = [(step.rung, kept.get(rung_key(site, step))) for step in site.steps if step.quote]
+    records = tuple(replace(record, rung=rung) for rung, record in found if record)
+    return Climb(site.decide(records), records, Opened(None, len(seal.looks(site)))) if records else None
+
+
+def changed(site: Site, kept: dict[str, Any]) -> str:
+    """What is no longer as it was when a decision was made; empty where nothing is."""
+    if kept["task"] != site.task.model_dump(mode="json"):
+        return "rung.yaml has changed"
+    told: dict[str, Any] = next((record["provenance"] for record in kept["records"] if record["status"] == "done"), {})
+    now = {"train": site.data.digest, "dev": _dev(site), "test": site.splits.test.digest}
+    return "the data have changed" if told and any(told[part] != name for part, name in now.items()) else ""
+
+
+def _dev(site: Site) -> str:
+    """Content name of the dev rows."""
+    return digest([example.id for example in site.splits.dev])
 
 
 def chosen(site: Site, rung: str = "") -> Predictor:
     """The Predictor that the last climb chose, or that of any rung fitted on the task as it stands."""
-    content, where = site.store.read("decision.json"), str(site.task.folder)
-    name = rung or content.get("decision", {}).get("chosen", "")
+    last, where = site.store.read("decision.json"), str(site.task.folder)
+    name = rung or last.get("decision", {}).get("chosen", "")
     if not name:
         raise RungError("no rung has been chosen here yet.", where=where, remedy=f"Run: rung climb {where}")
-    keys = [] if rung else content["fits"][name]
+    keys = [] if rung else last["fits"][name]
     if keys:
         fitted = site.store.fitted(keys[-1])
     else:
@@ -151,7 +174,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             fit_seconds=fit_seconds,
             row_seconds=row_seconds,
             memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
-            once_usd=site.machine.usd(fit_seconds),
+            once_usd=site.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
             per_month_usd=row_usd * site.task.volume,
             per_1k_usd=1000 * row_usd,
         ),
@@ -162,12 +185,13 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             site.task.folder,
             site.machine,
             key=key,
-            **({} if predictor.model.kind == "remote" else {"raw_quote": asdict(step.raw or Cost())}),
+            raw_quote=asdict(step.raw or Cost()),
+            remote=asks_api(step.methods, start.model),
             **({"api": asdict(spent)} if (spent := site.engines.spent()) else {}),
             writes=not site.data.labels,
             base=start.model.digest,
             train=site.data.digest,
-            dev=digest([example.id for example in dev]),
+            dev=_dev(site),
             test=site.splits.test.digest,
             fits=fit_keys(site, step.methods, start),
             options=[{"method": method.name, **options(method)} for method in step.methods],
@@ -191,55 +215,6 @@ def _with_gaps(record: Record) -> Record:
     return replace(record, reason=told, provenance={**record.provenance, "again": again})
 
 
-def fit(
-    site: Site,
-    chain: Sequence[Method],
-    deadline: float,
-    progress: Callable[[str, float], None],
-    start: Predictor | None = None,
-) -> tuple[Predictor, list[dict[str, Any]]]:
-    """Fit a rung's methods one after another; what an earlier rung has already fitted is taken from the store.
-
-    `start`: what they begin with; by default the usual base.
-    """
-    predictor, notes = start or site.start, []
-    for method, key in zip(chain, fit_keys(site, chain, start)):
-        fitted = site.store.fitted(key)
-        if fitted is None:
-            run = Run(
-                site.store.workplace(key),
-                site.engines,
-                site.task.seed,
-                progress,
-                deadline,
-                site.store.folder,
-                reward=lambda answer, example: site.metric.per_row(answer, example.output, example),
-                home=site.task.folder,
-                trackers=site.task.trackers,
-            )
-            progress(f"fitting {method.name}", 0.0)
-            memory.reset_peak()
-            started = time.monotonic()
-            data = site.data.only(method.needs)
-            fitted = together.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
-            note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
-            fitted = site.store.keep_fit(key, fitted, note)
-        predictor = fitted
-        notes.append(site.store.fit_notes(key))
-    return predictor, notes
-
-
-def fit_keys(site: Site, chain: Sequence[Method], start: Predictor | None = None) -> list[str]:
-    """A name for each fit of a rung: what stood before it, the method, its options, the data and the seed."""
-    keys, before = [], (start or site.start).digest
-    for method in chain:
-        data = site.data.only(method.needs).digest
-        given = [before, method.name, method.fit_version, options(method), data, site.task.seed]
-        before = digest([*given, *rewarded(method, site.measure, site.task.folder)])
-        keys.append(before)
-    return keys
-
-
 def rung_key(site: Site, step: Step, racing: bool = False) -> str:
     """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
     on = site.course if racing else None
@@ -252,34 +227,12 @@ def rung_key(site: Site, step: Step, racing: bool = False) -> str:
     return digest([*measured, *raced])
 
 
-def _open_test(site: Site, decision: Decision, records: Sequence[Record]) -> tuple[Scores | None, int]:
-    """The chosen rung's score on the sealed rows, once a rung meets the goal. Each new look at the rows is counted."""
-    looks = site.store.read("test.json")
-    seal = site.splits.test.digest
-    seen = {name: look for name, look in looks.items() if look["seal"] == seal}
-    if decision.verdict != "meets" or not len(site.splits.test):
-        return None, len(seen)
-    record = next(r for r in records if r.rung == decision.chosen)
-    name = digest([record.predictor, seal, site.measure])
-    if name not in looks:
-        step = next(step for step in site.steps if step.rung == record.rung)
-        predictor, _ = fit(site, step.methods, float("inf"), lambda *_: None, step.base.start)
-        rows = site.splits.test.open()
-        predictions = answer(predictor, rows, site.store, site.engines, lambda *_: None, float("inf"))
-        found = metrics.score(site.metric, rows, predictions, "test", kind=site.task.kind)
-        looks[name] = {"seal": seal, "rung": record.rung, "scores": asdict(found)}
-        site.store.write("test.json", looks)
-        seen[name] = looks[name]
-    return scores(looks[name]["scores"]), len(seen)
-
-
-def _content(site: Site, result: Climb) -> dict[str, Any]:
+def content(site: Site, result: Climb) -> dict[str, Any]:
     """What `show`, `report` and `ask` read again."""
     return {
         "decision": asdict(result.decision),
         "records": [asdict(record) for record in result.records],
-        "test": asdict(result.test) if result.test else None,
-        "seals_broken": result.seals_broken,
+        **asdict(result.opened),
         "sealed": len(site.splits.test),
         "task": site.task.model_dump(mode="json"),
         "fits": {step.rung: fit_keys(site, step.methods, step.base.start) for step in site.steps},

@@ -20,10 +20,17 @@ from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
 
+WIDTH = 0.05
+"""Width of a model over the root of its parameters: 0.050 for SmolLM2-135M, 0.058 for Llama 3.2 1B, 0.046 for Llama 3 8B."""
+READING = 0.8
+"""Share of the measured matrix-product speed that reading a prompt reaches, attention apart; measured on SmolLM2-135M."""
+OPENING_SECONDS = 3.0
+"""To import what an embedding model needs and to open it, whatever its size, about: most of what a small fit takes."""
+
 STEP_SECONDS = 0.02
 """Of a step of decoding, what Python and hundreds of small operations take whatever the model and the batch, about."""
 EFFICIENCY = 0.5
-"""Share of the measured matrix-product speed that a whole training or prefill step reaches.
+"""Share of the measured matrix-product speed that a whole training step, or the products of a step of decoding, reach.
 
 Attention, normalisation, small matrices, Python and the optimizer take the rest. Large published runs reach 0.2 to 0.5
 of the hardware's peak on paper (PaLM, https://arxiv.org/abs/2204.02311, section 4.1); the measured speed that is the
@@ -83,8 +90,8 @@ class Machine:
     """The data type to compute in, chosen from `gflops`, never from a default."""
     usd_per_hour: float = 0.0
 
-    def _seconds(self, flops: float) -> float:
-        return flops / (self.gflops[self.dtype] * 1e9 * EFFICIENCY)
+    def _seconds(self, flops: float, efficiency: float = EFFICIENCY) -> float:
+        return flops / (self.gflops[self.dtype] * 1e9 * efficiency)
 
     def training_seconds(self, parameters: int, trainable_share: float, tokens: int, epochs: float = 1) -> float:
         """Wall-clock seconds to train on `tokens` (those really computed: after sharing and padding) `epochs` times.
@@ -94,9 +101,15 @@ class Machine:
         """
         return self._seconds(parameters * (4 + 2 * trainable_share) * tokens * epochs)
 
-    def prefill_seconds(self, parameters: int, tokens: int) -> float:
-        """Seconds to read `tokens` of prompt (or to score them): 2 operations a parameter and token."""
-        return self._seconds(2 * parameters * tokens)
+    def prefill_seconds(self, parameters: int, tokens: float, behind: float = 0.0) -> float:
+        """Seconds to read `tokens` of prompt (or to score them): 2 operations a parameter and token, and attention.
+
+        `behind`: the tokens that each of them attends to, on average. Attention takes a sixth of the operations that the
+        weights take once these are as many as the model is wide (4 of 24 times the width squared, a layer), and on a processor,
+        where it runs at about a sixth of the speed, as long.
+        """
+        attending = behind / (WIDTH * max(1, parameters) ** 0.5) / (1 if self.device == "cpu" else 6)
+        return self._seconds(2 * parameters * tokens * (1 + attending), READING)
 
     def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
         """Seconds until `batch` answers of `tokens` each, written side by side, are done.

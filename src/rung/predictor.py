@@ -266,7 +266,7 @@ def _prediction(answer: Choice | Completion, output: str, confidence: float | No
         answer.seconds,
         answer.error,
         answer.tokens_cached,
-        again=bool(answer.error),
+        again=bool(answer.error) and not answer.tokens_out,  # what wrote tokens was an answer, and is paid for
     )
 
 

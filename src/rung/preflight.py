@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
     """The findings, and a training row as pieces of text with whether each is learnt (empty where there is no row)."""
+    _ = site.metric  # one that cannot be had is told before anything is spent
     chats = {name: site.engines.chat(start.model) for name, start in site.starts.items()}
     name, chat = next(((name, chat) for name, chat in chats.items() if chat), ("", None))
     # the rungs share the error, so the check must know how many there are

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rung.flowchart import draw
-from rung.flowchart.hindsight import Foretold, Hindsight
+from rung.flowchart.hindsight import Foretold
 from rung.flowchart.questions import ASSUMED, Answer, question
 from rung.measure import judging
 from rung.methods.base import rewarded
@@ -47,7 +47,7 @@ def content(site: Site) -> dict[str, Any]:
             "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(site.splits.dev))],
         },
         "machine": asdict(site.machine),
-        "hindsight": hindsight(site),
+        "hindsight": before.hindsight if (before := foretold(site)) else None,
         "judge": judged(site),
         "all_rungs_seconds": asdict(whole(site)),
     }
@@ -81,7 +81,7 @@ def open_questions(site: Site) -> list[Answer]:
     return [one for one in site.chart.answers if one.key in ASSUMED and one.origin != "given"]
 
 
-def hindsight(site: Site) -> Hindsight | None:
-    """The prior of the last climb against its measurements; None before the first."""
+def foretold(site: Site) -> Foretold | None:
+    """The prior of the last climb, and how it fared against the measurements; None before the first."""
     kept = site.store.read("decision.json").get("plan")
-    return TypeAdapter(Foretold).validate_python(kept).hindsight if kept else None
+    return TypeAdapter(Foretold).validate_python(kept) if kept else None

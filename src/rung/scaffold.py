@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rung.errors import TaskError
@@ -103,41 +103,47 @@ _TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
 }
 
 
+DRAFTED = ("rung.yaml", "README.md", "data/drafts.csv")
+"""What a folder with drafted questions holds."""
+
+
 def write(folder: Path, kind: Kind) -> list[Path]:
-    """Write the folder and return its files. A folder that already holds a rung.yaml is left alone."""
-    free(folder)
+    """Write the folder and return its files. TaskError where one of them is there already."""
     task, source, target, metric, rows = _TASKS[kind]
     files = {
-        folder / "rung.yaml": _YAML.format(task=task, kind=kind, input=source, output=target, metric=metric),
-        folder / "README.md": _README.format(name=folder.name),
-        folder / "data" / "examples.csv": "".join(map(_csv_line, [(source, target), *rows])),
+        "rung.yaml": _YAML.format(task=task, kind=kind, input=source, output=target, metric=metric),
+        "README.md": _README.format(name=folder.resolve().name),
+        "data/examples.csv": "".join(map(_csv_line, [(source, target), *rows])),
     }
-    return _written(files)
+    return _written(folder, files)
 
 
 def write_drafts(folder: Path, documents: str, base: str, drafts: Sequence[tuple[str, str, str]]) -> list[Path]:
     """Write a folder whose questions a model drafted: question, answer and source of each. Returns its files."""
-    free(folder)
     rows = [("question", "answer", "source", "draft"), *((*one, "yes") for one in drafts)]
-    return _written(
-        {
-            folder / "rung.yaml": _DRAFTED_YAML.format(documents=json.dumps(documents), base=json.dumps(base)),
-            folder / "README.md": _DRAFTED_README.format(name=folder.name),
-            folder / "data" / "drafts.csv": "".join(map(_csv_line, rows)),
-        }
-    )
+    files = {
+        "rung.yaml": _DRAFTED_YAML.format(documents=json.dumps(documents), base=json.dumps(base)),
+        "README.md": _DRAFTED_README.format(name=folder.resolve().name),
+        "data/drafts.csv": "".join(map(_csv_line, rows)),
+    }
+    assert files.keys() == set(DRAFTED)
+    return _written(folder, files)
 
 
-def free(folder: Path) -> None:
-    """TaskError where there is a task already."""
-    if (folder / "rung.yaml").exists():
-        raise TaskError(
-            "there is a task here already.", where=str(folder / "rung.yaml"), remedy="Edit it, or name another folder."
-        )
+def free(folder: Path, names: Iterable[str] = DRAFTED) -> None:
+    """TaskError where one of these files is there already, or the folder is no folder: nothing is written over."""
+    if folder.exists() and not folder.is_dir():
+        raise TaskError("this is a file, and a task is a folder.", where=str(folder), remedy="Name another folder.")
+    for name in names:
+        if (folder / name).exists():
+            what = "there is a task here already." if name == "rung.yaml" else "this file is there already."
+            raise TaskError(what, where=str(folder / name), remedy="Edit it, or name another folder.")
 
 
-def _written(files: Mapping[Path, str]) -> list[Path]:
+def _written(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write the files, each whole or not at all, rung.yaml last: without it there is no task yet."""
+    free(folder, texts)
+    files = {folder / name: text for name, text in texts.items()}
     for path, text in sorted(files.items(), key=lambda file: file[0].name == "rung.yaml"):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")

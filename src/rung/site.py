@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from rung import metrics
+from rung import methods, metrics
 from rung.data import preferences, unlabelled
 from rung.data.corpus import texts
 from rung.data.split import Splits, make_splits
@@ -19,7 +19,7 @@ from rung.methods.base import Facts
 from rung.metrics.judge import Agreement, Judge
 from rung.plan import bases
 from rung.plan.bases import Base, Place
-from rung.plan.steps import Step, advise, labels, plan, settings
+from rung.plan.steps import Asked, Step, ask, labels, plan, settings
 from rung.predictor import Predictor
 from rung.race.course import Course, course, look_of
 from rung.retrieve.knowledge import documents, open_to_all
@@ -86,6 +86,7 @@ class Site:
     @cached_property
     def starts(self) -> dict[str, Predictor]:
         """The untouched Predictor of each base by its short name, the usual base first."""
+        methods.check(self.task.methods)
         return bases.starts(self.task, self.data, self.engines)
 
     @cached_property
@@ -123,17 +124,23 @@ class Site:
 
     @property
     def measure(self) -> str:
-        """What scores are made by, for keys: the metric, and the content name of the judge where there is one."""
-        return f"{self.task.goal.metric} {self.judge.digest}" if self.judge else self.task.goal.metric
+        """What scores are made by, for keys: the metric, with the content name of the team's own or of the judge."""
+        name = self.task.goal.metric
+        return " ".join([name, *([self.judge.digest] if self.judge else []), *metrics.own.contents(name, self.task.folder)])
 
     @cached_property
     def chart(self) -> Chart:
-        return advise(self.task, self.data, self.bases, self.machine)
+        """The flowchart; what the plan rules out by its quote is not its first choice."""
+        return self._asked.chart([step.rung for step in self.steps if step.skip])
+
+    @cached_property
+    def _asked(self) -> Asked:
+        return ask(self.task, self.data, self.bases, self.machine)
 
     @cached_property
     def steps(self) -> list[Step]:
         seen = history.seen(self.store.records(), self.machine)
-        return plan(self.task, self.data, self.bases, self.machine, self.chart, seen)
+        return plan(self.task, self.data, self.bases, self.machine, self._asked.chart(), seen)
 
     @cached_property
     def references(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from rung import runs
+from rung.measure.spread import spreads
 from rung.types import Record
 
 
@@ -21,12 +22,14 @@ def summary(content: dict[str, Any]) -> dict[str, Any]:
         "comparisons": content["decision"]["comparisons"],
         "test": _score(content["test"]["overall"]) if content["test"] else None,
         "seals_broken": content["seals_broken"],
+        "untested": content.get("untested", ""),
         "judge": content.get("judge"),
     }
 
 
 def _rung(record: Record, base: str | None) -> dict[str, Any]:
     row: dict[str, Any] = {"name": record.rung, "base": base, "status": record.status, "reason": record.reason}
+    row |= dict.fromkeys(("score", "fit_seconds", "predict_seconds", "latency_ms", "cost", "spread", "forgetting"))
     if record.scores and record.cost and record.latency:
         row |= {
             "score": _score(record.scores.overall),
@@ -38,6 +41,7 @@ def _rung(record: Record, base: str | None) -> dict[str, Any]:
                 "per_month_usd": record.cost.per_month_usd,
                 "per_1k_usd": record.cost.per_1k_usd,
             },
+            "spread": [asdict(one) for one in spreads([record])],
             "forgetting": (lost := record.forgetting)
             and {"loss": _score(lost.loss), "unit": lost.unit, "accuracy": _score(lost.accuracy)},
         }

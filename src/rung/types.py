@@ -131,7 +131,8 @@ class TrainData:
     @property
     def digest(self) -> str:
         more = [[p.id for p in self.preferences], self.corpus.digest, self.general.digest, self.documents.digest, self.unlabelled]
-        return digest([[e.id for e in self.examples], self.labels, *([more] if any(more) else [])])
+        rows = [[e.id, e.source, dict(e.extra)] if e.source or e.extra else e.id for e in self.examples]
+        return digest([rows, self.labels, *([more] if any(more) else [])])
 
 
 @dataclass(frozen=True, slots=True)

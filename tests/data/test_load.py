@@ -316,6 +316,24 @@ def _hugging_face_table() -> pa.Table:
     return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
+def test_a_damaged_page_of_parquet(make: Make, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"input": ["some text"] * 500, "output": ["x"] * 500}), tmp_path / "t.parquet", compression="snappy")
+    whole = bytearray((tmp_path / "t.parquet").read_bytes())
+    whole[4:40] = b"\xff" * 36
+    (tmp_path / "t.parquet").write_bytes(whole)
+    assert "t.parquet: the file cannot be read" in fault(make({}, examples="t.parquet"))
+
+
+def test_fields_are_read_before_anything_is_spent(make: Make) -> None:
+    rows = 'input,output\na,"{""name"": ""x""}"\nb,not json\n'
+    assert "t.csv line 3: the output 'not json' is no JSON" in fault(make({"t.csv": rows}, kind="extract"))
+
+
+def test_a_cell_may_hold_a_document(make: Make) -> None:
+    text = "word " * 40_000
+    assert load(make({"t.csv": f"input,output\n{text},x\n"})).train[0].input == text
+
+
 def test_parquet_and_its_class_names(make: Make, tmp_path: Path) -> None:
     pq.write_table(_hugging_face_table(), tmp_path / "t.parquet")
     rows = load(make({}, examples="t.parquet", kind="classify")).train

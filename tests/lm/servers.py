@@ -28,7 +28,8 @@ class Server(ThreadingHTTPServer):
     """Each request takes the next move of the script, and is answered well once the script is at its end.
 
     Moves: ok, 400 to 504 (a status; `429:2` with Retry-After: 2), garbage, html, empty (no text), nothing (no bytes),
-    half (a body cut short), hang, error (200 with an error in it), no-usage. Dollars of nothing but whole answers count.
+    half (a body cut short), hang, error (200 with an error in it), no-usage, thought (cut before the answer begins). Dollars of
+    nothing but whole answers count.
     """
 
     daemon_threads = True
@@ -110,8 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._whole(move, body)
 
     def _whole(self, move: str, body: dict[str, Any]) -> None:
-        text, read, written = ("", 0, 0) if move == "empty" else self.server.answer(body)
-        choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        text, read, written = ("", 0, 0) if move == "empty" else self._said(move, body)
+        finish = "length" if move == "thought" else "stop"
+        choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
         if body.get("logprobs") and self.server.log_probability is not None:
             choice["logprobs"] = {"content": [{"token": text, "logprob": self.server.log_probability}]}
         content: dict[str, Any] = {"choices": [choice]}
@@ -125,8 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._count(body, read, written)
         self._send(200, json.dumps(content))
 
-    def _stream(self, move: str, body: dict[str, Any]) -> None:
+    def _said(self, move: str, body: dict[str, Any]) -> tuple[str, int, int]:
         text, read, written = self.server.answer(body)
+        return ("", read, body.get("max_completion_tokens") or body["max_tokens"]) if move == "thought" else (text, read, written)
+
+    def _stream(self, move: str, body: dict[str, Any]) -> None:
+        text, read, written = self._said(move, body)
         pieces = [text[i : i + 3] for i in range(0, len(text), 3)]
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -139,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._event({"choices": [{"delta": {"content": piece}, "finish_reason": None}]})
         if move == "half":
             return
-        self._event({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+        self._event({"choices": [{"delta": {}, "finish_reason": "length" if move == "thought" else "stop"}]})
         self._event({"choices": [], "usage": {"prompt_tokens": read, "completion_tokens": written}})
         self.wfile.write(b"data: [DONE]\n\n")
         self._count(body, read, written)

@@ -51,7 +51,7 @@ def dpo(loaded: Loaded, folder: Path) -> train.Trained:
 
 
 def kto(loaded: Loaded, folder: Path) -> train.Trained:
-    votes = preferences.votes([(row, i % 2 > 0) for i, row in enumerate(rows(loaded))])
+    votes = preferences.votes([(row, i % 2 > 0) for i, row in enumerate(rows(loaded))], loaded.room)
     votes = [replace(vote, reference=(-30.0, -35.0)) for vote in votes]
     loss, items = preferences.kto(0.1, 1.0, 1.0, loaded)
     return train.run(loaded, votes, PLAN, folder, loss=loss, items=items)

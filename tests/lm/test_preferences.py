@@ -34,7 +34,7 @@ def aimed(loaded: Loaded, name: str, given: Sequence[tuple[Row, Row]]) -> tuple[
     """Items of each kind with their reference, and the loss."""
     items: list[Any] = [Pair(*pair) for pair in given]
     if name == "kto":
-        items = preferences.votes([(pair[k], k == 0) for k in (0, 1) for pair in given])
+        items = preferences.votes([(pair[k], k == 0) for k in (0, 1) for pair in given], loaded.room)
     if name == "orpo":
         items = [preferences.told(*pair) for pair in given]
     if name in ("dpo", "kto"):
@@ -276,13 +276,39 @@ def test_a_pair_is_one_part_and_shares_its_question(fresh: Callable[[str], Loade
 def test_the_answer_before_is_joined_to_each_question(fresh: Callable[[str], Loaded]) -> None:
     given = two(fresh("llama"), 3)
     marked = [(pair[0], True) for pair in given]
-    for vote, (before, _) in zip(preferences.votes(marked), [marked[-1], *marked]):
+    for vote, (before, _) in zip(preferences.votes(marked, 1024), [marked[-1], *marked]):
         assert halves(vote.other) == (halves(vote.row)[0], halves(before)[1])
+
+
+def test_a_joined_answer_is_cut_where_the_model_reads_no_further(fresh: Callable[[str], Loaded]) -> None:
+    """A long question with a short answer and a short one with a long answer: each fits, and joined they would not."""
+    short = fresh("gpt2-short")
+    rows = [short.chat.row((Message("user", asked),), answer) for asked, answer in (("z" * 20, "no"), ("?", "q" * 20))]
+    assert all(len(row.tokens) <= short.room for row in rows)
+    found = preferences.votes([(row, True) for row in rows], short.room)
+    assert [len(vote.other.tokens) for vote in found] == [short.room, len(halves(rows[1])[0]) + len(halves(rows[0])[1])]
+    assert found[0].other.tokens == (*halves(rows[0])[0], *halves(rows[1])[1])[: short.room]
+    assert len(preferences.logs(short, [vote.other for vote in found])) == 2
+
+
+def test_kto_scores_within_its_own_budget_of_tokens(fresh: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = fresh("llama")
+    asked: list[int] = []
+    real = preferences.logs
+
+    def watched(loaded: Loaded, rows: Sequence[Row], tokens: int = 2048) -> list[float]:
+        asked.append(tokens)
+        return real(loaded, rows, tokens)
+
+    monkeypatch.setattr(preferences, "logs", watched)
+    _, items = preferences.kto(0.1, 1.0, 1.0, loaded, 300)
+    items.ready(preferences.votes([(pair[0], True) for pair in two(loaded)], 1024), 0)
+    assert asked == [300]
 
 
 def test_good_and_bad_votes_count_alike(fresh: Callable[[str], Loaded]) -> None:
     row = two(fresh("llama"), 1)[0][0]
-    judged = preferences.votes([(row, True)] * 3 + [(row, False)])
+    judged = preferences.votes([(row, True)] * 3 + [(row, False)], 1024)
     assert preferences.balance(judged) == (1.0, 3.0)
     assert preferences.balance(judged[:3]) == (1.0, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from rung.errors import DataError, ModelError
 from rung.lm import adapters, refuse, train, virtual
 from rung.lm.load import Loaded
 from rung.lm.tree import Row
+from rung.methods import tuning
 from rung.types import Message
 
 Fresh = Callable[[str], Loaded]
@@ -83,19 +85,29 @@ def test_a_padding_token_that_ends_answers(fresh: Fresh) -> None:
     generation, end = one.model.generation_config, one.chat.end
     for ends, pad in ((end, end), ([end], end), ([2, end], 0), ([2, end], 2), ([2, end], None)):
         generation.eos_token_id, generation.pad_token_id = ends, pad
-        refuse.unlearnable([row(one)], one)
+        refuse.pad_that_ends(one)
     generation.eos_token_id, generation.pad_token_id = [2, end], end
     with pytest.raises(ModelError, match=r"generation_config.json: '<\|im_end\|>' ends an answer"):
-        refuse.unlearnable([row(one)], one)
+        refuse.pad_that_ends(one)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["rows known", "rows yet to be drawn"])
+def test_a_padding_token_that_ends_answers_is_found_before_any_step(fresh: Fresh, tmp_path: Path, known: bool) -> None:
+    one = fresh("llama")
+    one.model.generation_config.eos_token_id = [2, one.chat.end]
+    one.model.generation_config.pad_token_id = one.chat.end
+    items = train.Items() if known else train.Items(rows=lambda item: ())
+    with pytest.raises(ModelError, match="padding token too"):
+        train.run(one, [row(one)], train.Plan(learning_rate=1, epochs=1), tmp_path, items=items)
 
 
 def test_whole_weights_say_where_an_answer_ends(fresh: Fresh) -> None:
     one = fresh("llama")
     one.model.generation_config.pad_token_id = 2
-    train.name_ends(one)
+    tuning.name_ends(one)
     assert one.model.generation_config.eos_token_id == sorted({2, one.chat.end})
     assert one.model.generation_config.pad_token_id is None
-    refuse.unlearnable([row(one)], one)
+    refuse.pad_that_ends(one)
 
 
 def test_refused_before_any_step(fresh: Fresh, tmp_path: Path) -> None:
@@ -108,3 +120,31 @@ def test_refused_before_any_step(fresh: Fresh, tmp_path: Path) -> None:
             one, [good, Row(good.tokens[:-1], good.targets[:-1])], train.Plan(learning_rate=1, epochs=1), tmp_path, watch=watch
         )
     assert not told
+
+
+@pytest.mark.parametrize("small", [False, True], ids=["full", "lora"])
+def test_a_checkpoint_without_its_end_is_deleted(fresh: Fresh, tmp_path: Path, small: bool) -> None:
+    one = fresh("llama")
+    one = replace(one, model=adapters.lora(one.model, 2, 4, 0.0, 0)) if small else one
+
+    def stop(done: int, total: int, loss: float) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.run(one, [row(one)], train.Plan(learning_rate=1e-3, epochs=3), tmp_path / "work", watch=train.Watch(stop))
+    (whole,) = (tmp_path / "work").iterdir()
+    weights = "adapter_model.safetensors" if small else "model.safetensors"
+    for name in (weights, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
+        for bad in ("missing", "cut"):
+            folder = tmp_path / f"{bad} {name}"
+            for number in (3, 12):
+                shutil.copytree(whole, folder / f"checkpoint-{number}")
+            broken = folder / "checkpoint-12" / name
+            content = broken.read_bytes()
+            broken.unlink()
+            if bad == "cut":
+                broken.write_bytes(content[: len(content) // 2])
+            refuse.cut_short(folder)
+            assert [path.name for path in folder.iterdir()] == ["checkpoint-3"], folder.name
+    refuse.cut_short(tmp_path / "no such folder")

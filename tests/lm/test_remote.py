@@ -24,10 +24,11 @@ from rung.errors import BudgetError, ModelError
 from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.lm.remote import client, labels
-from rung.lm.remote.engine import CONTEXT, RemoteEngine
+from rung.lm.remote.engine import CONTEXT, REASONING_ROOM, RemoteEngine
 from rung.lm.remote.prices import KNOWN, Price
 from rung.lm.remote.settings import Limits, Settings, endpoint, is_remote, undated
 from rung.lm.remote.tokens import bound, estimate
+from rung.methods.structured import schema
 from rung.types import Message
 
 KEY = "sk-secret-0123456789"
@@ -265,6 +266,54 @@ def test_a_server_is_held_to_a_schema_and_free_without(opened: Callable[..., Rem
             engine.generate([prompt("x y")], Decoding(schema=schema))
         assert server.bodies[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
         assert "response_format" not in server.bodies[1]
+
+
+def strict(shape: dict[str, Any]) -> bool:
+    return labels.held_to(shape)["json_schema"]["strict"]
+
+
+def test_a_server_is_held_strictly_only_to_what_may_be_strict() -> None:
+    assert labels.schema(("a", "b"))["json_schema"]["strict"] and strict({"type": "string"})
+    always, seldom = {"a": 1, "of": [{"b": "x"}]}, {"a": 1, "of": [{"b": "x"}, {}]}
+    assert strict(schema([always, {**always, "a": None}]))
+    assert not strict(schema([always, {"a": 1}])) and not strict(schema([seldom])), "a field that some leave out, at any depth"
+    assert not strict({"type": "object", "properties": {}}), "it may have others"
+    assert not strict(schema([{"of": []}])), "an array that says nothing of what is in it"
+
+
+# --- models that think first ------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_thinks_first_has_room_for_it_whatever_it_is_asked(opened: Callable[..., RemoteEngine]) -> None:
+    with serving(Server(refuses=("max_tokens",))) as server:
+        engine = opened(server)
+        engine.generate([prompt("say hello")], PLAIN)
+        engine.choose([prompt("a or b")], ("a", "b"))
+        assert list(engine.stream(prompt("say more"), PLAIN)) == ["mor", "e"]
+    room = [body["max_completion_tokens"] for body in server.bodies if "max_completion_tokens" in body]
+    assert room[0] == room[2] == 20 + REASONING_ROOM and room[1] > REASONING_ROOM
+
+
+def test_an_answer_that_thinking_left_no_room_for_is_an_error_and_is_paid_once(opened: Callable[..., RemoteEngine]) -> None:
+    said = "the model used all 20 tokens before it wrote an answer."
+    with serving(Server(["thought"] * 2)) as server:
+        engine = opened(server)
+        [found] = engine.generate([prompt("say hello")], PLAIN)
+        assert (found.text, found.finished, found.error, found.tokens_out) == ("", False, said, 20)
+        [label] = engine.choose([prompt("a or b")], ("a", "b"))
+        assert (label.label, label.confidence) == ("", None) and label.error.startswith("the model used all ")
+        assert opened(server).generate([prompt("say hello")], PLAIN) == [found] and server.moves.total() == 2
+    assert engine.ledger.spent().failed == 0 and engine.ledger.spent().unsure == 0
+
+
+def test_a_stream_that_thinking_left_no_room_for_is_an_error(opened: Callable[..., RemoteEngine]) -> None:
+    with serving(Server(["thought"])) as server:
+        engine = opened(server)
+        for _ in range(2):
+            with pytest.raises(ModelError, match="used all 20 tokens before it wrote"):
+                list(engine.stream(prompt("say hello"), PLAIN))
+    spent = engine.ledger.spent()
+    assert (server.moves.total(), spent.calls, spent.failed, spent.tokens_out) == (1, 1, 0, 20)
 
 
 def test_an_answer_that_is_no_label_is_kept_as_it_is(opened: Callable[..., RemoteEngine]) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Server, serving
+from servers import Server, serving, slow
 from typer.testing import CliRunner
 
 from rung.cli import app
+from rung.errors import TaskError
 from rung.task import load_task
 
 WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"], "fault": ["broken", "hums", "dead"]}
@@ -161,6 +162,26 @@ def test_data_that_may_not_leave_does_not(task: Callable[..., Path]) -> None:
 def test_task_keys(task: Callable[..., Path]) -> None:
     with serving(Server()) as server:
         folder = task(server, prices="{m: {input: 1, output: 2, cached: 0.5}, n: {input: 1, outptu: 2}}")
-    with pytest.raises(Exception, match="Did you mean 'output'") as error:
+    with pytest.raises(TaskError, match="Did you mean 'output'") as error:
         load_task(folder)
     assert "'prices.n'" in str(error.value) and "prices.n.output" in str(error.value)
+
+
+@pytest.mark.parametrize("given", [KEY, f"[{KEY}]", f'"{KEY} "', "0123", '"a b"'])
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_told(task: Callable[..., Path], given: str) -> None:
+    with serving(Server()) as server:
+        folder = task(server, api=f"{{key_env: {given}}}")
+    with pytest.raises(TaskError, match=r"'api.key_env': this is no name of a variable") as error:
+        load_task(folder)
+    assert KEY not in str(error.value) + repr(error.value)
+
+
+def test_a_quote_of_an_endpoint_learns_its_time_and_keeps_its_price(task: Callable[..., Path]) -> None:
+    with serving(Server(answer=slow(answer, 0.05))) as server:
+        folder = task(server, rungs="[zero-shot]")
+        first = json.loads(run("plan", folder, "--json"))["rungs"][0]
+        climb(folder)
+        then = json.loads(run("plan", folder, "--json"))["rungs"][0]
+    assert first["quote"]["row_seconds"] == 1.0 and first["scale"]["runs"] == 0
+    assert then["raw_quote"] == first["quote"] and then["scale"]["runs"] == 1
+    assert then["quote"]["row_seconds"] < 0.5 and then["quote"]["per_1k_usd"] == first["quote"]["per_1k_usd"]

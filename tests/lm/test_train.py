@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from transformers import Trainer
+from transformers.trainer_callback import TrainerState
 
 from rung.errors import BudgetError, DataError
 from rung.lm import adapters, layers, losses, train, tree
 from rung.lm.load import Loaded, load
 from rung.lm.tree import Row
-from rung.types import Example, Message
+from rung.types import Message
 
 PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=4, seed=5)
 
@@ -111,8 +115,109 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     again = adapted()
     told: list[int] = []
     train.run(again, rows(again), PLAN, tmp_path / "cut", watch=train.Watch(lambda done, *_: told.append(done)))
-    assert told[0] == 3 * ((step - 1) // 3) + 1, "it goes on after the last whole epoch"
+    assert told[0] == step, "it goes on after the last step that was saved"
     assert same(weights(again), weights(whole))
+
+
+WRITES = {"optimizer": (Trainer, "_save_optimizer_and_scheduler"), "random": (Trainer, "_save_rng_state")}
+
+
+@pytest.mark.parametrize("write", [*WRITES, "state"])
+@pytest.mark.parametrize("small", [False, True], ids=["full", "lora"])
+def test_a_kill_within_a_checkpoint_costs_that_one_alone(
+    fresh: Callable[[str], Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, small: bool
+) -> None:
+    def new() -> Loaded:
+        loaded = fresh("llama")
+        return replace(loaded, model=adapters.lora(loaded.model, 2, 4, 0.3, 0)) if small else loaded
+
+    whole, killed, again = new(), new(), new()
+    train.run(whole, rows(whole), PLAN, tmp_path / "whole")
+    of, name = WRITES.get(write, (TrainerState, "save_to_json"))
+    real = getattr(of, name)
+
+    def cut(self: Any, place: str) -> None:
+        if "checkpoint-4" not in place:
+            real(self, place)
+            return
+        if write == "state":
+            Path(place).write_text('{"epoch": 0.4')
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(of, name, cut)
+        train.run(killed, rows(killed), PLAN, tmp_path / "cut")
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == {"checkpoint-3", "checkpoint-4"}
+    told: list[int] = []
+    train.run(again, rows(again), PLAN, tmp_path / "cut", watch=train.Watch(lambda done, *_: told.append(done)))
+    assert told[0] == 4
+    assert same(weights(again), weights(whole))
+
+
+def test_where_no_checkpoint_is_whole_training_begins_anew(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    whole, killed, again = fresh("llama"), fresh("llama"), fresh("llama")
+    train.run(whole, rows(whole), PLAN, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train.run(killed, rows(killed), PLAN, tmp_path / "cut", watch=kill_at(5))
+    (state,) = (tmp_path / "cut").glob("checkpoint-*/optimizer.pt")
+    state.write_bytes(state.read_bytes()[:-100])
+    told: list[int] = []
+    train.run(again, rows(again), PLAN, tmp_path / "cut", watch=train.Watch(lambda done, *_: told.append(done)))
+    assert told[0] == 1
+    assert same(weights(again), weights(whole))
+
+
+def test_there_are_up_to_ten_checkpoints_none_between_updates_on_one_draw() -> None:
+    for repeat in (1, 3):
+        plan = replace(PLAN, repeat=repeat)
+        for steps in range(repeat, 400, repeat):
+            every = train._save_steps(steps, steps, False, plan)
+            assert every % repeat == 0
+            assert min(6, steps // repeat) <= math.ceil(steps / every) <= 10, steps
+    assert train._save_steps(100, 25, False, replace(PLAN, save=20)) == 20
+    assert train._save_steps(100, 25, True, PLAN) == 25, "each that may be chosen is scored"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_step_learns(fresh: Callable[[str], Loaded], tmp_path: Path, count: int) -> None:
+    loaded = fresh("llama")
+    before = losses.sft(loaded.model, rows(loaded, count), True).item()
+    train.run(loaded, rows(loaded, count), train.Plan(learning_rate=1e-2, epochs=1, batch=8), tmp_path / "work")
+    assert losses.sft(loaded.model, rows(loaded, count), True).item() < before
+
+
+class Writer:
+    """In place of TensorBoard's, which is not installed: a file where it would have one."""
+
+    def __init__(self, log_dir: str):
+        self.file = Path(log_dir) / "events"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        with self.file.open("a") as file:
+            file.write(f"{step} {name} {value}\n")
+
+    def add_text(self, *_: Any) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_a_tracker_writes_outlives_the_checkpoints(
+    fresh: Callable[[str], Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_tensorboard_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    if own:
+        monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "own"))
+    loaded = fresh("llama")
+    watch = train.Watch(trackers=("tensorboard",), place=tmp_path / "kept")
+    train.run(loaded, rows(loaded), PLAN, tmp_path / "work", watch=watch)
+    written = (tmp_path / ("own" if own else "kept") / "events").read_text()
+    assert sum(" train/loss " in line for line in written.splitlines()) == 9
+    assert not (tmp_path / "work").exists()
+    assert not [path for path in (tmp_path / "kept").rglob("*") if path.name != "events"], "checkpoints are not kept there"
 
 
 def test_full_weights_resume_too(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
@@ -160,7 +265,7 @@ def test_the_best_is_kept_through_a_kill(fresh: Callable[[str], Loaded], tmp_pat
     assert same(weights(again), weights(whole))
 
 
-def test_the_deadline_stops_training_and_keeps_whole_epochs(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+def test_the_deadline_stops_training_and_keeps_what_was_done(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
     loaded, late = fresh("llama"), {"now": math.inf}
 
     class Clock(train.Watch):
@@ -174,9 +279,9 @@ def test_the_deadline_stops_training_and_keeps_whole_epochs(fresh: Callable[[str
 
     watch = Clock.__new__(Clock)
     object.__setattr__(watch, "step", step)
-    with pytest.raises(BudgetError, match=r"step [45] of 9"):
+    with pytest.raises(BudgetError, match=r"step 4 of 9"):
         train.run(loaded, rows(loaded), PLAN, tmp_path / "work", watch=watch)
-    assert [path.name for path in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-3"]
+    assert [path.name for path in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-4"]
 
 
 def test_rows_from_which_nothing_is_learnt_are_refused(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
@@ -187,15 +292,6 @@ def test_rows_from_which_nothing_is_learnt_are_refused(fresh: Callable[[str], Lo
     for given, message in (([], "no row"), ([*good, silent], "training row 3"), ([endless], "end token")):
         with pytest.raises(DataError, match=message):
             train.run(loaded, given, PLAN, tmp_path / "work")
-
-
-def test_rows_are_held_back_by_seed_and_some_are_left() -> None:
-    examples = [Example(str(i), "x") for i in range(20)]
-    kept, held = train.hold_back(examples, 0.1, 3)
-    assert (len(kept), len(held)) == (18, 2)
-    assert {*kept, *held} == {*examples}
-    assert train.hold_back(examples, 0.1, 3) == (kept, held)
-    assert train.hold_back(examples[:1], 0.9, 3) == (examples[:1], [])
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
@@ -350,7 +446,7 @@ def test_the_loss_is_that_of_trl(fresh: Callable[[str], Loaded], tmp_path: Path)
             per_device_train_batch_size=len(given),
             max_steps=2,
             learning_rate=1e-3,
-            warmup_steps=1,
+            warmup_steps=0,
             lr_scheduler_type="cosine",
             logging_steps=1,
             use_cpu=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -10,15 +12,15 @@ import pytest
 from rung import methods
 from rung import predictor as predictors
 from rung.data import unlabelled
-from rung.errors import DataError
-from rung.ladder import fit
+from rung.errors import BudgetError, DataError
+from rung.fitting import fit
 from rung.lm.base import Choice, ModelRef
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
 from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.distil import Distil
-from rung.predictor import Predictor
+from rung.predictor import CHUNK, Predictor
 from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, TrainData
@@ -49,6 +51,35 @@ def test_rows_that_the_teacher_is_unsure_of_are_dropped(run: Run) -> None:
     assert (run.notes["asked"], run.notes["kept"], run.notes["failed"]) == (3, 2, 0)
     assert fitted.digest == start.digest, "it answers as before"
     assert len(Distil(least=0.0, most=2).fit(start, data, run).taught) == 2
+
+
+class Talking(FakeEngine):
+    """An endpoint's engine: where no label was named, what was said is kept as it is, without a confidence."""
+
+    def choose(self, prompts, labels, progress=None):
+        named = [next((label for label in labels if label in prompt.input), "") for prompt in prompts]
+        return [Choice(label, -0.1, 0.9) if label else Choice("I cannot say", nan, None) for label in named]
+
+
+def test_what_is_no_label_is_dropped_and_counted(run: Run) -> None:
+    run.engines._open[FAKE] = Talking()
+    start = Predictor(kind="classify", model=FAKE, instruction="?", labels=("delay", "refund"))
+    data = TrainData((), ("delay", "refund"), unlabelled=("a delay again", "good day", "my refund"))
+    fitted = Distil().fit(start, data, run)
+    assert [row.output for row in fitted.taught] == ["delay", "refund"]
+    assert (run.notes["asked"], run.notes["kept"], run.notes["failed"], run.notes["no_label"]) == (3, 2, 0, 1)
+    free = replace(start, kind="answer", labels=())
+    Distil().fit(free, data, run)
+    assert run.notes["no_label"] == 0, "a free answer need not be a label"
+
+
+def test_labelling_stops_at_the_deadline(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Predictor(kind="classify", model=FAKE, instruction="?", labels=("delay", "refund"))
+    data = TrainData((), ("delay", "refund"), unlabelled=tuple(f"delay {i}" for i in range(3 * CHUNK)))
+    clock = iter(range(100))
+    monkeypatch.setattr("rung.methods.distil.time.monotonic", lambda: float(next(clock)))
+    with pytest.raises(BudgetError, match=f"stopped at row {2 * CHUNK} of {3 * CHUNK}.*Raise budget.minutes"):
+        Distil().fit(start, data, replace(run, deadline=1.5))
 
 
 def test_taught_rows_are_kept_with_the_predictor(run: Run, tmp_path: Path) -> None:

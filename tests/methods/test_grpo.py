@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from rung.errors import TaskError
+from rung import methods
+from rung.errors import DataError, TaskError
 from rung.lm import layers
 from rung.lm.base import Decoding
+from rung.lm.causal import CausalEngine
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods.base import Run, rewarded
 from rung.methods.grpo import Grpo
+from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
 from rung.predictor import Predictor
 from rung.types import Example, Preference, TrainData
@@ -112,9 +115,57 @@ def test_killed_it_goes_on_and_forgets_no_reward(start: Predictor, run: Callable
     assert again.notes["rewards"] == whole.notes["rewards"]
 
 
-def test_one_answer_cannot_be_compared(start: Predictor, run: Callable[..., Run]) -> None:
-    with pytest.raises(TaskError, match="samples is 1"):
-        replace(SMALL, samples=1).fit(start, DATA, run())
+def test_one_answer_cannot_be_compared() -> None:
+    with pytest.raises(TaskError, match="samples is 1, and should be"):
+        methods.rung("grpo", {"grpo": {"samples": 1}})
+
+
+@pytest.mark.parametrize(("longest", "fits"), [(5, True), (900, False)])
+def test_a_prompt_without_room_for_its_answers_is_told_before_any_is_drawn(
+    start: Predictor, run: Callable[..., Run], longest: int, fits: bool
+) -> None:
+    rows = (*ROWS, Example("x" * 300, "late", where="rows.csv line 8"))
+    told: list[str] = []
+    done = run(progress=lambda text, share: told.append(text))
+    method = replace(SMALL, longest=longest, steps=1)
+    if fits:
+        method.fit(start, TrainData(rows), done)
+        return
+    with pytest.raises(DataError, match=r"rows.csv line 8: the prompt has \d+ tokens .* 900; the model takes 1024"):
+        method.fit(start, TrainData(rows), done)
+    assert not told
+
+
+def test_behind_reasoning_what_stands_behind_the_mark_is_rewarded(
+    start: Predictor, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasoned = Reasoning(thought=20).fit(start, DATA, run("reasoning"))
+    assert reasoned.thinking
+    seen: list[str] = []
+    asked: list[tuple[str, int]] = []
+    texts = ["first this.\nAnswer:\nlate", "so.\nAnswer: refund\nAnswer: late", "it is late"]
+
+    def samples(self: CausalEngine, ids: Any, count: int, decoding: Decoding) -> list[list[tuple[int, ...]]]:
+        asked.extend((self.chat.decode(tokens), decoding.max_new_tokens) for tokens in ids)
+        return [[self.chat.answer(text) for text in texts] for _ in ids]
+
+    def reward(answer: str, row: Example) -> float:
+        seen.append(answer)
+        return float(answer == row.output)
+
+    monkeypatch.setattr(CausalEngine, "samples", samples)
+    done = run("grpo", reward=reward)
+    replace(SMALL, samples=3, steps=1).fit(reasoned, DATA, done)
+    assert seen == ["late", "refund", ""] * 3
+    assert done.notes["rewards"][0][0] == pytest.approx(1 / 3, abs=1e-4)
+    assert {room for _, room in asked} == {5 + 20}
+    assert all(text.endswith(reasoned.thinking.opening) for text, _ in asked)
+
+
+def test_a_reward_model_of_bare_answers_judges_no_reasoning(start: Predictor, run: Callable[..., Run]) -> None:
+    judged = Reasoning(thought=20).fit(JUDGE.fit(start, DATA, run("reward")), DATA, run("reasoning"))
+    with pytest.raises(TaskError, match="bare answers"):
+        replace(SMALL, reward="judge").fit(judged, DATA, run("grpo"))
 
 
 def test_another_metric_or_other_code_is_another_fit(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from rung.errors import ModelError, RungError, TaskError
 from rung.lm.engines import Engines
@@ -106,6 +108,22 @@ def test_the_report_gives_what_was_trained(shop: Shop) -> None:
         shop.fit(part(kind))
         assert 0 < shop.notes["trained_share"] < 0.2, kind
         assert shop.notes["trained_parameters"] > 0
+
+
+@pytest.mark.parametrize("kind", ["layernorm", "bitfit", "bottleneck"])
+def test_small_steps_are_not_rounded_away_in_bfloat16(
+    shop: Shop, machine: Machine, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    class Caught(Exception): ...
+
+    def caught(loaded: Any, rows: Any, plan: Any, *rest: Any, **more: Any) -> None:
+        assert plan.mixed and {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+        raise Caught
+
+    monkeypatch.setattr("rung.lm.train.run", caught)
+    shop.engines = Engines(replace(machine, dtype="bfloat16", gflops={"bfloat16": 1.0, "float32": 1.0}), say=lambda text: None)
+    with pytest.raises(Caught):
+        shop.fit(part(kind))
 
 
 def test_a_better_epoch_is_kept(shop: Shop) -> None:

@@ -103,6 +103,26 @@ def test_killed_it_goes_on_to_the_same_weights_without_the_reference_anew(
     assert tuned(name).fit(start, DATA, run("cut")).digest == whole.digest
 
 
+@every
+def test_stopped_within_its_only_epoch_it_goes_on_from_there(start: Predictor, run: Callable[..., Run], name: str) -> None:
+    once = replace(tuned(name), epochs=1)
+    whole = once.fit(start, DATA, run("whole"))
+
+    class Killed(Exception):
+        pass
+
+    def kill(text: str, share: float) -> None:
+        if text.startswith("step 4 "):
+            raise Killed
+
+    with pytest.raises(Killed):
+        once.fit(start, DATA, run("cut", progress=kill))
+    told: list[str] = []
+    again = once.fit(start, DATA, run("cut", progress=lambda text, share: told.append(text)))
+    assert next(text for text in told if text.startswith("step ")).startswith("step 4 ")
+    assert again.digest == whole.digest
+
+
 def test_the_reference_is_what_stood_before(start: Predictor, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """After lora, the reference log-probabilities are those of the adapted model, and dpo's adapter stands on lora's."""
     rows = tuple(Example(f"parcel {i}?", "late") for i in range(8))
@@ -133,6 +153,21 @@ def test_what_is_too_long_is_told_with_its_place(start: Predictor, run: Callable
     long = Preference("x" * 3000, "late", "refund", where="p.jsonl line 7")
     with pytest.raises(DataError, match=r"p.jsonl line 7: .* tokens long"):
         replace(tuned("dpo"), held=0.0).fit(start, TrainData((), preferences=(long,)), run())
+
+
+def test_kto_computes_as_much_at_once_as_it_is_told(
+    start: Predictor, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    real = losses.kto
+
+    def watched(beta: float, good: float, bad: float, loaded: Any, tokens: int = 2048) -> Any:
+        given.append(tokens)
+        return real(beta, good, bad, loaded, tokens)
+
+    monkeypatch.setattr(losses, "kto", watched)
+    replace(tuned("kto"), tokens=300, epochs=1).fit(start, DATA, run())
+    assert given == [300]
 
 
 def test_the_deadline_stops_the_reference_too(start: Predictor, run: Callable[..., Run]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rung.machine import Machine
-from rung.methods.base import CHATTY, TOGETHER, Facts, Knows, answering
+from rung.methods.base import CHATTY, TOGETHER, WRITING, Facts, Knows, answering
 
 WRITES = Facts(
     train_rows=100,
@@ -21,25 +21,30 @@ WRITES = Facts(
 )
 
 
+def quoted(knows: Knows, machine: Machine, facts: Facts = WRITES) -> float:
+    return answering(20.0, 60.0, facts, machine, knows=knows)
+
+
 def test_a_model_that_knows_less_is_quoted_to_write_more(machine: Machine) -> None:
-    nothing, examples, task = (answering(20.0, WRITES, machine, knows=one) for one in Knows)
-    assert nothing > 1.5 * examples > 1.5 * task
+    nothing, examples, adapted, task = (quoted(one, machine) for one in Knows)
+    assert nothing > 1.5 * examples > examples > adapted > 1.2 * task
     wider = replace(WRITES, room=512.0)
-    assert [answering(20.0, wider, machine, knows=one) > answering(20.0, WRITES, machine, knows=one) for one in Knows] == [
-        True,
-        True,
-        False,
-    ]
+    assert [quoted(one, machine, wider) > quoted(one, machine) for one in Knows] == [True, True, True, False]
 
 
 def test_an_unshown_models_answer_by_hand(machine: Machine) -> None:
     step = machine.decode_seconds(WRITES.parameters, 1, batch=0)
-    computed = machine.prefill_seconds(WRITES.parameters, 20) + machine.prefill_seconds(WRITES.parameters, round(CHATTY * 256))
-    assert answering(20.0, WRITES, machine, knows=Knows.NOTHING) == pytest.approx(computed + 256 * step / TOGETHER)
+    written = CHATTY * 256
+    reading = machine.prefill_seconds(WRITES.parameters, 20, 60 + 10)
+    writing = machine.prefill_seconds(WRITES.parameters, written, 60 + 20 + written / 2)
+    computed = reading + writing + (WRITING - 1) * machine.prefill_seconds(WRITES.parameters, written)
+    assert quoted(Knows.NOTHING, machine) == pytest.approx(computed + 256 * step / TOGETHER)
+
+
+def test_what_stands_in_front_is_attended_to(machine: Machine) -> None:
+    assert answering(20.0, 700.0, WRITES, machine) > 1.3 * answering(20.0, 60.0, WRITES, machine)
 
 
 def test_where_no_room_is_known_an_answer_is_as_long_as_the_rows(machine: Machine) -> None:
     unknown = replace(WRITES, room=0.0)
-    assert answering(20.0, unknown, machine, knows=Knows.NOTHING) == pytest.approx(
-        answering(20.0, unknown, machine, knows=Knows.TASK)
-    )
+    assert quoted(Knows.NOTHING, machine, unknown) == pytest.approx(quoted(Knows.TASK, machine, unknown))

@@ -82,7 +82,7 @@ def test_the_first_losses_are_pinned(fit: Callable) -> None:
     assert {path.name for path in Path(found.model.files).iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json"}
 
 
-PINNED = [5.7367, 5.7239, 5.5533, 5.4112, 5.3313]
+PINNED = [5.7367, 5.6011, 5.434, 5.3391, 5.3001]
 
 
 @pytest.mark.parametrize("method", [replace(SMALL, steps=12), DOMAIN, replace(DOMAIN, rank=2)])
@@ -185,9 +185,9 @@ def test_what_is_kept_is_what_was_trained(fit: Callable, rank: int) -> None:
 
 
 @pytest.mark.parametrize(("option", "value"), [("replay", 1.0), ("replay", -0.1), ("held", 0.9)])
-def test_a_share_that_cannot_be_is_refused(fit: Callable, option: str, value: float) -> None:
+def test_a_share_that_cannot_be_is_refused(option: str, value: float) -> None:
     with pytest.raises(TaskError, match=option):
-        fit(replace(DOMAIN, **{option: value}))
+        methods.rung("continued", {"continued": {option: value}})
 
 
 FACTS = Facts(

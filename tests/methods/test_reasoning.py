@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,11 @@ from rung.errors import RungError
 from rung.lm.base import Choice, Completion, Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.lm.thinking import MARK, split, turn
+from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.reasoning import COLUMN, PARTS, Reasoning
-from rung.predictor import Demos, Predictor
+from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, TrainData
 
 LABELS = ("delay", "refund")
@@ -37,7 +39,8 @@ class Scripted:
         self.prompts += prompts
         self.decodings += [decoding] * len(prompts)
         said = [self.says(prompt) for prompt in prompts]
-        return [Completion("" if text == "!" else text, 10, 3, seconds=0.5, error="broken" * (text == "!")) for text in said]
+        broken = Completion("", error="broken")
+        return [broken if text == "!" else Completion(text, 10, 3, seconds=0.5) for text in said]
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress=None) -> list[Choice]:
         self.prompts += prompts
@@ -184,6 +187,33 @@ def test_planned_reasoning_is_kept_only_in_its_form(asked: Callable, tmp_path: P
     (demo,) = found.demos.fixed
     assert all(part in found.render(SUMS[1]).messages[2].content for part in (*PARTS, MARK))
     assert demo.input == "2 and 2"
+
+
+def pooled(rows: Sequence[Example], folder: Path) -> Demos:
+    """Demonstrations drawn from rows, row i with the vector i in each place."""
+    folder.mkdir()
+    save_vectors(folder, np.arange(len(rows), dtype=np.float32)[:, None].repeat(2, axis=1))
+    return Demos(pool=tuple(rows), similar=2, files=str(folder), files_digest=folder_digest(folder))
+
+
+def test_similar_examples_without_reasoning_are_left_out_with_their_vectors(asked: Callable, tmp_path: Path) -> None:
+    start, engines, _ = asked(lambda p: "")
+    rows = [Example(f"{i} and {i}", str(2 * i), extra={COLUMN: f"twice {i}"} if i % 2 else {}) for i in range(5)]
+    demos = pooled(rows, tmp_path / "before")
+    found, run = fit(Reasoning(), replace(start, demos=demos), engines, tmp_path)
+    assert [row.input for row in found.demos.pool] == ["1 and 1", "3 and 3"] and found.demos.similar == 2
+    assert load_vectors(Path(found.demos.files))[:, 0].tolist() == [1.0, 3.0]
+    assert found.demos.files_digest == folder_digest(Path(found.demos.files)) != demos.files_digest
+    assert Path(found.demos.files).is_relative_to(run.folder)
+    assert run.notes["similar"] == {"with reasoning": 2, "without, left out": 3}
+    whole, _ = fit(Reasoning(), replace(start, demos=replace(demos, pool=tuple(rows[1:2]) * 5)), engines, tmp_path)
+    assert whole.demos.files == demos.files, "where all have it nothing is written"
+
+
+def test_similar_examples_of_which_none_has_reasoning_are_refused(asked: Callable, tmp_path: Path) -> None:
+    start, engines, _ = asked(lambda p: "")
+    with pytest.raises(RungError, match=r"'reasoning'.* few-shot\+reasoning"):
+        fit(Reasoning(), replace(start, demos=pooled(SUMS, tmp_path / "before")), engines, tmp_path)
 
 
 def test_what_writes_no_text_is_refused(asked: Callable, tmp_path: Path) -> None:

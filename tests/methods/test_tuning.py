@@ -17,17 +17,18 @@ from rung.methods.lora import Lora
 from rung.predictor import Predictor
 from rung.types import Example, TrainData
 
+Start = tuple[Predictor, Engines]
 ROWS = [Example(f"the parcel {i}", "late" if i % 2 else "refund") for i in range(8)]
 
 
 @pytest.fixture
-def start(base: Callable[[str], Path], machine: Machine) -> tuple[Predictor, Engines]:
+def start(base: Callable[[str], Path], machine: Machine) -> Start:
     engines = Engines(machine, say=lambda text: None)
     model = engines.reference(str(base("llama")))
     return Predictor(kind="classify", model=model, instruction="?", labels=("late", "refund")), engines
 
 
-def test_the_held_score_is_the_reward_of_the_weights_as_they_are(start: tuple[Predictor, Engines], tmp_path: Path) -> None:
+def test_the_held_score_is_the_reward_of_the_weights_as_they_are(start: Start, tmp_path: Path) -> None:
     predictor, engines = start
     seen: list[str] = []
 
@@ -46,7 +47,15 @@ def test_the_held_score_is_the_reward_of_the_weights_as_they_are(start: tuple[Pr
     assert seen != before, "the engine answered with what it had kept of the old weights"
 
 
-def test_a_second_fit_stands_on_the_first(start: tuple[Predictor, Engines], tmp_path: Path) -> None:
+def test_no_other_copy_of_the_weights_stays_in_memory_while_one_is_trained(start: Start, tmp_path: Path) -> None:
+    predictor, engines = start
+    engines.open(predictor.model)
+    assert engines._open
+    tuning.open_model(predictor, Run(tmp_path, engines))
+    assert not engines._open
+
+
+def test_a_second_fit_stands_on_the_first(start: Start, tmp_path: Path) -> None:
     predictor, engines = start
     lora, data = Lora(rank=2, epochs=1, batch=4), TrainData(tuple(ROWS), ("late", "refund"))
     for name in ("one", "two"):
@@ -62,3 +71,67 @@ def test_stopping_by_the_metric_names_it_in_the_fit(tmp_path: Path) -> None:
     """With patience the metric chooses the epoch, so another metric is another fit."""
     assert rewarded(Lora(), "accuracy", tmp_path) == []
     assert rewarded(Lora(patience=2), "accuracy", tmp_path) == ["accuracy"]
+
+
+# --- rows held back ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_held_back_by_seed_and_some_are_left() -> None:
+    examples = [Example(str(i), "x") for i in range(20)]
+    kept, held = tuning.hold_back(examples, 0.1, 3)
+    assert (len(kept), len(held)) == (18, 2)
+    assert {*kept, *held} == {*examples}
+    assert tuning.hold_back(examples, 0.1, 3) == (kept, held)
+    assert tuning.hold_back(examples[:1], 0.9, 3) == (examples[:1], [])
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_of_few_rows_one_is_held_back(count: int) -> None:
+    found = [tuning.hold_back([Example(str(i), "x") for i in range(count)], 0.1, seed) for seed in range(9)]
+    assert {(len(kept), len(held)) for kept, held in found} == {(count - 1, 1)}
+    assert len({row for _, held in found for row in held}) > 1, "which one hangs on the seed"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_is_not_torn_apart(seed: int) -> None:
+    examples = [Example(f"{i}", "x", group=f"customer {i // 3}") for i in range(60)]
+    asked_twice = [Example("Late?", "yes"), Example("late", "no")]
+    kept, held = tuning.hold_back([*examples, *asked_twice], 0.1, seed)
+    assert not {row.group for row in kept if row.group} & {row.group for row in held}
+    assert len({row in held for row in asked_twice}) == 1
+    assert 4 <= len(held) <= 6
+    large = [Example(f"{i}", "x", group="many" if i > 3 else "few") for i in range(20)]
+    assert [row.group for row in tuning.hold_back(large, 0.1, seed)[1]] == ["few"] * 4
+    assert tuning.hold_back(large[4:], 0.1, seed) == (large[4:], []), "it is all one group"
+
+
+def test_what_a_teacher_said_chooses_no_epoch() -> None:
+    own = [Example(str(i), "x") for i in range(20)]
+    taught = tuple(Example(f"t{i}", "x", where="labelled by teacher") for i in range(200))
+    for seed in range(5):
+        kept, held = tuning.hold_back([*own, *taught], 0.1, seed, taught)
+        assert len(held) == 2
+        assert not {*held} & {*taught}
+        assert len(kept) == 218
+
+
+def test_patience_without_rows_to_choose_by_is_told(start: Start, tmp_path: Path) -> None:
+    predictor, engines = start
+    run = Run(tmp_path, engines)
+    taught = tuple(Example(f"t{i}", "late", where="labelled by teacher") for i in range(20))
+    data = TrainData((ROWS[0], *taught))
+    assert tuning.held_back(replace(predictor, taught=taught), data, 2, run) == ([ROWS[0], *taught], [])
+    assert "patience has no effect" in run.notes["said"][0]
+    again = Run(tmp_path, engines)
+    assert tuning.held_back(predictor, TrainData(tuple(ROWS)), 0, again) == (ROWS, [])
+    assert len(tuning.held_back(predictor, TrainData(tuple(ROWS)), 2, again)[1]) == 1
+    assert not again.notes
+
+
+# --- trackers ----------------------------------------------------------------------------------------------------------
+
+
+def test_trackers_have_a_folder_that_stays(start: Start, tmp_path: Path) -> None:
+    work, shared = tmp_path / ".rung" / "work" / "abc", tmp_path / ".rung"
+    assert tuning.watch(Run(work, start[1], shared=shared, trackers=("tensorboard",))).place == shared / "trackers" / "abc"
+    assert tuning.watch(Run(work, start[1], shared=shared)).place is None

@@ -11,7 +11,7 @@ import typer
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import tune as cli_tune
-from rung.cli.common import Folder, Json, err, out, print_json, site_of
+from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
 from rung.errors import RungError
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ app = typer.Typer(
 )
 
 
+def _version(told: bool) -> None:
+    if told:
+        from rung import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 def main() -> None:
     """Run a command; a fault of the user's is one sentence on standard error and exit code 2."""
     from rung.lm import processes
@@ -40,11 +48,23 @@ def main() -> None:
         else:
             app()
     except RungError as error:
-        err.print(f"[bold red]error[/] {error}", markup=True, soft_wrap=True)
+        _fault(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("stopped. What was measured is kept: the same command goes on where it was.")
-        sys.exit(130)
+    except OSError as error:  # a full disk, a folder that may not be written
+        _fault(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else f"{error}.")
+        sys.exit(RungError.exit_code)
+
+
+def _fault(text: str) -> None:
+    err.print("[bold red]error[/]", end=" ")
+    err.print(text, markup=False, soft_wrap=True)
+
+
+@app.callback()
+def version(
+    told: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")] = False,
+) -> None:
+    """What may stand in front of a command."""
 
 
 app.command()(cli_init.init)
@@ -100,9 +120,9 @@ def plan(
         if asked := preview.judged(site):
             out.print(terminal_plan.judge(asked))
         out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")
-        if before := preview.hindsight(site):
+        if before := preview.foretold(site):
             out.print()
-            out.print(terminal_plan.hindsight(before, site.chart.first))
+            out.print(terminal_plan.hindsight(before.hindsight, before.chart.first))
 
 
 @app.command()
@@ -122,30 +142,35 @@ def climb(
     site = site_of(folder)
     found, _ = inspect(site)
     if blocking(found):
+        if json_:
+            print_json({"blocking": True, "findings": found})
         err.print(shown.findings([f for f in found if f.severity == "block"]))
-        err.print(f"Nothing was spent. `rung check {folder}` says more.")
+        err.print(f"Nothing was spent. `rung check {folder}` says more.", markup=False)
         raise typer.Exit(1)
     console = err if json_ else out
-    with Board(console, site.task.goal) as board:
+    with kept_when_stopped(), Board(console, site.task.goal) as board:
         result = ladder.climb(site, board, everything=all_)
     if json_:
         print_json(summary(site.store.read("decision.json")))
     else:
-        _show(site)
+        _show(site.store.read("decision.json"))
         if spent := site.engines.spent():
-            out.print(f"[dim]calls to APIs on this task so far: {spent}[/]")
-        out.print(f'[dim]rung report {folder}   rung ask {folder} "..."[/]')
+            out.print(f"calls to APIs on this task so far: {spent}", style="dim")
+        out.print(f'rung report {folder}   rung ask {folder} "..."', markup=False, style="dim")
     raise typer.Exit(0 if result.decision.chosen else 1)
 
 
 @app.command()
 def show(folder: Folder, json_: Json = False) -> None:
-    """The leaderboard of the last climb, from the records."""
+    """The leaderboard of the last climb, or of what is on record where none has ended yet."""
+    from rung.ladder import changed
     from rung.summary import summary
 
     site = site_of(folder)
     content = _climbed(site)
-    print_json(summary(content)) if json_ else _show(site)
+    print_json(summary(content)) if json_ else _show(content)
+    if told := changed(site, content):
+        err.print(f"{told} since: climb again to measure it as it is now.", markup=False)
 
 
 @app.command()
@@ -153,7 +178,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     """One self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
     from rung import report as reports
 
-    out.print(f"wrote {reports.write(site_of(folder), to)}", soft_wrap=True)
+    out.print(f"wrote {reports.write(site_of(folder), to)}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -202,7 +227,7 @@ def fit(
     from rung.types import plain
 
     site = site_of(folder, rungs=(rung,))
-    with site.store.locked(), Board(err if json_ else out, site.task.goal) as board:
+    with kept_when_stopped(), site.store.locked(), Board(err if json_ else out, site.task.goal) as board:
         step: Step = site.steps[0]
         board.planned(site.steps)
         board.began(step.rung)
@@ -253,24 +278,27 @@ def _asked(open_: Answer) -> Any:
 
 
 def _climbed(site: Site) -> dict[str, Any]:
-    content = site.store.read("decision.json")
-    if not content:
-        raise RungError(
-            "nothing has been climbed here yet.", where=str(site.task.folder), remedy=f"Run: rung climb {site.task.folder}"
-        )
-    return content
+    from rung import ladder
+
+    if content := site.store.read("decision.json"):
+        return content
+    if found := ladder.standing(site):
+        err.print("No climb has come to its end here yet; this is what is on record.")
+        return ladder.content(site, found)
+    raise RungError(
+        "nothing has been climbed here yet.", where=str(site.task.folder), remedy=f"Run: rung climb {site.task.folder}"
+    )
 
 
-def _show(site: Site) -> None:
+def _show(content: dict[str, Any]) -> None:
     from rung import runs
     from rung.terminal import shown
 
-    content = _climbed(site)
     decision = runs.decision(content["decision"])
     records = [runs.record(found) for found in content["records"]]
     test = runs.scores(content["test"]) if content["test"] else None
     out.print(shown.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
-    out.print(shown.outcome(decision, test, content["seals_broken"], content["sealed"]))
+    out.print(shown.outcome(decision, test, content["seals_broken"], content["sealed"], content.get("untested", "")))
 
 
 def _speed(site: Site) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +39,17 @@ def site_of(
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
     task._folder = place
-    return Site(task, say=lambda text: err.print(text, style="dim"), machine=machine)
+    return Site(task, say=lambda text: err.print(text, style="dim", markup=False), machine=machine)
+
+
+@contextmanager
+def kept_when_stopped() -> Iterator[None]:
+    """Ctrl-C ends the command as it should, and says that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("stopped. What was measured is kept: the same command goes on where it was.")
+        raise
 
 
 def print_json(value: Any) -> None:

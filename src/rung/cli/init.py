@@ -14,7 +14,7 @@ KINDS = ("classify", "extract", "answer", "generate")
 
 
 def init(
-    folder: Path,
+    folder: Annotated[Path, typer.Argument(help="The folder to write; no file that is there is written over.")],
     kind: Annotated[str, typer.Option(help="classify, extract, answer or generate.")] = "classify",
     from_: Annotated[
         Path | None, typer.Option("--from", help="Draft questions from these documents: a folder or a file; the kind is answer.")
@@ -31,8 +31,8 @@ def init(
         _drafted(folder, from_, base, rows)
         return
     for path in scaffold.write(folder, kind):  # type: ignore[arg-type]  # checked above
-        out.print(f"wrote {path}", soft_wrap=True)
-    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}", soft_wrap=True)
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}", markup=False, soft_wrap=True)
 
 
 def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
@@ -41,14 +41,14 @@ def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
     from rung import draft
     from rung.lm.engines import Engines
 
-    engines = Engines(say=lambda text: err.print(text, style="dim"))
+    engines = Engines(say=lambda text: err.print(text, style="dim", markup=False))
     with Status("reading", console=err) as status:
         made, files = draft.begin(
             folder, documents, engines, base, rows, lambda text, share: status.update(f"{share:.0%} {text}")
         )
     for path in files:
-        out.print(f"wrote {path}", soft_wrap=True)
+        out.print(f"wrote {path}", markup=False, soft_wrap=True)
     out.print(f"{len(made.drafts)} questions drafted from {made.asked} passages.")
     for reason, count in made.dropped.items():
-        out.print(f"[dim]{count} thrown away: {reason}[/]")
-    out.print(f"Read {folder / 'data' / 'drafts.csv'}, then: rung check {folder}", soft_wrap=True)
+        out.print(f"{count} thrown away: {reason}", style="dim", markup=False)
+    out.print(f"Read {folder / 'data' / 'drafts.csv'}, then: rung check {folder}", markup=False, soft_wrap=True)

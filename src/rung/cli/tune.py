@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rung.cli.common import Json, err, out, print_json, site_of
+from rung.cli.common import Json, err, kept_when_stopped, out, print_json, site_of
 
 
 def tune(
@@ -32,7 +32,7 @@ def tune(
     from rung.tune import run as tune
 
     site = site_of(folder, rungs=(rung,))
-    with terminal_tune.Board(err if json_ else out, site.metric.name) as board:
+    with kept_when_stopped(), terminal_tune.Board(err if json_ else out, site.metric.name) as board:
         found = tune.tune(site, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
     if json_:
         print_json(tune.content(found))

@@ -107,7 +107,12 @@ def _tsv(path: Path, label: str) -> Rows:
     return _separated(path, label, "\t")
 
 
+LONGEST_CELL = 2**30
+"""Characters; Python's csv stops at 131,072, which a document in a cell may have."""
+
+
 def _separated(path: Path, label: str, delimiter: str) -> Rows:
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(lines(path, label), delimiter=delimiter, strict=True)
     header: list[str] = []
     start = 1
@@ -191,7 +196,7 @@ def _parquet(path: Path, label: str) -> Rows:
     try:
         with pq.ParquetFile(path) as file:
             yield from _batch_rows(file.iter_batches(), file.schema_arrow, label)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:  # OSError: a page inside is damaged
         raise _unreadable(error, label) from None
 
 
@@ -207,7 +212,7 @@ def _arrow(path: Path, label: str) -> Rows:
                 source.seek(0)
                 stream = pa.ipc.open_stream(source)
                 yield from _batch_rows(stream, stream.schema, label)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, label) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from rung.data.files import read_rows, shards
 from rung.data.formats import example, form_of
 from rung.errors import DataError
 from rung.task import Task
-from rung.types import Example, Split
+from rung.types import Example, Kind, Split
 
 FAULTS_TOLD = 10
 FAULTS_READ = 1000
@@ -90,7 +90,7 @@ def _file_examples(file: _File, task: Task) -> Iterator[Example]:
         form = form or form_of(row.keys(), task.data, where)
         try:
             found = example(row, where, form, task.data.group, task.data.source)
-            yield _with_label(found, task) if task.kind == "classify" else found
+            yield _FITTED.get(task.kind, lambda found, task: found)(found, task)
         except DataError as fault:
             faults.append(fault)
             if len(faults) == FAULTS_READ:
@@ -108,6 +108,23 @@ def _with_label(found: Example, task: Task) -> Example:
     if label == found.output:
         return found
     return replace(found, output=label)
+
+
+def _with_fields(found: Example, task: Task) -> Example:
+    """An answer of kind extract, which is compared field by field."""
+    from rung.metrics.extract import fields
+
+    if fields(found.output) is None:
+        raise DataError(
+            f"the output {found.output[:80]!r} is no JSON, and kind is extract.",
+            where=found.where,
+            remedy="Write it as a JSON object, or say kind: answer.",
+        )
+    return found
+
+
+_FITTED: dict[Kind, Callable[[Example, Task], Example]] = {"classify": _with_label, "extract": _with_fields}
+"""What an answer of a kind is held to."""
 
 
 def _unknown_label(label: str, labels: Iterable[str], where: str) -> DataError:

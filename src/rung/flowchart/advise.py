@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from string import Formatter
 
@@ -66,19 +66,21 @@ def chart(
     listed: Listed,
     table: Mapping[Family, Sequence[Rule]] = TABLE,
     others: Mapping[str, tuple[Answers, Listed]] | None = None,
+    closed: Collection[str] = (),
 ) -> Chart:
     """Apply the table to the answers, for the rungs that could be tried.
 
     `others`: the answers and the rungs of further bases, by their short names. What is assumed is so for all of them.
+    `closed`: rungs that are ruled out by what they are quoted at; none of them is the first choice.
     """
     bases = {"": (answers, listed), **(others or {})}
-    found = _chart(bases, table)
+    found = _chart(bases, table, closed)
     flips = [
         Flip(answer.key, answer.value, value, changes)
         for answer in answers.values()
         if answer.origin == "assumed"
         for value in other_values(answer)
-        if (changes := _changes(found, _chart(_were(bases, replace(answer, value=value)), table)))
+        if (changes := _changes(found, _chart(_were(bases, replace(answer, value=value)), table, closed)))
     ]
     return replace(found, flips=tuple(flips))
 
@@ -88,14 +90,14 @@ def _were(bases: Bases, answer: Answer) -> Bases:
     return {name: ({**answers, answer.key: answer}, listed) for name, (answers, listed) in bases.items()}
 
 
-def _chart(bases: Bases, table: Mapping[Family, Sequence[Rule]]) -> Chart:
+def _chart(bases: Bases, table: Mapping[Family, Sequence[Rule]], closed: Collection[str]) -> Chart:
     told = {name: {family: _advice(family, table[family], answers) for family in table} for name, (answers, _) in bases.items()}
     usual, *others = bases
     rungs = {rung: _of_rung(families, told[name]) for name, (_, some) in bases.items() for rung, families in some.items()}
     differing = {
         name: tuple(one for family, one in told[name].items() if one.verdict != told[usual][family].verdict) for name in others
     }
-    return Chart(tuple(bases[usual][0].values()), tuple(told[usual].values()), rungs, _first(rungs), (), differing)
+    return Chart(tuple(bases[usual][0].values()), tuple(told[usual].values()), rungs, _first(rungs, closed), (), differing)
 
 
 def _advice(family: Family, rules: Sequence[Rule], answers: Answers) -> Advice:
@@ -123,8 +125,8 @@ def _of_rung(families: tuple[Family | None, ...], advice: Mapping[Family, Advice
     return replace(worst, bet=max(part.bet for part in parts))
 
 
-def _first(rungs: Mapping[str, Advice]) -> str:
-    open_ = [rung for rung, one in rungs.items() if one.verdict != "don't"]
+def _first(rungs: Mapping[str, Advice], closed: Collection[str]) -> str:
+    open_ = [rung for rung, one in rungs.items() if one.verdict != "don't" and rung not in closed]
     return min(open_, key=lambda rung: (ORDER.index(rungs[rung].verdict), -rungs[rung].bet), default="")
 
 

@@ -10,6 +10,7 @@ from statistics import median
 from rung.flowchart.lean import documents_hold, inputs_hold
 from rung.flowchart.questions import ASSUMED, Answer, Value
 from rung.flowchart.texts import conflicts, span
+from rung.lm.remote.settings import endpoint, is_remote
 from rung.machine import Machine
 from rung.methods.base import Facts
 from rung.task import Task
@@ -35,12 +36,9 @@ def answers(task: Task, data: TrainData, facts: Facts, machine: Machine, have: s
     """Every question with its answer: what the team says before what is read, and that before what is assumed."""
     read = {answer.key: answer for answer in _read(task, data, facts)}
     found = {answer.key: answer for answer in _counted(task, data, facts, machine, have)}
-    for key, assumption in ASSUMED.items():
+    for key in ASSUMED:
         given = getattr(task.needs, key)
-        if given is not None:
-            found[key] = Answer(key, given, "given")
-        else:
-            found[key] = read.get(key) or Answer(key, assumption.value, "assumed", assumption.why)
+        found[key] = Answer(key, given, "given") if given is not None else read.get(key) or _assumed(key)
     return found
 
 
@@ -49,9 +47,13 @@ def on_base(
 ) -> dict[str, Answer]:
     """The same answers for another base model: what its size and its tokens settle is counted anew."""
     found = {**known, **{answer.key: answer for answer in _counted(task, data, facts, machine, have)}}
-    if data.examples and known["new_language"].origin == "read":
-        found["new_language"] = _language(data, facts)
+    if known["new_language"].origin != "given":
+        found |= {answer.key: answer for answer in (_assumed("new_language"), *_language(data, facts))}
     return found
+
+
+def _assumed(key: str) -> Answer:
+    return Answer(key, ASSUMED[key].value, "assumed", ASSUMED[key].why)
 
 
 def _counted(task: Task, data: TrainData, facts: Facts, machine: Machine, have: set[Need]) -> Iterator[Answer]:
@@ -101,14 +103,21 @@ def _read(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     if days := span(data.documents.files):
         changing = "yes" if days >= DAYS else "no"
         yield Answer("changing", changing, "read", f"the documents are dated over {days} days")
+    outside = [base for base in task.bases or (task.base,) if is_remote(base) and not endpoint(base).in_house]
+    if outside:
+        yield Answer("data_may_leave", "yes", "read", f"the base {outside[0]} is outside the house")
+    named = [str(given["teacher"]) for given in task.methods.values() if given.get("teacher")]
+    if named:
+        yield Answer("teacher", "remote" if any(map(is_remote, named)) else "local", "read", f"{named[0]} is named as a teacher")
     if data.examples:
         yield from _of_rows(task, data, facts)
 
 
 def _of_rows(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     rows = data.examples
-    yield _language(data, facts)
+    yield from _language(data, facts)
     if data.labels:
+        yield Answer("checkable", "yes", "read", "a label is right or wrong")
         unclean, read = conflicts(rows)
         clean = "no" if unclean >= CONFLICTING * read else "yes"
         yield Answer("labels_clean", clean, "read", f"{unclean} of {read} rows nearly equal one with another label")
@@ -121,12 +130,14 @@ def _of_rows(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     yield from _leaning(data)
 
 
-def _language(data: TrainData, facts: Facts) -> Answer:
-    """Whether the base's tokenizer hardly knows the inputs."""
+def _language(data: TrainData, facts: Facts) -> Iterator[Answer]:
+    """Whether the base's tokenizer hardly knows the inputs. That of a base behind an API is not at hand."""
     rows = data.examples[:200]
+    if not rows or facts.call_seconds:
+        return
     size = sum(len(row.input.encode()) for row in rows) / len(rows)
     dense = facts.input_tokens / size if size else 0.0
-    return Answer("new_language", "yes" if dense >= STRANGE else "no", "read", f"{dense:.2f} tokens a byte of input")
+    yield Answer("new_language", "yes" if dense >= STRANGE else "no", "read", f"{dense:.2f} tokens a byte of input")
 
 
 def _leaning(data: TrainData) -> Iterator[Answer]:

@@ -60,6 +60,11 @@ def hindsight(
     winner = max(lines, key=lambda line: (line.score.value, line.rung == chart.first)).rung
     tied, wrong = _first_choice(chart.first, winner, measured, compare)
     wrong += [
+        f"{one.rung} was expected to score best, and {one.status}: {one.reason}"
+        for one in records
+        if one.rung == chart.first and one.status != "done"
+    ]
+    wrong += [
         f"{line.rung} was ruled out, and it meets the goal."
         for line in lines
         if line.advice == "don't" and line.verdict == "meets"
@@ -81,8 +86,8 @@ def _first_choice(
 ) -> tuple[bool, list[str]]:
     if first == winner:
         return True, []
-    if first not in measured:
-        return False, [f"{first} was expected to score best, and was not measured."] if first else []
+    if first not in measured:  # a climb that stops at a success does not ask whether more would have been better
+        return False, []
     found = compare(measured[first], measured[winner])
     if found.p_value >= ALPHA or found.difference.value <= 0:
         return True, []

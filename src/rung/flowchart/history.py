@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from rung.machine import Machine, home
+from rung.methods.base import Quote
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
@@ -20,6 +22,8 @@ LEAST_SECONDS = 0.5
 """What took less, or was quoted less, says more about the clock than about the quote."""
 LEAST_BYTES = 256 * 2**20
 """Below this, what is measured is Python and its libraries."""
+
+Took = TypeVar("Took", Cost, Quote)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Past:
     memory: float | None = None
     base: str = ""
     """Digest of the base that the rung stood on; empty in a line of an older rung."""
+    remote: bool = False
+    """Whether an endpoint was asked, to fit or to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +62,16 @@ def past(record: Record, machine: Machine) -> Past | None:
     if _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
         return None
     raw, took, rows = Cost(**told["raw_quote"]), record.cost, record.scores.overall.n
+    resumed = any(notes.get("resumed") for notes in told.get("notes", ()))
     ratios = (
-        _ratio(raw.fit_seconds, took.fit_seconds, LEAST_SECONDS),
+        None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, LEAST_SECONDS),
         _ratio(raw.row_seconds * rows, took.row_seconds * rows, LEAST_SECONDS),
         _ratio(raw.memory_bytes, took.memory_bytes, LEAST_BYTES),
     )
     if not any(ratios):
         return None
-    return Past(told["key"], record.rung.partition(AT)[0], bool(told["writes"]), *ratios, told.get("base", ""))
+    whose = told.get("base", ""), bool(told.get("remote"))
+    return Past(told["key"], record.rung.partition(AT)[0], bool(told["writes"]), *ratios, *whose)
 
 
 def seen(records: Iterable[Record], machine: Machine) -> tuple[list[Past], list[Past]]:
@@ -71,27 +79,29 @@ def seen(records: Iterable[Record], machine: Machine) -> tuple[list[Past], list[
     return [one for record in records if (one := past(record, machine))], kept(machine)
 
 
-def learn(rung: str, writes: bool, own: Sequence[Past], others: Sequence[Past], base: str = "") -> Scale:
+def learn(rung: str, writes: bool, own: Sequence[Past], others: Sequence[Past], base: str = "", remote: bool = False) -> Scale:
     """The geometric mean of what quotes of this rung were off by: in this task, or where it has none, in others.
 
-    Of this task those on the same base count before those on another.
+    Of this task those on the same base count before those on another. Where an endpoint is asked (`remote`), nothing else
+    counts: how long one takes says nothing of another, nor of this machine.
     """
-    name = rung.partition(AT)[0]
-    mine, theirs = [[one for one in told if one.rung == name and one.writes == writes] for told in (own, others)]
-    used = ([one for one in mine if one.base == base] or mine or theirs)[-LAST:]
+    alike = [rung.partition(AT)[0], writes, remote]
+    mine, theirs = [[one for one in told if [one.rung, one.writes, one.remote] == alike] for told in (own, others)]
+    same = [one for one in mine if one.base == base]
+    used = (same if remote else same or mine or theirs)[-LAST:]
     return Scale(_mean(one.fit for one in used), _mean(one.row for one in used), _mean(one.memory for one in used), len(used))
 
 
-def scaled(raw: Cost, scale: Scale) -> Cost:
-    """A quote corrected by what earlier ones were off by; dollars follow their seconds."""
+def scaled(raw: Took, scale: Scale) -> Took:
+    """A quote corrected by what earlier ones were off by: its seconds and its memory.
+
+    Dollars are for `price` to say again: those of this machine follow the seconds, those of an endpoint do not.
+    """
     return replace(
         raw,
         fit_seconds=raw.fit_seconds * scale.fit,
         row_seconds=raw.row_seconds * scale.row,
         memory_bytes=round(raw.memory_bytes * scale.memory),
-        once_usd=raw.once_usd * scale.fit,
-        per_month_usd=raw.per_month_usd * scale.row,
-        per_1k_usd=raw.per_1k_usd * scale.row,
     )
 
 
@@ -105,7 +115,12 @@ def kept(machine: Machine) -> list[Past]:
 
 
 def keep(machine: Machine, one: Past) -> None:
-    """Add a line to the machine's file; a half line that a killed process left is cut off first."""
+    """Add a line to the machine's file; a half line that a killed process left is cut off first.
+
+    What an endpoint took says nothing of the machine, and is not kept for it.
+    """
+    if one.remote:
+        return
     path = _file(machine)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:

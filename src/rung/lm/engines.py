@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rung.lm.remote.prices import Price
     from rung.lm.rerank import Reranker
 
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
+"""What the configurations of architectures call it."""
+
 ROOM = 2
 """Engines kept in memory. Climbing goes rung by rung, so the last one and the next one are enough."""
 
@@ -62,6 +65,14 @@ class Engines:
         if is_remote(name):
             at = endpoint(name, self.api.key_env)
             return ModelRef("remote", name, digest([at.url, at.model]))
+        from rung.lm.models import KNOWN
+
+        if name in KNOWN and KNOWN[name].what != "causal":
+            raise ModelError(
+                f"{name!r} makes vectors of texts and writes none, so it cannot be a base.",
+                where="base",
+                remedy="Name a language model; an embedding model stands under `encoder`.",
+            )
         return ModelRef("causal", name, self.find(name).digest)
 
     def chat(self, ref: ModelRef) -> Chat | None:
@@ -91,7 +102,9 @@ class Engines:
         import json
 
         path = self.find(ref.name).folder / "config.json"
-        return json.loads(path.read_text(encoding="utf-8")).get("max_position_embeddings") if path.exists() else None
+        said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        said |= said.get("text_config") or {}  # of a model that also sees
+        return next((said[key] for key in CONTEXT_KEYS if said.get(key)), None)
 
     def parameters(self, name: str) -> int:
         """Size of an untouched model: as known, or read from the heads of its weight files. A quote fetches no known model."""
@@ -102,6 +115,18 @@ class Engines:
         from rung.lm.models import KNOWN, parameters
 
         return KNOWN[name].parameters if name in KNOWN else parameters(self.find(name).folder)
+
+    def table(self, name: str) -> int:
+        """Of an encoder's parameters, the table of tokens, which is looked up, not computed with."""
+        if name == "fake":
+            return 0
+        from rung.lm.models import KNOWN, parameters
+
+        return KNOWN[name].table if name in KNOWN else parameters(self.find(name).folder, "word_embeddings")
+
+    def close(self) -> None:
+        """Let go of the models in memory, before another copy is loaded to be trained; what is asked again is opened again."""
+        self._open.clear()
 
     def open(self, ref: ModelRef) -> Engine:
         if ref not in self._open:

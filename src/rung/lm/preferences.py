@@ -129,15 +129,15 @@ def orpo(beta: float) -> tuple[Loss, Items]:
     return loss, pairs(ready=ready)
 
 
-def kto(beta: float, good: float, bad: float, loaded: Loaded) -> tuple[Loss, Items]:
+def kto(beta: float, good: float, bad: float, loaded: Loaded, tokens: int = 2048) -> tuple[Loss, Items]:
     """KTO: each answer's gain over the reference against that of the model as a whole. https://arxiv.org/abs/2402.01306
 
     `good` and `bad` weigh the two kinds of votes. The divergence is estimated from each step's mismatched answers, by
-    the model as it is then, without a gradient, and never below 0.
+    the model as it is then, without a gradient and at most `tokens` at once, and never below 0.
     """
 
     def ready(votes: Sequence[Vote], step: int) -> list[Vote]:
-        now = logs(loaded, [vote.other for vote in votes])
+        now = logs(loaded, [vote.other for vote in votes], tokens)
         moved = sum(log - vote.reference[1] for log, vote in zip(now, votes)) / len(votes)
         return [replace(vote, moved=max(0.0, moved)) for vote in votes]
 
@@ -156,12 +156,15 @@ def told(chosen: Row, rejected: Row) -> Told:
     return Told(chosen, rejected, Row(chosen.tokens, (False, *(True,) * (len(chosen.tokens) - 1))))
 
 
-def votes(marked: Sequence[tuple[Row, bool]]) -> list[Vote]:
-    """Answers with their marks, each question joined with the answer before it; the first with the last."""
+def votes(marked: Sequence[tuple[Row, bool]], room: int) -> list[Vote]:
+    """Answers with their marks, each question joined with the answer before it; the first with the last.
+
+    A joined answer is cut at `room`, the longest row that the model takes: nothing is learnt from it.
+    """
     made = []
     for (row, good), (before, _) in zip(marked, [*marked[-1:], *marked[:-1]]):
         asked, answer = row.targets.index(True), before.targets.index(True)
-        tail = before.tokens[answer:]
+        tail = before.tokens[answer:][: room - asked]
         made.append(Vote(row, good, Row(row.tokens[:asked] + tail, (False,) * asked + (True,) * len(tail))))
     return made
 

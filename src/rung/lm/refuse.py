@@ -1,20 +1,26 @@
-"""Refusals before any step is trained: rows from which nothing or the wrong thing would be learnt, ends that fail in use."""
+"""Refusals before any step is trained: rows that would teach the wrong thing, ends that fail in use, half a checkpoint."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from rung.errors import DataError, ModelError
+from safetensors import SafetensorError, safe_open
+
+from rung.errors import DataError, ModelError, RungError
+from rung.lm import processes, virtual
 from rung.lm.load import Loaded
 from rung.lm.tree import Row
 
 
 def unlearnable(rows: Sequence[Row], loaded: Loaded) -> None:
-    """DataError or ModelError for what looks healthy in training and fails in use."""
+    """DataError for what looks healthy in training and fails in use."""
     if not rows:
         raise DataError("there is no row to train on.", remedy="Add examples to the training file.")
-    _pad_that_ends(loaded)
     tokenizer = loaded.chat.tokenizer
     begin = tokenizer.bos_token_id
     for i, row in enumerate(rows):
@@ -41,8 +47,9 @@ def unlearnable(rows: Sequence[Row], loaded: Loaded) -> None:
             )
 
 
-def _pad_that_ends(loaded: Loaded) -> None:
-    """The end of an answer used as padding, in a list of end tokens: served, every answer came out empty (transformers #48016).
+def pad_that_ends(loaded: Loaded) -> None:
+    """ModelError where the end of an answer is used as padding, in a list of end tokens: served, every answer came out empty
+    (transformers #48016).
 
     A sole end token that also pads is usual and harmless here, where nothing is padded with it. So is a padding token that
     ends texts but no answers (Qwen2.5, Phi-3); weights saved whole name none.
@@ -57,3 +64,38 @@ def _pad_that_ends(loaded: Loaded) -> None:
             where="generation_config.json",
             remedy="Set another pad_token_id there, or take it out of eos_token_id.",
         )
+
+
+def spread(loaded: Loaded) -> None:
+    """RungError where the processes are to share out weights that cannot be shared out."""
+    if processes.at_it() and processes.shards() and (virtual.size(loaded.model) or getattr(loaded.model, "is_quantized", False)):
+        raise RungError(
+            "FSDP spreads plain weights, and this model has virtual tokens in front or 4-bit weights.",
+            remedy="Choose no sharding in the configuration of accelerate: each process then keeps the weights whole.",
+        )
+
+
+def cut_short(folder: Path) -> None:
+    """Delete checkpoints that a kill cut short: Trainer would take up the last one, fail, and fail again the next time."""
+    for found in folder.glob("checkpoint-*"):
+        if not _whole(found):
+            shutil.rmtree(found)
+
+
+def _whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end.
+
+    Trainer writes in place: weights, optimizer, schedule, random states, last its own state; then it deletes the one before.
+    So whenever the kill comes, one is whole.
+    """
+    parts = [[*checkpoint.glob(name)] for name in ("*model*", "optimizer*", "scheduler.pt", "rng_state*")]
+    if not all(parts) or len(parts[-1]) < processes.place()[1]:  # random states: one a process
+        return False
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for weights in checkpoint.glob("*.safetensors"):
+            with safe_open(weights, "pt"):  # reads the head, and holds the size of the file to it
+                pass
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return all(zipfile.is_zipfile(path) for end in ("pt", "pth", "bin") for path in checkpoint.glob(f"*.{end}"))

@@ -15,20 +15,26 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from rung.errors import BudgetError, RungError
-from rung.lm import losses, processes, refuse, tree, virtual
+from rung.errors import BudgetError
+from rung.lm import losses, processes, refuse, tree
 from rung.lm.load import Loaded
 from rung.lm.quiet import quiet
 from rung.lm.tree import Row
-from rung.types import Example
 
 Loss = Callable[[Any, Sequence[Any], bool], torch.Tensor]
 """From the model, the items of one part of a step and whether the model takes trees to a sum over the items."""
 
 SMALLEST = 128
 """Tokens at once under which memory is not tried to be saved any further."""
+
+SAVES = 10
+"""Checkpoints a training at most: each is as large as what is trained and its two moments."""
+
+BRIEF = 10
+"""Steps under which there is no warm-up: the first step of one has a rate of 0 and learns nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +48,11 @@ class Plan:
     repeat: int = 1
     """Updates made one after another on each step's items."""
     save: int = 0
-    """Steps between two checkpoints, a multiple of `repeat`; 0 saves after each epoch."""
+    """Steps between two checkpoints, a multiple of `repeat`; 0 makes about ten. With `patience` they come after each epoch."""
     tokens: int = 2048
     """Nodes a part of a step may hold; a larger step is computed in parts and updated once."""
     warmup: float = 0.1
-    """Share of the steps over which the learning rate rises; then it falls along a cosine."""
+    """Share of the steps over which the learning rate rises, where there are ten; then it falls along a cosine."""
     floor: float = 0.0
     """Share of the highest learning rate that it falls to."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -90,6 +96,8 @@ class Watch:
     """Told what a person should know: that memory ran out and training goes on with less at once."""
     trackers: tuple[str, ...] = ()
     """Names that transformers' `report_to` knows."""
+    place: Path | None = None
+    """Where trackers write files, if they do; without one among the checkpoints, with which they are deleted."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,8 @@ def run(
     checkpoints are deleted once training is done. Of several processes (`rung.lm.processes`) each computes a share of every
     step, the gradient is that of the whole step, and the leading one's `folder`, `held` and deadline count.
     """
-    _check_spread(loaded)
+    refuse.spread(loaded)
+    refuse.pad_that_ends(loaded)
     known = [row for item in rows for row in items.rows(item)]
     if known or not rows:  # rows that are yet to be sampled cannot be checked
         items.check(known, loaded)
@@ -135,6 +144,8 @@ def run(
         for _ in range(plan.repeat)
     ]
     per_epoch = len(steps) // plan.epochs
+    if processes.leads():
+        refuse.cut_short(folder)
     folder, last = processes.told((folder, get_last_checkpoint(str(folder)) if folder.is_dir() else None))
     processes.make_same(p.data for p in loaded.model.parameters() if p.requires_grad)
     trainer = _trainer(loaded, steps, per_epoch, plan, folder, (loss, items), held, watch)
@@ -155,30 +166,6 @@ def run(
     )
 
 
-def _check_spread(loaded: Loaded) -> None:
-    if processes.at_it() and processes.shards() and (virtual.size(loaded.model) or getattr(loaded.model, "is_quantized", False)):
-        raise RungError(
-            "FSDP spreads plain weights, and this model has virtual tokens in front or 4-bit weights.",
-            remedy="Choose no sharding in the configuration of accelerate: each process then keeps the weights whole.",
-        )
-
-
-def hold_back(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Rows to train on and rows to choose the checkpoint by, drawn from train; at least one stays to train on."""
-    order = np.random.default_rng(seed).permutation(len(examples))
-    count = min(round(share * len(examples)), len(examples) - 1)
-    held = set(order[:count].tolist())
-    return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
-
-
-def name_ends(loaded: Loaded) -> None:
-    """Have the weights saved whole say where an answer ends, as it was learnt, and pad with no token that ends one."""
-    generation = loaded.model.generation_config
-    generation.eos_token_id = sorted(loaded.chat.stops)
-    if generation.pad_token_id in loaded.chat.stops:
-        generation.pad_token_id = None
-
-
 def notes(model: Any, history: Trained) -> dict[str, Any]:
     """What a record keeps of a training."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -191,25 +178,30 @@ def notes(model: Any, history: Trained) -> dict[str, Any]:
     }
 
 
+def _save_steps(steps: int, per_epoch: int, choosing: bool, plan: Plan) -> int:
+    """With a choice among checkpoints each is scored, so they come with the epochs; never between two updates on one draw."""
+    return per_epoch if choosing else plan.save or plan.repeat * math.ceil(steps / (SAVES * plan.repeat))
+
+
 def _trainer(
     loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Path, aim: tuple[Loss, Items], held: Any, watch: Watch
 ) -> Any:
     choosing = held is not None and plan.patience > 0
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(watch.place or folder),  # some trackers take it as it is now
         per_device_train_batch_size=1,  # an item of the dataset is already a whole step
         num_train_epochs=1,  # … and the dataset holds all epochs, each in its own order
         learning_rate=plan.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": plan.floor},
-        warmup_steps=math.ceil(plan.warmup * len(steps)),
+        warmup_steps=math.ceil(plan.warmup * len(steps)) if len(steps) >= BRIEF else 0,
         weight_decay=plan.weight_decay,
         adam_beta1=plan.betas[0],
         adam_beta2=plan.betas[1],
         max_grad_norm=plan.clip,
         logging_steps=1,
         save_strategy="steps",
-        save_steps=plan.save or per_epoch,
+        save_steps=_save_steps(len(steps), per_epoch, choosing, plan),
         save_total_limit=2 if choosing else 1,
         eval_strategy="steps" if choosing else "no",
         eval_steps=per_epoch,
@@ -231,6 +223,10 @@ def _trainer(
         callbacks.append(EarlyStoppingCallback(plan.patience))
     trainer = _StepTrainer(loaded, aim, held, plan.tokens, watch, args=arguments, steps=steps, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
+    arguments.output_dir = str(folder)
+    for tracker in trainer.callback_handler.callbacks:
+        if isinstance(tracker, TensorBoardCallback) and tracker.logging_dir is None:  # the user's own variable names none
+            tracker.logging_dir = str(watch.place or folder)
     return trainer
 
 
@@ -337,11 +333,11 @@ class _Watching(TrainerCallback):
         if logs and "loss" in logs:
             self.watch.step(state.global_step, state.max_steps, logs["loss"])
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # begin: the last epoch is saved by then
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # begin: what was due is saved by then
         if processes.told(time.monotonic() > self.watch.deadline):
             raise BudgetError(
                 f"training was stopped after step {state.global_step} of {state.max_steps}: the time budget is used up.",
-                remedy="Raise budget.minutes in rung.yaml; training goes on from the last whole epoch.",
+                remedy="Raise budget.minutes in rung.yaml; training goes on from the last checkpoint.",
             )
 
 

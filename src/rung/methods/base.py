@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
+from rung.lm.remote.settings import is_remote
 from rung.machine import BYTES, Machine
 from rung.predictor import Predictor
 from rung.types import Cost, Example, Need, TrainData, digest
@@ -44,6 +46,24 @@ def asks_base(chain: Sequence[Method]) -> bool:
     return not (chain and getattr(chain[0], "own_model", False))
 
 
+def asks_api(chain: Sequence[Method], base: ModelRef) -> bool:
+    """Whether a rung asks an endpoint, to fit or to answer: as its base or as a teacher."""
+    return (base.kind == "remote" and asks_base(chain)) or any(is_remote(getattr(method, "teacher", "")) for method in chain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answerer:
+    """A model that is asked, the base or a teacher: what a quote needs of it."""
+
+    parameters: int
+    call_seconds: float = 0.0
+    """Seconds of a call to an endpoint, assumed; 0 where the model runs here."""
+    tariff: Price | None = None
+    """What it asks for tokens; None where this machine's time is the price."""
+    at_once: int = 1
+    """Calls that are under way at once; 1 where the model runs here: what that takes a row is quoted of a batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What is counted in the task and its data before anything is spent. Tokens are the base model's."""
@@ -52,6 +72,8 @@ class Facts:
     parameters: int
     """Of the base model."""
     encoder_parameters: int
+    encoder_table: int = 0
+    """Of these, the table of tokens, which is looked up and not computed with."""
     shared_tokens: float
     """Tokens of the instruction, the same in every prompt; without the list of labels, which a trained model is not shown."""
     input_tokens: float
@@ -74,10 +96,26 @@ class Facts:
     """Seconds of a call to a base behind an API, assumed; 0 where the base runs here."""
     tariff: Price | None = None
     """What the base asks for tokens; None where this machine's time is the price."""
+    at_once: int = 1
+    """Calls to a base behind an API that are under way at once."""
+    teacher: Callable[[str], Answerer] | None = field(default=None, compare=False, repr=False)
+    """What a teacher takes, by the name that an option gives it: tuning also tries some that the task does not name."""
     pairs: int = 0
     """Preferences: pairs of answers, or votes."""
     pair_tokens: float = 0.0
     """Mean tokens of one's question and answers, the question counted once."""
+
+    def of(self, teacher: str) -> Facts:
+        """The same with a teacher to be asked in place of the base; itself where none is named."""
+        if not teacher or not self.teacher:
+            return self
+        who = self.teacher(teacher)
+        return replace(self, parameters=who.parameters, call_seconds=who.call_seconds, tariff=who.tariff, at_once=who.at_once)
+
+    @property
+    def encoder_computing(self) -> int:
+        """Parameters of the encoder that every token is computed with."""
+        return self.encoder_parameters - self.encoder_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +123,8 @@ class Quote:
     """A rung's cost as it builds up method by method; turned into money by `price`."""
 
     fit_seconds: float = 0.0
+    fit_usd: float = 0.0
+    """US dollars that endpoints ask for what the fit asks them."""
     prompt_tokens: float
     """Tokens that every row computes for itself: its input and similar demonstrations, not what all rows share."""
     row_seconds: float
@@ -93,6 +133,8 @@ class Quote:
     """Tokens that stand in front of every row: computed once here, paid with each call of an API."""
     output_tokens: float = 0.0
     """Tokens of an answer of the base; 0 where something else answers."""
+    calls: int = 1
+    """Calls that a row takes where an endpoint answers. The tokens are those of one."""
     parameters: int = 0
     """Of the model that a method made in place of the base; 0 for the base's own."""
 
@@ -153,11 +195,12 @@ def rewarded(method: Method, metric: str, home: Path) -> list[str]:
 
 def untouched(facts: Facts, machine: Machine) -> Quote:
     """The quote of the base model asked as it is."""
+    shared = facts.shared_tokens + facts.label_tokens
     return Quote(
         prompt_tokens=facts.input_tokens,
-        row_seconds=answering(facts.input_tokens, facts, machine, facts.labels, Knows.NOTHING),
+        row_seconds=answering(facts.input_tokens, shared, facts, machine, facts.labels, Knows.NOTHING),
         memory_bytes=BYTES[machine.dtype] * facts.parameters,
-        shared_tokens=facts.shared_tokens + facts.label_tokens,
+        shared_tokens=shared,
         output_tokens=facts.output_tokens,
     )
 
@@ -169,19 +212,23 @@ class Knows(enum.Enum):
     """It was told the task and no more: it goes on until it is cut."""
     EXAMPLES = enum.auto()
     """It sees examples: most answers end in time, and one of a batch seldom does."""
+    ADAPTED = enum.auto()
+    """Adapters were trained on the task: answers end in time, and still one of a batch seldom does."""
     TASK = enum.auto()
-    """It was trained on the task."""
+    """All of it was trained on the task."""
 
 
 CHATTY = 0.8
 """Share of the room for an answer that a model fills which was shown no example, about."""
-STRAYING = 0.06
-"""Share of answers that a model which sees examples does not end in time, about."""
+STRAYING = {Knows.EXAMPLES: 0.1, Knows.ADAPTED: 0.02}
+"""Share of answers that are not ended in time, about."""
+WRITING = 2
+"""Times the computing of a token read that a token written takes: products with a few rows are slower than with many."""
 LONGEST = 3
 """Times the mean length of an answer that the longest of a batch has which a trained model writes, about."""
 SURE = 1.5
 """Labels whose nodes are opened where the model is sure of them, about."""
-TOGETHER = 32
+TOGETHER = 24
 """Rows that are written side by side, about: fewer where there are few, or where each has a long prompt of its own."""
 
 
@@ -189,27 +236,33 @@ def quoted(chain: Sequence[Method], facts: Facts, machine: Machine) -> Quote:
     """The quote of a rung: of the untouched base, then of its methods one after another."""
     quote = untouched(facts, machine)
     for method in chain:
-        quote = method.estimate(quote, facts, machine)
+        found = method.estimate(quote, facts, machine)
+        # what came before stays spent, also where a method answers with a model of its own and begins a quote of its own
+        seconds, usd = max(found.fit_seconds, quote.fit_seconds), max(found.fit_usd, quote.fit_usd)
+        quote = replace(found, fit_seconds=seconds, fit_usd=usd)
         if quote.parameters:
             facts = replace(facts, parameters=quote.parameters)
     return quote
 
 
-def answering(prompt_tokens: float, facts: Facts, machine: Machine, labels: float = SURE, knows: Knows = Knows.TASK) -> float:
+def answering(own: float, front: float, facts: Facts, machine: Machine, labels: float = SURE, knows: Knows = Knows.TASK) -> float:
     """Seconds a row in a batch: choosing reads the prompt and opens the nodes of some `labels`, writing goes token by token.
 
-    Nodes of many rows are opened together, so they cost what tokens of a prompt cost. A model that was trained on the labels, or
-    is shown similar rows, is sure of them and opens few. A batch writes until its longest answer ends. Behind an API it is one
-    call, however long.
+    `own`: tokens of a row's own part of the prompt; `front`: of what all rows share, which is computed once and attended to by
+    every token. Nodes of many rows are opened together, so they cost what tokens of a prompt cost. A model that was trained on
+    the labels, or is shown similar rows, is sure of them and opens few. A batch writes until its longest answer ends. Behind an
+    API it is one call, however long.
     """
     if facts.call_seconds:
         return facts.call_seconds
     if facts.labels:
         opened = facts.output_tokens * min(labels, facts.labels)
-        return machine.prefill_seconds(facts.parameters, round(prompt_tokens + opened))
+        return machine.prefill_seconds(facts.parameters, own + opened, front + own / 2)
     written, longest = _lengths(facts, knows)
     steps = machine.decode_seconds(facts.parameters, round(longest), batch=0) / TOGETHER
-    return steps + machine.prefill_seconds(facts.parameters, round(prompt_tokens + written))
+    reading = machine.prefill_seconds(facts.parameters, own, front + own / 2)
+    attending = machine.prefill_seconds(facts.parameters, written, front + own + written / 2)
+    return steps + reading + attending + (WRITING - 1) * machine.prefill_seconds(facts.parameters, written)
 
 
 def _lengths(facts: Facts, knows: Knows) -> tuple[float, float]:
@@ -217,21 +270,32 @@ def _lengths(facts: Facts, knows: Knows) -> tuple[float, float]:
     mean, room = facts.output_tokens, max(facts.output_tokens, facts.room)
     if knows is Knows.NOTHING:
         return max(mean, CHATTY * room), room
-    if knows is Knows.EXAMPLES:
-        return (1 - STRAYING) * mean + STRAYING * room, room
+    if stray := STRAYING.get(knows):
+        return (1 - stray) * mean + stray * room, room
     return mean, min(room, LONGEST * mean)
+
+
+def calling(quote: Quote, rows: float, one: Quote, facts: Facts) -> Quote:
+    """The quote with so many rows asked in the fit, each as `one` says, of the model that `facts` are of."""
+    seconds = rows * one.row_seconds / (facts.at_once if one.output_tokens else 1)
+    usd = billed(one, rows, facts.tariff) if facts.tariff else 0.0
+    return replace(quote, fit_seconds=quote.fit_seconds + seconds, fit_usd=quote.fit_usd + usd)
+
+
+def billed(one: Quote, rows: float, tariff: Price) -> float:
+    """US dollars that an endpoint takes for so many rows; none where something else answers."""
+    calls = rows * one.calls if one.output_tokens else 0.0
+    return tariff.usd(round(calls * (one.shared_tokens + one.prompt_tokens)), round(calls * one.output_tokens))
 
 
 def price(quote: Quote, machine: Machine, volume: int, tariff: Price | None = None) -> Cost:
     """Seconds to money: once for the fit, and by volume for the answers, which an API with a `tariff` bills by tokens."""
-    per_1k = machine.usd(1000 * quote.row_seconds)
-    if tariff and quote.output_tokens:
-        per_1k = tariff.usd(round(1000 * (quote.shared_tokens + quote.prompt_tokens)), round(1000 * quote.output_tokens))
+    per_1k = billed(quote, 1000, tariff) if tariff and quote.output_tokens else machine.usd(1000 * quote.row_seconds)
     return Cost(
         fit_seconds=quote.fit_seconds,
         row_seconds=quote.row_seconds,
         memory_bytes=quote.memory_bytes,
-        once_usd=machine.usd(quote.fit_seconds),
+        once_usd=machine.usd(quote.fit_seconds) + quote.fit_usd,
         per_month_usd=per_1k * volume / 1000,
         per_1k_usd=per_1k,
     )

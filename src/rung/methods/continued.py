@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from rung.errors import TaskError
+from pydantic import Field
+
 from rung.machine import Machine
 from rung.methods import raw, tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Natural, Rate
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -22,23 +24,23 @@ class Continued:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 1
 
-    rank: int = 0
+    rank: Natural = 0
     """0 trains the whole weights; more trains LoRA adapters of that width, which learn less and forget less."""
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Highest step size: warmed up anew and let fall to a tenth. Adapters want about ten times as much."""
-    replay: float = 0.05
+    replay: Annotated[float, Field(ge=0, le=0.95)] = 0.05
     """Share of the tokens that is general text; more where the domain is far from what the base has read."""
-    epochs: int = 1
+    epochs: Count = 1
     """Times that the domain text is read."""
-    window: int = 1024
+    window: Count = 1024
     """Tokens that longer documents are cut to."""
-    step: int = 8192
+    step: Count = 8192
     """Tokens an update."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once; less needs less memory."""
-    held: float = 0.05
+    held: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """Share of the documents that is never trained on, for the perplexity before and after."""
-    measured: int = 20_000
+    measured: Count = 20_000
     """Most held-out tokens that the perplexity is measured on, of each kind of text: the first window of each document."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
@@ -57,7 +59,6 @@ class Continued:
         from rung.lm import adapters, pack, train
         from rung.lm.perplexity import measure
 
-        self._check()
         replay = self._replayed(data, run)
         loaded = tuning.open_model(start, run, whole=not self.rank)
         mixed = not self.rank and run.engines.machine.dtype == "bfloat16"
@@ -80,7 +81,6 @@ class Continued:
             batch=1,
             save=max(1, len(steps) // 5),
             tokens=self.tokens,
-            warmup=0.1 if len(steps) >= 10 else 0.0,  # the first step of a warm-up learns nothing
             floor=0.1,
             mixed=mixed,
             seed=run.seed,
@@ -91,12 +91,6 @@ class Continued:
         kept = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)
         shutil.rmtree(work)
         return kept
-
-    def _check(self) -> None:
-        for option, most in (("replay", 0.95), ("held", 0.5)):
-            value = getattr(self, option)
-            if not 0 <= value <= most:
-                raise TaskError(f"{option} is {value:g}.", where="rung.yaml methods.continued", remedy=f"Give 0 to {most:g}.")
 
     def _replayed(self, data: TrainData, run: Run) -> float:
         """The share to replay: none where there is nothing general to read."""

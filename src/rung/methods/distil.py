@@ -6,12 +6,14 @@ are dropped: https://arxiv.org/abs/1911.04252
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from rung.errors import BudgetError
 from rung.lm.base import ModelRef
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Facts, Family, Knows, Quote, Run, answering, calling, untouched
 from rung.predictor import CHUNK, Predictor
 from rung.types import Example, Need, TrainData
 
@@ -21,7 +23,7 @@ class Distil:
     name: ClassVar[str] = "distil"
     family: ClassVar[Family] = Family.DISTILLATION
     needs: ClassVar[frozenset[Need]] = frozenset({Need.UNLABELLED})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     teacher: str = ""
     """Who labels: a model's name, a folder or an endpoint. Empty: what stands before this method in the rung."""
@@ -31,22 +33,37 @@ class Distil:
     """Inputs labelled at most."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        return replace(start, fit_seconds=start.fit_seconds + min(self.most, facts.unlabelled) * start.row_seconds)
+        rows = min(self.most, facts.unlabelled)
+        if not self.teacher:
+            return calling(start, rows, start, facts)
+        # a teacher is asked with the prompt as it stands; where something else answers by now, with that of the task
+        who, asked = facts.of(self.teacher), start if start.output_tokens else untouched(facts, machine)
+        seconds = answering(asked.prompt_tokens, asked.shared_tokens, who, machine, facts.labels, Knows.NOTHING)
+        seconds *= asked.calls if who.call_seconds else 1
+        return calling(start, rows, replace(asked, row_seconds=seconds), who)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         asked = [Example(text, "") for text in data.unlabelled[: self.most]]
         teacher = replace(start, model=self._model(start.model, run))
         labelled: list[Example] = []
-        failed = 0
+        failed = other = 0
         for begin in range(0, len(asked), CHUNK):
+            if time.monotonic() > run.deadline:
+                raise BudgetError(
+                    f"distil: labelling stopped at row {begin} of {len(asked)}: the time budget is used up.",
+                    remedy="Raise budget.minutes in rung.yaml, or lower methods.distil.most; what an endpoint answered is kept.",
+                )
             run.progress(f"labelling row {begin} of {len(asked)}", begin / len(asked))
             part = asked[begin : begin + CHUNK]
             for row, found in zip(part, teacher.predict(part, run.engines)):
                 failed += bool(found.error)
+                # an endpoint may answer with no label at all, and says no confidence then
+                named = not start.labels or found.output in start.labels
+                other += not named and not found.error
                 sure = found.confidence is None or found.confidence >= self.least
-                if found.output and sure and not found.error:
+                if found.output and named and sure and not found.error:
                     labelled.append(replace(row, output=found.output, where=f"labelled by {teacher.model.name}"))
-        run.notes.update(teacher=teacher.model.name, asked=len(asked), kept=len(labelled), failed=failed)
+        run.notes.update(teacher=teacher.model.name, asked=len(asked), kept=len(labelled), failed=failed, no_label=other)
         return replace(start, taught=(*start.taught, *labelled))
 
     def _model(self, before: ModelRef, run: Run) -> ModelRef:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from rung.errors import ModelError
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Facts, Family, Quote, Run, calling
 from rung.methods.confirm import Books, confirmed, front, kept, parts, within
 from rung.predictor import Predictor
 from rung.race.course import in_order
@@ -41,11 +41,9 @@ class Dspy:
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         demos = self.shots * (facts.input_tokens + facts.output_tokens)
-        return replace(
-            start,
-            fit_seconds=start.fit_seconds + self.calls * start.row_seconds,
-            shared_tokens=start.shared_tokens + demos,
-        )
+        # as if all calls were rows: how many instructions a teacher writes is for the optimizer to say
+        one = replace(start, shared_tokens=start.shared_tokens + demos / 2)  # about half of what is tried shows them
+        return replace(calling(start, self.calls, one, facts), shared_tokens=start.shared_tokens + demos)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         books = Books(run, self.calls, run.deadline)

@@ -6,12 +6,15 @@ SetFit's plain sibling: https://arxiv.org/abs/2209.11055 without the contrastive
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from rung.lm.base import ModelRef
 from rung.lm.encoder import save_head
-from rung.machine import Machine
+from rung.machine import OPENING_SECONDS, Machine
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Rate
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -24,14 +27,14 @@ class Encoder:
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
-    strengths: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
+    strengths: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
     """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        embedding = machine.prefill_seconds(facts.encoder_parameters, round(facts.input_tokens))
+        embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
         solving = 2e-6 * facts.train_rows * max(2, facts.labels) * len(self.strengths) * 5
         return Quote(
-            fit_seconds=start.fit_seconds + facts.train_rows * embedding + solving,
+            fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding + solving,
             prompt_tokens=0,
             row_seconds=embedding,
             memory_bytes=4 * facts.encoder_parameters,

@@ -12,6 +12,7 @@ from rung.lm.base import ModelRef, Prompt
 from rung.machine import Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Natural, Rate, Weight
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -27,30 +28,30 @@ class EncoderFull:
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     own_model: ClassVar[bool] = True
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     model: str = ""
     """Hub id or folder of any encoder that transformers can put a classification head on; empty takes the task's `encoder`."""
-    learning_rate: float = 5e-5
+    learning_rate: Rate = 5e-5
     """Highest step size."""
-    weight_decay: float = 0.01
+    weight_decay: Weight = 0.01
     """Pull of the weights towards zero, as AdamW has it."""
-    epochs: int = 10
+    epochs: Count = 10
     """Times that each row is seen at most."""
-    patience: int = 0
+    patience: Natural = 0
     """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
-    batch: int = 16
+    batch: Count = 16
     """Rows a step."""
-    tokens: int = 4096
+    tokens: Count = 4096
     """Most tokens computed at once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         size, own = facts.encoder_parameters, facts.input_tokens
-        training = machine.training_seconds(size, 1.0, round(facts.train_rows * own), self.epochs)
+        training = machine.training_seconds(facts.encoder_computing, 1.0, round(facts.train_rows * own), self.epochs)
         return Quote(
             fit_seconds=start.fit_seconds + training,
             prompt_tokens=0,
-            row_seconds=machine.prefill_seconds(size, round(own)),
+            row_seconds=machine.prefill_seconds(facts.encoder_computing, own),
             memory_bytes=tuning.memory(size, 1.0, self.tokens),
         )
 
@@ -59,7 +60,7 @@ class EncoderFull:
 
         named = self.model or start.encoder
         found = run.engines.find(named)
-        rows, held = train.hold_back(data.examples, share=tuning.HELD if self.patience else 0.0, seed=run.seed)
+        rows, held = tuning.held_back(start, data, self.patience, run)
         labels = sorted({example.output for example in data.examples})
         loaded = classifier.begin(found.folder, labels, run.engines.machine, run.seed)
         items, loss = classifier.items(loaded.chat.tokenizer.pad_token_id)

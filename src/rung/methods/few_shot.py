@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from rung.lm.vectors import save_vectors
-from rung.machine import Machine
+from rung.machine import OPENING_SECONDS, Machine
 from rung.methods.base import SURE, Facts, Family, Knows, Quote, Run, answering
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
@@ -41,18 +41,20 @@ class FewShot:
         demo = facts.input_tokens + facts.output_tokens
         if self.pick == "fixed":
             most = min(self._count(facts.labels) * demo, MOST_SHARED_TOKENS)
-            narrowed = max(SURE, facts.labels / 4)  # demonstrations narrow the choice
-            asked = answering(start.prompt_tokens, facts, machine, narrowed, Knows.EXAMPLES)
-            row_seconds = min(start.row_seconds, asked)
-            return replace(start, shared_tokens=start.shared_tokens + most, row_seconds=row_seconds)  # shared: computed once
+            narrowed = max(SURE, facts.labels / 6)  # demonstrations narrow the choice
+            shared = start.shared_tokens + most  # computed once
+            asked = answering(start.prompt_tokens, shared, facts, machine, narrowed, Knows.EXAMPLES)
+            return replace(start, shared_tokens=shared, row_seconds=asked)
         own = start.prompt_tokens + self._count(facts.labels) * demo
-        embedding = machine.prefill_seconds(facts.encoder_parameters, round(facts.input_tokens))
+        # fixed demonstrations of an earlier method stay, the list of labels goes
+        shared = max(facts.shared_tokens, start.shared_tokens - facts.label_tokens)
+        embedding = machine.prefill_seconds(facts.encoder_computing, facts.input_tokens)
         return replace(
             start,
-            fit_seconds=start.fit_seconds + facts.train_rows * embedding,
+            fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding,
             prompt_tokens=own,
-            shared_tokens=facts.shared_tokens,
-            row_seconds=answering(own, facts, machine, knows=Knows.EXAMPLES) + embedding,
+            shared_tokens=shared,
+            row_seconds=answering(own, shared, facts, machine, knows=Knows.EXAMPLES) + embedding,
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from rung.machine import Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Natural, Rate, Weight
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -17,19 +18,19 @@ class Full:
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = Family.FULL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Highest step size. About a tenth of LoRA's."""
-    weight_decay: float = 0.0
+    weight_decay: Weight = 0.0
     """Pull of the weights towards zero, as AdamW has it."""
-    epochs: int = 4
+    epochs: Count = 4
     """Times that each row is seen at most."""
-    patience: int = 0
+    patience: Natural = 0
     """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
-    batch: int = 16
+    batch: Count = 16
     """Rows a step."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:

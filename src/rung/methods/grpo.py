@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from rung.errors import TaskError
+from rung.errors import DataError, TaskError
+from rung.lm.thinking import Thinking, split
 from rung.machine import Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Natural, Rate, Weight
 from rung.metrics import own
 from rung.predictor import Predictor
 from rung.types import Example, Need, TrainData
@@ -32,39 +35,40 @@ class Grpo:
     name: ClassVar[str] = "grpo"
     family: ClassVar[Family] = Family.REWARD
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
     rewarded: ClassVar[bool] = True
 
     reward: str = ""
     """What an answer is worth: by default the task's metric; or your own function, `rewards.py:score`; or `judge`, the
     reward model fitted before."""
-    samples: int = 8
+    samples: Annotated[int, Field(ge=2)] = 8
     """Answers drawn for each prompt, from 2."""
-    batch: int = 4
+    batch: Count = 4
     """Prompts a step."""
-    steps: int = 100
+    steps: Count = 100
     """Times that answers are drawn."""
-    updates: int = 1
+    updates: Count = 1
     """Updates made on the same answers. With more than one, `clip` holds."""
-    clip: float = 0.2
+    clip: Rate = 0.2
     """How far a token's probability may move from that it was drawn with, as a share, before it is pulled no further."""
-    beta: float = 0.0
+    beta: Weight = 0.0
     """Weight of the divergence from the model that training began with; 0 saves a pass."""
-    longest: int = 0
+    longest: Natural = 0
     """Tokens an answer may have; 0 takes what the task's answers get."""
-    rank: int = 16
+    rank: Count = 16
     """Width of the adapters."""
-    alpha: int = 32
+    alpha: Count = 32
     """Scale of the adapters' output, as alpha / rank."""
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Highest step size."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         load = tuning.Load(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
         found = tuning.quote(start, replace(facts, train_rows=0), machine, load)
-        room = self.longest or 2 * facts.output_tokens  # answers that are drawn are longer than those that are meant
+        thought = max(0.0, start.output_tokens - facts.output_tokens)  # what is written before an answer
+        room = thought + (self.longest or 2 * facts.output_tokens)  # what is drawn is longer than what is meant
         prompts = self.batch * start.prompt_tokens + facts.shared_tokens
         answers = self.batch * self.samples
         writing = machine.decode_seconds(facts.parameters, round(room), batch=answers)
@@ -75,19 +79,14 @@ class Grpo:
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm import adapters, groups, train
 
-        if self.samples < 2:
-            raise TaskError(
-                f"samples is {self.samples}, and an answer is compared with others.",
-                where="rung.yaml methods.grpo.samples",
-                remedy="Take 2 at least, 8 for example.",
-            )
         loaded = tuning.open_model(start, run)
-        asked = self._asked(loaded, start, data, run)
+        room = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
+        asked = self._asked(loaded, start, data, run, room)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         work = run.folder / "work"
         how = groups.Sampling(
             count=self.samples,
-            room=self.longest or start.decoding.max_new_tokens,
+            room=room,
             clip=self.clip,
             beta=self.beta,
             updates=self.updates,
@@ -101,7 +100,6 @@ class Grpo:
             epochs=1,
             batch=self.batch,
             repeat=self.updates,
-            save=10 * self.updates,
             tokens=self.tokens,
             seed=run.seed,
         )
@@ -109,12 +107,20 @@ class Grpo:
         run.notes["rewards"] = [seen.kept[step] for step in sorted(seen.kept)]
         return tuning.keep_adapter(loaded, start, history, run)
 
-    def _asked(self, loaded: Loaded, start: Predictor, data: TrainData, run: Run) -> list[Any]:
-        """The prompts of all steps: the rows in a random order, over again where there are more steps."""
+    def _asked(self, loaded: Loaded, start: Predictor, data: TrainData, run: Run, room: int) -> list[Any]:
+        """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: of an answer."""
         from rung.lm import groups
 
         worth = self._worth(loaded, start, run)
-        prompts = [loaded.chat.prompt(prompt.messages) for prompt in start.prompts(data.examples, run.engines)]
+        begun = start.thinking.opening if start.thinking else ""
+        prompts = [loaded.chat.prompt(prompt.messages, begun) for prompt in start.prompts(data.examples, run.engines)]
+        for prompt, row in zip(prompts, data.examples):
+            if len(prompt) + room > loaded.room:
+                raise DataError(
+                    f"the prompt has {len(prompt)} tokens and its answers may have {room}; the model takes {loaded.room} in all.",
+                    where=row.where,
+                    remedy="Shorten or delete the row, set grpo's option longest, or name a base with a longer context.",
+                )
         made = [groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, data.examples)]
         rng, count = np.random.default_rng(run.seed), self.steps * self.batch
         order = [i for _ in range(-(-count // len(made))) for i in rng.permutation(len(made)).tolist()]
@@ -134,6 +140,12 @@ class Grpo:
                     where="rung.yaml methods.grpo.reward",
                     remedy="Put the method reward in front: reward+grpo.",
                 )
+            if start.thinking:
+                raise TaskError(
+                    "reward is 'judge', which has learnt from bare answers, and here they stand behind reasoning.",
+                    where="rung.yaml methods.grpo.reward",
+                    remedy="Leave reasoning out of the rung, or reward by the metric or by your own function.",
+                )
             judge = rewards.Judge(run.engines.find(start.model.name).folder, run.engines.machine, layer)
 
             def judged(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
@@ -145,9 +157,14 @@ class Grpo:
 
         def scored(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
             ended = [answer[:-1] if answer[-1] in chat.stops else answer for answer in answers]
-            return [score(chat.decode(answer).strip(), row) for answer in ended]
+            return [score(_bare(chat.decode(answer).strip(), start.thinking), row) for answer in ended]
 
         return scored
+
+
+def _bare(text: str, how: Thinking | None) -> str:
+    """What is rewarded: the answer behind the mark, where it is reasoned about first. Nothing where the mark was not reached."""
+    return split(f"{how.opening} {text}".strip())[1] if how else text
 
 
 class _Seen:

@@ -15,6 +15,7 @@ from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Natural, Rate
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -33,26 +34,30 @@ KINDS: dict[Kind, float] = {
 """Each with about what share of the parameters it trains, for the quote."""
 
 
+OWN = ("layernorm", "bitfit", "bottleneck")
+"""Kinds that train in the base's own data type. In bfloat16 their small steps would be rounded away, so it is made float32."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Peft:
     name: ClassVar[str] = "peft"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     kind: Kind = "ia3"
     """What is trained: ia3, layernorm, bitfit, bottleneck, prompt or prefix."""
-    size: int = 0
+    size: Natural = 0
     """Width of a bottleneck, or how many virtual tokens a prompt or prefix has; nothing to the other kinds."""
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     """Highest step size. It moves the result more than the kind does."""
-    epochs: int = 8
+    epochs: Count = 8
     """Times that each row is seen at most."""
-    patience: int = 0
+    patience: Natural = 0
     """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
-    batch: int = 16
+    batch: Count = 16
     """Rows a step."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def __post_init__(self) -> None:
@@ -71,6 +76,9 @@ class Peft:
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run)
+        mixed = run.engines.machine.dtype == "bfloat16" and self.kind in OWN
+        if mixed:
+            loaded.model.float()
         loaded = replace(loaded, model=self._adapted(loaded, start, run.seed))
         plan = train.Plan(
             learning_rate=self.learning_rate,
@@ -78,6 +86,7 @@ class Peft:
             batch=self.batch,
             tokens=self.tokens,
             patience=self.patience,
+            mixed=mixed,
             seed=run.seed,
         )
         history = tuning.on_examples(loaded, start, data, plan, run)

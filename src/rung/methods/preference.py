@@ -14,6 +14,7 @@ from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import pairing, tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Rate, Share, Weight
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -33,23 +34,23 @@ class Preferring:
 
     loss: Literal["dpo", "kto", "orpo", "simpo"] = "dpo"
     """What is minimised. kto takes single votes too; orpo and simpo need no reference."""
-    beta: float = 0.1
+    beta: Rate = 0.1
     """How closely the model is held to the one it began with; for orpo the weight of the odds, for simpo a scale."""
-    gamma: float = 0.0
+    gamma: Weight = 0.0
     """Margin that simpo wants between the two answers, before the logistic function; the others have none."""
-    rank: int = 16
+    rank: Count = 16
     """Width of the adapters."""
-    alpha: int = 32
+    alpha: Count = 32
     """Scale of the adapters' output, as alpha / rank."""
-    learning_rate: float = 1e-4
+    learning_rate: Rate = 1e-4
     """Highest step size; a tenth of what learning answers takes."""
-    epochs: int = 1
+    epochs: Count = 1
     """Times that each pair is seen."""
-    batch: int = 16
+    batch: Count = 16
     """Pairs (or votes) a step."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
-    held: float = 0.1
+    held: Share = 0.1
     """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
@@ -63,7 +64,7 @@ class Preferring:
             raise TaskError(f"the loss is {self.loss!r}.", where="rung.yaml methods", remedy=f"Known: {', '.join(KINDS)}.")
         learnt, held = hold_out(data.preferences, self.held, run.seed)
         loaded = tuning.open_model(start, run)
-        items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"))
+        items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.room)
         shown = pairing.rows(loaded, start, [one for one in held if one.chosen and one.rejected], run)
 
         wanted = [row for two in shown for row in two]
@@ -86,12 +87,12 @@ class Preferring:
             run.notes["preferences"] = pairing.change(loaded, shown, known, self.tokens, run)
         return tuning.keep_adapter(loaded, start, history, run)
 
-    def _items(self, rows: Sequence[Any]) -> list[Any]:
+    def _items(self, rows: Sequence[Any], room: int) -> list[Any]:
         from rung.lm import preferences
 
         match self.loss:
             case "kto":  # all good ones first: the answer before is then one to another question
-                return preferences.votes([(row, k == 0) for k in (0, 1) for two in rows if (row := two[k])])
+                return preferences.votes([(row, k == 0) for k in (0, 1) for two in rows if (row := two[k])], room)
             case "orpo":
                 return [preferences.told(*two) for two in rows]
         return [preferences.Pair(*two) for two in rows]
@@ -102,7 +103,7 @@ class Preferring:
         match self.loss:
             case "kto":
                 good, bad = preferences.balance(items)
-                return preferences.kto(self.beta, good, bad, loaded)
+                return preferences.kto(self.beta, good, bad, loaded, self.tokens)
             case "orpo":
                 return preferences.orpo(self.beta)
             case "simpo":

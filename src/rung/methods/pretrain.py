@@ -12,6 +12,7 @@ from rung.data import corpus
 from rung.machine import Machine
 from rung.methods import raw, tuning
 from rung.methods.base import Facts, Family, Quote, Run, answering
+from rung.methods.option import Count, Rate, Share, Weight
 from rung.metrics.resample import bootstrap_interval
 from rung.predictor import Predictor
 from rung.types import Need, Texts, TrainData, digest
@@ -38,27 +39,27 @@ class Pretrain:
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
-    parameters: int = 10_000_000
+    parameters: Count = 10_000_000
     """Size of the model, embeddings counted; width, layers and heads follow from it."""
-    vocabulary: int = 4096
+    vocabulary: Count = 4096
     """Most tokens that the tokenizer may know."""
-    context: int = 512
+    context: Count = 512
     """Tokens of a window, and longest prompt and answer together."""
-    batch: int = 16
+    batch: Count = 16
     """Windows a step."""
-    steps: int = 500
+    steps: Count = 500
     """Updates."""
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     """Highest step size; larger models want less."""
-    warmup: float = 0.05
+    warmup: Share = 0.05
     """Share of the steps over which it rises; then it falls to a tenth along a cosine."""
-    weight_decay: float = 0.1
+    weight_decay: Weight = 0.1
     """Pull of the matrices towards zero."""
-    tokens: int = 8192
+    tokens: Count = 8192
     """Most tokens computed at once; less needs less memory."""
-    held: float = 0.05
+    held: Share = 0.05
     """Share of the documents that is never trained on, to measure bits a byte on."""
-    measured: int = 50_000
+    measured: Count = 50_000
     """Most held-out tokens to measure on."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
@@ -68,7 +69,7 @@ class Pretrain:
             fit_seconds=start.fit_seconds
             + machine.training_seconds(self.parameters, 1.0, self._seen)
             + machine.prefill_seconds(self.parameters, self.measured),
-            row_seconds=answering(start.prompt_tokens, size, machine),
+            row_seconds=answering(start.prompt_tokens, facts.shared_tokens, size, machine),
             memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
             parameters=self.parameters,
         )
@@ -88,7 +89,6 @@ class Pretrain:
             learning_rate=self.learning_rate,
             epochs=1,
             batch=1,
-            save=max(1, self.steps // 10),
             tokens=self.tokens,
             warmup=self.warmup,
             floor=0.1,

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from rung.machine import Machine
 from rung.methods import proposing
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Facts, Family, Quote, Run, calling
 from rung.methods.confirm import ERROR, Books, confirmed, front, kept, parts, within
 from rung.metrics import interval
 from rung.predictor import Predictor
@@ -44,13 +44,23 @@ class PromptSearch:
     """A base that writes them. Empty for the model itself."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        demos = (self.shots or max(8, facts.labels)) * (facts.input_tokens + facts.output_tokens)
-        taken = self.calls * start.row_seconds
-        return replace(
-            start,
-            fit_seconds=start.fit_seconds + (min(taken, self.seconds) if self.seconds else taken),
-            shared_tokens=start.shared_tokens + demos,
+        pair = facts.input_tokens + facts.output_tokens
+        demos = (self.shots or max(8, facts.labels)) * pair
+        one = replace(start, shared_tokens=start.shared_tokens + demos / 2)  # about half of what is tried shows them
+        rows = float(max(0, self.calls - self.proposals))
+        taken = calling(start, rows, one, facts).fit_seconds - start.fit_seconds
+        if self.seconds and taken > self.seconds:
+            rows *= self.seconds / taken
+        searched = calling(start, rows, one, facts)
+        who = facts.of(self.teacher)
+        writing = Quote(
+            prompt_tokens=facts.shared_tokens + proposing.SHOWN * pair,
+            row_seconds=who.call_seconds or machine.decode_seconds(who.parameters, proposing.ROOM),
+            memory_bytes=0,
+            output_tokens=proposing.ROOM,
         )
+        found = calling(searched, self.proposals, writing, who)
+        return replace(found, shared_tokens=start.shared_tokens + demos)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         until = min(run.deadline, time.monotonic() + self.seconds if self.seconds else run.deadline)

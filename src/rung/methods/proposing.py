@@ -29,6 +29,8 @@ ASKED = (
 )
 SHOWN, LONGEST = 6, 800
 """Examples that a proposer sees; characters that a proposal, and what is shown of an input, may have."""
+ROOM = 200
+"""Tokens that a proposal may have."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def by_model(start: Predictor, pool: Sequence[Example], engine: Engine, count: i
         pairs = "\n\n".join(f"Input: {row.input[:LONGEST]}\nOutput: {row.output[:LONGEST]}" for row in rows)
         text = ASKED.format(pairs=pairs, task=start.instruction)
         asked.append(Prompt((Message("user", text),), text, draw=draw))
-    fitting = [prompt for prompt in asked if engine.count(prompt) + 200 <= engine.context]
-    found = engine.generate(fitting, Decoding(max_new_tokens=200, temperature=0.8, seed=seed)) if fitting else []
+    fitting = [prompt for prompt in asked if engine.count(prompt) + ROOM <= engine.context]
+    found = engine.generate(fitting, Decoding(max_new_tokens=ROOM, temperature=0.8, seed=seed)) if fitting else []
     texts = [one.text.strip() for one in found if one.finished and not one.error]
     return [
         Tried(f"instruction {text!r}", replace(start, instruction=text))

@@ -8,6 +8,7 @@ from typing import ClassVar
 from rung.machine import BYTES, Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Natural, Rate, Share
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -20,23 +21,23 @@ class QLora:
     name: ClassVar[str] = "qlora"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS, Need.GPU})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
-    rank: int = 16
+    rank: Count = 16
     """Width of the adapters. More fits more, and overfits sooner."""
-    alpha: int = 32
+    alpha: Count = 32
     """Scale of the adapters' output, as alpha / rank."""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """Share of the adapters' inputs dropped in training."""
-    learning_rate: float = 2e-4
+    learning_rate: Rate = 2e-4
     """Highest step size. The larger the base, the smaller."""
-    epochs: int = 4
+    epochs: Count = 4
     """Times that each row is seen at most."""
-    patience: int = 0
+    patience: Natural = 0
     """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
-    batch: int = 16
+    batch: Count = 16
     """Rows a step."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rung.machine import Machine
+from rung.machine import OPENING_SECONDS, Machine
 from rung.methods.base import Facts, Family, Knows, Quote, Run, answering
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
@@ -56,12 +56,12 @@ class Rag:
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         size = self.size or knowledge.SIZE
         own = start.prompt_tokens + self.passages * size
-        embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_parameters, size)
+        embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_computing, size)
         return replace(
             start,
-            fit_seconds=start.fit_seconds + embedding,
+            fit_seconds=start.fit_seconds + OPENING_SECONDS + embedding,
             prompt_tokens=own,
-            row_seconds=answering(own, facts, machine, knows=Knows.NOTHING),
+            row_seconds=answering(own, start.shared_tokens, facts, machine, knows=Knows.NOTHING),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

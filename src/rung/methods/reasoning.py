@@ -10,13 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from rung.errors import BudgetError, RungError
 from rung.lm.thinking import MARK, Thinking, think
+from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run
-from rung.predictor import Demos, Predictor
+from rung.methods.base import Facts, Family, Quote, Run, calling, untouched
+from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
 COLUMN = "reasoning"
@@ -39,7 +41,7 @@ class Reasoning:
     name: ClassVar[str] = "reasoning"
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset()
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
     rewarded: ClassVar[bool] = True
 
     form: Literal["steps", "plan"] = "steps"
@@ -54,15 +56,31 @@ class Reasoning:
     """A base that writes the reasoning of demonstrations without one. Empty for the model itself."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        written = self.samples * self.thought * WRITTEN
+        found = self._reasoned(start, facts, machine, self.samples)
+        pair = facts.input_tokens + facts.output_tokens
+        demos = max(0.0, start.shared_tokens - facts.shared_tokens - facts.label_tokens) / pair if pair else 0.0
+        if not demos:
+            return found
+        # as if none of them had reasoning of its own, and all that is written were kept
+        found = replace(found, shared_tokens=found.shared_tokens + demos * self.thought * WRITTEN)
+        who = facts.of(self.teacher)
+        return calling(found, demos, self._reasoned(untouched(who, machine), who, machine, 1), who)
+
+    def _reasoned(self, start: Quote, facts: Facts, machine: Machine, samples: int) -> Quote:
+        """The quote of rows answered after so many reasonings. Each is a call; with labels a second one chooses behind it."""
+        written = self.thought * WRITTEN
+        calls = samples * (2 if facts.labels else 1)
+        again = written / 2 if facts.labels else 0.0  # half of the calls read what the other half wrote
         if facts.call_seconds:
-            more = facts.call_seconds  # samples go side by side; the label is a second call
+            more = (calls - 1) * facts.call_seconds
         else:
-            more = machine.decode_seconds(facts.parameters, round(written), batch=8) / 8
+            more, again = machine.decode_seconds(facts.parameters, round(samples * written), batch=8) / 8, 0.0
         return replace(
             start,
             row_seconds=start.row_seconds + more,
-            output_tokens=start.output_tokens + written if start.output_tokens else 0.0,
+            prompt_tokens=start.prompt_tokens + again,
+            output_tokens=start.output_tokens + written * samples / calls if start.output_tokens else 0.0,
+            calls=calls,
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
@@ -74,13 +92,14 @@ class Reasoning:
             )
         how = self._how(start.model.kind)
         reasoned = replace(start, thinking=how, calibration=None)
+        demos = _reasoned_pool(start.demos, run)
         known = [row for row in start.demos.fixed if row.extra.get(COLUMN)]
         lacking = [row for row in start.demos.fixed if not row.extra.get(COLUMN)]
         made = self._traced(lacking, reasoned, run) if lacking else []
         run.notes["traces"] = {"given": len(known), "asked for": len(lacking), "right and kept": len(made)}
         kept = {row.id: row for row in (*known, *made)}
         fixed = tuple(kept[row.id] for row in start.demos.fixed if row.id in kept)
-        return replace(reasoned, demos=replace(start.demos, fixed=fixed))
+        return replace(reasoned, demos=replace(demos, fixed=fixed))
 
     def _how(self, kind: str) -> Thinking:
         # a chat interface cannot go on in the midst of an answer, and such models need no opening
@@ -102,3 +121,22 @@ class Reasoning:
             if whole and run.reward(thought.output, row) >= 1.0:
                 out.append(replace(row, extra={**row.extra, COLUMN: thought.trace}))
         return out
+
+
+def _reasoned_pool(demos: Demos, run: Run) -> Demos:
+    """The demonstrations with only such in the pool as have reasoning: one without teaches the model to skip it."""
+    own = [i for i, row in enumerate(demos.pool) if row.extra.get(COLUMN)]
+    if len(own) == len(demos.pool):
+        return demos
+    if not own:
+        raise RungError(
+            "none of the examples to draw similar ones from has reasoning to show.",
+            where="reasoning",
+            remedy=f"Give rows of train a column {COLUMN!r}, or take few-shot+reasoning: there the model writes it.",
+        )
+    files = run.folder / "demos"
+    files.mkdir()
+    save_vectors(files, load_vectors(Path(demos.files))[own])
+    run.notes["similar"] = {"with reasoning": len(own), "without, left out": len(demos.pool) - len(own)}
+    pool = tuple(demos.pool[i] for i in own)
+    return replace(demos, pool=pool, files=str(files), files_digest=folder_digest(files))

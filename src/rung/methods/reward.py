@@ -9,6 +9,7 @@ from rung.data.preferences import hold_out
 from rung.machine import Machine
 from rung.methods import pairing, tuning
 from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.option import Count, Rate, Share
 from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -22,19 +23,19 @@ class Reward:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 1
 
-    rank: int = 16
+    rank: Count = 16
     """Width of the adapters."""
-    alpha: int = 32
+    alpha: Count = 32
     """Scale of the adapters' output, as alpha / rank."""
-    learning_rate: float = 3e-4
+    learning_rate: Rate = 3e-4
     """Highest step size."""
-    epochs: int = 1
+    epochs: Count = 1
     """Times that each pair is seen. More soon overfits."""
-    batch: int = 16
+    batch: Count = 16
     """Pairs a step."""
-    tokens: int = 2048
+    tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
-    held: float = 0.1
+    held: Share = 0.1
     """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:

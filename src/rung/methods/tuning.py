@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from rung.data.split import question
 from rung.errors import RungError
 from rung.machine import BYTES
-from rung.methods.base import Facts, Quote, Run, answering
+from rung.methods.base import Facts, Knows, Quote, Run, answering
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from rung.lm.load import Loaded
     from rung.lm.train import Plan, Trained, Watch
@@ -38,11 +42,12 @@ class Load:
 def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
     """The quote of training on the examples: shared tokens are computed once a step, optimizer states kept in float32."""
     own = start.prompt_tokens + facts.output_tokens
+    knows = Knows.TASK if load.trained >= 1 else Knows.ADAPTED
     tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / load.batch
     return replace(
         start,
         fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
-        row_seconds=answering(start.prompt_tokens, facts, machine),
+        row_seconds=answering(start.prompt_tokens, facts.shared_tokens, facts, machine, knows=knows),
         memory_bytes=memory(facts.parameters, load.trained, load.tokens, BYTES[machine.dtype] if load.trained < 1 else 4),
     )
 
@@ -67,6 +72,7 @@ def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: boo
 
     base = run.engines.find(start.model.name).folder
     _, fitted = layers.split(base, start.model.files)
+    run.engines.close()
     loaded = loading.load(base, run.engines.machine, start.model.files, four_bit=four_bit)
     below = fitted and (four_bit or layers.is_four_bit(fitted[-1]))
     if below or virtual.size(loaded.model) or (whole and not loading.whole(loaded.model)):
@@ -81,7 +87,7 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
     """Train on the examples as `start` would ask them; with `plan.patience` the best epoch on held-back rows is kept."""
     from rung.lm import train
 
-    rows, held = train.hold_back(data.examples, share=HELD if plan.patience else 0.0, seed=run.seed)
+    rows, held = held_back(start, data, plan.patience, run)
     return train.run(
         loaded,
         [loaded.chat.row(prompt.messages, answer) for prompt, answer in start.lessons(rows, run.engines)],
@@ -90,6 +96,41 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
         held=_held(loaded, start, held, run) if held else None,
         watch=watch(run),
     )
+
+
+def held_back(start: Predictor, data: TrainData, patience: int, run: Run) -> tuple[list[Example], list[Example]]:
+    """Rows to train on and, with `patience`, rows to choose the epoch by; it is said where there are none to choose by."""
+    if not patience:
+        return list(data.examples), []
+    rows, held = hold_back(data.examples, HELD, run.seed, start.taught)
+    if not held:
+        watch(run).say("patience has no effect: of so few rows, or groups of rows, none can be held back to choose the epoch by")
+    return rows, held
+
+
+def hold_back(
+    examples: Sequence[Example], share: float, seed: int, taught: Collection[Example] = ()
+) -> tuple[list[Example], list[Example]]:
+    """Rows to train on, one at least, and about a `share` to choose the epoch by, one at least where that can be.
+
+    Rows of one group stay together, and rows of one question, as in the splits. What a teacher `taught` is never held back: an
+    epoch that repeats the teacher's mistakes would look good.
+    """
+    groups: dict[tuple[bool, str], list[int]] = defaultdict(list)
+    for i, row in enumerate(examples):
+        groups[bool(row.group), row.group or question(row)].append(i)
+    theirs = set(taught)
+    own = [group for group in groups.values() if not any(examples[i] in theirs for i in group)]
+    rows = sum(map(len, own))
+    most = min(max(1, round(share * rows)), rows - 1)
+    held: set[int] = set()
+    for k in np.random.default_rng(seed).permutation(len(own)).tolist():
+        if len(held) + len(own[k]) <= most:
+            held.update(own[k])
+    if not held and len(own) > 1:  # each is larger than the share
+        smallest = min(own, key=len)
+        held.update(smallest)
+    return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
 
 
 def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
@@ -111,7 +152,7 @@ def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
     from rung.lm.quiet import quiet
 
     files = run.folder / "model"
-    train.name_ends(loaded)
+    name_ends(loaded)
     state = processes.state(loaded.model)
     with quiet():
         if processes.leads():
@@ -121,8 +162,19 @@ def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
     return _answering_with(start, files)
 
 
+def name_ends(loaded: Loaded) -> None:
+    """Have the weights saved whole say where an answer ends, as it was learnt, and pad with no token that ends one."""
+    generation = loaded.model.generation_config
+    generation.eos_token_id = sorted(loaded.chat.stops)
+    if generation.pad_token_id in loaded.chat.stops:
+        generation.pad_token_id = None
+
+
 def watch(run: Run) -> Watch:
-    """Progress with the time left, the deadline, and the team's trackers."""
+    """Progress with the time left, the deadline, and the team's trackers.
+
+    What trackers write to disk outlives the checkpoints: it lies in `trackers/` of the task's `.rung`, under the fit's key.
+    """
     from rung.lm.train import Watch
 
     started = time.monotonic()
@@ -135,7 +187,8 @@ def watch(run: Run) -> Watch:
         run.notes.setdefault("said", []).append(text)
         run.progress(text, 0.0)
 
-    return Watch(tell, run.deadline, say, run.trackers)
+    place = (run.shared or run.folder) / "trackers" / run.folder.name if run.trackers else None
+    return Watch(tell, run.deadline, say, run.trackers, place)
 
 
 def _held(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Callable[[], float]:

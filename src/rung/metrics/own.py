@@ -40,6 +40,12 @@ def load(name: str, folder: Path) -> PerRow:
     return per_row
 
 
+def contents(name: str, folder: Path) -> list[str]:
+    """Content name of the file that holds a metric or a reward of the team's own; empty for a name of the table."""
+    file, own, _ = name.rpartition(":")
+    return [digest((folder / file).read_text(encoding="utf-8"))] if own and (folder / file).is_file() else []
+
+
 def _module(name: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise _fault(f"{name!r} names a file that is not there: {path}.", "Write it relative to the task folder.")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 from rung import methods
 from rung.data.preferences import as_example
-from rung.errors import TaskError
+from rung.errors import ModelError, TaskError
 from rung.lm.base import Decoding, ModelRef
 from rung.lm.engines import Engines
 from rung.lm.remote.settings import endpoint, is_remote
+from rung.lm.remote.tokens import of_text
 from rung.machine import Machine
-from rung.methods.base import Facts, Method, asks_base
+from rung.methods.base import Answerer, Facts, Method, asks_base
 from rung.predictor import Predictor
 from rung.task import Task, base_names
 from rung.types import Example, Need, TrainData
@@ -22,8 +25,14 @@ from rung.types import Example, Need, TrainData
 SAMPLE = 200
 """Rows whose tokens are counted for the quote."""
 
+SHORT = 32
+"""Tokens that an answer behind an API may have at least."""
+
 CALL_SECONDS = 1.0
-"""Assumed of a call to a model behind an API until one is made: they take from a few tenths of a second to many."""
+"""Assumed of a call to a model behind an API until one is made: they take from a few tenths of a second to many.
+
+No rung is ruled out by the time of an answer that rests on it.
+"""
 
 
 @dataclass(frozen=True)
@@ -74,24 +83,54 @@ def places(given: str, task: Task, starts: Mapping[str, Predictor], data: TrainD
 def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor]:
     """The untouched Predictor of each base by its short name, the usual base first.
 
-    TaskError where a base would send data or a key where it must not go.
+    TaskError where a base or a teacher would send data or a key where it must not go, ModelError for a teacher without a price.
     """
     found = base_names.short(task.bases or (task.base,))
     _refuse_leaks(task, found)
+    for where, teacher in _teachers(task).items():
+        with _named(where):
+            engines.price(engines.reference(teacher))
     return {name: _start(task, base, data, engines) for name, base in found.items()}
+
+
+def _teachers(task: Task) -> dict[str, str]:
+    """The teachers behind an API, each by where rung.yaml names it, whether its method is tried or not."""
+    named = {f"rung.yaml methods.{name}.teacher": str(given.get("teacher", "")) for name, given in task.methods.items()}
+    return {where: teacher for where, teacher in named.items() if is_remote(teacher)}
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """What is wrong with a model, told by where rung.yaml names it: an endpoint knows of bases alone."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(error.what, where=where, remedy=error.remedy) from error
+
+
+def refuse_teacher(task: Task, teacher: str, where: str) -> None:
+    """TaskError where rows would go to a teacher outside the house, and may not. `where`: what names it."""
+    with _named(where):
+        _stays(task, teacher, "the teacher is", where)
+
+
+def _stays(task: Task, name: str, what: str, where: str) -> None:
+    if is_remote(name) and not endpoint(name).in_house and task.needs.data_may_leave == "no":
+        raise TaskError(
+            f"{what} {name!r}, and needs.data_may_leave is no.",
+            where=where,
+            remedy="Name a model on this machine or in your own network, or say that the data may leave.",
+        )
 
 
 def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
     key = "bases" if task.bases else "base"
-    remote = {base: endpoint(base) for base in bases.values() if is_remote(base)}
-    outside = [base for base, at in remote.items() if not at.in_house]
-    if outside and task.needs.data_may_leave == "no":
-        raise TaskError(
-            f"{key} {'has' if task.bases else 'is'} {outside[0]!r}, and needs.data_may_leave is no.",
-            where=f"rung.yaml {key}",
-            remedy="Name a model on this machine or in your own network, or say that the data may leave.",
-        )
-    others = [task.judge.model if task.judge else "", *(str(given.get("teacher", "")) for given in task.methods.values())]
+    for base in bases.values():
+        _stays(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
+    teachers = _teachers(task)
+    for where, teacher in teachers.items():
+        refuse_teacher(task, teacher, where)
+    others = [task.judge.model if task.judge else "", *teachers.values()]
     servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_remote(name)})
     if task.api.key_env and len(servers) > 1:
         raise TaskError(
@@ -115,9 +154,16 @@ def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predicto
 
 
 def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:
-    """Tokens to leave an answer: twice the longest of train, up to a power of two so that a few new rows change nothing."""
-    chat = engines.chat(model)
-    longest = max((chat.length(example.output) for example in data.examples), default=0) if chat else 0
+    """Tokens to leave an answer: twice the longest of train, up to a power of two so that a few new rows change nothing.
+
+    Those of an endpoint are estimated, and a few tokens that the estimate misses are most of a short answer: it gets `SHORT`.
+    """
+    answers, chat = [example.output for example in data.examples], engines.chat(model)
+    if model.kind == "remote":
+        longest = max(map(of_text, answers), default=0)
+        longest = max(longest, SHORT // 2) if longest else 0
+    else:
+        longest = max(map(chat.length, answers), default=0) if chat else 0
     return min(1024, 2 ** math.ceil(math.log2(2 * longest))) if longest else Decoding().max_new_tokens
 
 
@@ -127,10 +173,12 @@ def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
     empty, _ = engines.tokens(predictor.model, predictor.render(Example("", "")), "")
     bare, _ = engines.tokens(predictor.model, replace(predictor, show_labels=False).render(Example("", "")), "")
     pairs = [engines.tokens(predictor.model, predictor.render(example), example.output) for example in sample]
+    who = answerer(predictor.model.name, engines)
     return Facts(
         train_rows=len(data.examples),
-        parameters=engines.parameters(predictor.model.name),
+        parameters=who.parameters,
         encoder_parameters=engines.parameters(predictor.encoder),
+        encoder_table=engines.table(predictor.encoder),
         shared_tokens=bare,
         input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
@@ -140,11 +188,21 @@ def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
         document_tokens=data.documents.size // 4,
         corpus_tokens=data.corpus.size // 4,
         label_tokens=empty - bare,
-        call_seconds=CALL_SECONDS if predictor.model.kind == "remote" else 0.0,
-        tariff=engines.price(predictor.model),
+        call_seconds=who.call_seconds,
+        tariff=who.tariff,
+        at_once=who.at_once,
+        teacher=partial(answerer, engines=engines),
         pairs=len(data.preferences),
         pair_tokens=max(0.0, _pair_tokens(predictor, data, engines) - empty),
     )
+
+
+def answerer(name: str, engines: Engines) -> Answerer:
+    """What it takes to ask a base or a teacher."""
+    if not is_remote(name):
+        return Answerer(parameters=engines.parameters(name))
+    tariff = engines.price(engines.reference(name))
+    return Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=tariff, at_once=engines.api.concurrency)
 
 
 def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rung import methods
-from rung.flowchart.advise import ORDER, Advice, Chart, chart
+from rung.flowchart.advise import ORDER, Advice, Answers, Chart, Listed, chart
 from rung.flowchart.facts import answers, on_base
 from rung.flowchart.history import Past, Scale, learn, scaled
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
-from rung.methods.base import Family, Method, asks_base, family, price, quoted
+from rung.methods.base import Family, Method, asks_api, asks_base, family, price, quoted
 from rung.plan.bases import Base, Place, available, places
 from rung.runs import NAME
 from rung.task import Task
@@ -38,6 +38,8 @@ class Step:
     raw: Cost | None = None
     """The quote before it was scaled by what earlier quotes were off by."""
     scale: Scale = Scale()
+    remote: bool = False
+    """Whether an endpoint answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,20 @@ def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:
     return tuple(task.labels) if task.labels else tuple(sorted({example.output for example in examples}))
 
 
-def advise(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Machine) -> Chart:
-    """The flowchart of this task, for the rungs whose needs it meets: on the usual base, and where others differ from it."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the flowchart is asked: the answers of each base, and the rungs on it whose needs the task meets."""
+
+    usual: tuple[Answers, Listed]
+    others: Mapping[str, tuple[Answers, Listed]]
+
+    def chart(self, closed: Collection[str] = ()) -> Chart:
+        """What it says. `closed`: rungs that the plan rules out by what they are quoted at."""
+        return chart(*self.usual, others=self.others, closed=closed)
+
+
+def ask(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Machine) -> Asked:
+    """The flowchart's questions answered for this task: on the usual base, and where others differ from it."""
     listed: dict[str, dict[str, tuple[Family | None, ...]]] = {name: {} for name in bases}
     for place in _listed(task, data, bases, machine):
         if not place.missing:
@@ -82,7 +96,7 @@ def advise(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Mach
     usual, *others = bases
     known = answers(task, data, bases[usual].facts, machine, have[usual])
     rest = {name: (on_base(known, task, data, bases[name].facts, machine, have[name]), listed[name]) for name in others}
-    return chart(known, listed[usual], others=rest)
+    return Asked((known, listed[usual]), rest)
 
 
 def _listed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Machine) -> list[Place]:
@@ -107,17 +121,19 @@ def plan(
     `bases`: by short name, the usual one first. A rung that the task names is tried against any advice. `seen`: what
     earlier quotes were off by, in this task and on this machine.
     """
-    found = advised or advise(task, data, bases, machine)
+    found = advised or ask(task, data, bases, machine).chart()
     steps = []
     for place in _listed(task, data, bases, machine):
         base, facts, chain = bases[place.base], bases[place.base].facts, place.methods
         if place.missing:
             steps.append(Step(place.rung, chain, base, None, _lacking(place, len(bases))))
             continue
-        raw = price(quoted(chain, facts, machine), machine, task.volume, facts.tariff)
-        # what this machine's quotes were off by says nothing of a server's
-        scale = Scale() if facts.call_seconds else learn(place.rung, not data.labels, *seen, base=base.start.model.digest)
-        step = Step(place.rung, chain, base, scaled(raw, scale), "", found.rungs[place.rung], raw, scale)
+        built = quoted(chain, facts, machine)
+        model = base.start.model
+        scale = learn(place.rung, not data.labels, *seen, base=model.digest, remote=asks_api(chain, model))
+        raw, quote = [price(one, machine, task.volume, facts.tariff) for one in (built, scaled(built, scale))]
+        remote = facts.call_seconds > 0 and not any(getattr(method, "own_model", False) for method in chain)
+        step = Step(place.rung, chain, base, quote, "", found.rungs[place.rung], raw, scale, remote)
         reason = "" if task.rungs else _ruled_out(step, found, machine)
         steps.append(replace(step, quote=None, skip=reason) if reason else step)
     return sorted(steps, key=_place)
@@ -144,6 +160,8 @@ def _ruled_out(step: Step, found: Chart, machine: Machine) -> str:
     if step.quote.once_usd > float(given["money_usd"]):
         return f"building it is quoted at ${step.quote.once_usd:,.2f}, over needs.money_usd of ${given['money_usd']:,.2f}"
     limit = float(given["latency_ms"])
+    if step.remote:  # how long a call takes is assumed, so only measuring tells
+        return ""
     if limit and 1000 * step.quote.row_seconds > BATCHED * limit:
         return f"an answer is quoted at {1000 * step.quote.row_seconds:,.0f} ms even in a batch, and {limit:,.0f} are allowed"
     return ""

@@ -41,7 +41,7 @@ def total(steps: Sequence[Step], dev_rows: int, on: forget.Probe, machine: Machi
             if one.quote and one.base.start.digest == base and one.methods == step.methods[: len(one.methods)] and one is not step
         ]
         fit += step.quote.fit_seconds - max([0.0, *before])
-        answer += step.quote.row_seconds * dev_rows
+        answer += step.quote.row_seconds * dev_rows / (step.base.facts.at_once if step.remote else 1)
         if any(family(method) in TRAINS for method in step.methods):
             touched.append(step.base.facts.parameters)
             untouched.add((base, step.base.facts.parameters))

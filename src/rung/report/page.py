@@ -38,6 +38,8 @@ class Told:
     """How far the judge agrees with people, where one made the scores."""
     bases: Mapping[str, str] = field(default_factory=dict)
     """Of each rung that asks a base: which; empty in a decision of an older rung."""
+    untested: str = ""
+    """Why the chosen rung has no number on the sealed rows though it meets the goal."""
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -96,6 +98,8 @@ def sealed(found: Told) -> str:
     if found.test is not None:
         stale = f" The test has now been shown to {broken} different fits, so this number is no longer fresh."
         return f"On the sealed test: {metric} {whole(found.test.overall)}.{stale if broken > 1 else ''}"
+    if found.untested:
+        return f"The test could not be finished: {found.untested}"
     reason = {
         "meets": "there are no test rows",
         "fails": "no rung meets the goal",

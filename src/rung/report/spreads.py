@@ -1,24 +1,14 @@
-"""How far the score moves with the wording of a prompt and the order of its demonstrations, where a search tried several."""
+"""The spreads of prompts, drawn on one axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rung.measure import spread
+from rung.measure.spread import Spread
 from rung.report import figures
-from rung.types import Interval, Record
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Prompts that differ in one thing alone, all asked the same rows of train."""
-
-    rung: str
-    what: str
-    """What differs: wording or order."""
-    tried: int
-    range: Interval
-    """Mean, lowest and highest of the tried; no confidence interval."""
+from rung.types import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +19,5 @@ class Drawn:
 
 def spreads(records: Sequence[Record], goal: float) -> Drawn | None:
     """The spreads that fits noted, on one axis; None where no fit tried several prompts."""
-    found = tuple(
-        Spread(record.rung, what, seen["tried"], Interval(seen["mean"], seen["min"], seen["max"], seen["n"]))
-        for record in records
-        for notes in record.provenance.get("notes", ())
-        for what, seen in notes.get("spread", {}).items()
-    )
+    found = spread.spreads(records)
     return Drawn(found, figures.bars([one.range for one in found], goal)) if found else None

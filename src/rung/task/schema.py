@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -132,6 +133,14 @@ class Api(_Part):
     """Times that a failed request is sent again."""
     cache: bool = True
     """Whether answers are kept, so that the same question is never paid twice."""
+
+    @field_validator("key_env", mode="before")
+    @classmethod
+    def _names_a_variable(cls, value: Any) -> Any:
+        """A key that was put here by mistake is shown nowhere, so the fault is told without the value."""
+        if value is None or (isinstance(value, str) and re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", value)):
+            return value
+        raise ValueError("this is no name of a variable. Put the key into the environment, and here the variable's name.")
 
 
 class TokenPrice(_Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -14,6 +14,8 @@ from rung.flowchart.draw import value
 from rung.flowchart.hindsight import Hindsight
 from rung.flowchart.questions import ASSUMED, Answer
 from rung.measure.judging import Quote, Quotes
+from rung.methods import METHODS
+from rung.methods.base import Family, family
 from rung.metrics.stats import smallest_difference
 from rung.plan.steps import BreakEven, Step, bases_asked
 from rung.plan.total import Total
@@ -37,7 +39,7 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
         *which_bases(bases_asked(steps)),
         f"[dim]a month: {volume:,} calls. {_corrected(steps)}[/]",
         "",
-        _flowchart(chart),
+        _flowchart(chart, _unlisted(steps)),
         "",
         *_answers(chart.answers),
         "",
@@ -88,14 +90,26 @@ def _corrected(steps: Sequence[Step]) -> str:
     return f"Corrected by earlier measurements: {', '.join(known)}." if known else "No quote is corrected by a measurement yet."
 
 
-def _flowchart(chart: Chart) -> Table:
+def _unlisted(steps: Sequence[Step]) -> dict[str, str]:
+    """Of each family that no rung of the plan is of: the methods by which a rung could be named."""
+    listed = {family(method) for step in steps for method in step.methods} | {Family.PROMPTING}
+    found: dict[str, str] = {}
+    for name, method in METHODS.items():
+        if (one := family(method)) and one not in listed:
+            found[one] = f"{found[one]}, {name}" if one in found else name
+    return found
+
+
+def _flowchart(chart: Chart, unlisted: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("advice", "family", "why"):
         table.add_column(name, no_wrap=name != "why")
     told = [("", one) for one in chart.advice] + [(f"{AT}{name}", one) for name, some in chart.bases.items() for one in some]
     for base, advice in told:
         sources = f" [dim]({', '.join(advice.sources)})[/]" if advice.sources else ""
-        table.add_row(_verdict(advice.verdict), advice.family + base, escape(advice.why) + sources)
+        name = unlisted.get(advice.family, "") if advice.verdict != "don't" else ""
+        named = f" [dim]Not tried unless `rungs` names it: {name}.[/]" if name else ""
+        table.add_row(_verdict(advice.verdict), advice.family + base, escape(advice.why) + sources + named)
     return table
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rung.data.finding import Finding
+from rung.measure.spread import Spread, spreads
 from rung.terminal.form import MARKS, column, dollars, duration, points, which_bases
 from rung.types import Decision, Prediction, Record, Scores
 
@@ -69,14 +70,21 @@ def leaderboard(
         else:
             table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * (len(table.columns) - 3))
     told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.reason]
-    return Group(table, *told, *which_bases(bases or {}))
+    return Group(table, *told, *map(_spread, spreads(records)), *which_bases(bases or {}))
 
 
-def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int) -> RenderableType:
+def _spread(one: Spread) -> str:
+    ends = f"{one.range.low:.3f} to {one.range.high:.3f}, n={one.range.n} of train"
+    return f"[dim]{escape(one.rung)}: {one.tried} prompts that differ in {one.what} alone score {ends}[/]"
+
+
+def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int, untested: str = "") -> RenderableType:
     lines = [f"[{VERDICTS[decision.verdict]}]{decision.verdict}[/]  {escape(decision.why)}"]
     if test:
         fresh = "opened once" if seals_broken == 1 else f"shown to {seals_broken} Predictors by now, so no longer fresh"
         lines.append(f"[bold]test[/]   {test.metric} {test.overall} (sealed rows, {fresh})")
+    elif untested:
+        lines.append(f"[bold yellow]test[/]   {escape(untested)}")
     elif sealed:
         lines.append(f"[dim]test   {sealed} rows stay sealed until a rung meets the goal[/]")
     return Group(*lines)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung import ladder
+from rung import fitting
 from rung.errors import BudgetError, RungError, TaskError
 from rung.flowchart.history import scaled
 from rung.measure.evaluate import answer
@@ -81,7 +81,7 @@ def tune(
         told = tell(name, ordered, list(fitted), outcome, track)
         sizes = (len(inner.data.examples), len(rows), track.looks.sizes)
         found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
-        fits = [ladder.fit_keys(inner, trial.methods) for trial in trials]
+        fits = [fitting.fit_keys(inner, trial.methods) for trial in trials]
         key = digest([fits, [row.id for row in rows], site.measure])
         provenance = gather(site.task.folder, site.machine, train=inner.data.digest)
         site.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance})
@@ -162,13 +162,13 @@ class _Running:
             asked = [trial, *(self.trials[k] for k in fitted)]
             until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.quote.row_seconds for one in asked)
             takes, left = slow * trial.quote.fit_seconds, until - time.monotonic()
-            kept = self.site.store.fitted(ladder.fit_keys(self.site, trial.methods)[-1])
+            kept = self.site.store.fitted(fitting.fit_keys(self.site, trial.methods)[-1])
             if not kept and takes > left:
                 reason = f"about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} left"
                 self.set(i, status="not begun", reason=reason)
                 continue
             try:
-                fitted[i], notes = ladder.fit(self.site, trial.methods, until, partial(self.watcher.progress, i))
+                fitted[i], notes = fitting.fit(self.site, trial.methods, until, partial(self.watcher.progress, i))
                 self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
             except BudgetError as error:
                 self.set(i, status="stopped", reason=error.what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -57,8 +57,8 @@ class Client:
                 failures += 1
                 self._wait(trouble, failures, stop)
 
-    def stream(self, body: dict[str, Any], estimate: Usage, most: Usage, key: str = "") -> Iterator[str]:
-        """The answer piece by piece. It is tried again until the first piece is out; broken off later, ModelError."""
+    def stream(self, body: dict[str, Any], estimate: Usage, most: Usage, key: str = "") -> Generator[str, None, Reply]:
+        """The answer piece by piece, then whole. It is tried again until the first piece is out; broken off later, ModelError."""
         failures, stop, said = 0, threading.Event(), False
         while True:
             self._hold(stop)
@@ -66,8 +66,7 @@ class Client:
                 with self._reserved(most) as reserved:
                     for piece in self.wire.stream(body):
                         if isinstance(piece, Reply):
-                            self._settled(reserved, piece, estimate, key)
-                            return
+                            return self._settled(reserved, piece, estimate, key)
                         said = True
                         yield piece
             except Passing as trouble:

@@ -29,7 +29,7 @@ CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_contex
 ANSWER_ROOM = 32
 """Tokens around a label: JSON, quotes, an end."""
 REASONING_ROOM = 4096
-"""Tokens that a reasoning model may think before a label. Such models are known by refusing `max_tokens`."""
+"""Tokens that a reasoning model may think before it answers. Such models are known by refusing `max_tokens`."""
 
 GO_ON = "Go on from there. Do not repeat what is already said."
 
@@ -81,17 +81,18 @@ class RemoteEngine:
         """One answer, piece by piece as it is written; one that is kept already comes in one piece."""
         question = _Question(prompt, decoding)
         if found := self._kept(self._key(question)):
-            yield found.text
+            yield self._heard(found)
             return
         refused, keep = self._refused, self._key(question) if self.settings.cache else ""
         while True:
             body = self._body(question, refused)
             try:
-                yield from self.client.stream(body, *_bounds(question, refused), keep)
+                reply = yield from self.client.stream(body, *_bounds(question, refused), keep)
             except Refused as error:
                 refused |= _to_drop(body, error)
                 continue
             self._refused = refused
+            self._heard(reply)
             return
 
     # --- asking -----------------------------------------------------------------------------------------------
@@ -180,15 +181,23 @@ class RemoteEngine:
     def _completion(self, found: Reply | str) -> Completion:
         if isinstance(found, str):
             return Completion("", finished=False, error=found)
-        return Completion(found.text, finished=found.finished, **_taken(found))
+        return Completion(found.text, finished=found.finished, error=found.unanswered, **_taken(found))
 
     def _choice(self, found: Reply | str, labels: Sequence[str]) -> Choice:
         if isinstance(found, str):
             return Choice("", math.nan, None, error=found)
+        if found.unanswered:
+            return Choice("", math.nan, None, error=found.unanswered, **_taken(found))
         label = reading.read(found.text, labels)
         sure = reading.confidence(label, found.text, found.tokens) if label else None
         logprob = math.log(sure) if sure else math.nan
         return Choice(label or found.text, logprob, sure, **_taken(found))
+
+    def _heard(self, found: Reply) -> str:
+        """A reply's text; ModelError where it holds no answer."""
+        if found.unanswered:
+            raise ModelError(found.unanswered, where=self.endpoint.url)
+        return found.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +218,7 @@ def _spoken(prompt: Prompt) -> Prompt:
 
 
 def _room(question: _Question, refused: frozenset[str]) -> int:
-    thinking = REASONING_ROOM if "max_tokens" in refused and question.labels else 0
-    return question.decoding.max_new_tokens + thinking
+    return question.decoding.max_new_tokens + (REASONING_ROOM if "max_tokens" in refused else 0)
 
 
 def _bounds(question: _Question, refused: frozenset[str]) -> tuple[Usage, Usage]:

@@ -24,8 +24,24 @@ def schema(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def held_to(shape: dict[str, Any]) -> dict[str, Any]:
-    """The `response_format` that holds an answer to a JSON schema."""
-    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": shape}}
+    """The `response_format` that holds an answer to a JSON schema: strictly where the schema may be held to so.
+
+    OpenAI refuses another schema that is called strict, and it would then be left out for good.
+    """
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": _strict(shape), "schema": shape}}
+
+
+def _strict(shape: dict[str, Any]) -> bool:
+    """Whether every object in a schema requires all its fields and allows no other, and every array says what is in it.
+
+    https://platform.openai.com/docs/guides/structured-outputs
+    """
+    fields, items = shape.get("properties", {}), [shape["items"]] if "items" in shape else []
+    if shape.get("type") == "object":
+        held = shape.get("additionalProperties") is False and set(shape.get("required", ())) == set(fields)
+    else:
+        held = shape.get("type") != "array" or bool(items)
+    return held and all(map(_strict, [*fields.values(), *items, *shape.get("anyOf", ())]))
 
 
 def read(text: str, labels: Sequence[str]) -> str | None:

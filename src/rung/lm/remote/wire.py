@@ -62,6 +62,18 @@ class Reply:
     tokens: tuple[tuple[str, float], ...] = ()
     """Tokens of the text with their natural log-probabilities; empty where the server gives none."""
 
+    @property
+    def unanswered(self) -> str:
+        """Why there is no answer in it: it was cut while the model still thought. Empty where there is one.
+
+        A model that ends by itself without a word has answered, with an empty text.
+        """
+        if self.text or self.finished:
+            return ""
+        told = self.usage and not self.usage.estimated
+        used = f"all {self.usage.tokens_out} tokens" if self.usage and told else "all its tokens"
+        return f"the model used {used} before it wrote an answer."
+
 
 class Wire:
     """The connections to one endpoint, safe to use from many threads. It alone holds the key."""

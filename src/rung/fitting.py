@@ -1,0 +1,71 @@
+"""A rung's methods fitted one after another; what was fitted before is taken from the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rung.measure import memory
+from rung.methods import together
+from rung.methods.base import Method, Run, options, rewarded
+from rung.plan.bases import refuse_teacher
+from rung.predictor import Predictor
+from rung.site import Site
+from rung.types import digest
+
+
+def fit(
+    site: Site,
+    chain: Sequence[Method],
+    deadline: float,
+    progress: Callable[[str, float], None],
+    start: Predictor | None = None,
+) -> tuple[Predictor, list[dict[str, Any]]]:
+    """Fit a rung's methods one after another; what an earlier rung has already fitted is taken from the store.
+
+    `start`: what they begin with; by default the usual base.
+    """
+    predictor, notes = start or site.start, []
+    for method, key in zip(chain, fit_keys(site, chain, start)):
+        fitted = site.store.fitted(key)
+        if fitted is None:
+            refuse_teacher(site.task, getattr(method, "teacher", ""), f"methods.{method.name}.teacher")  # tuning tries its own
+            run = Run(
+                site.store.workplace(key),
+                site.engines,
+                site.task.seed,
+                progress,
+                deadline,
+                site.store.folder,
+                reward=lambda answer, example: site.metric.per_row(answer, example.output, example),
+                home=site.task.folder,
+                trackers=site.task.trackers,
+            )
+            if (run.folder / "work").is_dir():
+                run.notes["resumed"] = True  # its seconds are those of the rest, so no quote is held to them
+            progress(f"fitting {method.name}", 0.0)
+            memory.reset_peak()
+            before, started = site.engines.spent(), time.monotonic()
+            data = site.data.only(method.needs)
+            fitted = together.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
+            note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
+            # of a fit that goes on from a kill this is the rest, and an answer that was paid for another fit costs nothing
+            spent = site.engines.spent()
+            note["usd"] = spent.usd - (before.usd if before else 0.0) if spent else 0.0
+            fitted = site.store.keep_fit(key, fitted, note)
+        predictor = fitted
+        notes.append(site.store.fit_notes(key))
+    return predictor, notes
+
+
+def fit_keys(site: Site, chain: Sequence[Method], start: Predictor | None = None) -> list[str]:
+    """A name for each fit of a rung: what stood before it, the method, its options, the data and the seed."""
+    keys, before = [], (start or site.start).digest
+    for method in chain:
+        data = site.data.only(method.needs).digest
+        given = [before, method.name, method.fit_version, options(method), data, site.task.seed]
+        before = digest([*given, *rewarded(method, site.measure, site.task.folder)])
+        keys.append(before)
+    return keys
