@@ -42,7 +42,11 @@ def within(pairs: list[Pair], factor: float) -> int:
 def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
     """The records with today's quotes in place of those that were told."""
     now = {step.rung: step.raw for step in Site(load_task(folder), say=lambda text: None, machine=machine).steps}
-    return [replace(one, provenance={**one.provenance, "raw_quote": asdict(raw)}) for one in told if (raw := now.get(one.rung))]
+    return [
+        replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": history.FORMULAS})
+        for one in told
+        if (raw := now.get(one.rung))
+    ]
 
 
 def main() -> None:

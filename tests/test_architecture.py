@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("fitting",),
     ("seal",),
     ("ladder", "tune"),
-    ("preflight", "scaffold", "draft", "terminal", "preview", "summary", "report"),
+    ("preflight", "scaffold", "draft", "bulk", "terminal", "preview", "summary", "report"),
     ("cli",),
 )
 """From the bottom up. A file imports from its own layer and from those before it, never from a later one."""

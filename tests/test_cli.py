@@ -142,6 +142,30 @@ def test_a_fault_is_one_sentence_with_its_remedy(task: Path, changes: dict[str, 
     assert said in rung("climb", task, code=2)
 
 
+def test_a_file_of_rows_is_answered(task: Path) -> None:
+    rung("climb", task)
+    (task / "new.csv").write_text("id,text\n1,the courier is late\n2,it hums and is dead\n")
+    assert "2 rows, 0 without an answer" in rung("ask", task, "--rows", task / "new.csv", "--to", task / "out.jsonl")
+    found = [json.loads(line) for line in (task / "out.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["answer"]) for row in found] == [("1", "delivery"), ("2", "fault")]
+    rung("ask", task, "--rows", task / "out.jsonl", "--to", task / "again.csv", code=2)  # it has an answer already
+    rung("ask", task, "--rows", task / "new.csv", "--to", task / "out.csv")
+    assert (task / "out.csv").read_text().splitlines()[0] == "id,text,answer,confidence,error,abstained"
+    assert not list(task.glob("*.part"))
+    assert "one of a text and --rows" in rung("ask", task, code=2)
+    (task / "odd.csv").write_text("message\nhello\n")
+    assert "no column 'text'" in rung("ask", task, "--rows", task / "odd.csv", "--to", task / "x.csv", code=2)
+
+
+def test_an_answer_of_an_old_choice_says_so(task: Path) -> None:
+    rung("climb", task)
+    write(task, volume="7")
+    assert "rung.yaml has changed" in command("ask", task, "the courier is late").stderr
+    write(task, rungs="[majority]")
+    rung("climb", task)
+    assert "not shown to meet the goal" in command("ask", task, "the courier is late").stderr
+
+
 def test_what_the_system_refuses_is_one_sentence_too(task: Path) -> None:
     rung("climb", task)
     assert "nowhere" in rung("report", task, "--to", task / "nowhere" / "report.html", code=2)

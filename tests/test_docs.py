@@ -210,6 +210,7 @@ def invoke(words: list[str]) -> str:
 def test_fast_commands_run(page: Path, tickets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.chdir(tmp_path)
     invoke(["climb", str(tickets)])
+    (tmp_path / "new.csv").write_text("text\nmy card has not come\n", encoding="utf-8")
     for words in commands(page):
         given = parsed(words)
         if (given.get("rung") and given["rung"] not in FAST) or words[0] in DOCUMENTS or given.get("from_"):

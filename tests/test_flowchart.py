@@ -275,7 +275,8 @@ def measured(
 
 
 def test_a_record_is_held_to_its_raw_quote(machine: Machine) -> None:
-    here = {"machine": asdict(machine)}
+    here = {"machine": asdict(machine), "formulas": history.FORMULAS}
+    assert history.past(measured("lora", 30, machine=asdict(machine), formulas=history.FORMULAS - 1), machine) is None
     one = history.past(measured("lora", 30, **here), machine)
     assert one and (one.fit, one.row, one.memory) == (2.0, pytest.approx(4.0), 2.0)
     other = history.past(measured("lora@b", 30, **here, base="its digest"), machine)

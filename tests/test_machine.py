@@ -16,13 +16,13 @@ from rung.machine import (
     EFFICIENCY,
     READING,
     STEP_SECONDS,
-    WIDTH,
     Machine,
     fingerprint,
     list_price,
     load_or_measure,
     usable_cores,
     usable_threads,
+    width,
 )
 
 BOX = Machine(
@@ -45,9 +45,7 @@ def test_training_prefill_and_money_by_hand() -> None:
     assert BOX.training_seconds(P, 1.0, tokens=10_000, epochs=3) == pytest.approx(6 * P * 30_000 / rate)
     assert BOX.training_seconds(P, 0.0, tokens=10_000) == pytest.approx(4 * P * 10_000 / rate)
     assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / (100e9 * READING))
-    wide = WIDTH * P**0.5
-    assert BOX.prefill_seconds(P, 1000, wide) == pytest.approx(2 * BOX.prefill_seconds(P, 1000))
-    assert replace(BOX, device="cuda").prefill_seconds(P, 1000, wide) == pytest.approx(7 / 6 * BOX.prefill_seconds(P, 1000))
+    assert BOX.prefill_seconds(P, 1000, 10 * width(P)) == pytest.approx(2 * BOX.prefill_seconds(P, 1000))
     assert BOX.usd(1800) == pytest.approx(0.18)
 
 

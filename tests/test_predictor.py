@@ -15,6 +15,8 @@ from rung.lm.base import Decoding, ModelRef
 from rung.lm.engines import Engines
 from rung.lm.vectors import save_vectors
 from rung.predictor import Demos, Predictor
+from rung.retrieve import lookup
+from rung.retrieve.lookup import Lookup
 from rung.types import Example, Message
 
 START = Predictor(kind="classify", model=ModelRef("fake", "fake", "fake"), instruction="Sort.", labels=("delay", "refund"))
@@ -161,6 +163,20 @@ def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
     predictors.save(START, tmp_path / "saved", {"note.txt": "hello"})
     assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["note.txt", "predictor.json"]
     assert predictors.load(tmp_path / "saved") == START
+
+
+def test_an_index_moves_with_the_task(tmp_path: Path) -> None:
+    one = Predictor(kind="answer", model=ModelRef("fake", "fake", "fake"), instruction="?")
+    index = tmp_path / "a" / ".rung" / "index"
+    predictors.save(replace(one, lookup=Lookup(str(index), "d", "fake")), tmp_path / "a" / ".rung" / "fits" / "k")
+    (tmp_path / "a").rename(tmp_path / "b")
+    found = predictors.load(tmp_path / "b" / ".rung" / "fits" / "k")
+    assert found.lookup and found.lookup.index == str(tmp_path / "b" / ".rung" / "index")
+    with pytest.raises(RungError, match="the index is not there"):
+        lookup.sources(found.lookup, ["?"], Engines())
+    far = replace(one, lookup=Lookup("s3://bucket/index", "d", "fake"))
+    predictors.save(far, tmp_path / "far")
+    assert predictors.load(tmp_path / "far").lookup == far.lookup
 
 
 def test_a_loaded_one_can_be_saved_where_it_lies(tmp_path: Path) -> None:

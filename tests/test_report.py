@@ -427,12 +427,6 @@ class FakeSite:
     splits: Splits
 
 
-@pytest.fixture(autouse=True)
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data check has tests of its own, and takes a whole site."""
-    monkeypatch.setattr("rung.report.html.inspect", lambda site: ((), []))
-
-
 def site(folder: Path) -> Any:
     folder.mkdir()
     task = a_task()

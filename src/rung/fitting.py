@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from rung.measure import memory
 from rung.methods import together
-from rung.methods.base import Method, Run, options, rewarded
+from rung.methods.base import Method, Run, family, options, rewarded
 from rung.plan.bases import refuse_teacher
 from rung.predictor import Predictor
 from rung.site import Site
@@ -49,7 +50,9 @@ def fit(
             memory.reset_peak()
             before, started = site.engines.spent(), time.monotonic()
             data = site.data.only(method.needs)
-            fitted = together.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
+            # what keeps no checkpoint keeps its answers, and gets further with each try
+            with site.store.trying(key) if family(method) in together.TRAINS else nullcontext():
+                fitted = together.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
             note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
             # of a fit that goes on from a kill this is the rest, and an answer that was paid for another fit costs nothing
             spent = site.engines.spent()

@@ -1,4 +1,4 @@
-"""The climb: fit, answer and score rung by rung, cheapest first, until one meets the goal; then open the test once."""
+"""The climb: fit, answer and score rung by rung in the plan's order, until one meets the goal; then open the test once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from rung import metrics, seal
+from rung.data.finding import Finding
 from rung.decide import compare
 from rung.errors import BudgetError, RungError
 from rung.fitting import fit, fit_keys
@@ -25,7 +26,7 @@ from rung.predictor import Predictor
 from rung.race.course import until_told
 from rung.seal import Opened
 from rung.site import Site
-from rung.types import Cost, Decision, Example, Record, Scores, digest
+from rung.types import Cost, Decision, Example, Prediction, Record, Scores, digest
 
 
 class Watcher(Protocol):
@@ -47,8 +48,10 @@ class Climb:
     """What the chosen rung came to on the sealed rows."""
 
 
-def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
+def climb(site: Site, watcher: Watcher, *, everything: bool = False, findings: Sequence[Finding] = ()) -> Climb:
     """Try the plan's rungs in order; stop at the first that meets the goal, unless `everything` is to be measured.
+
+    `findings`: what the data check said before, for the report.
 
     Where the task says `race`, a rung is asked no more dev rows than it takes to tell; `everything` asks them all.
     """
@@ -64,10 +67,13 @@ def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
             if not everything and site.decide(records).verdict == "meets":
                 break
         site.engines.until = float("inf")
-        result = Climb(site.decide(records), tuple(records), Opened(None, len(seal.looks(site))))
-        kept = content(site, result)
+        decision = site.decide(records)
+        due = decision.verdict == "meets" and len(site.splits.test)
+        begun = "it was not opened to its end. Climb again to go on with it." if due else ""
+        result = Climb(decision, tuple(records), Opened(None, len(seal.looks(site)), begun))
+        kept = content(site, result, findings)
         site.store.write("decision.json", kept)  # what happens to the test loses nothing of the climb
-        if result.decision.verdict == "meets" and len(site.splits.test):
+        if due:
             chosen = next(record for record in records if record.rung == result.decision.chosen)
             result = replace(result, opened=seal.opened(site, chosen))
             site.store.write("decision.json", {**kept, **asdict(result.opened)})
@@ -77,7 +83,10 @@ def climb(site: Site, watcher: Watcher, *, everything: bool = False) -> Climb:
 def standing(site: Site) -> Climb | None:
     """What the records say of the task as it is, where no climb has come to its end; None where nothing is measured."""
     kept = {record.provenance.get("key"): record for record in site.store.records() if record.status == "done"}
-    found = [(step.rung, kept.get(rung_key(site, step))) for step in site.steps if step.quote]
+    if not kept:
+        return None
+    named = [(step.rung, [rung_key(site, step, raced) for raced in {False, site.task.race}]) for step in site.steps if step.quote]
+    found = [(rung, next((kept[key] for key in keys if key in kept), None)) for rung, keys in named]
     records = tuple(replace(record, rung=rung) for rung, record in found if record)
     return Climb(site.decide(records), records, Opened(None, len(seal.looks(site)))) if records else None
 
@@ -86,9 +95,15 @@ def changed(site: Site, kept: dict[str, Any]) -> str:
     """What is no longer as it was when a decision was made; empty where nothing is."""
     if kept["task"] != site.task.model_dump(mode="json"):
         return "rung.yaml has changed"
-    told: dict[str, Any] = next((record["provenance"] for record in kept["records"] if record["status"] == "done"), {})
-    now = {"train": site.data.digest, "dev": _dev(site), "test": site.splits.test.digest}
-    return "the data have changed" if told and any(told[part] != name for part, name in now.items()) else ""
+    try:
+        return "the data have changed" if kept.get("rows") not in (None, _rows(site)) else ""
+    except RungError as error:
+        return f"the data cannot be read as they were ({error})"
+
+
+def _rows(site: Site) -> dict[str, str]:
+    """Content names of the task's rows, and of all else that rungs learn from."""
+    return {"train": site.data.digest, "dev": _dev(site), "test": site.splits.test.digest}
 
 
 def _dev(site: Site) -> str:
@@ -159,25 +174,13 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
     predictions = [known[row] for row in found.ids]
     progress("measuring latency", 1.0)
     waiting = latency(predictor, dev, site.store, site.engines)
-    row_seconds = sum(p.seconds for p in predictions) / len(predictions)
-    fit_seconds = sum(note["seconds"] for note in notes)
-    tariff = site.engines.price(predictor.model)
-    taken = [sum(getattr(p, part) for p in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
-    row_usd = tariff.usd(*taken) / len(predictions) if tariff else site.machine.usd(row_seconds)
     progress("measuring what was forgotten", 1.0)
     return Record(
         rung=step.rung,
         status="done",
         scores=found,
         quote=step.quote,
-        cost=Cost(
-            fit_seconds=fit_seconds,
-            row_seconds=row_seconds,
-            memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
-            once_usd=site.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
-            per_month_usd=row_usd * site.task.volume,
-            per_1k_usd=1000 * row_usd,
-        ),
+        cost=_cost(site, predictor, notes, predictions),
         latency=waiting,
         forgetting=forget.forgotten(predictor.model, start.model, site.probe, site.store, site.engines),  # after the peak
         predictor=predictor.digest,
@@ -186,6 +189,7 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             site.machine,
             key=key,
             raw_quote=asdict(step.raw or Cost()),
+            formulas=history.FORMULAS,
             remote=asks_api(step.methods, start.model),
             **({"api": asdict(spent)} if (spent := site.engines.spent()) else {}),
             writes=not site.data.labels,
@@ -203,6 +207,23 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             again=sum(p.again for p in predictions),
             **({"race": raced} if raced else {}),
         ),
+    )
+
+
+def _cost(site: Site, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
+    """What the rung took: its fits as they were noted, its answers by this machine's time or an endpoint's tokens."""
+    row_seconds = sum(one.seconds for one in predictions) / len(predictions)
+    fit_seconds = sum(note["seconds"] for note in notes)
+    tariff = site.engines.price(predictor.model)
+    taken = [sum(getattr(one, part) for one in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
+    row_usd = tariff.usd(*taken) / len(predictions) if tariff else site.machine.usd(row_seconds)
+    return Cost(
+        fit_seconds=fit_seconds,
+        row_seconds=row_seconds,
+        memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
+        once_usd=site.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
+        per_month_usd=row_usd * site.task.volume,
+        per_1k_usd=1000 * row_usd,
     )
 
 
@@ -227,9 +248,11 @@ def rung_key(site: Site, step: Step, racing: bool = False) -> str:
     return digest([*measured, *raced])
 
 
-def content(site: Site, result: Climb) -> dict[str, Any]:
+def content(site: Site, result: Climb, findings: Sequence[Finding] = ()) -> dict[str, Any]:
     """What `show`, `report` and `ask` read again."""
     return {
+        "rows": _rows(site),
+        "findings": [asdict(one) for one in findings],
         "decision": asdict(result.decision),
         "records": [asdict(record) for record in result.records],
         **asdict(result.opened),

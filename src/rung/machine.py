@@ -20,9 +20,7 @@ from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
 
-WIDTH = 0.05
-"""Width of a model over the root of its parameters: 0.050 for SmolLM2-135M, 0.058 for Llama 3.2 1B, 0.046 for Llama 3 8B."""
-READING = 0.8
+READING = 0.75
 """Share of the measured matrix-product speed that reading a prompt reaches, attention apart; measured on SmolLM2-135M."""
 OPENING_SECONDS = 3.0
 """To import what an embedding model needs and to open it, whatever its size, about: most of what a small fit takes."""
@@ -104,12 +102,10 @@ class Machine:
     def prefill_seconds(self, parameters: int, tokens: float, behind: float = 0.0) -> float:
         """Seconds to read `tokens` of prompt (or to score them): 2 operations a parameter and token, and attention.
 
-        `behind`: the tokens that each of them attends to, on average. Attention takes a sixth of the operations that the
-        weights take once these are as many as the model is wide (4 of 24 times the width squared, a layer), and on a processor,
-        where it runs at about a sixth of the speed, as long.
+        `behind`: the tokens that each of them attends to, on average. Once these are as many as the model is wide, attention
+        takes 4 operations where the weights take 24 (times the width squared, a layer), and about a tenth of their time.
         """
-        attending = behind / (WIDTH * max(1, parameters) ** 0.5) / (1 if self.device == "cpu" else 6)
-        return self._seconds(2 * parameters * tokens * (1 + attending), READING)
+        return self._seconds(2 * parameters * tokens * (1 + behind / width(parameters) / 10), READING)
 
     def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
         """Seconds until `batch` answers of `tokens` each, written side by side, are done.
@@ -123,6 +119,11 @@ class Machine:
     def usd(self, seconds: float) -> float:
         """What `seconds` of this machine cost in US dollars."""
         return seconds / 3600 * self.usd_per_hour
+
+
+def width(parameters: int) -> float:
+    """About how wide a model of so many parameters is: 580 for SmolLM2-135M's 576, 1,760 for Llama 3.2 1B's 2,048."""
+    return 0.05 * max(1, parameters) ** 0.5
 
 
 def list_price(device: Device, device_name: str, cores: int) -> float:

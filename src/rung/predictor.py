@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -266,7 +267,7 @@ def _prediction(answer: Choice | Completion, output: str, confidence: float | No
         answer.seconds,
         answer.error,
         answer.tokens_cached,
-        again=bool(answer.error) and not answer.tokens_out,  # what wrote tokens was an answer, and is paid for
+        again=bool(answer.error) and not answer.final,
     )
 
 
@@ -289,6 +290,8 @@ def save(predictor: Predictor, folder: Path, beside: Mapping[str, str] | None = 
         if content[part]["files"]:
             shutil.copytree(content[part]["files"], work / name, copy_function=link)
             content[part]["files"] = name
+    if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
+        content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
     for name, text in (beside or {}).items():
         (work / name).write_text(text, encoding="utf-8")
     (work / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -306,6 +309,8 @@ def load(folder: Path) -> Predictor:
     for part in ("model", "demos"):
         if content[part]["files"]:
             content[part]["files"] = str(folder / content[part]["files"])
+    if (looked := content.get("lookup")) and "://" not in looked["index"]:
+        looked["index"] = os.path.normpath(folder / looked["index"])  # one of an older rung is absolute, and stays so
     demos = content.pop("demos")
     return Predictor(
         **{

@@ -4,6 +4,8 @@ lock                       one climb at a time
 records.jsonl              one Record a line
 fits/<key>/                a saved Predictor and fit.json (seconds, notes)
 work/<key>/                a fit under way; its checkpoints survive a killed process
+work/<key>.json            how often it was begun without getting any further
+trackers/<key>/            what experiment trackers wrote of it
 predictions/<digest>.jsonl answers of one Predictor, one row a line
 latency/<digest>.json      its latency
 marks/<digest>.jsonl       what a judging model has said, one question a line
@@ -27,7 +29,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rung import predictor as predictors
-from rung.errors import BusyError
+from rung.errors import BusyError, RungError
 from rung.predictor import Predictor
 from rung.types import (
     Comparison,
@@ -45,6 +47,8 @@ from rung.types import (
 )
 
 NAME = ".rung"
+TRIES = 3
+"""Times that a fit is begun which is killed without getting any further."""
 
 
 class Store:
@@ -89,6 +93,32 @@ class Store:
             if left.name != "work":
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
         return folder
+
+    @contextmanager
+    def trying(self, key: str) -> Iterator[None]:
+        """A fit under way. RungError where it was cut off at the same point so often that another try would be, too.
+
+        What Python can tell of is no such end; a killed process is, and systems short of memory kill.
+        """
+        mark = self.folder / "work" / f"{key}.json"
+        at = sorted(path.name for path in (self.folder / "work" / key / "work").rglob("checkpoint-*"))
+        before = self.read(f"work/{key}.json")
+        tries = before["tries"] + 1 if before and before["at"] == at else 1
+        if tries > TRIES:
+            raise RungError(
+                f"this fit was begun {TRIES} times and the process was killed each time, most likely for want of memory.",
+                where=str(mark),
+                remedy="Lower the method's option tokens, take a smaller base, or delete the file to try again.",
+            )
+        write(mark, {"tries": tries, "at": at})
+        try:
+            yield
+        except SystemExit:  # one of several processes was killed, and took this one along
+            raise
+        except BaseException:
+            mark.unlink(missing_ok=True)
+            raise
+        mark.unlink(missing_ok=True)
 
     def keep_fit(self, key: str, fitted: Predictor, notes: dict[str, Any]) -> Predictor:
         """Save a fit under its key and clear its workplace; the Predictor returned uses the saved files."""

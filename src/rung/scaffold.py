@@ -30,7 +30,7 @@ _README = """\
 1. Put your rows into `data/examples.csv` (a few hundred decide more than a few dozen) and edit `rung.yaml`.
 2. `rung check {name}`: is the data fit to decide anything?
 3. `rung plan {name}`: what would be tried, and what would it cost?
-4. `rung climb {name}`: try it, cheapest first, until the goal is met.
+4. `rung climb {name}`: try it, what is advised first, the cheapest of it first, until the goal is met.
 5. `rung report {name}` and `rung ask {name} "..."`: read why, and use it.
 """
 

@@ -122,7 +122,7 @@ class Site:
         """How far the judge agrees with people; None without one. Measured when first asked for, and kept by its marks."""
         return judging.agreement(self.task, self.judge) if self.judge else None
 
-    @property
+    @cached_property
     def measure(self) -> str:
         """What scores are made by, for keys: the metric, with the content name of the team's own or of the judge."""
         name = self.task.goal.metric

@@ -329,6 +329,21 @@ def test_fields_are_read_before_anything_is_spent(make: Make) -> None:
     assert "t.csv line 3: the output 'not json' is no JSON" in fault(make({"t.csv": rows}, kind="extract"))
 
 
+def test_labels_of_a_column_that_is_gone_are_forgotten(make: Make, tmp_path: Path) -> None:
+    table = _hugging_face_table()
+    name = next(one for one in table.column_names if pa.types.is_integer(table.schema.field(one).type))
+    named = table.set_column(table.column_names.index(name), name, pa.array(["a name"] * len(table)))
+    pq.write_table(named.replace_schema_metadata(table.schema.metadata), tmp_path / "t.parquet")
+    assert load(make({}, examples="t.parquet", kind="answer")).train[0].output == "a name"
+
+
+def test_rows_that_break_readers_are_faults_of_the_row(make: Make) -> None:
+    assert "cannot be read" in fault(make({"t.jsonl": '{"input": "a", "output": ' + "9" * 5000 + "}\n"}, examples="t.jsonl"))
+    assert "cannot be read" in fault(make({"t.jsonl": '{"input": "a", "output": ' + "[" * 99_999 + "\n"}, examples="t.jsonl"))
+    chat = json.dumps({"messages": [{"role": ["user"], "content": "a"}, {"role": "assistant", "content": "b"}]})
+    assert "no message with a role" in fault(make({"t.jsonl": chat + "\n"}, examples="t.jsonl"))
+
+
 def test_a_cell_may_hold_a_document(make: Make) -> None:
     text = "word " * 40_000
     assert load(make({"t.csv": f"input,output\n{text},x\n"})).train[0].input == text

@@ -23,11 +23,12 @@ from servers import Server, echo, of_engine, serving, slow
 from rung.errors import BudgetError, ModelError
 from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote import client, labels
+from rung.lm.remote import client, labels, wire
 from rung.lm.remote.engine import CONTEXT, REASONING_ROOM, RemoteEngine
 from rung.lm.remote.prices import KNOWN, Price
-from rung.lm.remote.settings import Limits, Settings, endpoint, is_remote, undated
+from rung.lm.remote.settings import Endpoint, Limits, Settings, endpoint, is_remote, undated
 from rung.lm.remote.tokens import bound, estimate
+from rung.lm.remote.wire import Wire
 from rung.methods.structured import schema
 from rung.types import Message
 
@@ -526,3 +527,60 @@ def test_the_default_model_over_http_answers_as_at_hand(opened: Callable[..., Re
         over = opened(server, timeout_s=60.0).generate(asked, decoding)
     here = [local.generate([one], decoding)[0] for one in asked]
     assert [(one.text, one.tokens_in) for one in over] == [(one.text, one.tokens_in) for one in here]
+
+
+# --- hostile ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["sk-good\n", " sk-good\r\n"])
+def test_a_key_may_end_in_a_line_break(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("A_KEY", key)
+    assert Wire(Endpoint("http://x/v1", "m", "A_KEY"), 1.0)._key == "sk-good"
+
+
+def test_a_key_that_no_header_takes_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "sk-sec\x01ret")
+    with pytest.raises(ModelError) as caught:
+        _ = Wire(Endpoint("http://x/v1", "m", "A_KEY"), 1.0)._key
+    assert "A_KEY" in str(caught.value) and "sk-sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize("counts", [(-1_000_000, 5, 0), (5, -1, 0), (5, 5, -1), (10**30, 5, 0), ("5", 5, 0), (5, "x", 0)])
+def test_a_bill_that_cannot_be_is_no_bill(counts: tuple[Any, Any, Any]) -> None:
+    read, written, cached = counts
+    told = {"prompt_tokens": read, "completion_tokens": written, "prompt_tokens_details": {"cached_tokens": cached}}
+    assert wire._usage({"usage": told}) is None
+
+
+@pytest.mark.parametrize(
+    "error", [RecursionError(), OverflowError(), ValueError("x"), UnicodeEncodeError("utf-8", "x", 0, 1, "y")]
+)
+def test_an_answer_that_cannot_be_read_is_tried_again(error: Exception) -> None:
+    with pytest.raises(wire.Passing), wire._faults():
+        raise error
+
+
+def test_an_answer_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST_BYTES", 10)
+
+    class Endless:
+        def iter_bytes(self) -> Any:
+            while True:
+                yield b"more"
+
+    with pytest.raises(wire.Passing):
+        wire._text(Endless())
+
+
+def test_a_key_is_taken_out_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "sk-good/key")
+    one = Wire(Endpoint("http://x/v1", "m", "A_KEY"), 1.0)
+    assert one._said(json.loads('"my key is sk-good\\/key \\ud800"')) == "my key is [key] ?"
+
+
+@pytest.mark.parametrize(
+    ("host", "in_house"),
+    [("134744072", False), ("0x8080808", False), ("8.8.8.8", False), ("10.0.0.5", True), ("node1", True), ("gpu.lan", True)],
+)
+def test_what_stays_in_the_house(host: str, in_house: bool) -> None:
+    assert Endpoint(f"http://{host}/v1", "m").in_house is in_house

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from rung.machine import Machine
-from rung.methods.base import CHATTY, TOGETHER, WRITING, Facts, Knows, answering
+from rung.machine import Machine, width
+from rung.methods.base import CHATTY, SEEN, TOGETHER, WRITING, Facts, Knows, answering
 
 WRITES = Facts(
     train_rows=100,
@@ -36,8 +36,8 @@ def test_an_unshown_models_answer_by_hand(machine: Machine) -> None:
     step = machine.decode_seconds(WRITES.parameters, 1, batch=0)
     written = CHATTY * 256
     reading = machine.prefill_seconds(WRITES.parameters, 20, 60 + 10)
-    writing = machine.prefill_seconds(WRITES.parameters, written, 60 + 20 + written / 2)
-    computed = reading + writing + (WRITING - 1) * machine.prefill_seconds(WRITES.parameters, written)
+    seen = (60 + 20 + written / 2) / width(WRITES.parameters)
+    computed = reading + (WRITING + SEEN * seen) * machine.prefill_seconds(WRITES.parameters, written)
     assert quoted(Knows.NOTHING, machine) == pytest.approx(computed + 256 * step / TOGETHER)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rung.cli import ask as cli_ask
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import tune as cli_tune
@@ -40,6 +42,9 @@ def main() -> None:
     """Run a command; a fault of the user's is one sentence on standard error and exit code 2."""
     from rung.lm import processes
 
+    for name in ("SIGTERM", "SIGHUP"):  # ended so (a closed terminal, a machine taken back), a command lets go of what it holds
+        if number := getattr(signal, name, None):
+            signal.signal(number, _stopped)
     try:
         if processes.several():
             from rung.methods import together
@@ -53,6 +58,10 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that may not be written
         _fault(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else f"{error}.")
         sys.exit(RungError.exit_code)
+
+
+def _stopped(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _fault(text: str) -> None:
@@ -131,7 +140,7 @@ def climb(
     all_: Annotated[bool, typer.Option("--all", help="Measure every rung, also after one has met the goal.")] = False,
     json_: Json = False,
 ) -> None:
-    """Try the rungs, cheapest first, until one meets the goal. Killed or stopped, it goes on where it was."""
+    """Try the rungs, those advised first and of these the cheapest, until one meets the goal. Killed, it goes on where it was."""
     from rung import ladder
     from rung.data.check import blocking
     from rung.preflight import inspect
@@ -149,7 +158,7 @@ def climb(
         raise typer.Exit(1)
     console = err if json_ else out
     with kept_when_stopped(), Board(console, site.task.goal) as board:
-        result = ladder.climb(site, board, everything=all_)
+        result = ladder.climb(site, board, everything=all_, findings=found)
     if json_:
         print_json(summary(site.store.read("decision.json")))
     else:
@@ -181,36 +190,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     out.print(f"wrote {reports.write(site_of(folder), to)}", markup=False, soft_wrap=True)
 
 
-@app.command()
-def ask(
-    folder: Folder,
-    text: Annotated[str, typer.Argument(help="What to answer; - reads standard input.")],
-    rung: Annotated[str, typer.Option(help="Answer with this rung instead of the chosen one.")] = "",
-    access: cli_knowledge.Access = [],  # noqa: B006  # typer copies it
-    json_: Json = False,
-) -> None:
-    """Answer with the chosen Predictor, with its citations where it looked the answer up."""
-    from rung.ladder import chosen
-    from rung.terminal import shown
-    from rung.types import Example, plain
-
-    site = site_of(folder)
-    allow = cli_knowledge.allowed(site.task, access)
-    predictor = chosen(site, rung)
-    given = sys.stdin.read() if text == "-" else text
-    predictor.warm(site.engines)
-    if not json_ and predictor.streams:
-        for piece in predictor.stream(Example(given.strip(), ""), site.engines):
-            out.print(piece, markup=False, end="", soft_wrap=True)
-        out.print()
-        return
-    [answer] = predictor.predict([Example(given.strip(), "")], site.engines, allow=allow)
-    if answer.error:
-        raise RungError(answer.error, remedy="Shorten the text.")
-    if json_:
-        print_json({**plain(answer), "model": predictor.model.name})
-    else:
-        out.print(shown.answer(answer))
+app.command()(cli_ask.ask)
 
 
 @app.command()
@@ -302,4 +282,5 @@ def _show(content: dict[str, Any]) -> None:
 
 
 def _speed(site: Site) -> str:
-    return f"{site.machine.gflops[site.machine.dtype]:.0f} GFLOP/s in {site.machine.dtype}, {site.machine.threads} threads"
+    one = site.machine
+    return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}, {one.threads} threads"

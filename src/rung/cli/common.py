@@ -43,12 +43,12 @@ def site_of(
 
 
 @contextmanager
-def kept_when_stopped() -> Iterator[None]:
+def kept_when_stopped(told: str = "What was measured is kept: the same command goes on where it was.") -> Iterator[None]:
     """Ctrl-C ends the command as it should, and says that nothing is lost."""
     try:
         yield
     except KeyboardInterrupt:
-        err.print("stopped. What was measured is kept: the same command goes on where it was.")
+        err.print(f"stopped. {told}", markup=False)
         raise
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from rung.cli.common import Folder, Json, err, out, print_json, site_of
 from rung.errors import TaskError
@@ -93,7 +94,9 @@ def search(
             f"BM25 {hit.lexical:.2f}" if hit.lexical is not None else "",
             f"cosine {hit.dense:.2f}" if hit.dense is not None else "",
         ]
-        out.print(f"[bold]{number}.[/] [cyan]{hit.passage.where}[/]  [dim]{', '.join(filter(None, legs))}[/]", soft_wrap=True)
+        out.print(
+            f"[bold]{number}.[/] [cyan]{escape(hit.passage.where)}[/]  [dim]{', '.join(filter(None, legs))}[/]", soft_wrap=True
+        )
         out.print(hit.passage.text.strip(), markup=False, soft_wrap=True)
         out.print()
     if not hits:
@@ -169,8 +172,8 @@ def _told(changes: Changes, found: Health, stale: int, place: str) -> None:
     ]
     out.print(f"{', '.join(parts) or 'nothing changed'}; {changes.unchanged} unchanged.")
     for path, reason in {**found.refused, **changes.refused}.items():
-        out.print(f"[yellow]refused[/] {path}: {reason}", soft_wrap=True)
+        out.print(f"[yellow]refused[/] {escape(path)}: {escape(reason)}", soft_wrap=True)
     dense = "" if found.dense is None else f", {found.dense} by meaning"
     whole = "[green]whole[/]" if found.whole and not stale else f"[yellow]{stale} stale[/]"
     out.print(f"{found.documents} documents, {found.passages} passages: {found.lexical} searchable by words{dense}; {whole}.")
-    out.print(f"[dim]{place}[/]", soft_wrap=True)
+    out.print(str(place), style="dim", markup=False, soft_wrap=True)

@@ -172,6 +172,8 @@ def _parse(text: str, where: str, remedy: str) -> Any:
         near = text[max(0, error.pos - 20) : error.pos + 20].strip()
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
         raise DataError(f"broken JSON at {place}, near {near!r}: {error.msg}.", where=where, remedy=remedy) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
+        raise DataError(f"this JSON cannot be read: {str(error)[:100]}.", where=where, remedy=remedy) from None
 
 
 def _mapping(row: Any, where: str) -> Row:
@@ -231,13 +233,25 @@ def _batch_rows(batches: Iterable[Any], schema: Any, label: str) -> Rows:
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
     """Columns that hold codes of labels, with the labels, as Hugging Face datasets note them in the schema."""
+    import pyarrow as pa
+
     noted = (schema.metadata or {}).get(b"huggingface")
-    features = json.loads(noted).get("info", {}).get("features", {}) if noted else {}
+    try:
+        features = json.loads(noted)["info"]["features"] if noted else {}
+    except (ValueError, KeyError, TypeError):  # notes of another kind
+        return {}
     return {
         column: feature["names"]
         for column, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        # a column may have been dropped since, or its codes turned into names
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and pa.types.is_integer(_type(schema, column))
     }
+
+
+def _type(schema: Any, column: str) -> Any:
+    import pyarrow as pa
+
+    return schema.field(column).type if column in schema.names else pa.null()
 
 
 def _unreadable(error: Exception, label: str) -> DataError:

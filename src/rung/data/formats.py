@@ -149,7 +149,7 @@ def messages(value: Any, role: str, where: str) -> tuple[Message, ...]:
 def _message(item: Any, where: str) -> Message:
     """An OpenAI message (role, content) or a ShareGPT one (from, value)."""
     known = isinstance(item, dict) and (item.get("role") or item.get("from"))
-    if not known or known not in ROLES:
+    if not isinstance(known, str) or known not in ROLES:
         raise DataError(
             f"{quoted(item)} is no message with a role.",
             where=where,

@@ -14,6 +14,8 @@ from rung.methods.base import Quote
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
+FORMULAS = 2
+"""Raised when quotes are computed in another way: what the old ones were off by says nothing of the new."""
 LAST = 8
 """Measurements that count: older ones may be of older code."""
 MOST = 20.0
@@ -59,10 +61,11 @@ def past(record: Record, machine: Machine) -> Past | None:
     told = record.provenance
     if record.status != "done" or not record.cost or not record.scores or "raw_quote" not in told:
         return None
-    if _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
+    if told.get("formulas") != FORMULAS or _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
         return None
     raw, took, rows = Cost(**told["raw_quote"]), record.cost, record.scores.overall.n
-    resumed = any(notes.get("resumed") for notes in told.get("notes", ()))
+    # of a fit that went on from a kill the rest was timed, and calls that were made before take no time
+    resumed = told.get("remote") or any(notes.get("resumed") for notes in told.get("notes", ()))
     ratios = (
         None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, LEAST_SECONDS),
         _ratio(raw.row_seconds * rows, took.row_seconds * rows, LEAST_SECONDS),
@@ -135,7 +138,7 @@ def _file(machine: Machine) -> Path:
 
 def _speeds(machine: dict) -> str:
     """A name for what raw quotes are computed from: a machine measured anew, or named, has a history of its own."""
-    return digest([machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype")])
+    return digest([FORMULAS, *(machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype"))])
 
 
 def _ratio(quoted: float, seen: float, least: float) -> float | None:

@@ -30,4 +30,4 @@ def asking(engine: Engine) -> Ask:
 
 def _said(choice: Choice) -> Said:
     """A call that failed may go through the next time; an answer that is no option is one all the same."""
-    return Said(error=f"the judge: {choice.error}", again=True) if choice.error else Said(choice.label)
+    return Said(error=f"the judge: {choice.error}", again=not choice.final) if choice.error else Said(choice.label)

@@ -72,7 +72,9 @@ class Choice:
     seconds: float = 0.0
     """Wall clock of the call that brought the answer, when it was first made; 0 where the engine answers in batches."""
     error: str = ""
-    """Why there is no answer; the others of the call are answered. Asked again, the row may be answered."""
+    """Why there is no answer; the others of the call are answered."""
+    final: bool = False
+    """The error stands: asked again, the row would have it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,10 @@ class Completion:
     finished: bool = True
     """False where the answer was cut at `max_new_tokens`."""
     tokens_cached: int = 0
-    """As those of a Choice, like the two that follow."""
+    """As those of a Choice, like the three that follow."""
     seconds: float = 0.0
     error: str = ""
+    final: bool = False
 
 
 class Engine(Protocol):

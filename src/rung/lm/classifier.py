@@ -101,7 +101,7 @@ def items(pad: int) -> tuple[train.Items, train.Loss]:
 def _open(folder: Path, machine: Machine, **head: Any) -> Loaded:
     torch.set_num_threads(machine.threads)
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **head
         )

@@ -40,8 +40,10 @@ def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print) -
     # The GGUF reader's own bar asks none of the switches in `quiet`; it can only be caught on stderr.
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+            )
         except (ValueError, KeyError, NotImplementedError) as error:
             raise ModelError(
                 f"transformers cannot read this GGUF file: {error}",

@@ -59,7 +59,7 @@ def load(base: Path, machine: Machine, files: str = "", training: bool = False, 
     # float32 to train in on a CPU: its rounding is what the parity tests are held to.
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
         model = _weights(folder, dtype, machine.device, four_bit)
         for adapter in fitted:

@@ -120,7 +120,7 @@ def prediction(one: Thought) -> Prediction:
         sum(call.seconds for call in one.asked),
         "" if one.output else failed,
         sum(call.tokens_cached for call in one.asked),
-        again=bool(failed and not one.output) and not any(call.error and call.tokens_out for call in one.asked),
+        again=not one.output and any(call.error and not call.final for call in one.asked),
     )
 
 

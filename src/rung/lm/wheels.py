@@ -62,7 +62,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise OutOfReach("this Python has no pip (python -m ensurepip adds it).")
     flags = ["--no-deps", "--only-binary", ":all:", "--retries", "1", "--progress-bar", "off", "-d", str(folder)]
-    command = [sys.executable, "-m", "pip", "download", *flags, requirement]
+    command = [sys.executable, "-P", "-m", "pip", "download", *flags, requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = list(folder.glob("*.whl"))
     if done.returncode or len(found) != 1:

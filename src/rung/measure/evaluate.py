@@ -28,16 +28,17 @@ def answer(
     if missing:
         predictor.warm(engines)  # loading a model is no part of answering a row
     started = time.monotonic()
-    for start in range(0, len(missing), CHUNK):
+    size = max(CHUNK, 4 * engines.api.concurrency) if predictor.model.kind == "remote" else CHUNK  # to keep an endpoint busy
+    for start in range(0, len(missing), size):
         if time.monotonic() > deadline:
             raise BudgetError(
                 f"answering stopped at row {start} of {len(missing)}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml; the rows answered are kept.",
             )
-        found = predictor.predict(missing[start : start + CHUNK], engines)
+        found = predictor.predict(missing[start : start + size], engines)
         store.keep_predictions(predictor.digest, found)
         known |= {prediction.id: prediction for prediction in found}
-        done = min(start + CHUNK, len(missing))
+        done = min(start + size, len(missing))
         left = (time.monotonic() - started) / done * (len(missing) - done)
         progress(f"row {done} of {len(missing)}, {left:.0f} s left", done / len(missing))
     return [known[example.id] for example in examples]

@@ -30,9 +30,12 @@ def packages() -> dict[str, str]:
 def revision(folder: Path) -> str:
     """Git revision of the task's folder, with `+` where files differ from it; empty outside a repository."""
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=5)
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "."], cwd=folder, capture_output=True, text=True, check=True, timeout=5
+        head, dirty = (
+            # a repository that came with the task may name a program to be run as its file system monitor
+            subprocess.run(
+                ["git", "-c", "core.fsmonitor=false", *asked], cwd=folder, capture_output=True, text=True, check=True, timeout=5
+            )
+            for asked in (["rev-parse", "HEAD"], ["status", "--porcelain", "."])
         )
     except (OSError, subprocess.SubprocessError):
         return ""

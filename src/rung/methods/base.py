@@ -12,7 +12,7 @@ from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import is_remote
-from rung.machine import BYTES, Machine
+from rung.machine import BYTES, Machine, width
 from rung.predictor import Predictor
 from rung.types import Cost, Example, Need, TrainData, digest
 
@@ -218,12 +218,14 @@ class Knows(enum.Enum):
     """All of it was trained on the task."""
 
 
-CHATTY = 0.8
+CHATTY = 0.7
 """Share of the room for an answer that a model fills which was shown no example, about."""
-STRAYING = {Knows.EXAMPLES: 0.1, Knows.ADAPTED: 0.02}
+STRAYING = {Knows.EXAMPLES: 0.15, Knows.ADAPTED: 0.02}
 """Share of answers that are not ended in time, about."""
 WRITING = 2
 """Times the computing of a token read that a token written takes: products with a few rows are slower than with many."""
+SEEN = 2
+"""Times the computing of a token read that a token written takes to attend to as many tokens as the model is wide."""
 LONGEST = 3
 """Times the mean length of an answer that the longest of a batch has which a trained model writes, about."""
 SURE = 1.5
@@ -261,8 +263,8 @@ def answering(own: float, front: float, facts: Facts, machine: Machine, labels: 
     written, longest = _lengths(facts, knows)
     steps = machine.decode_seconds(facts.parameters, round(longest), batch=0) / TOGETHER
     reading = machine.prefill_seconds(facts.parameters, own, front + own / 2)
-    attending = machine.prefill_seconds(facts.parameters, written, front + own + written / 2)
-    return steps + reading + attending + (WRITING - 1) * machine.prefill_seconds(facts.parameters, written)
+    seen = (front + own + written / 2) / width(facts.parameters)
+    return steps + reading + (WRITING + SEEN * seen) * machine.prefill_seconds(facts.parameters, written)
 
 
 def _lengths(facts: Facts, knows: Knows) -> tuple[float, float]:

@@ -67,7 +67,7 @@ class Grpo:
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         load = tuning.Load(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
         found = tuning.quote(start, replace(facts, train_rows=0), machine, load)
-        thought = max(0.0, start.output_tokens - facts.output_tokens)  # what is written before an answer
+        thought = max(0.0, start.calls * start.output_tokens - facts.output_tokens)  # what is written before an answer
         room = thought + (self.longest or 2 * facts.output_tokens)  # what is drawn is longer than what is meant
         prompts = self.batch * start.prompt_tokens + facts.shared_tokens
         answers = self.batch * self.samples

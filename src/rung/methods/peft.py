@@ -67,7 +67,8 @@ class Peft:
             raise TaskError(f"size is {self.size}, and the kind {self.kind} needs at least 1.", remedy="Say how large it is.")
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=KINDS[self.kind])
+        wide = self.kind in OWN
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=KINDS[self.kind], wide=wide)
         return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

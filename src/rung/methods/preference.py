@@ -30,7 +30,7 @@ class Preferring:
     name: ClassVar[str] = "preference"
     family: ClassVar[Family] = Family.PREFERENCE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     loss: Literal["dpo", "kto", "orpo", "simpo"] = "dpo"
     """What is minimised. kto takes single votes too; orpo and simpo need no reference."""

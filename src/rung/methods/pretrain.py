@@ -37,7 +37,7 @@ class Pretrain:
     family: ClassVar[Family] = Family.PRETRAINING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
     own_model: ClassVar[bool] = True
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     parameters: Count = 10_000_000
     """Size of the model, embeddings counted; width, layers and heads follow from it."""

@@ -21,7 +21,7 @@ class Reward:
     name: ClassVar[str] = "reward"
     family: ClassVar[Family] = Family.REWARD
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
 
     rank: Count = 16
     """Width of the adapters."""

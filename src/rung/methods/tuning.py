@@ -37,18 +37,21 @@ class Load:
     tokens: int
     trained: float
     """Share of the parameters that are trained."""
+    wide: bool = False
+    """The frozen weights are made float32."""
 
 
 def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
     """The quote of training on the examples: shared tokens are computed once a step, optimizer states kept in float32."""
     own = start.prompt_tokens + facts.output_tokens
     knows = Knows.TASK if load.trained >= 1 else Knows.ADAPTED
+    weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
     tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / load.batch
     return replace(
         start,
         fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
         row_seconds=answering(start.prompt_tokens, facts.shared_tokens, facts, machine, knows=knows),
-        memory_bytes=memory(facts.parameters, load.trained, load.tokens, BYTES[machine.dtype] if load.trained < 1 else 4),
+        memory_bytes=memory(facts.parameters, load.trained, load.tokens, weight),
     )
 
 

@@ -111,10 +111,11 @@ def _named(where: str) -> Iterator[None]:
 def refuse_teacher(task: Task, teacher: str, where: str) -> None:
     """TaskError where rows would go to a teacher outside the house, and may not. `where`: what names it."""
     with _named(where):
-        _stays(task, teacher, "the teacher is", where)
+        stays(task, teacher, "the teacher is", where)
 
 
-def _stays(task: Task, name: str, what: str, where: str) -> None:
+def stays(task: Task, name: str, what: str, where: str) -> None:
+    """TaskError where what is asked of this model would leave the house, and may not."""
     if is_remote(name) and not endpoint(name).in_house and task.needs.data_may_leave == "no":
         raise TaskError(
             f"{what} {name!r}, and needs.data_may_leave is no.",
@@ -126,7 +127,7 @@ def _stays(task: Task, name: str, what: str, where: str) -> None:
 def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
     key = "bases" if task.bases else "base"
     for base in bases.values():
-        _stays(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
+        stays(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
     teachers = _teachers(task)
     for where, teacher in teachers.items():
         refuse_teacher(task, teacher, where)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import TypeAdapter
 
 from rung.data.finding import Finding
 from rung.errors import RungError
-from rung.preflight import inspect
 from rung.report import figures, numbers, page, rows, sources
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
@@ -47,8 +47,9 @@ def write(site: Site, path: Path | None = None) -> Path:
             remedy=f"Run: rung climb {site.task.folder}",
         )
     path = path or site.task.folder / "report.html"
+    findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
     told = {one["rung"]: site.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
-    text = render(content, inspect(site)[0], site.splits.dev, told, name=site.task.folder.name)
+    text = render(content, findings, site.splits.dev, told, name=site.task.folder.name)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # half a surrogate pair in a row is no reason to fail
     part.replace(path)

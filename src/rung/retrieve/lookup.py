@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.retrieve.ground import holds, touched, wanted
-from rung.retrieve.knowledge import open_kept
+from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import Passage
 from rung.retrieve.search import Hit, Settings, search
 from rung.retrieve.store import Allow
@@ -34,7 +35,11 @@ class Lookup:
 
 
 def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: Allow = Allow()) -> list[list[Hit]]:
-    """The passages for each question, best first."""
+    """The passages for each question, best first. RungError where the index is gone: an empty one would know nothing."""
+    if not is_there(lookup.index):
+        raise RungError(
+            "the index is not there.", where=lookup.index, remedy="Make it again: rung index FOLDER, or fit the rung."
+        )
     store = open_kept(lookup.index, engines)
     vectors = engines.embedder(lookup.embedder).embed(questions) if "dense" in lookup.settings.legs else [None] * len(questions)
     reranker = engines.reranker(lookup.settings.rerank) if lookup.settings.rerank else None

@@ -158,6 +158,10 @@ def _link_out(path: Path, root: Path) -> Refused | None:
         return Refused(where, "it is a link to nothing." if path.is_symlink() else "there is no such file.")
     except (OSError, RuntimeError):
         return Refused(where, "it is a link that leads round in a circle, or cannot be followed.", "Remove it.")
-    if real.is_relative_to(root.resolve()):
+    if real == root.resolve() / path.relative_to(root):
         return None
+    if real.is_relative_to(root.resolve()):  # its target may have another label (data.access), or be none of the documents
+        return Refused(
+            where, f"it is a link to {relative(real, root.resolve())!r}.", "Name its target, or put a copy in its place."
+        )
     return Refused(where, f"it is a link out of the folder, to {str(real)!r}.", "Put a copy in its place, or name the target.")

@@ -37,6 +37,7 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
         _quotes(steps, chart.first),
         *_skipped(steps),
         *which_bases(bases_asked(steps)),
+        *_tariffs(steps),
         f"[dim]a month: {volume:,} calls. {_corrected(steps)}[/]",
         "",
         _flowchart(chart, _unlisted(steps)),
@@ -47,6 +48,16 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
         *_breaks(breaks, volume),
         _resolution(dev_rows),
     )
+
+
+def _tariffs(steps: Sequence[Step]) -> list[str]:
+    """What endpoints ask for tokens, and how old that is."""
+    asked = {step.base.start.model.name: tariff for step in steps if (tariff := step.base.facts.tariff)}
+    return [
+        f"[dim]{escape(name)}: ${one.input:g} a million tokens read, ${one.output:g} written"
+        f"{f', noted in {one.noted}; put what you pay under prices' if one.noted else ''}[/]"
+        for name, one in asked.items()
+    ]
 
 
 def _table(*names: str, left: tuple[str, ...]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,9 +91,14 @@ def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: 
     return Group(*lines)
 
 
+def printable(text: str) -> str:
+    """A model's text without what would steer the terminal: titles, colours, the clipboard."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
+
+
 def answer(found: Prediction) -> Text:
     """An answer with how sure it is and what it cites, or why there is none."""
-    text = Text(found.output or "I don't know.")
+    text = Text(printable(found.output) or "I don't know.")
     if found.confidence is not None:
         text.append(f"  ({found.confidence:.0%})", style="dim")
     if found.abstained:

@@ -97,10 +97,10 @@ class RemoteEngine:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    def _answers(self, asked: Sequence[_Question], progress: Progress | None) -> list[Reply | str]:
+    def _answers(self, asked: Sequence[_Question], progress: Progress | None) -> list[Reply | _Failure]:
         """A reply to each question, or the error that it ended with; equal questions are asked once."""
         keys = [self._key(question) for question in asked]
-        found: dict[str, Reply | str] = {key: old for key in set(keys) if (old := self._kept(key))}
+        found: dict[str, Reply | _Failure] = {key: old for key in set(keys) if (old := self._kept(key))}
         missing = {key: question for key, question in zip(keys, asked) if key not in found}
         if progress and len(missing) < len(keys):
             progress(sum(key in found for key in keys))
@@ -110,7 +110,7 @@ class RemoteEngine:
                 progress(keys.count(key))
         return [found[key] for key in keys]
 
-    def _side_by_side(self, missing: dict[str, _Question]) -> Iterator[tuple[str, Reply | str]]:
+    def _side_by_side(self, missing: dict[str, _Question]) -> Iterator[tuple[str, Reply | _Failure]]:
         """Answers as they come. What ends the work (a wrong key, the budget) ends it at once; answers under way are kept."""
         stop = threading.Event()
         with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="api") as pool:
@@ -127,7 +127,7 @@ class RemoteEngine:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _asked(self, key: str, question: _Question, stop: threading.Event) -> Reply | str:
+    def _asked(self, key: str, question: _Question, stop: threading.Event) -> Reply | _Failure:
         """The reply, asked again without what the server refuses; or why there is none."""
         refused, keep = self._refused, key if self.settings.cache else ""
         while True:
@@ -140,9 +140,9 @@ class RemoteEngine:
                 try:
                     refused |= _to_drop(body, error)
                 except Refused:
-                    return str(error)
+                    return _Failure(str(error), final=True)
             except CallError as error:
-                return str(error)
+                return _Failure(str(error), final=False)
             except RungError:  # a wrong key, the budget: the other threads send nothing more
                 stop.set()
                 raise
@@ -178,16 +178,17 @@ class RemoteEngine:
 
     # --- replies ----------------------------------------------------------------------------------------------
 
-    def _completion(self, found: Reply | str) -> Completion:
-        if isinstance(found, str):
-            return Completion("", finished=False, error=found)
-        return Completion(found.text, finished=found.finished, error=found.unanswered, **_taken(found))
+    def _completion(self, found: Reply | _Failure) -> Completion:
+        if isinstance(found, _Failure):
+            return Completion("", finished=False, error=found.why, final=found.final)
+        lacking = found.unanswered
+        return Completion(found.text, finished=found.finished, error=lacking, final=bool(lacking), **_taken(found))
 
-    def _choice(self, found: Reply | str, labels: Sequence[str]) -> Choice:
-        if isinstance(found, str):
-            return Choice("", math.nan, None, error=found)
+    def _choice(self, found: Reply | _Failure, labels: Sequence[str]) -> Choice:
+        if isinstance(found, _Failure):
+            return Choice("", math.nan, None, error=found.why, final=found.final)
         if found.unanswered:
-            return Choice("", math.nan, None, error=found.unanswered, **_taken(found))
+            return Choice("", math.nan, None, error=found.unanswered, final=True, **_taken(found))
         label = reading.read(found.text, labels)
         sure = reading.confidence(label, found.text, found.tokens) if label else None
         logprob = math.log(sure) if sure else math.nan
@@ -198,6 +199,15 @@ class RemoteEngine:
         if found.unanswered:
             raise ModelError(found.unanswered, where=self.endpoint.url)
         return found.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a question has no reply."""
+
+    why: str
+    final: bool
+    """The server will not have it; another time would bring the same."""
 
 
 @dataclass(frozen=True, slots=True)

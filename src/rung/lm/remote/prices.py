@@ -28,12 +28,14 @@ KNOWN: dict[str, Price] = {
     "gpt-4.1": Price(2.00, 8.00, 0.50, "2026-06"),
     "gpt-4.1-mini": Price(0.40, 1.60, 0.10, "2026-06"),
     "gpt-4.1-nano": Price(0.10, 0.40, 0.025, "2026-06"),
-    "gpt-5": Price(1.25, 10.00, 0.125, "2025-08"),
-    "gpt-5-mini": Price(0.25, 2.00, 0.025, "2025-08"),
-    "gpt-5-nano": Price(0.05, 0.40, 0.005, "2025-08"),
-    "o3": Price(2.00, 8.00, 0.50, "2025-08"),
-    "o4-mini": Price(1.10, 4.40, 0.275, "2025-08"),
+    "gpt-5": Price(1.25, 10.00, 0.125, "2026-03"),
+    "gpt-5-mini": Price(0.25, 2.00, 0.025, "2026-03"),
+    "gpt-5-nano": Price(0.05, 0.40, 0.005, "2026-03"),
+    "gpt-5.1": Price(1.25, 10.00, None, "2026-03"),
+    "gpt-5.4": Price(2.50, 15.00, None, "2026-03"),
+    "o3": Price(2.00, 8.00, 0.50, "2026-03"),
+    "o4-mini": Price(1.10, 4.40, 0.275, "2026-03"),
 }
-"""OpenAI's standard tier. Check this against https://openai.com/api/pricing before money depends on it, and put what you
-pay under `prices` in rung.yaml. A model that is not here has no known price; none is guessed. The price of an hour of a
-rented GPU is in `rung.machine.USD_PER_GPU_HOUR`."""
+"""OpenAI's standard tier; what is of March 2026 was read off other people's copies of its page. Check this against
+https://openai.com/api/pricing before money depends on it, and put what you pay under `prices` in rung.yaml. A model that is
+not here has no known price; none is guessed. The price of an hour of a rented GPU is in `rung.machine.USD_PER_GPU_HOUR`."""

@@ -79,6 +79,8 @@ class Endpoint:
         try:
             return ipaddress.ip_address(self.host).is_private
         except ValueError:
+            if self.host[:1].isdigit() and all(part.isalnum() for part in self.host.split(".")):
+                return False  # an address in another spelling: 134744072 is 8.8.8.8
             return "." not in self.host or self.host.endswith((".local", ".internal", ".lan"))
 
     def price(self, prices: Mapping[str, Price]) -> Price | None:

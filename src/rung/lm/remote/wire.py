@@ -20,6 +20,9 @@ from rung.lm.remote.ledger import Usage
 from rung.lm.remote.settings import Endpoint
 
 CONNECT_SECONDS = 10.0
+MOST_BYTES = 64 << 20
+"""Of an answer with the log-probability of every token, far above what a model writes."""
+MOST_TOKENS = 10**9
 STOPS = (301, 302, 303, 307, 308, 401, 402, 403, 404, 405)
 """No other row would fare better."""
 PASSES = (408, 409, 425, 429)
@@ -84,9 +87,13 @@ class Wire:
     @cached_property
     def _key(self) -> str:
         name = self.endpoint.key_env
-        key = os.environ.get(name, "") if name else ""
+        key = os.environ.get(name, "").strip() if name else ""  # files of secrets end in a line break
         if name and not key:
             raise ModelError(f"the variable {name} is not set.", where=self.endpoint.url, remedy="Put the key into it.")
+        if not (key.isascii() and key.isprintable()):  # a library that refuses it would quote it
+            raise ModelError(
+                f"the key in {name} has a character that no header takes.", where=self.endpoint.url, remedy="Copy it anew."
+            )
         return key
 
     @cached_property
@@ -111,11 +118,12 @@ class Wire:
         """The whole answer at once."""
         started = perf_counter()
         with _faults():
-            response = self._http.post(self._url, json=body)
-            self._check(response.status_code, response.headers, response.text)
-            content = self._parsed(response.text)
+            with self._http.stream("POST", self._url, json=body) as response:
+                said = _text(response)
+            self._check(response.status_code, response.headers, said)
+            content = self._parsed(said)
             choice = _choice(content)
-            text = (choice["message"]["content"] or "").strip()
+            text = self._said(choice["message"]["content"] or "").strip()
             finished, usage = choice.get("finish_reason") != "length", _usage(content)
             if not text and finished and not (usage and usage.tokens_out):  # an answer that is truly empty wrote its end
                 raise Passing("an empty answer", billed=bool(usage and usage.tokens_in))
@@ -143,7 +151,7 @@ class Wire:
                     yield piece
         if finish is None:
             raise Passing("half a stream", billed=True)
-        yield Reply(self._keyless(text).strip(), finish != "length", usage, perf_counter() - started)
+        yield Reply(self._said(text).strip(), finish != "length", usage, perf_counter() - started)
 
     @property
     def _url(self) -> str:
@@ -155,6 +163,10 @@ class Wire:
 
     def _keyless(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
+
+    def _said(self, text: str) -> str:
+        """An answer's text without the key, however the JSON spelt it, and without halves of characters."""
+        return self._keyless(text).encode(errors="replace").decode()
 
     def _check(self, status: int, headers: httpx2.Headers, text: str) -> None:
         if status == 200:
@@ -199,8 +211,19 @@ def _faults() -> Iterator[None]:
         raise Passing("no answer in time", billed=True) from None
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         raise Passing(f"the connection broke off: {error}", billed=True) from None
-    except (KeyError, TypeError, AttributeError) as error:  # parts of the answer are missing, or are not what they should be
+    # parts of the answer are missing, or are not what they should be
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise Passing(f"an answer in another shape: {type(error).__name__} {error}", billed=True) from None
+
+
+def _text(response: Any) -> str:
+    """The body of an answer, which may not be without end."""
+    body = bytearray()
+    for part in response.iter_bytes():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise Passing(f"an answer of over {MOST_BYTES >> 20} MiB", billed=True)
+    return body.decode(errors="replace")
 
 
 def _choice(content: dict[str, Any]) -> dict[str, Any]:
@@ -212,10 +235,14 @@ def _choice(content: dict[str, Any]) -> dict[str, Any]:
 
 def _usage(content: dict[str, Any]) -> Usage | None:
     found = content.get("usage")
-    if not isinstance(found, dict) or not isinstance(found.get("prompt_tokens"), int):
+    if not isinstance(found, dict):
         return None
-    cached = (found.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return Usage(found["prompt_tokens"], found.get("completion_tokens") or 0, min(cached, found["prompt_tokens"]))
+    cached = (found.get("prompt_tokens_details") or {}).get("cached_tokens")
+    counts = [found.get("prompt_tokens"), found.get("completion_tokens") or 0, cached or 0]
+    known = [count for count in counts if isinstance(count, int) and 0 <= count < MOST_TOKENS]
+    if len(known) < len(counts):
+        return None  # no bill, or one that cannot be: the tokens are estimated
+    return Usage(known[0], known[1], min(known[2], known[0]))
 
 
 def _logs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...]:

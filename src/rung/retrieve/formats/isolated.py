@@ -24,7 +24,7 @@ READERS: dict[str, Callable[[bytes], Blocks]] = {"pdf": read_pdf, "docx": read_d
 
 def read_isolated(reader: str, data: bytes) -> tuple[Block, ...]:
     """Blocks of one file, by the name of its reader. Raises DataError with what went wrong over there; costs 0.2 seconds."""
-    command = [sys.executable, "-m", __name__, reader]
+    command = [sys.executable, "-P", "-m", __name__, reader]  # -P: no module of the folder that one stands in
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

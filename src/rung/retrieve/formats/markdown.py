@@ -61,7 +61,7 @@ def _front_matter(lines: list[str], blocks: Blocks) -> int:
     end = next((i for i, line in enumerate(lines[1 : LONGEST_FRONT + 1], 1) if line.rstrip() in ("---", "...")), 0)
     try:
         front: Any = yaml.safe_load("\n".join(lines[1:end]))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a thirteenth month
         return 0  # then it is a rule and a paragraph, and stays text
     if not isinstance(front, dict):
         return 0

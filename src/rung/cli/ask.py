@@ -1,0 +1,106 @@
+"""The command that answers: one text, or a file of rows."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rung.cli import knowledge
+from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
+from rung.errors import RungError, TaskError
+
+if TYPE_CHECKING:
+    from rung.predictor import Predictor
+    from rung.retrieve.store import Allow
+    from rung.site import Site
+
+FORMS = {".csv": "csv", ".jsonl": "jsonl"}
+
+
+def ask(
+    folder: Folder,
+    text: Annotated[str, typer.Argument(help="What to answer; - reads standard input.")] = "",
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="Answer every row of this file: csv, tsv, jsonl, json, parquet.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="With --rows: where the answered rows go, .csv or .jsonl.")] = None,
+    rung: Annotated[str, typer.Option(help="Answer with this rung instead of the chosen one.")] = "",
+    access: knowledge.Access = [],  # noqa: B006  # typer copies it
+    json_: Json = False,
+) -> None:
+    """Answer as the last climb chose to, with citations where the answer was looked up."""
+    from rung.ladder import chosen
+
+    if bool(text) == bool(rows):
+        raise TaskError("it takes one of a text and --rows.", where="rung ask", remedy='rung ask FOLDER "a text"')
+    if rows and (to is None or to.suffix.lower() not in FORMS):
+        raise TaskError(f"--to is {str(to or '')!r}.", where="rung ask", remedy="Name a file that ends in .csv or .jsonl.")
+    site = site_of(folder)
+    allow = knowledge.allowed(site.task, access)
+    predictor = chosen(site, rung)
+    _held(site, predictor, rung)
+    predictor.warm(site.engines)
+    if rows and to:
+        _many(site, predictor, rows, to, allow)
+    else:
+        _one(site, predictor, (sys.stdin.read() if text == "-" else text).strip(), allow, json_)
+
+
+def _held(site: Site, predictor: Predictor, rung: str) -> None:
+    """TaskError where a text would leave the house; a word where the choice is no longer, or never was, a good one."""
+    from rung.plan.bases import stays
+
+    if predictor.model.kind == "remote":
+        stays(site.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+    if rung:
+        return
+    last = site.store.read("decision.json")
+    if last["task"] != site.task.model_dump(mode="json"):
+        err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim", markup=False)
+    if last["decision"]["verdict"] != "meets":
+        name = last["decision"]["chosen"]
+        err.print(f"{name} is the one to go on with; it was not shown to meet the goal.", style="dim", markup=False)
+
+
+def _one(site: Site, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:
+    from rung.terminal import shown
+    from rung.types import Example, plain
+
+    if not json_ and predictor.streams:
+        for piece in predictor.stream(Example(text, ""), site.engines):
+            out.print(shown.printable(piece), markup=False, end="", soft_wrap=True)
+        out.print()
+        return
+    [answer] = predictor.predict([Example(text, "")], site.engines, allow=allow)
+    if answer.error:
+        raise RungError(answer.error, remedy="Shorten the text.")
+    if json_:
+        print_json({**plain(answer), "model": predictor.model.name})
+    else:
+        out.print(shown.answer(answer))
+
+
+def _many(site: Site, predictor: Predictor, rows: Path, to: Path, allow: Allow) -> None:
+    """Every row; the file appears when all are answered."""
+    from rich.status import Status
+
+    from rung import bulk
+
+    part = to.with_name(f"{to.name}.{os.getpid()}.part")
+    with kept_when_stopped(f"Rows answered so far are in {part}."), Status("answering", console=err) as status:
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                form, column = FORMS[to.suffix.lower()], site.task.data.input
+                found = bulk.answer_rows(
+                    predictor, site.engines, rows, file, form, column, allow, lambda n: status.update(f"{n} rows answered")
+                )
+        except BaseException:
+            if part.exists() and not part.stat().st_size:
+                part.unlink()
+            raise
+        part.replace(to)
+    out.print(f"wrote {to}: {found.rows} rows, {found.failed} without an answer", markup=False, soft_wrap=True)
