@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rung import machine as module
 from rung.lm import probe
 from rung.machine import (
+    ATTENDING,
     EFFICIENCY,
     READING,
     STEP_SECONDS,
@@ -45,7 +46,9 @@ def test_training_prefill_and_money_by_hand() -> None:
     assert BOX.training_seconds(P, 1.0, tokens=10_000, epochs=3) == pytest.approx(6 * P * 30_000 / rate)
     assert BOX.training_seconds(P, 0.0, tokens=10_000) == pytest.approx(4 * P * 10_000 / rate)
     assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / (100e9 * READING))
-    assert BOX.prefill_seconds(P, 1000, 10 * width(P)) == pytest.approx(2 * BOX.prefill_seconds(P, 1000))
+    wide, plain = width(P), BOX.prefill_seconds(P, 1000)
+    assert BOX.prefill_seconds(P, 1000, wide) == pytest.approx((1 + ATTENDING) * plain)
+    assert replace(BOX, device="cuda").prefill_seconds(P, 1000, wide) == pytest.approx(7 / 6 * plain)
     assert BOX.usd(1800) == pytest.approx(0.18)
 
 

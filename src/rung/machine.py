@@ -22,6 +22,8 @@ Device = Literal["cpu", "cuda", "mps"]
 
 READING = 0.75
 """Share of the measured matrix-product speed that reading a prompt reaches, attention apart; measured on SmolLM2-135M."""
+ATTENDING = 0.7
+"""Attention's time over that of the weights' products, where a token attends to as many as the model is wide; on a processor."""
 OPENING_SECONDS = 3.0
 """To import what an embedding model needs and to open it, whatever its size, about: most of what a small fit takes."""
 
@@ -103,9 +105,10 @@ class Machine:
         """Seconds to read `tokens` of prompt (or to score them): 2 operations a parameter and token, and attention.
 
         `behind`: the tokens that each of them attends to, on average. Once these are as many as the model is wide, attention
-        takes 4 operations where the weights take 24 (times the width squared, a layer), and about a tenth of their time.
+        takes 4 operations where the weights take 24 (times the width squared, a layer); on a processor it runs more slowly.
         """
-        return self._seconds(2 * parameters * tokens * (1 + behind / width(parameters) / 10), READING)
+        attending = (ATTENDING if self.device == "cpu" else 1 / 6) * behind / width(parameters)
+        return self._seconds(2 * parameters * tokens * (1 + attending), READING)
 
     def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
         """Seconds until `batch` answers of `tokens` each, written side by side, are done.

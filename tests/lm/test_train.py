@@ -171,11 +171,12 @@ def test_there_are_up_to_ten_checkpoints_none_between_updates_on_one_draw() -> N
     for repeat in (1, 3):
         plan = replace(PLAN, repeat=repeat)
         for steps in range(repeat, 400, repeat):
-            every = train._save_steps(steps, steps, False, plan)
+            every = train._save_steps(steps, steps, False, plan, 1000)
             assert every % repeat == 0
             assert min(6, steps // repeat) <= math.ceil(steps / every) <= 10, steps
-    assert train._save_steps(100, 25, False, replace(PLAN, save=20)) == 20
-    assert train._save_steps(100, 25, True, PLAN) == 25, "each that may be chosen is scored"
+    assert train._save_steps(100, 25, False, replace(PLAN, save=20), 1000) == 20
+    assert train._save_steps(100, 25, True, PLAN, 1000) == 25, "each that may be chosen is scored"
+    assert train._save_steps(100, 25, False, PLAN, train.LARGE) == 34, "a checkpoint of a large model is large"
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rung.machine import Machine, width
-from rung.methods.base import CHATTY, SEEN, TOGETHER, WRITING, Facts, Knows, answering
+from rung.methods import METHODS
+from rung.methods.base import CHATTY, SEEN, TOGETHER, WRITING, Facts, Knows, answering, untouched
 
 WRITES = Facts(
     train_rows=100,
@@ -48,3 +49,9 @@ def test_what_stands_in_front_is_attended_to(machine: Machine) -> None:
 def test_where_no_room_is_known_an_answer_is_as_long_as_the_rows(machine: Machine) -> None:
     unknown = replace(WRITES, room=0.0)
     assert quoted(Knows.NOTHING, machine, unknown) == pytest.approx(quoted(Knows.TASK, machine, unknown))
+
+
+def test_what_was_learnt_holds_behind_passages(machine: Machine) -> None:
+    rag, start = METHODS["rag"], untouched(WRITES, machine)
+    learnt = rag.estimate(replace(start, knows=Knows.TASK), WRITES, machine)
+    assert learnt.row_seconds < rag.estimate(start, WRITES, machine).row_seconds

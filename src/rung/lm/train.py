@@ -30,8 +30,8 @@ Loss = Callable[[Any, Sequence[Any], bool], torch.Tensor]
 SMALLEST = 128
 """Tokens at once under which memory is not tried to be saved any further."""
 
-SAVES = 10
-"""Checkpoints a training at most: each is as large as what is trained and its two moments."""
+SAVES, SAVES_LARGE, LARGE = 10, 3, 10**8
+"""Checkpoints a training at most, and where so many parameters are trained: each is as large as these and their two moments."""
 
 BRIEF = 10
 """Steps under which there is no warm-up: the first step of one has a rate of 0 and learns nothing."""
@@ -178,15 +178,17 @@ def notes(model: Any, history: Trained) -> dict[str, Any]:
     }
 
 
-def _save_steps(steps: int, per_epoch: int, choosing: bool, plan: Plan) -> int:
+def _save_steps(steps: int, per_epoch: int, choosing: bool, plan: Plan, trained: int) -> int:
     """With a choice among checkpoints each is scored, so they come with the epochs; never between two updates on one draw."""
-    return per_epoch if choosing else plan.save or plan.repeat * math.ceil(steps / (SAVES * plan.repeat))
+    saves = SAVES_LARGE if trained >= LARGE else SAVES
+    return per_epoch if choosing else plan.save or plan.repeat * math.ceil(steps / (saves * plan.repeat))
 
 
 def _trainer(
     loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Path, aim: tuple[Loss, Items], held: Any, watch: Watch
 ) -> Any:
     choosing = held is not None and plan.patience > 0
+    trained = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
     arguments = TrainingArguments(
         output_dir=str(watch.place or folder),  # some trackers take it as it is now
         per_device_train_batch_size=1,  # an item of the dataset is already a whole step
@@ -201,7 +203,7 @@ def _trainer(
         max_grad_norm=plan.clip,
         logging_steps=1,
         save_strategy="steps",
-        save_steps=_save_steps(len(steps), per_epoch, choosing, plan),
+        save_steps=_save_steps(len(steps), per_epoch, choosing, plan, trained),
         save_total_limit=2 if choosing else 1,
         eval_strategy="steps" if choosing else "no",
         eval_steps=per_epoch,

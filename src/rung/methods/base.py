@@ -118,6 +118,19 @@ class Facts:
         return self.encoder_parameters - self.encoder_table
 
 
+class Knows(enum.IntEnum):
+    """Where a model that writes has learnt when to stop, and so how much it writes."""
+
+    NOTHING = enum.auto()
+    """It was told the task and no more: it goes on until it is cut."""
+    EXAMPLES = enum.auto()
+    """It sees examples: most answers end in time, and one of a batch seldom does."""
+    ADAPTED = enum.auto()
+    """Adapters were trained on the task: answers end in time, and still one of a batch seldom does."""
+    TASK = enum.auto()
+    """All of it was trained on the task."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quote:
     """A rung's cost as it builds up method by method; turned into money by `price`."""
@@ -137,6 +150,8 @@ class Quote:
     """Calls that a row takes where an endpoint answers. The tokens are those of one."""
     parameters: int = 0
     """Of the model that a method made in place of the base; 0 for the base's own."""
+    knows: Knows = Knows.NOTHING
+    """What the model that answers has learnt of stopping."""
 
 
 @dataclass(frozen=True)
@@ -205,22 +220,9 @@ def untouched(facts: Facts, machine: Machine) -> Quote:
     )
 
 
-class Knows(enum.Enum):
-    """Where a model that writes has learnt when to stop, and so how much it writes."""
-
-    NOTHING = enum.auto()
-    """It was told the task and no more: it goes on until it is cut."""
-    EXAMPLES = enum.auto()
-    """It sees examples: most answers end in time, and one of a batch seldom does."""
-    ADAPTED = enum.auto()
-    """Adapters were trained on the task: answers end in time, and still one of a batch seldom does."""
-    TASK = enum.auto()
-    """All of it was trained on the task."""
-
-
-CHATTY = 0.7
+CHATTY = 0.6
 """Share of the room for an answer that a model fills which was shown no example, about."""
-STRAYING = {Knows.EXAMPLES: 0.15, Knows.ADAPTED: 0.02}
+STRAYING = {Knows.EXAMPLES: 0.2, Knows.ADAPTED: 0.02}
 """Share of answers that are not ended in time, about."""
 WRITING = 2
 """Times the computing of a token read that a token written takes: products with a few rows are slower than with many."""

@@ -38,13 +38,13 @@ class FewShot:
     """How many examples; 0 takes one a label (at least 8) for fixed and 4 for similar."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        demo = facts.input_tokens + facts.output_tokens
+        demo, knows = facts.input_tokens + facts.output_tokens, max(start.knows, Knows.EXAMPLES)
         if self.pick == "fixed":
             most = min(self._count(facts.labels) * demo, MOST_SHARED_TOKENS)
-            narrowed = max(SURE, facts.labels / 6)  # demonstrations narrow the choice
+            narrowed = max(SURE, facts.labels / 8)  # demonstrations narrow the choice
             shared = start.shared_tokens + most  # computed once
-            asked = answering(start.prompt_tokens, shared, facts, machine, narrowed, Knows.EXAMPLES)
-            return replace(start, shared_tokens=shared, row_seconds=asked)
+            asked = answering(start.prompt_tokens, shared, facts, machine, narrowed, knows)
+            return replace(start, shared_tokens=shared, row_seconds=asked, knows=knows)
         own = start.prompt_tokens + self._count(facts.labels) * demo
         # fixed demonstrations of an earlier method stay, the list of labels goes
         shared = max(facts.shared_tokens, start.shared_tokens - facts.label_tokens)
@@ -54,7 +54,8 @@ class FewShot:
             fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding,
             prompt_tokens=own,
             shared_tokens=shared,
-            row_seconds=answering(own, shared, facts, machine, knows=Knows.EXAMPLES) + embedding,
+            row_seconds=answering(own, shared, facts, machine, knows=knows) + embedding,
+            knows=knows,
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rung.machine import OPENING_SECONDS, Machine
-from rung.methods.base import Facts, Family, Knows, Quote, Run, answering
+from rung.methods.base import Facts, Family, Quote, Run, answering
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
@@ -61,7 +61,7 @@ class Rag:
             start,
             fit_seconds=start.fit_seconds + OPENING_SECONDS + embedding,
             prompt_tokens=own,
-            row_seconds=answering(own, start.shared_tokens, facts, machine, knows=Knows.NOTHING),
+            row_seconds=answering(own, start.shared_tokens, facts, machine, knows=start.knows),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -51,6 +51,7 @@ def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
         start,
         fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
         row_seconds=answering(start.prompt_tokens, facts.shared_tokens, facts, machine, knows=knows),
+        knows=knows,
         memory_bytes=memory(facts.parameters, load.trained, load.tokens, weight),
     )
 
