@@ -76,6 +76,9 @@ def main() -> None:
     for rung in first:
         fresh, known = first[rung], later[rung]
         print(f"| {rung} | {len(fresh)} | {within(fresh, 1.5)} | {len(known)} | {within(known, 1.25)} |")
+    for task, records in done.items():
+        pairs = [pair for one in records for pair in times(Cost(**one.provenance["raw_quote"]), one)]
+        print(f"{task}: {within(pairs, 1.5)} of {len(pairs)} within 1.5")
     fresh, known = ([pair for pairs in found.values() for pair in pairs] for found in (first, later))
     probe, after = wilson(within(fresh, 1.5), len(fresh)), wilson(within(known, 1.25), len(known))
     print(f"after the probe, within 1.5: {probe}; corrected by other tasks, within 1.25: {after}")

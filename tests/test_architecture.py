@@ -143,8 +143,8 @@ def test_what_is_slow_to_import_is_imported_late(path: Path) -> None:
 
 
 LIGHT = {
-    *(f"lm/remote/{one}.py" for one in ("__init__", "client", "engine", "labels", "ledger", "prices", "settings")),
-    *(f"lm/remote/{one}.py" for one in ("tokens", "wire")),
+    *(f"lm/remote/{one}.py" for one in ("__init__", "client", "engine", "house", "labels", "ledger", "prices")),
+    *(f"lm/remote/{one}.py" for one in ("settings", "tokens", "wire")),
     "lm/__init__.py",
     "lm/asking.py",
     "lm/base.py",

@@ -189,6 +189,22 @@ def test_a_changed_task_says_so_when_shown(task: Path) -> None:
     assert "rung.yaml has changed since" in command("show", task).stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGHUP")
+def test_what_nohup_has_ignored_stays_ignored(home: Path) -> None:
+    program = """
+import signal, sys
+from rung.cli.commands import main
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.argv = ["rung", "--version"]
+try:
+    main()
+except SystemExit:
+    print(signal.getsignal(signal.SIGHUP).name, signal.getsignal(signal.SIGTERM).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1:] == ["SIG_IGN", "_stopped"]
+
+
 def test_the_version_is_told(home: Path) -> None:
     assert rung("--version").strip() == __version__
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rung.data.files import Row, read_rows
-from rung.data.formats import text_of
+from rung.data.formats import column_of
 from rung.errors import DataError
 from rung.lm.engines import Engines
-from rung.predictor import CHUNK, Predictor
+from rung.measure.evaluate import portion
+from rung.predictor import Predictor
 from rung.retrieve.store import Allow
 from rung.types import Example, Prediction
 
@@ -43,12 +44,12 @@ def answer_rows(
 ) -> Told:
     """Answer the `column` of every row of a file, and write the rows with their answers as `form`: csv or jsonl.
 
-    DataError, before anything is asked, where the column is missing or one of `COLUMNS` is taken.
+    DataError where the column is missing or one of `COLUMNS` is taken; what was answered before stays written.
     """
     done = failed = 0
     put = _csv(to) if form == "csv" else _jsonl(to)
     left = read_rows(rows, str(rows))
-    while part := list(islice(left, CHUNK)):
+    while part := list(islice(left, portion(predictor, engines))):
         asked = [Example(_input(row, column, where), "", where=where) for row, where in part]
         found = predictor.predict(asked, engines, allow=allow)
         put([_beside(row, one) for (row, _), one in zip(part, found)])
@@ -60,13 +61,9 @@ def answer_rows(
 
 
 def _input(row: Row, column: str, where: str) -> str:
-    if column not in row:
-        raise DataError(
-            f"there is no column {column!r}.", where=where, remedy=f"Name it like data.input; here are {', '.join(row)}."
-        )
     if taken := [name for name in COLUMNS if name in row]:
         raise DataError(f"the column {taken[0]!r} is there already.", where=where, remedy="Rename it.")
-    return text_of(row[column], where)
+    return column_of(row, column, where)
 
 
 def _beside(row: Row, found: Prediction) -> dict[str, Any]:

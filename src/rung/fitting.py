@@ -8,10 +8,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from rung.lm.remote.house import stays
 from rung.measure import memory
 from rung.methods import together
 from rung.methods.base import Method, Run, family, options, rewarded
-from rung.plan.bases import refuse_teacher
 from rung.predictor import Predictor
 from rung.site import Site
 from rung.types import digest
@@ -32,7 +32,8 @@ def fit(
     for method, key in zip(chain, fit_keys(site, chain, start)):
         fitted = site.store.fitted(key)
         if fitted is None:
-            refuse_teacher(site.task, getattr(method, "teacher", ""), f"methods.{method.name}.teacher")  # tuning tries its own
+            # tuning tries teachers that the task does not name
+            stays(site.task, getattr(method, "teacher", ""), "the teacher is", f"methods.{method.name}.teacher")
             run = Run(
                 site.store.workplace(key),
                 site.engines,

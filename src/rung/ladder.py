@@ -93,12 +93,17 @@ def standing(site: Site) -> Climb | None:
 
 def changed(site: Site, kept: dict[str, Any]) -> str:
     """What is no longer as it was when a decision was made; empty where nothing is."""
-    if kept["task"] != site.task.model_dump(mode="json"):
+    if edited(site, kept):
         return "rung.yaml has changed"
     try:
         return "the data have changed" if kept.get("rows") not in (None, _rows(site)) else ""
     except RungError as error:
         return f"the data cannot be read as they were ({error})"
+
+
+def edited(site: Site, kept: dict[str, Any]) -> bool:
+    """Whether rung.yaml is no longer as it was when a decision was made; no row is read for it."""
+    return kept["task"] != site.task.model_dump(mode="json")
 
 
 def _rows(site: Site) -> dict[str, str]:

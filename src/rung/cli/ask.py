@@ -52,14 +52,14 @@ def ask(
 
 def _held(site: Site, predictor: Predictor, rung: str) -> None:
     """TaskError where a text would leave the house; a word where the choice is no longer, or never was, a good one."""
-    from rung.plan.bases import stays
+    from rung.ladder import edited
+    from rung.lm.remote.house import stays
 
-    if predictor.model.kind == "remote":
-        stays(site.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+    stays(site.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     if rung:
         return
     last = site.store.read("decision.json")
-    if last["task"] != site.task.model_dump(mode="json"):
+    if edited(site, last):
         err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim", markup=False)
     if last["decision"]["verdict"] != "meets":
         name = last["decision"]["chosen"]

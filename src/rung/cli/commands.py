@@ -43,7 +43,8 @@ def main() -> None:
     from rung.lm import processes
 
     for name in ("SIGTERM", "SIGHUP"):  # ended so (a closed terminal, a machine taken back), a command lets go of what it holds
-        if number := getattr(signal, name, None):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # not where nohup has it ignored
             signal.signal(number, _stopped)
     try:
         if processes.several():

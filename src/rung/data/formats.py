@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,15 @@ def refuse_half_characters(text: str, where: str) -> None:
             where=where,
             remedy="Write the whole character; a JSON escape such as \\ud83d needs its second half.",
         ) from None
+
+
+def column_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """One cell of a row as text; DataError where there is no such column."""
+    if column not in row:
+        raise DataError(
+            f"there is no column {column!r}.", where=where, remedy=f"Name it like data.input; here are {', '.join(row)}."
+        )
+    return text_of(row[column], where)
 
 
 def text_of(value: Any, where: str) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from rung.data.files import lines, read_rows
-from rung.data.formats import text_of
+from rung.data.formats import column_of
 from rung.data.split import normalise
-from rung.errors import DataError
 
 
 def load(folder: Path, given: Iterable[str], column: str, known: Collection[str] = ()) -> tuple[str, ...]:
@@ -32,8 +31,4 @@ def _texts(path: Path, label: str, column: str) -> Iterator[str]:
         yield from lines(path, label)
         return
     for row, where in read_rows(path, label):
-        if column not in row:
-            raise DataError(
-                f"there is no column {column!r}.", where=where, remedy=f"Name it like data.input; here are {', '.join(row)}."
-            )
-        yield text_of(row[column], where)
+        yield column_of(row, column, where)

@@ -28,7 +28,7 @@ def answer(
     if missing:
         predictor.warm(engines)  # loading a model is no part of answering a row
     started = time.monotonic()
-    size = max(CHUNK, 4 * engines.api.concurrency) if predictor.model.kind == "remote" else CHUNK  # to keep an endpoint busy
+    size = portion(predictor, engines)
     for start in range(0, len(missing), size):
         if time.monotonic() > deadline:
             raise BudgetError(
@@ -42,6 +42,11 @@ def answer(
         left = (time.monotonic() - started) / done * (len(missing) - done)
         progress(f"row {done} of {len(missing)}, {left:.0f} s left", done / len(missing))
     return [known[example.id] for example in examples]
+
+
+def portion(predictor: Predictor, engines: Engines) -> int:
+    """Rows to ask between two times that answers are kept: of an endpoint enough to keep it busy."""
+    return max(CHUNK, 4 * engines.api.concurrency) if predictor.model.kind == "remote" else CHUNK
 
 
 def latency(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> Latency:

@@ -12,7 +12,8 @@ from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.asking import ROOM, asking
 from rung.lm.base import ModelRef, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote.settings import endpoint, is_remote
+from rung.lm.remote.house import named, stays
+from rung.lm.remote.settings import is_remote
 from rung.metrics import JUDGE, Metric
 from rung.metrics.judge import Agreement, Ask, Judge, Pairwise, Rubric, Said, scored, trust
 from rung.runs import Store
@@ -41,17 +42,10 @@ def reference(task: Task, engines: Engines) -> ModelRef:
     """The judge's model. Faults name judge.model."""
     assert task.judge, "the task has no judge"
     name, where = task.place(task.judge.model), "rung.yaml judge.model"
-    try:
+    with named(where):
         found = engines.reference(name)
         engines.price(found)
-    except ModelError as error:
-        raise ModelError(error.what, where=where, remedy=error.remedy) from error
-    if is_remote(name) and task.needs.data_may_leave == "no" and not endpoint(name).in_house:
-        raise TaskError(
-            f"the judge is {name!r}, and needs.data_may_leave is no.",
-            where=where,
-            remedy="Name a model on this machine or in your own network, or say that the data may leave.",
-        )
+    stays(task, name, "the judge is", where)
     return found
 
 

@@ -13,8 +13,9 @@ from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import is_remote
 from rung.machine import BYTES, Machine, width
+from rung.metrics import own
 from rung.predictor import Predictor
-from rung.types import Cost, Example, Need, TrainData, digest
+from rung.types import Cost, Example, Need, TrainData
 
 
 class Family(enum.StrEnum):
@@ -204,8 +205,7 @@ def rewarded(method: Method, metric: str, home: Path) -> list[str]:
     """What settles the rewards of a method that learns from them, or stops by them: the metric, and the team's own code."""
     if not (getattr(method, "rewarded", False) or getattr(method, "patience", 0)):
         return []
-    files = [home / name.partition(":")[0] for name in (metric, getattr(method, "reward", "")) if ":" in name]
-    return [metric, *(digest(path.read_text(encoding="utf-8")) for path in files if path.is_file())]
+    return [metric, *own.contents(metric, home), *own.contents(getattr(method, "reward", ""), home)]
 
 
 def untouched(facts: Facts, machine: Machine) -> Quote:

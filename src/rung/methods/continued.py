@@ -61,9 +61,7 @@ class Continued:
 
         replay = self._replayed(data, run)
         loaded = tuning.open_model(start, run, whole=not self.rank)
-        mixed = not self.rank and run.engines.machine.dtype == "bfloat16"
-        if mixed:
-            loaded.model.float()
+        mixed = not self.rank and tuning.widened(loaded, run)
         work, length = run.folder / "work", min(self.window, loaded.context)
         texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})
         made = {name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name) for name, found in texts.items()}

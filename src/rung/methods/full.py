@@ -43,9 +43,7 @@ class Full:
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run, whole=True)
-        mixed = run.engines.machine.dtype == "bfloat16"
-        if mixed:
-            loaded.model.float()
+        mixed = tuning.widened(loaded, run)
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=self.epochs,

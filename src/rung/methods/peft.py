@@ -77,9 +77,7 @@ class Peft:
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run)
-        mixed = run.engines.machine.dtype == "bfloat16" and self.kind in OWN
-        if mixed:
-            loaded.model.float()
+        mixed = self.kind in OWN and tuning.widened(loaded, run)
         loaded = replace(loaded, model=self._adapted(loaded, start, run.seed))
         plan = train.Plan(
             learning_rate=self.learning_rate,

@@ -87,6 +87,16 @@ def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: boo
     return loaded
 
 
+def widened(loaded: Loaded, run: Run) -> bool:
+    """The weights made float32 where the machine would train in bfloat16, whose rounding swallows small steps; whether they were.
+
+    Then the computing is done in bfloat16 all the same (`train.Plan.mixed`).
+    """
+    if mixed := run.engines.machine.dtype == "bfloat16":
+        loaded.model.float()
+    return mixed
+
+
 def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, run: Run) -> Trained:
     """Train on the examples as `start` would ask them; with `plan.patience` the best epoch on held-back rows is kept."""
     from rung.lm import train

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
 from rung import methods
 from rung.data.preferences import as_example
-from rung.errors import ModelError, TaskError
+from rung.errors import TaskError
 from rung.lm.base import Decoding, ModelRef
 from rung.lm.engines import Engines
+from rung.lm.remote.house import named, stays
 from rung.lm.remote.settings import endpoint, is_remote
 from rung.lm.remote.tokens import of_text
 from rung.machine import Machine
@@ -88,7 +88,7 @@ def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor
     found = base_names.short(task.bases or (task.base,))
     _refuse_leaks(task, found)
     for where, teacher in _teachers(task).items():
-        with _named(where):
+        with named(where):
             engines.price(engines.reference(teacher))
     return {name: _start(task, base, data, engines) for name, base in found.items()}
 
@@ -99,38 +99,13 @@ def _teachers(task: Task) -> dict[str, str]:
     return {where: teacher for where, teacher in named.items() if is_remote(teacher)}
 
 
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """What is wrong with a model, told by where rung.yaml names it: an endpoint knows of bases alone."""
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(error.what, where=where, remedy=error.remedy) from error
-
-
-def refuse_teacher(task: Task, teacher: str, where: str) -> None:
-    """TaskError where rows would go to a teacher outside the house, and may not. `where`: what names it."""
-    with _named(where):
-        stays(task, teacher, "the teacher is", where)
-
-
-def stays(task: Task, name: str, what: str, where: str) -> None:
-    """TaskError where what is asked of this model would leave the house, and may not."""
-    if is_remote(name) and not endpoint(name).in_house and task.needs.data_may_leave == "no":
-        raise TaskError(
-            f"{what} {name!r}, and needs.data_may_leave is no.",
-            where=where,
-            remedy="Name a model on this machine or in your own network, or say that the data may leave.",
-        )
-
-
 def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
     key = "bases" if task.bases else "base"
     for base in bases.values():
         stays(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
     teachers = _teachers(task)
     for where, teacher in teachers.items():
-        refuse_teacher(task, teacher, where)
+        stays(task, teacher, "the teacher is", where)
     others = [task.judge.model if task.judge else "", *teachers.values()]
     servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_remote(name)})
     if task.api.key_env and len(servers) > 1:
