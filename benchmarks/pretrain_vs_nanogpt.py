@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rung.data import corpus
-from rung.lm import bpe, load, pack, shape, shards, train
+from rung.lm import bpe, load, pack, products, shape, shards, train
 from rung.lm.chat import Chat
 from rung.machine import Machine
 
@@ -190,6 +190,7 @@ def main() -> None:
         tokens = shards.write(Path(place) / "text", corpus.documents(found), tokenizer, "all").tokens
         model = shape.fresh(PARAMETERS, CONTEXT, tokenizer, seed=0)
         loaded = load.Loaded(model, Chat(tokenizer), trees=False, context=CONTEXT)
+        products.quicken(model, machine)
         steps = pack.Draws(tokens, CONTEXT, BATCH, count * ROUND, seed=0)
         size = sum(p.numel() for p in model.parameters())
         config = model.config

@@ -174,6 +174,20 @@ def test_a_real_measurement_is_plausible(monkeypatch: pytest.MonkeyPatch) -> Non
     json.dumps(module.asdict(measured))
 
 
+@pytest.mark.parametrize(("onednn", "taken"), ((90.0, False), (101.0, False), (110.0, True)))
+def test_onednn_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, onednn: float, taken: bool) -> None:
+    speeds = {"float32": 100.0, "bfloat16": 5.0, "reading": 20.0, "oneDNN": onednn}
+    monkeypatch.setattr(probe, "find_device", lambda: "cpu")
+    monkeypatch.setattr(probe.products, "has_onednn", lambda: True)
+    monkeypatch.setattr(probe, "matrix_work", lambda *_: (1.0, lambda: None))
+    monkeypatch.setattr(probe, "reading_work", lambda *_: (1.0, lambda: None))
+    monkeypatch.setattr(probe, "fastest", lambda device, works: list(speeds.values())[: len(works)])
+    measured, _ = probe.measure()
+    assert measured.onednn is taken
+    assert measured.gflops == {"float32": max(100.0, onednn) if taken else 100.0, "bfloat16": 5.0}
+    assert measured.bandwidth_gbs == 20.0
+
+
 def test_a_hopeless_type_is_not_measured_at_length(monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[str] = []
 

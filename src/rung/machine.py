@@ -62,7 +62,7 @@ Set `machine_usd_per_hour` in rung.yaml, or prices.yaml under `home()`, to what 
 
 USD_PER_OTHER_GPU_HOUR = 1.00
 
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 """Raise when `rung.lm.probe` measures otherwise, so that kept files are measured anew."""
 
 BUSY = 0.3
@@ -88,6 +88,9 @@ class Machine:
     """Speed at which weights are read in a matrix-vector product, 10^9 bytes a second."""
     dtype: str
     """The data type to compute in, chosen from `gflops`, never from a default."""
+    onednn: bool = False
+    """Whether its float32 products are faster by oneDNN (`rung.lm.products`) than as PyTorch chooses; `gflops` has the
+    faster speed."""
     usd_per_hour: float = 0.0
 
     def _seconds(self, flops: float, efficiency: float = EFFICIENCY) -> float:

@@ -93,6 +93,17 @@ def test_held_out_documents_are_never_trained_on(
     assert held | learnt == set(written)
 
 
+@given(st.lists(st.text(min_size=1).filter(lambda text: text.strip()), min_size=3, max_size=30, unique=True), st.floats(0.0, 0.5))
+def test_documents_to_choose_by_stand_apart(tmp_path_factory: pytest.TempPathFactory, written: list[str], share: float) -> None:
+    root = tmp_path_factory.mktemp("text")
+    (root / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in written), encoding="utf-8")
+    found = corpus.texts(root, ["a.jsonl"])
+    held, chosen = corpus.cuts(found, share, 0.1)
+    parts = [list(corpus.between(found, low, high)) for low, high in ((0.0, held), (held, chosen), (chosen, 1.0))]
+    assert parts[1] and parts[2] and bool(parts[0]) == bool(share)
+    assert sorted(text for part in parts for text in part) == sorted(written)
+
+
 def test_the_share_held_out_is_about_the_one_asked_and_settled_by_content(tmp_path: Path) -> None:
     rows = [f"document {i}" for i in range(2000)]
     for name, order in (("a.jsonl", rows), ("b.jsonl", [*rows[::-1], "one more"])):
@@ -106,5 +117,5 @@ def test_the_share_held_out_is_about_the_one_asked_and_settled_by_content(tmp_pa
 
 def test_a_single_document_cannot_be_held_out(tmp_path: Path) -> None:
     folder_of(tmp_path, a_txt="all there is")
-    with pytest.raises(DataError, match="one document only"):
+    with pytest.raises(DataError, match="1 document only"):
         corpus.held_below(corpus.texts(tmp_path, ["a.txt"]), 0.1)

@@ -320,6 +320,21 @@ def test_out_of_memory_halves_the_parts_and_not_the_gradient(
         torch.testing.assert_close(weights(small)[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_the_held_score_is_looked_at_so_often_and_after_the_last_step(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
+    loaded, steps = fresh("llama"), []
+    plan = train.Plan(learning_rate=1e-2, epochs=1, batch=2, patience=9, looks=3)
+    watch = train.Watch(step=lambda done, *_: steps.append(done))
+    looked: list[int] = []
+
+    def held() -> float:
+        looked.append(steps[-1])
+        return -float(len(looked))
+
+    found = train.run(loaded, rows(loaded, 14), plan, tmp_path / "work", held=held, watch=watch)
+    assert looked == [3, 6, 7]
+    assert found.held == (-1.0, -2.0, -3.0)
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
     def broken(model: Any, part: Sequence[Row], trees: bool) -> torch.Tensor:
         raise RuntimeError("shapes do not match")

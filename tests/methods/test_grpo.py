@@ -64,6 +64,21 @@ def test_the_task_metric_rewards_and_the_record_keeps_it(start: Predictor, run: 
     assert all("<|" not in answer for answer, _ in seen), "the end token is no part of an answer"
 
 
+def test_patience_looks_at_rows_that_are_not_learnt_from(start: Predictor, run: Callable[..., Run]) -> None:
+    asked: list[str] = []
+
+    def reward(answer: str, row: Example) -> float:
+        asked.append(row.input)
+        return len(answer) % 3 / 2
+
+    done = run(reward=reward)
+    replace(SMALL, patience=9).fit(start, DATA, done)
+    assert len(done.notes["held"]) == 4, "each of so few steps is looked at"
+    (held,) = {row for row in asked if asked.count(row) == 4}
+    assert len(asked) == 4 * 3 * 4 + 4
+    assert set(asked) - {held} == {row.input for row in ROWS} - {held}
+
+
 def test_ones_own_function_rewards(start: Predictor, run: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "rewards.py").write_text("def short(output, reference, row):\n    return len(output) < 4\n")
     done = run(home=tmp_path)

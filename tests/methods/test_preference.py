@@ -15,7 +15,7 @@ from rung.errors import BudgetError, DataError, TaskError
 from rung.lm import preferences as losses
 from rung.lm.engines import Engines
 from rung.machine import Machine
-from rung.methods import METHODS
+from rung.methods import METHODS, pairing, tuning
 from rung.methods.base import Run
 from rung.methods.lora import Lora
 from rung.methods.preference import KINDS, Preferring
@@ -81,6 +81,40 @@ def test_votes_teach_kto_and_are_refused_by_the_others(start: Predictor, run: Ca
     for name in ("dpo", "orpo", "simpo"):
         with pytest.raises(DataError, match="two answers are compared"):
             tuned(name).fit(start, VOTES, run(name))
+
+
+def test_patience_keeps_the_epoch_that_ranks_other_pairs_best(
+    start: Predictor, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted(name: str, scores: list[float]) -> tuple[str, Run]:
+        left = iter(scores)
+        monkeypatch.setattr(pairing, "score", lambda *_: lambda: next(left))
+        done = run(name)
+        return replace(tuned("dpo"), epochs=6, patience=2).fit(start, DATA, done).digest, done
+
+    second, done = fitted("second", [0.2, 0.9, 0.5, 0.4])
+    assert done.notes["held"] == [0.2, 0.9, 0.5, 0.4], "after two epochs that are no better it stops"
+    assert fitted("again", [0.3, 0.8, 0.1, 0.0])[0] == second
+    assert fitted("first", [0.9, 0.8, 0.7])[0] != second
+    learnt, held = hold_out(DATA.preferences, 0.3, 0)
+    rest, choosing = hold_out(learnt, tuning.HELD, 1)
+    assert choosing and len(done.notes["losses"]) == 4 * -(-len(rest) // 4)
+    assert done.notes["preferences"]["margin"]["n"] == len(held), "what chooses is not what is told"
+
+
+def test_patience_looks_at_what_gained_most(start: Predictor, run: Callable[..., Run]) -> None:
+    for method in (tuned("kto"), tuned("simpo")):
+        done = run(method.loss)
+        replace(method, patience=3).fit(start, DATA, done)
+        assert len(done.notes["held"]) == 3
+        assert all(0 <= score <= 1 for score in done.notes["held"])
+
+
+def test_votes_leave_no_pairs_to_choose_by(start: Predictor, run: Callable[..., Run]) -> None:
+    done = run()
+    replace(tuned("kto"), patience=1).fit(start, VOTES, done)
+    assert "patience has no effect" in done.notes["said"][0]
+    assert done.notes["held"] == []
 
 
 @every

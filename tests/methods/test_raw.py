@@ -15,7 +15,7 @@ from rung.data import corpus
 from rung.errors import TaskError
 from rung.lm.engines import Engines
 from rung.machine import Machine
-from rung.methods import pretrain
+from rung.methods import pretrain, tuning
 from rung.methods.base import Facts, Method, Run, quoted
 from rung.methods.continued import Continued
 from rung.methods.pretrain import Pretrain
@@ -85,7 +85,9 @@ def test_the_first_losses_are_pinned(fit: Callable) -> None:
 PINNED = [5.7367, 5.6011, 5.434, 5.3391, 5.3001]
 
 
-@pytest.mark.parametrize("method", [replace(SMALL, steps=12), DOMAIN, replace(DOMAIN, rank=2)])
+@pytest.mark.parametrize(
+    "method", [replace(SMALL, steps=12), replace(SMALL, steps=12, patience=20), DOMAIN, replace(DOMAIN, rank=2)]
+)
 def test_a_killed_fit_goes_on_to_the_same_weights(fit: Callable, method: Method) -> None:
     whole, _ = fit(method, "whole")
     with pytest.raises(Killed):
@@ -97,7 +99,7 @@ def test_a_killed_fit_goes_on_to_the_same_weights(fit: Callable, method: Method)
     assert again.model.files_digest == whole.model.files_digest
 
 
-@pytest.mark.parametrize("method", [SMALL, DOMAIN])
+@pytest.mark.parametrize("method", [SMALL, DOMAIN, replace(SMALL, patience=99), replace(DOMAIN, patience=99)])
 def test_held_out_text_is_never_trained_on(
     fit: Callable, data: TrainData, monkeypatch: pytest.MonkeyPatch, method: Method
 ) -> None:
@@ -112,11 +114,12 @@ def test_held_out_text_is_never_trained_on(
         return real(loaded, rows, *rest, items=items, **more)
 
     monkeypatch.setattr(train, "run", watched)
-    fit(replace(method, steps=60) if method is SMALL else method)
-    below = corpus.held_below(data.corpus, HELD)
+    _, run = fit(replace(method, steps=60) if isinstance(method, Pretrain) else method)
+    _, below = corpus.cuts(data.corpus, HELD, tuning.HELD * (1 - HELD) if method.patience else 0.0)
     for held, wanted in ((True, False), (False, True)):
         fronts = [document[:40] for document in corpus.part(data.corpus, below, held=held)]
         assert any(front in text for front in fronts for text in seen) == wanted
+    assert bool(run.notes["held"]) == bool(method.patience) and all(score < 0 for score in run.notes["held"])
 
 
 def test_it_learns(fit: Callable) -> None:

@@ -38,7 +38,7 @@ def test_the_held_score_is_the_reward_of_the_weights_as_they_are(start: Start, t
 
     run = Run(tmp_path, engines, reward=reward)
     loaded = tuning.open_model(predictor, run)
-    score = tuning._held(loaded, predictor, ROWS, run)
+    score = tuning.score(loaded, predictor, ROWS, run)
     assert score() == seen.count("late") / len(ROWS)
     before, seen[:] = list(seen), []
     with torch.no_grad():

@@ -50,26 +50,45 @@ def documents(found: Texts) -> Iterator[str]:
             raise DataError("there is no text in it, only blanks.", where=name, remedy="Fill it or leave it out.")
 
 
-def held_below(found: Texts, share: float) -> float:
-    """The place below which a document is held out, so that about `share` of them are, one at least, and one is left.
+def cuts(found: Texts, *shares: float) -> list[float]:
+    """The places that cut documents off: those below the first are about the first share of them, and so on.
 
-    A first pass over the text, which also finds every fault in it. With a share of 0 nothing is held out.
+    Each share that is not 0 gets one document at least, and one is left. A first pass over the text, which also finds every
+    fault in it.
     """
-    places = {place(document) for document in documents(found)}
-    if not share:
-        return 0.0
-    if len(places) < 2:
+    places = sorted({place(document) for document in documents(found)})
+    wanted = sum(map(bool, shares))
+    if len(places) <= wanted:
         raise DataError(
-            "the text is one document only, and none would be left once it is held out to measure on.",
+            f"the text is {len(places)} document{'s' * (len(places) > 1)} only, and none would be left once {wanted} "
+            f"{'are' if wanted > 1 else 'is'} held out to measure on.",
             where=", ".join(found.files),
-            remedy="Give more text, or set the method's option held to 0.",
+            remedy="Give more text, or set the method's option held to 0 and leave patience out.",
         )
-    return min(max(share, math.nextafter(min(places), 1)), max(places))
+    at, end, out = 0.0, 0.0, []
+    for share in shares:
+        at += share
+        if share:
+            wanted -= 1
+            first = next(one for one in places if one >= end)
+            end = min(max(at, math.nextafter(first, 1)), places[-1 - wanted])
+        out.append(end)
+    return out
+
+
+def held_below(found: Texts, share: float) -> float:
+    """The place below which a document is held out, so that about `share` of them are; with a share of 0 nothing is."""
+    return cuts(found, share)[0]
 
 
 def part(found: Texts, below: float, *, held: bool) -> Iterator[str]:
     """The documents held out, or those to train on."""
-    return (document for document in documents(found) if (place(document) < below) == held)
+    return between(found, 0.0, below) if held else between(found, below, 1.0)
+
+
+def between(found: Texts, low: float, high: float) -> Iterator[str]:
+    """The documents from one place up to another."""
+    return (document for document in documents(found) if low <= place(document) < high)
 
 
 def place(document: str) -> float:

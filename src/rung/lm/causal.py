@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rung.errors import DataError
 from rung.lm import choose as search
-from rung.lm import sample, tree
+from rung.lm import sample, shrink, tree
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.forest import Forest, Forks, joined
-from rung.lm.forward import run_padded, run_tree
+from rung.lm.forward import row_logs
 from rung.lm.load import Loaded
 from rung.types import Message
 
@@ -34,17 +37,15 @@ class _Forked:
     logits: torch.Tensor
 
 
-def _fit(parts: Sequence[_Forked]) -> bool:
-    """Whether these may be written at the same time."""
-    rows = sum(len(part.rows) for part in parts)
-    return len(parts) == 1 or (rows <= TOGETHER and rows * max(part.forks.real.shape[1] for part in parts) <= OWN)
-
-
 class CausalEngine:
-    """Asks one loaded model. What all prompts of a call share in front is computed once and kept for the next call."""
+    """Asks one loaded model. What all prompts of a call share in front is computed once and kept for the next call.
 
-    def __init__(self, loaded: Loaded):
+    `say` is told where memory runs out, and less is computed at once from then on.
+    """
+
+    def __init__(self, loaded: Loaded, say: shrink.Say = lambda text: None):
         self.loaded, self.chat = loaded, loaded.chat
+        self.budget = shrink.Budget(NODES, say)
         self._kept: tuple[tuple[int, ...], Forest] | None = None
         self._rendered: dict[tuple[tuple[Message, ...], str], tuple[int, ...]] = {}
 
@@ -73,16 +74,13 @@ class CausalEngine:
         rows = [self.chat.row(prompt.messages, answer, begun=prompt.begun) for prompt, answer in zip(prompts, answers)]
         self._check_lengths([row.tokens for row in rows], 0)
         totals = np.zeros(len(rows))
-        for part in tree.cut(rows, _sorted(rows), NODES):
-            chosen = [rows[i] for i in part]
-            if self.loaded.trees:
-                merged = tree.build(chosen)
-                found = run_tree(self.loaded.model, merged).double().cpu().numpy()[merged.pair_target]
-                owner = merged.pair_row
-            else:
-                found = run_padded(self.loaded.model, chosen).double().cpu().numpy()
-                owner = np.repeat(np.arange(len(chosen)), [sum(row.targets) for row in chosen])
-            totals[part] = np.bincount(owner, found, minlength=len(part))
+
+        def read(part: list[int]) -> NDArray:
+            logs, owner = row_logs(self.loaded.model, [rows[i] for i in part], self.loaded.trees)
+            return np.bincount(owner.cpu().numpy(), logs.double().cpu().numpy(), minlength=len(part))
+
+        for part, found in shrink.in_parts(_sorted(rows), self.budget, partial(tree.cut, rows), read):
+            totals[part] = found
         return totals.tolist()
 
     def read(self, texts: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
@@ -117,8 +115,8 @@ class CausalEngine:
         self._check_lengths(ids, max(len(answer) for answer in answers))
         labelled = search.label_tree(answers, bias)
         out: list[Choice | None] = [None] * len(ids)
-        for part, forest, ends in self._grown(ids, room=4):
-            for i, found in zip(part, self._search(forest, ends, labelled)):
+        for part, searches in self._searched(ids, labelled):
+            for i, found in zip(part, searches):
                 score, label = found.done[0]
                 log = -score - (bias[label] if bias else 0.0)
                 out[i] = Choice(labels[label], log, found.confidence(), len(ids[i]), found.opened)
@@ -135,8 +133,8 @@ class CausalEngine:
         self._check_lengths(ids, max(len(answer) for answer in answers))
         labelled = search.label_tree(answers)
         out: list[list[float]] = [[]] * len(ids)
-        for part, forest, ends in self._grown(ids, room=len(labelled.tokens)):
-            for i, found in zip(part, self._search(forest, ends, labelled, whole=True)):
+        for part, searches in self._searched(ids, labelled, whole=True):
+            for i, found in zip(part, searches):
                 out[i] = [-score for score, _ in sorted(found.done, key=lambda pair: pair[1])]
         return out
 
@@ -156,9 +154,8 @@ class CausalEngine:
     def samples(self, ids: Sequence[tuple[int, ...]], count: int, decoding: Decoding) -> list[list[tuple[int, ...]]]:
         """`count` answers to each prompt as tokens, the end token included; a prompt is computed once for all of them."""
         self._check_lengths(ids, decoding.max_new_tokens)
-        out: dict[int, tuple[int, ...]] = {}
-        for part, tokens in self._written(ids, decoding, [0] * len(ids), count):
-            out.update((row, tuple(written)) for row, written in zip(part, tokens))
+        done = self._written(ids, decoding, [0] * len(ids), count)
+        out = {row: tuple(written) for part, tokens in done for row, written in zip(part, tokens)}
         return [[out[i * count + k] for k in range(count)] for i in range(len(ids))]
 
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
@@ -196,9 +193,9 @@ class CausalEngine:
         shared = tree.shared_front(ids)
         forest = self._prefix(shared)
         rows = [tree.Row(tokens[len(shared) :] + (0,) * room, (False,) * (len(tokens) - len(shared) + room)) for tokens in ids]
-        for part in tree.cut(rows, _sorted(rows), NODES):
-            merged = tree.trie([ids[i][len(shared) :] for i in part])
-            base = len(shared)
+        base = len(shared)
+        for part in tree.cut(rows, _sorted(rows), self.budget.tokens):
+            merged = tree.trie([ids[i][base:] for i in part])
             parents = np.where(merged.parent >= 0, merged.parent + base, base - 1)
             ends = [int(path[-1]) for path in merged.paths]
             wanted = sorted(set(ends))
@@ -222,26 +219,16 @@ class CausalEngine:
         self._kept = (shared, forest)
         return forest
 
-    def _search(self, forest: Forest, ends: list, labelled: search.LabelTree, whole: bool = False) -> list[search.Search]:
-        """Best-first search for the questions whose prompts end at `ends`; their label nodes grow on the same forest."""
-        at: dict[tuple[int, int], int] = {}  # (question, label node) → node of the forest
-        parent = {child: node for node, children in enumerate(labelled.children) for child in children}
+    def _searched(
+        self, ids: Sequence[tuple[int, ...]], labelled: search.LabelTree, whole: bool = False
+    ) -> Iterator[tuple[list[int], list[search.Search]]]:
+        """Parts of the prompts and what was found of the labels behind each; of all labels where `whole`."""
 
-        def open_nodes(asks: list[tuple[int, tuple[int, ...]]]) -> list[list[np.ndarray]]:
-            tokens: list[int] = []
-            parents: list[int] = []
-            for question, chain in asks:
-                for node in chain:
-                    before = parent.get(node)
-                    parents.append(ends[question][0] if before is None else at[question, before])
-                    at[question, node] = len(forest) + len(tokens)
-                    tokens.append(labelled.tokens[node])
-            logs = forest.grow(tokens, parents, range(len(tokens))).log_softmax(-1).cpu().numpy()
-            rows = iter(logs)
-            return [[next(rows) for _ in chain] for _, chain in asks]
+        def work(left: list[int]) -> Iterator[tuple[list[int], list[search.Search]]]:
+            for part, forest, ends in self._grown([ids[i] for i in left], len(labelled.tokens) if whole else 4):
+                yield [left[k] for k in part], search.on_forest(forest, ends, labelled, whole)
 
-        first = torch.stack([logits for _, logits in ends]).log_softmax(-1).cpu().numpy()
-        return search.choose(labelled, first, open_nodes, search.BRANCHES * (len(labelled.tokens) if whole else 1), whole)
+        return shrink.until_done(range(len(ids)), self.budget, work, self.forget)
 
     def _choose_plainly(
         self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None, bias: Sequence[float]
@@ -265,19 +252,33 @@ class CausalEngine:
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Answers as they are done, `each` to a prompt; the k-th to prompt i is row i * each + k, draw `draws[i]` + k."""
         names = [(*tokens, *[-k] * bool(k)) for tokens, draw in zip(ids, draws) for k in range(draw, draw + each)]
-        if not self.loaded.trees:
-            for row, name in enumerate(names):
-                yield [row], [list(self._tokens(ids[row // each], decoding, name))]
-            return
-        waiting: list[_Forked] = []
-        for part, forest, ends in self._grown(ids, room=0):
+
+        def work(left: list[int]) -> Iterator[tuple[list[int], list[list[int]]]]:
+            if self.loaded.trees:
+                yield from self._written_together(ids, left, names, decoding, each)
+            else:
+                for row in left:
+                    yield [row], [list(self._tokens(ids[row // each], decoding, names[row]))]
+
+        return shrink.until_done(range(len(names)), self.budget, work, self.forget)
+
+    def _written_together(
+        self, ids: Sequence[tuple[int, ...]], left: list[int], names: Sequence[tuple[int, ...]], decoding: Decoding, each: int
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """The rows `left`, many at a time: a step of writing reads all weights, whether for one row or for many."""
+        most, own, rows_of = self.budget.share(TOGETHER), self.budget.share(OWN), defaultdict(list)
+        for row in left:
+            rows_of[row // each].append(row)
+        asked, waiting = list(rows_of), list[_Forked]()
+        for part, forest, ends in self._grown([ids[i] for i in asked], room=0):
             front = len(self._kept[0]) if self._kept else 0  # what was grown stands behind it
-            size = max(1, min(TOGETHER, OWN // max(1, *(len(ids[i]) - front for i in part))))
-            rows = [(i * each + k, *end) for i, end in zip(part, ends) for k in range(each)]
+            size = max(1, min(most, own // max(1, *(len(ids[asked[k]]) - front for k in part))))
+            rows = [(row, *end) for k, end in zip(part, ends) for row in rows_of[asked[k]]]
             for k in range(0, len(rows), size):
                 numbers, nodes, logits = zip(*rows[k : k + size])
                 forked = _Forked(list(numbers), forest.fork(nodes, front), torch.stack(logits))
-                if not _fit([*waiting, forked]):
+                count = len(forked.rows) + sum(len(one.rows) for one in waiting)
+                if waiting and (count > most or count * max(one.forks.real.shape[1] for one in (*waiting, forked)) > own):
                     yield self._finished(waiting, forest, names, decoding)
                     waiting = []
                 waiting.append(forked)
@@ -287,10 +288,9 @@ class CausalEngine:
     def _finished(
         self, waiting: list[_Forked], forest: Forest, names: Sequence[tuple[int, ...]], decoding: Decoding
     ) -> tuple[list[int], list[list[int]]]:
-        """Answers to prompts already read, written together: a step reads all weights, whether for one row or for many."""
+        """Answers to prompts already read, written together."""
         rows = [row for one in waiting for row in one.rows]
-        forks = joined([one.forks for one in waiting])
-        first = torch.cat([one.logits for one in waiting])
+        forks, first = joined([one.forks for one in waiting]), torch.cat([one.logits for one in waiting])
         drawers = [sample.Drawer(decoding, names[row], self.chat.guide(decoding.schema)) for row in rows]
         return rows, sample.write(forest.model, forks, first, drawers, decoding.max_new_tokens, self.chat.stops)
 

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
+from rung.lm.forest import Forest
 from rung.lm.tree import trie
 
 
@@ -105,6 +107,28 @@ def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int =
                 else:
                     score += float(at[tree.tokens[following]])
     return searches
+
+
+def on_forest(forest: Forest, ends: list, labelled: LabelTree, whole: bool = False) -> list[Search]:
+    """The search for the questions whose prompts end at `ends`; their label nodes grow on the same forest."""
+    at: dict[tuple[int, int], int] = {}  # (question, label node) → node of the forest
+    parent = {child: node for node, children in enumerate(labelled.children) for child in children}
+
+    def open_nodes(asks: list[tuple[int, tuple[int, ...]]]) -> list[list[np.ndarray]]:
+        tokens: list[int] = []
+        parents: list[int] = []
+        for question, chain in asks:
+            for node in chain:
+                before = parent.get(node)
+                parents.append(ends[question][0] if before is None else at[question, before])
+                at[question, node] = len(forest) + len(tokens)
+                tokens.append(labelled.tokens[node])
+        logs = forest.grow(tokens, parents, range(len(tokens))).log_softmax(-1).cpu().numpy()
+        rows = iter(logs)
+        return [[next(rows) for _ in chain] for _, chain in asks]
+
+    first = torch.stack([logits for _, logits in ends]).log_softmax(-1).cpu().numpy()
+    return choose(labelled, first, open_nodes, BRANCHES * (len(labelled.tokens) if whole else 1), whole)
 
 
 def _chain(tree: LabelTree, node: int) -> tuple[int, ...]:

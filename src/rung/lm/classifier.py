@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rung.lm import train
+from rung.lm import products, train
 from rung.lm.chat import Chat
 from rung.lm.encoder import EncoderEngine
 from rung.lm.load import Loaded
@@ -105,6 +105,7 @@ def _open(folder: Path, machine: Machine, **head: Any) -> Loaded:
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **head
         )
+    products.quicken(model, machine)
     # positions of RoBERTa and its kin begin behind the padding token's number
     skipped = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", -1) + 1
     context = min(tokenizer.model_max_length, (getattr(model.config, "max_position_embeddings", None) or 512) - skipped)

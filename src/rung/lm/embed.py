@@ -31,6 +31,8 @@ class Embedder:
         import torch
         from sentence_transformers import SentenceTransformer
 
+        from rung.lm import products
+
         torch.set_num_threads(machine.threads)
         self.threads = machine.threads if machine.device == "cpu" else 1
         self.tokens = TOKENS.get(machine.device, MANY)
@@ -38,6 +40,7 @@ class Embedder:
             self.model: Any = SentenceTransformer(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
+        products.quicken(self.model, machine)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), width); batches are of like lengths, repeated texts are computed once.

@@ -189,7 +189,7 @@ def _causal(engines: Engines, ref: ModelRef) -> Engine:
     from rung.lm.causal import CausalEngine
     from rung.lm.load import load
 
-    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files))
+    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files), engines.say)
 
 
 def _encoder(engines: Engines, ref: ModelRef) -> Engine:

@@ -50,7 +50,7 @@ def tree_logits(model: Any, tree: Tree) -> tuple[torch.Tensor, torch.Tensor]:
         blocks=attention.blocks(mask, depth, np.concatenate([before, depth]), device),
         logits_to_keep=torch.from_numpy(heads).to(device),
         use_cache=False,
-    ).logits[0]
+    ).logits.squeeze(0)  # not indexed: the gradient of an index is a second array, of zeros with a part filled in
     # one node may predict several targets, and a target's node may stand before that of the target before it
     return logits, torch.from_numpy(place).to(device)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from rung.errors import RungError
-from rung.lm import processes, tree
+from rung.lm import processes, shrink, tree
 from rung.lm.base import Decoding
 from rung.lm.causal import CausalEngine
 from rung.lm.forward import row_logs
@@ -69,17 +70,20 @@ class Sampling:
     """Nodes a pass without a gradient may hold."""
 
 
-def grpo(loaded: Loaded, how: Sampling, told: Callable[[int, list[float]], None]) -> tuple[Loss, Items]:
+def grpo(
+    loaded: Loaded, how: Sampling, told: Callable[[int, list[float]], None], say: shrink.Say = lambda text: None
+) -> tuple[Loss, Items]:
     """The loss, and the step's groups as they are drawn. `told` hears of each new step and its rewards.
 
-    What is drawn hangs on the weights, the seed and the step alone, so that a killed run goes on as it would have.
+    `say` is told where memory runs out while answers are drawn, and fewer are drawn at once. What is drawn hangs on the
+    weights, the seed and the step alone, so that a killed run goes on as it would have.
     """
     if processes.shards():
         raise RungError(
             "answers are drawn from weights that one process has whole, and FSDP spreads them.",
             remedy="Choose no sharding in the configuration of accelerate.",
         )
-    engine = CausalEngine(loaded)
+    engine = CausalEngine(loaded, say)
     last: list[Group] = []
 
     def ready(asked: Sequence[Asked], step: int) -> Sequence[Group]:
@@ -137,12 +141,17 @@ def _groups(loaded: Loaded, asked: Sequence[Asked], drawn: Sequence, rewards: Se
 def _known(model: Any, loaded: Loaded, groups: Sequence[Group], tokens: int) -> list[Logs]:
     """Log-probabilities of the answers' tokens by the model as it is."""
     found: list[Logs] = [()] * len(groups)
-    for part in tree.cut_groups([group.rows for group in groups], range(len(groups)), tokens):
+
+    def read(part: list[int]) -> list[list[float]]:
         rows = [row for i in part for row in groups[i].rows]
-        lengths = [sum(row.targets) for row in rows]
-        logs = iter(row_logs(model, rows, loaded.trees)[0].split(lengths))
+        logs = row_logs(model, rows, loaded.trees)[0]
+        return [own.tolist() for own in logs.split([sum(row.targets) for row in rows])]
+
+    cut = partial(tree.cut_groups, [group.rows for group in groups])
+    for part, logs in shrink.in_parts(range(len(groups)), shrink.Budget(tokens), cut, read):
+        each = iter(logs)
         for i in part:
-            found[i] = tuple(tuple(next(logs).tolist()) for _ in groups[i].rows)
+            found[i] = tuple(tuple(next(each)) for _ in groups[i].rows)
     return found
 
 

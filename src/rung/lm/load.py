@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from rung.errors import ModelError
-from rung.lm import attention, layers, virtual
+from rung.lm import attention, layers, products, virtual
 from rung.lm.chat import Chat
 from rung.lm.quiet import quiet
 from rung.machine import Machine
@@ -64,6 +64,7 @@ def load(base: Path, machine: Machine, files: str = "", training: bool = False, 
         model = _weights(folder, dtype, machine.device, four_bit)
         for adapter in fitted:
             model = adapters.put(model, adapter, merged=not four_bit)
+        products.quicken(model, machine)
         if not four_bit:
             model.requires_grad_(True)  # peft leaves what it merged into frozen
         model.train(training)

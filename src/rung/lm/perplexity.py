@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rung.lm import pack, tree
+from rung.lm import pack, shrink, tree
 from rung.lm.forward import answer_logs
 from rung.lm.load import Loaded
 from rung.lm.shards import Shard
@@ -40,9 +42,13 @@ def row_nats(loaded: Loaded, rows: list[Row]) -> NDArray[np.float64]:
     """Cross-entropy of the targets of each row, summed."""
     loaded.model.eval()
     found = np.zeros(len(rows))
-    for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), TOGETHER):
-        logs = answer_logs(loaded.model, [rows[i] for i in part], loaded.trees)
-        found[part] = -logs.double().cpu().numpy()
+    order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
+
+    def read(part: list[int]) -> NDArray[np.float64]:
+        return -answer_logs(loaded.model, [rows[i] for i in part], loaded.trees).double().cpu().numpy()
+
+    for part, nats in shrink.in_parts(order, shrink.Budget(TOGETHER), partial(tree.cut, rows), read):
+        found[part] = nats
     return found
 
 

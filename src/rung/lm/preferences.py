@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from rung.errors import BudgetError
-from rung.lm import tree
+from rung.lm import shrink, tree
 from rung.lm.forward import answer_logs, row_logs
 from rung.lm.load import Loaded
 from rung.lm.train import Items, Loss
@@ -189,19 +190,25 @@ def logs(
     tell: Tell = lambda done, total: None,
     until: float = float("inf"),
     of: Callable[[Any, Sequence[Row], bool], torch.Tensor] = answer_logs,
+    say: shrink.Say = lambda text: None,
 ) -> list[float]:
     """Log-probability of each row's targets together (or what else `of` says), in the order of the rows.
 
-    BudgetError once `until` has passed.
+    BudgetError once `until` has passed. `say` is told where memory runs out and less is computed at once.
     """
     found, done = [0.0] * len(rows), 0
-    for part in tree.cut(rows, sorted(range(len(rows)), key=lambda i: rows[i].tokens), tokens):
+
+    def read(part: list[int]) -> list[float]:
         if time.monotonic() > until:
             raise BudgetError(
                 f"scoring answers was stopped after {done} of {len(rows)}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml.",
             )
-        for i, value in zip(part, of(loaded.model, [rows[i] for i in part], loaded.trees).tolist()):
+        return of(loaded.model, [rows[i] for i in part], loaded.trees).tolist()
+
+    order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
+    for part, values in shrink.in_parts(order, shrink.Budget(tokens, say), partial(tree.cut, rows), read):
+        for i, value in zip(part, values):
             found[i] = value
         done += len(part)
         tell(done, len(rows))

@@ -10,7 +10,9 @@ from typing import Any
 
 import psutil
 import torch
+from torch.nn.functional import linear
 
+from rung.lm import products
 from rung.machine import Device, Machine, affinity, cpu_name, usable_cores, usable_memory, usable_threads
 
 Work = tuple[float, Callable[[], Any]]
@@ -36,6 +38,9 @@ WORTH = 1.2
 """bf16 is taken on an accelerator when it measures at least this many times the speed of float32: below that the lost
 digits buy nothing."""
 
+WORTH_ONEDNN = 1.02
+"""oneDNN is taken when it measures at least this many times the speed of PyTorch's own choice."""
+
 
 def measure() -> tuple[Machine, float]:
     """This machine, measured now, and the share of its processors, 0 to 1, that other programs took meanwhile.
@@ -47,10 +52,15 @@ def measure() -> tuple[Machine, float]:
     psutil.cpu_percent(percpu=True)  # the next call tells of the time since this one
     with _threads(threads):
         works = {_plain(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
-        *speeds, bandwidth = fastest(device, [*works.values(), reading_work(device)])
+        works["reading"] = reading_work(device)
+        if device == "cpu" and products.has_onednn():
+            works["oneDNN"] = matrix_work(device, torch.float32, products.onednn)
+        speeds = dict(zip(works, fastest(device, list(works.values())), strict=True))
     busy = psutil.cpu_percent(percpu=True)
     others = others_share(busy, affinity(), _own_seconds() - own, time.perf_counter() - started)
-    gflops = dict(zip(works, speeds, strict=True))
+    bandwidth, by_onednn = speeds.pop("reading"), speeds.pop("oneDNN", 0.0)
+    onednn = by_onednn >= WORTH_ONEDNN * speeds["float32"]
+    gflops = speeds | {"float32": by_onednn if onednn else speeds["float32"]}
     name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
     machine = Machine(
         name=name if device == "cuda" else f"{name}, {threads} threads",
@@ -62,6 +72,7 @@ def measure() -> tuple[Machine, float]:
         gflops=gflops,
         bandwidth_gbs=bandwidth,
         dtype=choose_dtype(device, gflops),
+        onednn=onednn,
     )
     return machine, others
 
@@ -80,13 +91,13 @@ def choose_dtype(device: Device, gflops: dict[str, float]) -> str:
     return "bfloat16" if gflops.get("bfloat16", 0) >= WORTH * gflops["float32"] else "float32"
 
 
-def matrix_work(device: Device, dtype: torch.dtype) -> Work:
-    """A square matrix product."""
+def matrix_work(device: Device, dtype: torch.dtype, by: products.Product = linear) -> Work:
+    """A square matrix product, of a layer's kind."""
 
     def product(size: int) -> Work:
         a = torch.randn(size, size, device=device).to(dtype)
         b = torch.randn(size, size, device=device).to(dtype)
-        return 2 * size**3 / 1e9, lambda: a @ b
+        return 2 * size**3 / 1e9, lambda: by(a, b, None)
 
     size = SIZES[device]
     if device == "cpu" and dtype != torch.float32:

@@ -21,11 +21,14 @@ class Reranker:
         import torch
         from sentence_transformers import CrossEncoder
 
+        from rung.lm import products
+
         torch.set_num_threads(machine.threads)
         with quiet():
             self.model: Any = CrossEncoder(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
+        products.quicken(self.model, machine)
         if self.model.num_labels != 1:
             raise ModelError(
                 f"it has {self.model.num_labels} outputs, and a reranker has one score.",

@@ -19,16 +19,13 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from rung.errors import BudgetError
-from rung.lm import losses, processes, refuse, tree
+from rung.lm import losses, processes, refuse, shrink, tree
 from rung.lm.load import Loaded
 from rung.lm.quiet import quiet
 from rung.lm.tree import Row
 
 Loss = Callable[[Any, Sequence[Any], bool], torch.Tensor]
 """From the model, the items of one part of a step and whether the model takes trees to a sum over the items."""
-
-SMALLEST = 128
-"""Tokens at once under which memory is not tried to be saved any further."""
 
 SAVES, SAVES_LARGE, LARGE = 10, 3, 10**8
 """Checkpoints a training at most, and where so many parameters are trained: each is as large as these and their two moments."""
@@ -48,7 +45,7 @@ class Plan:
     repeat: int = 1
     """Updates made one after another on each step's items."""
     save: int = 0
-    """Steps between two checkpoints, a multiple of `repeat`; 0 makes about ten. With `patience` they come after each epoch."""
+    """Steps between two checkpoints, a multiple of `repeat`; 0 makes about ten. With `patience` they come with the looks."""
     tokens: int = 2048
     """Nodes a part of a step may hold; a larger step is computed in parts and updated once."""
     warmup: float = 0.1
@@ -64,7 +61,9 @@ class Plan:
     mixed: bool = False
     """Compute in bfloat16 while the weights stay in float32: small updates would be rounded away in bfloat16."""
     patience: int = 0
-    """Stop after so many epochs without a better held score, and keep the best; 0 trains all epochs and keeps the last."""
+    """Stop after so many looks at the held score without a better one and keep the best; 0 takes all steps and keeps the last."""
+    looks: int = 0
+    """Times that it is looked at, about, evenly over the steps and after the last; 0 looks after each epoch."""
     seed: int = 0
 
 
@@ -102,7 +101,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Trained:
-    """What happened: loss by step, held score by epoch, and the measured speed."""
+    """What happened: loss by step, held score by look, and the measured speed."""
 
     losses: tuple[float, ...]
     held: tuple[float, ...]
@@ -126,8 +125,8 @@ def run(
 ) -> Trained:
     """Train `loaded.model` in place on `rows` and return the history. Where rows come in pairs or groups, `items` says how.
 
-    `held()` scores the model after each epoch, higher is better; with `plan.patience` it stops training early and
-    chooses the checkpoint. `folder` holds the checkpoints: a run that was killed goes on from the last one, and the
+    `held()` scores the model at each look, higher is better; with `plan.patience` it stops training early and chooses the
+    checkpoint. `folder` holds the checkpoints: a run that was killed goes on from the last one, and the
     checkpoints are deleted once training is done. Of several processes (`rung.lm.processes`) each computes a share of every
     step, the gradient is that of the whole step, and the leading one's `folder`, `held` and deadline count.
     """
@@ -143,12 +142,12 @@ def run(
         for start in range(0, len(rows), plan.batch)
         for _ in range(plan.repeat)
     ]
-    per_epoch = len(steps) // plan.epochs
+    gap = plan.repeat * math.ceil(len(steps) / (plan.repeat * (plan.looks or plan.epochs)))
     if processes.leads():
         refuse.cut_short(folder)
     folder, last = processes.told((folder, get_last_checkpoint(str(folder)) if folder.is_dir() else None))
     processes.make_same(p.data for p in loaded.model.parameters() if p.requires_grad)
-    trainer = _trainer(loaded, steps, per_epoch, plan, folder, (loss, items), held, watch)
+    trainer = _trainer(loaded, steps, gap, plan, folder, (loss, items), held, watch)
     started = time.monotonic()
     with quiet():
         trainer.train(resume_from_checkpoint=last)
@@ -178,14 +177,14 @@ def notes(model: Any, history: Trained) -> dict[str, Any]:
     }
 
 
-def _save_steps(steps: int, per_epoch: int, choosing: bool, plan: Plan, trained: int) -> int:
-    """With a choice among checkpoints each is scored, so they come with the epochs; never between two updates on one draw."""
+def _save_steps(steps: int, gap: int, choosing: bool, plan: Plan, trained: int) -> int:
+    """With a choice among checkpoints each is scored, so they come with the looks; never between two updates on one draw."""
     saves = SAVES_LARGE if trained >= LARGE else SAVES
-    return per_epoch if choosing else plan.save or plan.repeat * math.ceil(steps / (saves * plan.repeat))
+    return gap if choosing else plan.save or plan.repeat * math.ceil(steps / (saves * plan.repeat))
 
 
 def _trainer(
-    loaded: Loaded, steps: list, per_epoch: int, plan: Plan, folder: Path, aim: tuple[Loss, Items], held: Any, watch: Watch
+    loaded: Loaded, steps: list, gap: int, plan: Plan, folder: Path, aim: tuple[Loss, Items], held: Any, watch: Watch
 ) -> Any:
     choosing = held is not None and plan.patience > 0
     trained = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
@@ -203,12 +202,12 @@ def _trainer(
         max_grad_norm=plan.clip,
         logging_steps=1,
         save_strategy="steps",
-        save_steps=_save_steps(len(steps), per_epoch, choosing, plan, trained),
+        save_steps=_save_steps(len(steps), gap, choosing, plan, trained),
         save_total_limit=2 if choosing else 1,
         eval_strategy="steps" if choosing else "no",
-        eval_steps=per_epoch,
+        eval_steps=gap,
         load_best_model_at_end=choosing,
-        restore_callback_states_from_checkpoint=choosing,  # the count of epochs without a better score
+        restore_callback_states_from_checkpoint=choosing,  # the count of looks without a better score
         metric_for_best_model="held",
         greater_is_better=True,
         use_cpu=loaded.device.type == "cpu",
@@ -222,7 +221,7 @@ def _trainer(
     arguments._n_gpu = min(1, arguments.n_gpu)  # else a process that sees several GPUs draws that many steps at once
     callbacks: list[TrainerCallback] = [_Watching(watch)]
     if choosing:
-        callbacks.append(EarlyStoppingCallback(plan.patience))
+        callbacks += [EarlyStoppingCallback(plan.patience), _LastLook()]
     trainer = _StepTrainer(loaded, aim, held, plan.tokens, watch, args=arguments, steps=steps, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     arguments.output_dir = str(folder)
@@ -238,7 +237,7 @@ class _StepTrainer(Trainer):
     def __init__(
         self, loaded: Loaded, aim: tuple[Loss, Items], held: Any, tokens: int, watch: Watch, *, steps: list, **kwargs: Any
     ):
-        self.loaded, self.held, self.tokens, self.watch = loaded, held, tokens, watch
+        self.loaded, self.held, self.budget = loaded, held, shrink.Budget(tokens, watch.say)
         self.loss, self.items = aim
         self.nodes = self.rows_seen = 0
         super().__init__(
@@ -270,12 +269,11 @@ class _StepTrainer(Trainer):
             try:
                 total, nodes = self._computed(items)
                 break
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or self.tokens < 2 * SMALLEST or processes.shards():
+            except shrink.ERRORS as error:
+                if processes.shards():
                     raise
+                self.budget.halve(error)
                 self.loaded.model.zero_grad()  # the parts already computed are computed again
-                self.tokens //= 2
-                self.watch.say(f"out of memory: going on with {self.tokens} tokens at once")
         if processes.several():
             total, nodes = self._summed(total, nodes)
         self.nodes += nodes
@@ -299,9 +297,9 @@ class _StepTrainer(Trainer):
         order = sorted(range(len(groups)), key=lambda i: groups[i][0].tokens)
         number, count = processes.place()
         shares = tree.shares(groups, order, count)
-        mine = [(part, 1.0) for part in tree.cut_groups(groups, shares[number], self.tokens)]
+        mine = [(part, 1.0) for part in tree.cut_groups(groups, shares[number], self.budget.tokens)]
         if processes.shards():  # with fewer parts than another, go along with its passes for nothing
-            parts = [tree.cut_groups(groups, share, self.tokens) for share in shares]
+            parts = [tree.cut_groups(groups, share, self.budget.tokens) for share in shares]
             mine += [(max(parts, key=len)[0], 0.0)] * (max(map(len, parts)) - len(mine))
         return mine
 
@@ -325,6 +323,14 @@ class _StepTrainer(Trainer):
         return found
 
 
+class _LastLook(TrainerCallback):
+    """Scores and saves the last step too, where the looks do not end with it."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            control.should_evaluate = control.should_save = True
+
+
 class _Watching(TrainerCallback):
     """Tells the watcher after each step, and stops at the deadline."""
 
@@ -341,8 +347,3 @@ class _Watching(TrainerCallback):
                 f"training was stopped after step {state.global_step} of {state.max_steps}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml; training goes on from the last checkpoint.",
             )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """A CPU allocation that fails is a bare RuntimeError; only its text tells."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error).lower()

@@ -32,6 +32,8 @@ class Continued:
     """Share of the tokens that is general text; more where the domain is far from what the base has read."""
     epochs: Count = 1
     """Times that the domain text is read."""
+    patience: Natural = 0
+    """Stop after so many looks, of ten, at which other held-out text is foretold no better; 0 takes all steps."""
     window: Count = 1024
     """Tokens that longer documents are cut to."""
     step: Count = 8192
@@ -64,15 +66,18 @@ class Continued:
         mixed = not self.rank and tuning.widened(loaded, run)
         work, length = run.folder / "work", min(self.window, loaded.context)
         texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})
-        made = {name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name) for name, found in texts.items()}
-        measured = {name: held for name, (_, held) in made.items() if held}
+        made = {
+            name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name, self.patience if name == "domain" else 0)
+            for name, found in texts.items()
+        }
+        measured = {name: parts.held for name, parts in made.items() if parts.held}
         look = partial(measure, length=length, most=self.measured, whole=False)
         before = {name: look(loaded, held) for name, held in measured.items()}
 
         if self.rank:
             loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
-        general = made["general"][0] if replay else None
-        steps = pack.mix(made["domain"][0], general, replay, length, self.step, self.epochs, run.seed)
+        domain, general = made["domain"], made["general"].learnt if replay else None
+        steps = pack.mix(domain.learnt, general, replay, length, self.step, self.epochs, run.seed)
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=1,
@@ -81,9 +86,19 @@ class Continued:
             tokens=self.tokens,
             floor=0.1,
             mixed=mixed,
+            patience=self.patience,
+            looks=tuning.LOOKS,
             seed=run.seed,
         )
-        history = train.run(loaded, range(len(steps)), plan, work / "steps", items=pack.drawn(steps), watch=tuning.watch(run))
+        history = train.run(
+            loaded,
+            range(len(steps)),
+            plan,
+            work / "steps",
+            items=pack.drawn(steps),
+            held=raw.score(loaded, domain.choosing, length, self.measured) if domain.choosing else None,
+            watch=tuning.watch(run),
+        )
         after = {name: look(loaded, held) for name, held in measured.items()}
         run.notes["perplexity"] = {name: raw.perplexities(before[name], after[name]) for name in measured}
         kept = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)

@@ -55,6 +55,8 @@ class Grpo:
     """Weight of the divergence from the model that training began with; 0 saves a pass."""
     longest: Natural = 0
     """Tokens an answer may have; 0 takes what the task's answers get."""
+    patience: Natural = 0
+    """Stop after so many looks, of ten, without a better score on held-back rows by the task's metric; 0 takes all steps."""
     rank: Count = 16
     """Width of the adapters."""
     alpha: Count = 32
@@ -81,7 +83,8 @@ class Grpo:
 
         loaded = tuning.open_model(start, run)
         room = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
-        asked = self._asked(loaded, start, data, run, room)
+        rows, held = tuning.held_back(start, data, self.patience, run)
+        asked = self._asked(loaded, start, rows, run, room)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         work = run.folder / "work"
         how = groups.Sampling(
@@ -93,35 +96,38 @@ class Grpo:
             seed=run.seed,
             tokens=self.tokens,
         )
-        seen = _Seen(work / "rewards.json")
-        loss, items = groups.grpo(loaded, how, seen)
+        watch, seen = tuning.watch(run), _Seen(work / "rewards.json")
+        loss, items = groups.grpo(loaded, how, seen, watch.say)
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=1,
             batch=self.batch,
             repeat=self.updates,
             tokens=self.tokens,
+            patience=self.patience,
+            looks=tuning.LOOKS,
             seed=run.seed,
         )
-        history = train.run(loaded, asked, plan, work, loss=loss, items=items, watch=tuning.watch(run))
+        better = tuning.score(loaded, start, held, run) if held else None
+        history = train.run(loaded, asked, plan, work, loss=loss, items=items, held=better, watch=watch)
         run.notes["rewards"] = [seen.kept[step] for step in sorted(seen.kept)]
         return tuning.keep_adapter(loaded, start, history, run)
 
-    def _asked(self, loaded: Loaded, start: Predictor, data: TrainData, run: Run, room: int) -> list[Any]:
+    def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run, room: int) -> list[Any]:
         """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: of an answer."""
         from rung.lm import groups
 
         worth = self._worth(loaded, start, run)
         begun = start.thinking.opening if start.thinking else ""
-        prompts = [loaded.chat.prompt(prompt.messages, begun) for prompt in start.prompts(data.examples, run.engines)]
-        for prompt, row in zip(prompts, data.examples):
+        prompts = [loaded.chat.prompt(prompt.messages, begun) for prompt in start.prompts(rows, run.engines)]
+        for prompt, row in zip(prompts, rows):
             if len(prompt) + room > loaded.room:
                 raise DataError(
                     f"the prompt has {len(prompt)} tokens and its answers may have {room}; the model takes {loaded.room} in all.",
                     where=row.where,
                     remedy="Shorten or delete the row, set grpo's option longest, or name a base with a longer context.",
                 )
-        made = [groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, data.examples)]
+        made = [groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, rows)]
         rng, count = np.random.default_rng(run.seed), self.steps * self.batch
         order = [i for _ in range(-(-count // len(made))) for i in rng.permutation(len(made)).tolist()]
         return [made[i] for i in order[:count]]

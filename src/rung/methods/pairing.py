@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from rung.data.preferences import as_example
+from rung.data.preferences import as_example, hold_out
 from rung.errors import DataError
 from rung.methods import tuning
 from rung.methods.base import Facts, Quote, Run
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Two = tuple[Any, Any]
 """The rows of the better and of the worse answer; None for the one that a vote does not have."""
+Some = tuple[Preference, ...]
 
 
 def quote(start: Quote, facts: Facts, machine: Machine, load: tuning.Load, reads: float) -> Quote:
@@ -54,6 +55,18 @@ def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], ru
     return made
 
 
+def held_back(learnt: Some, patience: int, run: Run) -> tuple[Some, Some]:
+    """Preferences to learn from and, with `patience`, pairs to choose the epoch by; it is said where there are none."""
+    if not patience:
+        return learnt, ()
+    rest, held = hold_out(learnt, tuning.HELD, run.seed + 1)
+    pairs = tuple(one for one in held if one.chosen and one.rejected)
+    if rest and pairs:
+        return rest, pairs
+    tuning.watch(run).say("patience has no effect: so few questions, or votes, leave no pairs to choose the epoch by")
+    return learnt, ()
+
+
 def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[float]:
     """Log-probability of each row's answer by the model as it is, with progress and the deadline."""
     from rung.lm import preferences
@@ -61,7 +74,7 @@ def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[flo
     def tell(done: int, total: int) -> None:
         run.progress(f"scoring answers, {done} of {total}", done / total)
 
-    return preferences.logs(loaded, rows, tokens, tell, run.deadline)
+    return preferences.logs(loaded, rows, tokens, tell, run.deadline, say=tuning.watch(run).say)
 
 
 def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tokens: int, run: Run) -> dict[str, Any]:
@@ -72,6 +85,21 @@ def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tok
     now = dict(zip(flat, logs(loaded, flat, tokens, run), strict=True))
     before, after = ([(of[better], of[worse]) for better, worse in shown] for of in (known, now))
     return {name: asdict(found) for name, found in pairs.change(before, after, questions(shown)).items()}
+
+
+def score(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tokens: int, run: Run) -> Callable[[], float]:
+    """Share of pairs whose better answer has gained more, over what was `known`, by the model in training."""
+    from rung.lm import preferences
+    from rung.metrics import pairs
+
+    flat = [row for two in shown for row in two]
+
+    def found() -> float:
+        now = preferences.logs(loaded, flat, tokens, until=run.deadline)
+        gains = [log - known[row] for row, log in zip(flat, now, strict=True)]
+        return sum(pairs.ranked(list(zip(gains[::2], gains[1::2])))) / len(shown)
+
+    return found
 
 
 def judged(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run) -> Interval:

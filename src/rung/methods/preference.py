@@ -14,7 +14,7 @@ from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import pairing, tuning
 from rung.methods.base import Facts, Family, Quote, Run
-from rung.methods.option import Count, Rate, Share, Weight
+from rung.methods.option import Count, Natural, Rate, Share, Weight
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -46,6 +46,8 @@ class Preferring:
     """Highest step size; a tenth of what learning answers takes."""
     epochs: Count = 1
     """Times that each pair is seen."""
+    patience: Natural = 0
+    """Stop after so many epochs that rank pairs of held-back questions no better; 0 trains all epochs on all pairs."""
     batch: Count = 16
     """Pairs (or votes) a step."""
     tokens: Count = 2048
@@ -63,11 +65,13 @@ class Preferring:
         if self.loss not in KINDS:
             raise TaskError(f"the loss is {self.loss!r}.", where="rung.yaml methods", remedy=f"Known: {', '.join(KINDS)}.")
         learnt, held = hold_out(data.preferences, self.held, run.seed)
+        learnt, choosing = pairing.held_back(learnt, self.patience, run)
         loaded = tuning.open_model(start, run)
         items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.room)
         shown = pairing.rows(loaded, start, [one for one in held if one.chosen and one.rejected], run)
+        judges = pairing.rows(loaded, start, choosing, run)
 
-        wanted = [row for two in shown for row in two]
+        wanted = [row for two in (*shown, *judges) for row in two]
         if self.loss in ("dpo", "kto"):
             wanted += [row for item in items for row in item.compared]
         wanted = list(dict.fromkeys(wanted))
@@ -80,9 +84,15 @@ class Preferring:
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         loss, made = self._aim(items, loaded)
         plan = train.Plan(
-            learning_rate=self.learning_rate, epochs=self.epochs, batch=self.batch, tokens=self.tokens, seed=run.seed
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            patience=self.patience,
+            seed=run.seed,
         )
-        history = train.run(loaded, items, plan, work, loss=loss, items=made, watch=tuning.watch(run))
+        better = pairing.score(loaded, judges, known, self.tokens, run) if judges else None
+        history = train.run(loaded, items, plan, work, loss=loss, items=made, held=better, watch=tuning.watch(run))
         if shown:
             run.notes["preferences"] = pairing.change(loaded, shown, known, self.tokens, run)
         return tuning.keep_adapter(loaded, start, history, run)

@@ -12,7 +12,7 @@ from rung.data import corpus
 from rung.machine import Machine
 from rung.methods import raw, tuning
 from rung.methods.base import Facts, Family, Quote, Run, answering
-from rung.methods.option import Count, Rate, Share, Weight
+from rung.methods.option import Count, Natural, Rate, Share, Weight
 from rung.metrics.resample import bootstrap_interval
 from rung.predictor import Predictor
 from rung.types import Need, Texts, TrainData, digest
@@ -55,6 +55,8 @@ class Pretrain:
     """Share of the steps over which it rises; then it falls to a tenth along a cosine."""
     weight_decay: Weight = 0.1
     """Pull of the matrices towards zero."""
+    patience: Natural = 0
+    """Stop after so many looks, of ten, at which other held-out text is foretold no better; 0 takes all steps."""
     tokens: Count = 8192
     """Most tokens computed at once; less needs less memory."""
     held: Share = 0.05
@@ -80,11 +82,11 @@ class Pretrain:
 
         work, watch = run.folder / "work", tuning.watch(run)
         tokenizer = _tokenizer(data.corpus, self.held, self.vocabulary, work / "tokenizer")
-        learnt, held = raw.shards(data.corpus, self.held, tokenizer, work / "text")
+        text = raw.shards(data.corpus, self.held, tokenizer, work / "text", self.patience)
         loaded = self._fresh(tokenizer, run)
-        advice = self.advice(sum(p.numel() for p in loaded.model.parameters()), len(learnt.tokens), run.engines.machine)
+        advice = self.advice(sum(p.numel() for p in loaded.model.parameters()), len(text.learnt.tokens), run.engines.machine)
         watch.say(advice)
-        steps = pack.Draws(learnt.tokens, self.context, self.batch, self.steps, run.seed)
+        steps = pack.Draws(text.learnt.tokens, self.context, self.batch, self.steps, run.seed)
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=1,
@@ -95,13 +97,22 @@ class Pretrain:
             betas=(0.9, 0.95),
             weight_decay=self.weight_decay,
             mixed=run.engines.machine.dtype == "bfloat16",
+            patience=self.patience,
+            looks=tuning.LOOKS,
             seed=run.seed,
         )
         history = train.run(
-            loaded, range(self.steps), plan, work / "steps", loss=pack.dense, items=pack.drawn(steps), watch=watch
+            loaded,
+            range(self.steps),
+            plan,
+            work / "steps",
+            loss=pack.dense,
+            items=pack.drawn(steps),
+            held=raw.score(loaded, text.choosing, self.context, self.measured) if text.choosing else None,
+            watch=watch,
         )
-        if held:
-            found = measure(loaded, held, self.context, self.measured)
+        if text.held:
+            found = measure(loaded, text.held, self.context, self.measured)
             run.notes["bits_per_byte"] = str(bootstrap_interval(found, statistic=bits))
         kept = tuning.keep_weights(loaded, start, history, run)
         shutil.rmtree(work)
@@ -130,11 +141,13 @@ class Pretrain:
 
     def _fresh(self, tokenizer: Any, run: Run) -> Loaded:
         """The untrained model, drawn from the seed."""
+        from rung.lm import products
         from rung.lm.chat import Chat
         from rung.lm.load import Loaded
         from rung.lm.shape import fresh
 
         model = fresh(self.parameters, self.context, tokenizer, run.seed)
+        products.quicken(model, run.engines.machine)
         return Loaded(model.to(run.engines.machine.device), Chat(tokenizer), trees=False, context=self.context)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.data import corpus
+from rung.methods import tuning
 from rung.metrics.resample import bootstrap_interval
 from rung.types import Texts, digest
 
@@ -13,22 +16,49 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rung.lm.load import Loaded
     from rung.lm.shards import Shard
 
     Rows = NDArray[np.float64]
 
 
-def shards(found: Texts, share: float, tokenizer: Any, folder: Path) -> tuple[Shard, Shard | None]:
-    """The text as tokens: what to train on, and what is held out; tokenised once, whatever kills the fit."""
+@dataclass(frozen=True)
+class Parts:
+    """Raw text as tokens on disk."""
+
+    learnt: Shard
+    held: Shard | None
+    """Never trained on, to measure on."""
+    choosing: Shard | None
+    """Never trained on, to choose the checkpoint by."""
+
+
+def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: int = 0) -> Parts:
+    """The text tokenised once, whatever kills the fit: a `share` of it held out, and with `patience` some more to choose by."""
     from rung.lm import shards
 
-    below = corpus.held_below(found, share)
+    held, chosen = corpus.cuts(found, share, tuning.HELD * (1 - share) if patience else 0.0)
     name = digest([found.digest, share, tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.name_or_path])
-    kept = [
-        shards.write(folder / part, corpus.part(found, below, held=part == "held"), tokenizer, f"{name} {part}")
-        for part in (("train", "held") if below else ("train",))
-    ]
-    return kept[0], kept[1] if below else None
+
+    def write(part: str, low: float, high: float) -> Shard:
+        return shards.write(folder / part, corpus.between(found, low, high), tokenizer, f"{name} {part} {low} {high}")
+
+    return Parts(
+        write("train", chosen, 1.0),
+        write("held", 0.0, held) if held else None,
+        write("choosing", held, chosen) if patience else None,
+    )
+
+
+def score(loaded: Loaded, shard: Shard, length: int, most: int) -> Callable[[], float]:
+    """How well the model in training foretells a text, `most` tokens of it: minus the nats a token."""
+    from rung.lm.perplexity import measure
+
+    def found() -> float:
+        nats, tokens, _ = measure(loaded, shard, length, most, whole=False).sum(0)
+        return float(-nats / tokens)
+
+    return found
 
 
 def perplexities(before: Rows, after: Rows) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rung.data.preferences import hold_out
 from rung.machine import Machine
 from rung.methods import pairing, tuning
 from rung.methods.base import Facts, Family, Quote, Run
-from rung.methods.option import Count, Rate, Share
+from rung.methods.option import Count, Natural, Rate, Share
 from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -31,6 +31,8 @@ class Reward:
     """Highest step size."""
     epochs: Count = 1
     """Times that each pair is seen. More soon overfits."""
+    patience: Natural = 0
+    """Stop after so many epochs that rank pairs of held-back questions no better; 0 trains all epochs on all pairs."""
     batch: Count = 16
     """Pairs a step."""
     tokens: Count = 2048
@@ -46,15 +48,27 @@ class Reward:
         from rung.lm import adapters, layers, preferences, rewards, train
 
         learnt, held = hold_out(data.preferences, self.held, run.seed)
+        learnt, choosing = pairing.held_back(learnt, self.patience, run)
         loaded, head = rewards.headed(tuning.open_model(start, run), run.seed)
-        rows, shown = (pairing.rows(loaded, start, some, run) for some in (learnt, held))
+        rows, shown, judges = (pairing.rows(loaded, start, some, run) for some in (learnt, held, choosing))
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed, whole=(head,)))
         plan = train.Plan(
-            learning_rate=self.learning_rate, epochs=self.epochs, batch=self.batch, tokens=self.tokens, seed=run.seed
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            patience=self.patience,
+            seed=run.seed,
         )
-        items = [preferences.Pair(*two) for two in rows]
         history = train.run(
-            loaded, items, plan, run.folder / "work", loss=rewards.better, items=preferences.pairs(), watch=tuning.watch(run)
+            loaded,
+            [preferences.Pair(*two) for two in rows],
+            plan,
+            run.folder / "work",
+            loss=rewards.better,
+            items=preferences.pairs(),
+            held=(lambda: pairing.judged(loaded, judges, self.tokens, run).value) if judges else None,
+            watch=tuning.watch(run),
         )
         run.notes.update(train.notes(loaded.model, history))
         if shown:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from rung.machine import Machine
 
 HELD = 0.1
-"""Share of train to choose the epoch by, where a method stops early."""
+"""Share of train to choose the checkpoint by, where a method stops early."""
+
+LOOKS = 10
+"""Times that a method without epochs looks whether it has got better, where it stops early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
         [loaded.chat.row(prompt.messages, answer) for prompt, answer in start.lessons(rows, run.engines)],
         plan,
         run.folder / "work",
-        held=_held(loaded, start, held, run) if held else None,
+        held=score(loaded, start, held, run) if held else None,
         watch=watch(run),
     )
 
@@ -205,18 +208,18 @@ def watch(run: Run) -> Watch:
     return Watch(tell, run.deadline, say, run.trackers, place)
 
 
-def _held(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Callable[[], float]:
+def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Callable[[], float]:
     """The task's metric on held-back rows, answered by the model in training."""
     from rung.lm.causal import CausalEngine
 
-    engine, prompts = CausalEngine(loaded), start.prompts(rows, run.engines)
+    engine, prompts = CausalEngine(loaded, watch(run).say), start.prompts(rows, run.engines)
 
-    def score() -> float:
+    def found() -> float:
         engine.forget()  # the weights have moved since the last time
         answers = start.answers(engine, prompts)
         return sum(run.reward(answer, row) for answer, row in zip(answers, rows)) / len(rows)
 
-    return score
+    return found
 
 
 def _answering_with(start: Predictor, files: Path) -> Predictor:
