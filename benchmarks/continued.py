@@ -117,10 +117,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         across, up = (low[axis] + spread[axis] * step / 4 for axis in (0, 1))
         lines.append(f'<text x="{x}" y="326" text-anchor="middle">{across:.3f}</text>')
         lines.append(f'<text x="54" y="{y + 4}" text-anchor="end">{up:.3f}</text>')
-    for forgotten, learnt, share in points:
+    for k, (forgotten, learnt, share) in enumerate(points):
         x, y = 60 + 320 * (forgotten - low[0]) / spread[0], 310 - 260 * (learnt - low[1]) / spread[1]
         lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#1f6feb"/>')
-        lines.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{share:.0%} replay</text>')
+        lines.append(f'<text x="{x + 8:.1f}" y="{y + (18 if k % 2 else -8):.1f}">{share:.0%} replay</text>')
     path.write_text("\n".join([*lines, "</svg>\n"]), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """What oneDNN's products bring where a machine takes them: the same work with PyTorch's own choice and with oneDNN, in turns.
 
-Four kinds of work on the default models: a step of LoRA training, answers written behind shared demonstrations, choosing among
-77 labels, sentences embedded. Each is done by one loaded model whose layers are switched to and fro; medians of paired rounds.
+Five kinds of work on the default models: a step of LoRA training, answers written behind shared demonstrations, choosing among
+77 labels, many at once and one at a time, sentences embedded. Each is done by one loaded model whose layers are switched to and fro; medians of paired rounds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rung.types import Message
 
 def switch(model: Any, on: bool, machine: Any) -> None:
     for layer in model.modules():
-        if type(layer) is torch.nn.Linear:
-            vars(layer).pop("forward", None)
+        if type(layer) is products.Quick:
+            layer.__class__ = torch.nn.Linear
     products.quicken(model, replace(machine, onednn=on))
 
 
@@ -50,10 +50,15 @@ def works(machine: Any) -> dict[str, tuple[Any, Callable[[], object]]]:
         engine.forget()
         return engine.choose(prompts[:16], labels)
 
+    def singly() -> object:
+        engine.forget()
+        return [engine.choose([prompt], labels) for prompt in prompts[:16]]
+
     return {
         "a step of LoRA training": (model, lambda: sft(model, rows, True).backward()),
         "32 answers written": (plain.model, write),
         "16 choices among 77 labels": (plain.model, choose),
+        "the same, one request at a time": (plain.model, singly),
         "500 sentences embedded": (embedder.model, lambda: embedder.embed([text for text, _ in data[:500]])),
     }
 

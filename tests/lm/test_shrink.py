@@ -61,6 +61,9 @@ def test_what_less_does_not_help_is_raised() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         list(shrink.in_parts(range(4), shrink.Budget(512, said.append), by(128), broken))
     assert len(said) == 2
+    with pytest.raises(MemoryError):
+        list(shrink.in_parts(range(1), shrink.Budget(512, said.append), by(128), full))
+    assert len(said) == 2, "one alone cannot be cut"
 
 
 def test_rows_that_are_done_are_not_asked_again() -> None:
@@ -105,6 +108,44 @@ def test_an_engine_answers_the_same_with_less(
     monkeypatch.setattr(Forest, "grow", grow)
     assert ask(CausalEngine(loaded, said.append)) == wanted
     assert said and max(sizes) > 200
+
+
+def test_an_engine_that_gave_up_answers_rightly_afterwards(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forest that failed in the midst of a pass holds the new nodes in its first layers only."""
+    prompts = [(5, 6, 7, *range(8, 60)), (5, 6, 7, *range(100, 190)), (5, 6, 7, *range(20, 80))]
+    asked = Decoding(max_new_tokens=3)
+    wanted = [CausalEngine(loaded).samples([prompt], 1, asked) for prompt in prompts]
+    engine, last = CausalEngine(loaded), loaded.model.model.layers[-1]
+    assert engine.samples(prompts[:1], 1, asked) == wanted[0]
+    with monkeypatch.context() as starved:
+        starved.setattr(last, "forward", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(MemoryError):
+            engine.samples(prompts[1:2], 1, asked)
+        with pytest.raises(MemoryError):
+            engine.samples(prompts, 1, asked)
+    assert [engine.samples([prompt], 1, asked) for prompt in prompts] == wanted
+
+
+def test_a_long_prompt_is_read_in_slices(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, asked = [tuple(range(5, 200)), (*range(5, 180), 3, 4)], Decoding(max_new_tokens=3)
+    wanted, sizes, plain, said = CausalEngine(loaded).samples(prompts, 1, asked), [], Forest.grow, []
+
+    def grow(forest: Forest, tokens: Any, parents: Any, want: Any) -> torch.Tensor:
+        sizes.append(len(tokens))
+        if len(tokens) > 130:
+            raise MemoryError
+        return plain(forest, tokens, parents, want)
+
+    monkeypatch.setattr(Forest, "grow", grow)
+    assert CausalEngine(loaded, said.append).samples(prompts, 1, asked) == wanted
+    assert said and max(sizes) > 130
+    assert CausalEngine(loaded, said.append).samples(prompts[:1], 1, asked) == wanted[:1]
+
+
+def test_spread_weights_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shrink.processes, "shards", lambda: True)
+    with pytest.raises(MemoryError):
+        shrink.Budget(512).halve(MemoryError())
 
 
 def test_scores_are_read_in_smaller_parts(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

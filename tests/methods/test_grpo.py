@@ -16,6 +16,7 @@ from rung.lm.base import Decoding
 from rung.lm.causal import CausalEngine
 from rung.lm.engines import Engines
 from rung.machine import Machine
+from rung.methods import pairing
 from rung.methods.base import Run, rewarded
 from rung.methods.grpo import Grpo
 from rung.methods.reasoning import Reasoning
@@ -128,6 +129,45 @@ def test_killed_it_goes_on_and_forgets_no_reward(start: Predictor, run: Callable
     again = run("cut", **cut)
     assert long.fit(start, DATA, again).digest == wanted.digest
     assert again.notes["rewards"] == whole.notes["rewards"]
+
+
+def test_killed_with_patience_it_goes_on_to_the_same_weights(start: Predictor, run: Callable[..., Run]) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(text: str, share: float) -> None:
+        if text.startswith("step 5 "):
+            raise Killed
+
+    def reward(answer: str, row: Example) -> float:
+        return len(answer) % 3 / 2
+
+    method = replace(SMALL, patience=9, updates=2)
+    whole = method.fit(start, DATA, run("whole", reward=reward))
+    with pytest.raises(Killed):
+        method.fit(start, DATA, run("cut", reward=reward, progress=kill))
+    done = run("cut", reward=reward)
+    assert method.fit(start, DATA, done).digest == whole.digest
+    assert len(done.notes["held"]) == 4, "a look never falls between two updates on one draw"
+
+
+def test_the_reward_models_best_epoch_is_kept(start: Predictor, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fitted(name: str, scores: list[float]) -> tuple[str, Run]:
+        left = iter(scores)
+        monkeypatch.setattr(pairing, "score", lambda *_: lambda: next(left))
+        done = run(name)
+        return replace(JUDGE, patience=2).fit(start, DATA, done).digest, done
+
+    second, done = fitted("second", [0.2, 0.9, 0.5, 0.4])
+    assert done.notes["held"] == [0.2, 0.9, 0.5, 0.4]
+    assert fitted("again", [0.3, 0.8, 0.1, 0.0])[0] == second
+    assert fitted("first", [0.9, 0.8, 0.7])[0] != second
+
+
+def test_the_reward_model_is_looked_at_by_pairs_it_does_not_learn_from(start: Predictor, run: Callable[..., Run]) -> None:
+    done = run()
+    replace(JUDGE, patience=9).fit(start, DATA, done)
+    assert len(done.notes["held"]) == 6 and done.notes["held"][-1] == 1.0, "longer is better is soon learnt"
 
 
 def test_one_answer_cannot_be_compared() -> None:

@@ -86,7 +86,14 @@ PINNED = [5.7367, 5.6011, 5.434, 5.3391, 5.3001]
 
 
 @pytest.mark.parametrize(
-    "method", [replace(SMALL, steps=12), replace(SMALL, steps=12, patience=20), DOMAIN, replace(DOMAIN, rank=2)]
+    "method",
+    [
+        replace(SMALL, steps=12),
+        replace(SMALL, steps=12, patience=20),
+        DOMAIN,
+        replace(DOMAIN, patience=20),
+        replace(DOMAIN, rank=2),
+    ],
 )
 def test_a_killed_fit_goes_on_to_the_same_weights(fit: Callable, method: Method) -> None:
     whole, _ = fit(method, "whole")

@@ -11,8 +11,8 @@ import torch
 
 from rung.lm.engines import Engines
 from rung.machine import Machine
-from rung.methods import tuning
-from rung.methods.base import Run, rewarded
+from rung.methods import METHODS, tuning
+from rung.methods.base import Facts, Quote, Run, rewarded
 from rung.methods.lora import Lora
 from rung.predictor import Predictor
 from rung.types import Example, TrainData
@@ -113,6 +113,25 @@ def test_what_a_teacher_said_chooses_no_epoch() -> None:
         assert len(held) == 2
         assert not {*held} & {*taught}
         assert len(kept) == 218
+
+
+@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if hasattr(one, "patience") and name != "encoder-full"])
+def test_stopping_early_is_in_the_quote(machine: Machine, name: str) -> None:
+    facts = Facts(
+        parameters=135_000_000,
+        encoder_parameters=22_000_000,
+        shared_tokens=40,
+        labels=2,
+        train_rows=500,
+        input_tokens=30,
+        output_tokens=3,
+        pairs=500,
+        pair_tokens=200,
+        corpus_tokens=500_000,
+    )
+    start = Quote(fit_seconds=1.0, prompt_tokens=60, row_seconds=0.1, memory_bytes=10**9)
+    plain, early = (replace(METHODS[name], patience=p).estimate(start, facts, machine).fit_seconds for p in (0, 2))
+    assert plain < early < 2 * plain
 
 
 def test_patience_without_rows_to_choose_by_is_told(start: Start, tmp_path: Path) -> None:

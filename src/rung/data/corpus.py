@@ -58,10 +58,10 @@ def cuts(found: Texts, *shares: float) -> list[float]:
     """
     places = sorted({place(document) for document in documents(found)})
     wanted = sum(map(bool, shares))
-    if len(places) <= wanted:
+    if wanted and len(places) <= wanted:
         raise DataError(
-            f"the text is {len(places)} document{'s' * (len(places) > 1)} only, and none would be left once {wanted} "
-            f"{'are' if wanted > 1 else 'is'} held out to measure on.",
+            f"the text is {len(places)} document{'s' * (len(places) != 1)} only, and none would be left once {wanted} "
+            f"{'are' if wanted > 1 else 'is'} held out, to measure on or to choose by.",
             where=", ".join(found.files),
             remedy="Give more text, or set the method's option held to 0 and leave patience out.",
         )

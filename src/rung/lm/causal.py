@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,21 +88,9 @@ class CausalEngine:
         The first token of all is foretold only behind a begin token. What is longer than the context is cut into windows
         that see nothing of each other.
         """
-        from rung.lm.perplexity import row_nats  # late: it brings the trainer with it
+        from rung.lm.perplexity import read  # late: it brings the trainer with it
 
-        rows, owner = [], []
-        for i, (front, text) in enumerate(zip(before, texts, strict=True)):
-            known, ids = (tuple(self.chat.tokenizer(said).input_ids) for said in (front, front + text))
-            first = max(1, len(os.path.commonprefix([known, ids])))  # noqa: RUF071 (of tuples; no paths here)
-            for start in range(0, len(ids) - 1, self.context - 1):
-                window = ids[start : start + self.context]
-                row = tree.Row(window, tuple(k > 0 and start + k >= first for k in range(len(window))))
-                if any(row.targets):
-                    rows.append(row)
-                    owner.append(i)
-        logs = np.bincount(owner, -row_nats(self.loaded, rows), minlength=len(texts))
-        tokens = np.bincount(owner, [sum(row.targets) for row in rows], minlength=len(texts))
-        return list(zip(logs.tolist(), tokens.astype(int).tolist()))
+        return read(self.loaded, texts, before)
 
     def choose(
         self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None, bias: Sequence[float] = ()
@@ -213,11 +200,16 @@ class CausalEngine:
         tokens, forest = self._kept
         same = tree.common_prefix(np.asarray(tokens, np.int64), np.asarray(shared, np.int64))
         forest.crop(same)
-        new = shared[same:]
-        if new:
-            forest.grow(new, range(same - 1, same - 1 + len(new)), [])
-        self._kept = (shared, forest)
+        self._kept = (tokens[:same], forest)
+        self._lengthened(forest, shared, len(shared))
         return forest
+
+    def _lengthened(self, forest: Forest, ids: tuple[int, ...], size: int) -> None:
+        """The kept prefix gone on with to the first `size` of these tokens, so many at once as the budget allows."""
+        while (have := len(forest)) < size:
+            part = ids[have : min(size, have + self.budget.tokens)]
+            forest.grow(part, range(have - 1, have - 1 + len(part)), [])
+            self._kept = (ids[: have + len(part)], forest)
 
     def _searched(
         self, ids: Sequence[tuple[int, ...]], labelled: search.LabelTree, whole: bool = False
@@ -330,8 +322,9 @@ class CausalEngine:
         kept = self._kept[0] if self._kept else ()
         same = min(tree.common_prefix(np.asarray(kept, np.int64), np.asarray(ids, np.int64)), len(ids) - 1)
         forest = self._prefix(ids[:same])
-        rest = ids[same:]
-        logits = forest.grow(rest, range(same - 1, same - 1 + len(rest)), [len(rest) - 1])
+        self._lengthened(forest, ids, same + (len(ids) - 1 - same) // self.budget.tokens * self.budget.tokens)
+        have = len(forest)
+        logits = forest.grow(ids[have:], range(have - 1, len(ids) - 1), [len(ids) - have - 1])
         self._kept = (ids, forest)
         return forest, logits[0]
 

@@ -95,15 +95,20 @@ class Forest:
             self.sees[i, i] = True
         mask = self.sees[old : old + new, : old + new]
         size = attention.BLOCK if new > 512 else STEP_BLOCK
-        out = self.model(
-            input_ids=torch.tensor([list(tokens)], device=self.device),
-            position_ids=torch.from_numpy(depth[old:])[None].to(self.device),
-            past_key_values=self.cache,
-            blocks=attention.blocks(mask, depth[old:], depth, self.device, size),
-            # an index tensor may be empty, but a model's head may not: keep one position where nothing is wanted
-            logits_to_keep=torch.tensor(list(want) or [0], device=self.device),
-            use_cache=True,
-        )
+        try:
+            out = self.model(
+                input_ids=torch.tensor([list(tokens)], device=self.device),
+                position_ids=torch.from_numpy(depth[old:])[None].to(self.device),
+                past_key_values=self.cache,
+                blocks=attention.blocks(mask, depth[old:], depth, self.device, size),
+                # an index tensor may be empty, but a model's head may not: keep one position where nothing is wanted
+                logits_to_keep=torch.tensor(list(want) or [0], device=self.device),
+                use_cache=True,
+            )
+        except BaseException:
+            for layer in self.layers:  # the first ones may have the new nodes already
+                layer.size = min(layer.size, old)
+            raise
         self.depth = depth
         return out.logits[0, : len(want)].float()
 

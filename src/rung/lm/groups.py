@@ -84,6 +84,7 @@ def grpo(
             remedy="Choose no sharding in the configuration of accelerate.",
         )
     engine = CausalEngine(loaded, say)
+    budget = shrink.Budget(how.tokens, say)
     last: list[Group] = []
 
     def ready(asked: Sequence[Asked], step: int) -> Sequence[Group]:
@@ -93,7 +94,7 @@ def grpo(
             drawn = engine.samples([one.prompt for one in asked], how.count, decoding)
             rewards = [list(one.reward(answers)) for one, answers in zip(asked, drawn)]
             told(step, [value for group in rewards for value in group])
-            last[:] = _groups(loaded, asked, drawn, rewards, how)
+            last[:] = _groups(loaded, asked, drawn, rewards, how, budget)
         return list(last)
 
     def loss(model: Any, groups: Sequence[Group], trees: bool) -> torch.Tensor:
@@ -120,7 +121,9 @@ def _rows(item: Any) -> tuple[Row, ...]:
     return item.rows if isinstance(item, Group) else ()
 
 
-def _groups(loaded: Loaded, asked: Sequence[Asked], drawn: Sequence, rewards: Sequence, how: Sampling) -> list[Group]:
+def _groups(
+    loaded: Loaded, asked: Sequence[Asked], drawn: Sequence, rewards: Sequence, how: Sampling, budget: shrink.Budget
+) -> list[Group]:
     """Groups to learn from. One whose answers are all worth the same teaches nothing but closeness to the reference."""
     total = sum(len(answer) for answers in drawn for answer in answers)
     groups = []
@@ -129,16 +132,16 @@ def _groups(loaded: Loaded, asked: Sequence[Asked], drawn: Sequence, rewards: Se
         rows = tuple(Row(one.prompt + answer, mark) for answer, mark in zip(answers, marks))
         groups.append(Group(rows, gains(worth), total))
     kept = [group for group in groups if how.beta or any(group.gains)] or groups[:1]
-    old = _known(loaded.model, loaded, kept, how.tokens) if how.updates > 1 else [()] * len(kept)
+    old = _known(loaded.model, loaded, kept, budget) if how.updates > 1 else [()] * len(kept)
     reference: Sequence[Logs] = [()] * len(kept)
     if how.beta:
         with loaded.model.disable_adapter():
-            reference = _known(loaded.model, loaded, kept, how.tokens)
+            reference = _known(loaded.model, loaded, kept, budget)
     return [Group(group.rows, group.gains, total, *both) for group, *both in zip(kept, old, reference)]
 
 
 @torch.no_grad()
-def _known(model: Any, loaded: Loaded, groups: Sequence[Group], tokens: int) -> list[Logs]:
+def _known(model: Any, loaded: Loaded, groups: Sequence[Group], budget: shrink.Budget) -> list[Logs]:
     """Log-probabilities of the answers' tokens by the model as it is."""
     found: list[Logs] = [()] * len(groups)
 
@@ -148,7 +151,7 @@ def _known(model: Any, loaded: Loaded, groups: Sequence[Group], tokens: int) -> 
         return [own.tolist() for own in logs.split([sum(row.targets) for row in rows])]
 
     cut = partial(tree.cut_groups, [group.rows for group in groups])
-    for part, logs in shrink.in_parts(range(len(groups)), shrink.Budget(tokens), cut, read):
+    for part, logs in shrink.in_parts(range(len(groups)), budget, cut, read):
         each = iter(logs)
         for i in part:
             found[i] = tuple(tuple(next(each)) for _ in groups[i].rows)

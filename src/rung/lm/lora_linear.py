@@ -42,7 +42,7 @@ class _LoraProduct(torch.autograd.Function):
 def fuse(model: Any) -> None:
     """Give every plain LoRA layer of a peft model the folded computation; others (DoRA, dropout, biases) keep peft's."""
     for module in model.modules():
-        if type(module) is Linear and not module.lora_variant and type(module.base_layer) is torch.nn.Linear:
+        if type(module) is Linear and not module.lora_variant and type(module.base_layer) in (torch.nn.Linear, products.Quick):
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -35,6 +37,23 @@ def measure(loaded: Loaded, shard: Shard, length: int, most: int, whole: bool = 
     nats = row_nats(loaded, [pack.row(shard.tokens[begin:end]) for begin, end in cut])
     read = shard.sizes[:count] * tokens[:count] / np.maximum(1, sizes[:count])
     return np.stack([np.bincount(owner, nats, minlength=count), tokens[:count], read], axis=1).astype(np.float64)
+
+
+def read(loaded: Loaded, texts: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
+    """Bare texts: of each the log-probability behind what stands `before` it, and its tokens, as the engine's `read` has it."""
+    rows, owner = [], []
+    for i, (front, text) in enumerate(zip(before, texts, strict=True)):
+        known, ids = (tuple(loaded.chat.tokenizer(said).input_ids) for said in (front, front + text))
+        first = max(1, len(os.path.commonprefix([known, ids])))  # noqa: RUF071 (of tuples; no paths here)
+        for start in range(0, len(ids) - 1, loaded.room - 1):
+            window = ids[start : start + loaded.room]
+            row = Row(window, tuple(k > 0 and start + k >= first for k in range(len(window))))
+            if any(row.targets):
+                rows.append(row)
+                owner.append(i)
+    logs = np.bincount(owner, -row_nats(loaded, rows), minlength=len(texts))
+    tokens = np.bincount(owner, [sum(row.targets) for row in rows], minlength=len(texts))
+    return list(zip(logs.tolist(), tokens.astype(int).tolist()))
 
 
 @torch.no_grad()

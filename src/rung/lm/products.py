@@ -8,7 +8,6 @@ made to call the operator that PyTorch's compiler calls; the numbers differ by r
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 import torch
@@ -30,19 +29,6 @@ def onednn(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None =
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
-def quicken(model: Any, machine: Machine) -> None:
-    """Have the plain linear layers of a model compute by oneDNN, where the machine is faster so."""
-    if machine.onednn:
-        for layer in model.modules():
-            if type(layer) is torch.nn.Linear:
-                layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
-
-
-def of(layer: Any) -> Product:
-    """The product that a linear layer computes by."""
-    return onednn if "forward" in vars(layer) else linear
-
-
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None):
@@ -62,9 +48,25 @@ class _Layer(torch.autograd.Function):
         )
 
 
-def _forward(self: Any, rows: torch.Tensor) -> torch.Tensor:
-    if not rows.dtype == self.weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
-        return linear(rows, self.weight, self.bias)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, self.weight, self.bias)):
-        return _Layer.apply(rows, self.weight, self.bias)
-    return onednn(rows, self.weight, self.bias)
+class Quick(torch.nn.Linear):
+    """A linear layer that computes by oneDNN."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if not rows.dtype == self.weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
+            return linear(rows, self.weight, self.bias)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, self.weight, self.bias)):
+            return _Layer.apply(rows, self.weight, self.bias)
+        return onednn(rows, self.weight, self.bias)
+
+
+def quicken(model: Any, machine: Machine) -> None:
+    """Have the plain linear layers of a model compute by oneDNN, where the machine is faster so."""
+    if machine.onednn:
+        for layer in model.modules():
+            if type(layer) is torch.nn.Linear:
+                layer.__class__ = Quick  # in place: who holds the layer holds it still, and its weights stay where they are
+
+
+def of(layer: Any) -> Product:
+    """The product that a linear layer computes by."""
+    return onednn if type(layer) is Quick and layer.weight.dtype == torch.float32 else linear

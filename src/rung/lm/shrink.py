@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import torch
 
+from rung.lm import processes
+
 T = TypeVar("T")
 Say = Callable[[str], object]
 
@@ -18,15 +20,19 @@ ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 
 
 class Budget:
-    """Tokens to compute at once: halved, which is said, each time that memory runs out."""
+    """Tokens to compute at once: halved, which is said, each time that memory runs out, and kept so."""
 
     def __init__(self, tokens: int, say: Say = lambda text: None):
         self.first = self.tokens = tokens
         self.say = say
 
-    def halve(self, error: BaseException) -> None:
-        """Half from now on. Raises the error again where it is of another kind, or where less would not help."""
-        if not ran_out(error) or self.tokens < 2 * SMALLEST:
+    def halve(self, error: BaseException, items: int = 2) -> None:
+        """Half from now on. Raises the error again where it is of another kind, or where less would not help.
+
+        `items`: of what was to be computed; one alone cannot be cut any smaller.
+        """
+        spread = processes.shards()  # the others wait for this one's part of each layer's weights, in step
+        if not ran_out(error) or spread or items < 2 or self.tokens < 2 * SMALLEST:
             raise error
         self.tokens //= 2
         self.say(f"out of memory: going on with {self.tokens} tokens at once")
@@ -50,7 +56,7 @@ def in_parts(
         try:
             found = do(parts[0])
         except ERRORS as error:
-            budget.halve(error)
+            budget.halve(error, len(parts[0]))
             parts = cut([i for part in parts for i in part], budget.tokens)
         else:
             yield parts.pop(0), found
@@ -75,6 +81,6 @@ def until_done(
                 done.update(part)
             return
         except ERRORS as error:
+            clear()
             budget.halve(error)
-        clear()
         left = [row for row in left if row not in done]

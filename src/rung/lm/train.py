@@ -63,7 +63,7 @@ class Plan:
     patience: int = 0
     """Stop after so many looks at the held score without a better one and keep the best; 0 takes all steps and keeps the last."""
     looks: int = 0
-    """Times that it is looked at, about, evenly over the steps and after the last; 0 looks after each epoch."""
+    """Times that it is looked at at most, evenly over the steps and after the last; 0 looks after each epoch."""
     seed: int = 0
 
 
@@ -221,7 +221,7 @@ def _trainer(
     arguments._n_gpu = min(1, arguments.n_gpu)  # else a process that sees several GPUs draws that many steps at once
     callbacks: list[TrainerCallback] = [_Watching(watch)]
     if choosing:
-        callbacks += [EarlyStoppingCallback(plan.patience), _LastLook()]
+        callbacks.append(EarlyStoppingCallback(plan.patience))
     trainer = _StepTrainer(loaded, aim, held, plan.tokens, watch, args=arguments, steps=steps, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     arguments.output_dir = str(folder)
@@ -270,8 +270,6 @@ class _StepTrainer(Trainer):
                 total, nodes = self._computed(items)
                 break
             except shrink.ERRORS as error:
-                if processes.shards():
-                    raise
                 self.budget.halve(error)
                 self.loaded.model.zero_grad()  # the parts already computed are computed again
         if processes.several():
@@ -321,14 +319,6 @@ class _StepTrainer(Trainer):
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
-
-
-class _LastLook(TrainerCallback):
-    """Scores and saves the last step too, where the looks do not end with it."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == state.max_steps:
-            control.should_evaluate = control.should_save = True
 
 
 class _Watching(TrainerCallback):

@@ -203,7 +203,7 @@ def options(method: Method) -> dict[str, Any]:
 
 def rewarded(method: Method, metric: str, home: Path) -> list[str]:
     """What settles the rewards of a method that learns from them, or stops by them: the metric, and the team's own code."""
-    if not (getattr(method, "rewarded", False) or getattr(method, "patience", 0)):
+    if not getattr(method, "rewarded", bool(getattr(method, "patience", 0))):
         return []
     return [metric, *own.contents(metric, home), *own.contents(getattr(method, "reward", ""), home)]
 

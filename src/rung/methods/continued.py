@@ -23,6 +23,7 @@ class Continued:
     family: ClassVar[Family] = Family.CONTINUED
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 1
+    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     rank: Natural = 0
     """0 trains the whole weights; more trains LoRA adapters of that width, which learn less and forget less."""
@@ -48,7 +49,9 @@ class Continued:
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         trained = 0.03 if self.rank else 1.0
         tokens = facts.corpus_tokens * (1 - self.held) / (1 - self.replay)
-        reading = machine.prefill_seconds(facts.parameters, 4 * min(self.measured, round(self.held * tokens)))
+        looks = tuning.LOOKS if self.patience else 0
+        read = 4 * min(self.measured, self.held * tokens) + looks * min(self.measured, tuning.HELD * tokens)
+        reading = machine.prefill_seconds(facts.parameters, round(read))
         return replace(
             start,
             fit_seconds=start.fit_seconds
@@ -71,8 +74,8 @@ class Continued:
             for name, found in texts.items()
         }
         measured = {name: parts.held for name, parts in made.items() if parts.held}
-        look = partial(measure, length=length, most=self.measured, whole=False)
-        before = {name: look(loaded, held) for name, held in measured.items()}
+        foretold = partial(measure, length=length, most=self.measured, whole=False)
+        before = {name: foretold(loaded, held) for name, held in measured.items()}
 
         if self.rank:
             loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
@@ -99,7 +102,7 @@ class Continued:
             held=raw.score(loaded, domain.choosing, length, self.measured) if domain.choosing else None,
             watch=tuning.watch(run),
         )
-        after = {name: look(loaded, held) for name, held in measured.items()}
+        after = {name: foretold(loaded, held) for name, held in measured.items()}
         run.notes["perplexity"] = {name: raw.perplexities(before[name], after[name]) for name in measured}
         kept = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)
         shutil.rmtree(work)

@@ -76,7 +76,8 @@ class Grpo:
         writing = machine.decode_seconds(facts.parameters, round(room), batch=answers)
         reading = machine.prefill_seconds(facts.parameters, round((1 + bool(self.beta)) * (prompts + answers * room)))
         learning = machine.training_seconds(facts.parameters, load.trained, round(prompts + answers * room), self.updates)
-        return replace(found, fit_seconds=found.fit_seconds + self.steps * (writing + reading + learning))
+        looking = (tuning.LOOKS if self.patience else 0) * tuning.HELD * facts.train_rows * found.row_seconds
+        return replace(found, fit_seconds=found.fit_seconds + self.steps * (writing + reading + learning) + looking)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm import adapters, groups, train

@@ -45,7 +45,9 @@ class Lora:
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank)
+        load = tuning.Load(
+            epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank, patience=self.patience
+        )
         return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -29,7 +29,8 @@ def quote(start: Quote, facts: Facts, machine: Machine, load: tuning.Load, reads
     tree = round(facts.pairs * facts.pair_tokens + facts.shared_tokens * facts.pairs / load.batch)
     training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs)
     reading = machine.prefill_seconds(facts.parameters, round(reads * tree))
-    return replace(found, fit_seconds=found.fit_seconds + training + reading)
+    looking = load.looks * tuning.HELD * machine.prefill_seconds(facts.parameters, tree)
+    return replace(found, fit_seconds=found.fit_seconds + training + reading + looking)
 
 
 def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], run: Run, votes: bool = False) -> list[Two]:
@@ -87,17 +88,18 @@ def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tok
     return {name: asdict(found) for name, found in pairs.change(before, after, questions(shown)).items()}
 
 
-def score(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tokens: int, run: Run) -> Callable[[], float]:
-    """Share of pairs whose better answer has gained more, over what was `known`, by the model in training."""
-    from rung.lm import preferences
+def score(shown: Sequence[Two], scores: Callable[[Sequence[Row]], Sequence[float]]) -> Callable[[], float]:
+    """Share of pairs whose better answer the model in training scores higher; ties count half.
+
+    No deadline holds here: training stops before its next step, once what was done is saved.
+    """
     from rung.metrics import pairs
 
     flat = [row for two in shown for row in two]
 
     def found() -> float:
-        now = preferences.logs(loaded, flat, tokens, until=run.deadline)
-        gains = [log - known[row] for row, log in zip(flat, now, strict=True)]
-        return sum(pairs.ranked(list(zip(gains[::2], gains[1::2])))) / len(shown)
+        now = scores(flat)
+        return sum(pairs.ranked(list(zip(now[::2], now[1::2])))) / len(shown)
 
     return found
 

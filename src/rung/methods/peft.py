@@ -68,7 +68,14 @@ class Peft:
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         wide = self.kind in OWN
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=KINDS[self.kind], wide=wide)
+        load = tuning.Load(
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            trained=KINDS[self.kind],
+            wide=wide,
+            patience=self.patience,
+        )
         return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -21,6 +21,7 @@ from rung.types import Need, TrainData
 if TYPE_CHECKING:
     from rung.lm.load import Loaded
     from rung.lm.train import Items, Loss
+    from rung.lm.tree import Row
 
 KINDS = ("dpo", "kto", "orpo", "simpo")
 
@@ -31,6 +32,7 @@ class Preferring:
     family: ClassVar[Family] = Family.PREFERENCE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
+    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     loss: Literal["dpo", "kto", "orpo", "simpo"] = "dpo"
     """What is minimised. kto takes single votes too; orpo and simpo need no reference."""
@@ -56,7 +58,7 @@ class Preferring:
     """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03)
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
         return pairing.quote(start, facts, machine, load, reads=1)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
@@ -65,13 +67,13 @@ class Preferring:
         if self.loss not in KINDS:
             raise TaskError(f"the loss is {self.loss!r}.", where="rung.yaml methods", remedy=f"Known: {', '.join(KINDS)}.")
         learnt, held = hold_out(data.preferences, self.held, run.seed)
-        learnt, choosing = pairing.held_back(learnt, self.patience, run)
+        learnt, by = pairing.held_back(learnt, self.patience, run)
         loaded = tuning.open_model(start, run)
         items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.room)
         shown = pairing.rows(loaded, start, [one for one in held if one.chosen and one.rejected], run)
-        judges = pairing.rows(loaded, start, choosing, run)
+        choosing = pairing.rows(loaded, start, by, run)
 
-        wanted = [row for two in (*shown, *judges) for row in two]
+        wanted = [row for two in (*shown, *choosing) for row in two]
         if self.loss in ("dpo", "kto"):
             wanted += [row for item in items for row in item.compared]
         wanted = list(dict.fromkeys(wanted))
@@ -91,8 +93,14 @@ class Preferring:
             patience=self.patience,
             seed=run.seed,
         )
-        better = pairing.score(loaded, judges, known, self.tokens, run) if judges else None
-        history = train.run(loaded, items, plan, work, loss=loss, items=made, held=better, watch=tuning.watch(run))
+        watch = tuning.watch(run)
+
+        def gained(rows: Sequence[Row]) -> list[float]:
+            now = preferences.logs(loaded, rows, self.tokens, say=watch.say)
+            return [log - known[row] for row, log in zip(rows, now)]
+
+        better = pairing.score(choosing, gained) if choosing else None
+        history = train.run(loaded, items, plan, work, loss=loss, items=made, held=better, watch=watch)
         if shown:
             run.notes["preferences"] = pairing.change(loaded, shown, known, self.tokens, run)
         return tuning.keep_adapter(loaded, start, history, run)

@@ -38,6 +38,7 @@ class Pretrain:
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 2
+    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     parameters: Count = 10_000_000
     """Size of the model, embeddings counted; width, layers and heads follow from it."""
@@ -70,7 +71,7 @@ class Pretrain:
             start,
             fit_seconds=start.fit_seconds
             + machine.training_seconds(self.parameters, 1.0, self._seen)
-            + machine.prefill_seconds(self.parameters, self.measured),
+            + machine.prefill_seconds(self.parameters, self.measured * (1 + (tuning.LOOKS if self.patience else 0))),
             row_seconds=answering(start.prompt_tokens, facts.shared_tokens, size, machine),
             memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
             parameters=self.parameters,
@@ -81,7 +82,9 @@ class Pretrain:
         from rung.lm.perplexity import bits, measure
 
         work, watch = run.folder / "work", tuning.watch(run)
-        tokenizer = _tokenizer(data.corpus, self.held, self.vocabulary, work / "tokenizer")
+        tokenizer = _tokenizer(
+            data.corpus, raw.cuts(data.corpus, self.held, self.patience)[1], self.vocabulary, work / "tokenizer"
+        )
         text = raw.shards(data.corpus, self.held, tokenizer, work / "text", self.patience)
         loaded = self._fresh(tokenizer, run)
         advice = self.advice(sum(p.numel() for p in loaded.model.parameters()), len(text.learnt.tokens), run.engines.machine)
@@ -156,17 +159,17 @@ def gpu_hours(parameters: int, tokens: int) -> float:
     return 6 * parameters * tokens / FLOP_AN_HOUR
 
 
-def _tokenizer(found: Texts, share: float, size: int, folder: Path) -> Any:
+def _tokenizer(found: Texts, low: float, size: int, folder: Path) -> Any:
     """The tokenizer of the text to train on, made once, whatever kills the fit."""
     from rung.lm import bpe
     from rung.lm.chat import tokenizer
 
-    of, note = digest([found.digest, share, size]), folder / "of.json"
+    of, note = digest([found.digest, low, size]), folder / "of.json"
     if not note.exists() or json.loads(note.read_text(encoding="utf-8")) != of:
         part = folder.with_name(folder.name + ".part")
         for old in (part, folder):
             shutil.rmtree(old, ignore_errors=True)
-        bpe.train(corpus.part(found, corpus.held_below(found, share), held=False), size).save_pretrained(part)
+        bpe.train(corpus.between(found, low, 1.0), size).save_pretrained(part)
         (part / note.name).write_text(json.dumps(of), encoding="utf-8")
         part.replace(folder)
     return tokenizer(folder)

@@ -41,7 +41,9 @@ class QLora:
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank)
+        load = tuning.Load(
+            epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank, patience=self.patience
+        )
         found = tuning.quote(start, facts, machine, load)
         return replace(found, memory_bytes=found.memory_bytes - round((BYTES[machine.dtype] - WEIGHT_BYTES) * facts.parameters))
 

@@ -33,11 +33,16 @@ class Parts:
     """Never trained on, to choose the checkpoint by."""
 
 
+def cuts(found: Texts, share: float, patience: int) -> list[float]:
+    """The places below which a document is held out to measure on, and from there on to choose by."""
+    return corpus.cuts(found, share, tuning.HELD * (1 - share) if patience else 0.0)
+
+
 def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: int = 0) -> Parts:
     """The text tokenised once, whatever kills the fit: a `share` of it held out, and with `patience` some more to choose by."""
     from rung.lm import shards
 
-    held, chosen = corpus.cuts(found, share, tuning.HELD * (1 - share) if patience else 0.0)
+    held, chosen = cuts(found, share, patience)
     name = digest([found.digest, share, tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.name_or_path])
 
     def write(part: str, low: float, high: float) -> Shard:

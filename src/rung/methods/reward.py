@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rung.data.preferences import hold_out
 from rung.machine import Machine
@@ -12,6 +13,9 @@ from rung.methods.base import Facts, Family, Quote, Run
 from rung.methods.option import Count, Natural, Rate, Share
 from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
+
+if TYPE_CHECKING:
+    from rung.lm.tree import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,7 @@ class Reward:
     family: ClassVar[Family] = Family.REWARD
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
+    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     rank: Count = 16
     """Width of the adapters."""
@@ -41,16 +46,16 @@ class Reward:
     """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03)
+        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
         return pairing.quote(start, facts, machine, load, reads=0)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm import adapters, layers, preferences, rewards, train
 
         learnt, held = hold_out(data.preferences, self.held, run.seed)
-        learnt, choosing = pairing.held_back(learnt, self.patience, run)
+        learnt, by = pairing.held_back(learnt, self.patience, run)
         loaded, head = rewards.headed(tuning.open_model(start, run), run.seed)
-        rows, shown, judges = (pairing.rows(loaded, start, some, run) for some in (learnt, held, choosing))
+        rows, shown, choosing = (pairing.rows(loaded, start, some, run) for some in (learnt, held, by))
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed, whole=(head,)))
         plan = train.Plan(
             learning_rate=self.learning_rate,
@@ -60,6 +65,11 @@ class Reward:
             patience=self.patience,
             seed=run.seed,
         )
+        watch = tuning.watch(run)
+
+        def worth(rows: Sequence[Row]) -> list[float]:
+            return preferences.logs(loaded, rows, self.tokens, of=rewards.worth, say=watch.say)
+
         history = train.run(
             loaded,
             [preferences.Pair(*two) for two in rows],
@@ -67,8 +77,8 @@ class Reward:
             run.folder / "work",
             loss=rewards.better,
             items=preferences.pairs(),
-            held=(lambda: pairing.judged(loaded, judges, self.tokens, run).value) if judges else None,
-            watch=tuning.watch(run),
+            held=pairing.score(choosing, worth) if choosing else None,
+            watch=watch,
         )
         run.notes.update(train.notes(loaded.model, history))
         if shown:

@@ -42,6 +42,13 @@ class Load:
     """Share of the parameters that are trained."""
     wide: bool = False
     """The frozen weights are made float32."""
+    patience: int = 0
+    """With any, what is held back is scored after each epoch."""
+
+    @property
+    def looks(self) -> int:
+        """Times that what is held back is scored."""
+        return self.epochs if self.patience else 0
 
 
 def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
@@ -50,10 +57,13 @@ def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
     knows = Knows.TASK if load.trained >= 1 else Knows.ADAPTED
     weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
     tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / load.batch
+    row = answering(start.prompt_tokens, facts.shared_tokens, facts, machine, knows=knows)
     return replace(
         start,
-        fit_seconds=start.fit_seconds + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs),
-        row_seconds=answering(start.prompt_tokens, facts.shared_tokens, facts, machine, knows=knows),
+        fit_seconds=start.fit_seconds
+        + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs)
+        + load.looks * HELD * facts.train_rows * row,
+        row_seconds=row,
         knows=knows,
         memory_bytes=memory(facts.parameters, load.trained, load.tokens, weight),
     )

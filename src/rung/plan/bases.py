@@ -95,8 +95,8 @@ def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor
 
 def _teachers(task: Task) -> dict[str, str]:
     """The teachers behind an API, each by where rung.yaml names it, whether its method is tried or not."""
-    named = {f"rung.yaml methods.{name}.teacher": str(given.get("teacher", "")) for name, given in task.methods.items()}
-    return {where: teacher for where, teacher in named.items() if is_remote(teacher)}
+    known = {f"rung.yaml methods.{name}.teacher": str(given.get("teacher", "")) for name, given in task.methods.items()}
+    return {where: teacher for where, teacher in known.items() if is_remote(teacher)}
 
 
 def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
