@@ -21,6 +21,7 @@ import common
 from rung.lm.engines import Engines
 from rung.methods import METHODS
 from rung.methods.base import Run, options
+from rung.methods.encoder_full import RATES
 from rung.metrics.stats import wilson
 from rung.predictor import Predictor
 from rung.types import Example, TrainData
@@ -68,7 +69,8 @@ def settings(names: list[str], search: Search) -> Iterator[tuple[str, float, int
 
 def own_rate(name: str) -> float:
     """The learning rate in the method's table, 0 where it takes none."""
-    return float(options(METHODS[name]).get("learning_rate", 0.0))
+    rate = options(METHODS[name]).get("learning_rate", 0.0)
+    return RATES[True] if rate is None else float(rate)
 
 
 def trial(start: Predictor, setting: tuple[str, float, int], rows: tuple[list[Example], list[Example]], engines: Engines) -> dict:

@@ -1,7 +1,8 @@
 """What oneDNN's products bring where a machine takes them: the same work with PyTorch's own choice and with oneDNN, in turns.
 
 Five kinds of work on the default models: a step of LoRA training, answers written behind shared demonstrations, choosing among
-77 labels, many at once and one at a time, sentences embedded. Each is done by one loaded model whose layers are switched to and fro; medians of paired rounds.
+77 labels many at once and one at a time, sentences embedded. Each is done by one loaded model whose layers are switched to and
+fro; medians of paired rounds.
 """
 
 from __future__ import annotations

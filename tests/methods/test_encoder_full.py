@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from rung.lm import classifier
 from rung.lm.base import Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.machine import Machine
+from rung.methods import encoder_full
 from rung.methods.base import Run
 from rung.methods.encoder_full import EncoderFull
 from rung.predictor import Predictor
@@ -49,6 +51,25 @@ def roberta(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     XLMRobertaForMaskedLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize(("given", "size", "rate"), ((None, 50_000_000, 5e-4), (None, 1, 5e-5), (1e-3, 1, 1e-3)))
+def test_the_rate_goes_by_size_where_none_is_named(
+    start: tuple[Predictor, Engines], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: float | None, size: int, rate: float
+) -> None:
+    from rung.lm import train
+
+    seen: list[float] = []
+    plain = train.run
+
+    def run(loaded: Any, rows: Any, plan: train.Plan, *rest: Any, **more: Any) -> Any:
+        seen.append(plan.learning_rate)
+        return plain(loaded, rows, plan, *rest, **more)
+
+    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr(encoder_full, "SMALL", size)
+    fit(start, tmp_path / "run", EncoderFull(epochs=1, learning_rate=given))
+    assert seen == [rate]
 
 
 @pytest.fixture

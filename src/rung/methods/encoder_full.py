@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from rung.lm.load import Loaded
 
 
+SMALL = 50_000_000
+"""Parameters under which an encoder is small."""
+
+RATES = {True: 5e-4, False: 5e-5}
+"""Learning rate of a small encoder, as searched (`benchmarks/peft_search.py`), and of a larger one, as the literature has it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderFull:
     name: ClassVar[str] = "encoder-full"
@@ -32,8 +39,8 @@ class EncoderFull:
 
     model: str = ""
     """Hub id or folder of any encoder that transformers can put a classification head on; empty takes the task's `encoder`."""
-    learning_rate: Rate = 5e-5
-    """Highest step size."""
+    learning_rate: Rate | None = None
+    """Highest step size; by default 5e-4 for encoders under 50 million parameters (without their table of tokens), else 5e-5."""
     weight_decay: Weight = 0.01
     """Pull of the weights towards zero, as AdamW has it."""
     epochs: Count = 10
@@ -65,8 +72,10 @@ class EncoderFull:
         loaded = classifier.begin(found.folder, labels, run.engines.machine, run.seed)
         items, loss = classifier.items(loaded.chat.tokenizer.pad_token_id)
         texts = classifier.read(loaded, [row.input for row in rows])
+        table = loaded.model.get_input_embeddings().weight.numel()
+        small = sum(p.numel() for p in loaded.model.parameters()) - table < SMALL
         plan = train.Plan(
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate or RATES[small],
             epochs=self.epochs,
             batch=self.batch,
             tokens=self.tokens,
