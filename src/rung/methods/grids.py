@@ -49,7 +49,7 @@ PROPOSED: Mapping[type, Mapping[str, Times | tuple[Any, ...]]] = {
     Calibrated: {"over": ("inputs", "bland"), "rows": TWOFOLD},
     PromptSearch: {"shots": (4, 8, 16)},
     Rag: {"passages": (1, 3, 5), "size": (100,)},
-    EncoderFull: {"learning_rate": RATES, "epochs": TWOFOLD},
+    EncoderFull: {"learning_rate": (1.5e-5, 1.5e-4, 1.5e-3), "epochs": TWOFOLD},  # by default it goes by size
     Distil: {"least": (0.6, 0.8, 0.9)},
     Lora: {"learning_rate": RATES, "rank": (8, 16, 32)},
     QLora: {"learning_rate": RATES, "rank": (8, 16, 32)},
