@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,6 +82,15 @@ def test_a_model_is_let_go_of_at_once(quick: Machine) -> None:
         assert seen() is None, "two models would stand in memory where one is to make room for the other"
     finally:
         gc.enable()
+
+
+def test_an_operator_without_a_kernel_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> torch.Tensor:
+        raise NotImplementedError("Could not run 'mkldnn::_linear_pointwise' with arguments from the 'CPU' backend.")
+
+    assert products.has_onednn()
+    monkeypatch.setattr(products, "onednn", missing)
+    assert not products.has_onednn()
 
 
 def test_a_machine_that_is_no_faster_changes_nothing(machine: Machine) -> None:

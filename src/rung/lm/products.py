@@ -20,8 +20,13 @@ Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tens
 
 
 def has_onednn() -> bool:
-    """Whether this build of PyTorch has oneDNN's product: those for x86 and ARM processors have."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this build of PyTorch has oneDNN's product, tried on two numbers: the operator may be there without its kernel."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    try:
+        return float(onednn(torch.full((1, 1), 2.0), torch.full((1, 1), 3.0))) == 6.0
+    except RuntimeError:
+        return False
 
 
 def onednn(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
