@@ -31,6 +31,12 @@ def by(size: int) -> Callable[[Any, int], list[list[int]]]:
     return lambda order, tokens: [list(order[k : k + tokens // size]) for k in range(0, len(order), tokens // size)]
 
 
+def test_a_real_allocation_that_fails_on_this_system_is_out_of_memory() -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as failed:
+        torch.empty(10**15)
+    assert shrink.ran_out(failed.value)
+
+
 @pytest.mark.parametrize("error", (MemoryError(), torch.OutOfMemoryError(), FULL))
 def test_the_rest_is_cut_anew(error: Exception) -> None:
     said: list[str] = []

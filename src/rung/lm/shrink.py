@@ -18,6 +18,9 @@ SMALLEST = 128
 ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 """What running out of memory may be raised as, among other things."""
 
+ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")
+"""What PyTorch's bare RuntimeErrors say when a CPU allocation fails: on Linux and macOS, and on Windows."""
+
 
 class Budget:
     """Tokens to compute at once: halved, which is said, each time that memory runs out, and kept so."""
@@ -44,7 +47,7 @@ class Budget:
 
 def ran_out(error: BaseException) -> bool:
     """Whether it is memory that failed. A CPU allocation that fails is a bare RuntimeError; only its text tells."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error).lower() for words in ALLOCATION_FAILED)
 
 
 def in_parts(
