@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import Any
 
 from rung import __version__
 from rung.machine import Machine
+from rung.measure.revision import revision
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "scikit-learn", "numpy", "tokenizers")
 
@@ -27,20 +27,6 @@ def packages() -> dict[str, str]:
     return found
 
 
-def revision(folder: Path) -> str:
-    """Git revision of the task's folder, with `+` where files differ from it; empty outside a repository."""
-    try:
-        head, dirty = (
-            # a repository that came with the task may name a program to be run as its file system monitor
-            subprocess.run(
-                ["git", "-c", "core.fsmonitor=false", *asked], cwd=folder, capture_output=True, text=True, check=True, timeout=5
-            )
-            for asked in (["rev-parse", "HEAD"], ["status", "--porcelain", "."])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
-
-
 def gather(folder: Path, machine: Machine, **content: Any) -> dict[str, Any]:
-    return {"revision": revision(folder), "packages": packages(), "machine": asdict(machine), **content}
+    told = {"revision": revision(folder), "uncommitted": "unknown"}  # see rung.measure.revision
+    return {**told, "packages": packages(), "machine": asdict(machine), **content}

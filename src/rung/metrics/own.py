@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,9 @@ import numpy as np
 from rung.errors import TaskError
 from rung.types import Example, digest
 
+OUTSIDE = "RUNG_CODE_OUTSIDE"
+"""Environment variable: `1` allows code outside the task folder."""
+
 PerRow = Callable[[str, str, Example], float]
 
 
@@ -23,10 +26,10 @@ def load(name: str, folder: Path) -> PerRow:
     The function is called as `function(output, reference, row)`, row being a dict of the row's columns with `input` and
     `output`, and returns a number from 0 to 1 or a bool. The file is run as it stands: it is the team's code.
     """
-    file, _, attribute = name.rpartition(":")
-    function = getattr(_module(name, folder / file), attribute, None)
+    attribute, path = name.rpartition(":")[2], located(name, folder)
+    function = getattr(_module(name, path), attribute, None)
     if not callable(function):
-        raise _fault(f"there is no function {attribute!r} in {folder / file}.", "Name one that is there.")
+        raise _fault(f"there is no function {attribute!r} in {path}.", "Name one that is there.")
 
     def per_row(output: str, reference: str, example: Example) -> float:
         row = {**example.extra, "input": example.input, "output": example.output}
@@ -42,21 +45,40 @@ def load(name: str, folder: Path) -> PerRow:
 
 def contents(name: str, folder: Path) -> list[str]:
     """Content name of the file that holds a metric or a reward of the team's own; empty for a name of the table."""
-    file, own, _ = name.rpartition(":")
-    return [digest((folder / file).read_text(encoding="utf-8"))] if own and (folder / file).is_file() else []
+    if ":" not in name:
+        return []
+    path = located(name, folder)
+    return [digest(path.read_text(encoding="utf-8"))] if path.is_file() else []
+
+
+def located(name: str, folder: Path) -> Path:
+    """The file that `file.py:function` names. TaskError where it lies outside the task folder, also through a link.
+
+    It is code. Who takes a task folder from somebody else can look at the code in it; a path that leads out of it runs
+    a file that nobody looked at. `RUNG_CODE_OUTSIDE=1` allows it.
+    """
+    path = folder / name.rpartition(":")[0]
+    real = path.resolve()
+    if not real.is_relative_to(folder.resolve()) and os.environ.get(OUTSIDE) != "1":
+        raise _fault(
+            f"{name!r} names code outside the task folder: {real}.",
+            f"Put the file into {folder}, or set {OUTSIDE}=1 if you know what it holds.",
+        )
+    return path
 
 
 def _module(name: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise _fault(f"{name!r} names a file that is not there: {path}.", "Write it relative to the task folder.")
     unique = f"rung_own_{digest(str(path.resolve()))}"
-    spec = importlib.util.spec_from_file_location(unique, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise _fault(f"{path} is no Python file.", "Its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(unique)
+    module.__file__ = str(path)
     sys.modules[unique] = module  # dataclasses look their module up here while it is being run
     try:
-        spec.loader.exec_module(module)
+        # the import system would take compiled code from __pycache__ where there is any, which nobody can read
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[unique]
         raise _fault(f"{path} cannot be run: {type(error).__name__}: {error}.", "Mend the file.") from error

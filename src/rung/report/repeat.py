@@ -64,6 +64,7 @@ def as_yaml(value: Any) -> str:
 
 def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
     own = {key: value for key, value in record.provenance.items() if key not in SHARED or value != common.get(key)}
+    own.pop("uncommitted", None)  # told with the revision
     traceback = own.pop("traceback", "")
     own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]
     quote = {"fit_seconds": record.quote.fit_seconds, "row_seconds": record.quote.row_seconds} if record.quote else None
@@ -88,4 +89,6 @@ def _plain(key: str, value: Any) -> str:
 def _revision(value: str) -> str:
     if not value:
         return "none: the task folder is not in a git repository"
-    return f"{value.removesuffix('+')}, with changes not committed" if value.endswith("+") else value
+    if value.endswith("+"):  # of an older rung, which asked git
+        return f"{value.removesuffix('+')}, with changes not committed"
+    return f"{value}; whether files differ from it is not known"
