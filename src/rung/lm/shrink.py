@@ -47,7 +47,8 @@ class Budget:
 
 def ran_out(error: BaseException) -> bool:
     """Whether it is memory that failed. A CPU allocation that fails is a bare RuntimeError; only its text tells."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error).lower() for words in ALLOCATION_FAILED)
+    said = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in said for words in ALLOCATION_FAILED)
 
 
 def in_parts(
