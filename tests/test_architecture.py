@@ -157,6 +157,7 @@ LIGHT = {
     "lm/hub.py",
     "lm/models.py",
     "lm/quiet.py",
+    "lm/reach.py",
     "lm/rules.py",
     "lm/thinking.py",
     "lm/vectors.py",

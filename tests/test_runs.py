@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import asdict
@@ -49,6 +50,31 @@ def test_records_are_added_and_never_replaced(store: Store) -> None:
     for _ in range(3):
         store.keep_record(RECORD)
     assert store.records() == [RECORD] * 3
+
+
+@pytest.mark.parametrize("length", [0, 1, runs.BLOCK - 1, runs.BLOCK, runs.BLOCK + 1, 3 * runs.BLOCK])
+def test_a_half_line_of_any_length_is_cut_off(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "lines.jsonl"
+    for whole in (b"", b'{"a": 1}\n', b'{"a": "' + b"x" * 2 * runs.BLOCK + b'"}\n'):
+        path.write_bytes(whole + b"y" * length)
+        runs._append(path, [{"b": 2}])
+        assert path.read_bytes() == whole + b'{"b": 2}\n'
+
+
+def test_adding_a_line_reads_only_the_end_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"a": 1}\n' * 500_000)
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            found = super().read(size)
+            read.append(len(found))
+            return found
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Counted(self, mode.replace("b", "")))
+    runs._append(path, [{"b": 2}])
+    assert sum(read) <= runs.BLOCK
 
 
 def test_a_decision_comes_back_equal(store: Store) -> None:

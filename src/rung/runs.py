@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -47,6 +47,8 @@ from rung.types import (
 )
 
 NAME = ".rung"
+BLOCK = 65_536
+"""Bytes read at once to find the end of a file's last line."""
 TRIES = 3
 """Times that a fit is begun which is killed without getting any further."""
 
@@ -193,12 +195,23 @@ def _append(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     with path.open("ab+") as file:
-        file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+        file.truncate(_whole(file))
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _whole(file: BinaryIO) -> int:
+    """Bytes up to the end of the last whole line. Read from the end: a file may be long and is added to row by row."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

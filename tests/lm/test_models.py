@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from rung.errors import ModelError
 from rung.lm import hub as hubs
-from rung.lm import models, wheels
+from rung.lm import models, reach, wheels
 
 TINY = replace(
     models.KNOWN["all-minilm-l6-v2"],
@@ -261,6 +261,33 @@ def test_a_hub_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch, wheel: 
             models.find("some/other", say=said.append)
         assert time.monotonic() - start < 0.2
     assert sum("out of reach" in line for line in said) == 1
+
+
+def test_another_process_neither_waits_for_a_silent_hub_nor_names_it_again(
+    monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    asked: list[str] = []
+
+    def broken(handler: Any) -> None:
+        asked.append(handler.path)
+        reply(handler, 502)
+
+    def ask() -> str:
+        monkeypatch.setattr(hubs, "_silent", {})  # as in a fresh process
+        with pytest.raises(ModelError, match="out of reach") as caught:
+            models.find("some/other", say=said.append)
+        return str(caught.value)
+
+    with hub(monkeypatch, broken):
+        ask()
+        first, now = len(asked), time.time()
+        assert "asked again in 5 min, or once" in ask()
+        assert len(asked) == first and sum("out of reach" in line for line in said) == 1
+        monkeypatch.setattr(reach.time, "time", lambda: now + 60 * reach.MINUTES + 1)
+        ask()
+        assert len(asked) > first
+        reach.notes().write_text("[")  # a note of another form is no reason to fail
+        ask()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from rung.errors import ModelError
+from rung.lm import reach
 
 Say = Callable[[str], object]
 T = TypeVar("T")
@@ -26,7 +27,7 @@ LEFT = ("rung.json", "onnx/*", "openvino/*", "original/*", "consolidated*", "che
 """Second copies of the weights in other layouts, and the leftovers of training."""
 
 HUB_SECONDS = 3.0
-"""A hub that has not answered by then counts as out of reach for the rest of the process."""
+"""A hub that has not answered by then counts as out of reach: for the rest of the process, and for reach.MINUTES in others."""
 
 _silent: dict[str, str] = {}
 """Hubs out of reach, by address, with the reason: asked once a process, said once."""
@@ -111,10 +112,11 @@ def _info(hub_id: str, say: Say) -> Any:
     from huggingface_hub import HfApi, constants, errors
 
     hub = constants.ENDPOINT
-    if hub in _silent:
-        raise OutOfReach(_silent[hub])
+    offline = bool(constants.HF_HUB_OFFLINE)
+    if known := _silent.get(hub) or ("" if offline else reach.remembered(hub)):
+        raise OutOfReach(known)
     try:
-        if constants.HF_HUB_OFFLINE:
+        if offline:
             raise TimeoutError("HF_HUB_OFFLINE is set")
         return _within(HUB_SECONDS, lambda: HfApi().model_info(hub_id, files_metadata=True, timeout=HUB_SECONDS))
     except (errors.HTTPError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -123,6 +125,8 @@ def _info(hub_id: str, say: Say) -> Any:
         # ValueError and its like: a page that is no hub's answer, such as a company proxy's.
         _silent[hub] = f"Hub {hub} is out of reach ({_line(error)})."
         say(_silent[hub])
+        if not offline:
+            reach.remember(hub, _silent[hub])
         raise OutOfReach(_silent[hub]) from error
 
 
