@@ -95,7 +95,9 @@ def test_undecided_says_how_many_rows_more() -> None:
 
 def test_nothing_measured() -> None:
     found = decide([Record("lora", "skipped", "no examples"), Record("full", "failed", "out of memory")], Goal())
-    assert (found.verdict, found.chosen, found.rungs, found.comparisons) == ("undecided", "", (), ())
+    assert (found.verdict, found.chosen, found.comparisons) == ("undecided", "", ())
+    assert [(one.rung, one.verdict) for one in found.rungs] == [("full", "undecided")] and found.unmeasured
+    assert "full could not be measured: out of memory." in found.why
     assert "all 2 were skipped or failed" in found.why
 
 

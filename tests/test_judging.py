@@ -186,8 +186,8 @@ def test_failures_are_told_score_nothing_and_are_asked_again(folder: Path, judge
     assert [row.why for row in scores(found).unscored] == ["the judge: cut off"] * 10
     assert scores(found).overall.value == 0.75 and scores(found).overall.high == 1.0
     assert scores(found).overall.low < 0.7
-    assert "10 of 40 rows could not be scored" in record.reason and record.provenance["again"] == 10
-    assert found.decision.verdict == "undecided" and "10 without a score" in found.decision.why
+    assert "10 of 40 rows have no score" in record.reason and record.provenance["again"] == 10
+    assert found.decision.verdict == "undecided" and "10 of 40 rows have no score" in found.decision.why
     judge.asked.clear()
     judge.says = honest
     assert climbed(folder).decision.verdict == "meets"
@@ -215,7 +215,7 @@ def test_rows_without_an_answer_are_not_judged(folder: Path, judge: Any) -> None
     rows = at.splits.dev[:4]
     predictions = [Prediction(row.id, row.input.split()[-1], error="failed" if i else "") for i, row in enumerate(rows)]
     found = score(at.metric, rows, predictions, "dev", kind="answer")
-    assert found.per_row == (1.0, 0.0, 0.0, 0.0) and not found.unscored and len(judge.asked) == 2
+    assert found.per_row == (1.0, 0.0, 0.0, 0.0) and len(found.unscored) == 3 and len(judge.asked) == 2
 
 
 def test_scores_with_gaps_are_read_back(folder: Path, judge: Any) -> None:

@@ -235,7 +235,7 @@ def test_any_text_survives_the_way_to_the_script(text: str) -> None:
 
 def test_nothing_measured_still_makes_a_page() -> None:
     found = Page(shown([SKIPPED, FAILED]))
-    assert "Nothing has been measured yet." in found.text and "there is nothing to draw" in found.text
+    assert "Nothing could be measured: it is undecided." in found.text and "there is nothing to draw" in found.text
 
 
 def test_one_measured_rung_makes_a_page() -> None:

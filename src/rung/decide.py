@@ -77,12 +77,16 @@ def decide(
     to group, empty for none) where rows come in clusters. `looks` (rung to the look at which it stopped, with its part of
     the rung's error) where the rungs were raced. `judge` (how far it agrees with people) where a model's marks are the
     scores: while it is not trusted they show neither that a rung meets the goal nor that it fails. Of several records
-    of one rung the last counts.
+    of one rung the last counts. A rung that failed, or lacks the answers of too many rows, has not been shown to fail the goal:
+    it is undecided, and so is the goal unless another rung meets it.
     """
     rows = _Rows(references, groups)
-    measured = [r for r in {r.rung: r for r in records}.values() if r.status == "done" and r.scores is not None]
+    latest = list({r.rung: r for r in records}.values())
+    measured = [r for r in latest if r.status == "done" and r.scores is not None]
+    failed = tuple(_unmeasured(r) for r in latest if r.status == "failed")
+    broken = "".join(f" {one.rung} {one.why}." for one in failed)
     if not measured:
-        return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.")
+        return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.{broken}", failed)
     share = alpha / max(len(measured), planned)
     doubt = judge.doubt if judge else ""
     told = {r.rung: _verdict(r, goal, share, rows, (looks or {}).get(r.rung), doubt) for r in measured}
@@ -95,15 +99,15 @@ def decide(
         chosen = min(meeting, key=_price)
         verdict: Verdict = "meets"
     else:
-        verdict = "undecided" if verdicts("undecided") else "fails"
+        verdict = "undecided" if verdicts("undecided") or failed else "fails"
         within = [r for r in measured if not _broken(r, goal, share)]
         chosen = _best_or_cheaper(verdicts("undecided") or within or measured, alpha, rows)
     others = [r for r in measured if r is not chosen]
     return Decision(
         verdict,
         chosen.rung,
-        _why(verdict, told[chosen.rung], goal, len(meeting)) + (f" The judge: {judge}." if judge else ""),
-        tuple(told.values()),
+        _why(verdict, told[chosen.rung], goal, len(meeting)) + broken + (f" The judge: {judge}." if judge else ""),
+        (*told.values(), *failed),
         _comparisons(chosen, others, rows),
     )
 
@@ -118,13 +122,18 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Lo
     share = look.error if look else share
     found = _bounds(scores, share, rows, look)
     seen, due = f"{scores.metric} {found}, {scores.split}", _number(goal.at_least)
-    seen += f", {len(scores.unscored)} without a score" if scores.unscored else ""
+    missing = (
+        f"{len(scores.unscored)} of {len(scores.ids)} rows have no score ({scores.unscored[0].why})" if scores.unscored else ""
+    )
+    seen += f", {missing}" if missing else ""
     if found.high < goal.at_least and not doubt:
         broken = (f"its upper bound is under {due}", *broken)
     if broken:
         return RungVerdict(record.rung, "fails", f"{seen}: {'; '.join(broken)}")
     if doubt:
         return RungVerdict(record.rung, "undecided", f"{seen}: {doubt}")
+    if found.low < goal.at_least and missing:
+        return RungVerdict(record.rung, "undecided", f"{seen}: mend that and climb again", unmeasured=True)
     if found.low < goal.at_least and look and not look.last:
         given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
         return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
@@ -142,16 +151,20 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Lo
     return RungVerdict(record.rung, "meets", f"{seen}: its lower bound reaches {due}")
 
 
+def _unmeasured(record: Record) -> RungVerdict:
+    return RungVerdict(record.rung, "undecided", f"could not be measured: {record.reason.rstrip('.')}", unmeasured=True)
+
+
 def _bounds(scores: Scores, share: float, rows: _Rows, look: Look | None) -> Interval:
     """The score between two one-sided bounds, each wrong with probability `share`."""
     truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
 
-    def between(values: Sequence[float]) -> Interval:
+    def between(values: Sequence[float], outputs: Sequence[str]) -> Interval:
         if look:
             return bounds(values, look, clusters, scores.metric in METRICS and METRICS[scores.metric].binary)
-        return interval(values, _corpus(scores), scores.outputs, truth, clusters, confidence=1 - 2 * share)
+        return interval(values, _corpus(scores), outputs, truth, clusters, confidence=1 - 2 * share)
 
-    return up_to_best(between, scores)
+    return up_to_best(between, scores, truth)
 
 
 def _more_rows(bounds: Interval, goal: float, share: float, plain: bool) -> int:
@@ -278,9 +291,10 @@ def _compare(first: Record, second: Record, rows: _Rows) -> Comparison:
 
 
 def _shared(a: Scores, b: Scores) -> tuple[Scores, Scores]:
-    """Both on the rows that both hold, in the order of `a`; `overall` is left as it was."""
+    """Both on the rows that both have scored, in the order of `a`; `overall` is left as it was."""
+    missing = {row.id for row in (*a.unscored, *b.unscored)}
     in_b = {row: i for i, row in enumerate(b.ids)}
-    left = [i for i, row in enumerate(a.ids) if row in in_b]
+    left = [i for i, row in enumerate(a.ids) if row in in_b and row not in missing]
     return _rows_of(a, left), _rows_of(b, [in_b[a.ids[i]] for i in left])
 
 

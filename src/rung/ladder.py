@@ -144,7 +144,7 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
     _ = site.agreement  # a judge is held to people's marks before it scores anything
     key = rung_key(site, step, racing)
     for kept in reversed(site.store.records()):
-        if kept.provenance.get("key") == key and kept.status == "done" and not kept.provenance.get("again"):
+        if kept.provenance.get("key") == key and _settled(kept):
             return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
     left = deadline - time.monotonic()
     if step.quote.fit_seconds > left:
@@ -162,6 +162,13 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
     if told := history.past(record, site.machine):
         history.keep(site.machine, told)
     return record
+
+
+def _settled(record: Record) -> bool:
+    """Whether a kept measurement stands: every row has its score, or another try would bring no other."""
+    told = record.provenance
+    old = bool(told.get("errors")) and "failed" not in told  # rows that failed counted as wrong answers then
+    return record.status == "done" and not told.get("again") and not old
 
 
 def _measured(site: Site, step: Step, key: str, deadline: float, progress: Callable[[str, float], None], racing: bool) -> Record:
@@ -209,7 +216,8 @@ def _measured(site: Site, step: Step, key: str, deadline: float, progress: Calla
             notes=[note["notes"] for note in notes],
             attack=attacked(predictor, dev, site.store, site.engines),
             errors=sum(bool(p.error) for p in predictions),
-            again=sum(p.again for p in predictions),
+            failed=sum(p.failed for p in predictions),
+            again=sum(p.failed for p in predictions),
             **({"race": raced} if raced else {}),
         ),
     )
@@ -233,11 +241,13 @@ def _cost(site: Site, predictor: Predictor, notes: Sequence[dict[str, Any]], pre
 
 
 def _with_gaps(record: Record) -> Record:
-    """The record saying how many rows could not be scored, and whether they may be another time."""
+    """The record saying how many rows have no score and why, and how many may have one another time."""
     if not record.scores or not (missing := record.scores.unscored):
         return record
-    told = f"{len(missing)} of {len(record.scores.ids)} rows could not be scored and count as nothing: {missing[0].why}"
-    again = record.provenance["again"] + sum(row.again for row in missing)
+    told = (
+        f"{len(missing)} of {len(record.scores.ids)} rows have no score, and count neither for nor against it: {missing[0].why}"
+    )
+    again = max(record.provenance["again"], sum(row.again for row in missing))
     return replace(record, reason=told, provenance={**record.provenance, "again": again})
 
 

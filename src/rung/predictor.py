@@ -210,7 +210,7 @@ class Predictor:
             why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
             return Prediction("", "", abstained=why)
         if (size := engine.count(prompt)) + room > engine.context:
-            return Prediction("", "", tokens_in=size, error=f"prompt of {size} tokens is over the context")
+            return Prediction("", "", tokens_in=size, error=f"prompt of {size} tokens is over the context", wrong=True)
         return None
 
     def _grounded(self, prediction: Prediction, sources: tuple[Source, ...]) -> Prediction:

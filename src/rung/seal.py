@@ -59,7 +59,7 @@ def _shown(site: Site, record: Record) -> Scores | str:
     rows = site.splits.test.open()
     predictions = answer(predictor, rows, site.store, site.engines, lambda *_: None, float("inf"))
     found = metrics.score(site.metric, rows, predictions, "test", kind=site.task.kind)
-    again = [one.error for one in predictions if one.again] + [one.why for one in found.unscored if one.again]
+    again = [one.why for one in found.unscored if one.again]
     if again:
         return f"{len(again)} of {len(rows)} sealed rows have no answer or no mark yet: {again[0]} Climb again to ask them."
     return found

@@ -13,12 +13,13 @@ from rung.types import Record
 def summary(content: dict[str, Any]) -> dict[str, Any]:
     """The JSON of `climb` and `show`: what a program needs of a decision."""
     records = [runs.record(found) for found in content["records"]]
+    verdicts = {one["rung"]: one for one in content["decision"]["rungs"]}
     return {
         "verdict": content["decision"]["verdict"],
         "chosen": content["decision"]["chosen"],
         "why": content["decision"]["why"],
         "goal": content["task"]["goal"],
-        "rungs": [_rung(record, content.get("bases", {}).get(record.rung)) for record in records],
+        "rungs": [_rung(record, content.get("bases", {}).get(record.rung), verdicts.get(record.rung, {})) for record in records],
         "comparisons": content["decision"]["comparisons"],
         "test": _score(content["test"]["overall"]) if content["test"] else None,
         "seals_broken": content["seals_broken"],
@@ -27,8 +28,10 @@ def summary(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rung(record: Record, base: str | None) -> dict[str, Any]:
+def _rung(record: Record, base: str | None, verdict: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": record.rung, "base": base, "status": record.status, "reason": record.reason}
+    row |= {"verdict": verdict.get("verdict"), "why": verdict.get("why", "")}
+    row["failed_rows"] = len(record.scores.unscored) if record.scores else None
     row |= dict.fromkeys(("score", "fit_seconds", "predict_seconds", "latency_ms", "cost", "spread", "forgetting"))
     if record.scores and record.cost and record.latency:
         row |= {

@@ -189,15 +189,23 @@ class Prediction:
     """Of `tokens_in`: billed at a seller's lower price for what stands in its prompt cache."""
     again: bool = False
     """The error may pass (a call that failed): the row is asked again next time."""
+    wrong: bool = False
+    """The error is the model's own (a prompt over its context), and the row counts as a wrong answer. Any other error says
+    nothing of the model: the row counts neither for it nor against it."""
     sources: tuple[Source, ...] = ()
     """What was retrieved for it, best first."""
     abstained: str = ""
     """Why no answer was given; empty where one was."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer for a reason that says nothing of the model: a broken server, a full disk."""
+        return bool(self.error) and not self.wrong
+
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """A row that was answered and that the metric could not score: a judge that failed."""
+    """A row that has no score: its answer could not be had for a reason outside the model, or its judge failed."""
 
     id: str
     why: str
@@ -301,6 +309,8 @@ class RungVerdict:
     why: str
     more_rows: int = 0
     """When undecided: about how many more labelled rows would decide."""
+    unmeasured: bool = False
+    """Undecided because the rung, or rows of it, failed for a reason that says nothing of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +337,11 @@ class Decision:
     rungs: tuple[RungVerdict, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     """The chosen rung against each other one measured."""
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether the goal is undecided because something failed; commands then end with an exit code other than 0."""
+        return self.verdict == "undecided" and any(rung.unmeasured for rung in self.rungs)
 
 
 def plain(value: Any) -> Any:

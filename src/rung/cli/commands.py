@@ -141,7 +141,10 @@ def climb(
     all_: Annotated[bool, typer.Option("--all", help="Measure every rung, also after one has met the goal.")] = False,
     json_: Json = False,
 ) -> None:
-    """Try the rungs, those advised first and of these the cheapest, until one meets the goal. Killed, it goes on where it was."""
+    """Try the rungs, those advised first and of these the cheapest, until one meets the goal. Killed, it goes on where it was.
+
+    Exit code 1 where nothing was measured, or the goal is undecided because a rung or rows of it failed.
+    """
     from rung import ladder
     from rung.data.check import blocking
     from rung.preflight import inspect
@@ -167,12 +170,16 @@ def climb(
         if spent := site.engines.spent():
             out.print(f"calls to APIs on this task so far: {spent}", style="dim")
         out.print(f'rung report {folder}   rung ask {folder} "..."', markup=False, style="dim")
-    raise typer.Exit(0 if result.decision.chosen else 1)
+    raise typer.Exit(0 if result.decision.chosen and not result.decision.unmeasured else 1)
 
 
 @app.command()
 def show(folder: Folder, json_: Json = False) -> None:
-    """The leaderboard of the last climb, or of what is on record where none has ended yet."""
+    """The leaderboard of the last climb, or of what is on record where none has ended yet.
+
+    Exit code 1 where the goal is undecided because a rung or rows of it failed.
+    """
+    from rung import runs
     from rung.ladder import changed
     from rung.summary import summary
 
@@ -181,6 +188,7 @@ def show(folder: Folder, json_: Json = False) -> None:
     print_json(summary(content)) if json_ else _show(content)
     if told := changed(site, content):
         err.print(f"{told} since: climb again to measure it as it is now.", markup=False)
+    raise typer.Exit(1 if runs.decision(content["decision"]).unmeasured else 0)
 
 
 @app.command()
@@ -200,7 +208,7 @@ def fit(
     folder: Folder,
     json_: Json = False,
 ) -> None:
-    """Fit and measure one rung alone, on dev."""
+    """Fit and measure one rung alone, on dev. Exit code 1 where it could not be measured, or too many rows failed to tell."""
     from rung import ladder
     from rung.plan.steps import Step, bases_asked
     from rung.terminal import shown
@@ -214,11 +222,15 @@ def fit(
         board.began(step.rung)
         record = ladder.measure(site, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
         board.ended(record)
+    decision = site.decide([record])
     if json_:
-        print_json(plain(record))
-    elif record.status == "done":
-        out.print(shown.leaderboard([record], site.decide([record]), site.task.goal.model_dump(), bases_asked([step])))
-    raise typer.Exit(0 if record.status == "done" else 1)
+        told = decision.rungs[0] if decision.rungs else None
+        print_json({**plain(record), "verdict": told.verdict if told else None, "why": told.why if told else record.reason})
+    elif record.status != "skipped":
+        out.print(shown.leaderboard([record], decision, site.task.goal.model_dump(), bases_asked([step])))
+        if decision.unmeasured:
+            out.print(shown.verdict(decision))
+    raise typer.Exit(0 if record.status == "done" and not decision.unmeasured else 1)
 
 
 app.command()(cli_knowledge.index)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rung.data.split import question
 from rung.errors import BudgetError
+from rung.measure.evaluate import FIRST, Unanswered, alike
 from rung.methods import proposing
 from rung.methods.base import Run
 from rung.metrics import interval, resample
@@ -51,7 +52,10 @@ class Books:
             part = rows[k : k + CHUNK]
             if self.spent + len(part) > self.calls:
                 raise SpentError(f"ran out of its {self.calls} calls")
-            out += [None if found.error else found.output for found in predictor.predict(part, self.run.engines)]
+            found = predictor.predict(part, self.run.engines)
+            if len(found) >= FIRST and (why := alike(found)):
+                raise Unanswered(f"{len(found)} rows that the search asked all failed alike: {why}")
+            out += [None if one.error else one.output for one in found]
             self.spent += len(part)
             self.run.progress(f"searched with {self.spent} of {self.calls} calls", self.spent / self.calls)
         return out

@@ -77,8 +77,9 @@ def score(
 ) -> Scores:
     """Score the predictions of one split, row by row and as a whole, with 95% intervals.
 
-    A prediction with an error scores 0, and so does a row that the metric could not score, which is told. Rows of one
-    `Example.group` are taken as one cluster unless `clusters` says otherwise. `kind` says which other metrics stand
+    A prediction with an error scores 0. Where the error says nothing of the model (`Prediction.failed`), or the metric could
+    not score the row, the row is named in `unscored`, and every interval reaches up to where all such rows are right. Rows
+    of one `Example.group` are taken as one cluster unless `clusters` says otherwise. `kind` says which other metrics stand
     beside; a metric of the table knows its own.
     """
     ids = tuple(e.id for e in examples)
@@ -87,31 +88,43 @@ def score(
     clusters = _groups(examples) if clusters is None else clusters
     outputs = tuple("" if p.error else p.output for p in predictions)
     references = [e.output for e in examples]
+    failed = tuple(Unscored(p.id, p.error, p.again) for p in predictions if p.failed)
 
     def rows(m: Metric) -> tuple[float, ...]:
         return tuple(0.0 if p.error else m.per_row(p.output, e.output, e) for e, p in zip(examples, predictions, strict=True))
 
-    def whole(values: Sequence[float]) -> Interval:
-        return interval(values, metric.corpus, outputs, references, clusters)
+    def scored(m: Metric) -> Scores:
+        per_row, unscored = (rows(m), ()) if m.many is None else _together(m.many, examples, predictions)
+        found = Scores(m.name, split, _UNKNOWN, ids, per_row, outputs, unscored=failed + unscored)
+        return replace(
+            found, overall=up_to_best(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)
+        )
 
     kind = kind or (metric.kinds[0] if metric.name in METRICS else None)
     beside = [METRICS[name] for name in BESIDE[kind] if name != metric.name] if kind else []
-    others = {m.name: interval(rows(m), m.corpus, outputs, references, clusters) for m in beside}
+    others = {m.name: scored(m).overall for m in beside}
     for name, found in grounded(examples, predictions).items():
         of = [clusters[row] for row, _ in found] if clusters is not None else None
         others[name] = interval([value for _, value in found], clusters=of)
-    if metric.many is None:
-        per_row = rows(metric)
-        return Scores(metric.name, split, whole(per_row), ids, per_row, outputs, others)
-    per_row, unscored = _together(metric.many, examples, predictions)
-    scores = Scores(metric.name, split, whole(per_row), ids, per_row, outputs, others, unscored)
-    return replace(scores, overall=up_to_best(whole, scores))
+    return replace(scored(metric), others=others)
 
 
-def up_to_best(whole: Callable[[Sequence[float]], Interval], scores: Scores) -> Interval:
-    """The interval of the rows' scores, its upper end being where all rows that could not be scored are perfect."""
-    found = whole(scores.per_row)
-    return replace(found, high=max(found.high, whole(scores.at_best).high)) if scores.unscored else found
+_UNKNOWN = Interval(0.0, 0.0, 1.0, 0)
+
+
+def up_to_best(
+    whole: Callable[[Sequence[float], Sequence[str]], Interval], scores: Scores, references: Sequence[str] = ()
+) -> Interval:
+    """The interval of the rows' scores and outputs, its upper end being where all rows without a score are perfect.
+
+    `references`: the right answers, where `whole` reads the outputs.
+    """
+    found = whole(scores.per_row, scores.outputs)
+    if not scores.unscored:
+        return found
+    missing = {row.id for row in scores.unscored}
+    best = [due if row in missing else said for row, said, due in zip(scores.ids, scores.outputs, references)]
+    return replace(found, high=max(found.high, whole(scores.at_best, best).high))
 
 
 def _together(

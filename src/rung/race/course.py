@@ -81,7 +81,7 @@ def until_told(on: Course, score: Callable[[Sequence[Example]], Scores]) -> tupl
             break
     raced = {**asdict(on.looks), "asked": look.rows}
     stopped = look_of(raced, 0.025)
-    overall = up_to_best(lambda values: bounds(values, stopped, clusters, on.binary), found)
+    overall = up_to_best(lambda values, _: bounds(values, stopped, clusters, on.binary), found)
     return replace(found, overall=overall, others=found.others if look.last else {}), raced
 
 

@@ -88,7 +88,7 @@ OPENING: dict[Verdict, str] = {
 def headline(found: Told) -> str:
     """The verdict in one short sentence."""
     if not found.measured:
-        return "Nothing has been measured yet."
+        return "Nothing could be measured: it is undecided." if found.decision.unmeasured else "Nothing has been measured yet."
     return OPENING[found.decision.verdict].format(found.decision.chosen)
 
 
@@ -222,7 +222,7 @@ def _asides(record: Record | None) -> tuple[str, ...]:
             f"loss on general text {_change(lost.loss)} {lost.unit} against the untouched model, n={lost.loss.n} passages"
         )
         others.append(f"general questions answered right {_change(i)}, n={i.n}")
-    if errors := record.provenance.get("errors"):
+    if errors := record.provenance.get("errors", 0) - record.provenance.get("failed", 0):
         others.append(f"{errors} {'row' if errors == 1 else 'rows'} gave an error and count as wrong")
     if record.scores.unscored:
         others.append(record.reason)

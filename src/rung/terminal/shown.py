@@ -14,7 +14,7 @@ from rich.text import Text
 from rung.data.finding import Finding
 from rung.measure.spread import Spread, spreads
 from rung.terminal.form import MARKS, column, dollars, duration, points, which_bases
-from rung.types import Decision, Prediction, Record, Scores
+from rung.types import Decision, Prediction, Record, Scores, Verdict
 
 VERDICTS = {"meets": "bold green", "fails": "bold red", "undecided": "bold yellow"}
 SEVERITIES = {"block": "bold red", "warn": "yellow", "note": "cyan"}
@@ -56,7 +56,6 @@ def leaderboard(
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
         if record.scores and record.cost and record.latency:
-            verdict = verdicts.get(record.rung, "")
             table.add_row(
                 MARKS[record.status],
                 record.rung,
@@ -65,13 +64,20 @@ def leaderboard(
                 f"{record.latency.p95.value:.0f} ms",
                 dollars(record.cost.per_month_usd),
                 *([f"{record.forgetting.rise:+.3f}" if record.forgetting else ""] if touched else []),
-                f"[{VERDICTS[verdict]}]{verdict}[/]" if verdict else "",
+                _verdict(verdicts.get(record.rung)),
                 style=style,
             )
         else:
-            table.add_row(MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *[""] * (len(table.columns) - 3))
+            blank = [""] * (len(table.columns) - 4)
+            table.add_row(
+                MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *blank, _verdict(verdicts.get(record.rung))
+            )
     told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.reason]
     return Group(table, *told, *map(_spread, spreads(records)), *which_bases(bases or {}))
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    return f"[{VERDICTS[verdict]}]{verdict}[/]" if verdict else ""
 
 
 def _spread(one: Spread) -> str:
@@ -79,8 +85,13 @@ def _spread(one: Spread) -> str:
     return f"[dim]{escape(one.rung)}: {one.tried} prompts that differ in {one.what} alone score {ends}[/]"
 
 
+def verdict(decision: Decision) -> str:
+    """The verdict on the goal and why, as markup."""
+    return f"{_verdict(decision.verdict)}  {escape(decision.why)}"
+
+
 def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int, untested: str = "") -> RenderableType:
-    lines = [f"[{VERDICTS[decision.verdict]}]{decision.verdict}[/]  {escape(decision.why)}"]
+    lines = [verdict(decision)]
     if test:
         fresh = "opened once" if seals_broken == 1 else f"shown to {seals_broken} Predictors by now, so no longer fresh"
         lines.append(f"[bold]test[/]   {test.metric} {test.overall} (sealed rows, {fresh})")

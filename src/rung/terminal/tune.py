@@ -15,7 +15,7 @@ from rung.tune.run import Tuning
 from rung.tune.trials import Trial, pace
 
 VERDICTS = {"gain": "bold green", "no gain": "bold yellow", "untold": "bold red"}
-STYLES = {"left": "green", "failed": "red", "stopped": "yellow", "not begun": "yellow"}
+STYLES = {"left": "green", "failed": "red", "unanswered": "red", "stopped": "yellow", "not begun": "yellow"}
 
 
 def result(found: Tuning) -> RenderableType:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from rung import fitting
 from rung.errors import BudgetError, RungError, TaskError
 from rung.flowchart.history import scaled
-from rung.measure.evaluate import answer
+from rung.measure.evaluate import Unanswered, answer
 from rung.measure.provenance import gather
 from rung.methods.base import Method, price, quoted
 from rung.metrics import score
@@ -137,7 +137,7 @@ def _quote(site: Site, chain: Sequence[Method]) -> Cost:
 
 
 class _FailedError(Exception):
-    """A trial could not answer: its place, and why."""
+    """A trial could not answer: its place, its status, and why."""
 
 
 @dataclass
@@ -187,9 +187,9 @@ class _Running:
                 askers = [self._asker(i, one) for i, one in fitted.items()]
                 outcome = race(askers, track.rows, track.looks, alpha=ERROR, clusters=track.clusters, binary=track.binary)
             except _FailedError as error:
-                i, reason = error.args
+                i, status, reason = error.args
                 fitted.pop(i)
-                self.set(i, status="failed", reason=reason)
+                self.set(i, status=status, reason=reason)
                 continue
             except BudgetError as error:
                 for i in fitted:
@@ -209,11 +209,12 @@ class _Running:
                 found = answer(predictor, rows, site.store, site.engines, partial(self.watcher.progress, i), self.deadline)
                 scores = score(metric, rows, found, "train")
                 if scores.unscored:
-                    raise RungError(f"{len(scores.unscored)} rows could not be scored: {scores.unscored[0].why}.")
+                    raise Unanswered(f"{len(scores.unscored)} of {len(rows)} rows have no score: {scores.unscored[0].why}")
             except BudgetError:
                 raise
             except Exception as error:
-                raise _FailedError(i, _said(error)) from error
+                status = "unanswered" if isinstance(error, Unanswered) else "failed"
+                raise _FailedError(i, status, _said(error)) from error
             seen.extend(scores.per_row)
             self.set(i, score=bounds(seen, *track.at(seen, 0.025)))
             return scores.per_row

@@ -52,12 +52,14 @@ def tell(rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outc
     if outcome is None or list(raced) == [0]:
         if any(trial.status in ("stopped", "not begun") for trial in trials):
             return Told("untold", "The time was too short; the same command goes on where it was.")
-        return Told("untold", "Fewer than two trials could be measured.")
+        return Told("untold", f"Undecided: fewer than two trials could be measured.{_failures(trials)}")
     values = dict(zip(raced, outcome.values))
     left = sorted((raced[place] for place in outcome.left), key=lambda i: -fmean(values[i]))
     if 0 not in values:
         now, other = trials[0], trials[left[0]]
         why = f"The present settings were not measured ({now.status}: {now.reason}). Of the others {other.name} scores best."
+        if now.status == "unanswered":
+            return Told("untold", f"Undecided: {why[0].lower()}{why[1:]} Mend that and tune again.", left[0])
         return Told("gain" if now.status == "failed" else "untold", why, left[0], lines=other.lines(rung))
     rivals = [i for i in left if i]
     if not rivals:
@@ -72,6 +74,11 @@ def tell(rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outc
         return Told("no gain", f"Keep what you have. The best of the others, {seen}.", 0, gain)
     why = f"{seen}. Shown to be better, at an error of {ERROR:g} over all {len(raced)} trials and looks."
     return Told("gain", why, best, gain, trials[best].lines(rung))
+
+
+def _failures(trials: Sequence[Trial]) -> str:
+    failed = [one for one in trials if one.status in ("failed", "unanswered")]
+    return f" {len(failed)} of {len(trials)} failed, {failed[0].name} since: {failed[0].reason}" if failed else ""
 
 
 def _difference(

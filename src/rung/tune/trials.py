@@ -34,7 +34,7 @@ SEED = 100_003
 MOST_PROPOSED = 9
 """Trials where nobody says what to try, the present settings counted."""
 
-Status = Literal["waiting", "fitted", "left", "dropped", "failed", "stopped", "not begun"]
+Status = Literal["waiting", "fitted", "left", "dropped", "failed", "unanswered", "stopped", "not begun"]
 Given = Mapping[str, Mapping[str, Any]]
 """Options by method, as under `methods:` in rung.yaml."""
 
