@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.errors import DataError
-from rung.retrieve.formats import docx as docx_reader
+from rung.retrieve.formats import archive, isolated, readers, source
 from rung.retrieve.formats import html as html_reader
-from rung.retrieve.formats import isolated, source
 from rung.retrieve.formats.blocks import clean
 from rung.retrieve.parse import listing, parse, relative
 from rung.retrieve.passage import Block, Document, Refused
@@ -123,6 +122,22 @@ def test_front_matter_that_is_none_is_text(tmp_path: Path, front: str) -> None:
     assert front.split("\n")[1] in words
 
 
+def test_html_in_markdown(tmp_path: Path) -> None:
+    text = "# CO<sub>2</sub>\n\nAt 10<sup>6</sup> m.\n\n- 1<sup>st</sup>\n\n"
+    text += "<div>\n10<sup>3</sup>\n<script>\nx\n</script>\n</div>\n"
+    text += "\n| a<sup>2</sup> |\n|---|\n| b |\n\n```\n<sup>c</sup>\n```\n\n<table>\n<tr><td>a</td><td>b</td></tr>\n</table>\n"
+    found = blocks(tmp_path, "a.md", text)
+    assert {block.heading for block in found} == {("CO₂",)}
+    assert [(block.text.strip(), block.first_line) for block in found] == [
+        ("At 10^6 m.", 3),
+        ("- 1st", 5),
+        ("10^3", 7),
+        ("| a^2 |\n|---|\n| b |", 14),
+        ("```\n<sup>c</sup>\n```", 18),
+        ("a | b", 22),
+    ]
+
+
 def test_html(tmp_path: Path) -> None:
     page = """<!doctype html><html><head><title>Shop</title><style>p {}</style></head><body>
 <nav><a href="/">Home</a></nav>
@@ -141,11 +156,6 @@ of delivery.<script>alert(1)</script></p>
         Block("item | fee\nbox | £3", ("Shop", "Returns", "Costs"), 8, 8, kind="table"),
         Block("a\n  b", ("Shop", "Returns", "Costs"), 9, 10, kind="code"),
     )
-
-
-def test_of_a_page_with_a_main_part_only_that_is_read(tmp_path: Path) -> None:
-    page = "<title>T</title><h1>Site</h1><p>menu</p><main><h2>A</h2><p>words</p></main><p>imprint</p>"
-    assert [(b.heading, b.text) for b in blocks(tmp_path, "a.html", page)] == [(("T", "A"), "words")]
 
 
 def test_html_that_is_fed_in_pieces_reads_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,11 +233,14 @@ def _stream(data: bytes, filters: bytes = b"") -> bytes:
     return b"<<%s/Length %d>>stream\n%s\nendstream" % (filters, len(data), data)
 
 
-def locked_pdf() -> bytes:
+ALGORITHMS = ("RC4-40", "RC4-128", "AES-128", "AES-256-R5", "AES-256")
+
+
+def locked_pdf(password: str = "a password", algorithm: str = "RC4-128") -> bytes:
     from pypdf import PdfReader, PdfWriter
 
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf("secret"))))
-    writer.encrypt("a password", algorithm="RC4-128")
+    writer.encrypt(password, "the owner's", algorithm=algorithm)
     out = io.BytesIO()
     writer.write(out)
     return out.getvalue()
@@ -245,7 +258,7 @@ def test_pdf_pages(tmp_path: Path) -> None:
     [
         pytest.param(pdf("cut off here")[:200], "PdfStreamError", id="cut off"),
         pytest.param(b"%PDF-1.7 no more than a name", "failed", id="name only"),
-        pytest.param(locked_pdf(), "encrypted", id="encrypted"),
+        pytest.param(locked_pdf(), "locked with a password", id="locked"),
         pytest.param(pdf("x", kids="4 0 R 2 0 R"), "cyclic", id="endless pages"),
         pytest.param(pdf(streams=(_stream(zlib.compress(b" " * 10**8), b"/Filter/FlateDecode"),)), "Limit", id="bomb"),
         pytest.param(pdf(streams=(_stream(b""),)), "no text", id="scan"),
@@ -255,8 +268,28 @@ def test_a_bad_pdf_is_refused(tmp_path: Path, content: bytes, reason: str) -> No
     assert reason in refusal(tmp_path, "a.pdf", content).reason
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_encrypted_pdf_is_read_if_it_opens_without_a_password(algorithm: str) -> None:
+    assert [block.text for block in readers.read(".pdf", locked_pdf("", algorithm)).done()] == ["secret"]
+    with pytest.raises(DataError, match="locked with a password"):
+        readers.read(".pdf", locked_pdf("a password", algorithm))
+
+
+def test_a_missing_part_for_encrypted_pdfs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pypdf import PdfReader
+    from pypdf.errors import DependencyError
+
+    def fail(*_: object) -> None:
+        raise DependencyError("cryptography>=3.1 is required for AES algorithm")
+
+    monkeypatch.setattr(PdfReader, "decrypt", fail)
+    with pytest.raises(DataError) as caught:
+        readers.read(".pdf", locked_pdf("", "RC4-128"))
+    assert "pypdf[crypto]" in caught.value.remedy
+
+
 def test_a_reader_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "SECONDS", 0.01)
+    monkeypatch.setattr(isolated, "SECONDS", 0.001)
     assert "took over" in refusal(tmp_path, "a.pdf", pdf("x")).reason
 
 
@@ -297,15 +330,15 @@ def zipped(size: int) -> bytes:
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
-    assert "zip bomb" in refusal(tmp_path, "a.docx", zipped(docx_reader.MEMBER_CHECKED + 10**6)).reason
+    assert "zip bomb" in refusal(tmp_path, "a.docx", zipped(archive.MEMBER_CHECKED + 10**6)).reason
 
 
 def test_a_zip_bomb_by_its_declared_size_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zipped(1001)
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("unpacked"))
-    monkeypatch.setattr(docx_reader, "MOST_UNPACKED", 1000)
+    monkeypatch.setattr(archive, "MOST_UNPACKED", 1000)
     with pytest.raises(DataError, match="zip bomb"):
-        docx_reader.read_docx(bomb)
+        readers.read(".docx", bomb)
 
 
 def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path) -> None:
@@ -380,7 +413,7 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "a.md").write_text("x")
@@ -395,6 +428,34 @@ def test_deep_html_is_read(tmp_path: Path, mark: str) -> None:
     assert "words" in blocks(tmp_path, "a.html", mark * 10_000 + "words")[0].text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("- a\n" * 400_000, id="list"),
+        pytest.param("> " * 50 + "a\n" * 20_000, id="lazy quote"),
+        pytest.param("|a" * 40_000 + "\n" + "|-" * 40_000 + "\n", id="wide table"),
+        pytest.param("---\na: &a {b: c}\n" + "".join(f"<<: [{'*a, ' * 900}*a]\n" for _ in range(9)) + "---\ntext", id="merges"),
+    ],
+)
+def test_markdown_that_costs_much_is_read_or_refused_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    monkeypatch.setattr(isolated, "SECONDS", 3)
+    found = read(tmp_path, "a.md", text)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert isinstance(found, Document) or "took over" in found.reason
+    assert after.ru_utime - before.ru_utime < 3
+    assert after.ru_maxrss - before.ru_maxrss < 200_000  # kB
+
+
+def test_a_reader_may_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rung.retrieve.formats.blocks.MOST_TEXT", 1_000_000)
+    assert "1,000,000 characters" in refusal(tmp_path, "a.csv", "c" * 10_000 + "\n" + "x\n" * 1_000).reason
+
+
 def test_an_endless_comment_is_refused(tmp_path: Path) -> None:
     assert "never closed" in refusal(tmp_path, "a.html", "<p>x</p><!--" + "<!--" * 50_000).reason
 
@@ -404,7 +465,7 @@ def test_whatever_a_reader_throws_becomes_the_reason(tmp_path: Path, monkeypatch
     def fail(_: str) -> None:
         raise error
 
-    monkeypatch.setitem(parse.__globals__["TEXT_READERS"], ".md", fail)
+    monkeypatch.setitem(readers.TEXT_READERS, ".md", fail)
     assert type(error).__name__ in refusal(tmp_path, "a.md", "x").reason
 
 
@@ -499,6 +560,23 @@ def test_links(folder: Path) -> None:
 def test_a_glob_does_not_reach_through_a_link(folder: Path) -> None:
     (folder / "docs" / "way").symlink_to(folder.parent)
     assert "docs/way/secret.md" not in names(folder, "docs/**/*.md")
+
+
+def test_a_link_put_in_place_after_the_check_is_not_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = folder / "docs"
+    (folder.parent / "away").mkdir()
+    (folder.parent / "away" / "b.txt").write_text("secret")
+    monkeypatch.setattr("rung.retrieve.parse._link_out", lambda *_: None)  # the check came too early
+    (docs / "a.md").unlink()
+    (docs / "a.md").symlink_to(folder.parent / "secret.md")
+    (docs / "deep").rename(docs / "gone")
+    (docs / "deep").symlink_to(folder.parent / "away")
+    for name in ("a.md", "deep/b.txt"):
+        found = parse(docs / name, folder)
+        assert isinstance(found, Refused) and "link" in found.reason
+        assert source.content(docs / name, folder) == (found.reason, 0)
+    monkeypatch.undo()
+    assert isinstance(parse(folder.parent / "secret.md", folder), Document), "a file named outright is read"
 
 
 def test_links_in_circles_do_not_multiply(folder: Path) -> None:

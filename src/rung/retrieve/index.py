@@ -20,7 +20,7 @@ from rung.retrieve.passage import Refused
 from rung.retrieve.store import Change, Health, Making, Store
 from rung.types import digest
 
-FORMAT = 1
+FORMAT = 2
 """Raise when the same file would now be read in another way; `CHUNK_VERSION` does so for cutting."""
 
 Progress = Callable[[str, float], object]
@@ -88,7 +88,7 @@ def look(
     found = listing(root, patterns)
     known = store.documents() if store.making() == made else dict.fromkeys(store.documents(), "")
     named = {relative(path, root): path for path in found.files}
-    now = {where: _digest(contents.get(where) or content(path)[0], label(where)) for where, path in named.items()}
+    now = {where: _digest(contents.get(where) or content(path, root)[0], label(where)) for where, path in named.items()}
     refused = {one.path: _reason(one) for one in found.refused}
     now |= {path: digest(["refused", reason]) for path, reason in refused.items()}
     deleted = {path: old for path, old in known.items() if path not in now}
@@ -203,7 +203,7 @@ def _change(root: Path, path: str, seen: Look, made: Making, label: str, count: 
         return Change(path, digest(["refused", seen.refused[path]]), refused=seen.refused[path])
     document = parse(root / path, root)
     if isinstance(document, Refused):
-        return Change(path, _digest(content(root / path)[0], label), refused=_reason(document))
+        return Change(path, _digest(content(root / path, root)[0], label), refused=_reason(document))
     passages = chunk(replace(document, access=label), count, made.size, made.overlap)
     return Change(path, _digest(document.digest, label), tuple(passages))
 

@@ -42,7 +42,7 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
             where="rung.yaml data.access",
             remedy=f"Paths are those that citations show, such as {paths[0]}; * stays in a folder, ** does not.",
         )
-    names, sizes = zip(*map(content, found.files))
+    names, sizes = zip(*(content(path, folder) for path in found.files))
     labels = [label(access, path) for path in paths]
     told = [[path, name, *filter(None, [mark])] for path, name, mark in zip(paths, names, labels)]
     return Texts(

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rung.errors import DataError
-from rung.retrieve.formats.blocks import Blocks
-from rung.retrieve.formats.html import read_html
-from rung.retrieve.formats.isolated import fault, read_isolated
-from rung.retrieve.formats.markdown import read_markdown
-from rung.retrieve.formats.plain import read_rst, read_text_file
-from rung.retrieve.formats.rows import read_csv, read_jsonl
-from rung.retrieve.formats.source import read_bytes, read_text
-from rung.retrieve.passage import Block, Document, Refused
-
-TEXT_READERS: dict[str, Callable[[str], Blocks]] = {
-    ".md": read_markdown,
-    ".markdown": read_markdown,
-    ".qmd": read_markdown,
-    ".html": read_html,
-    ".htm": read_html,
-    ".txt": read_text_file,
-    ".rst": read_rst,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-}
-BINARY_READERS = {".pdf": "pdf", ".docx": "docx"}
-ENDINGS = (*TEXT_READERS, *BINARY_READERS)
+from rung.retrieve.formats.isolated import blocks_of, fault
+from rung.retrieve.formats.readers import ENDINGS
+from rung.retrieve.formats.source import read_bytes
+from rung.retrieve.passage import Document, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +59,13 @@ def parse(path: Path, root: Path) -> Document | Refused:
     if bad := _bad_name(where) or _link_out(path, root):
         return bad
     try:
-        data = read_bytes(path)
-        blocks = _blocks(data, path.suffix.lower())
+        data = read_bytes(path, root)
+        ending = path.suffix.lower()
+        if ending not in ENDINGS:
+            raise DataError(
+                f"files ending in {ending or 'nothing'!r} cannot be read.", remedy=f"Give one of {', '.join(ENDINGS)}."
+            )
+        blocks = blocks_of(ending, data)
     except DataError as error:
         return Refused(where, error.what, error.remedy)
     except Exception as error:  # a parser's own fault: recorded by class and message, and the other files go on
@@ -88,14 +73,6 @@ def parse(path: Path, root: Path) -> Document | Refused:
     if not blocks:
         return Refused(where, "it holds no text.")
     return Document(where, hashlib.sha256(data).hexdigest(), blocks)
-
-
-def _blocks(data: bytes, ending: str) -> tuple[Block, ...]:
-    if ending in BINARY_READERS:
-        return read_isolated(BINARY_READERS[ending], data)
-    if ending not in TEXT_READERS:
-        raise DataError(f"files ending in {ending or 'nothing'!r} cannot be read.", remedy=f"Give one of {', '.join(ENDINGS)}.")
-    return TEXT_READERS[ending](read_text(data)).done()
 
 
 def _named(root: Path, pattern: str, refused: dict[str, Refused]) -> Iterator[Path]:

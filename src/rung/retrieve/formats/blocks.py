@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import Literal
 
+from rung.errors import DataError
 from rung.retrieve.passage import Block
 
 # Controls, direction marks, zero-width and tag characters, lone surrogates: nothing a reader sees, and a place to hide words in.
@@ -18,6 +19,8 @@ _UNSEEN = re.compile(
 _BREAKS = re.compile("[\x0b\x0c\x85\u2028\u2029]")
 LONGEST_HEADING = 300
 """Characters. What is longer is marked as a heading by mistake, and is kept as text."""
+MOST_TEXT = 64_000_000
+"""Characters of all blocks. No document holds more, but a table may say a long column's name again in each row."""
 
 
 def clean(text: str) -> str:
@@ -32,6 +35,7 @@ class Blocks:
     def __init__(self) -> None:
         self.levels: list[tuple[int, str]] = []
         self._blocks: list[Block] = []
+        self._size = 0
         self._bare: tuple[int, int] | None = None
         """Line and page of a heading under which nothing stands yet."""
 
@@ -61,6 +65,12 @@ class Blocks:
         text = clean(text)
         if text.strip():
             self._bare = None
+            self._size += len(text)
+            if self._size > MOST_TEXT:
+                raise DataError(
+                    f"it comes to over {MOST_TEXT:,} characters of text{f', at line {first}' if first else ''}.",
+                    remedy="Split it into files by subject.",
+                )
             self._blocks.append(Block(text, self.path, first, last, page, kind))
 
     def leave(self, levels: list[tuple[int, str]]) -> None:

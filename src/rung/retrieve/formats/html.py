@@ -1,37 +1,68 @@
-"""HTML as a reader sees it: headings, paragraphs, lists, tables as rows; scripts, styles and navigation left out."""
+"""HTML as a reader sees it: headings, paragraphs, lists, tables by column; scripts, hidden parts and navigation left out."""
 
 from __future__ import annotations
 
 import re
 import time
 from html.parser import HTMLParser
-from typing import Literal
 
 from rung.errors import DataError
 from rung.retrieve.formats.blocks import Blocks, clean
+from rung.retrieve.formats.html_text import Flow
+from rung.retrieve.formats.mathml import Formula
 
-DROPPED = {"script", "style", "nav", "template", "noscript", "svg", "iframe", "object", "canvas", "select", "button"}
-WHOLE = {"ul", "ol", "dl", "table"}
-"""Tags whose lines stay together in one block."""
+DROPPED = {"script", "style", "nav", "template", "noscript", "svg", "iframe", "object", "canvas", "select", "rp", "datalist"}
+SOFT = {"nav", "svg", "object", "canvas", "select", "button", "header", "footer", "aside"}
+"""Of what is dropped, tags whose text a browser shows where they are never closed."""
+ROLES = {"navigation": "nav", "banner": "header", "contentinfo": "footer", "complementary": "aside", "main": "main"}
 HEADINGS = {"title": 0, **{f"h{level}": level for level in range(1, 7)}}
 APART = {
     *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "div", "dt"),
     *("fieldset", "figcaption", "figure", "footer", "form", "head", "header", "hr", "html", "li", "main", "p", "pre"),
-    *("section", "summary", "tbody", "tfoot", "thead", "tr", *WHOLE, *HEADINGS),
+    *("option", "section", "summary", "tbody", "tfoot", "thead", "tr", "ul", "ol", "dl", "table", *HEADINGS),
 }
 """Tags that end a line."""
+PARTS = {"article", "section", "main"}
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+ENDED_BY = {
+    "p": APART,
+    "li": {"li"},
+    "dt": {"dt", "dd"},
+    "dd": {"dt", "dd"},
+    "tr": {"tr", "tbody"},
+    "td": {"td", "th", "tr"},
+    "th": {"td", "th", "tr"},
+    "rp": {"rp", "rt"},
+}
+"""Tags that need not be closed, and what opens in their stead."""
 
 SECONDS = 30.0
 PIECE = 1 << 16
-_CELL = "\x1f"
-_BULLET = re.compile(r"^(?: *- *\n\s*)+", re.MULTILINE)
-"""Bullets whose text a paragraph of its own holds."""
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MAIN = re.compile(r"<main\b|\brole\s*=\s*[\"']?main\b", re.IGNORECASE)
+
+Attributes = dict[str, str | None]
 
 
 def read_html(text: str) -> Blocks:
-    """Text by its events, not as a tree: tags nested ten thousand deep, or never closed, cost nothing."""
-    reader = _Reader()
+    """Text by its events, not as a tree: tags nested ten thousand deep, or never closed, cost nothing.
+
+    Where the page says which part is its main one, headers, footers and asides of the site around it are left out.
+    """
     deadline = time.monotonic() + SECONDS
+    kept: set[str] = set()
+    has_main = _MAIN.search(text) is not None
+    while True:
+        reader = _read(text, _Reader(kept, has_main), deadline)
+        if reader.dropped in SOFT and not reader.hidden:
+            kept.add(reader.dropped)
+        elif has_main and not reader.blocks.done():
+            has_main = False
+        else:
+            return reader.blocks
+
+
+def _read(text: str, reader: _Reader, deadline: float) -> _Reader:
     for start in range(0, len(text), PIECE):
         reader.feed(text[start : start + PIECE])
         if time.monotonic() > deadline:
@@ -39,107 +70,135 @@ def read_html(text: str) -> Blocks:
     if len(reader.rawdata) > PIECE:  # at the end the parser looks for what is missing from every mark anew
         raise DataError(f"the tag or comment in line {reader.getpos()[0]} is never closed.")
     reader.close()
-    reader.flush()
-    return reader.blocks
+    reader.end()
+    return reader
 
 
 class _Reader(HTMLParser):
-    def __init__(self) -> None:
+    """Decides what is seen, and hands it to the flow of text."""
+
+    def __init__(self, kept: set[str], has_main: bool) -> None:
         super().__init__()
         self.blocks = Blocks()
-        self.dropped, self.depth = "", 0
-        """The tag that is being left out, and how many of it are open."""
-        self.over = False
-        """Whether the page's main part has ended; what follows is the site's."""
-        self.level = -1
-        """Of the heading being read; -1 outside."""
-        self.whole = self.pre = 0
-        self.kind: Literal["text", "table", "code"] = "text"
-        self.parts: list[str] = []
-        self.first = self.last = 0
+        self.flow = Flow(self.blocks)
+        self.kept, self.has_main = kept, has_main
+        self.dropped, self.depth, self.inner, self.hidden = "", 0, 0, False
+        """The tag that is being left out, how many of it and of other blocks are open in it, and whether it is hidden."""
+        self.parts = 0
+        """Open articles, sections and main parts: headers and asides in these belong to the text."""
+        self.main, self.main_depth = "", 0
+        """A tag that plays the part of `main`, and how many of it are open."""
+        self.formula: Formula | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self.dropped:
+        if self.dropped and not self._ended_by(tag):
             self.depth += tag == self.dropped
-        elif tag in DROPPED or (tag == "a" and "headerlink" in (dict(attrs).get("class") or "")):
-            self.dropped, self.depth = tag, 1
-        elif tag in APART:
-            self._apart(tag in HEADINGS)
-            if tag == "main":
-                self._begin_again()
-            self.level = HEADINGS.get(tag, self.level)
-            self._open(tag)
-        elif tag in ("td", "th"):
-            self.parts.append(_CELL)
-        elif tag == "br":
-            self.parts.append("\n")
+            self.inner += tag in APART and tag not in ENDED_BY and tag != "hr"
+            return
+        given = dict(reversed(attrs))
+        if self.formula and tag not in APART:
+            self.formula.start(tag)
+        elif self._is_dropped(tag, given):
+            self.dropped, self.depth, self.inner = tag, 1, 0
+        else:
+            self._end_formula()
+            self._start(tag, given)
+
+    def _start(self, tag: str, given: Attributes) -> None:
+        self.main_depth += tag == self.main
+        if tag in PARTS:
+            self.parts += 1
+        elif given.get("role") == "main" and not self.main and tag not in VOID:
+            self.main, self.main_depth = tag, 1
+        if tag == "math":
+            self.formula = Formula()
+        elif tag in HEADINGS:
+            self.flow.heading(HEADINGS[tag])
+        elif tag in APART or tag in ("td", "th"):
+            self.flow.block(tag, given)
+        else:
+            self.flow.inline(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
         if self.dropped:
-            self.depth -= tag == self.dropped
-            self.dropped = self.dropped if self.depth else ""
-        elif tag in APART:
-            if tag in WHOLE:
-                self.whole = max(0, self.whole - 1)
-            if tag == "pre":
-                self.pre = max(0, self.pre - 1)
-            self._apart(tag in HEADINGS)
-            self.over |= tag == "main"
-            if tag in HEADINGS:
-                self.level = -1
+            if tag == self.dropped:
+                self.depth -= 1
+            elif not (self.dropped in ENDED_BY and not self.inner and tag in APART):
+                self.inner -= tag in APART and tag not in ENDED_BY and self.inner > 0
+                return
+            else:
+                self.depth = 0
+            if self.depth:
+                return
+            own, self.dropped, self.hidden = tag == self.dropped, "", False
+            if own:
+                return
+        if self.formula and tag != "math" and tag not in APART:
+            self.formula.end(tag)
+            return
+        self._end_formula()
+        if tag in PARTS:
+            self.parts = max(0, self.parts - 1)
+        self.main_depth -= tag == self.main
+        self.main = self.main if self.main_depth else ""
+        if tag in HEADINGS:
+            self.flow.end_heading()
+        elif tag in APART or tag in ("td", "th"):
+            self.flow.end_block(tag)
+        else:
+            self.flow.end_inline(tag)
 
     def handle_data(self, data: str) -> None:
-        if self.dropped or self.over:
+        if self.dropped:
             return
-        if data.strip():
-            line = self.getpos()[0]
-            if not self.first:
-                self.first = line + data.count("\n", 0, len(data) - len(data.lstrip()))
-            self.last = line + data.count("\n", 0, len(data.rstrip()))
-        self.parts.append(clean(data) if self.pre else re.sub(r"\s+", " ", clean(data)))
-
-    def _open(self, tag: str) -> None:
-        if tag in WHOLE:
-            self.whole += 1
-        if tag == "li":
-            self.parts.append("- ")
-        if tag == "pre":
-            self.pre += 1
-        if not self.first and tag in ("table", "pre"):
-            self.kind = "table" if tag == "table" else "code"
-
-    def _begin_again(self) -> None:
-        """What stood before the main part is the site's, but for the page's title."""
-        title = [heading for heading in self.blocks.levels if heading[0] == 0]
-        self.blocks = Blocks()
-        self.blocks.levels = title
-
-    def _apart(self, heading: bool) -> None:
-        """End a line inside a list or table, else a block. A heading ends all: pages are laid out in tables that hold them."""
-        if heading:
-            self.whole = 0
-        if self.whole or (self.pre and not heading):
-            self.parts.append("\n")
+        if self.formula:
+            self.formula.data(clean(data))
         else:
-            self.flush()
+            self.flow.text(data, self.getpos()[0])
 
-    def flush(self) -> None:
-        """Hand on what was read since the last block."""
-        text = "".join(self.parts)
-        if self.kind != "code":
-            text = _BULLET.sub("- ", text)
-            text = "\n".join(line for line in map(_line, text.split("\n")) if line)
-        text = text.strip("\n")
-        if self.level >= 0:
-            self.blocks.heading(self.level, text, self.first)
-            self.level = -1 if text else self.level
-        elif self.first:
-            self.blocks.add(text, self.first, self.last, kind=self.kind)
-        self.parts, self.first, self.kind = [], 0, "text"
+    def end(self) -> None:
+        """The page is over."""
+        self._end_formula()
+        self.flow.end()
+
+    def _end_formula(self) -> None:
+        if self.formula:
+            formula, self.formula = self.formula, None
+            self.flow.text(formula.text(), self.getpos()[0])
+
+    def _ended_by(self, tag: str) -> bool:
+        """Whether what is left out ends where this tag opens."""
+        if self.inner or tag not in ENDED_BY.get(self.dropped, ()):
+            return False
+        self.dropped, self.hidden = "", False
+        return True
+
+    def _is_dropped(self, tag: str, given: Attributes) -> bool:
+        classes = (given.get("class") or "").split()
+        if tag in VOID:
+            return False
+        if _is_hidden(tag, given, classes):
+            self.hidden = True
+            return True
+        if tag == "button":
+            return "button" not in self.kept and self.flow.level < 0 and not {"aria-expanded", "aria-controls"} & set(given)
+        tag = tag if tag in DROPPED else ROLES.get(given.get("role") or "", tag)
+        if tag in self.kept:
+            return False
+        if tag in ("header", "footer", "aside"):
+            return self.has_main and not self.parts and not self.main
+        return tag in DROPPED or (tag == "a" and "headerlink" in classes) or (tag == "td" and "linenos" in classes)
 
 
-def _line(line: str) -> str:
-    """Cells with bars between them; a line of empty cells, or of a bullet alone, is none."""
-    cells = [" ".join(cell.split()) for cell in line.split(_CELL)]
-    text = " | ".join(cells[1:] if len(cells) > 1 and not cells[0] else cells)
-    return text if text.strip(" |-") else ""
+def _is_hidden(tag: str, given: Attributes, classes: list[str]) -> bool:
+    """By the element's own attributes; style sheets are not asked. Formulas are shown as pictures beside hidden MathML."""
+    if "hidden" in given and given["hidden"] != "until-found":
+        return True
+    if _HIDDEN.search(given.get("style") or "") and not any(name.startswith("mwe-math") for name in classes):
+        return True
+    return (tag == "dialog" and "open" not in given) or "katex-html" in classes

@@ -7,16 +7,23 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from rung.retrieve.formats.blocks import LONGEST_HEADING, Blocks
+from rung.retrieve.formats.scripts import lowered, raised
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 KINDS: dict[str, Literal["text", "table", "code"]] = {"fence": "code", "code_block": "code", "table_open": "table"}
 LONGEST_FRONT = 200
 """Lines of front matter that are read as YAML, whose reader is slow; longer, and it is text."""
+LONGEST_FRONT_TEXT = 20_000
+"""Characters of it. Everything in it is taken for text, and no key is merged: merges can swell without end."""
 _DIV = re.compile(r"^:{3,}\s*(\S?)")
 _ATTRIBUTES = re.compile(r"\s*\{[#.][^{}]*\}\s*$")
 _COMMENT = re.compile(r"<!--.*?(-->|\Z)", re.DOTALL)
+_UNREAD = re.compile(r"<(script|style|template)\b.*?(</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
+_SCRIPT = re.compile(r"<(su[bp])>([^<>\n]{1,200})</\1>", re.IGNORECASE)
+_CELL = re.compile(r"</t[dh]>[ \t]*<t[dh]\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
@@ -29,7 +36,7 @@ def read_markdown(text: str) -> Blocks:
     blocks, lines = Blocks(), text.split("\n")
     start = _front_matter(lines, blocks)
     body = "\n" * start + "\n".join(lines[start:])
-    tokens = [token for token in _parser().parse(body) if token.level == 0 or token.type == "inline"]
+    tokens = _outermost(body)
     outside: list[list[tuple[int, str]]] = []  # headings as they stood before each open div
     for i, token in enumerate(tokens):
         if token.level or not token.map or token.nesting < 0:
@@ -52,6 +59,27 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table").disable(["reference", "inline", "text_join"])
 
 
+def _outermost(text: str) -> list[Token]:
+    """The tokens of the outermost level, and what their lines say.
+
+    Those within lists and quotes, which may be a hundred times as many, are let go of as they are made.
+    """
+    from markdown_it.rules_block import StateBlock
+
+    class Outermost(StateBlock):
+        def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
+            token = super().push(ttype, tag, nesting)
+            if token.level > (ttype == "inline"):
+                self.tokens.pop()
+            return token
+
+    parser = _parser()
+    tokens: list[Token] = []
+    state = Outermost(text.replace("\0", "\ufffd"), parser, {}, tokens)
+    parser.block.tokenize(state, 0, state.lineMax)
+    return tokens
+
+
 def _front_matter(lines: list[str], blocks: Blocks) -> int:
     """How many lines it takes; 0 where there is none that can be read."""
     import yaml
@@ -60,12 +88,12 @@ def _front_matter(lines: list[str], blocks: Blocks) -> int:
         return 0
     end = next((i for i, line in enumerate(lines[1 : LONGEST_FRONT + 1], 1) if line.rstrip() in ("---", "...")), 0)
     try:
-        front: Any = yaml.safe_load("\n".join(lines[1:end]))
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a thirteenth month
+        front: Any = yaml.load("\n".join(lines[1:end])[:LONGEST_FRONT_TEXT], yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
         return 0  # then it is a rule and a paragraph, and stays text
     if not isinstance(front, dict):
         return 0
-    if isinstance(front.get("title"), str):
+    if isinstance(front.get("title"), str) and front["title"] not in ("null", "~"):
         blocks.heading(0, front["title"], 1)
     if isinstance(front.get("description"), str):
         blocks.add(front["description"], 1, end + 1)
@@ -83,27 +111,30 @@ def _add(
     while end > first and not lines[end - 1].strip():  # a list's range takes the blank lines behind it
         end -= 1
     if kind != "text":
-        blocks.add("\n".join(lines[first:end]), first + 1, end, kind=kind)
+        text = "\n".join(lines[first:end])
+        blocks.add(text if kind == "code" else _scripts_set(text), first + 1, end, kind=kind)
         return
+    lines = [_scripts_set(line) for line in lines[first:end]]
+    first, end, offset = 0, end - first, first
     start = first
     for i in range(first, end):
         div = _DIV.match(lines[i])
         if not div:
             continue
-        blocks.add("\n".join(lines[start:i]), start + 1, i)
+        blocks.add("\n".join(lines[start:i]), offset + start + 1, offset + i)
         start = i if div[1] and i + 1 < end else i + 1  # with its text, the opening line says what that is; alone, nothing
         if div[1]:
             outside.append(blocks.levels)
         elif outside:
             blocks.leave(outside.pop())
-    blocks.add("\n".join(lines[start:end]), start + 1, end)
+    blocks.add("\n".join(lines[start:end]), offset + start + 1, offset + end)
 
 
 def _plain(heading: str) -> str:
     """A heading as it is read aloud: no attributes, emphasis, code marks or link targets."""
     if len(heading) > LONGEST_HEADING:
         return heading
-    heading = _ATTRIBUTES.sub("", heading)
+    heading = _ATTRIBUTES.sub("", _scripts_set(heading))
     heading = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     heading = re.sub(r"(\*\*|__|`)(.+?)\1", r"\2", heading)
     return re.sub(r"(?<!\w)([*_])(\S(?:.*?\S)?)\1(?!\w)", r"\2", heading)
@@ -111,4 +142,16 @@ def _plain(heading: str) -> str:
 
 def _without_tags(html: str) -> str:
     """The words of a piece of HTML, on their lines."""
-    return _TAG.sub("", _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), html))
+    for unseen in (_COMMENT, _UNREAD):
+        html = unseen.sub(lambda found: "\n" * found[0].count("\n"), html)
+    return _TAG.sub("", _CELL.sub(" | ", _scripts_set(html)))
+
+
+def _scripts_set(text: str) -> str:
+    """Raised and lowered text apart from what it stands at: "10<sup>6</sup>" is "10^6"."""
+
+    def placed(found: re.Match[str]) -> str:
+        before = text[max(0, found.start() - 10) : found.start()]
+        return (raised if found[1].lower() == "sup" else lowered)(before, found[2])
+
+    return _SCRIPT.sub(placed, text) if "<su" in text or "<SU" in text else text
