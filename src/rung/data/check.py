@@ -29,6 +29,7 @@ def check(
     labels = task.kind == "classify"
     parts = {"train": splits.train, "dev": splits.dev, "test": splits.test.open()}
     found = [
+        *splits.findings,
         *_sizes(parts),
         *leaks(parts, labels),
         *repeats(parts),

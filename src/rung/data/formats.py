@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from rung.data.files import Row, quoted
+from rung.data.rows import Row, quoted
+from rung.data.turns import listed
 from rung.errors import DataError
 from rung.task import Data
 from rung.types import Example, Message
@@ -101,16 +103,25 @@ def column_of(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def text_of(value: Any, where: str) -> str:
-    """A cell as text: objects, lists and booleans as compact JSON, numbers as they print, nothing as ''."""
+    """A cell as text: objects, lists and booleans as compact JSON, numbers as they print, nothing and NaN as ''."""
     if isinstance(value, str):
         return value
-    if value is None:
+    if value is None or (isinstance(value, float | Decimal) and value != value):
         return ""
     if isinstance(value, bytes):
         raise DataError(f"{quoted(value)} is bytes, not text.", where=where, remedy="Store the column as text.")
     if isinstance(value, bool | dict | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return json.dumps(_without_nan(value), ensure_ascii=False, separators=(",", ":"), default=str)
     return str(value)
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN, which JSON does not know, as null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def _known(column: str, columns: Collection[str]) -> str:
@@ -135,13 +146,20 @@ def _alpaca(row: Row, where: str) -> Turns:
 
 def _chat(column: str) -> Callable[[Row, str], Turns]:
     def read(row: Row, where: str) -> Turns:
-        return last_exchange(messages(row.get(column), "user", where), where)
+        value = listed(row.get(column), where)
+        if not isinstance(value, list):
+            raise DataError(
+                f"{column} is {quoted(value)}, which is no list of messages.",
+                where=where,
+                remedy='Write [{"role": "user", "content": …}, {"role": "assistant", "content": …}].',
+            )
+        return last_exchange(messages(value, "user", where), where)
 
     return read
 
 
 def _prompt_completion(row: Row, where: str) -> Turns:
-    prompt, completion = row.get("prompt"), row.get("completion")
+    prompt, completion = listed(row.get("prompt"), where), listed(row.get("completion"), where)
     if not isinstance(prompt, list) and not isinstance(completion, list):
         return (), text_of(prompt, where), text_of(completion, where)
     asked = messages(prompt, "user", where)
@@ -149,7 +167,8 @@ def _prompt_completion(row: Row, where: str) -> Turns:
 
 
 def messages(value: Any, role: str, where: str) -> tuple[Message, ...]:
-    """A list of OpenAI or ShareGPT messages; anything else is one message of `role`."""
+    """A list of OpenAI or ShareGPT messages, also as JSON text or an object of lists; else one message of `role`."""
+    value = listed(value, where)
     if not isinstance(value, list):
         return (Message(role, text_of(value, where)),)
     return tuple(_message(item, where) for item in value)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from rung.data.finding import Finding, Parts, some
+from rung.data.spelling import alike_findings
 from rung.task import Task
 
 FEWEST_CLASS_ROWS = 5
@@ -20,6 +21,8 @@ Counts = Mapping[str, Counter[str]]
 def label_findings(parts: Parts, task: Task) -> Iterator[Finding]:
     counts = {name: Counter(row.output for row in rows) for name, rows in parts.items()}
     yield from _unseen(parts, counts)
+    if task.labels is None:
+        yield from alike_findings(sum(counts.values(), Counter()))
     yield from _thin_classes(counts["train"], task)
     yield from _sorted_file(parts, counts, task)
     yield from _majority(counts["dev"], task)

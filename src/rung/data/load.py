@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung.data.files import read_rows, shards
-from rung.data.formats import example, form_of
+from rung.data.files import READERS, read_rows
+from rung.data.finding import Finding
+from rung.data.folders import shards
+from rung.data.formats import Form, example, form_of
+from rung.data.json_rows import refuse_repeated_keys
+from rung.data.rows import FAULTS_READ, Row, together
+from rung.data.spelling import is_missing, join_groups, join_labels, known
 from rung.errors import DataError
 from rung.task import Task
 from rung.types import Example, Kind, Split
-
-FAULTS_TOLD = 10
-FAULTS_READ = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Loaded:
     train: tuple[Example, ...]
     dev: tuple[Example, ...] | None = None
     test: tuple[Example, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+    """What was evened out on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,15 @@ def load(task: Task) -> Loaded:
             remedy="Name the files under data.train, data.dev and data.test.",
         )
     dev, test = files.get("dev"), files.get("test")
-    return Loaded(
-        train=_examples(files["train"], task),
-        dev=_examples(dev, task) if dev else None,
-        test=_examples(test, task) if test else None,
-    )
+    faults: list[DataError] = []
+    parts = [_examples(part, task, faults) if part else None for part in (files["train"], dev, test)]
+    if faults:
+        raise together(
+            faults, ", ".join(dict.fromkeys(fault.where.partition(" line ")[0].partition(" row ")[0] for fault in faults))
+        )
+    parts, labels = join_labels(parts, task.labels) if task.kind == "classify" else (parts, ())
+    parts, groups = join_groups(parts)
+    return Loaded(parts[0] or (), parts[1], parts[2], (*labels, *groups))
 
 
 def _by_split(task: Task, given: Iterable[str]) -> dict[Split | None, list[_File]]:
@@ -60,7 +68,7 @@ def _by_split(task: Task, given: Iterable[str]) -> dict[Split | None, list[_File
         if not path.is_dir():
             found.setdefault(None, []).append(_File(path, label))
             continue
-        for split, paths in shards(path).items():
+        for split, paths in shards(path, READERS).items():
             files = [_File(p, str(Path(label) / p.relative_to(path))) for p in paths]
             found.setdefault(split, []).extend(files)
     return found
@@ -79,32 +87,44 @@ def _for_split(task: Task, key: Split) -> list[_File]:
     return files
 
 
-def _examples(files: Iterable[_File], task: Task) -> tuple[Example, ...]:
-    return tuple(one for file in files for one in _file_examples(file, task))
+def _examples(files: Iterable[_File], task: Task, faults: list[DataError]) -> tuple[Example, ...]:
+    """The rows that can be used; `faults` takes those of the others."""
+    return tuple(one for file in files for one in _file_examples(file, task, faults))
 
 
-def _file_examples(file: _File, task: Task) -> Iterator[Example]:
+def _file_examples(file: _File, task: Task, faults: list[DataError]) -> Iterator[Example]:
     form = None
-    faults: list[DataError] = []
-    for row, where in read_rows(file.path, file.label):
-        form = form or form_of(row.keys(), task.data, where)
-        try:
-            found = example(row, where, form, task.data.group, task.data.source)
-            yield _FITTED.get(task.kind, lambda found, task: found)(found, task)
-        except DataError as fault:
-            faults.append(fault)
-            if len(faults) == FAULTS_READ:
-                break
-    if faults:
-        raise together(faults, file.label)
-    if form is None:
-        raise DataError("there are no rows.", where=file.label, remedy="Give a file with at least some rows.")
+    before = len(faults)
+    try:
+        for row, where in read_rows(file.path, file.label):
+            form = form or form_of(row.keys(), task.data, where)
+            try:
+                yield _example(row, where, form, task)
+            except DataError as fault:
+                faults.append(fault)
+                if len(faults) - before >= FAULTS_READ:
+                    return
+    except DataError as fault:  # of the file itself, or of rows that its reader could not take apart
+        faults.append(fault)
+    if form is None and len(faults) == before:
+        faults.append(DataError("there are no rows.", where=file.label, remedy="Give a file with at least some rows."))
+
+
+def _example(row: Row, where: str, form: Form, task: Task) -> Example:
+    found = example(row, where, form, task.data.group, task.data.source)
+    return _FITTED.get(task.kind, lambda found, task: found)(found, task)
 
 
 def _with_label(found: Example, task: Task) -> Example:
     label = found.output.strip()
-    if task.labels is not None and label not in task.labels:
+    if task.labels is not None and known(label, task.labels) is None:
         raise _unknown_label(label, task.labels, found.where)
+    if task.labels is None and is_missing(label):
+        raise DataError(
+            f"the output is {label!r}, which data frames write for a missing value.",
+            where=found.where,
+            remedy="Fill the cell, or delete the row. Where it is a label, name all labels under `labels` in rung.yaml.",
+        )
     if label == found.output:
         return found
     return replace(found, output=label)
@@ -120,6 +140,7 @@ def _with_fields(found: Example, task: Task) -> Example:
             where=found.where,
             remedy="Write it as a JSON object, or say kind: answer.",
         )
+    refuse_repeated_keys(found.output, found.where)
     return found
 
 
@@ -139,13 +160,3 @@ def _unknown_label(label: str, labels: Iterable[str], where: str) -> DataError:
         where=where,
         remedy=f"{hint}Fix the line or add the label to rung.yaml.",
     )
-
-
-def together(faults: list[DataError], label: str) -> DataError:
-    """The faults of one file as one error."""
-    if len(faults) == 1:
-        return faults[0]
-    number = f"{len(faults)} or more" if len(faults) == FAULTS_READ else str(len(faults))
-    more = f"\n  and {len(faults) - FAULTS_TOLD} more." if len(faults) > FAULTS_TOLD else ""
-    listed = "".join(f"\n  {fault}" for fault in faults[:FAULTS_TOLD])
-    return DataError(f"{number} rows cannot be used.{listed}{more}", where=label, remedy="")

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rung.data.files import Row, quoted, read_rows
+from rung.data.files import read_rows
 from rung.data.finding import Finding
 from rung.data.formats import text_of
-from rung.data.load import together
+from rung.data.rows import Row, quoted, together
+from rung.data.spelling import key
 from rung.errors import DataError
 from rung.metrics.judge import AT_LEAST, Answered, Judge, Pair, kappa
 
@@ -60,7 +61,7 @@ def findings(marked: Sequence[Marked], judge: Judge, at_least: float = AT_LEAST)
 
 def _pair(row: Row, where: str) -> Marked:
     asked, first, second, better = _cells(row, PAIR, where)
-    mark = BETTER.get(better.casefold())
+    mark = BETTER.get(key(better))
     if mark is None:
         raise DataError(f"better is {quoted(row['better'])}.", where=where, remedy="Write first, second or tie.")
     return Pair(asked, first, second), mark
@@ -68,7 +69,7 @@ def _pair(row: Row, where: str) -> Marked:
 
 def _answered(row: Row, marks: Sequence[str], where: str) -> Marked:
     asked, output, reference, mark = _cells(row, ANSWER, where)
-    mark = mark.removesuffix(".0")  # as spreadsheets write whole numbers
+    mark = key(mark)  # 4.0, as data frames write whole numbers
     if mark not in marks:
         raise DataError(f"the mark is {quoted(row['mark'])}.", where=where, remedy=f"Write one of {', '.join(marks)}.")
     return Answered(asked, output, reference), mark

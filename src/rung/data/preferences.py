@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rung.data.files import READERS, Row, quoted, read_rows
+from rung.data.files import READERS, read_rows
+from rung.data.folders import data_files
 from rung.data.formats import last_exchange, messages, refuse_half_characters, text_of
-from rung.data.load import FAULTS_READ, together
+from rung.data.rows import FAULTS_READ, Row, quoted, together
+from rung.data.spelling import key
 from rung.data.split import question
 from rung.errors import DataError
 from rung.types import Example, Message, Preference
@@ -64,7 +66,7 @@ def _files(path: Path, label: str) -> list[tuple[Path, str]]:
     """A file, or those of a folder, each with how rung.yaml would name it."""
     if not path.is_dir():
         return [(path, label)]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS)
+    found = data_files(path, READERS)
     if not found:
         raise DataError("the folder holds no readable file.", where=label, remedy=f"Give one of {', '.join(READERS)}.")
     return [(p, str(Path(label) / p.relative_to(path))) for p in found]
@@ -73,14 +75,17 @@ def _files(path: Path, label: str) -> list[tuple[Path, str]]:
 def _file(path: Path, label: str) -> Iterator[Preference]:
     faults: list[DataError] = []
     rows = 0
-    for row, where in read_rows(path, label):
-        rows += 1
-        try:
-            yield _preference(row, where)
-        except DataError as fault:
-            faults.append(fault)
-            if len(faults) == FAULTS_READ:
-                break
+    try:
+        for row, where in read_rows(path, label):
+            rows += 1
+            try:
+                yield _preference(row, where)
+            except DataError as fault:
+                faults.append(fault)
+                if len(faults) == FAULTS_READ:
+                    break
+    except DataError as fault:  # of the file itself, or of rows that its reader could not take apart
+        faults.append(fault)
     if faults:
         raise together(faults, label)
     if not rows:
@@ -114,7 +119,7 @@ def _pair(row: Row, where: str) -> Preference:
 
 
 def _vote(row: Row, where: str) -> Preference:
-    said = text_of(row["label"], where).strip().casefold()
+    said = key(text_of(row["label"], where))
     if said not in VOTES:
         raise DataError(
             f"the label is {quoted(row['label'])}, which is no vote.", where=where, remedy=f"Write one of {', '.join(VOTES)}."

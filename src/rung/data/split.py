@@ -6,8 +6,9 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rung.data.finding import Finding
 from rung.data.load import load
 from rung.task import Task
 from rung.types import Example, digest
@@ -44,12 +45,14 @@ class Splits:
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: Sealed
+    findings: tuple[Finding, ...] = ()
+    """What was evened out while the rows were read."""
 
 
 def make_splits(task: Task) -> Splits:
     """The task's rows, loaded and split. Files given per split are taken as they are; what is missing is carved."""
     loaded = load(task)
-    return split(
+    parts = split(
         loaded.train,
         dev=task.data.split.dev if loaded.dev is None else 0.0,
         test=task.data.split.test if loaded.test is None else 0.0,
@@ -57,6 +60,7 @@ def make_splits(task: Task) -> Splits:
         given_dev=loaded.dev or (),
         given_test=loaded.test or (),
     )
+    return replace(parts, findings=loaded.findings)
 
 
 def split(

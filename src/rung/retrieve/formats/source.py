@@ -9,7 +9,7 @@ import re
 import stat
 from pathlib import Path
 
-from rung.data.files import _likely as likely_encoding
+from rung.data.text import likely_encoding
 from rung.errors import DataError
 from rung.retrieve.formats.blocks import clean
 

@@ -1,0 +1,107 @@
+"""Rows of columnar files: parquet and arrow. Columns of one name are an error; codes of labels become the labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rung.data.rows import Rows, refuse_repeated
+from rung.errors import DataError
+
+
+def parquet_rows(path: Path, label: str) -> Rows:
+    """The rows of a parquet file, batch by batch."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield from _batch_rows(file.iter_batches, file.schema_arrow, label)
+    except (pa.ArrowException, OSError) as error:  # OSError: a page inside is damaged
+        raise _unreadable(error, label) from None
+
+
+def arrow_rows(path: Path, label: str) -> Rows:
+    """The rows of an arrow file, of either form."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            if source.read(6) == b"ARROW1":
+                file = pa.ipc.open_file(source)
+                yield from _batch_rows(lambda: map(file.get_batch, range(file.num_record_batches)), file.schema, label)
+            else:
+                source.seek(0)
+                stream = pa.ipc.open_stream(source)
+                yield from _batch_rows(lambda: stream, stream.schema, label)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(error, label) from None
+
+
+def _batch_rows(batches: Any, schema: Any, label: str) -> Rows:
+    _refuse_repeated(schema, label)
+    names = _class_names(schema)
+    number = 0
+    for batch in batches():
+        for row in _values(batch, f"{label} row {number + 1}"):
+            number += 1
+            for column, labels in names.items():
+                code = row[column]
+                # -1 is how Hugging Face datasets write "not labelled"
+                row[column] = labels[code] if code is not None and 0 <= code < len(labels) else None
+            yield row, f"{label} row {number}"
+
+
+def _values(batch: Any, where: str) -> list[dict[str, Any]]:
+    import pyarrow as pa
+
+    try:
+        return batch.to_pylist()
+    except (pa.ArrowException, OSError):
+        raise
+    except (ValueError, OverflowError, TypeError) as error:  # bytes that are no UTF-8, times that Python cannot hold
+        raise DataError(
+            f"a value of the {batch.num_rows} rows from here on cannot be read: {str(error).splitlines()[0]}.",
+            where=where,
+            remedy="Write times as text or with microseconds, and text as UTF-8.",
+        ) from None
+
+
+def _refuse_repeated(kind: Any, label: str) -> None:
+    """DataError where two columns, or two fields inside one, have one name: Python would keep the last."""
+    import pyarrow as pa
+
+    fields = [kind.field(i) for i in range(kind.num_fields if isinstance(kind, pa.DataType) else len(kind.names))]
+    if isinstance(kind, pa.Schema) or pa.types.is_struct(kind):
+        refuse_repeated([field.name for field in fields], label)
+    for field in fields:
+        _refuse_repeated(field.type, label)
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Columns that hold codes of labels, with the labels, as Hugging Face datasets note them in the schema."""
+    import pyarrow as pa
+
+    noted = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(noted)["info"]["features"] if noted else {}
+    except (ValueError, KeyError, TypeError):  # notes of another kind
+        return {}
+    return {
+        column: feature["names"]
+        for column, feature in features.items()
+        # a column may have been dropped since, or its codes turned into names
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and pa.types.is_integer(_type(schema, column))
+    }
+
+
+def _type(schema: Any, column: str) -> Any:
+    import pyarrow as pa
+
+    return schema.field(column).type if column in schema.names else pa.null()
+
+
+def _unreadable(error: Exception, label: str) -> DataError:
+    reason = str(error).splitlines()[0]
+    return DataError(f"the file cannot be read: {reason}", where=label, remedy="It is damaged or cut off; get it anew.")

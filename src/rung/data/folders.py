@@ -1,0 +1,103 @@
+"""Folders of data: which files in them hold rows, and which split each is for. Caches and notes are no rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from rung.data.rows import quoted
+from rung.errors import DataError
+from rung.types import Split
+
+SPLIT_NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "validation", "valid", "val", "eval"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+STATE = "state.json"
+"""Beside what `Dataset.save_to_disk` wrote: it names the files that are the data set."""
+NOTES = {"dataset_info.json", "dataset_dict.json", "dataset_infos.json", STATE}
+_CACHE = re.compile(r"(?:cache-[0-9a-f]{8,}(?:_\d+_of_\d+)?|tmp\w{8})\.arrow")
+"""What `datasets` leaves beside the data: the kept results of map and filter."""
+
+
+def data_files(folder: Path, endings: Collection[str]) -> list[Path]:
+    """The files in `folder` and below that end in one of `endings` and may hold rows, by name.
+
+    Left out are hidden files, a spreadsheet's lock files, notes of Hugging Face data sets, their caches; and, where a
+    state.json stands, every file that it does not name. DataError where it names one that is missing or a selection of rows.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p, folder) and p.name not in NOTES)
+    stated = {path.parent: _stated(path) for path in folder.rglob(STATE) if not _is_hidden(path, folder)}
+    return [p for p in files if p.suffix.lower() in endings and _is_data(p, stated.get(p.parent))]
+
+
+def _is_data(path: Path, stated: Collection[str] | None) -> bool:
+    return not _CACHE.fullmatch(path.name) if stated is None else path.name in stated
+
+
+def _stated(path: Path) -> frozenset[str] | None:
+    """The names of the files that a state.json names; None where it is another program's."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise DataError("this is no JSON.", where=str(path), remedy="It is damaged; save the data set anew.") from None
+    if not isinstance(state, dict) or not isinstance(state.get("_data_files"), list):
+        return None
+    if state.get("_indices_files") or state.get("_indices_data_files"):
+        raise DataError(
+            "the data set is a selection of the rows of its files, by an older version of `datasets`.",
+            where=str(path),
+            remedy="Write it with flatten_indices() before save_to_disk().",
+        )
+    names = set()
+    for file in state["_data_files"]:
+        name = file.get("filename") if isinstance(file, dict) else None
+        if not isinstance(name, str) or not (path.parent / name).is_file():
+            raise DataError(
+                f"it names the file {quoted(name)}, which is not there.",
+                where=str(path),
+                remedy="Copy the whole folder, or save the data set anew.",
+            )
+        names.add(name)
+    return frozenset(names)
+
+
+def shards(folder: Path, endings: Collection[str]) -> dict[Split | None, list[Path]]:
+    """The data files of a Hugging Face style folder, by the split that their file or folder name tells.
+
+    The key None holds them where no name tells a split. Names some tell and some don't are a DataError.
+    """
+    files = data_files(folder, endings)
+    kinds = {p.suffix.lower() for p in files}
+    kinds -= {".json"} if len(kinds) > 1 else set()  # beside data, json is a list of labels or a config
+    if len(kinds) != 1:
+        found = f"files of several kinds ({', '.join(sorted(kinds))})" if kinds else "no readable file"
+        raise DataError(
+            f"the folder holds {found}.", where=str(folder), remedy=f"Name one file, or keep one of {', '.join(endings)}."
+        )
+    by_split: dict[Split | None, list[Path]] = {}
+    for path in files:
+        if path.suffix.lower() in kinds:
+            by_split.setdefault(_split_of(path.relative_to(folder)), []).append(path)
+    if None in by_split and len(by_split) > 1:
+        raise DataError(
+            f"the name of {quoted(by_split[None][0].name)} tells no split, and those of other files do.",
+            where=str(folder),
+            remedy="Name the files under data.train, data.dev and data.test.",
+        )
+    return by_split
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return path.name.startswith("~$") or any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _split_of(path: Path) -> Split | None:
+    for part in (path.stem, *reversed(path.parent.parts)):
+        for word in re.split(r"[^a-z]+", part.lower()):
+            if word in SPLIT_NAMES:
+                return SPLIT_NAMES[word]
+    return None

@@ -1,0 +1,65 @@
+"""A conversation in the shapes that files give it: a list of messages, the same as text, or an object of lists."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+from rung.data.rows import quoted
+from rung.errors import DataError
+
+
+def listed(value: Any, where: str) -> Any:
+    """A conversation as a list of messages; what is no conversation as it is.
+
+    A table's cell may hold one as JSON, or as Python writes a list. `datasets` turns a list of objects into one object of
+    lists. DataError where the lists are of different lengths, or the text begins like a list of messages and is broken.
+    """
+    if isinstance(value, str):
+        return _from_text(value, where)
+    if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
+        return _from_lists(value, where)
+    return value
+
+
+def _from_text(text: str, where: str) -> Any:
+    start = text.lstrip()[:200].replace(" ", "").replace("\n", "")
+    if not start.startswith(('[{"', "[{'", '{"role":[', "{'role':[", '{"from":[', "{'from':[")):
+        return text
+    found = _parsed(text)
+    if isinstance(found, dict) and all(isinstance(part, list) for part in found.values()):
+        return _from_lists(found, where)
+    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
+        # objects of another kind are an answer in JSON
+        return found if all("role" in one or "from" in one for one in found) else text
+    if isinstance(found, dict) or not any(f"{mark}{name}{mark}" in text for mark in "\"'" for name in ("role", "from")):
+        return text
+    raise DataError(
+        f"{quoted(text)} is text that begins like a list of messages and is neither JSON nor a list of Python.",
+        where=where,
+        remedy="Write the messages as JSON (json.dumps), or keep them as a list in jsonl or parquet.",
+    )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _from_lists(value: dict[str, list[Any]], where: str) -> list[dict[str, Any]]:
+    lengths = {name: len(part) for name, part in value.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise DataError(
+            f"the messages are an object of lists of different lengths ({counts}).",
+            where=where,
+            remedy="Give each message its role and its content.",
+        )
+    return [dict(zip(value, parts)) for parts in zip(*value.values())]
