@@ -95,6 +95,8 @@ def changed(site: Site, kept: dict[str, Any]) -> str:
     """What is no longer as it was when a decision was made; empty where nothing is."""
     if edited(site, kept):
         return "rung.yaml has changed"
+    if (rule := metrics.rule(site.task.goal.metric)) != kept.get("rule", site.task.goal.metric):
+        return f"{site.task.goal.metric} is computed by another rule now ({rule})"
     try:
         return "the data have changed" if kept.get("rows") not in (None, _rows(site)) else ""
     except RungError as error:
@@ -260,6 +262,7 @@ def rung_key(site: Site, step: Step, racing: bool = False) -> str:
     fits = fit_keys(site, step.methods, start)
     measured = [start.digest, fits, dev, site.measure, site.task.volume, site.machine.usd_per_hour, site.probe.digest]
     measured += [asdict(tariff)] if tariff else []
+    measured += metrics.rules_beside(site.task.kind)
     return digest([*measured, *raced])
 
 
@@ -273,6 +276,7 @@ def content(site: Site, result: Climb, findings: Sequence[Finding] = ()) -> dict
         **asdict(result.opened),
         "sealed": len(site.splits.test),
         "task": site.task.model_dump(mode="json"),
+        "rule": metrics.rule(site.task.goal.metric),
         "fits": {step.rung: fit_keys(site, step.methods, step.base.start) for step in site.steps},
         "bases": bases_asked(site.steps),
         "judge": asdict(site.agreement) if site.agreement else None,

@@ -126,7 +126,9 @@ class Site:
     def measure(self) -> str:
         """What scores are made by, for keys: the metric, with the content name of the team's own or of the judge."""
         name = self.task.goal.metric
-        return " ".join([name, *([self.judge.digest] if self.judge else []), *metrics.own.contents(name, self.task.folder)])
+        return " ".join(
+            [metrics.rule(name), *([self.judge.digest] if self.judge else []), *metrics.own.contents(name, self.task.folder)]
+        )
 
     @cached_property
     def chart(self) -> Chart:

@@ -16,7 +16,7 @@ FEWEST_DEV_ROWS = 20
 """Below this a right/wrong score has an interval some 40 points wide: nothing can be decided."""
 TOO_LONG_BLOCKS = 0.10
 ALPHA = 0.05
-RIGHT_OR_WRONG = {"accuracy", "exact_match"}
+RIGHT_OR_WRONG = {"accuracy", "exact_match", "squad_exact_match"}
 
 
 def check(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.errors import TaskError
-from rung.metrics import classify, extract, own, resample, stats, text
+from rung.metrics import classify, extract, own, resample, squad, stats, text
 from rung.metrics.grounded import grounded
 from rung.types import Example, Interval, Kind, Prediction, Scores, Split, Unscored
 
@@ -27,6 +27,13 @@ class Metric:
     """Each row is right or wrong."""
     many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]] | None = None
     """Where rows are scored together, by a model: (outputs, examples) to each one's score, or why it has none."""
+    version: int = 1
+    """Raised when the same answer may now get another score: what was scored by the old rule is scored again."""
+
+    @property
+    def rule(self) -> str:
+        """The name with the version, for keys. A first version goes without."""
+        return self.name if self.version == 1 else f"{self.name}@{self.version}"
 
 
 METRICS: dict[str, Metric] = {
@@ -34,10 +41,13 @@ METRICS: dict[str, Metric] = {
     for m in (
         Metric("accuracy", ("classify",), classify.accuracy, binary=True),
         Metric("macro_f1", ("classify",), classify.accuracy, classify.macro_f1),
-        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True),
-        Metric("token_f1", ("answer", "generate"), text.token_f1),
-        Metric("rouge_l", ("generate", "answer"), text.rouge_l),
-        Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1),
+        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True, version=2),
+        Metric("token_f1", ("answer", "generate"), text.token_f1, version=2),
+        Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=2),
+        Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1, version=2),
+        Metric("squad_exact_match", ("answer", "generate"), squad.exact_match, binary=True),
+        Metric("squad_f1", ("answer", "generate"), squad.token_f1),
+        Metric("rouge_score_l", ("generate", "answer"), text.rouge_score_l),
     )
 }
 
@@ -51,6 +61,16 @@ BESIDE: dict[Kind, tuple[str, ...]] = {
     "generate": ("rouge_l", "token_f1"),
 }
 """What is scored for a kind of task whatever the goal's metric is."""
+
+
+def rule(name: str) -> str:
+    """By what rule a metric scores, for keys: its name, with the version where that has changed."""
+    return METRICS[name].rule if name in METRICS else name
+
+
+def rules_beside(kind: Kind) -> list[str]:
+    """The rules, other than first versions, of what is scored for a kind whatever the goal's metric is."""
+    return [METRICS[name].rule for name in BESIDE[kind] if METRICS[name].version > 1]
 
 
 def get(name: str, folder: Path) -> Metric:
@@ -170,4 +190,16 @@ def _groups(examples: Sequence[Example]) -> list[Hashable] | None:
     return [e.group or i for i, e in enumerate(examples)]
 
 
-__all__ = ["BESIDE", "JUDGE", "METRICS", "Metric", "get", "interval", "right_or_wrong", "score", "up_to_best"]
+__all__ = [
+    "BESIDE",
+    "JUDGE",
+    "METRICS",
+    "Metric",
+    "get",
+    "interval",
+    "right_or_wrong",
+    "rule",
+    "rules_beside",
+    "score",
+    "up_to_best",
+]

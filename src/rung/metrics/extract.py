@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rung.errors import DataError
-from rung.metrics import text
+from rung.metrics import numbers, text, tokens
 from rung.metrics.resample import Corpus
 from rung.metrics.stats import Array
 from rung.types import Example
@@ -25,32 +27,105 @@ Fields = Counter[tuple[str, str, Any]]
 def fields(answer: str) -> Fields | None:
     """The filled-in fields of a JSON text, bare or in a ```json fence; None where it cannot be read.
 
-    A list counts as a bag: `items[0].name` and `items[1].name` are both `items[].name`. Null, `[]` and `{}` say that
-    nothing was found and are no fields. Text is compared without regard to how its white space is laid out; 3 and 3.0
-    are one number, "3" is another value.
+    A list counts as a bag: `items[0].name` and `items[1].name` are both `items[].name`. Null, NaN, blank text, `[]` and
+    `{}` say that nothing was found and are no fields. Types are told apart (3 and "3", true and "true"); values are
+    compared, not spellings: 3 and 3.0 are one number, "1,234.50 USD" and "$1234.5" one amount, "2024-01-05" and
+    "5 January 2024" one day. Other text is compared letter for letter, but for the layout of its white space. A key that
+    stands twice counts twice.
     """
+    try:
+        found = _parsed(answer)
+        return None if found is _UNREAD else Counter(_flat("", found))
+    except RecursionError:  # brackets deeper than Python follows
+        return None
+
+
+_UNREAD = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A JSON number by its value, however many digits it has."""
+
+    name: str
+
+
+def _parsed(answer: str) -> Any:
+    """A JSON text with objects as tuples of (key, value), so that no repeated key is lost; `_UNREAD` where it is none."""
     fenced = _FENCE.search(answer)
     for candidate in (answer, fenced.group(1)) if fenced else (answer,):  # bare first: a string may hold a fence
         try:
-            return Counter(_flat("", json.loads(candidate)))
+            return json.loads(
+                candidate,
+                object_pairs_hook=tuple,
+                parse_int=_number,
+                parse_float=_number,
+                parse_constant=lambda name: None if name == "NaN" else name,
+            )
         except (ValueError, RecursionError):  # a model caught in a loop of brackets is no JSON either
             continue
-    return None
+    return _UNREAD
+
+
+def _number(written: str) -> _Number:
+    digits, _, exponent = written.lower().lstrip("-").partition("e")
+    whole, _, part = digits.partition(".")
+    return _Number(numbers.value(whole, part, int(exponent or 0), written[0] == "-"))
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(f"{path}.{key}", inner)
+    if isinstance(value, tuple):
+        for key, inner in value:
+            yield from _flat(f"{path}.{_step(key)}", inner)
     elif isinstance(value, list):
         for inner in value:
             yield from _flat(f"{path}[]", inner)
-    elif isinstance(value, str):
-        yield path, "text", " ".join(value.split())
-    elif isinstance(value, bool):  # before numbers: True == 1 in Python
-        yield path, "bool", value
-    elif value is not None:
-        yield path, "number", value
+    elif (named := _leaf(path, value)) is not None:
+        yield path, *named
+
+
+def _step(key: str) -> str:
+    """A key as part of a path: {"a.b": 1} is not {"a": {"b": 1}}."""
+    return json.dumps(key) if re.search(r'[.\[\]"]', key) else key
+
+
+def _leaf(path: str, value: Any) -> tuple[str, Any] | None:
+    """Type and name of a value; None where it says that nothing was found."""
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, _Number):
+        return "number", value.name
+    if value is None or not value.strip():
+        return None
+    return "text", _text(value, bool(_CODES.search(path)))
+
+
+_CODES = re.compile(
+    r"(?:^|[._\-\s])(?:version|ver|release|section|clause|id|code|sku|isbn|iban|zip|zipcode|postcode|phone|serial)s?$",
+    re.IGNORECASE,
+)
+"""Fields whose text is a name though it looks like a number: version 2.10 is not 2.1."""
+
+
+def _text(value: str, code: bool) -> str:
+    """A text's white space evened out; the value of one that is a number, an amount or a date and nothing else."""
+    plain = " ".join(unicodedata.normalize("NFC", value).split())
+    if code or not any(character.isdigit() for character in plain):
+        return plain
+    found = tokens.of(plain)
+    return found[0] if len(found) == 1 and found[0].startswith(":") else plain
+
+
+def _canonical(path: str, value: Any) -> tuple[str, Any] | None:
+    """A value without its empty parts, its keys and items in an order of their own; None where nothing is left."""
+    if isinstance(value, tuple):
+        inner = [(key, _canonical(f"{path}.{_step(key)}", one)) for key, one in value]
+        kept = tuple(sorted((key, one) for key, one in inner if one))
+        return ("{", kept) if kept else None
+    if isinstance(value, list):
+        items = tuple(sorted(one for one in (_canonical(f"{path}[]", item) for item in value) if one))
+        return ("[", items) if items else None
+    return _leaf(path, value)
 
 
 def _counts(output: str, reference: str, where: str = "") -> tuple[int, int, int]:
@@ -89,7 +164,14 @@ field_f1 = Corpus(_field_columns, _f1)
 
 
 def exact_match(output: str, reference: str, example: Example) -> float:
-    """1 where the whole answer is right: as JSON where the reference is an object or a list, else as text."""
-    if reference.lstrip().startswith(("{", "[")) and (due := fields(reference)) is not None:
-        return float(fields(output) == due)
+    """1 where the whole answer is right: as JSON where the reference is an object or a list, else as text.
+
+    Objects are equal where their fields are, nested as they are; the order of keys and of a list's items says nothing.
+    """
+    if reference.lstrip().startswith(("{", "[")) and (due := _parsed(reference)) is not _UNREAD:
+        said = _parsed(output)
+        try:
+            return float(isinstance(said, tuple | list) and _canonical("", said) == _canonical("", due))
+        except RecursionError:  # brackets deeper than Python follows
+            return 0.0
     return text.exact_match(output, reference, example)

@@ -1,86 +1,86 @@
-"""Metrics that compare free text: exact match, token F1 and ROUGE-L, in any script."""
+"""Metrics that compare free text: exact match, token F1 and ROUGE-L, in any script, with numbers compared as values."""
 
 from __future__ import annotations
 
 import functools
-import re
-import string
 import unicodedata
-from collections import Counter
 from typing import Any
 
+from rung.metrics import tokens
+from rung.metrics.numbers import Mark, convention
+from rung.metrics.plain import UNSPACED, even
+from rung.metrics.squad import f1
 from rung.types import Example
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO ", "KHMER", "MYANMAR")
-
-
-class _Unpunctuated(dict[int, str]):
-    """Translation that drops punctuation, filled as characters are met."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        dropped = character in string.punctuation or unicodedata.category(character).startswith("P")
-        return self.setdefault(code, "" if dropped else character)
-
-
-class _Spaced(dict[int, str]):
-    """Translation that sets characters of scripts written without spaces apart, as tokens of their own."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        apart = code > 127 and unicodedata.name(character, "").startswith(_UNSPACED)
-        return self.setdefault(code, f" {character} " if apart else character)
-
-
-class _Words(dict[int, str]):
-    """Translation that leaves letters, marks and digits, and turns all else into spaces."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        return self.setdefault(code, character if unicodedata.category(character)[0] in "LMN" else " ")
-
-
-_unpunctuated, _spaced, _words = _Unpunctuated(), _Spaced(), _Words()
-
-
-def normalise(text: str) -> str:
-    """SQuAD's form of an answer: caseless, no punctuation, no English articles, single spaces.
-
-    Rajpurkar et al. (2016), arXiv:1606.05250; punctuation of every script, as MLQA (arXiv:1910.07475) does.
-    """
-    return " ".join(_ARTICLES.sub(" ", text.casefold().translate(_unpunctuated)).split())
 
 
 def exact_match(output: str, reference: str, example: Example) -> float:
-    """1 where answer and reference are the same once normalised."""
-    return float(normalise(output) == normalise(reference))
+    """1 where answer and reference have the same tokens in the same order: words without case, numbers as values."""
+    said, due = _both(output, reference, example)
+    return float(said == due)
 
 
 def token_f1(output: str, reference: str, example: Example) -> float:
-    """F1 over the bag of normalised tokens; where one has none, 1 only if both have none (SQuAD 2.0)."""
-    said, due = (normalise(text).translate(_spaced).split() for text in (output, reference))
-    if not said or not due:
-        return float(said == due)
-    shared = sum((Counter(said) & Counter(due)).values())
-    return 2 * shared / (len(said) + len(due))
+    """F1 over the bag of tokens; where one text has none, 1 only if both have none."""
+    said, due = _both(output, reference, example)
+    return f1(list(said), list(due))
 
 
 def rouge_l(output: str, reference: str, example: Example) -> float:
-    """F-measure of the longest common subsequence of words, unstemmed. Lin (2004), W04-1013; package rouge-score.
+    """F-measure of the longest common subsequence of tokens, unstemmed, articles kept. Lin (2004), W04-1013."""
+    mark = _mark(reference, example)
+    return _longest([tokens.whole(output, mark), tokens.whole(reference, mark)])
+
+
+def rouge_score_l(output: str, reference: str, example: Example) -> float:
+    """ROUGE-L as the package rouge-score has it, for comparison with papers: signs and decimal points are dropped.
 
     On ASCII text the figure is the package's own; its tokenizer would drop every letter beyond a to z.
     """
-    return float(_rouge().score(reference, output)["rougeL"].fmeasure)
+    return _longest([tuple(_plain_words(text)) for text in (output, reference)])
+
+
+def _both(output: str, reference: str, example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    mark = _mark(reference, example)
+    return tokens.of(output, mark), tokens.of(reference, mark)
+
+
+def _mark(reference: str, example: Example) -> Mark:
+    """The decimal mark of a row: that of its reference, else of its input, else the point."""
+    return convention(even(reference)) or _mark_of_input(example.input) or "."
+
+
+@functools.lru_cache(maxsize=4096)
+def _mark_of_input(text: str) -> Mark | None:
+    return convention(even(text))
+
+
+def _longest(both: list[tuple[str, ...]]) -> float:
+    said, due = both
+    return float(_rouge().score(due, said)["rougeL"].fmeasure)
 
 
 @functools.cache
 def _rouge() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], tokenizer=_Tokenizer())
+    return RougeScorer(["rougeL"], tokenizer=_Given())
 
 
-class _Tokenizer:
-    def tokenize(self, text: str) -> list[str]:
-        return text.lower().translate(_words).translate(_spaced).split()
+class _Given:
+    """The tokenizer of texts that are tokens already."""
+
+    def tokenize(self, text: tuple[str, ...]) -> list[str]:
+        return list(text)
+
+
+def _plain_words(text: str) -> list[str]:
+    """Words of letters, marks and digits, lower case; a character is a word in scripts written without spaces."""
+    return "".join(map(_apart, text.lower())).split()
+
+
+@functools.lru_cache(maxsize=65536)
+def _apart(character: str) -> str:
+    if unicodedata.category(character)[0] not in "LMN":
+        return " "
+    apart = ord(character) > 127 and unicodedata.name(character, "").startswith(UNSPACED)
+    return f" {character} " if apart else character

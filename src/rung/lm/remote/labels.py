@@ -9,7 +9,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-EDGES = " \t\r\n\"'`*.,:;!()[]{}<>"
+from rung.metrics import tokens
+
+EDGES = " \t\r\n\"'`*,:;!()[]{}<>"
 
 
 def schema(labels: Sequence[str]) -> dict[str, Any]:
@@ -54,11 +56,19 @@ def read(text: str, labels: Sequence[str]) -> str | None:
     same = [label for label, name in zip(labels, names) if name == plain]
     if same or not plain:
         return same[0] if len(same) == 1 else None
-    named = [label for label, name in zip(labels, names) if name and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", plain)]
+    words = tokens.whole(plain)
+    named = [(label, name) for label, name in zip(labels, names) if _stands(name, plain, words)]
     if named:  # a label in a sentence: it stands first, and no other is named
-        return named[0] if len(named) == 1 and plain.startswith(_normal(named[0])) else None
+        return named[0][0] if len(named) == 1 and plain.startswith(named[0][1]) else None
     begun = [label for label, name in zip(labels, names) if name.startswith(plain)]
-    return begun[0] if len(begun) == 1 else None
+    return begun[0] if len(begun) == 1 and not plain[-1].isdigit() else None  # 1 is not the beginning of 10
+
+
+def _stands(name: str, plain: str, words: Sequence[str]) -> bool:
+    """Whether a label stands in a text, letter by letter and token by token: 1 does not stand in 1.7, nor C in C++."""
+    own = tokens.whole(name)
+    whole = any(tuple(words[at : at + len(own)]) == own for at in range(len(words)))
+    return bool(own) and whole and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", plain) is not None
 
 
 def confidence(label: str, text: str, tokens: Sequence[tuple[str, float]]) -> float | None:
@@ -86,7 +96,23 @@ def _unpacked(text: str) -> str:
     return found if isinstance(found, str) else text.strip()
 
 
+_GAP = re.compile(r"[\s_-]+")
+
+
 def _normal(text: str) -> str:
-    """Case, quotes, full stops and the difference of blank, hyphen and underscore taken away."""
-    words = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", text).casefold())
-    return words.strip(EDGES)
+    """Case, quotes, full stops and the difference of blank, hyphen and underscore taken away.
+
+    What tells labels apart stays: the sign of a number, the point of .NET, the signs of C++.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    words = _GAP.sub(_blank, folded).strip(EDGES)
+    bare = words.strip(EDGES + ".")
+    return f".{bare}" if words.startswith(f".{bare[:1]}") and bare else bare
+
+
+def _blank(gap: re.Match[str]) -> str:
+    """A gap between words as one blank, with a minus where one belongs to the number behind it."""
+    text, at = gap.string, gap.end()
+    before = text[gap.start() - 1 : gap.start()]
+    sign = gap.group().endswith("-") and text[at : at + 1].isdigit() and (gap.group()[0].isspace() or not before.isalnum())
+    return " -" if sign else " "
