@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,13 @@ def put(model: Any, folder: Path, merged: bool = True) -> Any:
     """The model with a saved adapter, merged into the weights where it can be and `merged` asks for it."""
     if (folder / parts.FILE).exists():
         return parts.put(model, folder)
-    adapted: Any = PeftModel.from_pretrained(model, folder)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        adapted: Any = PeftModel.from_pretrained(model, folder)
+    if faults := [str(one.message) for one in said if "missing adapter keys" in str(one.message)]:
+        raise ModelError(
+            f"not all of the adapter is in its file: {faults[0]}", where=str(folder), remedy="Fit it again, or copy it whole."
+        )
     return adapted.merge_and_unload() if merged and not virtual.size(adapted) else adapted
 
 

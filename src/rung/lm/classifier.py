@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rung.lm import products, train
+from rung.lm import opening, products, train
 from rung.lm.chat import Chat
 from rung.lm.encoder import EncoderEngine
 from rung.lm.load import Loaded
@@ -37,7 +37,8 @@ def begin(folder: Path, labels: Sequence[str], machine: Machine, seed: int) -> L
     """An encoder's folder with a new head for the labels, in float32, to be trained."""
     torch.manual_seed(seed)
     names = dict(enumerate(labels))
-    return _open(folder, machine, num_labels=len(labels), id2label=names, label2id={name: i for i, name in names.items()})
+    head = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+    return _open(folder, machine, opening.body, **head)
 
 
 def engine(loaded: Loaded) -> EncoderEngine:
@@ -48,7 +49,7 @@ def engine(loaded: Loaded) -> EncoderEngine:
 
 def load(folder: Path, machine: Machine) -> EncoderEngine:
     """The engine of a saved classifier."""
-    return engine(_open(folder, machine))
+    return engine(_open(folder, machine, opening.whole))
 
 
 def read(loaded: Loaded, texts: Sequence[str]) -> list[Row]:
@@ -98,13 +99,11 @@ def items(pad: int) -> tuple[train.Items, train.Loss]:
     return train.Items(rows=lambda item: (item.row,), weight=len, check=lambda rows, loaded: None), loss
 
 
-def _open(folder: Path, machine: Machine, **head: Any) -> Loaded:
+def _open(folder: Path, machine: Machine, opened: Callable[..., Any], **head: Any) -> Loaded:
     torch.set_num_threads(machine.threads)
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **head
-        )
+        model = opened(AutoModelForSequenceClassification, folder, dtype=torch.float32, **head)
     products.quicken(model, machine)
     # positions of RoBERTa and its kin begin behind the padding token's number
     skipped = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", -1) + 1

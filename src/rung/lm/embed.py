@@ -31,15 +31,16 @@ class Embedder:
         import torch
         from sentence_transformers import SentenceTransformer
 
-        from rung.lm import products
+        from rung.lm import opening, products
 
         torch.set_num_threads(machine.threads)
         self.threads = machine.threads if machine.device == "cpu" else 1
         self.tokens = TOKENS.get(machine.device, MANY)
-        with quiet():
+        with quiet(), opening.named_faults(folder):
             self.model: Any = SentenceTransformer(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
+        opening.check_modules(self.model, folder)
         products.quicken(self.model, machine)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import queue
 import shutil
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
 from rung.errors import ModelError
-from rung.lm import reach
+from rung.lm import reach, weights
 
 Say = Callable[[str], object]
 T = TypeVar("T")
@@ -23,8 +22,12 @@ T = TypeVar("T")
 KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 """All that is fetched and all that a digest covers: weights, configuration, tokenizer. Never pickle, never code."""
 
-LEFT = ("rung.json", "onnx/*", "openvino/*", "original/*", "consolidated*", "checkpoint-*", ".*")
-"""Second copies of the weights in other layouts, and the leftovers of training."""
+LEFT = (
+    *("rung.json", "onnx/*", "openvino/*", "original/*", "consolidated*", "checkpoint-*", ".*"),
+    *("adapter_config.json", "adapter_model.safetensors"),
+)
+"""Second copies of the weights in other layouts, and the leftovers of training. An adapter beside whole weights is one:
+they have it in them already, and libraries that find it would add it a second time."""
 
 HUB_SECONDS = 3.0
 """A hub that has not answered by then counts as out of reach: for the rest of the process, and for reach.MINUTES in others."""
@@ -56,7 +59,7 @@ def fetch(hub_id: str, part: Path, say: Say) -> ModelFiles:
     Raises OutOfReach when the hub does not answer, has no such model or breaks off; ModelError for an id that cannot be,
     a model behind terms, a model without safetensors and a full disk.
     """
-    from huggingface_hub import constants, errors, snapshot_download
+    from huggingface_hub import constants, errors, hf_hub_download, snapshot_download
 
     _check_id(hub_id)
     download = partial(snapshot_download, hub_id, allow_patterns=list(KEPT), ignore_patterns=list(LEFT))
@@ -74,6 +77,8 @@ def fetch(hub_id: str, part: Path, say: Say) -> ModelFiles:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     names = kept(sizes)
     if not any(name.endswith(".safetensors") for name in names):
+        if weights.ADAPTER_CONFIG in sizes:
+            weights.refuse_adapter_alone(Path(hf_hub_download(hub_id, weights.ADAPTER_CONFIG)), f"{constants.ENDPOINT}/{hub_id}")
         refuse_without_safetensors(set(sizes), where=f"{constants.ENDPOINT}/{hub_id}")
     total = sum(sizes[name] for name in names)
     check_space(part, total)
@@ -193,23 +198,16 @@ def sha256(path: Path) -> str:
 
 def check_weights(folder: Path) -> None:
     """Raise ModelError unless `folder` holds a configuration and all of its safetensors."""
-    names = {path.name for path in folder.iterdir()}
-    if not any(name.endswith(".safetensors") for name in names):
+    place = weights.place(folder)
+    names = {path.name for path in place.iterdir()}
+    found = {name for name in names - {weights.ADAPTER} if name.endswith(".safetensors")}
+    if weights.ADAPTER_CONFIG in names and not (found and "config.json" in names):
+        weights.refuse_adapter_alone(place / weights.ADAPTER_CONFIG, str(folder))
+    if not found:
         refuse_without_safetensors(names, where=str(folder))
     if "config.json" not in names:
-        raise ModelError(
-            "no config.json beside the weights.",
-            where=str(folder),
-            remedy="Give a whole model; an adapter alone must be merged into its base first.",
-        )
-    for index in folder.glob("*.safetensors.index.json"):
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        if missing := sorted(shards - names):
-            raise ModelError(
-                f"{len(missing)} of {len(shards)} weight files are missing, the first is {missing[0]!r}.",
-                where=str(index),
-                remedy="Copy or download the model again.",
-            )
+        raise ModelError("no config.json beside the weights.", where=str(folder), remedy="Give the model's whole folder.")
+    weights.files(folder)
 
 
 def refuse_without_safetensors(names: set[str], where: str) -> NoReturn:
@@ -223,8 +221,12 @@ def refuse_without_safetensors(names: set[str], where: str) -> NoReturn:
             remedy="Convert with transformers, from_pretrained(...).save_pretrained(...), where you trust the file.",
         )
     if ggufs:
-        raise ModelError("no safetensors, but GGUF.", where=where, remedy=f"Give the file itself: {ggufs[0]}.")
+        raise ModelError("no safetensors, but GGUF.", where=where, remedy=f"Give the file itself: {_one_of(ggufs)}.")
     raise ModelError("no safetensors in it.", where=where, remedy="Give a folder with config.json and *.safetensors.")
+
+
+def _one_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else "one of " + ", ".join(names)
 
 
 def is_full(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from rung.errors import ModelError
-from rung.lm import attention, layers, products, virtual
+from rung.lm import attention, layers, opening, products, virtual
 from rung.lm.chat import Chat
 from rung.lm.quiet import quiet
 from rung.machine import Machine
@@ -59,7 +59,8 @@ def load(base: Path, machine: Machine, files: str = "", training: bool = False, 
     # float32 to train in on a CPU: its rounding is what the parity tests are held to.
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        with opening.named_faults(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
         model = _weights(folder, dtype, machine.device, four_bit)
         for adapter in fitted:
@@ -88,16 +89,27 @@ def whole(model: Any) -> bool:
 
 def _weights(folder: Path, dtype: torch.dtype, device: str, four_bit: bool) -> Any:
     # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
-    given: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if not four_bit:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, **given)
-        return model.to(device)
+        return _writes(opening.whole(AutoModelForCausalLM, folder, dtype=dtype), folder).to(device)
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError("4-bit weights need bitsandbytes, which is not installed.", remedy="Run: pip install bitsandbytes")
     rounded = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    return AutoModelForCausalLM.from_pretrained(folder, **given, quantization_config=rounded, device_map={"": device})
+    given = {"dtype": dtype, "quantization_config": rounded, "device_map": {"": device}}
+    return _writes(opening.whole(AutoModelForCausalLM, folder, **given), folder)
+
+
+def _writes(model: Any, folder: Path) -> Any:
+    """Refuse a model that was trained to fill gaps: its weights fit a language model's, but it sees what it is to foretell."""
+    kinds = getattr(model.config, "architectures", None) or []
+    if kinds and all(kind.endswith("ForMaskedLM") for kind in kinds):
+        raise ModelError(
+            f"a {kinds[0]} fills gaps in a text and writes none, so it cannot be a base.",
+            where=str(folder),
+            remedy="Name a language model; an encoder stands under `encoder`.",
+        )
+    return model
 
 
 @cache

