@@ -32,6 +32,10 @@ class ModelError(RungError):
     """A model cannot be found, fetched, or trusted."""
 
 
+class TemplateError(ModelError):
+    """A model's chat template cannot render what it is to be asked; rungs that do not ask the model go on."""
+
+
 class BudgetError(RungError):
     """The next step would go over the stated budget."""
 

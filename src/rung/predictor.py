@@ -191,9 +191,9 @@ class Predictor:
         engine = engines.open(self.model)
         found = self.retrieve(examples, engines, allow)
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
-        room = thinking.label_room(self.labels) if self.labels else self.decoding.max_new_tokens
+        room = thinking.label_room(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
         if self.thinking:
-            room += self.thinking.tokens + len(thinking.turn(self.thinking.opening, ""))
+            room += len(thinking.turn(self.thinking.opening, ""))  # reasoning takes what is left
         unasked = [self._unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
         answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
         out = [refused or next(answers) for refused in unasked]
@@ -210,7 +210,8 @@ class Predictor:
             why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
             return Prediction("", "", abstained=why)
         if (size := engine.count(prompt)) + room > engine.context:
-            return Prediction("", "", tokens_in=size, error=f"prompt of {size} tokens is over the context", wrong=True)
+            why = f"prompt of {size} tokens is over the context of {engine.context}, of which its answer needs {room}"
+            return Prediction("", "", tokens_in=size, error=why, wrong=True)
         return None
 
     def _grounded(self, prediction: Prediction, sources: tuple[Source, ...]) -> Prediction:

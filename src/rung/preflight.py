@@ -29,8 +29,8 @@ def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
         rows = check(site.splits, task, chat.length, site.engines.context(site.start.model))
     else:
         rows = (*check(site.splits, task), *_too_long(site, task, chats))
-    found = (*rows, *_closed(site), *_held(site))
-    if chat is None or not site.data.examples:
+    found = (*rows, *_closed(site), *_held(site), *_faults(site))
+    if chat is None or not site.data.examples or site.bases[name].fault:
         return found, []
     example, start = site.data.examples[0], site.starts[name]
     return found, chat.shown(chat.row(replace(start, show_labels=False).render(example).messages, example.output))
@@ -47,6 +47,14 @@ def _too_long(site: Site, task: Task, chats: Mapping[str, Chat | None]) -> Itera
     for name, found in long.items():
         for one in found:
             yield replace(one, what=f"{name}: {one.what}", severity=one.severity if everywhere else "warn")
+
+
+def _faults(site: Site) -> Iterator[Finding]:
+    """Bases that cannot be asked, since their chat template refuses the rows."""
+    for name, base in site.bases.items():
+        if base.fault:
+            what = f"no rung can ask the base {name}: {base.fault}"
+            yield Finding("chat-template", "warn", what, "Rungs that do not ask it can be tried.", (), 1)
 
 
 def _held(site: Site) -> tuple[Finding, ...]:

@@ -96,7 +96,7 @@ class Site:
 
     @cached_property
     def bases(self) -> dict[str, Base]:
-        return {name: Base(start, bases.count(start, self.data, self.engines)) for name, start in self.starts.items()}
+        return {name: bases.counted(start, self.data, self.engines) for name, start in self.starts.items()}
 
     @cached_property
     def facts(self) -> Facts:

@@ -17,6 +17,7 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from ggufs import write_gguf
 from huggingface_hub import constants
 from huggingface_hub.errors import XetDownloadError
 from safetensors.numpy import save_file
@@ -445,50 +446,6 @@ def test_the_table_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # GGUF
-
-
-def write_gguf(path: Path) -> None:
-    """A llama of one layer with random weights, whose pad token is its end token, as in SmolLM2's file."""
-    from gguf import GGUFWriter
-
-    width, heads, hidden = 16, 2, 32
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"abcdefgh", "\u0120", "ab", "cd"]
-    writer = GGUFWriter(path, "llama")
-    writer.add_context_length(64)
-    writer.add_embedding_length(width)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(hidden)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(heads)
-    writer.add_rope_freq_base(10_000.0)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["a b", "c d"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_chat_template("{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}")
-    shapes = {
-        "attn_q": (width, width),
-        "attn_k": (width, width),
-        "attn_v": (width, width),
-        "attn_output": (width, width),
-    }
-    shapes |= {"ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden)}
-    shapes |= {"attn_norm": (width,), "ffn_norm": (width,)}
-    random = np.random.default_rng(0)
-    named = {f"blk.0.{name}.weight": shape for name, shape in shapes.items()}
-    named |= {"token_embd.weight": (len(tokens), width), "output_norm.weight": (width,)}
-    for name, shape in named.items():
-        writer.add_tensor(name, random.standard_normal(shape).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def test_a_gguf_becomes_the_same_model_with_a_pad_of_its_own(

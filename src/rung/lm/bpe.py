@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rung.errors import ModelError
-from rung.lm.chat import PLAIN_TEMPLATE
+from rung.lm.template import PLAIN_TEMPLATE
 
 PAD, BEGIN, END = SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>")
 
@@ -17,7 +17,7 @@ SMALLEST = 256 + len(SPECIAL)
 def train(texts: Iterable[str], size: int) -> Any:
     """A PreTrainedTokenizerFast of at most `size` tokens: fewer where the text is too small to have so many pairs.
 
-    It begins every text with its begin token, and carries the plain chat template of `rung.lm.chat`.
+    It begins every text with its begin token, and carries the plain chat template of `rung.lm.template`.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

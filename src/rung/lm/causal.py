@@ -32,6 +32,8 @@ class _Forked:
     """Prompts that were read and wait to be answered."""
 
     rows: list[int]
+    most: list[int]
+    """Tokens that each answer may have."""
     forks: Forks
     logits: torch.Tensor
 
@@ -127,7 +129,7 @@ class CausalEngine:
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
         ids = [self._ids(prompt) for prompt in prompts]
-        self._check_lengths(ids, decoding.max_new_tokens)
+        self._check_lengths(ids, 1)
         out: list[Completion | None] = [None] * len(ids)
         for part, tokens in self._written(ids, decoding, [prompt.draw for prompt in prompts]):
             for i, written in zip(part, tokens):
@@ -140,7 +142,7 @@ class CausalEngine:
 
     def samples(self, ids: Sequence[tuple[int, ...]], count: int, decoding: Decoding) -> list[list[tuple[int, ...]]]:
         """`count` answers to each prompt as tokens, the end token included; a prompt is computed once for all of them."""
-        self._check_lengths(ids, decoding.max_new_tokens)
+        self._check_lengths(ids, 1)
         done = self._written(ids, decoding, [0] * len(ids), count)
         out = {row: tuple(written) for part, tokens in done for row, written in zip(part, tokens)}
         return [[out[i * count + k] for k in range(count)] for i in range(len(ids))]
@@ -148,7 +150,7 @@ class CausalEngine:
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
         """One answer, piece by piece as it is written. The pieces joined are the whole answer."""
         ids = self._ids(prompt)
-        self._check_lengths([ids], decoding.max_new_tokens)
+        self._check_lengths([ids], 1)
         written: list[int] = []
         said = ""
         for token in self._tokens(ids, decoding):
@@ -268,7 +270,8 @@ class CausalEngine:
             rows = [(row, *end) for k, end in zip(part, ends) for row in rows_of[asked[k]]]
             for k in range(0, len(rows), size):
                 numbers, nodes, logits = zip(*rows[k : k + size])
-                forked = _Forked(list(numbers), forest.fork(nodes, front), torch.stack(logits))
+                most_each = [self.loaded.left(ids[row // each], decoding) for row in numbers]
+                forked = _Forked(list(numbers), most_each, forest.fork(nodes, front), torch.stack(logits))
                 count = len(forked.rows) + sum(len(one.rows) for one in waiting)
                 if waiting and (count > most or count * max(one.forks.real.shape[1] for one in (*waiting, forked)) > own):
                     yield self._finished(waiting, forest, names, decoding)
@@ -283,8 +286,9 @@ class CausalEngine:
         """Answers to prompts already read, written together."""
         rows = [row for one in waiting for row in one.rows]
         forks, first = joined([one.forks for one in waiting]), torch.cat([one.logits for one in waiting])
-        drawers = [sample.Drawer(decoding, names[row], self.chat.guide(decoding.schema)) for row in rows]
-        return rows, sample.write(forest.model, forks, first, drawers, decoding.max_new_tokens, self.chat.stops)
+        most = [count for one in waiting for count in one.most]
+        drawers = [sample.Drawer(decoding, names[row], self.chat.guide(decoding.schema), k) for row, k in zip(rows, most)]
+        return rows, sample.write(forest.model, forks, first, drawers, self.chat.stops)
 
     def _tokens(self, ids: tuple[int, ...], decoding: Decoding, name: tuple[int, ...] = ()) -> Iterator[int]:
         """Tokens of one answer, its end token included, as they come. The draws hang on `name`; by default the prompt."""
@@ -294,7 +298,7 @@ class CausalEngine:
             return
         forest, logits = self._one(ids)
         try:
-            for _ in range(decoding.max_new_tokens):
+            for _ in range(self.loaded.left(ids, decoding)):
                 token = draw(logits)
                 yield token
                 if token in self.chat.stops:
@@ -306,7 +310,7 @@ class CausalEngine:
     def _tokens_plainly(self, ids: tuple[int, ...], draw: sample.Drawer, decoding: Decoding) -> Iterator[int]:
         """The same, reading everything again for each token; for models that cannot take a tree."""
         so_far = list(ids)
-        for _ in range(decoding.max_new_tokens):
+        for _ in range(self.loaded.left(ids, decoding)):
             with torch.no_grad():
                 logits = self.loaded.model(torch.tensor([so_far], device=self.loaded.device)).logits[0, -1].float()
             so_far.append(draw(logits))

@@ -11,20 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.errors import DataError, ModelError
+from rung.lm.template import Template
 from rung.lm.tree import Row
 from rung.types import Message
 
 if TYPE_CHECKING:
     from rung.lm.guide import Guide
-
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}"
-    "{% if m['role'] == 'system' %}{{ m['content'] }}\n\n"
-    "{% elif m['role'] == 'user' %}Input: {{ m['content'] }}\nOutput:\n"
-    "{% else %}{{ m['content'] }}{{ eos_token }}\n\n{% endif %}"
-    "{% endfor %}"
-)
-"""For base models, which have no chat template of their own."""
 
 _MARK = "ANSWERMARK"
 
@@ -52,14 +44,18 @@ class Chat:
 
     tokenizer: Any
 
-    @cached_property
-    def template(self) -> str:
-        return self.tokenizer.chat_template or PLAIN_TEMPLATE
-
     def text(self, messages: Sequence[Message]) -> str:
-        """The rendered chat up to where the answer begins."""
+        """The rendered chat up to where the answer begins.
+
+        Where the template takes no system message it stands in front of the first user turn; where it demands that roles
+        alternate, turns of one role are joined. TemplateError where it refuses the messages even so.
+        """
         turns = [{"role": m.role, "content": self._defused(m.content)} for m in messages]
-        return self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False, add_generation_prompt=True)
+        return self._template.render(turns, add_generation_prompt=True)
+
+    @cached_property
+    def _template(self) -> Template:
+        return Template(self.tokenizer)
 
     def prompt(self, messages: Sequence[Message], begun: str = "") -> tuple[int, ...]:
         """Tokens up to where the answer begins, and what it has `begun` with.
@@ -105,7 +101,7 @@ class Chat:
     def end(self) -> int:
         """The token with which the template closes an answer; the model learns to say it and generation stops at it."""
         turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK}]
-        after = self.tokenizer.apply_chat_template(turns, chat_template=self.template, tokenize=False).split(_MARK)[-1]
+        after = self._template.render(turns).split(_MARK)[-1]
         ids = self._encode(after)
         if ids and ids[0] in self.tokenizer.all_special_ids:
             return ids[0]

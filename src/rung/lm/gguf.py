@@ -9,22 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
+from rung.lm import opening
 from rung.lm.quiet import quiet
 
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
 """Tokens that models keep for padding, or that never end a turn, in order of preference."""
-
-
-def float32_bytes(gguf: Path) -> int:
-    """Bytes that the weights take once converted. Raises ModelError where the file is no GGUF."""
-    from gguf import GGUFReader
-
-    try:
-        return sum(4 * int(tensor.n_elements) for tensor in GGUFReader(gguf).tensors)
-    except (ValueError, IndexError, KeyError) as error:
-        raise ModelError(
-            f"not a GGUF file, or cut off ({error}).", where=str(gguf), remedy="Download or copy it again."
-        ) from error
 
 
 def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print) -> None:
@@ -41,9 +30,8 @@ def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print) -
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
-            )
+            given = {"gguf_file": gguf.name, "dtype": torch.float32}
+            model = opening.whole(AutoModelForCausalLM, gguf.parent, where=str(gguf), **given)
         except (ValueError, KeyError, NotImplementedError) as error:
             raise ModelError(
                 f"transformers cannot read this GGUF file: {error}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from rung.errors import ModelError
 from rung.lm import attention, layers, opening, products, virtual
+from rung.lm.base import Decoding
 from rung.lm.chat import Chat
 from rung.lm.quiet import quiet
 from rung.machine import Machine
@@ -37,6 +39,10 @@ class Loaded:
     def room(self) -> int:
         """Longest prompt and answer together, in tokens; virtual tokens in front of every row take up positions too."""
         return self.context - virtual.size(self.model)
+
+    def left(self, prompt: Sequence[int], decoding: Decoding) -> int:
+        """Tokens that an answer may have: what its own prompt leaves of the room, at most what the decoding allows."""
+        return min(decoding.max_new_tokens, self.room - len(prompt))
 
     @property
     def device(self) -> torch.device:
@@ -96,7 +102,7 @@ def _weights(folder: Path, dtype: torch.dtype, device: str, four_bit: bool) -> A
     rounded = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
-    given = {"dtype": dtype, "quantization_config": rounded, "device_map": {"": device}}
+    given: dict[str, Any] = {"dtype": dtype, "quantization_config": rounded, "device_map": {"": device}}
     return _writes(opening.whole(AutoModelForCausalLM, folder, **given), folder)
 
 

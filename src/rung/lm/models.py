@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rung.errors import ModelError
-from rung.lm import gguf, hub, weights, wheels
+from rung.lm import gguf, gguf_files, hub, weights, wheels
 from rung.lm.hub import (
     ModelFiles,
     OutOfReach,
@@ -30,6 +30,7 @@ from rung.lm.hub import (
 )
 from rung.lm.wheels import KnownModel
 from rung.machine import home
+from rung.types import digest
 
 KNOWN = {
     model.name: model
@@ -215,12 +216,21 @@ def _local_gguf(name: str, path: Path, say: Say) -> ModelFiles:
     if not path.is_file():
         raise ModelError(f"no such file: {name!r}.", remedy="Check the path.")
 
+    files = gguf_files.parts(path)
+    gguf_files.check_layers(files)
+
     def fill(part: Path) -> ModelFiles:
-        check_space(part, gguf.float32_bytes(path))
-        gguf.convert(path, part, say=say)
+        joined = part / f"{path.stem}.joined.gguf"
+        size = sum(file.stat().st_size for file in files) if len(files) > 1 else 0
+        check_space(part, gguf_files.float32_bytes(files) + size)
+        if len(files) > 1:
+            gguf_files.join(files, joined)
+        gguf.convert(joined if len(files) > 1 else path, part, say=say)
+        joined.unlink(missing_ok=True)
         return ModelFiles(name, part, "", "file")
 
-    return _cached(name, f"gguf-{sha256(path)[:16]}", fill, say)
+    whole = sha256(path) if len(files) == 1 else digest([sha256(file) for file in files])
+    return _cached(name, f"gguf-{whole[:16]}", fill, say)
 
 
 def _plain(files: ModelFiles, say: Say) -> ModelFiles:

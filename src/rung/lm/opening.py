@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
 from rung.lm.quiet import quiet
 
-BUFFERS = re.compile(r"(^|\.)(rotary_emb\.inv_freq|inv_freq|position_ids|token_type_ids|masked_bias|num_batches_tracked)$")
+BUFFERS = re.compile(
+    r"(^|\.)(inv_freq|position_ids|token_type_ids|masked_bias|num_batches_tracked|rope_(freqs|factors_long|factors_short)\.weight)$"
+)
 """What old checkpoints hold although it is computed, not learnt."""
 
 UNUSED = re.compile(r"(^|\.)pooler\.")
@@ -22,14 +24,15 @@ SHOWN = 4
 """Tensors that an error names of each kind."""
 
 
-def whole(auto: Any, folder: Path, **given: Any) -> Any:
+def whole(auto: Any, folder: Path, where: str = "", **given: Any) -> Any:
     """The model of a folder, opened by a class of transformers with what is `given` to it; every tensor is from the file.
 
-    ModelError where a tensor is missing, left over or of another shape than the configuration says.
+    ModelError where a tensor is missing, left over or of another shape than the configuration says. `where`: what the error
+    names instead of the folder.
     """
     model, info = _open(auto, folder, given)
     left = [name for name in info["unexpected_keys"] if not BUFFERS.search(name)]
-    _refuse(folder, model, info["missing_keys"], left, info["mismatched_keys"])
+    _refuse(where or str(folder), model, info["missing_keys"], left, info["mismatched_keys"])
     return model
 
 
@@ -39,7 +42,7 @@ def body(auto: Any, folder: Path, **given: Any) -> Any:
     inside = _below_the_head(model)
     missing = [name for name in info["missing_keys"] if inside(name) and not UNUSED.search(name)]
     left = [name for name in info["unexpected_keys"] if inside(name) and not (BUFFERS.search(name) or UNUSED.search(name))]
-    _refuse(folder, model, missing, left, [one for one in info["mismatched_keys"] if inside(one[0])])
+    _refuse(str(folder), model, missing, left, [one for one in info["mismatched_keys"] if inside(one[0])])
     return model
 
 
@@ -77,7 +80,7 @@ def named_faults(folder: Path) -> Iterator[None]:
 
 def _open(auto: Any, folder: Path, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     safe = {"use_safetensors": True, "trust_remote_code": False}
-    with named_faults(folder):
+    with nullcontext() if "gguf_file" in given else named_faults(folder):
         return auto.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True, **safe, **given)
 
 
@@ -94,7 +97,7 @@ def _below_the_head(model: Any) -> Callable[[str], bool]:
     return inside
 
 
-def _refuse(folder: Path, model: Any, missing: Iterable[str], left: Iterable[str], other: Iterable[tuple]) -> None:
+def _refuse(where: str, model: Any, missing: Iterable[str], left: Iterable[str], other: Iterable[tuple]) -> None:
     shapes = [f"{name} ({_shape(there)}, its config.json says {_shape(said)})" for name, there, said in other]
     found = ((missing, "missing"), (left, "left over"), (shapes, "of another shape"))
     if not (faults := [f"{what}: {_listed(sorted(names))}" for names, what in found if names]):
@@ -103,7 +106,7 @@ def _refuse(folder: Path, model: Any, missing: Iterable[str], left: Iterable[str
     named = ", ".join(getattr(model.config, "architectures", None) or []) or wanted
     raise ModelError(
         f"its weights are not those of a {wanted}{f' (they are of a {named})' if named != wanted else ''}; {'; '.join(faults)}.",
-        where=str(folder),
+        where=where,
         remedy="What is missing would be random numbers. Save or download it again, whole and with its own config.json.",
     )
 

@@ -15,10 +15,13 @@ from rung.lm.guide import Guide
 
 
 class Drawer:
-    """Draws one row's tokens. Its generator is seeded by the prompt, so that a row's answer never hangs on its batch."""
+    """Draws one row's tokens. Its generator is seeded by the prompt, so that a row's answer never hangs on its batch.
 
-    def __init__(self, decoding: Decoding, prompt: Sequence[int], guide: Guide | None = None):
-        self.decoding, self.guide = decoding, guide
+    `most`: tokens that the row may have: what the decoding allows, or what its prompt leaves of the context.
+    """
+
+    def __init__(self, decoding: Decoding, prompt: Sequence[int], guide: Guide | None = None, most: int = 0):
+        self.decoding, self.guide, self.most = decoding, guide, most or decoding.max_new_tokens
         name = hashlib.sha256(repr((decoding.seed, tuple(prompt))).encode()).digest()
         self.generator = torch.Generator().manual_seed(int.from_bytes(name[:7], "big"))
 
@@ -40,12 +43,10 @@ class Drawer:
 
 
 @torch.no_grad()
-def write(
-    model: Any, forks: Forks, logits: torch.Tensor, drawers: Sequence[Drawer], most: int, stops: frozenset[int]
-) -> list[list[int]]:
+def write(model: Any, forks: Forks, logits: torch.Tensor, drawers: Sequence[Drawer], stops: frozenset[int]) -> list[list[int]]:
     """Go on with each fork. Returns each row's new tokens, stop tokens included.
 
-    `logits` (rows, vocabulary) are those after each prompt. A row that has stopped, or has `most` tokens, leaves the batch.
+    `logits` (rows, vocabulary) are those after each prompt. A row that has stopped, or has all that it may, leaves the batch.
     """
     written: list[list[int]] = [[] for _ in drawers]
     alive = list(range(len(drawers)))
@@ -56,7 +57,7 @@ def write(
         while alive:
             for k, row in enumerate(alive):
                 written[row].append(drawers[row](logits[k]))
-            still = [k for k, row in enumerate(alive) if written[row][-1] not in stops and len(written[row]) < most]
+            still = [k for k, row in enumerate(alive) if written[row][-1] not in stops and len(written[row]) < drawers[row].most]
             if not still:
                 break
             if len(still) < len(alive):

@@ -11,9 +11,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rung.lm.base import Choice, Completion, Decoding, Engine, Prompt, Weighs
 from rung.types import Prediction
+
+if TYPE_CHECKING:
+    from rung.lm.chat import Chat
 
 MARK = "Answer:"
 """Stands on a line of its own before the answer."""
@@ -60,17 +64,24 @@ def split(text: str) -> tuple[str, str]:
     return parts[0].strip(), parts[1].strip() if len(parts) > 1 else ""
 
 
-def behind(engine: Engine, prompts: Sequence[Prompt], how: Thinking, decoding: Decoding, room: int) -> list[Written]:
-    """Write `how.samples` reasonings to each prompt, those of a prompt side by side. `room`: tokens of an answer."""
+def behind(
+    engine: Engine, prompts: Sequence[Prompt], how: Thinking, decoding: Decoding, room: int, whole: bool = True
+) -> list[Written]:
+    """Write `how.samples` reasonings to each prompt, those of a prompt side by side.
+
+    `room`: tokens of an answer, all of which are kept free behind the reasoning where it must be `whole`; else it shares
+    with the reasoning what the prompt leaves of the context.
+    """
     drawn = [replace(prompt, begun=how.opening, draw=k) for prompt in prompts for k in range(how.samples)]
     heat = how.temperature if how.samples > 1 else 0.0
-    free = replace(decoding, max_new_tokens=how.tokens + room, temperature=heat, schema="")
-    found = engine.generate(drawn, free)
+    freely = replace(decoding, max_new_tokens=how.tokens + room, temperature=heat, schema="")
+    found = engine.generate(drawn, freely)
     out = []
     for prompt, completion in zip(drawn, found):
         trace, answer = split(f"{how.opening} {completion.text}".strip())
         begun = replace(prompt, begun=turn(trace, ""))
-        while trace and engine.count(begun) + room > engine.context:  # a text may have more tokens than were written
+        free = room if whole else min(room, max(1, (engine.context - engine.count(prompt)) // 2))
+        while trace and engine.count(begun) + free > engine.context:  # a text may have more tokens than were written
             trace = trace[: len(trace) // 2]
             begun = replace(prompt, begun=turn(trace, ""))
         out.append(Written(begun, trace, answer, completion))
@@ -98,7 +109,7 @@ def think(
 ) -> list[Thought]:
     """Answer each prompt after reasoning: with one of the labels, or in free text where there are none."""
     room = label_room(labels) if labels else decoding.max_new_tokens
-    written = behind(engine, prompts, how, decoding, room)
+    written = behind(engine, prompts, how, decoding, room, bool(labels))
     ended: list[Choice | Completion | None] = [None] * len(written)
     held = bool(labels or decoding.schema)
     ask = [i for i, one in enumerate(written) if not one.completion.error and (held or not one.answer)]
@@ -124,9 +135,12 @@ def prediction(one: Thought) -> Prediction:
     )
 
 
-def label_room(labels: Sequence[str]) -> int:
-    """Tokens that a label may take: one a byte at most, one for a blank that some tokenizers put in front, and its end."""
-    return max(len(label.encode()) + 2 for label in labels)
+def label_room(labels: Sequence[str], chat: Chat | None = None) -> int:
+    """Tokens that the longest label takes, as the chat's model writes it.
+
+    Without a chat at most: one a byte, one for a blank that some tokenizers put in front, and its end.
+    """
+    return max(len(chat.answer(label)) if chat else len(label.encode()) + 2 for label in labels)
 
 
 def _asked(

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
 from rung import methods
 from rung.data.preferences import as_example
-from rung.errors import TaskError
-from rung.lm.base import Decoding, ModelRef
+from rung.errors import TaskError, TemplateError
+from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
 from rung.lm.remote.house import named, stays
 from rung.lm.remote.settings import endpoint, is_remote
-from rung.lm.remote.tokens import of_text
+from rung.lm.remote.tokens import estimate, of_text
 from rung.machine import Machine
 from rung.methods.base import Answerer, Facts, Method, asks_base
 from rung.predictor import Predictor
 from rung.task import Task, base_names
 from rung.types import Example, Need, TrainData
+
+Tokens = Callable[[Prompt, str], tuple[int, int]]
 
 SAMPLE = 200
 """Rows whose tokens are counted for the quote."""
@@ -41,6 +43,8 @@ class Base:
 
     start: Predictor
     facts: Facts
+    fault: str = ""
+    """Why it cannot be asked, where its chat template refuses the task's rows: its rungs are skipped, the others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +147,22 @@ def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:
     return min(1024, 2 ** math.ceil(math.log2(2 * longest))) if longest else Decoding().max_new_tokens
 
 
-def count(predictor: Predictor, data: TrainData, engines: Engines) -> Facts:
-    """Count tokens on a sample of train. Opens the base model's tokenizer, not its weights."""
+def counted(start: Predictor, data: TrainData, engines: Engines) -> Base:
+    """The base with what is counted with its tokens; where its chat template refuses the rows, estimated, with its fault."""
+    try:
+        return Base(start, count(start, data, engines, partial(engines.tokens, start.model)))
+    except TemplateError as error:
+        return Base(
+            start, count(start, data, engines, lambda prompt, answer: (estimate(prompt), of_text(answer) + 1)), str(error)
+        )
+
+
+def count(predictor: Predictor, data: TrainData, engines: Engines, tokens: Tokens) -> Facts:
+    """Count tokens on a sample of train. Opens the base model's tokenizer, not its weights. `tokens`: of prompt and answer."""
     sample = data.examples[:SAMPLE]
-    empty, _ = engines.tokens(predictor.model, predictor.render(Example("", "")), "")
-    bare, _ = engines.tokens(predictor.model, replace(predictor, show_labels=False).render(Example("", "")), "")
-    pairs = [engines.tokens(predictor.model, predictor.render(example), example.output) for example in sample]
+    empty, _ = tokens(predictor.render(Example("", "")), "")
+    bare, _ = tokens(replace(predictor, show_labels=False).render(Example("", "")), "")
+    pairs = [tokens(predictor.render(example), example.output) for example in sample]
     who = answerer(predictor.model.name, engines)
     return Facts(
         train_rows=len(data.examples),

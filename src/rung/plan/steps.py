@@ -128,6 +128,9 @@ def plan(
         if place.missing:
             steps.append(Step(place.rung, chain, base, None, _lacking(place, len(bases))))
             continue
+        if base.fault and asks_base(chain):
+            steps.append(Step(place.rung, chain, base, None, base.fault))
+            continue
         built = quoted(chain, facts, machine)
         model = base.start.model
         scale = learn(place.rung, not data.labels, *seen, base=model.digest, remote=asks_api(chain, model))
