@@ -16,12 +16,13 @@ from rung.methods import METHODS
 SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "types", "errors"),
+    ("", "message", "types", "errors", "calls"),
     ("task", "machine"),
     ("metrics",),
     ("data",),
     ("lm",),
     ("retrieve",),
+    ("naming",),
     ("predictor",),
     ("runs", "measure"),
     ("race",),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rung import calls
 from rung.data.split import normalise
 from rung.errors import RungError
 from rung.lm import thinking
@@ -18,6 +19,7 @@ from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progres
 from rung.lm.engines import Engines
 from rung.lm.layers import link
 from rung.lm.thinking import Thinking
+from rung.naming import named
 from rung.retrieve import ground
 from rung.retrieve import lookup as lookups
 from rung.retrieve.lookup import Lookup
@@ -82,22 +84,7 @@ class Predictor:
     @property
     def digest(self) -> str:
         """Content name: two Predictors that answer alike have the same one, wherever their files lie."""
-        content = asdict(self) | {"prompt": PROMPT_VERSION}
-        content.pop("taught")
-        content["model"].pop("files")
-        if self.model.digest:
-            content["model"].pop("name")  # the digest says which model it is, wherever it lies
-        content["demos"].pop("files")
-        if self.lookup is None:
-            content.pop("lookup")
-        else:
-            content["lookup"].pop("index")
-        if not self.decoding.schema:
-            content["decoding"].pop("schema")
-        for part in ("thinking", "calibration"):
-            if content[part] is None:
-                content.pop(part)
-        return digest(content)
+        return digest(named(asdict(self) | {"prompt": PROMPT_VERSION}))
 
     def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:
         """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, passages, the input.
@@ -113,11 +100,15 @@ class Predictor:
             system.append(self.thinking.rule)
         system += [turn.content for turn in example.history if turn.role == "system"]
         turns = [Message("system", "\n\n".join(system))]
-        for row in (*self.demos.fixed, *similar, example):
+        last = ground.asked(example.input, sources) if self.lookup else example.input
+        for row, asked in (*((row, row.input) for row in (*self.demos.fixed, *similar)), (example, last)):
             turns += [turn for turn in row.history if turn.role != "system"]
-            turns += [Message("user", row.input), Message("assistant", self._whole(row, row.output))]
-        if self.lookup:
-            turns[-2] = Message("user", ground.asked(example.input, sources))
+            turns += [Message("user", asked), *row.after, _answer(row, self._whole(row, row.output))]
+        tools = calls.tools_of(example.extra)
+        if tools and self.model.kind == "causal":  # its template says how tools are described
+            turns.insert(0, Message(calls.TOOLS, json.dumps(tools, ensure_ascii=False)))
+        elif tools:
+            turns[0] = Message("system", f"{turns[0].content}\n\nTools: {json.dumps(tools, ensure_ascii=False)}")
         return Prompt(tuple(turns[:-1]), example.input)
 
     def prompts(
@@ -339,7 +330,14 @@ def folder_digest(folder: Path) -> str:
 
 
 def _example(content: dict) -> Example:
-    return Example(**{**content, "history": tuple(Message(**turn) for turn in content["history"])})
+    turns = {part: tuple(Message(**turn) for turn in content.get(part, ())) for part in ("history", "after")}
+    return Example(**{**content, **turns})
+
+
+def _answer(row: Example, whole: str) -> Message:
+    """A row's answer as a turn: as calls of tools where it is these."""
+    called = calls.of(row.output)
+    return Message("assistant", "", calls.kept({calls.KEY: calls.message(called)})) if called else Message("assistant", whole)
 
 
 def _lookup(content: dict | None) -> Lookup | None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rung.message import Message
+
 Kind = Literal["classify", "extract", "answer", "generate"]
 Split = Literal["train", "dev", "test"]
 Status = Literal["done", "skipped", "failed"]
@@ -35,12 +37,6 @@ def digest(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
 class Example:
     """One row of the team's data: what comes in and what should come out."""
 
@@ -56,11 +52,14 @@ class Example:
     """The row's other columns, for the team's own metric."""
     source: str = ""
     """The document (or document#section) that holds the answer, where the team knows it."""
+    after: tuple[Message, ...] = ()
+    """Turns between `input` and `output`: calls of tools and what these gave back. Empty for most tasks."""
 
     @property
     def id(self) -> str:
         """Content name. `where` is left out: moving a row to another line does not make it new."""
-        return digest([self.input, self.output, [[m.role, m.content] for m in self.history], self.group])
+        later = [[m.named for m in self.after]] if self.after else []
+        return digest([self.input, self.output, [m.named for m in self.history], self.group, *later])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Preference:
 
     @property
     def id(self) -> str:
-        return digest([self.input, self.chosen, self.rejected, [[m.role, m.content] for m in self.history]])
+        return digest([self.input, self.chosen, self.rejected, [m.named for m in self.history]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from rung import calls
 from rung.data.rows import Row, quoted
 from rung.data.turns import listed
 from rung.errors import DataError
@@ -24,8 +25,8 @@ ROLES = {
     "tool": "tool",
     "function": "tool",
 }
-Turns = tuple[tuple[Message, ...], str, str]
-"""History, input, output."""
+Turns = tuple[tuple[Message, ...], str, str, tuple[Message, ...]]
+"""History, input, output; calls of tools between these two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ def form_of(columns: Collection[str], data: Data, where: str) -> Form:
 
 def example(row: Row, where: str, form: Form, group: str | None, source: str | None = None) -> Example:
     """One row as an Example; DataError where its input or output is empty."""
-    history, given, wanted = form.read(row, where)
+    history, given, wanted, after = form.read(row, where)
     for name, text in (("input", given), ("output", wanted)):
         if not text.strip():
             raise DataError(f"the {name} is empty.", where=where, remedy="Fill the cell, or delete the row.")
         refuse_half_characters(text, where)
-    for message in history:
-        refuse_half_characters(message.content, where)
+    for message in (*history, *after):
+        refuse_half_characters(message.content + message.extra, where)
     for key, column in (("group", group), ("source", source)):
         if column is not None and column not in row:
             raise DataError(f"there is no column {column!r} (data.{key}).", where=where, remedy=_known(column, row))
@@ -78,6 +79,7 @@ def example(row: Row, where: str, form: Form, group: str | None, source: str | N
         where=where,
         extra=extra,
         source=text_of(row[source], where).strip() if source is not None else "",
+        after=after,
     )
 
 
@@ -134,14 +136,14 @@ def _known(column: str, columns: Collection[str]) -> str:
 
 def _columns(given: str, wanted: str) -> Form:
     def read(row: Row, where: str) -> Turns:
-        return (), text_of(row.get(given), where), text_of(row.get(wanted), where)
+        return (), text_of(row.get(given), where), text_of(row.get(wanted), where), ()
 
     return Form((given, wanted), frozenset({given, wanted}), read)
 
 
 def _alpaca(row: Row, where: str) -> Turns:
     parts = (text_of(row.get("instruction"), where), text_of(row.get("input"), where))
-    return (), "\n\n".join(part for part in parts if part.strip()), text_of(row.get("output"), where)
+    return (), "\n\n".join(part for part in parts if part.strip()), text_of(row.get("output"), where), ()
 
 
 def _chat(column: str) -> Callable[[Row, str], Turns]:
@@ -161,7 +163,7 @@ def _chat(column: str) -> Callable[[Row, str], Turns]:
 def _prompt_completion(row: Row, where: str) -> Turns:
     prompt, completion = listed(row.get("prompt"), where), listed(row.get("completion"), where)
     if not isinstance(prompt, list) and not isinstance(completion, list):
-        return (), text_of(prompt, where), text_of(completion, where)
+        return (), text_of(prompt, where), text_of(completion, where), ()
     asked = messages(prompt, "user", where)
     return last_exchange(asked + messages(completion, "assistant", where), where)
 
@@ -186,7 +188,20 @@ def _message(item: Any, where: str) -> Message:
     content = item.get("content", item.get("value"))
     if isinstance(content, list):
         content = "".join(_part(part, where) for part in content)
-    return Message(ROLES[known], text_of(content, where))
+    _check_calls(item, where)
+    return Message(ROLES[known], text_of(content, where), calls.kept(item))
+
+
+def _check_calls(item: dict[str, Any], where: str) -> None:
+    """DataError where a message's calls of tools are none."""
+    try:
+        calls.as_output(item.get(calls.KEY) or [])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{quoted(item[calls.KEY])} are no calls of tools ({error}).",
+            where=where,
+            remedy='Write each as {"type": "function", "function": {"name": …, "arguments": {…}}}.',
+        ) from error
 
 
 def _part(part: Any, where: str) -> str:
@@ -196,16 +211,36 @@ def _part(part: Any, where: str) -> str:
 
 
 def last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
-    """The last answer, the question it answers, and what stands before them."""
+    """The last answer, the question it answers, what stands before them, and calls of tools between them."""
     roles = [message.role for message in messages]
     last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else -1
-    if last < 1 or roles[last - 1] != "user":
+    asked = last - 1
+    while asked > 0 and _of_tools(messages[asked]):
+        asked -= 1
+    if last < 1 or roles[asked] != "user":
         raise DataError(
             f"the roles are {quoted(roles)}: the last answer does not stand straight after a user's message.",
             where=where,
             remedy="End the row with a user message and the assistant's answer to it.",
         )
-    return messages[: last - 1], messages[last - 1].content, messages[last].content
+    return messages[:asked], messages[asked].content, _output(messages[last], where), messages[asked + 1 : last]
+
+
+def _of_tools(message: Message) -> bool:
+    """Whether a turn calls a tool, or is what one gave back."""
+    return message.role == "tool" or (message.role == "assistant" and calls.KEY in message.fields)
+
+
+def _output(message: Message, where: str) -> str:
+    """What an assistant's turn teaches: its text, or its calls of tools where they are the answer."""
+    called = message.fields.get(calls.KEY)
+    if called and message.content.strip():
+        raise DataError(
+            "the last answer holds both a text and calls of tools, and only one of them can be learnt.",
+            where=where,
+            remedy="Take out the text, or move the calls into a turn of their own before it.",
+        )
+    return calls.as_output(called) if called else message.content
 
 
 FORMS = (

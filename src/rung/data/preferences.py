@@ -145,7 +145,13 @@ def _conversation(prompt: Any, answer: Any, name: str, where: str) -> tuple[tupl
             where=where,
             remedy="It must end with the answer that is judged.",
         )
-    history, asked, said = last_exchange(turns, where)
+    history, asked, said, after = last_exchange(turns, where)
+    if after:
+        raise DataError(
+            "calls of tools stand between the question and the answers.",
+            where=where,
+            remedy="Preferences are learnt from answers that stand straight after a user's message.",
+        )
     for what, text in (("question", asked), (name, said)):
         if not text.strip():
             raise DataError(f"the {what} is empty.", where=where, remedy="Fill it, or delete the row.")

@@ -53,6 +53,8 @@ class Decoding:
     """A row's draws depend on the seed and the row's prompt alone, never on its batch."""
     schema: str = ""
     """A JSON schema, as text, that the answer is held to; empty for free text."""
+    calls: bool = False
+    """Whether answers may be calls of tools: these are given in the form of `rung.calls`, whatever the template's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rung import calls
 from rung.errors import DataError
 from rung.lm import choose as search
 from rung.lm import sample, shrink, tree
@@ -135,6 +136,7 @@ class CausalEngine:
             for i, written in zip(part, tokens):
                 finished = bool(written) and written[-1] in self.chat.stops
                 text = self.chat.decode(written[:-1] if finished else written).strip()
+                text = calls.read(text) if decoding.calls else text
                 out[i] = Completion(text, len(ids[i]), len(written), finished)
             if progress:
                 progress(len(part))

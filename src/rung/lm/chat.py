@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung import calls
 from rung.errors import DataError, ModelError
 from rung.lm.template import Template
 from rung.lm.tree import Row
@@ -50,8 +51,14 @@ class Chat:
         Where the template takes no system message it stands in front of the first user turn; where it demands that roles
         alternate, turns of one role are joined. TemplateError where it refuses the messages even so.
         """
-        turns = [{"role": m.role, "content": self._defused(m.content)} for m in messages]
-        return self._template.render(turns, add_generation_prompt=True)
+        tools = [one for m in messages if m.role == calls.TOOLS for one in json.loads(m.content)]
+        turns = [self._turn(m) for m in messages if m.role != calls.TOOLS]
+        return self._template.render(turns, add_generation_prompt=True, **({"tools": tools} if tools else {}))
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        """A message as a template takes it, with no text in it that the tokenizer would take for a special token."""
+        extra = json.loads(self._defused(message.extra)) if message.extra else {}
+        return {"role": message.role, "content": self._defused(message.content), **extra}
 
     @cached_property
     def _template(self) -> Template:
@@ -68,8 +75,19 @@ class Chat:
         return ids
 
     def answer(self, text: str) -> tuple[int, ...]:
-        """Tokens of an answer and the token that ends it."""
+        """Tokens of an answer and the token that ends it. Calls of tools are written as the template writes them."""
+        if called := calls.of(text):
+            return (*self._encode(self._called(calls.of(self._defused(text)) or called)), self.end)
         return (*self._encode(self._defused(text)), self.end)
+
+    def _called(self, called: Sequence[dict[str, Any]]) -> str:
+        """Calls of tools in the template's own writing, without what closes the turn. TemplateError where it has none."""
+        asked = {"role": "user", "content": "x"}
+        before = self._template.render([asked], add_generation_prompt=True)
+        whole = self._template.render([asked, {"role": "assistant", "content": "", calls.KEY: calls.message(called)}])
+        if not whole.startswith(before):
+            raise self._template.refused("it writes calls of tools in another place than answers")
+        return whole[len(before) :].rpartition(self.tokenizer.decode([self.end]))[0] or whole[len(before) :].rstrip()
 
     def answers(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
         """Tokens of each label and its end. DataError where two labels come to the same tokens."""

@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
+from rung import calls
 from rung.errors import TemplateError
 
 PLAIN_TEMPLATE = (
@@ -32,9 +33,12 @@ class Template:
     @cached_property
     def source(self) -> str:
         """Its text. Of several named ones that called `default`, or the only one. TemplateError where it is not clear which."""
+        return self._named("default")
+
+    def _named(self, name: str) -> str:
         found = self.tokenizer.chat_template
         if isinstance(found, dict):
-            found = found.get("default") or (next(iter(found.values())) if len(found) == 1 else found)
+            found = found.get(name) or found.get("default") or (next(iter(found.values())) if len(found) == 1 else found)
         if found and not isinstance(found, str):
             raise TemplateError(
                 f"it has several chat templates ({', '.join(map(str, found))}), and none is called 'default'.",
@@ -48,17 +52,39 @@ class Template:
         first: Exception | None = None
         for form in self._forms(list(turns)):
             try:
-                return self._tried(form, **how)
+                text = self._tried(form, **how)
             except _faults() as error:
                 first = first or error
-        raise TemplateError(
-            f"its chat template refuses the messages ({_line(first)}).",
+                continue
+            if lost := [name for name in _called(form) if name not in text]:
+                raise self.refused(
+                    f"it leaves out the call of the tool {lost[0]!r}", "A template that renders tool calls is needed."
+                )
+            return text
+        raise self.refused(_line(first)) from first
+
+    def refused(self, why: str, more: str = "") -> TemplateError:
+        """The error that says why the template cannot be used."""
+        return TemplateError(
+            f"its chat template refuses the messages ({why}).",
             where=self.tokenizer.name_or_path,
-            remedy="Mend chat_template in its folder, or name another base.",
-        ) from first
+            remedy=f"{more} Mend chat_template in its folder, or name another base.".strip(),
+        )
 
     def _tried(self, turns: list[Turn], **how: Any) -> str:
-        return self.tokenizer.apply_chat_template(turns, chat_template=self.source, tokenize=False, **how)
+        source = self._named("tool_use") if "tools" in how or _called(turns) else self.source
+        try:
+            return self._written(turns, source, as_text=False, **how)
+        except _faults():
+            if not _called(turns):
+                raise
+            return self._written(turns, source, as_text=True, **how)  # some templates join arguments as text
+
+    def _written(self, turns: list[Turn], source: str, as_text: bool, **how: Any) -> str:
+        given = [
+            {**turn, calls.KEY: calls.with_arguments(turn[calls.KEY], as_text)} if calls.KEY in turn else turn for turn in turns
+        ]
+        return self.tokenizer.apply_chat_template(given, chat_template=source, tokenize=False, **how)
 
     def _forms(self, turns: list[Turn]) -> Iterator[list[Turn]]:
         """The turns as they are, then in forms that stricter templates take. None is tried twice."""
@@ -98,6 +124,11 @@ def joined(turns: Sequence[Turn]) -> list[Turn]:
         else:
             out.append({"role": role, "content": "\n\n".join(turn["content"] for turn in run if turn["content"])})
     return out
+
+
+def _called(turns: Sequence[Turn]) -> list[str]:
+    """Names of the tools that the turns call."""
+    return [name for turn in turns for name in calls.names(turn.get(calls.KEY, ()))]
 
 
 def _system(turns: Sequence[Turn]) -> str:

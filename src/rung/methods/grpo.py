@@ -85,7 +85,8 @@ class Grpo:
         loaded = tuning.open_model(start, run)
         room = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
         rows, held = tuning.held_back(start, data, self.patience, run)
-        asked = self._asked(loaded, start, rows, run)
+        least = room if self.longest else 1  # without the option, answers have what their prompts leave
+        asked = self._asked(loaded, start, rows, run, least)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         work = run.folder / "work"
         how = groups.Sampling(
@@ -114,19 +115,19 @@ class Grpo:
         run.notes["rewards"] = [seen.kept[step] for step in sorted(seen.kept)]
         return tuning.keep_adapter(loaded, start, history, run)
 
-    def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run) -> list[Any]:
-        """The prompts of all steps: the rows in a random order, over again where there are more steps."""
+    def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run, room: int) -> list[Any]:
+        """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: an answer's least."""
         from rung.lm import groups
 
         worth = self._worth(loaded, start, run)
         begun = start.thinking.opening if start.thinking else ""
         prompts = [loaded.chat.prompt(prompt.messages, begun) for prompt in start.prompts(rows, run.engines)]
         for prompt, row in zip(prompts, rows):
-            if len(prompt) >= loaded.room:
+            if len(prompt) + room > loaded.room:
                 raise DataError(
-                    f"the prompt has {len(prompt)} tokens and the model takes {loaded.room} in all: no room for an answer.",
+                    f"the prompt has {len(prompt)} tokens and its answers need {room}; the model takes {loaded.room} in all.",
                     where=row.where,
-                    remedy="Shorten or delete the row, or name a base with a longer context.",
+                    remedy="Shorten or delete the row, set grpo's option longest, or name a base with a longer context.",
                 )
         made = [groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, rows)]
         rng, count = np.random.default_rng(run.seed), self.steps * self.batch

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
-from rung import methods
+from rung import calls, methods
 from rung.data.preferences import as_example
 from rung.errors import TaskError, TemplateError
 from rung.lm.base import Decoding, ModelRef, Prompt
@@ -129,8 +129,12 @@ def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predicto
         instruction=task.task,
         labels=data.labels,
         descriptions=tuple(known.get(label, "") for label in data.labels),
-        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_room(data, model, engines)),
+        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_room(data, model, engines), calls=_calls(data)),
     )
+
+
+def _calls(data: TrainData) -> bool:
+    return any(calls.of(example.output) for example in data.examples)
 
 
 def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:

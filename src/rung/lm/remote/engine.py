@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from rung import calls
 from rung.errors import ModelError, RungError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.remote import labels as reading
@@ -151,7 +152,7 @@ class RemoteEngine:
         decoding = question.decoding
         body: dict[str, Any] = {
             "model": self.endpoint.model,
-            "messages": [{"role": m.role, "content": m.content} for m in question.prompt.messages],
+            "messages": [calls.for_api(m.fields) for m in question.prompt.messages],
             "temperature": decoding.temperature,
             "seed": decoding.seed,
         }
@@ -167,7 +168,7 @@ class RemoteEngine:
 
     def _key(self, question: _Question) -> str:
         """The content name of a question: endpoint, model, messages, decoding and labels."""
-        turns = [[m.role, m.content] for m in question.prompt.messages]
+        turns = [m.named for m in question.prompt.messages]
         d = question.decoding
         drawn = [d.max_new_tokens, d.temperature, d.top_p, d.seed, *([d.schema] if d.schema else [])]
         return digest([self.endpoint.url, self.endpoint.model, turns, drawn, question.labels])

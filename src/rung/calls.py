@@ -1,0 +1,114 @@
+"""Calls of tools in messages: kept as JSON, known again in a row's output, and read out of what a model has written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+KEY = "tool_calls"
+TOOLS = "tools"
+"""Role of a message that describes, as JSON, the tools that may be called: chat templates take them apart from the turns."""
+FIELDS = (KEY, "tool_call_id", "name")
+"""What a message says besides role and content, in OpenAI's form."""
+
+_WRAPPED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_MARKS = re.compile(r"^\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|?tool_calls?\|?>)\s*")
+
+
+def kept(message: Mapping[str, Any]) -> str:
+    """A message's further fields as JSON; empty where it has none."""
+    found = {name: message[name] for name in FIELDS if message.get(name)}
+    if isinstance(old := message.get("function_call"), Mapping):  # the older form of a single call
+        found.setdefault(KEY, [{"type": "function", "function": dict(old)}])
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=str) if found else ""
+
+
+def as_output(called: Sequence[Any]) -> str:
+    """Calls as the output of a row: one form, whatever the template that is to render them. ValueError for what is no call."""
+    plain = [{"name": name, "arguments": arguments} for name, arguments in map(_parts, called)]
+    return json.dumps({KEY: plain}, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def of(output: str) -> list[dict[str, Any]]:
+    """The calls that an output of `as_output` is, each with `name` and `arguments`; none where it is another text."""
+    if not output.startswith(f'{{"{KEY}":'):
+        return []
+    try:
+        found = json.loads(output)
+        return [{"name": name, "arguments": given} for name, given in map(_parts, found[KEY])] if len(found) == 1 else []
+    except (ValueError, TypeError):
+        return []
+
+
+def message(called: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Calls as a message holds them."""
+    return [{"type": "function", "function": dict(one)} for one in called]
+
+
+def read(text: str) -> str:
+    """What a model wrote, in the form of `as_output` where it is calls of tools and nothing else; else as it is.
+
+    Known are calls as JSON with `name` and `arguments` (or `parameters`), one, a list, or each within <tool_call>.
+    """
+    wrapped = _WRAPPED.findall(text)
+    bare = [text] if not wrapped and not _WRAPPED.search(text) else wrapped
+    if wrapped and _WRAPPED.sub("", text).strip():
+        return text
+    try:
+        return as_output([one for part in bare for one in _listed(json.loads(_MARKS.sub("", part)))])
+    except (ValueError, TypeError):
+        return text
+
+
+def tools_of(extra: Mapping[str, Any]) -> list[Any]:
+    """The tools that a row's column `tools` describes, as a list or as JSON text; none where it describes none."""
+    given = extra.get("tools")
+    try:
+        given = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        return []
+    return [one for one in given if isinstance(one, Mapping)] if isinstance(given, list) else []
+
+
+def names(called: Sequence[Any]) -> Iterator[str]:
+    """Names of the tools that are called. ValueError for what is no call."""
+    for one in called:
+        yield _parts(one)[0]
+
+
+def with_arguments(called: Sequence[Any], as_text: bool) -> list[Any]:
+    """A message's calls with their arguments as objects, which most templates take, or as JSON text."""
+    out = []
+    for one in called:
+        name, arguments = _parts(one)
+        said = json.dumps(arguments, ensure_ascii=False) if as_text else arguments
+        rest = {key: value for key, value in one.items() if key not in ("function", "name", "arguments", "parameters")}
+        out.append({"type": "function", **rest, "function": {"name": name, "arguments": said}})
+    return out
+
+
+def for_api(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message's fields as an API takes them: arguments of calls are JSON text there."""
+    return {**message, **({KEY: with_arguments(message[KEY], as_text=True)} if KEY in message else {})}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) and value else [value]
+
+
+def _parts(one: Any) -> tuple[str, Any]:
+    """Name and arguments of a call, in OpenAI's form or bare. ValueError where it is none."""
+    inner = one.get("function", one) if isinstance(one, Mapping) else None
+    given = inner.get("arguments", inner.get("parameters")) if isinstance(inner, Mapping) else None
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
+        raise ValueError("a call of a tool needs a name")
+    if given is None and not ({"arguments", "parameters"} & inner.keys()) and "function" not in one:
+        raise ValueError("a call of a tool needs arguments")
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            return inner["name"], given  # not JSON: kept as it was written
+    return inner["name"], {} if given is None else given
