@@ -244,7 +244,7 @@ def test_chat_forms(make: Make, row: dict[str, Any]) -> None:
     [
         (chat(("user", "u")), "does not stand straight after a user's message"),
         (chat(("assistant", "a")), "does not stand straight"),
-        (chat(("user", "u"), ("tool", "t"), ("assistant", "a")), "does not stand straight"),
+        (chat(("tool", "t"), ("assistant", "a")), "does not stand straight"),
         (chat(("bot", "u")), "{'role': 'bot', 'content': 'u'} is no message with a role"),
         (["u"], "'u' is no message"),
         (chat(("user", [{"type": "image_url"}]), ("assistant", "a")), "is no text"),

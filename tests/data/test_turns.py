@@ -42,10 +42,10 @@ def form(column: str) -> Form:
 
 
 def test_messages_in_a_cell_are_read() -> None:
-    expected = ((Message("system", 'it\'s "s"'),), "u", "a")
+    expected = ((Message("system", 'it\'s "s"'),), "u", "a", ())
     for value in (json.dumps(TURNS), repr(TURNS), lists(TURNS)):
         assert form("messages").read({"messages": value}, "here") == expected
-    assert form("conversations").read({"conversations": lists(SHARED)}, "here") == ((), "u", "a")
+    assert form("conversations").read({"conversations": lists(SHARED)}, "here") == ((), "u", "a", ())
     row = {"prompt": json.dumps(TURNS[:2]), "completion": json.dumps(TURNS[2:])}
     assert form("prompt").read(row, "here") == expected
 

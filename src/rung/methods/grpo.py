@@ -116,7 +116,7 @@ class Grpo:
         return tuning.keep_adapter(loaded, start, history, run)
 
     def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run, room: int) -> list[Any]:
-        """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: an answer's least."""
+        """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: of an answer."""
         from rung.lm import groups
 
         worth = self._worth(loaded, start, run)
