@@ -104,7 +104,7 @@ def draft(
     finds for the question. Wrong, trivial and twisted questions pass all three: read them.
     """
     passages = [p for change, _ in knowledge.open_kept(found.index, engines).contents() for p in change.passages]
-    passages = [p for p in passages if len(p.text.strip()) >= LEAST_LETTERS]
+    passages = [p for p in passages if len(p.text.strip()) >= LEAST_LETTERS and not p.access]  # a draft is shown to everyone
     random.Random(seed).shuffle(passages)
     kept: list[Draft] = []
     dropped: Counter[str] = Counter()

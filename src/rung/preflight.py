@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rung.data import marked
 from rung.data.check import blocking, check, too_long
-from rung.data.finding import Finding, some
+from rung.data.corpus import texts
+from rung.data.finding import SEVERITIES, Finding, some
 from rung.measure import judging
-from rung.retrieve.knowledge import open_to_all
+from rung.retrieve import named
+from rung.retrieve.knowledge import is_open_file
+from rung.retrieve.parse import relative
 from rung.site import Site
 from rung.task import Task
 
@@ -29,7 +33,8 @@ def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
         rows = check(site.splits, task, chat.length, site.engines.context(site.start.model))
     else:
         rows = (*check(site.splits, task), *_too_long(site, task, chats))
-    found = (*rows, *_closed(site), *_held(site), *_faults(site))
+    told = (*rows, *_sources(site), *_held(site), *_faults(site))
+    found = tuple(sorted(told, key=lambda one: SEVERITIES.index(one.severity)))
     if chat is None or not site.data.examples or site.bases[name].fault:
         return found, []
     example, start = site.data.examples[0], site.starts[name]
@@ -64,19 +69,21 @@ def _held(site: Site) -> tuple[Finding, ...]:
     return marked.findings(judging.people(site.task, site.judge), site.judge, site.task.judge.least_agreement)
 
 
-def _closed(site: Site) -> Iterator[Finding]:
-    """Rows whose source carries a label: a climb asks without labels, so it can neither learn from them nor answer them."""
-    parts = (site.splits.train, site.splits.dev)
-    rows = [row for part in parts for row in part]
-    open_rows = {row.id for part in parts for row in open_to_all(part, site.data.documents)}
-    closed = [row.where for row in rows if row.id not in open_rows]
-    if closed:
+def _sources(site: Site) -> Iterator[Finding]:
+    """What the rows' sources come to, and raw text that is left out since it is a closed document."""
+    if not site.task.data.documents:
+        return
+    splits, given = site.splits, site.task.data
+    if given.source or given.access:
+        yield from named.findings({"train": splits.train, "dev": splits.dev, "test": splits.test.open()}, site.documents)
+    paths = [Path(file) for file in texts(site.task.folder, (*given.corpus, *given.general)).files] if given.access else []
+    if left := [relative(path, site.task.folder) for path in paths if not is_open_file(path, site.documents)]:
         yield Finding(
-            "closed-source",
+            "closed-text",
             "note",
-            f"{len(closed)} of {len(rows)} rows of train and dev have their answer in a document with a label. Nothing is learnt"
-            " from them, since it would be told to everyone, and those of dev are asked as by someone without labels.",
-            "Take them out, so that the score is of questions that may be answered.",
-            some(closed),
-            len(closed),
+            f"{len(left)} of {len(paths)} files of raw text are documents with a label, or copies of one. They are left out of"
+            " training, since what is learnt is told to everyone.",
+            "Take them out of data.corpus and data.general.",
+            some(left),
+            len(left),
         )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from rung import methods, metrics
 from rung.data import preferences, unlabelled
 from rung.data.corpus import texts
-from rung.data.split import Splits, make_splits
+from rung.data.formats import text_of
+from rung.data.split import Splits, make_splits, question
 from rung.decide import decide
 from rung.flowchart import history
 from rung.flowchart.advise import Chart
@@ -22,10 +25,10 @@ from rung.plan.bases import Base, Place
 from rung.plan.steps import Asked, Step, ask, labels, plan, settings
 from rung.predictor import Predictor
 from rung.race.course import Course, course, look_of
-from rung.retrieve.knowledge import documents, open_to_all
+from rung.retrieve.knowledge import documents, is_open, is_open_file, open_to_all, with_sources
 from rung.runs import Store
 from rung.task import Task
-from rung.types import Decision, Record, TrainData
+from rung.types import Decision, Preference, Record, Texts, TrainData
 
 ALPHA = 0.05
 """The error that all rungs of a climb share."""
@@ -54,24 +57,56 @@ class Site:
         return self._engines or Engines(self.machine, self._say, settings(self.task))
 
     @cached_property
+    def documents(self) -> Texts:
+        given = self.task.data
+        return documents(self.task.folder, given.documents, tuple(given.access.items()))
+
+    @cached_property
     def splits(self) -> Splits:
-        return make_splits(self.task)
+        """The rows, with sources as citations spell them."""
+        if not (self.task.data.source and self.task.data.documents):
+            return make_splits(self.task)
+        return make_splits(self.task, lambda row: with_sources(row, self.documents))
 
     @cached_property
     def data(self) -> TrainData:
-        known = labels(self.task, self.splits.train)
-        given, folder = self.task.data, self.task.folder
-        judged = preferences.load(folder, given.preferences)
-        found = documents(folder, given.documents, tuple(given.access.items()))
+        """What may be learnt from: of documents with a label no row, preference, input or text."""
+        given, folder, found = self.task.data, self.task.folder, self.documents
+        train = open_to_all(self.splits.train, found)
+
+        def keep(file: Path) -> bool:
+            return is_open_file(file, found)
+
         return TrainData(
-            open_to_all(self.splits.train, found),
-            known,
-            judged,
-            corpus=texts(folder, given.corpus),
-            general=forget.general(folder, given.general),
+            train,
+            labels(self.task, train),
+            self._judged(),
+            corpus=texts(folder, given.corpus, keep),
+            general=forget.general(folder, given.general, keep),
             documents=found,
-            unlabelled=unlabelled.load(folder, given.unlabelled, given.input, self._questions) if given.unlabelled else (),
+            unlabelled=self._unlabelled() if given.unlabelled else (),
         )
+
+    def _judged(self) -> tuple[Preference, ...]:
+        """The preferences that name no closed document, and are about no question whose row is closed."""
+        given = self.task.data
+        found = preferences.load(self.task.folder, given.preferences, given.source)
+        rows = (*self.splits.train, *self.splits.dev, *self.splits.test.open()) if found and given.access else ()
+        left = {row.id for row in open_to_all(rows, self.documents)}
+        closed = {question(row) for row in rows if row.id not in left}
+        return tuple(
+            one for one in found if is_open(one.source, self.documents) and question(preferences.as_example(one)) not in closed
+        )
+
+    def _unlabelled(self) -> tuple[str, ...]:
+        given = self.task.data
+
+        def keep(row: Mapping[str, Any]) -> bool:
+            source = given.source
+            return not source or source not in row or is_open(text_of(row[source], "").strip(), self.documents)
+
+        files = [name for name in given.unlabelled if is_open_file(self.task.folder / name, self.documents)]
+        return unlabelled.load(self.task.folder, files, given.input, self._questions, keep)
 
     @property
     def _questions(self) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from rung.message import Message
+from rung.sources import means
 
 Kind = Literal["classify", "extract", "answer", "generate"]
 Split = Literal["train", "dev", "test"]
@@ -51,7 +52,7 @@ class Example:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """The row's other columns, for the team's own metric."""
     source: str = ""
-    """The document (or document#section) that holds the answer, where the team knows it."""
+    """The document (or document#section) that holds the answer, where the team knows it; several as a JSON list."""
     after: tuple[Message, ...] = ()
     """Turns between `input` and `output`: calls of tools and what these gave back. Empty for most tasks."""
 
@@ -71,6 +72,8 @@ class Preference:
     rejected: str
     history: tuple[Message, ...] = ()
     where: str = ""
+    source: str = ""
+    """The document behind it, where its file has that column; it is no part of the content."""
 
     @property
     def id(self) -> str:
@@ -162,13 +165,8 @@ class Source:
     """The answer cites it, and shares content with it."""
 
     def is_named(self, source: str) -> bool:
-        """Whether a row's source, `document` or `document#section`, means this passage."""
-        path, _, section = source.partition("#")
-        return f"/{self.path}".endswith(f"/{path}") and (not section or _slug(section) == _slug(self.section))
-
-
-def _slug(text: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+        """Whether a row's source, or one of several, means this passage: its document, and its section where one is given."""
+        return means(source, self.path, self.section)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from rung.data.finding import Finding, Parts, Severity, some
+from rung.data.finding import SEVERITIES, Finding, Parts, some
 from rung.data.labels import label_findings
 from rung.data.leaks import contradictions, groups, leaks, repeats
 from rung.data.split import Splits
@@ -41,8 +41,7 @@ def check(
         *_goal_margin(len(splits.dev), task),
         *_resolution(len(splits.dev)),
     ]
-    order: tuple[Severity, ...] = ("block", "warn", "note")
-    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def blocking(findings: Iterable[Finding]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rung.data.files import lines, quoted, read_rows
@@ -22,13 +22,15 @@ PIECE = 10_000
 One file is often a whole corpus. In pieces some of it can be held out, and none of it need fit in memory."""
 
 
-def texts(folder: Path, given: Iterable[str]) -> Texts:
+def texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
     """The files that paths of rung.yaml name, relative to `folder`, in order, and the digest of what they hold.
+
+    `keep`: whether a file may be learnt from; the others are left out.
 
     Of a folder all .txt, .md, .jsonl, .ndjson and .parquet files are taken, sorted by name. DataError for what is
     missing, of another kind, or empty; the text itself is first read by `documents`.
     """
-    files = [path for label in given for path in _files(folder / label, label)]
+    files = [path for label in given for path in _files(folder / label, label) if keep(path)]
     if empty := [str(path) for path in files if not path.stat().st_size]:
         raise DataError(f"there is nothing in {', '.join(empty)}.", remedy="Fill or delete what is empty.")
     if not files:

@@ -10,6 +10,8 @@ from typing import Literal
 from rung.types import Example
 
 Severity = Literal["block", "warn", "note"]
+SEVERITIES: tuple[Severity, ...] = ("block", "warn", "note")
+"""Gravest first."""
 Rows = Sequence[Example]
 Parts = Mapping[str, Rows]
 """The rows by split: train, dev, test."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,17 @@ VOTES = {"1": True, "true": True, "good": True, "yes": True, "up": True} | {
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
-def load(folder: Path, given: Iterable[str]) -> tuple[Preference, ...]:
+def load(folder: Path, given: Iterable[str], source: str | None = None) -> tuple[Preference, ...]:
     """All rows of the files that paths of rung.yaml name, relative to `folder`.
+
+    `source`: the column that names the document behind a row; files without it are read as well.
 
     A row is a pair (prompt, chosen, rejected), the two being answers, or whole conversations with or without the prompt
     named beside them, as message lists or as `Human: … Assistant: …` transcripts; or it is a vote (prompt, completion,
     label). DataError names file, line, value and remedy; several bad rows come in one error.
     """
     files = [file for label in given for file in _files(folder / label, label)]
-    return tuple(one for path, label in files for one in _file(path, label))
+    return tuple(one for path, label in files for one in _file(path, label, source))
 
 
 def hold_out(preferences: Iterable[Preference], share: float, seed: int) -> tuple[tuple[Preference, ...], tuple[Preference, ...]]:
@@ -72,14 +75,15 @@ def _files(path: Path, label: str) -> list[tuple[Path, str]]:
     return [(p, str(Path(label) / p.relative_to(path))) for p in found]
 
 
-def _file(path: Path, label: str) -> Iterator[Preference]:
+def _file(path: Path, label: str, source: str | None) -> Iterator[Preference]:
     faults: list[DataError] = []
     rows = 0
     try:
         for row, where in read_rows(path, label):
             rows += 1
             try:
-                yield _preference(row, where)
+                found = _preference(row, where)
+                yield replace(found, source=text_of(row[source], where).strip()) if source and source in row else found
             except DataError as fault:
                 faults.append(fault)
                 if len(faults) == FAULTS_READ:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from rung.data.finding import Finding
@@ -49,16 +49,20 @@ class Splits:
     """What was evened out while the rows were read."""
 
 
-def make_splits(task: Task) -> Splits:
-    """The task's rows, loaded and split. Files given per split are taken as they are; what is missing is carved."""
+def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row) -> Splits:
+    """The task's rows, loaded and split. Files given per split are taken as they are; what is missing is carved.
+
+    `mend`: applied to each row first.
+    """
     loaded = load(task)
+    train, dev, test = (tuple(map(mend, rows or ())) for rows in (loaded.train, loaded.dev, loaded.test))
     parts = split(
-        loaded.train,
+        train,
         dev=task.data.split.dev if loaded.dev is None else 0.0,
         test=task.data.split.test if loaded.test is None else 0.0,
         seed=task.seed,
-        given_dev=loaded.dev or (),
-        given_test=loaded.test or (),
+        given_dev=dev,
+        given_test=test,
     )
     return replace(parts, findings=loaded.findings)
 

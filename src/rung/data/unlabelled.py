@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rung.data.files import lines, read_rows
 from rung.data.formats import column_of
 from rung.data.split import normalise
 
+Row = Mapping[str, Any]
 
-def load(folder: Path, given: Iterable[str], column: str, known: Collection[str] = ()) -> tuple[str, ...]:
-    """The inputs of the files named, each once, in their order.
+
+def load(
+    folder: Path, given: Iterable[str], column: str, known: Collection[str] = (), keep: Callable[[Row], bool] = lambda row: True
+) -> tuple[str, ...]:
+    """The inputs of the files named, each once, in their order; `keep` says of a table's row whether it may be learnt from.
 
     Those that a labelled row asks already (`known`) are left out: an input of dev or test must not be learnt from.
     DataError where a table has no such column.
@@ -19,16 +24,18 @@ def load(folder: Path, given: Iterable[str], column: str, known: Collection[str]
     seen = {normalise(text) for text in known}
     out = []
     for label in given:
-        for text in _texts(folder / label, label, column):
+        for text in _texts(folder / label, label, column, keep):
             if text.strip() and (name := normalise(text)) not in seen:
                 seen.add(name)
                 out.append(text.strip())
     return tuple(out)
 
 
-def _texts(path: Path, label: str, column: str) -> Iterator[str]:
+def _texts(path: Path, label: str, column: str, keep: Callable[[Row], bool]) -> Iterator[str]:
     if path.suffix.lower() == ".txt":
         yield from lines(path, label)
         return
     for row, where in read_rows(path, label):
-        yield column_of(row, column, where)
+        text = column_of(row, column, where)
+        if keep(row):
+            yield text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -74,12 +74,13 @@ class Reads(Protocol):
 # --- the probe --------------------------------------------------------------------------------------------------------
 
 
-def general(folder: Path, given: Iterable[str]) -> Texts:
+def general(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
     """The general text that training may replay: the task's own, without its questions and without the probe's share.
 
     Which documents the probe keeps is settled by their content, so that more text moves none from one side to the other.
+    `keep`: whether a file may be learnt from.
     """
-    found, _ = _parts(folder, given)
+    found, _ = _parts(folder, given, keep)
     return replace(found, digest=digest([found.digest, REPLAYED]), share=REPLAYED) if found.files else found
 
 
@@ -102,9 +103,9 @@ def probe(folder: Path, given: Iterable[str]) -> Probe:
     return Probe(tuple(passages), tuple(questions))
 
 
-def _parts(folder: Path, given: Iterable[str]) -> tuple[Texts, list[Path]]:
+def _parts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> tuple[Texts, list[Path]]:
     """The raw text of what is named, and the tables of questions."""
-    found = corpus.texts(folder, given)
+    found = corpus.texts(folder, given, keep)
     asking = [name for name in found.files if _asks(Path(name))]
     if asking:
         found = corpus.texts(folder, [name for name in found.files if name not in asking])

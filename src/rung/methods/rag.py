@@ -10,9 +10,9 @@ What is fitted answers everyone, so rows are asked as by someone without access 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from rung.retrieve.abstain import Threshold, Weighed, threshold
 from rung.retrieve.ground import holds
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Asked, Settings, choose
+from rung.sources import Documents
 from rung.types import Example, Need, Source, TrainData
 
 ASKED = 300
@@ -91,24 +92,22 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
     holding every answer against every passage would take hours on a large index.
     """
     rows = random.Random(run.seed).sample(list(examples), min(ASKED, len(examples)))
-    by_file: dict[str, list[Source]] = defaultdict(list)
+    by_file: dict[str, list[Source]] = {}
     for change, _ in knowledge.open_kept(found.index, run.engines).contents():
-        by_file[_file(change.path)] += [lookup.source_of(passage) for passage in change.passages]
+        by_file[change.path] = [lookup.source_of(passage) for passage in change.passages]
+    documents = Documents(by_file)
     total = sum(map(len, by_file.values()))
     wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
     bare = [row for row in rows if not row.source]
     first = dict(zip((row.id for row in bare), lookup.sources(wide, [row.input for row in bare], run.engines)))
     out = []
     for row in rows:
-        near = by_file[_file(row.source.partition("#")[0])] if row.source else map(lookup.source, first[row.id])
+        named = [one.path for one in documents.find(row.source) if one.path]
+        near = chain(*(by_file[path] for path in named)) if row.source else map(lookup.source, first[row.id])
         gold = frozenset(one.id for one in near if holds(row.output, row.source, one))
         if gold and len(gold) < total:
             out.append((row, gold))
     return out
-
-
-def _file(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> Settings:

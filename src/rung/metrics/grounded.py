@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rung.metrics import retrieval
+from rung.sources import each
 from rung.types import Example, Prediction
 
 Rows = dict[str, list[tuple[int, float]]]
@@ -14,8 +15,8 @@ Rows = dict[str, list[tuple[int, float]]]
 def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Rows:
     """Empty where nothing was retrieved. Rows that name no source are left out of all but the coverage.
 
-    recall, MRR, nDCG: of the passages put before the model, those of the row's source.
-    citation precision: of the passages cited, those of the source. citation recall: the source is among those cited.
+    recall, MRR, nDCG: of the passages put before the model, those of the row's sources.
+    citation precision: of the passages cited, those of the sources. citation recall: share of the sources that is cited.
     coverage: an answer was given. abstention precision: of the rows without an answer, those whose source was not found.
     """
     out: Rows = {}
@@ -29,8 +30,9 @@ def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
         say("coverage", row, not one.abstained and not one.error)
         if not example.source:
             continue
-        names = [example.source if source.is_named(example.source) else source.id for source in one.sources]
-        gold, found = {example.source}, example.source in names
+        gold = each(example.source)
+        names = [next((name for name in gold if source.is_named(name)), source.id) for source in one.sources]
+        found = retrieval.recall(names, gold, len(names))
         say("retrieval recall", row, found)
         say("retrieval MRR", row, retrieval.reciprocal_rank(names, gold))
         say("retrieval nDCG@10", row, retrieval.ndcg(names, gold))
@@ -38,7 +40,7 @@ def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
         if one.abstained:
             say("abstention precision", row, not found)
         elif cited:
-            say("citation precision", row, cited.count(example.source) / len(cited))
+            say("citation precision", row, sum(name in gold for name in cited) / len(cited))
         if not one.abstained and not one.error:
-            say("citation recall", row, example.source in cited)
+            say("citation recall", row, retrieval.recall(cited, gold, len(cited)))
     return out

@@ -22,6 +22,7 @@ from rung.report import figures, numbers, page, rows, sources
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
 from rung.report.spreads import spreads
+from rung.retrieve.knowledge import open_to_all
 from rung.task import base_names
 from rung.types import Example, Prediction
 
@@ -37,7 +38,8 @@ WIDE, NARROW = (860, 430), (360, 400)
 def write(site: Site, path: Path | None = None) -> Path:
     """Write the report of a task's last climb, by default as report.html in its folder; returns where.
 
-    RungError where nothing has been climbed. The test rows are counted and checked for leaks, and never shown.
+    RungError where nothing has been climbed. The test rows are counted and checked for leaks, and never shown; nor are rows
+    whose source is closed, for a report is handed on.
     """
     content = site.store.read("decision.json")
     if not content:
@@ -49,7 +51,8 @@ def write(site: Site, path: Path | None = None) -> Path:
     path = path or site.task.folder / "report.html"
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
     told = {one["rung"]: site.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
-    text = render(content, findings, site.splits.dev, told, name=site.task.folder.name)
+    dev = open_to_all(site.splits.dev, site.documents) if site.task.data.access else site.splits.dev
+    text = render(content, findings, dev, told, name=site.task.folder.name)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # half a surrogate pair in a row is no reason to fail
     part.replace(path)

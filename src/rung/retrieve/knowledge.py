@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import posixpath
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from rung.errors import DataError
@@ -15,6 +15,7 @@ from rung.retrieve.formats.source import content
 from rung.retrieve.index import Changes, Progress, health, making, update
 from rung.retrieve.parse import listing, relative
 from rung.retrieve.store import Health, Making, Store
+from rung.sources import Documents, joined
 from rung.types import Example, Texts, digest
 
 USUAL, POINTER = "index", "index.json"
@@ -56,11 +57,48 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
     )
 
 
+@lru_cache(maxsize=4)
+def named(texts: Texts) -> Documents:
+    """The documents by all that a row may call them."""
+    return Documents(contents(texts), texts.root)
+
+
+def with_sources(row: Example, texts: Texts) -> Example:
+    """The row with its source as citations spell it; what names no single document stays as it is."""
+    found = named(texts).find(row.source) if row.source else ()
+    return replace(row, source=joined(found)) if found else row
+
+
+def is_open(source: str, texts: Texts) -> bool:
+    """Whether everyone may see what a row's source names. Without labels that is all; a row that names none is open.
+
+    With labels it is open only where each of its sources names one document and none that it may mean has a label: a
+    misspelt source hides what it stands for.
+    """
+    if not any(name for _, name in texts.access):
+        return True
+    found = named(texts).find(source)
+    return all(one.path and not any(label(texts.access, path) for path in one.may) for one in found) if found else not source
+
+
 def open_to_all(rows: Sequence[Example], texts: Texts) -> tuple[Example, ...]:
-    """The rows whose source is no document with a label: what is learnt from a row, or shown of it, is told to every asker."""
-    steps = [path.split("/") for path in contents(texts) if label(texts.access, path)]
-    closed = {"/".join(step[i:]) for step in steps for i in range(len(step))}  # a row may name a document by its path's end
-    return tuple(row for row in rows if posixpath.normpath(row.source.partition("#")[0]).lstrip("/") not in closed)
+    """The rows that anyone may learn from or be shown: what is learnt from a row is told to every asker.
+
+    Of rows with the same content that name no source, none is open where another one is closed.
+    """
+    kept = [is_open(row.source, texts) for row in rows]
+    closed = {row.id for row, is_kept in zip(rows, kept) if not is_kept} if not all(kept) else set()
+    return tuple(row for row, is_kept in zip(rows, kept) if is_kept and (row.source or row.id not in closed))
+
+
+def is_open_file(file: Path, texts: Texts) -> bool:
+    """Whether a file of raw text may be learnt from: it is no document with a label, no link to one and no copy of one."""
+    if not any(name for _, name in texts.access):
+        return True
+    root = Path(texts.root)
+    if any(label(texts.access, relative(path, start)) for path, start in ((file, root), (file.resolve(), root.resolve()))):
+        return False
+    return content(file)[0] not in {name for path, name in contents(texts).items() if label(texts.access, path)}
 
 
 def place(home: Path, size: int = 0, overlap: int = OVERLAP) -> str:

@@ -1,0 +1,130 @@
+"""What `rung check` says of the rows' sources: those that name no document or several, and those that are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Literal
+
+from rung.data.finding import Finding, Parts, some
+from rung.retrieve.access import label
+from rung.retrieve.knowledge import is_open, named
+from rung.sources import Documents, Named
+from rung.types import Example, Texts
+
+SOURCES_TOLD = 5
+"""Different sources that one finding spells out."""
+
+State = Literal["none", "unknown", "ambiguous", "closed", "open"]
+
+
+def findings(parts: Parts, texts: Texts) -> list[Finding]:
+    """Of all parts. How a source is spelt is told of train and dev alone, since the test rows are sealed."""
+    rows = [row for name in parts for row in parts[name]]
+    shown = [row for name in parts if name != "test" for row in parts[name]]
+    by_state: dict[State, list[Example]] = {}
+    for row in rows:
+        by_state.setdefault(_state(row, texts), []).append(row)
+    guarded = any(name for _, name in texts.access)
+    out = []
+    if found := by_state.get("unknown"):
+        out.append(_unknown(found, len(rows), _spelt(found, shown, texts), guarded))
+    if found := by_state.get("ambiguous"):
+        out.append(_ambiguous(found, len(rows), _spelt(found, shown, texts), guarded))
+    seen = {id(row) for row in shown}
+    if guarded and (found := [row for row in by_state.get("closed", []) if id(row) in seen]):
+        out.append(_closed(found, len(shown)))
+    if guarded and (found := by_state.get("none")):
+        out.append(_unnamed(found, len(rows)))
+    return out
+
+
+def _state(row: Example, texts: Texts) -> State:
+    found = named(texts).find(row.source)
+    if not found:
+        return "none"
+    if not all(one.may for one in found):
+        return "unknown"
+    if not all(one.path for one in found) or any(_is_both(one, texts) for one in found):
+        return "ambiguous"
+    return "open" if is_open(row.source, texts) else "closed"
+
+
+def _is_both(one: Named, texts: Texts) -> bool:
+    """Whether it names an open document in a spelling that may also mean a closed one."""
+    return not label(texts.access, one.path) and any(label(texts.access, path) for path in one.may)
+
+
+def _spelt(found: Sequence[Example], shown: Sequence[Example], texts: Texts) -> list[str]:
+    """The first few different sources of these rows, each with the documents that it may be meant for."""
+    known, seen = named(texts), {id(row) for row in shown}
+    wrong = (one for row in found if id(row) in seen for one in known.find(row.source) if len(one.may) != 1 or not one.path)
+    return list(islice(dict.fromkeys(f"{one.given!r} ({_meant(one, known)})" for one in wrong), SOURCES_TOLD))
+
+
+def _meant(one: Named, known: Documents) -> str:
+    if one.may:
+        return "may be " + " or ".join(one.may[:SOURCES_TOLD])
+    near = known.nearest(one.given)
+    return f"nearest: {', '.join(near)}" if near else "nothing is like it"
+
+
+def _unknown(rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> Finding:
+    return Finding(
+        "unknown-source",
+        "block",
+        f"{len(rows)} of {of} rows have a source that names no document{_listed(spelt)}.{_until(guarded)}",
+        _remedy(guarded),
+        some(row.where for row in rows),
+        len(rows),
+    )
+
+
+def _ambiguous(rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> Finding:
+    return Finding(
+        "ambiguous-source",
+        "block",
+        f"{len(rows)} of {of} rows have a source that can mean several documents{_listed(spelt)}.{_until(guarded)}",
+        _remedy(guarded),
+        some(row.where for row in rows),
+        len(rows),
+    )
+
+
+def _listed(spelt: Sequence[str]) -> str:
+    return f": {'; '.join(spelt)}" if spelt else ""
+
+
+def _until(guarded: bool) -> str:
+    return " Until then they count as closed: nothing is learnt from them." if guarded else ""
+
+
+def _remedy(guarded: bool) -> str:
+    """An empty cell would open the row, so it is no remedy where documents are closed."""
+    way = "Write the path as citations show it, with its folders and ending"
+    return f"{way}." if guarded else f"{way}; or leave the cell empty where no document answers."
+
+
+def _closed(rows: Sequence[Example], of: int) -> Finding:
+    """A climb asks without labels, so it can neither learn from such rows nor answer them."""
+    return Finding(
+        "closed-source",
+        "note",
+        f"{len(rows)} of {of} rows of train and dev have their answer in a document with a label. Nothing is learnt"
+        " from them, since it would be told to everyone, and those of dev are asked as by someone without labels.",
+        "Take them out, so that the score is of questions that may be answered.",
+        some(row.where for row in rows),
+        len(rows),
+    )
+
+
+def _unnamed(rows: Sequence[Example], of: int) -> Finding:
+    return Finding(
+        "no-source",
+        "warn",
+        f"{len(rows)} of {of} rows name no source, and data.access closes some documents. These rows are taken for open: they"
+        " are learnt from and shown to everyone.",
+        "Name their documents in the column of data.source, or take out the rows that give closed ones away.",
+        some(row.where for row in rows),
+        len(rows),
+    )
