@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.data import Finding, Sealed, Splits, blocking, check, make_splits
+from rung.data import Finding, Sealed, Splits, blocking, check, make_splits, near, normalise
 from rung.data.check import right_answers_needed
 from rung.data.labels import run_score
 from rung.data.near import index, neighbours, tokens
@@ -200,6 +201,38 @@ def test_neighbours_are_just_the_near_sets(sets: list[frozenset[str]], threshold
     for one in sets:
         near = [i for i, other in enumerate(sets) if one & other and len(one & other) / len(one | other) >= threshold]
         assert sorted(neighbours(found_in, one)) == near
+
+
+@given(
+    st.lists(st.frozensets(st.sampled_from("abcdefghijklmnopqrstuvwxyz"), max_size=26), max_size=60),
+    st.sampled_from([0.3, 0.5, 0.8, 1.0]),
+    st.sampled_from([2, 4, 60]),
+    st.sampled_from([0, 16]),
+    st.data(),
+)
+def test_many_sets_looked_up_at_once(
+    sets: list[frozenset[str]], threshold: float, paired: int, few: int, data: st.DataObject
+) -> None:
+    """Whatever keys are taken and however many rows one key has. Words of a frame count on neither side."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near, "PAIRED", paired)
+        patch.setattr(near, "FEW", few)
+        patch.setattr(near, "BATCH", 7)
+        found_in = index(sets, threshold)
+        others = data.draw(st.lists(st.frozensets(st.sampled_from("xyzäöü"), max_size=6), max_size=3)) + sets
+        found = list(near.near(found_in, others, 1000))
+        within = list(near.near_within(found_in, 1000))
+    cut = [one - found_in.frame for one in sets]
+    for one, rows_near in zip([one - found_in.frame for one in others], found, strict=True):
+        assert sorted(rows_near) == [
+            i for i, other in enumerate(cut) if one & other and len(one & other) >= threshold * len(one | other) - 1e-9
+        ]
+    assert [sorted(one) for one in within] == [sorted(one) for one in found[len(others) - len(sets) :]]
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_text_is_normalised_like_any_other(text: str) -> None:
+    assert normalise(text) == " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def test_tokens_of_scripts_without_spaces() -> None:

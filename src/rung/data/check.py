@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rung.data.finding import SEVERITIES, Finding, Parts, some
 from rung.data.labels import label_findings
-from rung.data.leaks import contradictions, groups, leaks, repeats
+from rung.data.leaks import asked_in, contradictions, groups, leaks, repeats
 from rung.data.split import Splits
 from rung.metrics.stats import smallest_difference
 from rung.task import Task
@@ -28,13 +28,14 @@ def check(
     """
     labels = task.kind == "classify"
     parts = {"train": splits.train, "dev": splits.dev, "test": splits.test.open()}
+    asked = asked_in(parts)
     found = [
         *splits.findings,
         *_sizes(parts),
-        *leaks(parts, labels),
-        *repeats(parts),
+        *leaks(parts, asked, labels),
+        *repeats(parts, asked),
         *groups(parts),
-        *contradictions(parts, labels),
+        *contradictions(parts, asked, labels),
         *(label_findings(parts, task) if labels else ()),
         *_drafts(parts),
         *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),

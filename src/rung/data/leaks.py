@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
 from rung.data.finding import COMMON, Finding, Parts, Rows, pair, some
-from rung.data.near import Index, index, neighbours, tokens
+from rung.data.near import Index, index, near, near_within, tokens
 from rung.data.split import question
 from rung.types import Example
 
@@ -15,24 +14,32 @@ NEAR = 0.8
 """Jaccard overlap of words from which two questions are nearly equal."""
 NEIGHBOURS_READ = 20
 
+Questions = Mapping[str, Sequence[str]]
+"""What the rows of each split ask, normalised, in their order."""
 
-def leaks(parts: Parts, labels: bool) -> Iterator[Finding]:
+
+def asked_in(parts: Parts) -> Questions:
+    """What each row asks, normalised; made once for all that compares questions."""
+    return {name: [question(row) for row in rows] for name, rows in parts.items()}
+
+
+def leaks(parts: Parts, asked: Questions, labels: bool) -> Iterator[Finding]:
     """Rows that stand in another split too, word for word or nearly; and nearly equal rows labelled differently."""
     conflicts: list[str] = []
     for name, others in (("dev", ("train",)), ("test", ("train", "dev"))):
-        first = _first_by_question([row for other in others for row in parts[other]])
+        first: dict[str, Example] = {}
+        for other in others:
+            for row, words in zip(parts[other], asked[other]):
+                first.setdefault(words, row)
         rows = list(first.values())
-        found_in = index([tokens(asked) for asked in first], NEAR)
-        exact, near = [], []
-        for row in parts[name]:
-            asked = question(row)
-            if asked in first:
-                exact.append(pair(row, first[asked]))
-                continue
-            close = [rows[i] for i in islice(neighbours(found_in, tokens(asked)), NEIGHBOURS_READ)]
-            near += [pair(row, close[0])] if close else []
-            conflicts += [pair(row, one) for one in close if one.output != row.output]
-        yield from _leak(name, " or ".join(others), exact, near, len(parts[name]))
+        found_in = index((tokens(words) for words in first), NEAR)
+        exact = [pair(row, first[words]) for row, words in zip(parts[name], asked[name]) if words in first]
+        fresh = [(row, words) for row, words in zip(parts[name], asked[name]) if words not in first]
+        close = []
+        for (row, _), found in zip(fresh, near(found_in, (tokens(words) for _, words in fresh), NEIGHBOURS_READ)):
+            close += [pair(row, rows[found[0]])] if found else []
+            conflicts += [pair(row, rows[i]) for i in found if rows[i].output != row.output]
+        yield from _leak(name, " or ".join(others), exact, close, len(parts[name]))
         conflicts += _conflicts_within(found_in, rows) if labels and name == "dev" else ()
     if labels and conflicts:
         yield Finding(
@@ -68,16 +75,19 @@ def _leak(name: str, other: str, exact: list[str], near: list[str], total: int) 
 
 
 def _conflicts_within(found_in: Index, rows: Rows) -> Iterator[str]:
-    for i, row in enumerate(rows):
-        for j in islice(neighbours(found_in, found_in.sets[i]), NEIGHBOURS_READ):
-            if i < j and rows[j].output != row.output:
-                yield pair(row, rows[j])
+    for i, found in enumerate(near_within(found_in, NEIGHBOURS_READ)):
+        yield from (pair(rows[i], rows[j]) for j in found if i < j and rows[j].output != rows[i].output)
 
 
-def repeats(parts: Parts) -> Iterator[Finding]:
+def repeats(parts: Parts, asked: Questions) -> Iterator[Finding]:
+    """Rows that stand in one split more than once, with the same answer."""
     for name, rows in parts.items():
         first: dict[tuple[str, str], Example] = {}
-        again = [pair(row, first[key]) for row in rows if first.setdefault(key := (question(row), row.output), row) is not row]
+        again = [
+            pair(row, first[key])
+            for row, words in zip(rows, asked[name])
+            if first.setdefault(key := (words, row.output), row) is not row
+        ]
         if again:
             yield Finding(
                 "duplicates-within-split",
@@ -108,12 +118,16 @@ def groups(parts: Parts) -> Iterator[Finding]:
         )
 
 
-def contradictions(parts: Parts, labels: bool) -> Iterator[Finding]:
-    answers: dict[str, dict[str, Example]] = defaultdict(dict)
-    for rows in parts.values():
-        for row in rows:
-            answers[question(row)].setdefault(row.output, row)
-    several = [" = ".join(row.where for row in by.values()) for by in answers.values() if len(by) > 1]
+def contradictions(parts: Parts, asked: Questions, labels: bool) -> Iterator[Finding]:
+    """Questions with more than one answer."""
+    first: dict[str, Example] = {}
+    answers: dict[str, dict[str, Example]] = {}
+    for name, rows in parts.items():
+        for row, words in zip(rows, asked[name]):
+            one = first.setdefault(words, row)
+            if one.output != row.output:
+                answers.setdefault(words, {one.output: one}).setdefault(row.output, row)
+    several = [" = ".join(row.where for row in by.values()) for by in answers.values()]
     if several and labels:
         yield Finding(
             "contradictory-labels",
@@ -132,10 +146,3 @@ def contradictions(parts: Parts, labels: bool) -> Iterator[Finding]:
             some(several),
             len(several),
         )
-
-
-def _first_by_question(rows: Rows) -> dict[str, Example]:
-    first: dict[str, Example] = {}
-    for row in rows:
-        first.setdefault(question(row), row)
-    return first

@@ -1,16 +1,21 @@
 """Near-duplicate texts: all pairs whose token sets overlap enough, found exactly and without comparing all pairs.
 
-Prefix filtering (Bayardo, Ma and Srikant, WWW 2007) with the positional bound of PPJoin (Xiao et al., WWW 2008): two
-sets that overlap enough must meet in one of their few rarest tokens, so only rows sharing one of those are compared.
+Prefix filtering (Bayardo, Ma and Srikant, WWW 2007): two sets that overlap enough meet within a few of their rarest tokens.
+Sets of middling size must meet in two of them (the 2-prefix scheme of Wang, Li and Feng, SIGMOD 2012), so only rows that
+share a rare pair are compared; and of these only such as have enough tokens left behind the pair (the positional bound of
+PPJoin, Xiao et al., WWW 2008). Tokens are numbers by rarity, and everything is kept in flat arrays.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 # Scripts written without spaces give a token a character; elsewhere a token is a word, or a sign such as + or €.
 _UNSPACED = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -22,6 +27,16 @@ BOILERPLATE = 0.8
 """Words in this share of the texts or more are a frame (a system prompt, an instruction) and are left out on both sides;
 otherwise all rows behind one long frame would be near each other. From FEWEST_FRAMED texts on."""
 FEWEST_FRAMED = 20
+PAIRED = 60
+"""Sets up to this size are looked up by pairs of tokens, larger ones by single tokens: pairs grow with the square."""
+BATCH = 8192
+"""Sets looked up at once."""
+FEW = 16
+"""So few rows of one key are gone through; of more only those of a fitting size and place are looked up."""
+_SIZE_BITS = _PLACE_BITS = 12
+_TOP = 2**_SIZE_BITS - 1
+_KEYS = 2**39
+EPS = 1e-9
 
 
 def tokens(text: str) -> Tokens:
@@ -30,49 +45,242 @@ def tokens(text: str) -> Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sets:
+    """Many sets of tokens, each its tokens' ranks in rising order: the rarest first."""
+
+    starts: Any
+    flat: Any
+    unknown: Any
+    """Tokens of each set that the index does not know; they would stand first."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def sizes(self) -> Any:
+        return self.starts[1:] - self.starts[:-1] + self.unknown
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Where rows may be met: for each key (tokens that must be shared) the rows that hold it among their rarest."""
+
+    shared: int
+    """Tokens of a key: 1 or 2."""
+    entries: Sequence[int]
+    """Key, size of the set and place of the key's last token in it, as one number; sorted."""
+    rows: Sequence[int]
+    """The row of each entry."""
+    keys: Any
+    """The key of each entry."""
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """Texts made ready for `neighbours`."""
 
     threshold: float
     """Jaccard overlap from which two token sets are near: shared over all."""
+    ranks: Mapping[str, int]
+    """Tokens by rarity; those of the frame have none."""
     frame: Tokens
-    sets: tuple[Tokens, ...]
-    rarity: Counter[str]
-    buckets: dict[str, dict[tuple[int, int], list[int]]]
-    """token → (size of the set, rank of the token in it) → rows."""
+    flat: Sequence[int]
+    starts: Sequence[int]
+    sets: _Sets
+    single: _Table
+    pairs: _Table
 
 
-def index(sets: Sequence[Tokens], threshold: float = 0.8) -> Index:
-    rarity = Counter(token for one in sets for token in one)
-    framed = len(sets) >= FEWEST_FRAMED
-    frame = frozenset(token for token, count in rarity.items() if framed and count >= BOILERPLATE * len(sets))
-    sets = [one - frame for one in sets]
-    buckets: dict[str, dict[tuple[int, int], list[int]]] = {}
-    for row, one in enumerate(sets):
-        for rank, token in enumerate(_prefix(one, rarity, threshold)):
-            buckets.setdefault(token, {}).setdefault((len(one), rank), []).append(row)
-    return Index(threshold, frame, tuple(sets), rarity, buckets)
+def index(sets: Iterable[Tokens], threshold: float = 0.8) -> Index:
+    """The sets made ready, in the order given. `threshold`: the Jaccard overlap from which two are near."""
+    import numpy as np
+
+    ids: dict[str, int] = {}
+    flat, ends = array("i"), array("q", [0])
+    for one in sets:
+        flat.extend([ids.setdefault(token, len(ids)) for token in one])
+        ends.append(len(flat))
+    rows = len(ends) - 1
+    found, starts = np.frombuffer(flat, np.int32) if flat else np.empty(0, np.int32), np.frombuffer(ends, np.int64)
+    counts = np.bincount(found, minlength=len(ids))
+    framed = (counts >= BOILERPLATE * rows) & (rows >= FEWEST_FRAMED)
+    rank = np.empty(len(ids), np.int64)
+    rank[np.argsort(np.where(framed, rows + 1, counts), kind="stable")] = np.arange(len(ids))
+    names = list(ids)
+    frame = frozenset(names[i] for i in np.flatnonzero(framed))
+    ranks = {token: place for token, place in zip(names, rank.tolist()) if token not in frame}
+    made = _sorted(np.repeat(np.arange(rows), np.diff(starts)), rank[found], ~framed[found], rows)
+    # what is looked up by single tokens may meet sets a little smaller or larger
+    small = math.floor(1 / threshold + EPS)
+    single = _table(made, threshold, 1, lambda n: (n <= small / threshold + EPS) | (n >= threshold * PAIRED - EPS))
+    pairs = _table(made, threshold, 2, lambda n: (n >= 2) & (n <= PAIRED / threshold + EPS))
+    return Index(
+        threshold,
+        ranks,
+        frame,
+        array("i", made.flat.astype(np.int32).tobytes()),
+        array("q", made.starts.astype(np.int64).tobytes()),
+        made,
+        single,
+        pairs,
+    )
 
 
 def neighbours(found_in: Index, one: Tokens) -> Iterator[int]:
     """Rows of the index whose token set is near `one`, each once, in no order. Lazy: stop when you have enough."""
-    one = one - found_in.frame
-    threshold, size = found_in.threshold, len(one)
+    for found in _near(found_in, _known(found_in, [one])):
+        yield from found
+
+
+def near(found_in: Index, sets: Iterable[Tokens], most: int) -> Iterator[list[int]]:
+    """For each set the rows of the index near it, `most` at most, the same ones each time; many sets are looked up at once."""
+    left = iter(sets)
+    while part := list(islice(left, BATCH)):
+        for found in _near(found_in, _known(found_in, part)):
+            yield list(islice(found, most))
+
+
+def near_within(found_in: Index, most: int) -> Iterator[list[int]]:
+    """For each row of the index those near it, itself included, `most` at most."""
+    for start in range(0, len(found_in.sets), BATCH):
+        end = min(start + BATCH, len(found_in.sets))
+        whole = found_in.sets
+        starts = whole.starts[start : end + 1]
+        part = _Sets(starts - starts[0], whole.flat[starts[0] : starts[-1]], whole.unknown[start:end])
+        for found in _near(found_in, part):
+            yield list(islice(found, most))
+
+
+def _known(found_in: Index, sets: Sequence[Tokens]) -> _Sets:
+    import numpy as np
+
+    rows, flat, unknown = array("q"), array("q"), array("q")
+    for row, one in enumerate(sets):
+        known = [rank for token in one if (rank := found_in.ranks.get(token)) is not None]
+        flat.extend(known)
+        rows.extend([row] * len(known))
+        unknown.append(len(one) - len(known) - sum(token in found_in.frame for token in one))
+    made = _sorted(np.array(rows, np.int64), np.array(flat, np.int64), None, len(sets))
+    return _Sets(made.starts, made.flat, np.array(unknown, np.int64))
+
+
+def _sorted(rows: Any, ranks: Any, kept: Any, count: int) -> _Sets:
+    import numpy as np
+
+    if kept is not None:
+        rows, ranks = rows[kept], ranks[kept]
+    width = int(ranks.max()) + 1 if len(ranks) else 1
+    both = rows * width + ranks
+    both.sort()
+    starts = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=count), out=starts[1:])
+    return _Sets(starts, both % width, np.zeros(count, np.int64))
+
+
+# Keys
+
+
+def _table(sets: _Sets, threshold: float, shared: int, wanted: Any) -> _Table:
+    import numpy as np
+
+    entries, rows = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+    for group, keys, places, size in _keys(sets, threshold, shared, wanted):
+        entry = (keys << (_SIZE_BITS + _PLACE_BITS)) + (min(size, _TOP) << _PLACE_BITS) + np.minimum(places, _TOP)[None, :]
+        entries.append(entry.ravel().astype(np.uint64))
+        rows.append(np.repeat(group, keys.shape[1]).astype(np.int32))
+    every, of = np.concatenate(entries), np.concatenate(rows)
+    order = np.argsort(every, kind="stable")
+    every = every[order]
+    return _Table(
+        shared, array("Q", every.tobytes()), array("i", of[order].tobytes()), every >> np.uint64(_SIZE_BITS + _PLACE_BITS)
+    )
+
+
+def _keys(sets: _Sets, threshold: float, shared: int, wanted: Any) -> Iterator[tuple[Any, Any, Any, int]]:
+    """The sets of one size and with as many unknown tokens: their rows, a line of keys each, the place of each key, the size."""
+    import numpy as np
+
+    sizes = sets.sizes
+    groups = np.flatnonzero(wanted(sizes) & (sizes > 0))
+    kinds, of = np.unique(np.stack([sizes[groups], sets.unknown[groups]]), axis=1, return_inverse=True)
+    order = np.argsort(of.ravel(), kind="stable")
+    bounds = np.searchsorted(of.ravel()[order], np.arange(kinds.shape[1] + 1))
+    for kind in range(kinds.shape[1]):
+        size, unknown = int(kinds[0, kind]), int(kinds[1, kind])
+        longest = min(size, size - math.ceil(threshold * size - EPS) + shared) - unknown
+        if longest < shared:
+            continue
+        group = groups[order[bounds[kind] : bounds[kind + 1]]]
+        first = sets.flat[sets.starts[group][:, None] + np.arange(longest)[None, :]]
+        if shared == 1:
+            yield group, first, unknown + np.arange(longest), size
+        else:
+            i, j = np.triu_indices(longest, 1)
+            yield group, (first[:, i] * 2_654_435_761 + first[:, j]) % _KEYS, unknown + j, size
+
+
+# Looking up
+
+
+def _near(found_in: Index, asked: _Sets) -> Iterator[Iterator[int]]:
+    """For each set that is asked the rows near it."""
+    small = math.floor(1 / found_in.threshold + EPS)
+    spans: list[list[tuple[int, int, int]]] = [[] for _ in range(len(asked))]
+    _look(found_in.single, asked, found_in.threshold, lambda n: (n <= small) | (n > PAIRED), spans)
+    _look(found_in.pairs, asked, found_in.threshold, lambda n: (n > small) & (n <= PAIRED), spans)
+    sizes, starts = asked.sizes.tolist(), asked.starts.tolist()
+    for row, found in enumerate(spans):
+        size = sizes[row]
+        table = found_in.single if size <= small or size > PAIRED else found_in.pairs
+        mine = frozenset(asked.flat[starts[row] : starts[row + 1]].tolist()) if found else frozenset()
+        yield _checked(found_in, table, found, mine, size)
+
+
+def _look(table: _Table, asked: _Sets, threshold: float, wanted: Any, spans: list[list[tuple[int, int, int]]]) -> None:
+    """Add to each set's `spans` where its keys stand in the table: from, to, and the place of the key in the set."""
+    import numpy as np
+
+    for group, keys, places, _ in _keys(asked, threshold, table.shared, wanted):
+        low = np.searchsorted(table.keys, keys.astype(np.uint64), "left")
+        high = np.searchsorted(table.keys, keys.astype(np.uint64), "right")
+        line, key = np.nonzero(high > low)
+        found = zip(group[line].tolist(), low[line, key].tolist(), high[line, key].tolist(), places[key].tolist())
+        for row, first, last, place in found:
+            spans[row].append((first, last, place))
+
+
+def _checked(
+    found_in: Index, table: _Table, spans: Sequence[tuple[int, int, int]], mine: frozenset[int], size: int
+) -> Iterator[int]:
+    share = found_in.threshold / (1 + found_in.threshold)
+    starts, flat, rows = found_in.starts, found_in.flat, table.rows
     tried: set[int] = set()
-    for rank, token in enumerate(_prefix(one, found_in.rarity, threshold)):
-        for (other_size, other_rank), rows in found_in.buckets.get(token, {}).items():
-            needed = threshold / (1 + threshold) * (size + other_size) - 1e-9
-            # where this is the rarest token they share, no more than these are left to share
-            if min(size - rank, other_size - other_rank) < needed:
-                continue
-            for row in rows:
-                if row not in tried:
-                    tried.add(row)
-                    if len(one & found_in.sets[row]) >= needed:
-                        yield row
+    for low, high, place in spans:
+        for a, b in [(low, high)] if high - low <= FEW else _fitting(table, low, high, size, place, found_in.threshold):
+            for at in range(a, b):
+                row = rows[at]
+                if row in tried:
+                    continue
+                tried.add(row)
+                start, end = starts[row], starts[row + 1]
+                needed = share * (size + end - start) - EPS
+                if min(size, end - start) >= needed and len(mine.intersection(flat[start:end])) >= needed:
+                    yield row
 
 
-def _prefix(one: Tokens, rarity: Counter[str], threshold: float) -> list[str]:
-    """The rarest tokens, as many as it takes that two near sets must meet in one."""
-    ordered = sorted(one, key=lambda token: (rarity[token], token))
-    return ordered[: len(ordered) - math.ceil(threshold * len(ordered) - 1e-9) + 1] if ordered else []
+def _fitting(table: _Table, low: int, high: int, size: int, place: int, threshold: float) -> Iterator[tuple[int, int]]:
+    """Of the entries of one key those of a size, and with the key at a place, that leave enough tokens to share."""
+    share = threshold / (1 + threshold)
+    key = table.entries[low] >> (_SIZE_BITS + _PLACE_BITS) << (_SIZE_BITS + _PLACE_BITS)
+    for other in range(math.ceil(threshold * size - EPS), math.floor(size / threshold + EPS) + 1):
+        if other >= _TOP:  # sizes from here on are not told apart
+            yield bisect_left(table.entries, key + (_TOP << _PLACE_BITS), low, high), high
+            return
+        needed = math.ceil(share * (size + other) - EPS)
+        if table.shared + size - 1 - place < needed:
+            return  # and larger ones need still more
+        front = key + (other << _PLACE_BITS)
+        first = bisect_left(table.entries, front, low, high)
+        last = bisect_left(table.entries, front + table.shared + other - needed, first, high)
+        if last > first:
+            yield first, last

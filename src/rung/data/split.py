@@ -14,7 +14,7 @@ from rung.task import Task
 from rung.types import Example, digest
 
 _SENTENCE_MARKS = str.maketrans(
-    dict.fromkeys("'’‘`", "") | dict.fromkeys('.,;:!?¿¡"“”„«»…。、，？！()', " ")  # can't is cant
+    dict.fromkeys("'’‘`", None) | dict.fromkeys('.,;:!?¿¡"“”„«»…。、，？！()', " ")  # can't is cant
 )
 _HYPHEN = re.compile(r"(?<=[^\W\d])[-‐‑–](?=[^\W\d])")  # top-up is top up, and 3-2 is not 3 2
 
@@ -107,6 +107,8 @@ def question(example: Example) -> str:
 
 def normalise(text: str) -> str:
     """NFKC, casefolded, whitespace collapsed."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())  # folding may leave what NFKC would join
 

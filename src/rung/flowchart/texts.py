@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
-from itertools import islice
 from pathlib import Path
 
-from rung.data.near import index, neighbours, tokens
+from rung.data.near import index, near_within, tokens
 from rung.data.split import question
 from rung.types import Example
 
@@ -43,9 +42,8 @@ def dated(name: str) -> date | None:
 def conflicts(rows: Sequence[Example]) -> tuple[int, int]:
     """Rows that nearly equal one with another answer, and rows read (the first thousand)."""
     rows = rows[:MOST_ROWS]
-    found_in = index([tokens(question(row)) for row in rows], NEAR)
+    found_in = index((tokens(question(row)) for row in rows), NEAR)
     differing = sum(
-        any(rows[j].output != row.output for j in islice(neighbours(found_in, one), MOST_NEIGHBOURS))
-        for row, one in zip(rows, found_in.sets, strict=True)
+        any(rows[j].output != row.output for j in found) for row, found in zip(rows, near_within(found_in, MOST_NEIGHBOURS))
     )
     return differing, len(rows)
