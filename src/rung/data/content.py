@@ -74,6 +74,12 @@ def _zipped(path: Path) -> Content:
 def refuse_other(path: Path, label: str, ending: str) -> None:
     """DataError where a file to be read as `ending` is plainly of another kind."""
     found = content_of(path)
+    if found is None and ending in WORKBOOKS:
+        raise DataError(
+            f"the file is text under a name that ends in {ending}, or damaged.",
+            where=label,
+            remedy="Where it is text, rename it to end in .csv; else save the workbook anew.",
+        )
     if found is None or found.ending == ending or (ending in WORKBOOKS and found.ending in WORKBOOKS):
         return
     raise DataError(f"by its content this is {found.what}, under a name that ends in {ending}.", where=label, remedy=found.remedy)

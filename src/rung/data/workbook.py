@@ -13,8 +13,6 @@ from rung.errors import DataError
 
 LARGEST = 2**30
 """Bytes that a workbook may unpack to: it is read whole, and a small file can be made to fill any memory."""
-ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#GETTING_DATA"})
-"""What a cell shows whose formula failed."""
 Cells = Sequence[Any]
 
 
@@ -51,12 +49,6 @@ def workbook_rows(path: Path, label: str, sheet: str = "") -> Rows:
 
 def _fault(names: Sequence[str], values: Cells, where: str) -> DataError | None:
     for name, value in zip(names, values):
-        if value in ERRORS and isinstance(value, str):
-            return DataError(
-                f"the cell of column {name!r} shows {value}, the error of a formula.",
-                where=where,
-                remedy="Mend the formula, or write the value.",
-            )
         if not name and value is not None:
             return DataError(
                 f"the value {value!r} stands under no column name.", where=where, remedy="Name the column in the first row."
@@ -124,7 +116,7 @@ def _refuse_bomb(path: Path, label: str) -> None:
 
 
 def _value(cell: Any) -> Any:
-    """A cell as it is shown: whole numbers without a point, days without a time, nothing as None."""
+    """A cell as it is shown: whole numbers without a point, days without a time; nothing, or a formula that failed, as None."""
     if cell == "" or cell is None:
         return None
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from rung.errors import TaskError
+from rung.task.broken import remedy
 
 Node = yaml.MappingNode
 
@@ -96,8 +97,14 @@ def _broken(error: yaml.YAMLError, name: str) -> TaskError:
     return TaskError(
         f"this is no YAML: {problem}.",
         where=f"{name} line {mark.line + 1}" if mark else name,
-        remedy="Check the indentation (spaces, no tabs), the colons and the quotes there.",
+        remedy=remedy(problem, _line(mark)),
     )
+
+
+def _line(mark: yaml.Mark | None) -> str:
+    """The line of the text that a mark points into."""
+    lines = (mark.buffer or "").rstrip("\0").splitlines() if mark else []
+    return lines[mark.line] if mark and mark.line < len(lines) else ""
 
 
 def _refuse_duplicates(root: yaml.Node, name: str) -> None:
