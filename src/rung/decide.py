@@ -10,7 +10,10 @@ from rung.measure import forget
 from rung.metrics import METRICS, interval, resample, right_or_wrong, stats, up_to_best
 from rung.metrics.judge import Agreement
 from rung.race.looks import Look, bounds
-from rung.types import Comparison, Decision, Interval, Record, RungVerdict, Scores, Verdict
+from rung.types import Comparison, Decision, Example, Interval, Record, RungVerdict, Scores, Verdict
+
+References = Mapping[str, str] | Mapping[str, Example]
+"""Row to its right answer, or to the row with all that are right."""
 
 
 class GoalLike(Protocol):
@@ -34,7 +37,7 @@ class GoalLike(Protocol):
 class _Rows:
     """What is known of the dev rows beside their scores."""
 
-    references: Mapping[str, str] | None
+    references: References | None
     groups: Mapping[str, str] | None
 
     def clusters(self, ids: Sequence[str]) -> list[Hashable] | None:
@@ -48,7 +51,11 @@ class _Rows:
         if _corpus(scores) is None:
             return []
         assert self.references is not None, f"{scores.metric} is recomputed from the outputs: pass references"
-        return [self.references[i] for i in scores.ids]
+        metric = METRICS[scores.metric]
+        rows = [self.references[i] for i in scores.ids]
+        return [
+            row if isinstance(row, str) else metric.nearest(output, row) for row, output in zip(rows, scores.outputs, strict=True)
+        ]
 
 
 def decide(
@@ -56,7 +63,7 @@ def decide(
     goal: GoalLike,
     *,
     alpha: float = 0.05,
-    references: Mapping[str, str] | None = None,
+    references: References | None = None,
     groups: Mapping[str, str] | None = None,
     planned: int = 0,
     looks: Mapping[str, Look] | None = None,
@@ -256,7 +263,10 @@ def _why(verdict: Verdict, chosen: RungVerdict, goal: GoalLike, meeting: int) ->
 
 
 def compare(
-    a: Record, b: Record, references: Mapping[str, str] | None = None, groups: Mapping[str, str] | None = None
+    a: Record,
+    b: Record,
+    references: References | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Two measured rungs on the rows that both answered; the p-value is of this one comparison."""
     return _compare(a, b, _Rows(references, groups))

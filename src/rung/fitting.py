@@ -41,7 +41,7 @@ def fit(
                 progress,
                 deadline,
                 site.store.folder,
-                reward=lambda answer, example: site.metric.per_row(answer, example.output, example),
+                reward=lambda answer, example: site.metric.rate(answer, example),
                 home=site.task.folder,
                 trackers=site.task.trackers,
             )

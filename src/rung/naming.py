@@ -13,6 +13,7 @@ def named(content: dict[str, Any]) -> dict[str, Any]:
         content["model"].pop("name")  # the digest says which model it is, wherever it lies
     content["demos"].pop("files")
     for row in (*content["demos"]["fixed"], *content["demos"]["pool"]):
+        row.pop("references", None)  # the prompt shows the first right answer, and that is the output
         _without(row, "after")
         for turn in (*row["history"], *row.get("after", ())):
             _without(turn, "extra")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rung import calls
+from rung import calls, rows
 from rung.data.split import normalise
 from rung.errors import RungError
 from rung.lm import thinking
@@ -310,13 +310,13 @@ def load(folder: Path) -> Predictor:
             "model": ModelRef(**content["model"]),
             "labels": tuple(content["labels"]),
             "descriptions": tuple(content["descriptions"]),
-            "taught": tuple(map(_example, content.get("taught", ()))),
+            "taught": tuple(map(rows.example, content.get("taught", ()))),
             "decoding": Decoding(**content["decoding"]),
             "lookup": _lookup(content.get("lookup")),
             "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,
             "calibration": Calibration(tuple(bent["bias"]), bent["of"]) if (bent := content.get("calibration")) else None,
             "demos": Demos(
-                **{**demos, "fixed": tuple(map(_example, demos["fixed"])), "pool": tuple(map(_example, demos["pool"]))}
+                **{**demos, "fixed": tuple(map(rows.example, demos["fixed"])), "pool": tuple(map(rows.example, demos["pool"]))}
             ),
         }
     )
@@ -327,11 +327,6 @@ def folder_digest(folder: Path) -> str:
     names = sorted(path for path in folder.rglob("*") if path.is_file())
     content = [[str(p.relative_to(folder)), hashlib.sha256(p.read_bytes()).hexdigest()] for p in names]
     return digest(content)
-
-
-def _example(content: dict) -> Example:
-    turns = {part: tuple(Message(**turn) for turn in content.get(part, ())) for part in ("history", "after")}
-    return Example(**{**content, **turns})
 
 
 def _answer(row: Example, whole: str) -> Message:

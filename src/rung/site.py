@@ -28,7 +28,7 @@ from rung.race.course import Course, course, look_of
 from rung.retrieve.knowledge import documents, is_open, is_open_file, open_to_all, with_sources
 from rung.runs import Store
 from rung.task import Task
-from rung.types import Decision, Preference, Record, Texts, TrainData
+from rung.types import Decision, Example, Preference, Record, Texts, TrainData
 
 ALPHA = 0.05
 """The error that all rungs of a climb share."""
@@ -180,8 +180,9 @@ class Site:
         return plan(self.task, self.data, self.bases, self.machine, self._asked.chart(), seen)
 
     @cached_property
-    def references(self) -> dict[str, str]:
-        return {example.id: example.output for example in self.splits.dev}
+    def references(self) -> dict[str, Example]:
+        """The dev rows by id: a score of the whole is recomputed from their right answers."""
+        return {example.id: example for example in self.splits.dev}
 
     @cached_property
     def groups(self) -> dict[str, str]:

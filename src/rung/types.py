@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from rung.message import Message
+from rung.rows import UNKNOWN as UNKNOWN
+from rung.rows import Example as Example
+from rung.rows import Message as Message
+from rung.rows import Preference as Preference
+from rung.rows import digest as digest
 from rung.sources import means
 
 Kind = Literal["classify", "extract", "answer", "generate"]
@@ -29,55 +31,6 @@ class Need(enum.StrEnum):
     CORPUS = "a corpus"
     UNLABELLED = "unlabelled inputs"
     GPU = "a GPU"
-
-
-def digest(value: Any) -> str:
-    """A short, stable name for any JSON-able value: 16 hex digits of sha256 over its sorted JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row of the team's data: what comes in and what should come out."""
-
-    input: str
-    output: str
-    history: tuple[Message, ...] = ()
-    """Turns before `input` (a system message, an earlier exchange). Empty for most tasks."""
-    group: str = ""
-    """Rows of one group (a customer, a document) never stand in two splits."""
-    where: str = ""
-    """Where it was read, for messages: `tickets.csv line 41`."""
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """The row's other columns, for the team's own metric."""
-    source: str = ""
-    """The document (or document#section) that holds the answer, where the team knows it; several as a JSON list."""
-    after: tuple[Message, ...] = ()
-    """Turns between `input` and `output`: calls of tools and what these gave back. Empty for most tasks."""
-
-    @property
-    def id(self) -> str:
-        """Content name. `where` is left out: moving a row to another line does not make it new."""
-        later = [[m.named for m in self.after]] if self.after else []
-        return digest([self.input, self.output, [m.named for m in self.history], self.group, *later])
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """Two answers to one question, the better and the worse; or one answer with a vote, the other text being empty."""
-
-    input: str
-    chosen: str
-    rejected: str
-    history: tuple[Message, ...] = ()
-    where: str = ""
-    source: str = ""
-    """The document behind it, where its file has that column; it is no part of the content."""
-
-    @property
-    def id(self) -> str:
-        return digest([self.input, self.chosen, self.rejected, [m.named for m in self.history]])
 
 
 @dataclass(frozen=True, slots=True)

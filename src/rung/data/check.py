@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 
+from rung.data.answers import reads_as_list
 from rung.data.finding import SEVERITIES, Finding, Parts, some
 from rung.data.labels import label_findings
 from rung.data.leaks import asked_in, contradictions, groups, leaks, repeats
 from rung.data.split import Splits
 from rung.metrics.stats import smallest_difference
 from rung.task import Task
+from rung.types import UNKNOWN
 
 FEWEST_DEV_ROWS = 20
 """Below this a right/wrong score has an interval some 40 points wide: nothing can be decided."""
@@ -38,6 +40,7 @@ def check(
         *contradictions(parts, asked, labels),
         *(label_findings(parts, task) if labels else ()),
         *_drafts(parts),
+        *_answers(parts, task),
         *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
         *_goal_margin(len(splits.dev), task),
         *_resolution(len(splits.dev)),
@@ -82,6 +85,42 @@ def _drafts(parts: Parts) -> Iterator[Finding]:
             "Read them, mend or delete them, and set their column draft to no.",
             some(drafts),
             len(drafts),
+        )
+
+
+# Several right answers, or none
+
+
+def _answers(parts: Parts, task: Task) -> Iterator[Finding]:
+    rows = [row for some_rows in parts.values() for row in some_rows]
+    several, none = [row.where for row in rows if row.references], [row.where for row in rows if row.unanswerable]
+    if several:
+        yield Finding(
+            "several-references",
+            "note",
+            f"{len(several)} of {len(rows)} rows have several right answers: the best counts, and the first is learnt.",
+            "",
+            some(several),
+            len(several),
+        )
+    if none and task.kind != "classify":
+        yield Finding(
+            "unanswerable",
+            "note",
+            f"{len(none)} of {len(rows)} rows have no answer: right is to give none, and {UNKNOWN!r} is learnt.",
+            "Say in `task` that a question may have no answer, and what to answer then.",
+            some(none),
+            len(none),
+        )
+    listed = [row.where for row in rows if task.kind in ("answer", "generate") and reads_as_list(row.output)]
+    if listed:
+        yield Finding(
+            "list-outputs",
+            "warn",
+            f"{len(listed)} of {len(rows)} outputs are a JSON list of texts, and are taken as one answer each.",
+            "Where they are several right answers, call the column `answers`; where the list is the answer, say kind: extract.",
+            some(listed),
+            len(listed),
         )
 
 

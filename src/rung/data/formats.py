@@ -13,7 +13,7 @@ from rung.data.rows import Row, quoted
 from rung.data.turns import listed
 from rung.errors import DataError
 from rung.task import Data
-from rung.types import Example, Message
+from rung.types import UNKNOWN, Example, Message
 
 ROLES = {
     "system": "system",
@@ -38,6 +38,8 @@ class Form:
     uses: frozenset[str]
     """Columns that go into the Example; the others become its `extra`."""
     read: Callable[[Row, str], Turns]
+    output: str = ""
+    """The one column that holds the right answer, or several; empty where it is a message."""
 
 
 def form_of(columns: Collection[str], data: Data, where: str) -> Form:
@@ -58,12 +60,21 @@ def form_of(columns: Collection[str], data: Data, where: str) -> Form:
     )
 
 
-def example(row: Row, where: str, form: Form, group: str | None, source: str | None = None) -> Example:
-    """One row as an Example; DataError where its input or output is empty."""
+def example(
+    row: Row, where: str, form: Form, group: str | None, source: str | None = None, answers: tuple[str, ...] | None = None
+) -> Example:
+    """One row as an Example; DataError where its input or output is empty.
+
+    `answers`: all right ones where the output is no single text, none where the question cannot be answered.
+    """
     history, given, wanted, after = form.read(row, where)
+    if answers is not None:
+        wanted = answers[0] if answers else UNKNOWN
     for name, text in (("input", given), ("output", wanted)):
         if not text.strip():
             raise DataError(f"the {name} is empty.", where=where, remedy="Fill the cell, or delete the row.")
+        refuse_half_characters(text, where)
+    for text in answers or ():
         refuse_half_characters(text, where)
     for message in (*history, *after):
         refuse_half_characters(message.content + message.extra, where)
@@ -80,6 +91,7 @@ def example(row: Row, where: str, form: Form, group: str | None, source: str | N
         extra=extra,
         source=text_of(row[source], where).strip() if source is not None else "",
         after=after,
+        references=answers if answers and len(answers) > 1 else (),
     )
 
 
@@ -138,7 +150,7 @@ def _columns(given: str, wanted: str) -> Form:
     def read(row: Row, where: str) -> Turns:
         return (), text_of(row.get(given), where), text_of(row.get(wanted), where), ()
 
-    return Form((given, wanted), frozenset({given, wanted}), read)
+    return Form((given, wanted), frozenset({given, wanted}), read, wanted)
 
 
 def _alpaca(row: Row, where: str) -> Turns:
@@ -244,7 +256,7 @@ def _output(message: Message, where: str) -> str:
 
 
 FORMS = (
-    Form(("instruction", "output"), frozenset({"instruction", "input", "output"}), _alpaca),
+    Form(("instruction", "output"), frozenset({"instruction", "input", "output"}), _alpaca, "output"),
     _columns("input", "output"),
     Form(("messages",), frozenset({"messages"}), _chat("messages")),
     Form(("conversations",), frozenset({"conversations"}), _chat("conversations")),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rung.data.answers import answers
 from rung.data.files import READERS, read_rows
 from rung.data.finding import Finding
 from rung.data.folders import shards
@@ -111,7 +112,8 @@ def _file_examples(file: _File, task: Task, faults: list[DataError]) -> Iterator
 
 
 def _example(row: Row, where: str, form: Form, task: Task) -> Example:
-    found = example(row, where, form, task.data.group, task.data.source)
+    several = answers(row, form.output, task, where) if form.output else None
+    found = example(row, where, form, task.data.group, task.data.source, several)
     return _FITTED.get(task.kind, lambda found, task: found)(found, task)
 
 
@@ -134,13 +136,14 @@ def _with_fields(found: Example, task: Task) -> Example:
     """An answer of kind extract, which is compared field by field."""
     from rung.metrics.extract import fields
 
-    if fields(found.output) is None:
-        raise DataError(
-            f"the output {found.output[:80]!r} is no JSON, and kind is extract.",
-            where=found.where,
-            remedy="Write it as a JSON object, or say kind: answer.",
-        )
-    refuse_repeated_keys(found.output, found.where)
+    for output in found.accepted:
+        if fields(output) is None:
+            raise DataError(
+                f"the output {output[:80]!r} is no JSON, and kind is extract.",
+                where=found.where,
+                remedy="Write it as a JSON object, or say kind: answer.",
+            )
+        refuse_repeated_keys(output, found.where)
     return found
 
 

@@ -169,7 +169,9 @@ class Run:
     """`time.monotonic()` after which the fit must stop with a BudgetError."""
     shared: Path | None = None
     """A folder that all fits of the task share; the index of its documents is there. Without one it is the fit's own."""
-    reward: Callable[[str, Example], float] = lambda answer, example: float(answer.strip() == example.output.strip())
+    reward: Callable[[str, Example], float] = lambda answer, example: float(
+        answer.strip() in {one.strip() for one in example.accepted}
+    )
     """What one answer to a row of train is worth, 0 to 1: the task's metric. Epochs are chosen and rewards given by it."""
     home: Path = Path()
     """The task's folder, which paths in options are relative to."""

@@ -200,4 +200,4 @@ def _function(name: str, home: Path) -> Callable[[str, Example], float]:
         score = own.load(name, home)
     except TaskError as error:
         raise TaskError(error.what, where=where, remedy=error.remedy) from error
-    return lambda answer, row: score(answer, row.output, row)
+    return lambda answer, row: max(score(answer, one, row) for one in row.accepted)

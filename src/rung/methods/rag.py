@@ -22,7 +22,7 @@ from rung.methods.base import Facts, Family, Quote, Run, answering
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
-from rung.retrieve.ground import holds
+from rung.retrieve.ground import bears
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Asked, Settings, choose
 from rung.sources import Documents
@@ -104,7 +104,7 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
     for row in rows:
         named = [one.path for one in documents.find(row.source) if one.path]
         near = chain(*(by_file[path] for path in named)) if row.source else map(lookup.source, first[row.id])
-        gold = frozenset(one.id for one in near if holds(row.output, row.source, one))
+        gold = frozenset(one.id for one in near if bears(row, one))
         if gold and len(gold) < total:
             out.append((row, gold))
     return out

@@ -9,6 +9,7 @@ from pathlib import Path
 from rung.errors import TaskError
 from rung.metrics import classify, extract, own, resample, squad, stats, text
 from rung.metrics.grounded import grounded
+from rung.metrics.unknown import is_unknown
 from rung.types import Example, Interval, Kind, Prediction, Scores, Split, Unscored
 
 
@@ -27,6 +28,8 @@ class Metric:
     """Each row is right or wrong."""
     many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]] | None = None
     """Where rows are scored together, by a model: (outputs, examples) to each one's score, or why it has none."""
+    abstains: bool = False
+    """To a question that cannot be answered, no answer is the right one."""
     version: int = 1
     """Raised when the same answer may now get another score: what was scored by the old rule is scored again."""
 
@@ -35,19 +38,36 @@ class Metric:
         """The name with the version, for keys. A first version goes without."""
         return self.name if self.version == 1 else f"{self.name}@{self.version}"
 
+    def rate(self, output: str, example: Example) -> float:
+        """One row's score: the best over its right answers."""
+        # a judge is shown all of them at once
+        references = example.accepted if self.many is None else (example.output,)
+        return max(self._against(reference, output, example) for reference in references)
+
+    def nearest(self, output: str, example: Example) -> str:
+        """The right answer that an output comes closest to: what a score of the whole holds it against."""
+        return (
+            max(example.accepted, key=lambda one: self._against(one, output, example)) if example.references else example.output
+        )
+
+    def _against(self, reference: str, output: str, example: Example) -> float:
+        if self.abstains and example.unanswerable:
+            return float(is_unknown(output))
+        return self.per_row(output, reference, example)
+
 
 METRICS: dict[str, Metric] = {
     m.name: m
     for m in (
         Metric("accuracy", ("classify",), classify.accuracy, binary=True),
         Metric("macro_f1", ("classify",), classify.accuracy, classify.macro_f1),
-        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True, version=2),
-        Metric("token_f1", ("answer", "generate"), text.token_f1, version=2),
-        Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=2),
+        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True, version=2, abstains=True),
+        Metric("token_f1", ("answer", "generate"), text.token_f1, version=2, abstains=True),
+        Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=2, abstains=True),
         Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1, version=2),
-        Metric("squad_exact_match", ("answer", "generate"), squad.exact_match, binary=True),
-        Metric("squad_f1", ("answer", "generate"), squad.token_f1),
-        Metric("rouge_score_l", ("generate", "answer"), text.rouge_score_l),
+        Metric("squad_exact_match", ("answer", "generate"), squad.exact_match, binary=True, abstains=True),
+        Metric("squad_f1", ("answer", "generate"), squad.token_f1, abstains=True),
+        Metric("rouge_score_l", ("generate", "answer"), text.rouge_score_l, abstains=True),
     )
 }
 
@@ -107,14 +127,14 @@ def score(
     assert ids == tuple(p.id for p in predictions), "predictions must line up with the examples, row by row"
     clusters = _groups(examples) if clusters is None else clusters
     outputs = tuple("" if p.error else p.output for p in predictions)
-    references = [e.output for e in examples]
     failed = tuple(Unscored(p.id, p.error, p.again) for p in predictions if p.failed)
 
     def rows(m: Metric) -> tuple[float, ...]:
-        return tuple(0.0 if p.error else m.per_row(p.output, e.output, e) for e, p in zip(examples, predictions, strict=True))
+        return tuple(0.0 if p.error else m.rate(p.output, e) for e, p in zip(examples, predictions, strict=True))
 
     def scored(m: Metric) -> Scores:
         per_row, unscored = (rows(m), ()) if m.many is None else _together(m.many, examples, predictions)
+        references = [m.nearest(output, e) if m.corpus else e.output for output, e in zip(outputs, examples, strict=True)]
         found = Scores(m.name, split, _UNKNOWN, ids, per_row, outputs, unscored=failed + unscored)
         return replace(
             found, overall=up_to_best(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)

@@ -17,7 +17,8 @@ def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
 
     recall, MRR, nDCG: of the passages put before the model, those of the row's sources.
     citation precision: of the passages cited, those of the sources. citation recall: share of the sources that is cited.
-    coverage: an answer was given. abstention precision: of the rows without an answer, those whose source was not found.
+    coverage: an answer was given. abstention precision: of the rows without an answer, those whose source was not found or
+    that cannot be answered. abstention recall: of the rows that cannot be answered, those without an answer.
     """
     out: Rows = {}
 
@@ -28,6 +29,11 @@ def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
         return out
     for row, (example, one) in enumerate(zip(examples, predictions, strict=True)):
         say("coverage", row, not one.abstained and not one.error)
+        if example.unanswerable:
+            say("abstention recall", row, bool(one.abstained))
+            if one.abstained:
+                say("abstention precision", row, True)
+            continue
         if not example.source:
             continue
         gold = each(example.source)

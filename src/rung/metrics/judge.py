@@ -12,7 +12,8 @@ import numpy as np
 from rung.errors import RungError
 from rung.metrics.resample import bootstrap_interval
 from rung.metrics.stats import Array
-from rung.types import Example, Interval, Message, Unscored, digest
+from rung.metrics.unknown import is_unknown
+from rung.types import UNKNOWN, Example, Interval, Message, Unscored, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Pairwise:
         return digest(["pairwise", VERSION, self.model, self.criterion, self.task])
 
     def row(self, example: Example, output: str) -> Pair:
-        return Pair(_asked(example), example.output, output)
+        return Pair(_asked(example), example.output, _given(example, output))
 
     def chats(self, row: Pair) -> list[tuple[Message, ...]]:
         orders = ((row.first, row.second), (row.second, row.first))
@@ -162,7 +163,7 @@ class Rubric:
         return digest(["rubric", VERSION, self.model, self.criterion, self.task, self.points])
 
     def row(self, example: Example, output: str) -> Answered:
-        return Answered(_asked(example), output, example.output)
+        return Answered(_asked(example), _given(example, output), "\nor: ".join(example.accepted))
 
     def chats(self, row: Answered) -> list[tuple[Message, ...]]:
         begun = f"You mark an answer from 1 (worst) to {self.points} (best)."
@@ -310,6 +311,11 @@ def _defused(text: str) -> str:
 def _asked(example: Example) -> str:
     """The question with the turns before it."""
     return "\n\n".join([*(f"{turn.role}: {turn.content}" for turn in example.history), example.input])
+
+
+def _given(example: Example, output: str) -> str:
+    """An answer as it is put: where it rightly gives none, in words."""
+    return UNKNOWN if example.unanswerable and is_unknown(output) else output
 
 
 def _meant(said: Said, meaning: dict[str, str]) -> Said:

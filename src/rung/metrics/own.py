@@ -24,7 +24,8 @@ def load(name: str, folder: Path) -> PerRow:
     """The function named by `file.py:function`, the file relative to the task folder, wrapped so that faults are told.
 
     The function is called as `function(output, reference, row)`, row being a dict of the row's columns with `input` and
-    `output`, and returns a number from 0 to 1 or a bool. The file is run as it stands: it is the team's code.
+    `output`, and returns a number from 0 to 1 or a bool; once for each right answer of the row (`output` is that one, and
+    `references` are all), and the best counts. The file is run as it stands: it is the team's code.
     """
     attribute, path = name.rpartition(":")[2], located(name, folder)
     function = getattr(_module(name, path), attribute, None)
@@ -32,7 +33,8 @@ def load(name: str, folder: Path) -> PerRow:
         raise _fault(f"there is no function {attribute!r} in {path}.", "Name one that is there.")
 
     def per_row(output: str, reference: str, example: Example) -> float:
-        row = {**example.extra, "input": example.input, "output": example.output}
+        several = {"references": list(example.references)} if example.references else {}
+        row = {**several, **example.extra, "input": example.input, "output": reference}
         try:
             value = function(output, reference, row)
         except Exception as error:

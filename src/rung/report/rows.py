@@ -80,10 +80,15 @@ def _row(example: Example, scores: tuple[float | None, ...], answers: Sequence[s
     return Row(
         example.where,
         shortened("\n".join([*turns, example.input])),
-        shortened(example.output),
+        shortened(right(example)),
         scores,
         tuple(map(shortened, answers)),
     )
+
+
+def right(example: Example) -> str:
+    """The right answer of a row; each of them where there are several."""
+    return "\nor: ".join(example.accepted)
 
 
 def shortened(text: str, letters: int = MOST_LETTERS) -> str:

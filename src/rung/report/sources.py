@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rung.report.rows import shortened
+from rung.report.rows import right, shortened
 from rung.types import Example, Prediction, Record, Source
 
 MOST_ROWS = 200
@@ -90,7 +90,7 @@ def _looked(example: Example, told: Prediction, score: float) -> Looked:
     return Looked(
         example.where,
         shortened("\n".join([*turns, example.input])),
-        shortened(example.output),
+        shortened(right(example)),
         example.source,
         shortened(told.output),
         told.error or told.abstained,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rung.errors import RungError
 from rung.lm.engines import Engines
-from rung.retrieve.ground import holds, touched, wanted
+from rung.retrieve.ground import bears, touched, wanted
 from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import Passage
 from rung.retrieve.search import Hit, Settings, search
@@ -80,7 +80,7 @@ def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> li
     out = []
     for example, hits in zip(examples, sources(wide, [example.input for example in examples], engines)):
         found = [source(hit) for hit in hits]
-        gold = [holds(example.output, example.source, one) for one in found]
+        gold = [bears(example, one) for one in found]
         if _drawn(example) < lookup.withheld:
             found = [one for one, right in zip(found, gold) if not right]
             gold = [False] * len(found)

@@ -1,0 +1,133 @@
+"""Cells with several right answers, or none: lists, SQuAD's and TriviaQA's dicts, and the same written as text in a CSV cell."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rung.data.files import quoted
+from rung.errors import DataError
+from rung.task import Task
+
+Answers = tuple[str, ...]
+"""All right answers, the first being the one to learn; empty where the question cannot be answered."""
+
+IMPOSSIBLE = "is_impossible"
+"""SQuAD's column that says so."""
+_SPAN = {"text", "answer_start", "answer_end", "answer_id", "start", "end"}
+_PLURAL = re.compile(r"(?:answers|outputs|references|targets|solutions|aliases|responses)$", re.IGNORECASE)
+_SPEAKS_OF_LISTS = re.compile(r"\b(?:json|lists?|arrays?)\b", re.IGNORECASE)
+
+
+def answers(row: Mapping[str, Any], column: str, task: Task, where: str) -> Answers | None:
+    """The right answers of a row; None where its cell is one text, or JSON that is itself the answer.
+
+    A list in a text cell could be an answer that is a list. It is read as several answers where the column is named so
+    (`answers`, `references`), or where the task does not ask for a list or JSON. DataError where an answer of several is empty,
+    where a labelled row has several, and where `is_impossible` contradicts the answers.
+    """
+    value = row.get(column)
+    if task.kind == "classify":
+        return _one_label(value, where) if isinstance(value, list) else None
+    if task.kind == "extract":
+        return _json_texts(_loaded(value))
+    known = _several(value, where)
+    if known is None and isinstance(value, str):
+        found = _loaded(value, where)
+        listed = isinstance(found, list) and (_PLURAL.search(column) or not _SPEAKS_OF_LISTS.search(task.task))
+        texts = isinstance(found, list) and all(isinstance(one, str) for one in found)
+        known = _several(found, where) if isinstance(found, dict) or (listed and texts) else None
+    return _possible(known, row, value, where)
+
+
+def reads_as_list(text: str) -> bool:
+    """Whether a text is a JSON list of texts."""
+    found = _loaded(text) if text.lstrip()[:1] == "[" else None
+    return isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
+
+
+def _several(value: Any, where: str) -> Answers | None:
+    if isinstance(value, dict):
+        if "text" in value and set(value) <= _SPAN:
+            return _several(value["text"] if isinstance(value["text"], list) else [value["text"]], where)
+        if isinstance(value.get("aliases"), list) and "value" in value:
+            return _several([value["value"], *value["aliases"]], where)
+        return None
+    if not isinstance(value, list):
+        return None
+    if value and all(isinstance(one, dict) and "text" in one and set(one) <= _SPAN for one in value):
+        return _several([one["text"] for one in value], where)
+    if any(isinstance(one, dict | list) for one in value):
+        return None
+    return () if value in ([""], [None]) else _texts(value, where)
+
+
+def _texts(values: Sequence[Any], where: str) -> Answers:
+    """Each answer once, in their order."""
+    texts = ["" if one is None else json.dumps(one) if isinstance(one, bool) else str(one) for one in values]
+    if any(not text.strip() for text in texts):
+        raise DataError(
+            f"one of the right answers {quoted(values)} is empty.",
+            where=where,
+            remedy="Fill or delete it. An empty list says that the question cannot be answered.",
+        )
+    return tuple(dict.fromkeys(texts))
+
+
+def _one_label(value: list[Any], where: str) -> Answers:
+    if len(value) == 1 and not isinstance(value[0], dict | list):
+        return _texts(value, where)
+    raise DataError(
+        f"the output {quoted(value)} is a list of {len(value)}, and kind classify takes one label a row.",
+        where=where,
+        remedy="Write one label; where several are right at once, say kind: extract with a field that lists them.",
+    )
+
+
+def _json_texts(value: Any) -> Answers | None:
+    """Several JSON objects, each as text: a list of objects is one answer that is a list."""
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one.lstrip()[:1] == "{" for one in value):
+        return None
+    return tuple(dict.fromkeys(value))
+
+
+def _loaded(value: Any, where: str = "") -> Any:
+    """A text cell that holds a list or a dict, in JSON or as Python prints it; anything else as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        if "answer_start" not in value:
+            return value
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise DataError(
+            f"the answers {quoted(value)} are SQuAD's, printed in a way that cannot be read again.",
+            where=where,
+            remedy="Write the file with json.dumps of each cell, or as JSON lines or parquet.",
+        ) from None
+
+
+def _possible(known: Answers | None, row: Mapping[str, Any], value: Any, where: str) -> Answers | None:
+    """The answers, none where `is_impossible` says so."""
+    said = row.get(IMPOSSIBLE)
+    if said is None or str(said).strip().casefold() not in ("true", "1", "yes", "false", "0", "no"):
+        return known
+    impossible = str(said).strip().casefold() in ("true", "1", "yes")
+    given = bool(known) if known is not None else bool(value is not None and str(value).strip())
+    if impossible == given:
+        there = "there is an answer" if given else "there is no answer"
+        raise DataError(
+            f"{IMPOSSIBLE} is {said!r} and {there}: {quoted(value)}.",
+            where=where,
+            remedy=f"Mend one of the two; a plausible answer that is wrong belongs into a column of its own. {_RULE}",
+        )
+    return () if impossible else known
+
+
+_RULE = "A question that cannot be answered has is_impossible true and no answer."
