@@ -92,3 +92,14 @@ def test_a_newcomer_climbs_the_example_and_asks(tmp_path: Path) -> None:
 
 def _rung(*words: str) -> str:
     return subprocess.run([sys.executable, "-m", "rung.cli", *words], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_default_model_cuts_digits_apart_and_reads_back() -> None:
+    from transformers import AutoTokenizer
+
+    from rung.lm.models import DEFAULT, find
+
+    tokenizer = AutoTokenizer.from_pretrained(find(DEFAULT).folder)
+    assert tokenizer.tokenize("in  2024") == ["in", "ĠĠ", "2", "0", "2", "4"]
+    for text in ("a  1\n\n  22\t 333", "東京は2024年12月、3人です。", "👩‍👩‍👧 has 3 😀s and ½ ٣٤", "x1[0:10] + 0x1F  # don't"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
-from rung.lm import opening
+from rung.lm import gguf_tokenizer, opening
 from rung.lm.quiet import quiet
 
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
@@ -38,6 +38,7 @@ def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print) -
                 where=str(gguf),
                 remedy="Use the model's safetensors folder instead.",
             ) from error
+        gguf_tokenizer.restore(tokenizer, gguf, say)
         _clear_quantization(model)
         set_pad(tokenizer, model)
         model.save_pretrained(folder)

