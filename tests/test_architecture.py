@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("", "message", "rows", "types", "errors", "calls", "sources"),
-    ("task", "machine"),
+    ("task", "machine", "contention"),
     ("metrics",),
     ("data",),
     ("lm",),
@@ -157,6 +157,7 @@ LIGHT = {
     "lm/gguf.py",
     "lm/hub.py",
     "lm/models.py",
+    "lm/openmp.py",
     "lm/quiet.py",
     "lm/reach.py",
     "lm/rules.py",

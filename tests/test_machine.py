@@ -118,13 +118,6 @@ def test_what_a_busy_machine_measures_is_used_but_not_kept(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_share_of_others_is_what_we_did_not_take_on_our_processors() -> None:
-    assert probe.others_share([100, 100], [0, 1], own_seconds=2.0, seconds=2.0) == pytest.approx(0.5)
-    assert probe.others_share([100, 0, 100], [1, 2], own_seconds=1.0, seconds=1.0) == pytest.approx(0.0)  # 0 is not ours
-    assert probe.others_share([80, 20], [12, 13], own_seconds=0.0, seconds=1.0) == pytest.approx(0.5)  # numbered anew
-    assert probe.others_share([0, 0], [0, 1], own_seconds=1.0, seconds=1.0) == 0.0  # a system that tells nothing
-
-
 def test_a_burst_spoils_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     windows = iter([0.1, 0.2, 0.9, 0.9, 0.1, 0.2, 0.1, 0.2])  # the neighbour fills the second round
     monkeypatch.setattr(probe, "_window", lambda device, call: next(windows))

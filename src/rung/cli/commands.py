@@ -107,7 +107,7 @@ def plan(
     json_: Json = False,
 ) -> None:
     """Which rungs to try, each with a quote of time, memory and dollars, and why, before anything is spent."""
-    from rung import preview
+    from rung import contention, preview
     from rung.plan import machines
     from rung.plan.steps import break_evens
     from rung.terminal import plan as terminal_plan
@@ -130,6 +130,8 @@ def plan(
         if asked := preview.judged(site):
             out.print(terminal_plan.judge(asked))
         out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")
+        if not other and (warning := contention.busy_warning(contention.others_now())):
+            out.print(f"[yellow]{warning}[/]")
         if before := preview.foretold(site):
             out.print()
             out.print(terminal_plan.hindsight(before.hindsight, before.chart.first))

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import torch
 from torch.nn.functional import linear
 
+from rung.contention import watching_others
 from rung.lm import products
-from rung.machine import Device, Machine, affinity, cpu_name, usable_cores, usable_memory, usable_threads
+from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
 
 Work = tuple[float, Callable[[], Any]]
 """10^9 operations or bytes, and the call that gets through them."""
@@ -48,16 +48,13 @@ def measure() -> tuple[Machine, float]:
     `usd_per_hour` stays 0: prices belong to the caller.
     """
     device, threads = find_device(), usable_threads()
-    started, own = time.perf_counter(), _own_seconds()
-    psutil.cpu_percent(percpu=True)  # the next call tells of the time since this one
-    with _threads(threads):
+    with watching_others() as others, _threads(threads):
         works = {_plain(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
         works["reading"] = reading_work(device)
         if device == "cpu" and products.has_onednn():
             works["oneDNN"] = matrix_work(device, torch.float32, products.onednn)
         speeds = dict(zip(works, fastest(device, list(works.values())), strict=True))
-    busy = psutil.cpu_percent(percpu=True)
-    others = others_share(busy, affinity(), _own_seconds() - own, time.perf_counter() - started)
+        share = others()
     bandwidth, by_onednn = speeds.pop("reading"), speeds.pop("oneDNN", 0.0)
     onednn = by_onednn >= WORTH_ONEDNN * speeds["float32"]
     gflops = speeds | {"float32": by_onednn if onednn else speeds["float32"]}
@@ -74,7 +71,7 @@ def measure() -> tuple[Machine, float]:
         dtype=choose_dtype(device, gflops),
         onednn=onednn,
     )
-    return machine, others
+    return machine, share
 
 
 def find_device() -> Device:
@@ -122,18 +119,6 @@ def fastest(device: Device, works: Sequence[Work]) -> list[float]:
         for i, (_, call) in enumerate(works):
             best[i] = min(best[i], _window(device, call))
     return [amount / seconds for (amount, _), seconds in zip(works, best, strict=True)]
-
-
-def others_share(busy: Sequence[float], ours: Sequence[int], own_seconds: float, seconds: float) -> float:
-    """The share of our processors that other programs took: all that was `busy` (percent, one number a processor) on
-    those that are `ours`, less the processor time that this process took itself."""
-    seen = [busy[cpu] for cpu in ours if cpu < len(busy)] or busy  # some containers number their processors anew
-    return max(0.0, sum(seen) / len(seen) / 100 - own_seconds / (seconds * len(seen)))
-
-
-def _own_seconds() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
 
 
 def memory(device: Device) -> int:
