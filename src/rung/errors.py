@@ -1,11 +1,16 @@
 """Errors that say where, what, the value, and how to mend it; the command line prints them without a traceback."""
 
+from __future__ import annotations
+
+from rung.visible import one_line, visible
+
 
 class RungError(Exception):
     """A fault that the user can mend.
 
     `where` names the file, line or key; `what` says what is wrong and quotes the value; `remedy` says what to do.
-    Programming mistakes are never a RungError: they stay assertions and keep their traceback.
+    Programming mistakes are never a RungError: they stay assertions and keep their traceback. The text as a whole is safe to
+    show: what it quotes of files and servers goes through `visible`.
     """
 
     exit_code = 2
@@ -15,9 +20,9 @@ class RungError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
+        place = f"{one_line(self.where)}: " if self.where else ""
         remedy = f" {self.remedy}" if self.remedy else ""
-        return f"{place}{self.what}{remedy}"
+        return visible(f"{place}{self.what}{remedy}")
 
 
 class TaskError(RungError):

@@ -29,6 +29,7 @@ from rung.retrieve.knowledge import documents, is_open, is_open_file, open_to_al
 from rung.runs import Store
 from rung.task import Task
 from rung.types import Decision, Example, Preference, Record, Texts, TrainData
+from rung.visible import say
 
 ALPHA = 0.05
 """The error that all rungs of a climb share."""
@@ -41,7 +42,7 @@ class Site:
         self,
         task: Task,
         engines: Engines | None = None,
-        say: Callable[[str], object] = print,
+        say: Callable[[str], object] = say,
         machine: Machine | None = None,
     ):
         """`machine`: one to quote for in place of this one. A climb is made on the machine at hand."""

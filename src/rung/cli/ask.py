@@ -12,6 +12,8 @@ import typer
 from rung.cli import knowledge
 from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
 from rung.errors import RungError, TaskError
+from rung.terminal.console import status
+from rung.visible import in_context
 
 if TYPE_CHECKING:
     from rung.predictor import Predictor
@@ -60,10 +62,10 @@ def _held(site: Site, predictor: Predictor, rung: str) -> None:
         return
     last = site.store.read("decision.json")
     if edited(site, last):
-        err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim", markup=False)
+        err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim")
     if last["decision"]["verdict"] != "meets":
         name = last["decision"]["chosen"]
-        err.print(f"{name} is the one to go on with; it was not shown to meet the goal.", style="dim", markup=False)
+        err.print(f"{name} is the one to go on with; it was not shown to meet the goal.", style="dim")
 
 
 def _one(site: Site, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:
@@ -71,8 +73,8 @@ def _one(site: Site, predictor: Predictor, text: str, allow: Allow, json_: bool)
     from rung.types import Example, plain
 
     if not json_ and predictor.streams:
-        for piece in predictor.stream(Example(text, ""), site.engines):
-            out.print(shown.printable(piece), markup=False, end="", soft_wrap=True)
+        for piece in in_context(predictor.stream(Example(text, ""), site.engines)):
+            out.print(piece, end="", soft_wrap=True)
         out.print()
         return
     [answer] = predictor.predict([Example(text, "")], site.engines, allow=allow)
@@ -86,21 +88,19 @@ def _one(site: Site, predictor: Predictor, text: str, allow: Allow, json_: bool)
 
 def _many(site: Site, predictor: Predictor, rows: Path, to: Path, allow: Allow) -> None:
     """Every row; the file appears when all are answered."""
-    from rich.status import Status
-
     from rung import bulk
 
     part = to.with_name(f"{to.name}.{os.getpid()}.part")
-    with kept_when_stopped(f"Rows answered so far are in {part}."), Status("answering", console=err) as status:
+    with kept_when_stopped(f"Rows answered so far are in {part}."), status("answering") as told:
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
                 form, column = FORMS[to.suffix.lower()], site.task.data.input
                 found = bulk.answer_rows(
-                    predictor, site.engines, rows, file, form, column, allow, lambda n: status.update(f"{n} rows answered")
+                    predictor, site.engines, rows, file, form, column, allow, lambda n: told(f"{n} rows answered")
                 )
         except BaseException:
             if part.exists() and not part.stat().st_size:
                 part.unlink()
             raise
         part.replace(to)
-    out.print(f"wrote {to}: {found.rows} rows, {found.failed} without an answer", markup=False, soft_wrap=True)
+    out.print(f"wrote {to}: {found.rows} rows, {found.failed} without an answer", soft_wrap=True)

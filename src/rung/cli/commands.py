@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rung.cli import ask as cli_ask
 from rung.cli import init as cli_init
@@ -15,12 +18,39 @@ from rung.cli import knowledge as cli_knowledge
 from rung.cli import tune as cli_tune
 from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
 from rung.errors import RungError
+from rung.terminal.console import guard, styled
+from rung.visible import visible
 
 if TYPE_CHECKING:
     from rung.flowchart.questions import Answer
     from rung.site import Site
 
+
+class _Group(TyperGroup):
+    """All commands; what is wrong in how one is called is shown without steering the terminal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage():
+            return super().invoke(ctx)
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _usage():
+            return super().make_context(*args, **options)
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if said := getattr(error, "format_message", None):  # a fault of usage; it quotes what was typed
+            told = visible(said())
+            error.format_message = lambda: told  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,7 +64,7 @@ def _version(told: bool) -> None:
     if told:
         from rung import __version__
 
-        print(__version__)
+        out.print(__version__)
         raise typer.Exit
 
 
@@ -42,6 +72,7 @@ def main() -> None:
     """Run a command; a fault of the user's is one sentence on standard error and exit code 2."""
     from rung.lm import processes
 
+    guard()
     for name in ("SIGTERM", "SIGHUP"):  # ended so (a closed terminal, a machine taken back), a command lets go of what it holds
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is signal.SIG_DFL:  # not where nohup has it ignored
@@ -66,8 +97,7 @@ def _stopped(*_: object) -> None:
 
 
 def _fault(text: str) -> None:
-    err.print("[bold red]error[/]", end=" ")
-    err.print(text, markup=False, soft_wrap=True)
+    err.print(styled("[bold red]error[/] {}", text), soft_wrap=True)
 
 
 @app.callback()
@@ -118,20 +148,20 @@ def plan(
         given = {one.key: _asked(one) for one in preview.open_questions(site)}
         site = site_of(folder, machine=other, needs=given)
         listed = ", ".join(f"{key}: {value}" for key, value in given.items())
-        err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", markup=False, soft_wrap=True)
+        err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", soft_wrap=True)
     if json_:
         print_json(preview.content(site))
     elif mermaid:
-        print(preview.mermaid(site), end="")
+        sys.stdout.write(visible(preview.mermaid(site)))
     else:
         breaks, rows = break_evens(site.steps), len(site.splits.dev)
         out.print(terminal_plan.plan(site.steps, site.chart, breaks, site.task.volume, rows))
         out.print(terminal_plan.total(preview.whole(site), rows))
         if asked := preview.judged(site):
             out.print(terminal_plan.judge(asked))
-        out.print(f"[dim]{site.machine.name}: {_speed(site)}. Quotes are forecasts; a climb measures.[/]")
+        out.print(styled("[dim]{}: {}. Quotes are forecasts; a climb measures.[/]", site.machine.name, _speed(site)))
         if not other and (warning := contention.busy_warning(contention.others_now())):
-            out.print(f"[yellow]{warning}[/]")
+            out.print(warning, style="yellow")
         if before := preview.foretold(site):
             out.print()
             out.print(terminal_plan.hindsight(before.hindsight, before.chart.first))
@@ -160,7 +190,7 @@ def climb(
         if json_:
             print_json({"blocking": True, "findings": found})
         err.print(shown.findings([f for f in found if f.severity == "block"]))
-        err.print(f"Nothing was spent. `rung check {folder}` says more.", markup=False)
+        err.print(f"Nothing was spent. `rung check {folder}` says more.")
         raise typer.Exit(1)
     console = err if json_ else out
     with kept_when_stopped(), Board(console, site.task.goal) as board:
@@ -171,7 +201,7 @@ def climb(
         _show(site.store.read("decision.json"))
         if spent := site.engines.spent():
             out.print(f"calls to APIs on this task so far: {spent}", style="dim")
-        out.print(f'rung report {folder}   rung ask {folder} "..."', markup=False, style="dim")
+        out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
     raise typer.Exit(0 if result.decision.chosen and not result.decision.unmeasured else 1)
 
 
@@ -189,7 +219,7 @@ def show(folder: Folder, json_: Json = False) -> None:
     content = _climbed(site)
     print_json(summary(content)) if json_ else _show(content)
     if told := changed(site, content):
-        err.print(f"{told} since: climb again to measure it as it is now.", markup=False)
+        err.print(f"{told} since: climb again to measure it as it is now.")
     raise typer.Exit(1 if runs.decision(content["decision"]).unmeasured else 0)
 
 
@@ -198,7 +228,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     """One self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
     from rung import report as reports
 
-    out.print(f"wrote {reports.write(site_of(folder), to)}", markup=False, soft_wrap=True)
+    out.print(f"wrote {reports.write(site_of(folder), to)}", soft_wrap=True)
 
 
 app.command()(cli_ask.ask)
@@ -268,7 +298,7 @@ def _asked(open_: Answer) -> Any:
     while (answer := typer.prompt(asked, default=open_.value, type=str if allowed else float, err=True)) not in (
         allowed or [answer]
     ):
-        err.print(f"{answer!r} is not one of {', '.join(map(str, allowed))}.", markup=False)
+        err.print(f"{answer!r} is not one of {', '.join(map(str, allowed))}.")
     return answer
 
 

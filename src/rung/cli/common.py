@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from rung.terminal.console import err, out
+from rung.visible import json_text
 
 if TYPE_CHECKING:
     from rung.machine import Machine
     from rung.site import Site
 
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+__all__ = ["Folder", "Json", "err", "kept_when_stopped", "out", "print_json", "site_of"]
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
@@ -39,7 +41,7 @@ def site_of(
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
     task._folder = place
-    return Site(task, say=lambda text: err.print(text, style="dim", markup=False), machine=machine)
+    return Site(task, say=lambda text: err.print(text, style="dim"), machine=machine)
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def kept_when_stopped(told: str = "What was measured is kept: the same command g
     try:
         yield
     except KeyboardInterrupt:
-        err.print(f"stopped. {told}", markup=False)
+        err.print(f"stopped. {told}")
         raise
 
 
@@ -59,4 +61,4 @@ def print_json(value: Any) -> None:
     def plain(part: Any) -> Any:
         return asdict(part) if is_dataclass(part) and not isinstance(part, type) else str(part)
 
-    print(json.dumps(value, default=plain, ensure_ascii=False, indent=1))
+    sys.stdout.write(json_text(value, plain) + "\n")

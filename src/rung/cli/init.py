@@ -9,6 +9,7 @@ import typer
 
 from rung.cli.common import err, out
 from rung.errors import TaskError
+from rung.terminal.console import status
 
 KINDS = ("classify", "extract", "answer", "generate")
 
@@ -31,24 +32,20 @@ def init(
         _drafted(folder, from_, base, rows)
         return
     for path in scaffold.write(folder, kind):  # type: ignore[arg-type]  # checked above
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
-    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}", markup=False, soft_wrap=True)
+        out.print(f"wrote {path}", soft_wrap=True)
+    out.print(f"Put your rows into {folder / 'data' / 'examples.csv'}, then: rung check {folder}", soft_wrap=True)
 
 
 def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
-    from rich.status import Status
-
     from rung import draft
     from rung.lm.engines import Engines
 
-    engines = Engines(say=lambda text: err.print(text, style="dim", markup=False))
-    with Status("reading", console=err) as status:
-        made, files = draft.begin(
-            folder, documents, engines, base, rows, lambda text, share: status.update(f"{share:.0%} {text}")
-        )
+    engines = Engines(say=lambda text: err.print(text, style="dim"))
+    with status("reading") as told:
+        made, files = draft.begin(folder, documents, engines, base, rows, lambda text, share: told(f"{share:.0%} {text}"))
     for path in files:
-        out.print(f"wrote {path}", markup=False, soft_wrap=True)
+        out.print(f"wrote {path}", soft_wrap=True)
     out.print(f"{len(made.drafts)} questions drafted from {made.asked} passages.")
     for reason, count in made.dropped.items():
-        out.print(f"{count} thrown away: {reason}", style="dim", markup=False)
-    out.print(f"Read {folder / 'data' / 'drafts.csv'}, then: rung check {folder}", markup=False, soft_wrap=True)
+        out.print(f"{count} thrown away: {reason}", style="dim")
+    out.print(f"Read {folder / 'data' / 'drafts.csv'}, then: rung check {folder}", soft_wrap=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from rung.cli.common import Folder, Json, err, out, print_json, site_of
+from rung.cli.common import Folder, Json, out, print_json, site_of
 from rung.errors import TaskError
+from rung.terminal.console import status, styled
+from rung.visible import one_line
 
 if TYPE_CHECKING:
     from rung.retrieve.index import Changes
@@ -34,18 +35,16 @@ def index(
     json_: Json = False,
 ) -> None:
     """Build the index of data.documents or bring it up to date; says what was added, changed, deleted, refused."""
-    from rich.status import Status
-
     from rung.retrieve import knowledge
     from rung.retrieve.store import move
 
     site = _site(folder)
     texts = site.data.documents
     home = site.store.folder
-    with site.store.locked(), Status("reading", console=err) as status:
+    with site.store.locked(), status("reading") as told:
 
         def said(text: str, share: float) -> None:
-            status.update(f"{share:.0%} {text}")
+            told(f"{share:.0%} {text}")
 
         if store and store != knowledge.place(home):
             old, new = knowledge.opened(knowledge.place(home)), knowledge.opened(store)
@@ -94,15 +93,14 @@ def search(
             f"BM25 {hit.lexical:.2f}" if hit.lexical is not None else "",
             f"cosine {hit.dense:.2f}" if hit.dense is not None else "",
         ]
-        out.print(
-            f"[bold]{number}.[/] [cyan]{escape(hit.passage.where)}[/]  [dim]{', '.join(filter(None, legs))}[/]", soft_wrap=True
-        )
-        out.print(hit.passage.text.strip(), markup=False, soft_wrap=True)
+        where = one_line(hit.passage.where)
+        out.print(styled("[bold]{}.[/] [cyan]{}[/]  [dim]{}[/]", number, where, ", ".join(filter(None, legs))), soft_wrap=True)
+        out.print(hit.passage.text.strip(), soft_wrap=True)
         out.print()
     if not hits:
         out.print("nothing was found.")
     how = f"as {rung} does" if rung else "with the defaults"
-    out.print(f"[dim]searched {how}: {_settings(found.settings)}[/]", soft_wrap=True)
+    out.print(styled("[dim]searched {}: {}[/]", how, _settings(found.settings)), soft_wrap=True)
 
 
 def allowed(task: Task, access: Sequence[str], under: str = "") -> Allow:
@@ -172,8 +170,9 @@ def _told(changes: Changes, found: Health, stale: int, place: str) -> None:
     ]
     out.print(f"{', '.join(parts) or 'nothing changed'}; {changes.unchanged} unchanged.")
     for path, reason in {**found.refused, **changes.refused}.items():
-        out.print(f"[yellow]refused[/] {escape(path)}: {escape(reason)}", soft_wrap=True)
+        out.print(styled("[yellow]refused[/] {}: {}", one_line(path), one_line(reason)), soft_wrap=True)
     dense = "" if found.dense is None else f", {found.dense} by meaning"
-    whole = "[green]whole[/]" if found.whole and not stale else f"[yellow]{stale} stale[/]"
-    out.print(f"{found.documents} documents, {found.passages} passages: {found.lexical} searchable by words{dense}; {whole}.")
-    out.print(str(place), style="dim", markup=False, soft_wrap=True)
+    whole = styled("[green]whole[/]") if found.whole and not stale else styled("[yellow]{} stale[/]", stale)
+    told = f"{found.documents} documents, {found.passages} passages: {found.lexical} searchable by words{dense}"
+    out.print(styled("{}; {}.", told, whole))
+    out.print(str(place), style="dim", soft_wrap=True)

@@ -39,6 +39,6 @@ def tune(
     else:
         out.print(terminal_tune.result(found))
         if found.told.lines:
-            out.print("[dim]in rung.yaml, in place of what it says of these methods:[/]")
-            out.print(found.told.lines.rstrip(), markup=False, soft_wrap=True)
+            out.print("in rung.yaml, in place of what it says of these methods:", style="dim")
+            out.print(found.told.lines.rstrip(), soft_wrap=True)
     raise typer.Exit(1 if found.told.verdict == "untold" else 0)

@@ -15,6 +15,7 @@ from rung.lm.remote.settings import LEDGER, Settings, endpoint, is_remote
 from rung.lm.rules import RuleEngine
 from rung.machine import Machine, home, load_or_measure
 from rung.types import digest
+from rung.visible import say
 
 if TYPE_CHECKING:
     from rung.lm.chat import Chat
@@ -36,7 +37,7 @@ Say = Callable[[str], object]
 class Engines:
     """Opens models for one climb or one server. `say` is told about downloads."""
 
-    def __init__(self, machine: Machine | None = None, say: Say = print, api: Settings | None = None):
+    def __init__(self, machine: Machine | None = None, say: Say = say, api: Settings | None = None):
         """`api`: how endpoints are asked and what they may cost; by default without limits, kept under `home()`."""
         self._machine, self.say, self.api = machine, say, api or Settings(folder=home())
         self.until = float("inf")

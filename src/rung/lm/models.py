@@ -31,6 +31,7 @@ from rung.lm.hub import (
 from rung.lm.wheels import KnownModel
 from rung.machine import home
 from rung.types import digest
+from rung.visible import say
 
 KNOWN = {
     model.name: model
@@ -91,7 +92,7 @@ class ModelRow:
     source: str
 
 
-def find(name: str, *, say: Say = print) -> ModelFiles:
+def find(name: str, *, say: Say = say) -> ModelFiles:
     """The files of the model called `name`: a local folder, a local .gguf file, a known name, or a hub id (ORG/NAME).
 
     What is fetched goes to `home()/models` and is used from there ever after, even when the hub comes back into reach.

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from rung.report.spreads import spreads
 from rung.retrieve.knowledge import open_to_all
 from rung.task import base_names
 from rung.types import Example, Prediction
+from rung.visible import json_text, visible
 
 if TYPE_CHECKING:
     from rung.site import Site
@@ -79,7 +80,6 @@ def render(
     drawn = figures.bars([page.overall(record) for record in found.measured], goal)
     points = page.points(found)
     machine = chosen.provenance.get("machine") if chosen else None
-    script = _asset("report.js")
     return (
         _templates()
         .get_template("template.html")
@@ -104,7 +104,7 @@ def render(
             rises=page.rises(found),
             disputed=disputed,
             sides=_sides(disputed, chosen.rung, other.rung) if chosen and other else (),
-            rows_json=asdict(disputed) | {"shown": SHOWN, "first": [chosen.rung, other.rung] if chosen and other else []},
+            rows_json=_rows_json(disputed, [chosen.rung, other.rung] if chosen and other else []),
             confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
             looked=sources.looked_up(found.measured, predictions or {}, examples),
             trainings=page.trainings(found),
@@ -112,9 +112,7 @@ def render(
             findings=findings,
             recipe=recipe(found),
             usd_per_hour=machine["usd_per_hour"] if machine else None,
-            style=Markup(_asset("report.css")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **_assets(),
         )
     )
 
@@ -129,6 +127,36 @@ def _labelled(task: Mapping[str, Any]) -> bool:
     return task["kind"] == "classify"
 
 
+def _hash(text: str) -> str:
+    """As a content security policy names what may run."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _rows_json(found: rows.Disputed, first: Sequence[str]) -> dict[str, Any]:
+    """What the script draws the rows from; `written`: how to write those texts that are not safe to show as they are."""
+    told = asdict(found) | {"shown": SHOWN, "first": first}
+    return told | {"written": {text: safe for text in _texts(told) if (safe := visible(text)) != text}}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for one in inner:
+        yield from _texts(one)
+
+
+def _visible(value: Any) -> Any:
+    """What a template prints, safe to show; markup of our own stays."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _assets() -> dict[str, Any]:
+    """The style and the script, and their hashes, by which the policy lets them alone take effect."""
+    style, script = _asset("report.css"), _asset("report.js")
+    return {"style": Markup(style), "style_hash": _hash(style), "script": Markup(script), "script_hash": _hash(script)}
+
+
 def _asset(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
@@ -139,10 +167,11 @@ def _templates() -> Environment:
         loader=PackageLoader("rung.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     env.globals |= {"shown": SHOWN, "outcomes": sources.OUTCOMES, "passages": sources.PASSAGES}
     env.filters |= {**numbers.FILTERS, "quoted": shlex.quote}
-    env.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    env.policies |= {"json.dumps_function": json_text, "json.dumps_kwargs": {"compact": True}}
     return env

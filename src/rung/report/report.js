@@ -70,7 +70,15 @@ for (const dot of all(".scatter .dot")) {
 
 /* --- rows to read --- */
 
-const data = byId("rows-data") ? JSON.parse(byId("rows-data").textContent) : null;
+function safe(value, written) { // texts that would turn or hide are written as the program says
+  if (typeof value === "string") return Object.hasOwn(written, value) ? written[value] : value;
+  if (Array.isArray(value)) return value.map((one) => safe(one, written));
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, safe(one, written)]));
+}
+
+const given = byId("rows-data") ? JSON.parse(byId("rows-data").textContent) : null;
+const data = given && safe(given, given.written);
 
 function rowOf(row, pair) {
   const made = element("tr");

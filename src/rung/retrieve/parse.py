@@ -12,6 +12,7 @@ from rung.errors import DataError
 from rung.retrieve.formats.isolated import blocks_of, fault
 from rung.retrieve.formats.readers import ENDINGS
 from rung.retrieve.formats.source import read_bytes
+from rung.retrieve.glob import bounded, matching
 from rung.retrieve.passage import Document, Refused
 
 
@@ -82,7 +83,7 @@ def _named(root: Path, pattern: str, refused: dict[str, Refused]) -> Iterator[Pa
     else:
         anchor = Path(pattern).anchor  # a glob from the root of the disk, which Path.glob does not take as it is
         start, rest = (Path(anchor), os.path.relpath(pattern, anchor)) if anchor else (root, pattern)
-        found = [path for path in sorted(start.glob(rest)) if not _hidden(path.relative_to(start), pattern)]
+        found = [path for path in matching(start, rest) if not _hidden(path.relative_to(start), pattern)]
     if not found or not os.path.lexists(found[0]):
         raise DataError(
             f"documents: {pattern!r} names no file.", where=str(root), remedy="Paths are relative to the task's folder."
@@ -106,7 +107,7 @@ def _walk(folder: Path, root: Path, refused: dict[str, Refused]) -> Iterator[Pat
         where = relative(Path(error.filename), root)
         refused[where] = Refused(where, f"the folder cannot be read: {error.strerror}.", "Check its permissions.")
 
-    for here, folders, files in os.walk(folder, onerror=unreadable):
+    for here, folders, files in bounded(os.walk(folder, onerror=unreadable), relative(folder, root)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             if (Path(here) / name).is_symlink():

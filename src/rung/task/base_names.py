@@ -28,7 +28,8 @@ def short(bases: Sequence[str]) -> dict[str, str]:
 
 def different(bases: tuple[str, ...]) -> tuple[str, ...]:
     """The same bases. ValueError where one stands there twice."""
-    twice = [base for i, base in enumerate(bases) if _parts(base) in [_parts(other) for other in bases[:i]]]
+    parts = [_parts(base) for base in bases]
+    twice = [base for i, base in enumerate(bases) if parts[i] in parts[:i]]
     if twice:
         raise ValueError(f"the base {twice[0]!r} stands there twice. Keep one.")
     return bases

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import reprlib
 from types import NoneType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from rung.errors import TaskError
+from rung.task.bounds import shortened
 from rung.task.reading import Node, line_of
 
 Model = type[BaseModel]
 Place = tuple[int | str, ...]
 
+MOST_TOLD = 30
+"""Faults that one message lists."""
+
 
 def all_faults(error: ValidationError, tree: Node, name: str, model: Model) -> TaskError:
     """All that pydantic found in a task file as one error, by line. `name`: the file's; `model`: what it was held to."""
-    faults = sorted({(line_of(tree, e["loc"]), *_sentence(e, model)) for e in error.errors()})
+    found = error.errors(include_url=False)
+    faults = sorted({(line_of(tree, e["loc"]), *_sentence(e, model)) for e in found[:MOST_TOLD]})
+    if len(found) > MOST_TOLD:
+        listed = "".join(f"\n  line {line}: {what} {remedy}".rstrip() for line, what, remedy in faults)
+        return TaskError(f"{len(found)} faults, of which the first are:{listed}", where=f"{name} line {faults[0][0]}")
     if len(faults) == 1:
         line, what, remedy = faults[0]
         return TaskError(what, where=f"{name} line {line}", remedy=remedy)
@@ -27,7 +36,7 @@ def all_faults(error: ValidationError, tree: Node, name: str, model: Model) -> T
 def _sentence(error: Any, model: Model) -> tuple[str, str]:
     """What is wrong and what to do, from one of pydantic's errors."""
     loc, value = error["loc"], error["input"]
-    key = ".".join(str(part) for part in loc)
+    key = shortened(".".join(shortened(str(part)) for part in loc), 200)
     about = f"It means: {_description(loc, model)}"
     match error["type"]:
         case "extra_forbidden":
@@ -35,13 +44,22 @@ def _sentence(error: Any, model: Model) -> tuple[str, str]:
         case "missing":
             return f"the key '{key}' is missing.", f"Add it. {about}"
         case "value_error":
-            what = str(error["ctx"]["error"])
+            what = shortened(str(error["ctx"]["error"]), 500)
             return (f"'{key}': {what}" if key else what), ""
     if value is None:
         return f"'{key}' has no value.", about
     if loc[-1] == "at_least" and isinstance(value, int | float) and 1 < value <= 100:
         return f"'{key}' is {value!r}, and scores go from 0 to 1.", f"Did you mean {value / 100:g}?"
-    return f"'{key}' is {value!r}: {error['msg'].replace('Input', 'it', 1)}.", about
+    return f"'{key}' is {_quoted(value)}: {error['msg'].replace('Input', 'it', 1)}.", about
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother, _BRIEF.maxlong = 3, 80, 80, 80
+
+
+def _quoted(value: Any) -> str:
+    """A value as it was written, cut where it is long."""
+    return shortened(_BRIEF.repr(value), 200)
 
 
 def _unknown_key(loc: Place, top: Model) -> tuple[str, str]:
@@ -50,10 +68,11 @@ def _unknown_key(loc: Place, top: Model) -> tuple[str, str]:
     model = _model_at(loc[:-1], top)
     assert model is not None, loc  # only a model forbids keys
     known = list(model.model_fields)
-    place = f" under '{'.'.join(map(str, loc[:-1]))}'" if loc[:-1] else ""
-    near = process.extractOne(str(loc[-1]), known, scorer=fuzz.ratio, score_cutoff=60)
+    place = f" under '{shortened('.'.join(map(str, loc[:-1])), 200)}'" if loc[:-1] else ""
+    name = shortened(str(loc[-1]))
+    near = process.extractOne(name, known, scorer=fuzz.ratio, score_cutoff=60)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return f"unknown key '{loc[-1]}'{place}.", f"{hint}Known keys: {', '.join(known)}."
+    return f"unknown key '{name}'{place}.", f"{hint}Known keys: {', '.join(known)}."
 
 
 def part_of(annotation: Any) -> Model | None:

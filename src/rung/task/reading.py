@@ -1,36 +1,52 @@
-"""The task file's YAML: read by the rules of YAML 1.2, duplicate keys refused, and the line of every key known."""
+"""The task file's YAML: read by the rules of YAML 1.2, duplicate keys refused, and the line of every key known.
+
+A task file may come from a stranger's folder, so what reading may take is bounded before anything is built: bytes, depth, and
+the number of values with every alias counted as often as it is used.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rung.errors import TaskError
+from rung.task.bounds import LONGEST_FILE, Loader, TooMuch, bounded, read_whole, shortened
 from rung.task.broken import remedy
 
 Node = yaml.MappingNode
 
+SHORT = 20_000
+"""Characters of a text that is parsed a second time for a better message."""
+
+LARGEST_NUMBER = 1e15
+"""Of prices, minutes and rates, so that their sums and products stay finite."""
+
+LARGEST = 2**63
+"""Whole numbers stay below it, as those of most programs do. A longer one is a name or a number by mistake."""
+
 
 def read_yaml(path: Path) -> tuple[Node, Any]:
-    """The tree with its line marks, and the plain value. TaskError where it is missing or broken."""
-    tree = _compose(path)
+    """The tree with its line marks, and the plain value. TaskError where it is missing, broken, or too large to be a task."""
+    text = _text(path)
+    tree = _compose(text, path.name)
     _refuse_duplicates(tree, path.name)
     try:
         return tree, _Loader("").construct_document(tree)
     except yaml.YAMLError as error:
-        raise _broken(error, path.name) from None
+        raise _broken(error, path.name, text) from None
 
 
 def read_value(text: str, where: str) -> Any:
     """A value given elsewhere, read as the task file would. TaskError where it is broken."""
     try:
+        bounded(text)
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise _broken(error, where) from None
+        raise _broken(error, where, text) from None
 
 
 def line_of(tree: Node, loc: tuple[int | str, ...]) -> int:
@@ -38,7 +54,7 @@ def line_of(tree: Node, loc: tuple[int | str, ...]) -> int:
     node: yaml.Node = tree
     line = tree.start_mark.line + 1
     for part in loc:
-        child = dict(_children(node)).get(part)
+        child = next((found for key, found in _children(node) if key == part), None)
         if child is None:
             break
         line, node = child
@@ -54,57 +70,119 @@ def _children(node: yaml.Node) -> Iterator[tuple[int | str, tuple[int, yaml.Node
             yield str(key.value), (key.start_mark.line + 1, value)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain scalars as in YAML 1.2: PyYAML's 1.1 rules read the label `no` as False and the rate `5e-4` as text."""
+class _Loader(Loader):  # type: ignore[misc, valid-type]  # known when it runs
+    """Plain scalars as in YAML 1.2: PyYAML's 1.1 rules read the label `no` as False and the rate `5e-4` as text.
+
+    Of tags, those of the values that JSON has are known; a number must be one that a float or 64 bits hold.
+    """
 
 
+_TAG = "tag:yaml.org,2002:"
+_PATTERNS = {
+    "null": (r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    "bool": (r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    "int": (r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
+    "float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    "merge": (r"<<", ["<"]),
+}
 _Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", list("-+0123456789")),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
-    ("merge", r"^<<$", ["<"]),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+_Loader.yaml_constructors = {
+    f"{_TAG}{name}": yaml.SafeLoader.yaml_constructors[f"{_TAG}{name}"] for name in ("null", "str", "seq", "map")
+} | {None: yaml.SafeLoader.yaml_constructors[None]}
+for _name, (_pattern, _first) in _PATTERNS.items():
+    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"^{_pattern}$"), _first)
 
 
-def _compose(path: Path) -> Node:
+def _scalar(name: str, made: Callable[[str], Any]) -> None:
+    """Build a value of this tag, also where the tag is written out: `!!int abc` is a fault with its line."""
+
+    def construct(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+        text = loader.construct_scalar(node)
+        try:
+            if re.fullmatch(_PATTERNS[name][0], text) is None:
+                raise ValueError(f"{shortened(text)!r} is not of the type {name}")
+            return made(text)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+
+    _Loader.add_constructor(f"{_TAG}{name}", construct)
+
+
+def _whole(text: str) -> int:
+    if len(text) > len(str(LARGEST)) + 1 or abs(value := int(text)) >= LARGEST:
+        raise ValueError(f"the number {shortened(text)} has too many digits (if it is a name, put it in quotes)")
+    return value
+
+
+def _number(text: str) -> float:
+    if not abs(value := float(text)) <= LARGEST_NUMBER:
+        raise ValueError(f"the number {shortened(text)} is too large")
+    return value
+
+
+_scalar("int", _whole)
+_scalar("float", _number)
+_scalar("bool", lambda text: text.lower() == "true")
+
+
+def _compose(text: str, name: str) -> Node:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise TaskError(
-            "there is no such file.",
-            where=str(path),
-            remedy="Give the folder that holds rung.yaml, or write one with the keys task, kind, data and goal.",
-        ) from None
-    except UnicodeDecodeError as error:
-        raise TaskError(f"byte {error.start} is not UTF-8.", where=path.name, remedy="Save the file as UTF-8.") from None
-    try:
+        bounded(text)
         root = _Loader(text).get_single_node()
     except yaml.YAMLError as error:
-        raise _broken(error, path.name) from None
+        raise _broken(error, name, text) from None
     if root is None:
-        raise TaskError("the file is empty.", where=path.name, remedy="It needs the keys task, kind, data and goal.")
+        raise TaskError("the file is empty.", where=f"{name} line 1", remedy="It needs the keys task, kind, data and goal.")
     if not isinstance(root, yaml.MappingNode):
-        raise TaskError("the file is no mapping.", where=f"{path.name} line 1", remedy="Write lines of `key: value`.")
+        raise TaskError("the file is no mapping.", where=f"{name} line 1", remedy="Write lines of `key: value`.")
     return root
 
 
-def _broken(error: yaml.YAMLError, name: str) -> TaskError:
+_BARRED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What YAML does not allow as it stands."""
+
+
+def _text(path: Path) -> str:
+    """The file's text. TaskError for what is no file, too large, not UTF-8, or holds a NUL or another control character."""
+    content = read_whole(path, LONGEST_FILE)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise TaskError("the file is in UTF-16.", where=f"{path.name} line 1", remedy="Save the file as UTF-8.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        where = f"{path.name} line {line}"
+        raise TaskError(f"byte {error.start} is not UTF-8.", where=where, remedy="Save the file as UTF-8.") from None
+    if barred := _BARRED.search(text):
+        line = text.count("\n", 0, barred.start()) + 1
+        raise TaskError(f"there is the character {barred.group()!r}.", where=f"{path.name} line {line}", remedy="Take it out.")
+    return text
+
+
+def _broken(error: yaml.YAMLError, name: str, text: str) -> TaskError:
+    error = _in_words(error, text)
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    where = f"{name} line {mark.line + 1}" if mark else name
+    if isinstance(error, TooMuch):
+        return TaskError(f"{problem}.", where=where, remedy="A task file holds settings; keep data in files of its own.")
     return TaskError(
-        f"this is no YAML: {problem}.",
-        where=f"{name} line {mark.line + 1}" if mark else name,
-        remedy=remedy(problem, _line(mark)),
+        f"this is no YAML: {shortened(problem, 200)}.",
+        where=where,
+        remedy=remedy(problem, shortened(text.split("\n")[mark.line], 1000) if mark and mark.line <= text.count("\n") else ""),
     )
 
 
-def _line(mark: yaml.Mark | None) -> str:
-    """The line of the text that a mark points into."""
-    lines = (mark.buffer or "").rstrip("\0").splitlines() if mark else []
-    return lines[mark.line] if mark and mark.line < len(lines) else ""
+def _in_words(error: yaml.YAMLError, text: str) -> yaml.YAMLError:
+    """The fault as PyYAML's own parser tells it, which says more than libyaml's, where the text is short enough for it."""
+    if len(text) > SHORT or isinstance(error, TooMuch):
+        return error
+    try:
+        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
+            pass
+    except yaml.YAMLError as plainer:
+        return plainer
+    return error
 
 
 def _refuse_duplicates(root: yaml.Node, name: str) -> None:
@@ -121,9 +199,11 @@ def _refuse_duplicates(root: yaml.Node, name: str) -> None:
             for key, value in node.value:
                 pending.append(value)
                 line = key.start_mark.line + 1
+                if not isinstance(key, yaml.ScalarNode):
+                    raise TaskError("a key is a list or a mapping.", where=f"{name} line {line}", remedy="Write keys as text.")
                 if str(key.value) in lines:
                     raise TaskError(
-                        f"the key '{key.value}' stands there twice (first on line {lines[str(key.value)]}).",
+                        f"the key '{shortened(key.value)}' stands there twice (first on line {lines[str(key.value)]}).",
                         where=f"{name} line {line}",
                         remedy="Keep one of them.",
                     )

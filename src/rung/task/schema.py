@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,9 +23,12 @@ from pydantic import (
     model_validator,
 )
 
-from rung.task import base_names
+from rung.errors import TaskError
+from rung.task import base_names, limits
+from rung.task.bounds import shortened
 from rung.task.faults import all_faults
-from rung.task.reading import read_yaml
+from rung.task.labels import labels as as_labels
+from rung.task.reading import line_of, read_yaml
 from rung.types import Kind, digest
 
 FILE_NAME = "rung.yaml"
@@ -32,8 +36,12 @@ DEFAULT_METRIC: dict[Kind, str] = {"classify": "accuracy", "extract": "field_f1"
 
 Text = Annotated[str, Field(min_length=1)]
 Whole = Annotated[int, Strict()]  # not lax: `volume: true` would be read as 1
-Number = Annotated[float, Strict()]
-Paths = Annotated[tuple[Text, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Path_ = Annotated[Text, Field(max_length=4096), AfterValidator(limits.path)]
+Paths = Annotated[
+    tuple[Path_, ...], Field(max_length=1000), BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
+Model = Annotated[Text, Field(max_length=4096), AfterValidator(limits.model)]
 
 
 class _Part(BaseModel):
@@ -72,9 +80,9 @@ class Data(_Part):
     """Raw text of your domain, files or folders, for continued pre-training or pre-training."""
     general: Paths = ()
     """General text of your own, to replay in training and to measure forgetting on; by default the package's small probe."""
-    documents: Paths = ()
+    documents: Annotated[Paths, AfterValidator(limits.patterns)] = ()
     """What answers are looked up in: folders, files or patterns such as docs/**/*.md."""
-    access: dict[Text, str] = {}
+    access: Annotated[dict[Path_, str], Field(max_length=1000)] = {}
     """Documents that not all may see, as pattern: label. Of several patterns that cover one the last holds; "" opens again."""
     source: Text | None = None
     """Column that names the document (or document#passage) which holds the answer."""
@@ -153,13 +161,13 @@ class TokenPrice(_Part):
 
 
 class Judge(_Part):
-    model: Text
+    model: Model
     """The model that judges, as `base` is named. There is no default: it is yours to choose and to trust."""
     form: Literal["rubric", "pairwise"] = "rubric"
     """rubric (a mark for each answer) or pairwise (each answer against the right one, shown in both orders)."""
     rubric: str = ""
     """What makes an answer good, as you would tell it to a person; with marks, what the lowest and the highest stand for."""
-    rubric_file: Text | None = None
+    rubric_file: Path_ | None = None
     """Instead of `rubric`: a text file that holds it."""
     points: Annotated[Whole, Field(ge=2, le=10)] = 5
     """The highest mark of a rubric; the lowest is 1."""
@@ -207,34 +215,6 @@ class TaskNeeds(_Part):
     """Most that building one rung may cost, in US dollars."""
 
 
-def _label_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"the label {value!r} is not text; put it in quotes.")
-    return value.strip()
-
-
-def _labels(value: Any) -> Any:
-    if isinstance(value, list):
-        value = [(label, "") for label in value]
-    elif isinstance(value, dict):
-        value = [(label, "" if what is None else what) for label, what in value.items()]
-    else:
-        return value
-    found: dict[str, Any] = {}
-    for raw, what in value:
-        label = _label_text(raw)
-        if label in found:
-            raise ValueError(f"the label {label!r} stands there twice. Keep one.")
-        found[label] = what
-    if len(found) < 2:
-        raise ValueError(f"{len(found)} label given, and choosing needs two. Name the others, or leave `labels` out.")
-    return found
-
-
 class Task(_Part):
     """What the team wants: the job, its rows, its goal and its limits. Frozen; made by `load_task`."""
 
@@ -244,13 +224,13 @@ class Task(_Part):
     """classify (one of some labels), extract (fields as JSON), answer (a short text) or generate (a longer text)."""
     data: Data
     """Where the rows are."""
-    labels: Annotated[dict[str, str] | None, BeforeValidator(_labels)] = None
+    labels: Annotated[dict[str, str] | None, BeforeValidator(as_labels)] = None
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
-    base: Text = "smollm2-135m-instruct"
+    base: Model = "smollm2-135m-instruct"
     """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
-    bases: Annotated[tuple[Text, ...], AfterValidator(base_names.different)] = ()
+    bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.different)] = ()
     """Several base models instead of `base`, the usual one first: every rung is tried on each that can serve it."""
-    encoder: Text = "all-minilm-l6-v2"
+    encoder: Model = "all-minilm-l6-v2"
     """The embedding model for the rungs that compare or classify by embeddings."""
     goal: Goal
     """What is good enough."""
@@ -266,7 +246,7 @@ class Task(_Part):
     """Your own prices for models behind an API, as model: {input: …, output: …}; the table knows a few."""
     needs: TaskNeeds = TaskNeeds()
     """What the flowchart of `rung plan` asks; what is left out is read off the data or assumed."""
-    rungs: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    rungs: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
     """Names of the rungs to try, instead of all that fit; of several bases RUNG@BASE means that one alone."""
     race: bool = False
     """Whether a climb asks the dev rows in looks and stops early where a rung clearly meets the goal or cannot."""
@@ -276,7 +256,7 @@ class Task(_Part):
     """Your own price for an hour of this machine, in US dollars."""
     seed: Whole = 0
     """Same seed, same splits and same fits."""
-    trackers: tuple[Text, ...] = ()
+    trackers: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
     """Experiment trackers that training reports to, by transformers' names: tensorboard, wandb, mlflow, trackio, …"""
 
     _folder: Path = PrivateAttr(default=Path())
@@ -346,4 +326,21 @@ def load_task(folder: Path) -> Task:
     except ValidationError as error:
         raise all_faults(error, tree, path.name, Task) from None
     task._folder = path.parent.resolve()
+    for loc, names in _files(task):
+        for name, what in limits.plain_files(task._folder, names):
+            where = f"{path.name} line {line_of(tree, loc)}"
+            raise TaskError(
+                f"'{'.'.join(loc)}': {shortened(name)!r} {what}.", where=where, remedy="Name a plain file or a folder."
+            )
     return task
+
+
+def _files(task: Task) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The keys that name files, each with the names."""
+    for key in Data.model_fields:
+        value = getattr(task.data, key)
+        if isinstance(value, tuple):
+            yield ("data", key), value
+    if task.judge:
+        yield ("judge", "marked"), task.judge.marked
+        yield ("judge", "rubric_file"), tuple(filter(None, [task.judge.rubric_file]))

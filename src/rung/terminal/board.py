@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from rung.plan.steps import Step
+from rung.terminal.console import styled
 from rung.terminal.form import MARKS, dollars, duration, points
 from rung.types import Record
 
@@ -37,7 +37,7 @@ class Screen:
         if self.live:
             self.live.stop()
 
-    def line(self, text: str) -> None:
+    def line(self, text: RenderableType) -> None:
         """A line of what has come about."""
         if not self.live:
             self.console.print(text)
@@ -76,12 +76,12 @@ class Board:
 
     def progress(self, rung: str, text: str, share: float) -> None:
         self.now = (rung, text, share)
-        self.screen.seldom(f"  {share:.0%} {escape(text)}")
+        self.screen.seldom(f"  {share:.0%} {text}")
 
     def ended(self, record: Record) -> None:
         self.records.append(record)
         said = str(record.scores.overall) if record.scores else record.reason
-        self.screen.line(f"  {record.status} {escape(said)}")
+        self.screen.line(f"  {record.status} {said}")
 
     def draw(self) -> RenderableType:
         table = Table(header_style="bold", box=None, pad_edge=False)
@@ -103,13 +103,13 @@ class Board:
                 dollars(record.cost.per_month_usd),
             )
         if record:
-            return MARKS[record.status], step.rung, f"[dim]{escape(record.reason[:60])}[/]", "", "", ""
+            return MARKS[record.status], step.rung, styled("[dim]{}[/]", record.reason[:60]), "", "", ""
         if self.now and self.now[0] == step.rung:
-            return "[cyan]▸[/]", f"[cyan]{step.rung}[/]", ProgressBar(1.0, self.now[2], width=24), *self._said()
+            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), ProgressBar(1.0, self.now[2], width=24), *self._said()
         if not step.quote:
-            return " ", f"[dim]{step.rung}[/]", f"[yellow]{escape(step.skip[:60])}[/]", "", "", ""
-        quoted = f"[dim]{duration(step.quote.fit_seconds)}[/]"
-        return " ", f"[dim]{step.rung}[/]", "[dim]quoted[/]", quoted, "", f"[dim]{dollars(step.quote.per_month_usd)}[/]"
+            return " ", styled("[dim]{}[/]", step.rung), styled("[yellow]{}[/]", step.skip[:60]), "", "", ""
+        quoted, month = duration(step.quote.fit_seconds), dollars(step.quote.per_month_usd)
+        return tuple(styled("[dim]{}[/]", cell) for cell in (" ", step.rung, "quoted", quoted, "", month))
 
-    def _said(self) -> tuple[str, str, str]:
-        return f"[cyan]{escape(self.now[1]) if self.now else ''}[/]", "", ""
+    def _said(self) -> tuple[RenderableType, ...]:
+        return styled("[cyan]{}[/]", self.now[1] if self.now else ""), "", ""

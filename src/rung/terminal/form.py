@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rung.task import base_names
+from rung.terminal.console import styled
 from rung.types import Interval
 
-MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[yellow]–[/]"}
+MARKS = {"done": Text("✓", "green"), "failed": Text("✗", "red"), "skipped": Text("–", "yellow")}
 
 
 def duration(seconds: float) -> str:
@@ -39,7 +40,7 @@ def column(table: Table, name: str, *, left: bool) -> None:
     table.add_column(name, justify="left" if left else "right", no_wrap=not rung, overflow="fold" if rung else "ellipsis")
 
 
-def which_bases(asked: Mapping[str, str]) -> list[str]:
+def which_bases(asked: Mapping[str, str]) -> list[Text]:
     """A line on which bases the rungs' names mean; none where they mean one. `asked`: of each rung that asks a base, which."""
     told = base_names.told(asked)
-    return [f"[dim]{escape(told)}[/]"] if told else []
+    return [styled("[dim]{}[/]", told)] if told else []

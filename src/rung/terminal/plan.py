@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rung.flowchart.advise import Chart
 from rung.flowchart.draw import value
@@ -20,6 +20,7 @@ from rung.metrics.stats import smallest_difference
 from rung.plan.steps import BreakEven, Step, bases_asked
 from rung.plan.total import Total
 from rung.task.base_names import AT
+from rung.terminal.console import joined, styled
 from rung.terminal.form import column, dollars, duration, points, size, which_bases
 from rung.types import Cost
 
@@ -38,7 +39,7 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
         *_skipped(steps),
         *which_bases(bases_asked(steps)),
         *_tariffs(steps),
-        f"[dim]a month: {volume:,} calls. {_corrected(steps)}[/]",
+        styled("[dim]a month: {} calls. {}[/]", f"{volume:,}", _corrected(steps)),
         "",
         _flowchart(chart, _unlisted(steps)),
         "",
@@ -50,12 +51,17 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
     )
 
 
-def _tariffs(steps: Sequence[Step]) -> list[str]:
+def _tariffs(steps: Sequence[Step]) -> list[Text]:
     """What endpoints ask for tokens, and how old that is."""
     asked = {step.base.start.model.name: tariff for step in steps if (tariff := step.base.facts.tariff)}
     return [
-        f"[dim]{escape(name)}: ${one.input:g} a million tokens read, ${one.output:g} written"
-        f"{f', noted in {one.noted}; put what you pay under prices' if one.noted else ''}[/]"
+        styled(
+            "[dim]{}: ${} a million tokens read, ${} written{}[/]",
+            name,
+            f"{one.input:g}",
+            f"{one.output:g}",
+            f", noted in {one.noted}; put what you pay under prices" if one.noted else "",
+        )
         for name, one in asked.items()
     ]
 
@@ -71,7 +77,7 @@ def _quotes(steps: Sequence[Step], first: str) -> Table:
     table = _table("rung", "advice", "fit", "an answer", "memory", "once", "a month", left=("rung", "advice"))
     for step in steps:
         if step.quote and step.advice:
-            verdict = "[bold green]first choice[/]" if step.rung == first else _verdict(step.advice.verdict)
+            verdict = styled("[bold green]first choice[/]") if step.rung == first else _verdict(step.advice.verdict)
             table.add_row(step.rung, verdict, *_cells(step.quote), style="bold" if step.rung == first else "")
     return table
 
@@ -86,14 +92,14 @@ def _cells(cost: Cost) -> tuple[str, ...]:
     )
 
 
-def _verdict(verdict: str) -> str:
-    return f"[{STYLES[verdict]}]{verdict}[/]"
+def _verdict(verdict: str) -> Text:
+    return Text(verdict, STYLES[verdict])
 
 
-def _skipped(steps: Sequence[Step]) -> Iterator[str]:
+def _skipped(steps: Sequence[Step]) -> Iterator[Text]:
     for step in steps:
         if not step.quote:
-            yield f"[yellow]–[/] {step.rung} is not tried: {escape(step.skip)}"
+            yield styled("[yellow]–[/] {} is not tried: {}", step.rung, step.skip)
 
 
 def _corrected(steps: Sequence[Step]) -> str:
@@ -117,69 +123,75 @@ def _flowchart(chart: Chart, unlisted: Mapping[str, str]) -> Table:
         table.add_column(name, no_wrap=name != "why")
     told = [("", one) for one in chart.advice] + [(f"{AT}{name}", one) for name, some in chart.bases.items() for one in some]
     for base, advice in told:
-        sources = f" [dim]({', '.join(advice.sources)})[/]" if advice.sources else ""
+        sources = f" ({', '.join(advice.sources)})" if advice.sources else ""
         name = unlisted.get(advice.family, "") if advice.verdict != "don't" else ""
-        named = f" [dim]Not tried unless `rungs` names it: {name}.[/]" if name else ""
-        table.add_row(_verdict(advice.verdict), advice.family + base, escape(advice.why) + sources + named)
+        named = f" Not tried unless `rungs` names it: {name}." if name else ""
+        why = styled("{}[dim]{}{}[/]", advice.why, sources, named)
+        table.add_row(_verdict(advice.verdict), advice.family + base, why)
     return table
 
 
 def _answers(answers: Sequence[Answer]) -> Iterator[RenderableType]:
-    yield "[bold]answers[/] [dim](rung.yaml: needs, or --ask)[/]"
+    yield styled("[bold]answers[/] [dim](rung.yaml: needs, or --ask)[/]")
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column()
     for origin in ("given", "read", "assumed"):
         told = [_answer(one) for one in answers if one.origin == origin and one.key not in INNER and one.value != 0]
         if told:
-            table.add_row(f"[bold]{origin}[/]", " · ".join(told))
+            table.add_row(styled("[bold]{}[/]", origin), joined(" · ", told))
     yield table
 
 
-def _answer(answer: Answer) -> str:
-    how = f" [dim]({escape(answer.how)})[/]" if answer.how and answer.origin == "read" else ""
+def _answer(answer: Answer) -> Text:
+    how = f" ({answer.how})" if answer.how and answer.origin == "read" else ""
     shown = f"${answer.value:,.0f}" if answer.key.endswith("_usd") else value(answer.value)
     name = answer.key.removesuffix("_usd").replace("_", " ")
-    return f"{name} [bold]{escape(shown)}[/]{how}" if answer.key in ASSUMED else f"{name} {escape(shown)}"
+    if answer.key not in ASSUMED:
+        return styled("{} {}", name, shown)
+    return styled("{} [bold]{}[/][dim]{}[/]", name, shown, how)
 
 
-def _flips(chart: Chart) -> Iterator[str]:
+def _flips(chart: Chart) -> Iterator[Text]:
     for flip in chart.flips:
-        changes = escape("; ".join(flip.changes))
-        yield f"[bold]were[/] {flip.key.replace('_', ' ')} {value(flip.instead)}, not {value(flip.assumed)}: {changes}"
+        name, changes = flip.key.replace("_", " "), "; ".join(flip.changes)
+        yield styled("[bold]were[/] {} {}, not {}: {}", name, value(flip.instead), value(flip.assumed), changes)
     if not chart.flips:
-        yield "[dim]no single assumed answer would change the advice[/]"
+        yield styled("[dim]no single assumed answer would change the advice[/]")
 
 
-def _breaks(breaks: Sequence[BreakEven], volume: int) -> Iterator[str]:
+def _breaks(breaks: Sequence[BreakEven], volume: int) -> Iterator[Text]:
     near = sorted(breaks, key=lambda one: abs(math.log(one.volume / volume)))[:NEAREST]
     for one in near:
-        yield f"[bold]from {one.volume:,.0f} calls a month[/] {one.above} is cheaper than {one.below} over a year"
+        from_ = f"{one.volume:,.0f}"
+        yield styled("[bold]from {} calls a month[/] {} is cheaper than {} over a year", from_, one.above, one.below)
     if len(breaks) > NEAREST:
-        yield f"[dim]{len(breaks) - NEAREST} more break-even volumes with --json[/]"
+        yield styled("[dim]{} more break-even volumes with --json[/]", len(breaks) - NEAREST)
 
 
-def _resolution(rows: int) -> str:
+def _resolution(rows: int) -> Text:
     shown = [(gap, share) for gap, share in differences(rows) if gap is not None]
     if not shown:
-        return f"[bold]{rows} dev rows[/] are too few to tell two rungs apart"
+        return styled("[bold]{} dev rows[/] are too few to tell two rungs apart", rows)
     told = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
-    return f"[bold]{rows} dev rows[/] tell two rungs apart from {told}; in brackets the rows that only one gets right"
+    return styled("[bold]{} dev rows[/] tell two rungs apart from {}; in brackets the rows that only one gets right", rows, told)
 
 
-def total(found: Total, dev_rows: int) -> str:
+def total(found: Total, dev_rows: int) -> Text:
     """How long the whole climb takes, and what that is made of."""
     parts = [f"{duration(found.fit)} to fit", f"{duration(found.answer)} to answer {dev_rows} dev rows"]
     parts += [f"{duration(found.forget)} to see what was forgotten"] if found.forget else []
-    return f"[bold]all rungs[/] take about {duration(found.seconds)}: {', '.join(parts)}; a climb stops where one meets the goal"
+    return styled(
+        "[bold]all rungs[/] take about {}: {}; a climb stops where one meets the goal", duration(found.seconds), ", ".join(parts)
+    )
 
 
-def judge(found: Quotes) -> str:
+def judge(found: Quotes) -> Text:
     """What the judge will be asked, and what that costs."""
     told = [f"{_asked(found.a_rung)} for each rung"]
     told += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
     also = f", and by the fits of {', '.join(found.rewards)}, which are not counted here" if found.rewards else ""
-    return f"[bold]the judge[/] is asked {'; '.join(told)}{escape(also)}"
+    return styled("[bold]the judge[/] is asked {}{}", "; ".join(told), also)
 
 
 def _asked(quote: Quote) -> str:
@@ -201,9 +213,9 @@ def hindsight(found: Hindsight, first: str) -> RenderableType:
             "first choice" if line.rung == first else line.advice,
             points(line.score),
             duration(line.measured.fit_seconds),
-            f"[dim]{duration(quoted.fit_seconds)}[/]",
+            styled("[dim]{}[/]", duration(quoted.fit_seconds)),
             duration(line.measured.row_seconds),
-            f"[dim]{duration(quoted.row_seconds)}[/]",
+            styled("[dim]{}[/]", duration(quoted.row_seconds)),
             style="bold" if line.rung == found.winner else "",
         )
     if found.winner == first:
@@ -212,9 +224,9 @@ def hindsight(found: Hindsight, first: str) -> RenderableType:
         told = f"{found.winner} scored best; the first choice, {first}, is not shown to be worse."
     else:
         told = ""
-    return Group("[bold]prior and measured, from the last climb[/]", table, *filter(None, [told]), *_wrong(found))
+    return Group(styled("[bold]prior and measured, from the last climb[/]"), table, *filter(None, [told]), *_wrong(found))
 
 
-def _wrong(found: Hindsight) -> Iterator[str]:
+def _wrong(found: Hindsight) -> Iterator[Text]:
     for sentence in found.wrong:
-        yield f"[yellow]wrong[/] {escape(sentence)}"
+        yield styled("[yellow]wrong[/] {}", sentence)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from rung.data.finding import Finding
 from rung.measure.spread import Spread, spreads
+from rung.terminal.console import styled
 from rung.terminal.form import MARKS, column, dollars, duration, points, which_bases
 from rung.types import Decision, Prediction, Record, Scores, Verdict
+from rung.visible import one_line
 
 VERDICTS = {"meets": "bold green", "fails": "bold red", "undecided": "bold yellow"}
 SEVERITIES = {"block": "bold red", "warn": "yellow", "note": "cyan"}
@@ -24,10 +24,10 @@ def findings(found: Sequence[Finding]) -> RenderableType:
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in found:
         places = f" ({'; '.join(finding.where)})" if finding.where else ""
-        text = f"{escape(finding.what)}[dim]{escape(places)}[/]" + (
-            f"\n[italic]{escape(finding.remedy)}[/]" if finding.remedy else ""
-        )
-        table.add_row(f"[{SEVERITIES[finding.severity]}]{finding.severity}[/]", text)
+        text = styled("{}[dim]{}[/]", finding.what, places)
+        if finding.remedy:
+            text = styled("{}\n[italic]{}[/]", text, finding.remedy)
+        table.add_row(Text(finding.severity, SEVERITIES[finding.severity]), text)
     return table
 
 
@@ -68,53 +68,46 @@ def leaderboard(
                 style=style,
             )
         else:
-            blank = [""] * (len(table.columns) - 4)
-            table.add_row(
-                MARKS[record.status], record.rung, f"[dim]{record.status}[/]", *blank, _verdict(verdicts.get(record.rung))
-            )
-    told = [f"{MARKS[r.status]} {r.rung} {r.status}: {escape(r.reason)}" for r in records if r.reason]
+            cells = MARKS[record.status], record.rung, styled("[dim]{}[/]", record.status)
+            table.add_row(*cells, *[""] * (len(table.columns) - 4), _verdict(verdicts.get(record.rung)))
+    told = [styled("{} {} {}: {}", MARKS[r.status], r.rung, r.status, r.reason) for r in records if r.reason]
     return Group(table, *told, *map(_spread, spreads(records)), *which_bases(bases or {}))
 
 
-def _verdict(verdict: Verdict | None) -> str:
-    return f"[{VERDICTS[verdict]}]{verdict}[/]" if verdict else ""
+def _verdict(verdict: Verdict | None) -> Text:
+    return Text(verdict, VERDICTS[verdict]) if verdict else Text()
 
 
-def _spread(one: Spread) -> str:
+def _spread(one: Spread) -> Text:
     ends = f"{one.range.low:.3f} to {one.range.high:.3f}, n={one.range.n} of train"
-    return f"[dim]{escape(one.rung)}: {one.tried} prompts that differ in {one.what} alone score {ends}[/]"
+    return styled("[dim]{}: {} prompts that differ in {} alone score {}[/]", one.rung, one.tried, one.what, ends)
 
 
-def verdict(decision: Decision) -> str:
-    """The verdict on the goal and why, as markup."""
-    return f"{_verdict(decision.verdict)}  {escape(decision.why)}"
+def verdict(decision: Decision) -> Text:
+    """The verdict on the goal and why."""
+    return styled("{}  {}", _verdict(decision.verdict), decision.why)
 
 
 def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int, untested: str = "") -> RenderableType:
     lines = [verdict(decision)]
     if test:
         fresh = "opened once" if seals_broken == 1 else f"shown to {seals_broken} Predictors by now, so no longer fresh"
-        lines.append(f"[bold]test[/]   {test.metric} {test.overall} (sealed rows, {fresh})")
+        lines.append(styled("[bold]test[/]   {} {} (sealed rows, {})", test.metric, test.overall, fresh))
     elif untested:
-        lines.append(f"[bold yellow]test[/]   {escape(untested)}")
+        lines.append(styled("[bold yellow]test[/]   {}", untested))
     elif sealed:
-        lines.append(f"[dim]test   {sealed} rows stay sealed until a rung meets the goal[/]")
+        lines.append(styled("[dim]test   {} rows stay sealed until a rung meets the goal[/]", sealed))
     return Group(*lines)
-
-
-def printable(text: str) -> str:
-    """A model's text without what would steer the terminal: titles, colours, the clipboard."""
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
 
 
 def answer(found: Prediction) -> Text:
     """An answer with how sure it is and what it cites, or why there is none."""
-    text = Text(printable(found.output) or "I don't know.")
+    text = styled("{}", found.output or "I don't know.")
     if found.confidence is not None:
         text.append(f"  ({found.confidence:.0%})", style="dim")
     if found.abstained:
         text.append(f"\n{found.abstained}", style="dim")
     for number, source in enumerate(found.sources, 1):
         if source.cited or found.abstained:
-            text.append(f"\n[{number}] {source.where}", style="dim" if found.abstained else "cyan")
+            text.append(f"\n[{number}] {one_line(source.where)}", style="dim" if found.abstained else "cyan")
     return text

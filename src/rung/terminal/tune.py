@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from rung.terminal.board import Screen
+from rung.terminal.console import styled
 from rung.terminal.form import duration
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial, pace
@@ -23,8 +24,8 @@ def result(found: Tuning) -> RenderableType:
     looks, told = ", ".join(map(str, found.looks)), found.told
     return Group(
         table(found.trials, found.metric, best=told.best),
-        f"[dim]fitted on {found.fitted_on} rows of train, scored on the other {found.rows} (looks after {looks})[/]",
-        f"[{VERDICTS[told.verdict]}]{told.verdict}[/]  {escape(told.why)}",
+        styled("[dim]fitted on {} rows of train, scored on the other {} (looks after {})[/]", found.fitted_on, found.rows, looks),
+        styled("{}  {}", Text(told.verdict, VERDICTS[told.verdict]), told.why),
     )
 
 
@@ -39,10 +40,10 @@ def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tu
     for i, one in enumerate(trials):
         made.add_row(
             str(i),
-            escape(one.name),
-            escape(str(one.score)) if one.score else "",
-            duration(one.fit_seconds) if one.fit_seconds else f"[dim]{duration(one.quote.fit_seconds)}[/]",
-            Group(ProgressBar(1.0, now[2], width=24), escape(now[1])) if now and now[0] == i else _standing(one),
+            one.name,
+            str(one.score) if one.score else "",
+            duration(one.fit_seconds) if one.fit_seconds else styled("[dim]{}[/]", duration(one.quote.fit_seconds)),
+            Group(ProgressBar(1.0, now[2], width=24), now[1]) if now and now[0] == i else _standing(one),
             style="bold" if i == best else "",
         )
     return made
@@ -53,8 +54,8 @@ def fitting_left(trials: Sequence[Trial]) -> float:
     return pace(trials) * sum(one.quote.fit_seconds for one in trials if one.status == "waiting")
 
 
-def _standing(one: Trial) -> str:
-    return f"[{STYLES.get(one.status, 'dim')}]{escape(f'{one.status} {one.reason}'.strip())}[/]"
+def _standing(one: Trial) -> Text:
+    return styled("{}", Text(f"{one.status} {one.reason}".strip(), STYLES.get(one.status, "dim")))
 
 
 class Board:
@@ -81,14 +82,14 @@ class Board:
             if one.status in ("left", "dropped"):  # the result tells
                 continue
             seen = f"{one.score} " if one.score else ""
-            self.screen.line(f"{i} {escape(one.name)}: {escape(seen)}{_standing(one)}")
+            self.screen.line(styled("{} {}: {}{}", i, one.name, seen, _standing(one)))
 
     def progress(self, trial: int, text: str, share: float) -> None:
         self.now = (trial, text, share)
-        self.screen.seldom(f"  {trial} {share:.0%} {escape(text)}{self._left()}")
+        self.screen.seldom(f"  {trial} {share:.0%} {text}{self._left()}")
 
     def draw(self) -> RenderableType:
-        return Group(table(self.trials, self.metric, now=self.now), f"[dim]{len(self.trials)} trials{self._left()}[/]")
+        return Group(table(self.trials, self.metric, now=self.now), styled("[dim]{} trials{}[/]", len(self.trials), self._left()))
 
     def _left(self) -> str:
         left = fitting_left(self.trials)

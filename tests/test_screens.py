@@ -1,0 +1,107 @@
+"""No text from outside reaches a terminal but through the consoles of rung.terminal.console."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from rung.terminal.console import Terminal, styled
+
+SRC = Path(__file__).parents[1] / "src" / "rung"
+FILES = sorted(SRC.rglob("*.py"))
+CONSOLE = SRC / "terminal" / "console.py"
+
+BARRED_IMPORTS = {
+    "rich.markup",
+    "rich.status",
+    "rich.panel",
+    "rich.progress",
+    "rich.prompt",
+    "rich.spinner",
+    "rich.markdown",
+    "rich",
+}
+"""What reads markup from a string by itself, or prints to a console of its own."""
+
+PRINTS = {"visible.py": 1}
+"""Calls of print, all of a text that went through `visible`."""
+
+WRITES = {"cli/common.py": 1, "cli/commands.py": 1, "retrieve/formats/isolated.py": 1, "terminal/console.py": 2}
+"""Writes to standard output or error: JSON by `json_text`, a `visible` text, and a reader's answer to its parent process."""
+
+NASTY = "[red]x[ [/] \x1b]52;c;aGk=\x07 \x9b2J \u202eevil\u2069 \U000e0041 :smile: \ud800 [link=file:///]y"
+
+
+def _calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p != CONSOLE], ids=lambda p: p.relative_to(SRC).as_posix())
+def test_nothing_prints_by_itself(path: Path) -> None:
+    name = path.relative_to(SRC).as_posix()
+    imported = {
+        module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not imported & BARRED_IMPORTS, "use rung.terminal.console"
+    said = [ast.unparse(call.func) for call in _calls(path)]
+    assert "Console" not in said, "print to `out` or `err` of rung.terminal.console"
+    assert not [one for one in said if one.endswith(("from_markup", "from_ansi", ".echo", ".secho"))]
+    assert said.count("print") == PRINTS.get(name, 0)
+    assert len([one for one in said if re.search(r"(stdout|stderr)\.(buffer\.)?write", one)]) == WRITES.get(name, 0)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if "rung.terminal.console" in p.read_text("utf-8")], ids=lambda p: p.relative_to(SRC).as_posix()
+)
+def test_styles_stand_in_literals_alone(path: Path) -> None:
+    for call in _calls(path):
+        if ast.unparse(call.func) in ("styled", "joined"):
+            assert isinstance(call.args[0], ast.Constant), f"line {call.lineno}: the template is no literal"
+
+
+def _drawn(thing: object, **options: object) -> str:
+    file = io.StringIO()
+    Terminal(file=file, width=200, **options).print(thing)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["piped", "terminal"])
+@pytest.mark.parametrize("how", ["text", "styled", "cell", "header", "a Text", "a Text in a cell", "title"])
+def test_a_nasty_text_is_shown_and_steers_nothing(how: str, terminal: bool) -> None:
+    table = Table("a", "b")
+    things = {
+        "text": NASTY,
+        "styled": styled("[bold]{}[/] and {}", NASTY, styled("[red]{}[/]", NASTY)),
+        "cell": table,
+        "header": Table(NASTY),
+        "a Text": Text(NASTY, "red"),
+        "a Text in a cell": table,
+        "title": Table("a", title=NASTY),
+    }
+    if "cell" in how:
+        table.add_row(NASTY if how == "cell" else Text(NASTY), "b")
+    shown = _drawn(things[how], force_terminal=terminal, color_system="truecolor" if terminal else None)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown) if terminal else shown
+    assert not set(plain) & {"\x1b", "\x9b", "\x07", "\u202e", "\u2069", "\U000e0041", "\ud800"}
+    if how != "title":  # wrapped
+        assert "[red]x[ [/] \\x1b]52;c;aGk=" in plain and ":smile:" in plain and "\\u202eevil" in plain
+
+
+def test_styles_of_the_template_hold_and_values_keep_theirs() -> None:
+    made = styled("[bold]{}[/] {}", "a[dim]", Text("b", "red"))
+    assert made.plain == "a[dim] b"
+    assert [(span.start, span.end, str(span.style)) for span in made.spans] == [(0, 6, "bold"), (7, 8, "red")]
