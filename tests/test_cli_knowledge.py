@@ -141,7 +141,7 @@ def test_an_answer_comes_with_its_citation_or_with_the_reason_for_none(task: Pat
 def test_an_unchanged_document_is_read_once_by_a_command(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = source._read
-    monkeypatch.setattr(source, "_read", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(source, "_read", lambda path, root=None: read.append(path.name) or real(path, root))
     rung("index", task)
     assert sorted(read) == sorted([f"{part}.md" for part in PARTS] * 2), "for its content, and to be cut"
     for words in (("index", task), ("check", task)):

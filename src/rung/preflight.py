@@ -13,8 +13,10 @@ from rung.data.corpus import texts
 from rung.data.finding import SEVERITIES, Finding, some
 from rung.measure import judging
 from rung.retrieve import named
+from rung.retrieve.formats.readers import ENDINGS
 from rung.retrieve.knowledge import is_open_file
 from rung.retrieve.parse import relative
+from rung.retrieve.unread import not_read
 from rung.site import Site
 from rung.task import Task
 
@@ -33,7 +35,7 @@ def inspect(site: Site) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
         rows = check(site.splits, task, chat.length, site.engines.context(site.start.model))
     else:
         rows = (*check(site.splits, task), *_too_long(site, task, chats))
-    told = (*rows, *_sources(site), *_held(site), *_faults(site))
+    told = (*rows, *_sources(site), *_not_read(site), *_held(site), *_faults(site))
     found = tuple(sorted(told, key=lambda one: SEVERITIES.index(one.severity)))
     if chat is None or not site.data.examples or site.bases[name].fault:
         return found, []
@@ -67,6 +69,14 @@ def _held(site: Site) -> tuple[Finding, ...]:
     if site.judge is None or site.task.judge is None:
         return ()
     return marked.findings(judging.people(site.task, site.judge), site.judge, site.task.judge.least_agreement)
+
+
+def _not_read(site: Site) -> Iterator[Finding]:
+    """Files among the documents whose format is unknown: what stands in them is answered by nobody."""
+    paths = site.documents.ignored
+    if paths:
+        remedy = f"Save them in a format that is read: {', '.join(ENDINGS)}."
+        yield Finding("documents-not-read", "note", not_read(paths), remedy, count=len(paths))
 
 
 def _sources(site: Site) -> Iterator[Finding]:

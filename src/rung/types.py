@@ -50,6 +50,7 @@ class Texts:
     """Share of the documents that is read, by their content; what is left out of general text is kept for measuring on."""
     contents: tuple[str, ...] = ()
     """SHA-256 of each of the task's documents, in the order of `files`; of one that cannot be read, the reason."""
+    ignored: tuple[str, ...] = ()  # files among the task's documents whose format is not read
     access: tuple[tuple[str, str], ...] = ()
     """Patterns of paths with the label that an asker needs; of several that cover a path the last one holds."""
 

@@ -37,6 +37,7 @@ def index(
     """Build the index of data.documents or bring it up to date; says what was added, changed, deleted, refused."""
     from rung.retrieve import knowledge
     from rung.retrieve.store import move
+    from rung.retrieve.unread import not_read
 
     site = _site(folder)
     texts = site.data.documents
@@ -58,9 +59,11 @@ def index(
                 knowledge.bring_up_to_date(texts, other, site.engines, again, said)
         found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, site.engines))
     if json_:
-        print_json({"changes": changes, "health": found, "stale": stale, "store": place})
+        print_json({"changes": changes, "health": found, "stale": stale, "store": place, "not_read": texts.ignored})
         return
     _told(changes, found, stale, place)
+    if texts.ignored:
+        out.print(f"[yellow]not read[/] {escape(not_read(texts.ignored))}", soft_wrap=True)
 
 
 def search(

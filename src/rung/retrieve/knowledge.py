@@ -15,6 +15,7 @@ from rung.retrieve.formats.source import content
 from rung.retrieve.index import Changes, Progress, health, making, update
 from rung.retrieve.parse import listing, relative
 from rung.retrieve.store import Health, Making, Store
+from rung.retrieve.unread import NAMED, not_read
 from rung.sources import Documents, joined
 from rung.types import Example, Texts, digest
 
@@ -32,7 +33,8 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
         return Texts()
     found = listing(folder, patterns)
     if not found.files:
-        why = "; ".join(f"{one.path}: {one.reason}" for one in found.refused) or "no file is there"
+        reasons = [f"{one.path}: {one.reason}" for one in found.refused[:NAMED]]
+        why = "; ".join([*reasons, *filter(None, [not_read(found.ignored)])]).rstrip(".") or "no file is there"
         raise DataError(
             f"there are no documents: {why}.", where="rung.yaml data.documents", remedy="Name a folder, a file or a pattern."
         )
@@ -53,6 +55,7 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
         tuple(patterns),
         sum(sizes),
         contents=names,
+        ignored=found.ignored,
         access=access,
     )
 

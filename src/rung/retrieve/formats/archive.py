@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 
 from rung.errors import DataError
 
@@ -18,6 +20,10 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How files of Office before 2007 begin, and newer ones that are encrypted."""
 
 
+_DAMAGED = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, struct.error)
+"""What zipfile raises; a member with a password is a RuntimeError."""
+
+
 def open_zip(data: bytes) -> zipfile.ZipFile:
     """The archive, once its sizes are checked. Raises DataError for a bomb, for an old or a locked Office file."""
     if data.startswith(_OLE):
@@ -25,8 +31,26 @@ def open_zip(data: bytes) -> zipfile.ZipFile:
             "it is locked with a password, or has the format of Office before 2007.",
             remedy="Save it without a password, in the current format.",
         )
-    _check(data)
+    check_zip(data)
     return zipfile.ZipFile(io.BytesIO(data))
+
+
+def check_zip(data: bytes) -> None:
+    """DataError for what is damaged, locked or a bomb."""
+    try:
+        _check(data)
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        zlib.error,
+        struct.error,
+    ) as error:
+        message = " ".join(str(error).split())[:200]
+        raise DataError(f"it is damaged or locked: {type(error).__name__}: {message}.", remedy="Save it anew.") from None
 
 
 def _check(data: bytes) -> None:

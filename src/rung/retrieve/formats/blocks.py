@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 from rung.errors import DataError
@@ -73,6 +75,14 @@ class Blocks:
                 )
             self._blocks.append(Block(text, self.path, first, last, page, kind))
 
+    def extend(self, blocks: Iterable[Block]) -> None:
+        """Put another document's blocks under the current heading; their lines are not the file's."""
+        for block in blocks:
+            before = self.levels
+            self.levels = [*before, *((len(before) + i, name) for i, name in enumerate(block.heading))]
+            self.add(block.text, page=block.page, kind=block.kind)
+            self.levels = before
+
     def leave(self, levels: list[tuple[int, str]]) -> None:
         """Close what was opened since `levels` was read."""
         self._keep_bare()
@@ -83,6 +93,11 @@ class Blocks:
             line, page = self._bare
             self._blocks.append(Block(self.levels[-1][1], self.path, line, line, page))
             self._bare = None
+
+    def without_lines(self) -> Blocks:
+        """These blocks where the lines that were counted are not the file's."""
+        self._blocks = [replace(block, first_line=0, last_line=0) for block in self._blocks]
+        return self
 
     def done(self) -> tuple[Block, ...]:
         """All blocks, in order; empty where the file says nothing."""

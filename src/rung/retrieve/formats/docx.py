@@ -67,7 +67,7 @@ class _Reader:
         seen: set[str] = set()
         self.blocks.leave([])
         for reference in body.iter(f"w-{kind}Reference"):
-            link = self._links.get(reference.get("id", ""))
+            link = self._links.get(reference.get("r-id", ""))
             root = self.package.xml(link.target) if link else None
             text = "" if root is None else self._flat(root).strip()
             if any(char.isalpha() for char in text) and text not in seen:

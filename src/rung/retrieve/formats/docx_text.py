@@ -109,7 +109,7 @@ class Texts:
             elif child.tag in BLOCKS:
                 self.boxes.append(child)
             elif child.tag == "dgm-relIds":
-                self.diagrams.append(child.get("dm", ""))
+                self.diagrams.append(child.get("r-dm", ""))
             elif child.tag not in _SILENT:
                 yield from self._inside(child)
 

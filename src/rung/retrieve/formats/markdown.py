@@ -28,12 +28,17 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def read_markdown(text: str) -> Blocks:
+    """A file's blocks; see `read_into`."""
+    return read_into(Blocks(), text)
+
+
+def read_into(blocks: Blocks, text: str) -> Blocks:
     """Blocks of the outermost level: paragraphs, lists, quotes, tables, fences. Comments and bare tags are left out.
 
     The front matter's title is the outermost heading and its description a paragraph. What stands in a Quarto div (a
     callout, a tab set) keeps the div's opening line; headings in it end with it.
     """
-    blocks, lines = Blocks(), text.split("\n")
+    lines = text.split("\n")
     start = _front_matter(lines, blocks)
     body = "\n" * start + "\n".join(lines[start:])
     tokens = _outermost(body)

@@ -1,14 +1,14 @@
 """Office Open XML packages: parts, the relations between them, and XML with short names. ECMA-376, part 2.
 
-Elements are renamed after the prefixes of the standard ("w-p" for w:p), attributes lose their namespace ("val"), and both
-editions of the standard (transitional and strict) come out alike.
+Elements are renamed after the prefixes of the standard ("w-p" for w:p), attributes lose their namespace ("val", but "r-id"),
+and both editions of the standard (transitional and strict) come out alike.
 """
 
 from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from xml.etree.ElementTree import Element, fromstring
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from rung.errors import DataError
 from rung.retrieve.formats.archive import open_zip
@@ -60,7 +60,7 @@ class Package:
             data = self._zip.read(part)
         except KeyError:
             return None
-        return shortened(fromstring(data), _PREFIXES)
+        return parsed(data, part, _PREFIXES)
 
     def relations(self, part: str) -> dict[str, Relation]:
         """What a part links to, by id; of the package itself for the empty path."""
@@ -78,6 +78,19 @@ class Package:
         return next((self.xml(link.target) for link in self.relations(part).values() if link.kind == kind), None)
 
 
+def _short(key: str) -> str:
+    space, _, local = key.rpartition("}")
+    return f"r-{local}" if space.endswith("/relationships") else local
+
+
+def parsed(data: bytes, part: str, prefixes: dict[str, str]) -> Element:
+    """The root of an XML part, with short names. Raises DataError with the place of the fault."""
+    try:
+        return shortened(fromstring(data), prefixes)
+    except (ParseError, ValueError, LookupError) as error:
+        raise DataError(f"its part {part!r} is broken XML: {error}.", remedy="It is damaged; save it anew.") from None
+
+
 def shortened(root: Element, prefixes: dict[str, str]) -> Element:
     """The tree with namespaces replaced by prefixes; unknown ones are cut off."""
     names: dict[str, str] = {}
@@ -89,5 +102,5 @@ def shortened(root: Element, prefixes: dict[str, str]) -> Element:
                 names[node.tag] = f"{prefix}-{local}" if prefix else local
             node.tag = names[node.tag]
         if any("}" in key for key in node.keys()):  # noqa: SIM118 an element is no dict
-            node.attrib = {key.rpartition("}")[2]: value for key, value in node.items()}
+            node.attrib = {_short(key): value for key, value in node.items()}
     return root

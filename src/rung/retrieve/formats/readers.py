@@ -6,11 +6,20 @@ from collections.abc import Callable
 
 from rung.retrieve.formats.blocks import Blocks
 from rung.retrieve.formats.docx import read_docx
+from rung.retrieve.formats.epub import read_epub
 from rung.retrieve.formats.html import read_html
+from rung.retrieve.formats.jsonfile import read_json
+from rung.retrieve.formats.mail import read_mail
 from rung.retrieve.formats.markdown import read_markdown
+from rung.retrieve.formats.mdx import read_mdx
+from rung.retrieve.formats.notebook import read_notebook
+from rung.retrieve.formats.odf import read_odf
 from rung.retrieve.formats.pdf import read_pdf
 from rung.retrieve.formats.plain import read_rst, read_text_file
+from rung.retrieve.formats.pptx import read_pptx
 from rung.retrieve.formats.rows import read_csv, read_jsonl
+from rung.retrieve.formats.rtf import read_rtf
+from rung.retrieve.formats.sheets import read_sheets
 from rung.retrieve.formats.source import read_text
 
 TEXT_READERS: dict[str, Callable[[str], Blocks]] = {
@@ -27,10 +36,21 @@ TEXT_READERS: dict[str, Callable[[str], Blocks]] = {
     ".tsv": read_csv,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".mdx": read_mdx,
+    ".ipynb": read_notebook,
+    ".json": read_json,
+    ".yaml": read_text_file,
+    ".yml": read_text_file,
 }
 BINARY_READERS: dict[str, Callable[[bytes], Blocks]] = {
     ".pdf": read_pdf,
     **dict.fromkeys((".docx", ".docm", ".dotx"), read_docx),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx"), read_pptx),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), read_sheets),
+    **dict.fromkeys((".odt", ".odp"), read_odf),
+    ".epub": read_epub,
+    ".rtf": read_rtf,
+    ".eml": read_mail,
 }
 DECLARING = {".html", ".htm", ".xhtml"}
 """Endings of formats that name their encoding themselves."""

@@ -31,7 +31,7 @@ def read_csv(text: str) -> Blocks:
                     remedy="Put cells that hold the separator, a quote or a line break in double quotes.",
                 )
             else:
-                _add(blocks, zip(header, cells), first, reader.line_num)
+                add_row(blocks, zip(header, cells), first, reader.line_num)
     except csv.Error as error:
         raise DataError(
             f"the row in line {line} cannot be read: {error}.",
@@ -51,11 +51,12 @@ def read_jsonl(text: str) -> Blocks:
                 raise DataError(f"line {number} is broken JSON at column {error.colno}: {error.msg}.") from None
             if not isinstance(row, dict):
                 raise DataError(f"line {number} is no object.", remedy='Write rows as {"column": value, ...}.')
-            _add(blocks, row.items(), number, number)
+            add_row(blocks, row.items(), number, number)
     return blocks
 
 
-def _add(blocks: Blocks, row: Iterable[tuple[str, Any]], first: int, last: int) -> None:
+def add_row(blocks: Blocks, row: Iterable[tuple[str, Any]], first: int = 0, last: int = 0) -> None:
+    """One block: a line for each column that says something."""
     cells = ((name.strip(), _told(value)) for name, value in row)
     lines = [f"{name}: {value}" if name else value for name, value in cells if value]
     blocks.add("\n".join(lines), first, last, kind="table")

@@ -1,0 +1,46 @@
+"""MDX: Markdown with components. Imports, exports and comments are left out, of tags their titles and labels stay. https://mdxjs.com"""
+
+from __future__ import annotations
+
+import re
+
+from rung.retrieve.formats.blocks import Blocks
+from rung.retrieve.formats.markdown import read_markdown
+
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
+_MODULE = re.compile(r"(?m)^(?:import|export)\b(?=[^\n]*(?:from\s|[\"'{(=]|default|function|const))[^\n]*(?:\n(?!\s*\n)[^\n]+)*")
+_COMMENT = re.compile(r"\{\s*/\*.*?\*/\s*\}", re.DOTALL)
+_TAG = re.compile(r"</?(?:[A-Z][\w.]*)?(?:\s(?:[^<>{}\"']|\"[^\"]*\"|'[^']*'|\{[^{}]{0,2000}\}|\{\{[^{}]{0,2000}\}\})*)?/?>")
+_SAID = re.compile(
+    r"\b(?:title|label|summary|header|heading|caption|description)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|\{\s*[\"']([^\"']*)[\"']\s*\})"
+)
+
+
+def read_mdx(text: str) -> Blocks:
+    """The Markdown of it, on the same lines."""
+    return read_markdown("".join(part if code else _plain(part) for part, code in _parts(text)))
+
+
+def _parts(text: str) -> list[tuple[str, bool]]:
+    """Runs of text, and whether each is a fence of code."""
+    found, start, fence = [], 0, ""
+    for mark in _FENCE.finditer(text):
+        if not fence:
+            found.append((text[start : mark.start()], False))
+            start, fence = mark.start(), mark[1]
+        elif mark[1].startswith(fence) and not text[mark.end() : text.find("\n", mark.end()) % (len(text) + 1)].strip():
+            found.append((text[start : mark.end()], True))
+            start, fence = mark.end(), ""
+    return [*found, (text[start:], bool(fence))]
+
+
+def _plain(text: str) -> str:
+    for unseen in (_COMMENT, _MODULE):
+        text = unseen.sub(lambda found: "\n" * found[0].count("\n"), text)
+    return _TAG.sub(_said, text)
+
+
+def _said(tag: re.Match[str]) -> str:
+    """What a component shows of its own attributes."""
+    words = " ".join(next(filter(None, found), "") for found in _SAID.findall(tag[0]))
+    return f"{words}{chr(10) * (tag[0].count(chr(10)) - words.count(chr(10)))}"
