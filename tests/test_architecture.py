@@ -145,7 +145,7 @@ def test_what_is_slow_to_import_is_imported_late(path: Path) -> None:
 
 LIGHT = {
     *(f"lm/remote/{one}.py" for one in ("__init__", "client", "engine", "house", "labels", "ledger", "prices")),
-    *(f"lm/remote/{one}.py" for one in ("settings", "tokens", "wire")),
+    *(f"lm/remote/{one}.py" for one in ("settings", "tokens", "wire", "bounded", "forms", "gate", "heard", "shapes")),
     "lm/__init__.py",
     "lm/asking.py",
     "lm/base.py",

@@ -210,3 +210,339 @@ def of_engine(engine: Any) -> Answer:
         return found.text, found.tokens_in, found.tokens_out
 
     return made
+
+
+# --- servers with ways of their own -----------------------------------------------------------------------------------
+
+Given = tuple[int, Any]
+"""A status, and what is sent: JSON-able content, or bytes as they are."""
+
+
+def right(body: dict[str, Any]) -> str:
+    """The last word of the last message."""
+    return body["messages"][-1]["content"].split()[-1]
+
+
+def completion(content: Any, finish: str | None = "stop", **message: Any) -> dict[str, Any]:
+    """A chat completion; `content` of ... leaves it out."""
+    told = {"role": "assistant", **({} if content is ... else {"content": content}), **message}
+    choice = {"index": 0, "message": told, **({} if finish is None else {"finish_reason": finish})}
+    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
+    return {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
+
+
+def refusal(message: str, status: int = 400, **more: Any) -> Given:
+    return status, {"error": {"message": message, "type": "invalid_request_error", **more}}
+
+
+def no_system(status: int, words: str) -> Callable[[dict[str, Any]], Given]:
+    """Refuses the system's role, in these words."""
+
+    def made(body: dict[str, Any]) -> Given:
+        if any(m["role"] == "system" for m in body["messages"]):
+            return refusal(words, status)
+        return 200, completion(right(body))
+
+    return made
+
+
+def strict_turns(body: dict[str, Any]) -> Given:
+    """Wants user and assistant in turns, the user first."""
+    roles = [m["role"] for m in body["messages"]]
+    if roles != [("user", "assistant")[i % 2] for i in range(len(roles))]:
+        return refusal("Conversation roles must alternate user/assistant/user/assistant/...")
+    return 200, completion(right(body))
+
+
+def no_format(status: int, words: str) -> Callable[[dict[str, Any]], Given]:
+    """Refuses to be held to a schema, in these words."""
+
+    def made(body: dict[str, Any]) -> Given:
+        return refusal(words, status) if "response_format" in body else (200, completion(right(body)))
+
+    return made
+
+
+def small(words: str, context: int = 120) -> Callable[[dict[str, Any]], Given]:
+    """A small context; `words` are what it says of it, with {context}, {used}, {want} and {total}."""
+
+    def made(body: dict[str, Any]) -> Given:
+        used, want = sum(len(m["content"]) for m in body["messages"]) // 2, body["max_tokens"]
+        if used + want > context:
+            return refusal(words.format(context=context, used=used, want=want, total=used + want))
+        return 200, completion(right(body))
+
+    return made
+
+
+def of_content(made: Callable[[str], dict[str, Any]]) -> Callable[[dict[str, Any]], Given]:
+    """Answers well, in a shape of its own."""
+    return lambda body: (200, made(right(body)))
+
+
+def labelled(said: str) -> str:
+    return json.dumps({"label": said})
+
+
+def with_logs(logprobs: Any) -> Callable[[str], dict[str, Any]]:
+    def made(said: str) -> dict[str, Any]:
+        content = completion(said)
+        content["choices"][0]["logprobs"] = logprobs
+        return content
+
+    return made
+
+
+ANSWERED: dict[str, Callable[[dict[str, Any]], Given]] = {
+    "list of texts": of_content(lambda a: completion([{"type": "text", "text": a}])),
+    "list of strings": of_content(lambda a: completion([a])),
+    "list with thinking": of_content(
+        lambda a: completion(
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "left or right"}]}, {"type": "text", "text": a}]
+        )
+    ),
+    "output_text": of_content(lambda a: completion([{"type": "output_text", "text": a}])),
+    "one part": of_content(lambda a: completion({"type": "text", "text": a})),
+    "JSON that is no text": of_content(lambda a: completion({"label": a})),
+    "older interface": of_content(lambda a: {"choices": [{"text": a, "finish_reason": "stop"}]}),
+    "bare message": of_content(lambda a: {"message": {"role": "assistant", "content": a}, "done": True}),
+    "think": of_content(lambda a: completion(f"<think>\nleft, or right?\n</think>\n\n{a}")),
+    "think twice": of_content(lambda a: completion(f"<think>left</think><think>right</think>{a}")),
+    "thinking": of_content(lambda a: completion(f"<thinking>left, or right?</thinking>{labelled(a)}")),
+    "THINK": of_content(lambda a: completion(f"[THINK]left, or right?[/THINK]{a}")),
+    "harmony": of_content(
+        lambda a: completion(f"<|channel|>analysis<|message|>left?<|end|><|start|>assistant<|channel|>final<|message|>{a}")
+    ),
+    "half a think": of_content(lambda a: completion(f"left, or right?\n</think>\n\n{a}")),
+    "reasoning_content only": of_content(lambda a: completion("", reasoning_content=f"The answer is {a}.")),
+    "reasoning only": of_content(lambda a: completion(None, reasoning=f"So the label is {a}")),
+    "reasoning beside": of_content(lambda a: completion(a, reasoning_content="left, or right?")),
+    "call of a tool": of_content(
+        lambda a: completion(None, "tool_calls", tool_calls=[{"function": {"name": "json", "arguments": labelled(a)}}])
+    ),
+    "fence": of_content(lambda a: completion(f"```json\n{labelled(a)}\n```")),
+    "fence without a name": of_content(lambda a: completion(f"```\n{a}\n```")),
+    "another key": of_content(lambda a: completion(json.dumps({"answer": a, "why": "it says so"}))),
+    "list of one": of_content(lambda a: completion(json.dumps([{"category": a}]))),
+    "capitals": of_content(lambda a: completion(json.dumps({"label": a.upper()}))),
+    "announced": of_content(lambda a: completion(f"Sure! The label is **{a}**.")),
+    "no finish": of_content(lambda a: completion(a, None)),
+    "streamed unasked": lambda body: (200, sse(chunks(right(body)))),
+    "byte order mark": lambda body: (200, b"\xef\xbb\xbf" + json.dumps(completion(right(body))).encode()),
+    "null logprob": of_content(with_logs({"content": [{"token": "x", "logprob": None}]})),
+    "logprobs null": of_content(with_logs(None)),
+    "logprobs a list": of_content(with_logs([1, 2])),
+    "older logprobs": of_content(with_logs({"tokens": ["left"], "token_logprobs": [-0.1]})),
+    "logprob -9999": of_content(with_logs({"content": [{"token": "left", "logprob": -9999.0}]})),
+    "logprob NaN": lambda body: (
+        200,
+        json.dumps(with_logs({"content": [{"token": "l", "logprob": float("nan")}]})(right(body))).encode(),
+    ),
+    "token ids": of_content(with_logs({"content": [{"token": "token_id:5", "logprob": -0.2}]})),
+    "usage null": of_content(lambda a: completion(a) | {"usage": None}),
+    "usage of nothing": of_content(lambda a: completion(a) | {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}),
+    "usage of nulls": of_content(lambda a: completion(a) | {"usage": {"prompt_tokens": None, "completion_tokens": None}}),
+    "usage a text": of_content(lambda a: completion(a) | {"usage": "much", "error": None}),
+    "details a list": of_content(lambda a: completion(a) | {"usage": {"prompt_tokens": 5, "prompt_tokens_details": [1]}}),
+    "no system, named": no_system(400, "System role not supported"),
+    "no system, a template": no_system(400, "Error: chat template raised: Only user and assistant roles are supported!"),
+    "no system, 422": no_system(422, "invalid role: system"),
+    "no system, 500": no_system(500, "Internal Server Error"),
+    "no system, unnamed": no_system(400, "Bad Request"),
+    "turns": strict_turns,
+    "no response_format": no_format(400, "response_format type json_schema is not supported by this model"),
+    "no response_format, unnamed": no_format(400, "Bad Request"),
+    "no response_format, 422": no_format(422, "extra inputs are not permitted: response_format"),
+    "no response_format, 500": no_format(500, "grammar: failed to parse schema"),
+    "no response_format, 501": no_format(501, "not implemented"),
+    "vLLM's context": small(
+        "'max_tokens' or 'max_completion_tokens' is too large: {want}. This model's maximum context length is {context} tokens "
+        "and your request has {used} input tokens ({want} > {context} - {used})."
+    ),
+    "OpenAI's context": small(
+        "This model's maximum context length is {context} tokens. However, you requested {total} tokens ({used} in the messages, "
+        "{want} in the completion). Please reduce the length."
+    ),
+    "llama.cpp's context": small("the request exceeds the available context size ({context} tokens), n_prompt_tokens: {used}"),
+    "most of an answer": lambda body: (
+        refusal("max_tokens is too large: this model supports at most 30 completion tokens")
+        if body["max_tokens"] > 30
+        else (200, completion(right(body)))
+    ),
+}
+"""Ways of servers that can be answered for all that; the right label is the last word."""
+
+FAILING: dict[str, Callable[[dict[str, Any]], Given]] = {
+    "no content, stopped": of_content(lambda a: completion(...)),
+    "null content": of_content(lambda a: completion(None)),
+    "cut while thinking": of_content(lambda a: completion(..., "length", reasoning="I think")),
+    "cut in a think": of_content(lambda a: completion("<think>I think", "length")),
+    "think without an end": of_content(lambda a: completion("<think>I think of left")),
+    "filtered": of_content(lambda a: completion("", "content_filter")),
+    "no choices": of_content(lambda a: completion(a) | {"choices": []}),
+    "choices null": of_content(lambda a: completion(a) | {"choices": None}),
+    "choices of numbers": of_content(lambda a: completion(a) | {"choices": [1]}),
+    "a choice without a message": of_content(lambda a: {"choices": [{}]}),
+    "a page": lambda body: (200, b"<html><title>Sign in</title></html>"),
+    "an error with 200": lambda body: (200, {"error": {"message": "model 'm' not found, try pulling it first"}}),
+    "an error as a text": lambda body: (200, {"error": "out of memory"}),
+    "all refused": lambda body: refusal("no"),
+    "all 500": lambda body: refusal("out of order", 500),
+    "all 500, not JSON": lambda body: (500, b"\xff\xfe\x00 oops"),
+    "a list": lambda body: (200, [1, 2]),
+    "nothing": lambda body: (200, b""),
+    "deep": lambda body: (200, b"[" * 100_000),
+    "deep answer": lambda body: (200, b'{"choices": [{"message": ' + b'{"content": ' * 500 + b'"x"' + b"}" * 500 + b"}]}"),
+    "a long number": lambda body: (200, b'{"usage": ' + b"9" * 5000 + b"}"),
+    "prompt over the context": small(
+        "This model's maximum context length is {context} tokens and your request has {used} input tokens", 5
+    ),
+}
+"""Ways of servers that cannot be answered: every row has an error, and none of the model's."""
+
+
+class Odd(Server):
+    """Answers in one way of its own, whether it is to stream or not."""
+
+    def __init__(self, way: Callable[[dict[str, Any]], Given]):
+        super().__init__()
+        self.way = way
+        self.RequestHandlerClass = _OddHandler
+
+
+class _OddHandler(_Handler):
+    def _play(self, move: str, body: dict[str, Any]) -> None:
+        status, given = self.server.way(body)  # type: ignore[attr-defined]
+        raw = given if isinstance(given, bytes) else json.dumps(given).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+def chunks(text: str, finish: str | None = "stop", usage: bool = True) -> list[dict[str, Any]]:
+    """The events of a usual stream."""
+
+    def event(delta: Any, reason: str | None = None) -> dict[str, Any]:
+        return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+    told = [event({"role": "assistant", "content": ""}), *(event({"content": text[i : i + 3]}) for i in range(0, len(text), 3))]
+    told += [event({}, finish)] if finish is not None else []
+    return told + ([{"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}] if usage else [])
+
+
+def sse(events: Sequence[Any], end: str = "data: [DONE]\n\n", data: str = "data: ", gap: str = "\n\n") -> bytes:
+    return ("".join(f"{data}{json.dumps(one)}{gap}" for one in events) + end).encode()
+
+
+def renamed(events: list[dict[str, Any]], made: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
+    for event in events:
+        for choice in event["choices"]:
+            made(choice)
+    return events
+
+
+def _as_message(choice: dict[str, Any]) -> None:
+    choice["message"] = choice.pop("delta")
+
+
+def _as_list(choice: dict[str, Any]) -> None:
+    if text := choice["delta"].get("content"):
+        choice["delta"]["content"] = [{"type": "text", "text": text}]
+
+
+def _no_options(status: int, words: str) -> Callable[[dict[str, Any]], Given]:
+    return lambda body: refusal(words, status) if "stream_options" in body else (200, sse(chunks("something")))
+
+
+STREAMS: dict[str, Callable[[dict[str, Any]], Given]] = {
+    "usual": lambda body: (200, sse(chunks("something"))),
+    "no finish": lambda body: (200, sse(chunks("something", None))),
+    "no DONE": lambda body: (200, sse(chunks("something"), "")),
+    "no finish, no DONE": lambda body: (200, sse(chunks("something", None, usage=False), "")),
+    "no usage": lambda body: (200, sse(chunks("something", usage=False))),
+    "finish empty": lambda body: (200, sse(chunks("something", ""))),
+    "comments": lambda body: (200, b": WORKING\n\n" + sse(chunks("something"))),
+    "events named": lambda body: (200, b"event: message\nid: 1\nretry: 3\n" + sse(chunks("something"))),
+    "CRLF": lambda body: (200, sse(chunks("something")).replace(b"\n", b"\r\n")),
+    "no blank": lambda body: (200, sse(chunks("something"), data="data:")),
+    "lines of JSON": lambda body: (200, sse(chunks("something"), "", data="", gap="\n")),
+    "one JSON": lambda body: (200, completion("something")),
+    "one JSON over lines": lambda body: (200, json.dumps(completion("something"), indent=1).encode()),
+    "one JSON as an event": lambda body: (200, sse([completion("something")])),
+    "delta null": lambda body: (200, sse([{"choices": [{"delta": None}]}, *chunks("something")])),
+    "choices null": lambda body: (200, sse([{"choices": None}, *chunks("something")])),
+    "no choices first": lambda body: (200, sse([{"choices": [], "prompt_filter_results": []}, *chunks("something")])),
+    "message for delta": lambda body: (200, sse(renamed(chunks("something"), _as_message))),
+    "parts": lambda body: (200, sse(renamed(chunks("something"), _as_list))),
+    "reasoning first": lambda body: (200, sse([{"choices": [{"delta": {"reasoning_content": "hm"}}]}, *chunks("something")])),
+    "reasoning only": lambda body: (200, sse([{"choices": [{"delta": {"reasoning": "something"}, "finish_reason": "stop"}]}])),
+    "think": lambda body: (200, sse(chunks("<think>hm hm</think>\n\nsomething"))),
+    "options refused": _no_options(400, "Unrecognized request argument supplied: stream_options"),
+    "options refused, 422": _no_options(422, "{'loc': ['body', 'stream_options'], 'msg': 'Extra inputs are not permitted'}"),
+    "options refused, unnamed": _no_options(400, "Bad Request"),
+    "options refused, 500": _no_options(500, "Internal Server Error"),
+    "no system": lambda body: (
+        refusal("System role not supported")
+        if any(m["role"] == "system" for m in body["messages"])
+        else (200, sse(chunks("something")))
+    ),
+}
+"""Ways to stream `something`."""
+
+
+# --- servers that mean harm -------------------------------------------------------------------------------------------
+
+Harm = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def harming(harm: Harm) -> Iterator[str]:
+    """The address of a server that does what it likes with each connection, once a request has come."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    closing = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                harm(connection, closing)
+            except OSError:
+                pass
+
+    def accept() -> None:
+        while not closing.is_set():
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    finally:
+        closing.set()
+        listening.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def endless(head: bytes, piece: bytes, wait: float = 0.0) -> Harm:
+    """Sends the head, then one piece again and again."""
+
+    def made(connection: socket.socket, closing: threading.Event) -> None:
+        connection.sendall(head)
+        while not closing.wait(wait):
+            connection.sendall(piece)
+
+    return made
+
+
+def once(raw: bytes) -> Harm:
+    return lambda connection, closing: connection.sendall(raw)

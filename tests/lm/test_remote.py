@@ -23,7 +23,7 @@ from servers import Server, echo, of_engine, serving, slow
 from rung.errors import BudgetError, ModelError
 from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote import client, labels, wire
+from rung.lm.remote import bounded, client, labels, shapes, wire
 from rung.lm.remote.engine import CONTEXT, REASONING_ROOM, RemoteEngine
 from rung.lm.remote.prices import KNOWN, Price
 from rung.lm.remote.settings import Endpoint, Limits, Settings, endpoint, is_remote, undated
@@ -549,33 +549,39 @@ def test_a_key_that_no_header_takes_is_not_quoted(monkeypatch: pytest.MonkeyPatc
 def test_a_bill_that_cannot_be_is_no_bill(counts: tuple[Any, Any, Any]) -> None:
     read, written, cached = counts
     told = {"prompt_tokens": read, "completion_tokens": written, "prompt_tokens_details": {"cached_tokens": cached}}
-    assert wire._usage({"usage": told}) is None
+    assert shapes.usage({"usage": told}) is None
 
 
 @pytest.mark.parametrize(
     "error", [RecursionError(), OverflowError(), ValueError("x"), UnicodeEncodeError("utf-8", "x", 0, 1, "y")]
 )
 def test_an_answer_that_cannot_be_read_is_tried_again(error: Exception) -> None:
-    with pytest.raises(wire.Passing), wire._faults():
+    def broken() -> None:
         raise error
 
+    with pytest.raises(wire.Passing) as caught:
+        Wire(Endpoint("http://x/v1", "m"), 1.0)._guarded(broken)
+    assert caught.value.__context__ is None and caught.value.__cause__ is None
 
-def test_an_answer_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MOST_BYTES", 10)
 
+def test_an_answer_without_end_is_left() -> None:
     class Endless:
-        def iter_bytes(self) -> Any:
+        def __init__(self) -> None:
+            self.headers: dict[str, str] = {}
+
+        def iter_raw(self) -> Any:
             while True:
                 yield b"more"
 
-    with pytest.raises(wire.Passing):
-        wire._text(Endless())
+    with pytest.raises(bounded.TooMuchError):
+        bounded.body(Endless(), 10)
+    assert bounded.beginning(Endless(), 10) == "moremore"
 
 
 def test_a_key_is_taken_out_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "sk-good/key")
     one = Wire(Endpoint("http://x/v1", "m", "A_KEY"), 1.0)
-    assert one._said(json.loads('"my key is sk-good\\/key \\ud800"')) == "my key is [key] ?"
+    assert one.gate.text(json.loads('"my key is sk-good\\/key \\ud800"')) == "my key is [key] ?"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Server, serving, slow
+from servers import FAILING, STREAMS, Odd, Server, completion, serving, slow
 from typer.testing import CliRunner
 
 from rung.cli import app
@@ -185,3 +185,26 @@ def test_a_quote_of_an_endpoint_learns_its_time_and_keeps_its_price(task: Callab
     assert first["quote"]["row_seconds"] == 1.0 and first["scale"]["runs"] == 0
     assert then["raw_quote"] == first["quote"] and then["scale"]["runs"] == 1
     assert then["quote"]["row_seconds"] < 0.5 and then["quote"]["per_1k_usd"] == first["quote"]["per_1k_usd"]
+
+
+@pytest.mark.parametrize("way", ["all refused", "null content", "filtered"])
+def test_a_broken_endpoint_leaves_a_rung_undecided(way: str, task: Callable[..., Path]) -> None:
+    with serving(Odd(FAILING[way])) as server:
+        folder = task(server, rungs="[zero-shot]", api="{retries: 1}")
+        found = climb(folder, code=1)
+        [rung] = found["rungs"]
+        assert found["verdict"] == rung["verdict"] == "undecided" and "the first 8 of" in rung["why"]
+        assert server.moves.total() < 40, "it stops early"
+        done = CliRunner().invoke(app, ["fit", "zero-shot", str(folder)])
+        assert done.exit_code == 1 and "undecided" in done.output and "all failed alike" in " ".join(done.output.split())
+
+
+def test_ask_works_where_fit_does(task: Callable[..., Path]) -> None:
+    for way in ("options refused", "no finish, no DONE", "one JSON"):
+        whole = lambda body, way=way: STREAMS[way](body) if body.get("stream") else (200, completion("something"))  # noqa: E731
+        with serving(Odd(whole)) as server:
+            folder = task(
+                server, kind="generate", rungs="[zero-shot]", goal="{metric: token_f1, at_least: 0.1}", api="{retries: 1}"
+            )
+            assert json.loads(run("fit", "zero-shot", folder, "--json"))["status"] == "done"
+            assert run("ask", folder, "any text", "--rung", "zero-shot").strip() == "something"

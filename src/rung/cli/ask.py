@@ -79,7 +79,7 @@ def _one(site: Site, predictor: Predictor, text: str, allow: Allow, json_: bool)
         return
     [answer] = predictor.predict([Example(text, "")], site.engines, allow=allow)
     if answer.error:
-        raise RungError(answer.error, remedy="Shorten the text.")
+        raise RungError(answer.error, remedy="Shorten the text." if answer.wrong else "")
     if json_:
         print_json({**plain(answer), "model": predictor.model.name})
     else:

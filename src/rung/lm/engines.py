@@ -208,7 +208,7 @@ def _classifier(engines: Engines, ref: ModelRef) -> Engine:
 def _remote(engines: Engines, ref: ModelRef) -> Engine:
     from rung.lm.remote.engine import RemoteEngine
 
-    return RemoteEngine(endpoint(ref.name, engines.api.key_env), engines.api, engines.ledger)
+    return RemoteEngine(endpoint(ref.name, engines.api.key_env), engines.api, engines.ledger, engines.say)
 
 
 _OPENERS: dict[str, Callable[[Engines, ModelRef], Engine]] = {

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from rung import calls
 from rung.errors import ModelError, RungError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
+from rung.lm.remote import forms, tokens
 from rung.lm.remote import labels as reading
-from rung.lm.remote import tokens
 from rung.lm.remote.client import Client, from_kept
 from rung.lm.remote.ledger import Ledger, Usage
 from rung.lm.remote.settings import Endpoint, Settings
@@ -34,8 +33,15 @@ REASONING_ROOM = 4096
 
 GO_ON = "Go on from there. Do not repeat what is already said."
 
-DROPPABLE = ("logprobs", "response_format", "seed", "top_p", "temperature")
-"""Parameters that servers may refuse; the answer can be had without."""
+TOLD = {
+    "response_format": "refuses response_format: labels are asked for in words, and read from its answers.",
+    forms.ROLES: "refuses a system message: what it says opens the first message of the user.",
+    forms.THINKS: f"thinks before it answers: {REASONING_ROOM} more tokens are asked for.",
+}
+"""What is said of a form, once."""
+
+CLAMPS = 3
+"""Times that an answer's room is made smaller by what a server says of its context."""
 
 
 class RemoteEngine:
@@ -44,11 +50,20 @@ class RemoteEngine:
     _tried = False
     """Whether a request has gone through, so that what the server refuses is known."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, ledger: Ledger):
-        self.endpoint, self.settings, self.ledger = endpoint, settings, ledger
+    def __init__(self, endpoint: Endpoint, settings: Settings, ledger: Ledger, say: Callable[[str], object] = lambda text: None):
+        """`say` is told, once, what the server refuses and how it is asked instead."""
+        self.endpoint, self.settings, self.ledger, self.say = endpoint, settings, ledger, say
         self.client = Client(endpoint, settings, ledger)
         self._refused: frozenset[str] = frozenset()
-        """Parameters without which a request of this process went through that had been refused with them."""
+        """What of a request was refused, and left out or put otherwise in one of this process that went through."""
+        self._taken: frozenset[str] = frozenset()
+        """What a server might refuse and took."""
+        self._futile: frozenset[str] = frozenset()
+        """What was left out for a guess, and did not help."""
+        self._most = 0
+        """Tokens of a prompt and its answer, as a refusal said; 0 where none did."""
+        self._longest = 0
+        """Tokens of an answer alone, likewise."""
 
     @cached_property
     def context(self) -> int:
@@ -84,15 +99,20 @@ class RemoteEngine:
         if found := self._kept(self._key(question)):
             yield self._heard(found)
             return
-        refused, keep = self._refused, self._key(question) if self.settings.cache else ""
+        keep, asking = self._key(question) if self.settings.cache else "", self._asking(question)
         while True:
-            body = self._body(question, refused)
+            body = {**self._body(asking), "stream": True, "stream_options": {"include_usage": True}}
+            if "stream_options" in asking.form:
+                del body["stream_options"]
             try:
-                reply = yield from self.client.stream(body, *_bounds(question, refused), keep)
+                reply = yield from self.client.stream(body, *_bounds(asking), keep)
             except Refused as error:
-                refused |= _to_drop(body, error)
+                asking = self._otherwise(asking, body, error)
                 continue
-            self._refused = refused
+            if asking.needs_more(reply):
+                asking = asking.with_form(frozenset({forms.THINKS}))
+                continue
+            self._learn(asking, body)
             self._heard(reply)
             return
 
@@ -130,16 +150,20 @@ class RemoteEngine:
 
     def _asked(self, key: str, question: _Question, stop: threading.Event) -> Reply | _Failure:
         """The reply, asked again without what the server refuses; or why there is none."""
-        refused, keep = self._refused, key if self.settings.cache else ""
+        asking, keep = self._asking(question), key if self.settings.cache else ""
         while True:
-            body = self._body(question, refused)
+            body = self._body(asking)
+            unsure = bool(forms.doubtful(body) - self._taken - self._futile) and not asking.last
             try:
-                reply = self.client.ask(body, *_bounds(question, refused), keep, stop)
-                self._refused, self._tried = refused, True
+                reply = self.client.ask(body, *_bounds(asking), keep, stop, unsure)
+                if asking.needs_more(reply):
+                    asking = asking.with_form(frozenset({forms.THINKS}))
+                    continue
+                self._learn(asking, body)
                 return reply
             except Refused as error:
                 try:
-                    refused |= _to_drop(body, error)
+                    asking = self._otherwise(asking, body, error)
                 except Refused:
                     return _Failure(str(error), final=True)
             except CallError as error:
@@ -148,11 +172,50 @@ class RemoteEngine:
                 stop.set()
                 raise
 
-    def _body(self, question: _Question, refused: frozenset[str]) -> dict[str, Any]:
+    def _asking(self, question: _Question) -> _Asking:
+        room = _room(question, self._refused)
+        return _Asking(question, self._refused, min(room, self._longest or room), self._most)
+
+    def _otherwise(self, asking: _Asking, body: dict[str, Any], refusal: Refused) -> _Asking:
+        """The question put as the refusal allows: with less room, without what it names, or else without what it may mean.
+
+        Refused where it stands. What a server took before is not doubted.
+        """
+        words, prompt = str(refusal), tokens.estimate(asking.question.prompt)
+        left = forms.room(words, asking.room, prompt)
+        if left is not None and left >= 1 and asking.clamps < CLAMPS:
+            self._most = (context := forms.context_of(words)) or self._most
+            self._longest = self._longest if context else left
+            return replace(asking, room=left, clamps=asking.clamps + 1)
+        if left is not None:
+            raise refusal
+        if named := forms.named(body, words) - asking.form:
+            return replace(asking.with_form(named), guesses=None)
+        doubts = forms.doubtful(body) - self._taken - self._futile
+        guesses = forms.guesses(doubts) if asking.guesses is None else asking.guesses
+        if asking.last or (not guesses and asking.guesses is None):
+            raise refusal
+        if not guesses:  # none helped: as it was at first, and what the server then says stands
+            self._futile |= asking.form - asking.before
+            return replace(asking, form=asking.before, guesses=[], last=True)
+        before = asking.form if asking.guesses is None else asking.before
+        return replace(asking, form=before | guesses[0], before=before, guesses=guesses[1:])
+
+    def _learn(self, asking: _Asking, body: dict[str, Any]) -> None:
+        """Keep the form in which a question went through, and say once what is new in it."""
+        new = asking.form - self._refused
+        self._refused, self._tried = self._refused | asking.form, True
+        self._taken |= forms.doubtful(body)
+        for what, told in TOLD.items():
+            if what in new:
+                self.say(f"{self.endpoint.model} at {self.endpoint.host} {told}")
+
+    def _body(self, asking: _Asking) -> dict[str, Any]:
+        question, form = asking.question, asking.form
         decoding = question.decoding
         body: dict[str, Any] = {
             "model": self.endpoint.model,
-            "messages": [calls.for_api(m.fields) for m in question.prompt.messages],
+            "messages": forms.turns(question.prompt.messages, form),
             "temperature": decoding.temperature,
             "seed": decoding.seed,
         }
@@ -162,9 +225,8 @@ class RemoteEngine:
             body |= {"response_format": reading.schema(question.labels), "logprobs": True}
         elif decoding.schema:
             body["response_format"] = reading.held_to(json.loads(decoding.schema))
-        body = {name: value for name, value in body.items() if name not in refused}
-        reasons = "max_tokens" in refused
-        return body | {"max_completion_tokens" if reasons else "max_tokens": _room(question, refused)}
+        body = {name: value for name, value in body.items() if name not in form}
+        return body | {"max_completion_tokens" if "max_tokens" in form else "max_tokens": asking.tokens}
 
     def _key(self, question: _Question) -> str:
         """The content name of a question: endpoint, model, messages, decoding and labels."""
@@ -190,6 +252,8 @@ class RemoteEngine:
             return Choice("", math.nan, None, error=found.why, final=found.final)
         if found.unanswered:
             return Choice("", math.nan, None, error=found.unanswered, final=True, **_taken(found))
+        if not found.text.strip():
+            return Choice("", math.nan, None, error="the answer is empty.", final=True, **_taken(found))
         label = reading.read(found.text, labels)
         sure = reading.confidence(label, found.text, found.tokens) if label else None
         logprob = math.log(sure) if sure else math.nan
@@ -228,14 +292,51 @@ def _spoken(prompt: Prompt) -> Prompt:
     return replace(prompt, messages=turns, begun="")
 
 
-def _room(question: _Question, refused: frozenset[str]) -> int:
-    return question.decoding.max_new_tokens + (REASONING_ROOM if "max_tokens" in refused else 0)
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """How a question is being put: found out with the first, and kept for those that follow."""
+
+    question: _Question
+    form: frozenset[str]
+    room: int
+    """Tokens that the answer may have."""
+    most: int = 0
+    """Tokens that prompt and answer may have together; 0 where nobody said."""
+    clamps: int = 0
+    before: frozenset[str] = frozenset()
+    """The form before guesses were tried."""
+    guesses: list[frozenset[str]] | None = None
+    """What is still to be tried where a refusal names nothing; None before that."""
+    last: bool = False
+    """Whether what the server says now stands."""
+
+    @property
+    def tokens(self) -> int:
+        left = self.most - tokens.estimate(self.question.prompt) if self.most else self.room
+        return self.room if self.clamps else max(1, min(self.room, left))
+
+    def with_form(self, more: frozenset[str]) -> _Asking:
+        """The same question put so too."""
+        form = self.form | more
+        return replace(self, form=form, room=_room(self.question, form))
+
+    def needs_more(self, reply: Reply) -> bool:
+        """Whether the model was cut while it thought, for want of room that it was not known to need."""
+        return bool(reply.unanswered and reply.thought and not reply.finished) and not _thinks(self.form) and not self.clamps
 
 
-def _bounds(question: _Question, refused: frozenset[str]) -> tuple[Usage, Usage]:
+def _thinks(form: frozenset[str]) -> bool:
+    return bool(form & {"max_tokens", forms.THINKS})
+
+
+def _room(question: _Question, form: frozenset[str]) -> int:
+    return question.decoding.max_new_tokens + (REASONING_ROOM if _thinks(form) else 0)
+
+
+def _bounds(asking: _Asking) -> tuple[Usage, Usage]:
     """Tokens as estimated, and the most they can be."""
-    room = _room(question, refused)
-    return Usage(tokens.estimate(question.prompt), room), Usage(tokens.bound(question.prompt, question.labels), room)
+    prompt, room = asking.question.prompt, asking.tokens
+    return Usage(tokens.estimate(prompt), room), Usage(tokens.bound(prompt, asking.question.labels), room)
 
 
 def _taken(reply: Reply) -> dict[str, Any]:
@@ -247,15 +348,3 @@ def _taken(reply: Reply) -> dict[str, Any]:
         "tokens_cached": usage.tokens_cached,
         "seconds": reply.seconds,
     }
-
-
-def _to_drop(body: dict[str, Any], refusal: Refused) -> frozenset[str]:
-    """Which parameters to leave out: those the refusal names, else what holds the answer to the labels; else it stands."""
-    said = str(refusal)
-    named = {name for name in (*DROPPABLE, "max_tokens") if name in body and name in said}
-    if "json_schema" in said and "response_format" in body:
-        named.add("response_format")
-    named = named or {"response_format", "logprobs"} & body.keys()
-    if not named:
-        raise refusal
-    return frozenset(named)

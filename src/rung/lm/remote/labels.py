@@ -9,8 +9,11 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from rung.lm.remote.shapes import unfenced
 from rung.metrics import tokens
 
+ANNOUNCING = "answer|label|class|category|classification|intent|result|output|choice|prediction|verdict"
+"""Words by which an answer is announced at the end of a text."""
 EDGES = " \t\r\n\"'`*,:;!()[]{}<>"
 
 
@@ -48,7 +51,7 @@ def _strict(shape: dict[str, Any]) -> bool:
 
 def read(text: str, labels: Sequence[str]) -> str | None:
     """The label that an answer names: as it stands, or normalised, or the only one that its text can begin; else None."""
-    said = _unpacked(text)
+    said = _unpacked(text, labels)
     if said in labels:
         return said
     plain = _normal(said)
@@ -58,8 +61,9 @@ def read(text: str, labels: Sequence[str]) -> str | None:
         return same[0] if len(same) == 1 else None
     words = tokens.whole(plain)
     named = [(label, name) for label, name in zip(labels, names) if _stands(name, plain, words)]
-    if named:  # a label in a sentence: it stands first, and no other is named
-        return named[0][0] if len(named) == 1 and plain.startswith(named[0][1]) else None
+    if named:  # a label in a sentence: no other is named, and it stands first or is announced
+        label, name = named[0]
+        return label if len(named) == 1 and (plain.startswith(name) or _announced(plain, name)) else None
     begun = [label for label, name in zip(labels, names) if name.startswith(plain)]
     return begun[0] if len(begun) == 1 and not plain[-1].isdigit() else None  # 1 is not the beginning of 10
 
@@ -74,10 +78,10 @@ def _stands(name: str, plain: str, words: Sequence[str]) -> bool:
 def confidence(label: str, text: str, tokens: Sequence[tuple[str, float]]) -> float | None:
     """Probability of the label's own tokens as the server tells it; None where it tells none."""
     at, end, total = text.rfind(label), 0, 0.0
-    if at < 0 or not tokens:
-        return None
     whole = "".join(token for token, _ in tokens)
-    at += len(whole) - len(whole.lstrip())
+    at = whole.rfind(label) if at >= 0 else at
+    if at < 0:
+        return None
     for token, log in tokens:
         begin, end = end, end + len(token)
         if begin < at + len(label) and end > at:
@@ -85,15 +89,31 @@ def confidence(label: str, text: str, tokens: Sequence[tuple[str, float]]) -> fl
     return min(1.0, math.exp(total)) if end >= at + len(label) else None
 
 
-def _unpacked(text: str) -> str:
-    """The label of {"label": …}, should the answer be that; else the text."""
+def _unpacked(text: str, labels: Sequence[str]) -> str:
+    """The label of {"label": …}, or of the one other field that names one, in a fence or not; else the text."""
+    text = unfenced(text)
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()
-    if isinstance(found, dict) and isinstance(found.get("label"), str):
-        return found["label"]
-    return found if isinstance(found, str) else text.strip()
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if isinstance(found, dict):
+        values = [found["label"]] if isinstance(found.get("label"), str) else [v for v in found.values() if isinstance(v, str)]
+        names = {_normal(label) for label in labels}
+        known = [value for value in values if _normal(value) in names]
+        values = known if len(known) == 1 else values
+        return values[0] if len(values) == 1 else text.strip()
+    if isinstance(found, str):
+        return found
+    return text.strip()
+
+
+def _announced(plain: str, name: str) -> bool:
+    """Whether the text ends by saying that this is its answer: "Sure! The label is **wifi**."."""
+    return bool(
+        re.search(rf"\b(?:{ANNOUNCING})\b\W*(?:(?:is|would be|should be|→|=)\W*)?(?:the )?\W*{re.escape(name)}\W*$", plain)
+    )
 
 
 _GAP = re.compile(r"[\s_-]+")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import httpx2
 
 from rung.errors import ModelError, RungError
+from rung.lm.remote import bounded, shapes
+from rung.lm.remote.bounded import PATIENCE, Clock, TooMuchError
+from rung.lm.remote.gate import Gate
+from rung.lm.remote.heard import Heard
 from rung.lm.remote.ledger import Usage
 from rung.lm.remote.settings import Endpoint
 
 CONNECT_SECONDS = 10.0
-MOST_BYTES = 64 << 20
-"""Of an answer with the log-probability of every token, far above what a model writes."""
-MOST_TOKENS = 10**9
+MOST_LISTED = 8 << 20
+"""Bytes of a list of models; the longest have some hundred kilobytes."""
 STOPS = (301, 302, 303, 307, 308, 401, 402, 403, 404, 405)
 """No other row would fare better."""
 PASSES = (408, 409, 425, 429)
@@ -42,7 +45,7 @@ class Refused(CallError):
 class Passing(Exception):
     """A try failed and another may not."""
 
-    def __init__(self, what: str, *, billed: bool = False, after: float = 0.0, unreachable: bool = False):
+    def __init__(self, what: str, *, billed: bool = False, after: float = 0.0, unreachable: bool = False, status: int = 0):
         super().__init__(what)
         self.what = what
         self.billed = billed
@@ -50,6 +53,8 @@ class Passing(Exception):
         self.after = after
         """Seconds that the server asks to be left alone."""
         self.unreachable = unreachable
+        self.status = status
+        """Of the answer, where it is one that tells a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +69,39 @@ class Reply:
     seconds: float
     tokens: tuple[tuple[str, float], ...] = ()
     """Tokens of the text with their natural log-probabilities; empty where the server gives none."""
+    thought: bool = False
+    """Whether the server gave reasoning with it."""
+    missing: str = ""
+    """Why a whole answer holds no text: the server left it out, or withheld it."""
 
     @property
     def unanswered(self) -> str:
-        """Why there is no answer in it: it was cut while the model still thought. Empty where there is one.
+        """Why there is no answer in it: it was cut while the model still thought, or left out. Empty where there is one.
 
         A model that ends by itself without a word has answered, with an empty text.
         """
-        if self.text or self.finished:
+        if self.text:
             return ""
+        if self.finished:
+            return self.missing
         told = self.usage and not self.usage.estimated
         used = f"all {self.usage.tokens_out} tokens" if self.usage and told else "all its tokens"
         return f"the model used {used} before it wrote an answer."
 
 
+Made = TypeVar("Made")
+
+
 class Wire:
-    """The connections to one endpoint, safe to use from many threads. It alone holds the key."""
+    """The connections to one endpoint, safe to use from many threads. It alone holds the key.
+
+    Whatever the server says passes the gate here: replies, pieces and errors leave without the key, and no error has another
+    behind it that quotes the server.
+    """
 
     def __init__(self, endpoint: Endpoint, timeout_s: float):
         self.endpoint, self.timeout_s = endpoint, timeout_s
+        self._clock = Clock()
 
     @cached_property
     def _key(self) -> str:
@@ -97,86 +116,113 @@ class Wire:
         return key
 
     @cached_property
+    def gate(self) -> Gate:
+        """What takes the key out of a text."""
+        return Gate(self._key)
+
+    @cached_property
     def _http(self) -> httpx2.Client:
-        return httpx2.Client(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+        client = httpx2.Client(
+            headers={"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             timeout=httpx2.Timeout(self.timeout_s, connect=min(CONNECT_SECONDS, self.timeout_s), pool=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
             trust_env=not self.endpoint.loopback,  # a proxy of the environment does not lead back to this machine
         )
+        self._clock.watch(client)
+        return client
 
     def models(self) -> list[dict[str, Any]]:
         """What the endpoint says of its models; empty where it says nothing that can be read."""
+
+        def read() -> list[dict[str, Any]]:
+            self._clock.start(CONNECT_SECONDS)
+            with self._http.stream("GET", self.endpoint.url + "/models", timeout=CONNECT_SECONDS) as response:
+                found = self.gate.value(json.loads(bounded.body(response, MOST_LISTED)))
+            listed = found.get("data") if isinstance(found, dict) else None
+            return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+
         try:
-            found = self._http.get(self.endpoint.url + "/models", timeout=CONNECT_SECONDS).json()
-        except (httpx2.HTTPError, ValueError):
+            return self._guarded(read)
+        except Passing:
             return []
-        listed = found.get("data") if isinstance(found, dict) else None
-        return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
 
     def send(self, body: dict[str, Any]) -> Reply:
         """The whole answer at once."""
-        started = perf_counter()
-        with _faults():
-            with self._http.stream("POST", self._url, json=body) as response:
-                said = _text(response)
-            self._check(response.status_code, response.headers, said)
-            content = self._parsed(said)
-            choice = _choice(content)
-            text = self._said(choice["message"]["content"] or "").strip()
-            finished, usage = choice.get("finish_reason") != "length", _usage(content)
-            if not text and finished and not (usage and usage.tokens_out):  # an answer that is truly empty wrote its end
-                raise Passing("an empty answer", billed=bool(usage and usage.tokens_in))
-            return Reply(text, finished, usage, perf_counter() - started, _logs(choice))
+        return self._guarded(lambda: self._sent(body))
 
     def stream(self, body: dict[str, Any]) -> Iterator[str | Reply]:
         """The answer's pieces as they come, then the whole."""
-        started, text, finish, usage = perf_counter(), "", None, None
-        body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        with _faults(), self._http.stream("POST", self._url, json=body) as response:
-            if response.status_code != 200:
-                self._check(response.status_code, response.headers, response.read().decode(errors="replace"))
-            for event in httpx2.EventSource(response):
-                if event.data == "[DONE]":
-                    break
-                content = self._parsed(event.data)
-                usage = _usage(content) or usage
-                if not content.get("choices"):
-                    continue  # the last one, with the usage alone
-                choice = _choice(content)
-                piece = (choice.get("delta") or {}).get("content") or ""
-                finish = choice.get("finish_reason") or finish
-                text += piece
+        with closing(self._streamed(body)) as found:
+            while (one := self._guarded(lambda: next(found, None))) is not None:
+                yield one
+
+    def _sent(self, body: dict[str, Any]) -> Reply:
+        started = perf_counter()
+        with self._asked(body) as response:
+            text = bounded.body(response)
+        if not text.lstrip().startswith("data:"):
+            return self._reply(self._parsed(text), perf_counter() - started, held="response_format" in body)
+        heard = Heard()  # a server that streams unasked
+        for _ in heard.pieces(map(self._parsed, heard.events(bounded.events(iter(text.splitlines()))))):
+            pass
+        return self._reply(heard.whole or heard.content, perf_counter() - started, heard.usage)
+
+    def _streamed(self, body: dict[str, Any]) -> Generator[str | Reply, None, None]:
+        started, heard, silent = perf_counter(), Heard(), True
+        with self._asked(body) as response:
+            framed = "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "")
+            told = shapes.answers(heard.pieces(map(self._parsed, heard.events(bounded.events(bounded.lines(response))))))
+            for piece in self.gate.pieces(told):
                 if piece:
+                    silent = False
                     yield piece
-        if finish is None:
+        if heard.whole is not None:  # a server that does not stream answers all at once
+            reply = self._reply(heard.whole, perf_counter() - started)
+        elif heard.begun and (heard.ended or framed):
+            reply = self._reply(heard.content, perf_counter() - started, heard.usage, streamed=True)
+        else:
             raise Passing("half a stream", billed=True)
-        yield Reply(self._said(text).strip(), finish != "length", usage, perf_counter() - started)
+        if silent and reply.text:
+            yield reply.text
+        yield reply
+
+    @contextmanager
+    def _asked(self, body: dict[str, Any]) -> Iterator[httpx2.Response]:
+        """The response to a question; what is no answer is raised."""
+        self._clock.start(PATIENCE * self.timeout_s)
+        with self._http.stream("POST", self._url, json=body) as response:
+            if response.status_code != 200:
+                self._refused(response.status_code, response.headers, bounded.beginning(response))
+            yield response
+
+    def _reply(
+        self, content: dict[str, Any], seconds: float, usage: Usage | None = None, streamed: bool = False, held: bool = False
+    ) -> Reply:
+        """An answer's content as a Reply, through the gate. Passing where there is no answer in it."""
+        choice = shapes.first_choice(content)
+        if choice is None:
+            raise Passing("an answer without choices", billed=True)
+        finish, usage = shapes.finish(choice), usage or shapes.usage(content)
+        said, tokens = shapes.said(choice, finish, held), shapes.logs(choice)
+        finished = finish not in shapes.CUT
+        reply = Reply(self.gate.text(said.text).strip(), finished, usage, seconds, thought=said.thought, missing=said.missing)
+        if usage and said.text and not (usage.tokens_in or usage.tokens_out):
+            reply = replace(reply, usage=None)
+        if not said.text and not said.missing and finished and not streamed and not (usage and usage.tokens_out):
+            raise Passing("an empty answer", billed=bool(usage and usage.tokens_in))  # one truly empty wrote its end
+        return reply if self.gate.holds("".join(token for token, _ in tokens)) else replace(reply, tokens=tokens)
 
     @property
     def _url(self) -> str:
         return self.endpoint.url + "/chat/completions"
 
-    def _clean(self, text: str) -> str:
-        """A server's words for a message: short, and never with the key, which some servers say back."""
-        return " ".join(self._keyless(text).split())[:300]
-
-    def _keyless(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
-
-    def _said(self, text: str) -> str:
-        """An answer's text without the key, however the JSON spelt it, and without halves of characters."""
-        return self._keyless(text).encode(errors="replace").decode()
-
-    def _check(self, status: int, headers: httpx2.Headers, text: str) -> None:
-        if status == 200:
-            return
-        code, message = _error(text)
-        said = self._clean(f"{status}: {message}")
+    def _refused(self, status: int, headers: httpx2.Headers, text: str) -> NoReturn:
+        code, message = shapes.error(text)
+        said = self.gate.short(f"{status}: {message}")
         if status in STOPS or code in FINAL_CODES:
             raise ModelError(f"the server answered {said}", where=self.endpoint.url, remedy=self._remedy(status))
-        if status in PASSES or status >= 500:
-            raise Passing(f"the server answered {said}", after=_retry_after(headers))
+        if status in PASSES or status >= 500 or status < 400:
+            raise Passing(f"the server answered {said}", after=_retry_after(headers), status=status)
         raise Refused(f"the server refused the question, {said}", where=self.endpoint.url)
 
     def _remedy(self, status: int) -> str:
@@ -190,86 +236,66 @@ class Wire:
     def _parsed(self, text: str) -> dict[str, Any]:
         """The JSON object of an answer, the key taken out should the server say it back."""
         try:
-            content = json.loads(self._keyless(text))
-        except ValueError:
-            raise Passing(f"no JSON: {self._clean(text)[:80]!r}", billed=True) from None
+            content = self.gate.value(json.loads(text))
+        except (ValueError, RecursionError):
+            raise Passing(f"no JSON: {self.gate.short(text)[:80]!r}", billed=True) from None
         if not isinstance(content, dict):
             raise Passing("JSON that is no answer", billed=True)
         if content.get("error"):
-            raise Passing(f"an error instead of an answer: {self._clean(_error(json.dumps(content))[1])}")
+            raise Passing(f"an error instead of an answer: {self.gate.short(shapes.error(json.dumps(content))[1])}")
         return content
 
+    def _guarded(self, work: Callable[[], Made]) -> Made:
+        """What the work comes to. What goes wrong is told as Passing or a RungError, with nothing of the server's behind it."""
+        trouble: Exception
+        try:
+            return work()
+        except (Passing, RungError) as error:
+            trouble = error
+        except FAULTS as error:
+            trouble = self._fault(error)
+        trouble.__cause__ = trouble.__context__ = None
+        raise trouble.with_traceback(None)
 
-@contextmanager
-def _faults() -> Iterator[None]:
-    """What may go wrong on the way, as Passing."""
-    try:
-        yield
-    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
-        raise Passing(f"no connection: {error}", unreachable=True) from None
-    except httpx2.TimeoutException:
-        raise Passing("no answer in time", billed=True) from None
-    except (httpx2.TransportError, httpx2.DecodingError) as error:
-        raise Passing(f"the connection broke off: {error}", billed=True) from None
+    def _fault(self, error: BaseException) -> Passing:
+        """What went wrong on the way, as Passing; what a library quotes of the server passes the gate."""
+        said = self.gate.short(str(error))
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+            return Passing(f"no connection: {said}", unreachable=True)
+        if isinstance(error, httpx2.TimeoutException):
+            return Passing("no answer in time", billed=True)
+        if isinstance(error, httpx2.HTTPError):
+            return Passing(f"the connection broke off: {said}", billed=True)
+        if isinstance(error, TooMuchError):
+            return Passing(said, billed=True)
+        return Passing(f"an answer in another shape: {type(error).__name__} {said}", billed=True)
+
+
+FAULTS = (
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpx2.StreamError,
+    TooMuchError,
     # parts of the answer are missing, or are not what they should be
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
-        raise Passing(f"an answer in another shape: {type(error).__name__} {error}", billed=True) from None
-
-
-def _text(response: Any) -> str:
-    """The body of an answer, which may not be without end."""
-    body = bytearray()
-    for part in response.iter_bytes():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise Passing(f"an answer of over {MOST_BYTES >> 20} MiB", billed=True)
-    return body.decode(errors="replace")
-
-
-def _choice(content: dict[str, Any]) -> dict[str, Any]:
-    choices = content.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise Passing("an answer without choices", billed=True)
-    return choices[0]
-
-
-def _usage(content: dict[str, Any]) -> Usage | None:
-    found = content.get("usage")
-    if not isinstance(found, dict):
-        return None
-    cached = (found.get("prompt_tokens_details") or {}).get("cached_tokens")
-    counts = [found.get("prompt_tokens"), found.get("completion_tokens") or 0, cached or 0]
-    known = [count for count in counts if isinstance(count, int) and 0 <= count < MOST_TOKENS]
-    if len(known) < len(counts):
-        return None  # no bill, or one that cannot be: the tokens are estimated
-    return Usage(known[0], known[1], min(known[2], known[0]))
-
-
-def _logs(choice: dict[str, Any]) -> tuple[tuple[str, float], ...]:
-    listed = (choice.get("logprobs") or {}).get("content") or []
-    return tuple((one["token"], float(one["logprob"])) for one in listed if {"token", "logprob"} <= one.keys())
-
-
-def _error(text: str) -> tuple[str, str]:
-    """Code and message of an error's body, of whatever shape it is."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return "", text
-    inner = found.get("error", found) if isinstance(found, dict) else found
-    if isinstance(inner, dict):
-        return str(inner.get("code") or inner.get("type") or ""), str(inner.get("message") or inner.get("detail") or inner)
-    return "", str(inner)
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
+"""What may go wrong between a question and its answer."""
 
 
 def _retry_after(headers: httpx2.Headers) -> float:
     """Seconds of the header Retry-After, given as a number or a date; 0 without one. RFC 9110, section 10.2.3."""
     given = headers.get("retry-after", "")
     try:
-        return max(0.0, float(given))
+        seconds = float(given)
+        return max(0.0, seconds) if seconds == seconds else 0.0
     except ValueError:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0

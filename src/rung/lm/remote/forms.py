@@ -1,0 +1,155 @@
+"""How a question is put to a server: what of it the server refuses is left out or written otherwise, and found out once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rung import calls
+from rung.types import Message
+
+ROLES = "roles"
+"""A form in which only user and assistant speak, in turns: the system's words open the first of the user's."""
+THINKS = "thinks"
+"""A form with room for a model that thinks before it answers."""
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "logprobs": ("logprobs", "log_probs", "log probabilities"),
+    "response_format": ("response_format", "json_schema", "guided", "grammar", "structured output", "json mode", "output format"),
+    "seed": ("seed",),
+    "top_p": ("top_p",),
+    "temperature": ("temperature",),
+    "stream_options": ("stream_options", "include_usage"),
+}
+"""Parameters that servers may refuse, and what they call them; the answer can be had without."""
+_ROLES = re.compile(
+    r"\bsystem\b.{0,60}\b(?:role|messages?|prompts?|turn|instruction)|\broles?\b.{0,60}\bsystem\b|\bsystem\b.{0,40}support"
+    r"|\btools?\b.{0,40}\b(?:role|message|call_id)|tool_call|\balternat|only user|(?:invalid|unknown|unsupported|unexpected|unrecognized) role|developer instruction",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTEXT = re.compile(
+    r"(?:context[ _]?(?:length|size|window|limit)|n_ctx|max_model_len"
+    r"|max(?:imum)?[ _](?:sequence|model|total|input)[ _](?:length|tokens?))\D{0,40}?(\d{2,9})|(\d{2,9})[- ]tokens? context",
+    re.IGNORECASE,
+)
+_READ = re.compile(
+    r"(\d+) (?:(?:input|prompt) tokens|tokens? in the (?:messages|prompt|input)|in the (?:messages|prompt|input)|tokens? from)"
+    r"|(?:prompt|input|messages?)\b[^.\d]{0,40}?(\d+) tokens|n_prompt_tokens\D{1,4}(\d+)",
+    re.IGNORECASE,
+)
+_MOST = re.compile(
+    r"(?:at most|maximum(?: of)?|up to|limit(?:ed to)?|max(?:imum)? value is|<=)\D{0,12}(\d+)\D{0,24}(?:completion|output|token)"
+)
+
+
+def turns(messages: Sequence[Message], form: frozenset[str]) -> list[dict[str, Any]]:
+    """The messages as the interface takes them.
+
+    What a tool said is a turn of its own only behind the call that it answers, as servers demand; else it is told as the
+    user's. Tools that may be called stand in the system's message.
+    """
+    called: set[str] = set()
+    told = []
+    for message in messages:
+        told.append(_native(message.fields, called) if ROLES not in form else _plain(message.fields))
+    return _folded(told) if ROLES in form else _gathered(told)
+
+
+def _native(fields: dict[str, Any], called: set[str]) -> dict[str, Any]:
+    """One message; `called` are the names of calls so far."""
+    if fields["role"] == "assistant" and fields.get(calls.KEY):
+        ids = [one.get("id") for one in fields[calls.KEY] if isinstance(one, dict)]
+        if not all(isinstance(one, str) and one for one in ids):
+            return _plain(fields)
+        called.update(ids)
+        return calls.for_api(fields)
+    if fields["role"] == "tool" and fields.get("tool_call_id") in called:
+        return fields
+    return _plain(fields)
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """A message in words alone."""
+    role, content = fields["role"], fields["content"]
+    if fields.get(calls.KEY):
+        words = json.dumps({calls.KEY: fields[calls.KEY]}, ensure_ascii=False)
+        content = f"{content}\n{words}" if content else words
+    if role == calls.TOOLS:
+        return {"role": "system", "content": f"Tools that may be called, as JSON:\n{content}"}
+    if role in ("system", "user", "assistant"):
+        return {"role": role, "content": content}
+    return {"role": "system", "content": content} if role == "developer" else {"role": "user", "content": f"[{role}]\n{content}"}
+
+
+def _gathered(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with one message of the system at the front, where there are several."""
+    front = next((at for at, turn in enumerate(told) if turn["role"] != "system"), len(told))
+    first = "\n\n".join(turn["content"] for turn in told[:front])
+    return [*([{"role": "system", "content": first}] if front else []), *told[front:]]
+
+
+def _folded(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    first = "\n\n".join(turn["content"] for turn in told if turn["role"] == "system" and turn["content"])
+    out: list[dict[str, Any]] = [{"role": "user", "content": first}] if first else []
+    for turn in told:
+        if turn["role"] == "system":
+            continue
+        if out and out[-1]["role"] == turn["role"]:
+            out[-1]["content"] += f"\n\n{turn['content']}"
+        else:
+            out.append(dict(turn))
+    return out
+
+
+def named(body: dict[str, Any], words: str) -> frozenset[str]:
+    """What of a request the words of a refusal name."""
+    small = words.lower()
+    found = {name for name, spelt in _NAMES.items() if name in body and any(word in small for word in spelt)}
+    if "max_tokens" in body and "max_tokens" in small and context_of(words) is None and not _MOST.search(small):
+        found.add("max_tokens")
+    if "response_format" in found and "logprobs" in body and "logprobs" not in small:
+        found.discard("logprobs")
+    if not found and foldable(body) and _ROLES.search(words):
+        found.add(ROLES)
+    return frozenset(found)
+
+
+def doubtful(body: dict[str, Any]) -> frozenset[str]:
+    """What of a request a server may refuse without naming it."""
+    roles = frozenset({ROLES}) if foldable(body) else frozenset()
+    return frozenset({"response_format", "logprobs", "stream_options"}).intersection(body) | roles
+
+
+def guesses(doubts: frozenset[str]) -> list[frozenset[str]]:
+    """What to leave out, one after the other, where a refusal names nothing: what the answer misses least comes first."""
+    held, roles = doubts - {ROLES}, doubts & {ROLES}
+    return [one for one in dict.fromkeys((held, roles, held | roles)) if one]
+
+
+def foldable(body: dict[str, Any]) -> bool:
+    """Whether folding would change the messages."""
+    told = body["messages"]
+    return any(turn["role"] not in ("user", "assistant") for turn in told) or _folded(told) != told
+
+
+def context_of(words: str) -> int | None:
+    """The tokens of a prompt and its answer that a refusal says the server takes."""
+    found = _CONTEXT.search(words)
+    return int(next(filter(None, found.groups()))) if found else None
+
+
+def room(words: str, room: int, prompt: int) -> int | None:
+    """The tokens that an answer may have by the words of a refusal; None where they say nothing of it.
+
+    `room`: what was asked for. `prompt`: an estimate of the prompt's tokens, for servers that do not count them out.
+    """
+    context = context_of(words)
+    if context is None:
+        most = _MOST.search(words.lower())
+        return int(most[1]) if most and "token" in words.lower() and 0 < int(most[1]) < room else None
+    read = _READ.search(words)
+    used = int(next(filter(None, read.groups()))) if read else prompt
+    left = context - used
+    return left if left < room else room // 2
