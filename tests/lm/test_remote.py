@@ -439,11 +439,11 @@ def test_two_processes_share_the_books(opened: Callable[..., RemoteEngine]) -> N
 
 @pytest.mark.parametrize(
     ("limits", "named"),
-    [(Limits(calls=5), "calls"), (Limits(tokens=900), "tokens"), (Limits(usd=0.002), "dollars"), (Limits(seconds=0.2), "time")],
+    [(Limits(calls=5), "calls"), (Limits(tokens=900), "tokens"), (Limits(usd=0.002), "dollars"), (Limits(seconds=0.5), "time")],
 )
 def test_nothing_is_sent_beyond_a_limit(limits: Limits, named: str, opened: Callable[..., RemoteEngine]) -> None:
     read = 100
-    with serving(Server(["ok", "500"], answer=slow(lambda body: (echo(body)[0], read, 10), 0.02))) as server:
+    with serving(Server(["ok", "500"], answer=slow(lambda body: (echo(body)[0], read, 10), 0.05))) as server:
         with pytest.raises(BudgetError, match=f"{named}.*Spent so far: [1-9]"):
             opened(server, limits=limits, concurrency=4).generate(prompts(60), PLAIN)
         sent, answered = server.moves.total(), len(server.answered)

@@ -26,7 +26,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
 """Parameters that servers may refuse, and what they call them; the answer can be had without."""
 _ROLES = re.compile(
     r"\bsystem\b.{0,60}\b(?:role|messages?|prompts?|turn|instruction)|\broles?\b.{0,60}\bsystem\b|\bsystem\b.{0,40}support"
-    r"|\btools?\b.{0,40}\b(?:role|message|call_id)|tool_call|\balternat|only user|(?:invalid|unknown|unsupported|unexpected|unrecognized) role|developer instruction",
+    r"|\btools?\b.{0,40}\b(?:role|message|call_id)|tool_call"
+    r"|\balternat|only user|(?:invalid|unknown|unsupported|unexpected|unrecognized) role|developer instruction",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTEXT = re.compile(
@@ -60,8 +61,9 @@ def turns(messages: Sequence[Message], form: frozenset[str]) -> list[dict[str, A
 def _native(fields: dict[str, Any], called: set[str]) -> dict[str, Any]:
     """One message; `called` are the names of calls so far."""
     if fields["role"] == "assistant" and fields.get(calls.KEY):
-        ids = [one.get("id") for one in fields[calls.KEY] if isinstance(one, dict)]
-        if not all(isinstance(one, str) and one for one in ids):
+        found = [one.get("id") for one in fields[calls.KEY] if isinstance(one, dict)]
+        ids = [one for one in found if isinstance(one, str) and one]
+        if len(ids) < len(found):
             return _plain(fields)
         called.update(ids)
         return calls.for_api(fields)
