@@ -138,6 +138,14 @@ def test_an_answer_comes_with_its_citation_or_with_the_reason_for_none(task: Pat
     assert attack["rate"]["value"] == 0.0 and attack["rate"]["n"] == sum(n for _, n in attack["kinds"].values()) > 10
 
 
+def test_files_that_are_not_read_are_named(task: Path) -> None:
+    folder = next(path.parent for path in task.rglob(f"{PARTS[0]}.md") if ".rung" not in path.parts)
+    (folder / "plan.pages").write_text("x")
+    for command in ("index", "check"):
+        shown = " ".join(rung(command, task).split())
+        assert "1 file is not read" in shown and "plan.pages" in shown, command
+
+
 def test_an_unchanged_document_is_read_once_by_a_command(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = source._read

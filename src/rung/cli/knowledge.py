@@ -63,7 +63,7 @@ def index(
         return
     _told(changes, found, stale, place)
     if texts.ignored:
-        out.print(f"[yellow]not read[/] {escape(not_read(texts.ignored))}", soft_wrap=True)
+        out.print(styled("[yellow]not read[/] {}", one_line(not_read(texts.ignored))), soft_wrap=True)
 
 
 def search(
