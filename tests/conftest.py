@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,14 @@ BOS_TEMPLATE = "{{ bos_token }}" + CHAT_TEMPLATE
 CORPUS = ("refund please the parcel is late", "where is my order", "answer with one of these labels", "delay other café 🙂 日本")
 SPECIAL = ["<|pad|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A key of the tests' own to sign with; child processes inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNG_KEY_FILE", str(tmp_path_factory.mktemp("key") / "key"))
+        yield
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from rung.methods import METHODS
 SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "message", "rows", "types", "errors", "calls", "sources", "visible"),
+    ("", "message", "rows", "types", "errors", "calls", "sources", "visible", "files", "signed"),
     ("task", "machine", "contention"),
     ("metrics",),
     ("data",),
@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("fitting",),
     ("seal",),
     ("ladder", "tune"),
-    ("preflight", "scaffold", "draft", "bulk", "terminal", "preview", "summary", "report"),
+    ("preflight", "trust", "scaffold", "draft", "bulk", "terminal", "preview", "summary", "report"),
     ("cli",),
 )
 """From the bottom up. A file imports from its own layer and from those before it, never from a later one."""

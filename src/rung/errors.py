@@ -25,6 +25,13 @@ class RungError(Exception):
         return visible(f"{place}{self.what}{remedy}")
 
 
+def full(folder: object, error: BaseException) -> RungError:
+    """The error for a full disk: nothing was lost, and the same command goes on."""
+    return RungError(
+        f"the disk is full ({error}).", where=str(folder), remedy="Make room and run it again; it goes on where it was."
+    )
+
+
 class TaskError(RungError):
     """rung.yaml is missing, is no YAML, or says something that cannot be."""
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+from rung.errors import RungError
 from rung.lm.remote.house import stays
 from rung.measure import memory
 from rung.methods import together
@@ -31,7 +32,9 @@ def fit(
     predictor, notes = start or site.start, []
     for method, key in zip(chain, fit_keys(site, chain, start)):
         fitted = site.store.fitted(key)
-        if fitted is None:
+        if fitted is not None:
+            named(fitted, predictor)
+        else:
             # tuning tries teachers that the task does not name
             stays(site.task, getattr(method, "teacher", ""), "the teacher is", f"methods.{method.name}.teacher")
             run = Run(
@@ -62,6 +65,17 @@ def fit(
         predictor = fitted
         notes.append(site.store.fit_notes(key))
     return predictor, notes
+
+
+def named(kept: Predictor, *given: Predictor) -> Predictor:
+    """A kept Predictor. RungError where it would ask a server that none of those given asks: what is kept names none itself."""
+    if kept.model.kind == "remote" and kept.model.name not in {one.model.name for one in given}:
+        raise RungError(
+            f"what is kept here would ask {kept.model.name!r}, which rung.yaml does not name.",
+            where=".rung/fits",
+            remedy="Delete the folder .rung, or name the model under base.",
+        )
+    return kept
 
 
 def fit_keys(site: Site, chain: Sequence[Method], start: Predictor | None = None) -> list[str]:

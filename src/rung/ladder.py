@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung import metrics, seal
+from rung import files, metrics, seal
 from rung.data.finding import Finding
 from rung.decide import compare
-from rung.errors import BudgetError, RungError
-from rung.fitting import fit, fit_keys
+from rung.errors import BudgetError, RungError, full
+from rung.fitting import fit, fit_keys, named
 from rung.flowchart import history
 from rung.flowchart.hindsight import Foretold, hindsight
 from rung.measure import forget, memory
@@ -134,7 +134,7 @@ def chosen(site: Site, rung: str = "") -> Predictor:
         fitted = site.store.fitted(keys[-1]) if keys else start
     if fitted is None:
         raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {name} {where}")
-    return fitted
+    return named(fitted, *site.starts.values())
 
 
 def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, float], None], racing: bool = False) -> Record:
@@ -158,6 +158,8 @@ def measure(site: Site, step: Step, deadline: float, progress: Callable[[str, fl
     except BudgetError as error:
         record = replace(record, status="skipped", reason=str(error))
     except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
+        if files.is_full(error):  # no rung's fault, and no other rung would fare better
+            raise full(site.store.folder, error) from error
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         record = replace(record, status="failed", reason=text, provenance={"key": key, "traceback": traceback.format_exc()})
     site.store.keep_record(record)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import psutil
 
+from rung import files
 from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -173,15 +174,21 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
     What was measured while other work filled the machine is too low: it serves this once and is not kept.
     """
     path = home() / f"machine-{fingerprint()}.json"
-    if path.exists():
-        machine = Machine(**json.loads(path.read_text()))
-    else:
+    if (machine := _read(path)) is None:
         from rung.lm import probe  # late: torch takes seconds to import, and lm stands below this file
 
         machine, others = probe.measure()
         if others <= BUSY:
             _write(path, machine)
     return replace(machine, usd_per_hour=_price(machine) if usd_per_hour is None else usd_per_hour)
+
+
+def _read(path: Path) -> Machine | None:
+    """A machine measured before; None where none was, or where the file is damaged: it is then measured anew."""
+    try:
+        return Machine(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def _price(machine: Machine) -> float:
@@ -195,10 +202,7 @@ def _price(machine: Machine) -> float:
 
 
 def _write(path: Path, machine: Machine) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(machine), indent=1))
-    temporary.replace(path)
+    files.write_json(path, asdict(machine))
 
 
 def fingerprint() -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rung import calls, rows
+from rung import calls, files, rows
 from rung.data.split import normalise
 from rung.errors import RungError
 from rung.lm import thinking
@@ -29,6 +28,8 @@ from rung.retrieve.store import Allow
 from rung.types import Example, Kind, Message, Prediction, Source, digest
 
 FILE = "predictor.json"
+FOLDERS = ("model", "demos")
+"""Parts of a Predictor that have files; saved under their names."""
 PROMPT_VERSION = 1  # raise when the same Predictor would now be asked in other words
 
 CHUNK = 64
@@ -263,10 +264,15 @@ def _prediction(answer: Choice | Completion, output: str, confidence: float | No
     )
 
 
-def save(predictor: Predictor, folder: Path, beside: Mapping[str, str] | None = None) -> None:
-    """Write the Predictor and copies of its files into a folder, which appears whole or not at all.
+def save(
+    predictor: Predictor,
+    folder: Path,
+    beside: Mapping[str, str] | None = None,
+    finish: Callable[[Path], object] = lambda written: None,
+) -> None:
+    """Write the Predictor, copies of its files and text files `beside` into a folder, which appears whole or not at all.
 
-    `beside`: other text files to put there, name to content. RungError for a calibration of another Predictor.
+    `finish`: called with the folder before it takes its place. RungError for a calibration of another Predictor.
     """
     if predictor.calibration and predictor.calibration.of != replace(predictor, calibration=None).digest:
         raise RungError(
@@ -274,33 +280,31 @@ def save(predictor: Predictor, folder: Path, beside: Mapping[str, str] | None = 
             where="rungs",
             remedy="Put the calibration last in the rung.",
         )
-    work = folder.with_name(folder.name + ".part")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     content = asdict(predictor)
-    for part, name in (("model", "model"), ("demos", "demos")):
-        if content[part]["files"]:
-            shutil.copytree(content[part]["files"], work / name, copy_function=link)
-            content[part]["files"] = name
-    if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
-        content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
-    for name, text in (beside or {}).items():
-        (work / name).write_text(text, encoding="utf-8")
-    (work / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    work.replace(folder)
+    with files.whole_folder(folder) as part:
+        for name in FOLDERS:
+            if content[name]["files"]:
+                shutil.copytree(content[name]["files"], part / name, copy_function=link)
+                content[name]["files"] = name
+        if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
+            content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
+        for name, text in (beside or {}).items():
+            files.write_text(part / name, text)
+        files.write_json(part / FILE, content)
+        finish(part)
 
 
 def load(folder: Path) -> Predictor:
-    """Read a saved Predictor; its files are used where they lie."""
+    """Read a saved Predictor; its files are used where they lie. RungError where it is none, or where they lie elsewhere."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RungError(f"this is no saved Predictor: {error}.", where=str(folder), remedy="Fit it again.") from error
-    for part in ("model", "demos"):
+    for part in FOLDERS:
         if content[part]["files"]:
-            content[part]["files"] = str(folder / content[part]["files"])
+            if (lies := content[part]["files"]) != part:
+                raise RungError(f"its files lie outside of it: {lies!r}.", where=str(folder / FILE), remedy="Fit it again.")
+            content[part]["files"] = str(folder / part)
     if (looked := content.get("lookup")) and "://" not in looked["index"]:
         looked["index"] = os.path.normpath(folder / looked["index"])  # one of an older rung is absolute, and stays so
     demos = content.pop("demos")
@@ -324,9 +328,7 @@ def load(folder: Path) -> Predictor:
 
 def folder_digest(folder: Path) -> str:
     """Content name of a folder's files."""
-    names = sorted(path for path in folder.rglob("*") if path.is_file())
-    content = [[str(p.relative_to(folder)), hashlib.sha256(p.read_bytes()).hexdigest()] for p in names]
-    return digest(content)
+    return digest([[str(Path(name)), content] for name, content in files.contents(folder).items()])
 
 
 def _answer(row: Example, whole: str) -> Message:
@@ -338,5 +340,4 @@ def _answer(row: Example, whole: str) -> Message:
 def _lookup(content: dict | None) -> Lookup | None:
     if content is None:
         return None
-    settings = content["settings"]
-    return Lookup(**{**content, "settings": Settings(**{**settings, "legs": tuple(settings["legs"])})})
+    return Lookup(**{**content, "settings": Settings(**{**(how := content["settings"]), "legs": tuple(how["legs"])})})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rung.errors import TaskError
+from rung.files import write_text
 from rung.types import Kind
 
 _YAML = """\
@@ -145,10 +146,7 @@ def _written(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     free(folder, texts)
     files = {folder / name: text for name, text in texts.items()}
     for path, text in sorted(files.items(), key=lambda file: file[0].name == "rung.yaml"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
     return list(files)
 
 

@@ -46,7 +46,7 @@ class Site:
         machine: Machine | None = None,
     ):
         """`machine`: one to quote for in place of this one. A climb is made on the machine at hand."""
-        self.task, self.store = task, Store(task.folder)
+        self.task, self.store = task, Store(task.folder, say)
         self._engines, self._say, self._machine = engines, say, machine
 
     @cached_property

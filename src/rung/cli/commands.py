@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rung import files
 from rung.cli import ask as cli_ask
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
+from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
 from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
-from rung.errors import RungError
+from rung.errors import RungError, full
 from rung.terminal.console import guard, styled
 from rung.visible import visible
 
@@ -89,6 +91,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         _fault(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else f"{error}.")
+        sys.exit(RungError.exit_code)
+    except Exception as error:
+        if not files.is_full(error):
+            raise
+        _fault(str(full("", error)))
         sys.exit(RungError.exit_code)
 
 
@@ -268,6 +275,7 @@ def fit(
 app.command()(cli_knowledge.index)
 app.command()(cli_knowledge.search)
 app.command()(cli_tune.tune)
+app.command()(cli_trust.trust)
 
 
 @app.command()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from rung import files
 from rung.machine import Machine, home
 from rung.methods.base import Quote
 from rung.task.base_names import AT
@@ -109,12 +111,16 @@ def scaled(raw: Took, scale: Scale) -> Took:
 
 
 def kept(machine: Machine) -> list[Past]:
-    """What is known of quotes on this machine, over all tasks; a line cut short by a killed process is left out."""
-    path = _file(machine)
-    if not path.exists():
-        return []
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    return list({one.key: one for one in (Past(**json.loads(line)) for line in lines)}.values())
+    """What is known of quotes on this machine, over all tasks; a line that is damaged is left out, and said."""
+    path, found = _file(machine), {}
+    for number, line in files.lines(path):
+        try:
+            one = Past(**json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            warnings.warn(f"{path}, line {number} is damaged; quotes do without it. Delete the line.", stacklevel=2)
+        else:
+            found[one.key] = one
+    return list(found.values())
 
 
 def keep(machine: Machine, one: Past) -> None:
@@ -124,12 +130,7 @@ def keep(machine: Machine, one: Past) -> None:
     """
     if one.remote:
         return
-    path = _file(machine)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(json.dumps(asdict(one)).encode() + b"\n")
+    files.append(_file(machine), json.dumps(asdict(one)) + "\n")
 
 
 def _file(machine: Machine) -> Path:

@@ -141,7 +141,7 @@ class Engines:
         """The books of all calls to endpoints."""
         from rung.lm.remote.ledger import Ledger
 
-        return Ledger(self.api.folder, self.api.limits, lambda: self.until)
+        return Ledger(self.api.folder, self.api.limits, lambda: self.until, self.say)
 
     def spent(self) -> Spent | None:
         """What calls to endpoints have cost so far; None where none was ever made."""

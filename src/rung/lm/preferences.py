@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
+from rung import files
 from rung.errors import BudgetError
 from rung.lm import shrink, tree
 from rung.lm.forward import answer_logs, row_logs
@@ -220,10 +221,9 @@ def kept(path: Path, compute: Callable[[], list[float]]) -> list[float]:
     from safetensors.torch import load_file, save_file
 
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        save_file({"logs": torch.tensor(compute(), dtype=torch.float64)}, part)
-        part.replace(path)
+        logs = torch.tensor(compute(), dtype=torch.float64)
+        with files.whole(path) as part:
+            save_file({"logs": logs}, part)
     return load_file(path)["logs"].tolist()
 
 

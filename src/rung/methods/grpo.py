@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from rung import files
 from rung.errors import DataError, TaskError
 from rung.lm.thinking import Thinking, split
 from rung.machine import Machine
@@ -185,10 +186,7 @@ class _Seen:
 
     def __call__(self, step: int, rewards: Sequence[float]) -> None:
         self.kept[step] = [round(statistics.fmean(rewards), 4), round(statistics.pstdev(rewards), 4)]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.kept), encoding="utf-8")
-        part.replace(self.path)
+        files.write_json(self.path, self.kept)
 
 
 def _function(name: str, home: Path) -> Callable[[str, Example], float]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rung import files
 from rung.data import corpus
 from rung.machine import Machine
 from rung.methods import raw, tuning
@@ -166,12 +167,10 @@ def _tokenizer(found: Texts, low: float, size: int, folder: Path) -> Any:
 
     of, note = digest([found.digest, low, size]), folder / "of.json"
     if not note.exists() or json.loads(note.read_text(encoding="utf-8")) != of:
-        part = folder.with_name(folder.name + ".part")
-        for old in (part, folder):
-            shutil.rmtree(old, ignore_errors=True)
-        bpe.train(corpus.between(found, low, 1.0), size).save_pretrained(part)
-        (part / note.name).write_text(json.dumps(of), encoding="utf-8")
-        part.replace(folder)
+        made = bpe.train(corpus.between(found, low, 1.0), size)
+        with files.whole_folder(folder) as part:
+            made.save_pretrained(part)
+            files.write_json(part / note.name, of)
     return tokenizer(folder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import TypeAdapter
 
+from rung import files
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows, sources
@@ -54,9 +54,7 @@ def write(site: Site, path: Path | None = None) -> Path:
     told = {one["rung"]: site.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
     dev = open_to_all(site.splits.dev, site.documents) if site.task.data.access else site.splits.dev
     text = render(content, findings, dev, told, name=site.task.folder.name)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8", errors="replace", newline="\n")  # half a surrogate pair in a row is no reason to fail
-    part.replace(path)
+    files.write_text(path, text, errors="replace")  # half a surrogate pair in a row is no reason to fail
     return path
 
 

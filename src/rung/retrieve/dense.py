@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from rung import files
 from rung.retrieve.coarse import VERSION, Coarse, encode
 from rung.retrieve.store import Vector
 
@@ -174,7 +175,10 @@ def _read(folder: Path) -> Stamp | None:
     path = folder / "stamp.json"
     if not path.exists():
         return None
-    stamp = Stamp(**json.loads(path.read_text()))
+    try:
+        stamp = Stamp(**json.loads(path.read_text()))
+    except (ValueError, TypeError):  # damaged: what it speaks of is derived, and made anew
+        return None
     if not _long_enough(folder, {"vectors.f32": stamp.lines * stamp.width * 4, "rows.i64": stamp.lines * 8}):
         return None
     coded = _long_enough(folder, {"codes.i8": stamp.lines * stamp.width, "bounds.f32": stamp.lines * 12})
@@ -186,6 +190,4 @@ def _long_enough(folder: Path, sizes: Mapping[str, int]) -> bool:
 
 
 def _write(folder: Path, stamp: Stamp) -> None:
-    part = folder / "stamp.json.part"
-    part.write_text(json.dumps(asdict(stamp)))
-    part.replace(folder / "stamp.json")
+    files.write_json(folder / "stamp.json", asdict(stamp))

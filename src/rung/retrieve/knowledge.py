@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+from rung import files, signed
 from rung.errors import DataError
 from rung.lm.engines import Engines
 from rung.retrieve.access import Rules, idle, label
@@ -19,7 +20,8 @@ from rung.retrieve.unread import NAMED, not_read
 from rung.sources import Documents, joined
 from rung.types import Example, Texts, digest
 
-USUAL, POINTER = "index", "index.json"
+USUAL, POINTER, TASKS = "index", "index.json", ".rung"
+"""Names of the folder and of the file that points elsewhere, and of the task's folder that they lie in."""
 SIZE, OVERLAP = 200, 30
 """Tokens of a passage, and of what it repeats of the one before; the embedder's tokens. Fewer where it reads fewer."""
 
@@ -109,7 +111,16 @@ def place(home: Path, size: int = 0, overlap: int = OVERLAP) -> str:
     if (size, overlap) != (0, OVERLAP):
         return str(home / f"{USUAL}-{size}-{overlap}")
     pointer = home / POINTER
-    return json.loads(pointer.read_text(encoding="utf-8"))["store"] if pointer.exists() else str(home / USUAL)
+    return _pointed(pointer) if pointer.exists() else str(home / USUAL)
+
+
+def _pointed(pointer: Path) -> str:
+    """Where a pointer says that the index is. DataError where it is not to be believed: questions go there."""
+    value, why = signed.opened(POINTER, pointer.read_text(encoding="utf-8", errors="replace"))
+    if why or value is None:
+        remedy = f"{signed.TRUST} Or delete the file; the index is then built beside it."
+        raise DataError(f"it says where the index is, and it {why}.", where=str(pointer), remedy=remedy)
+    return str(value["store"])
 
 
 def others(home: Path) -> list[str]:
@@ -129,27 +140,25 @@ def is_there(index: str) -> bool:
 
 def point(home: Path, store: str) -> None:
     """Remember where the index was moved to."""
-    home.mkdir(parents=True, exist_ok=True)
-    part = home / f"{POINTER}.part"
-    part.write_text(json.dumps({"store": store}), encoding="utf-8")
-    part.replace(home / POINTER)
+    files.write_text(home / POINTER, signed.seal(POINTER, signed.dumps({"store": store})))
 
 
-def opened(index: str) -> Store:
+def opened(index: str, say: Callable[[str], object] = warnings.warn) -> Store:
     """The store at a folder, or at a lance:// URL."""
     if index.startswith("lance://"):
         from rung.retrieve.lance import Lance
 
         return Lance(index)
-    from rung.retrieve.sqlite import Sqlite
+    from rung.retrieve.ours import open_ours
 
-    return Sqlite(Path(index))
+    folder = Path(index)
+    return open_ours(folder, say, inside=folder.parent.name == TASKS)
 
 
 def open_kept(index: str, engines: Engines) -> Store:
     """The index, where it is now, opened once for an engine room."""
     now = followed(index)
-    return engines.keep(f"index {now}", lambda: opened(now))
+    return engines.keep(f"index {now}", lambda: opened(now, engines.say))
 
 
 def made(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP) -> Making:

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rung import files
 from rung.retrieve import analyse
 from rung.retrieve.passage import Passage, embedded_text
 from rung.retrieve.store import tags
@@ -158,11 +159,12 @@ def _read(folder: Path) -> Stamp | None:
     path = folder / "stamp.json"
     if not path.exists():
         return None
-    found = json.loads(path.read_text())
-    return Stamp(found["store"], found["generation"], frozenset(found["documents"]))
+    try:
+        found = json.loads(path.read_text())
+        return Stamp(found["store"], found["generation"], frozenset(found["documents"]))
+    except (ValueError, TypeError, KeyError):  # damaged: what it speaks of is derived, and made anew
+        return None
 
 
 def _write(folder: Path, stamp: Stamp) -> None:
-    part = folder / "stamp.json.part"
-    part.write_text(json.dumps({**asdict(stamp), "documents": sorted(stamp.documents)}))
-    part.replace(folder / "stamp.json")
+    files.write_json(folder / "stamp.json", {**asdict(stamp), "documents": sorted(stamp.documents)})

@@ -25,7 +25,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from rung.errors import BusyError, DataError
+from rung import files
+from rung.errors import BusyError, DataError, RungError, full
 from rung.retrieve import dense, lexical
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, Making, Vector, tags, text_digest
@@ -93,11 +94,7 @@ class Sqlite:
             self._db.execute("pragma foreign_keys = on")
             self._db.executescript(TABLES)
         except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"this is no index that can be read ({error}).",
-                where=str(folder / NAME),
-                remedy="Delete the folder and run rung index again; it holds nothing but what is read from the documents.",
-            ) from error
+            raise unreadable(folder, error) from error
         self._db.execute("insert or ignore into facts values ('store', ?), ('generation', '0')", [uuid.uuid4().hex])
         self._name = self._fact("store")
 
@@ -267,7 +264,7 @@ class Sqlite:
     # --- SQLite -----------------------------------------------------------------------------------------------
 
     def _all(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, self._readable():
             return self._db.execute(sql, values).fetchall()
 
     def _fact(self, name: str) -> str:
@@ -287,14 +284,34 @@ class Sqlite:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._readable():
             self._db.execute(begin)
             try:
                 yield self._db
                 self._db.execute("commit")
             except BaseException:
-                self._db.execute("rollback")
+                if self._db.in_transaction:  # where the disk is full, SQLite has rolled back itself
+                    self._db.execute("rollback")
                 raise
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What SQLite says of a damaged file or a full disk, as an error that says how to go on."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise unreadable(self.folder, error) from error
+
+
+def unreadable(folder: Path, error: Exception) -> RungError:
+    """The error for an index that SQLite cannot read or write."""
+    if files.is_full(error):
+        return full(folder, error)
+    return DataError(
+        f"this is no index that can be read ({error}).",
+        where=str(folder / NAME),
+        remedy="Delete the folder and run rung index again; it holds nothing but what is read from the documents.",
+    )
 
 
 def _passage(row: Sequence[Any]) -> Passage:

@@ -7,18 +7,19 @@ goes on counting: the seller may have billed it.
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rung.errors import BudgetError
+from rung import files, signed
+from rung.errors import BudgetError, RungError, full
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import LEDGER, Limits
 
@@ -86,19 +87,40 @@ class Reserved:
     usd: float | None
 
 
+def sealed(key: str, answer: dict[str, Any]) -> str:
+    """A kept answer as text, signed under its key."""
+    return signed.seal(f"answers/{key}", signed.dumps(answer))
+
+
+def opened(key: str, content: str) -> tuple[dict[str, Any] | None, str]:
+    """A kept answer, and why it is not to be believed; empty where it is."""
+    return signed.opened(f"answers/{key}", content)
+
+
 class Ledger:
     """Opened once a process and shared by its threads."""
 
-    def __init__(self, folder: Path, limits: Limits = Limits(), until: Callable[[], float] = lambda: math.inf):
-        """`until`: `time.monotonic()` after which nothing is sent, beside the limit in seconds from now on."""
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits = Limits(),
+        until: Callable[[], float] = lambda: math.inf,
+        say: Callable[[str], object] = warnings.warn,
+    ):
+        """`until`: `time.monotonic()` after which nothing is sent, beside the limit in seconds from now on.
+
+        `say`: told once where kept answers are not believed.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        self._path, self._say, self._said = folder / LEDGER, say, False
         self.limits, self._until = limits, until
         self._end = time.monotonic() + (math.inf if limits.seconds is None else limits.seconds)
         self._db = sqlite3.connect(folder / LEDGER, timeout=60, check_same_thread=False, isolation_level=None)
         self._lock, self._under_way = threading.Condition(threading.RLock()), 0
         # the write-ahead log survives a killed process without a sync for every call
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        with self._readable():
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
         with self._writing() as db:
             for statement in SCHEMA.split(";\n"):
                 db.execute(statement)
@@ -106,20 +128,41 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that no other thread or process writes into."""
-        with self._lock:
+        with self._lock, self._readable():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # where the disk is full, SQLite has rolled back itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What SQLite says of a damaged file or a full disk, as an error that says how to go on."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if files.is_full(error):
+                raise full(self._path, error) from error
+            raise RungError(
+                f"the books of calls to endpoints cannot be read ({error}).",
+                where=str(self._path),
+                remedy="Delete the file. What was spent is then no longer known, and answers kept nowhere else are paid again.",
+            ) from error
 
     def kept(self, key: str) -> dict[str, Any] | None:
         """The answer kept under a key, with its original tokens and seconds."""
-        with self._lock:
+        with self._lock, self._readable():
             row = self._db.execute("SELECT content FROM answers WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        if row is None:
+            return None
+        value, why = opened(key, row[0])
+        if why and not self._said:
+            self._said = True
+            self._say(f"{self._path}: an answer {why}. It is asked again, and so are others like it. {signed.TRUST}")
+        return None if why else value
 
     def spent(self) -> Spent:
         """All that was spent on this task; requests on their way, here or in a killed process, stand as unsure."""
@@ -186,8 +229,7 @@ class Ledger:
                 (price is None, usage.estimated, usd, usage.tokens_in, usage.tokens_out, usage.tokens_cached),
             )
             if key:
-                content = json.dumps(answer, ensure_ascii=False)
-                db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, content))
+                db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, sealed(key, answer or {})))
 
     def refused(self, reserved: Reserved) -> None:
         """The server said no, or never got the request: nothing was billed."""

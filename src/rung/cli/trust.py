@@ -1,0 +1,22 @@
+"""The command that takes over a `.rung` folder of another user, another machine or an older rung."""
+
+from __future__ import annotations
+
+from rung.cli.common import Folder, Json, err, out, print_json
+
+
+def trust(folder: Folder, json_: Json = False) -> None:
+    """Take what a task's .rung folder holds as it is: fits, answers, records that another user, machine or an older rung made."""
+    from rung.runs import Store
+    from rung.task import load_task
+    from rung.trust import trust as taken_over
+
+    store = Store(load_task(folder).folder, say=lambda text: err.print(text, style="dim", markup=False))
+    found = taken_over(store)
+    if json_:
+        print_json(found)
+        return
+    for what in found.left:
+        err.print(what, markup=False, soft_wrap=True)
+    parts = f"{found.lines} lines, {found.files} files, {found.fits} fits, {found.answers} answers of endpoints"
+    out.print(f"signed as yours in {store.folder}: {parts}, {found.indexes} indexes", markup=False, soft_wrap=True)

@@ -1,0 +1,151 @@
+"""Files that are written whole or not at all, and lines that are added whole: the one place that does either.
+
+A process may be killed and a disk may be full at any moment. What is replaced is written beside its place and renamed; what
+is added to is cut back to its last whole line first, and to its old length where adding fails. Links are never written through.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PART = ".part"
+"""How the names of files under way end."""
+BLOCK = 65_536
+"""Bytes read at once to find the end of a file's last line."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_WORDS = ("no space left on device", "database or disk is full", "disk quota exceeded", "os error 28", "file too large")
+"""What libraries that raise no OSError say of a full disk: SQLite, safetensors, tantivy."""
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to. When the block ends it is synced and takes `path`'s place; where it fails, it goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """A UTF-8 file with lines that end as they are written; `errors` as `str.encode` has them."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8", errors=errors, newline="")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A new, empty folder beside `folder` to write to. When the block ends it takes `folder`'s place; where it fails, it goes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{PART}")
+    part.mkdir()
+    try:
+        yield part
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.replace(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left under way in a folder. Only for who holds the folder's lock."""
+    for left in folder.glob(f"*.*{PART}") if folder.is_dir() else ():
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def append(path: Path, text: str) -> None:
+    """Add whole lines to a file. Half a line that a killed process left is cut off first; a failure leaves the file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "rb+") as file:
+        end = last_line_end(file)
+        file.truncate(end)
+        file.seek(end)
+        try:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), end)
+            with suppress(OSError):  # what the buffer still holds cannot be written either
+                file.close()
+            os.truncate(path, end)
+            raise
+
+
+def last_line_end(file: BinaryIO) -> int:
+    """Bytes up to the end of the last whole line. Read from the end: a file may be long and is added to row by row."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each whole line. One without an end was cut short by a killed process and is left out.
+
+    A byte that is no UTF-8 is replaced, and what reads the line finds it damaged.
+    """
+    if not path.exists():
+        return
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        yield number, line.decode("utf-8", "replace")
+
+
+def contents(folder: Path, without: str = "") -> dict[str, str]:
+    """SHA-256 of each file of a folder by its path in there, sorted; `without` that one."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / without:
+            with path.open("rb") as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def links(folder: Path) -> list[Path]:
+    """What in a folder, at any depth, is a link or no regular file."""
+    kinds = ((path, path.lstat().st_mode) for path in sorted(folder.rglob("*")))
+    return [path for path, mode in kinds if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))]
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came of, is that of a full disk or of a used up quota."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(words in str(error).lower() for words in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,59 @@
+"""Whether an index was built by this user: what it holds is shown and cited, and is not compared with the documents again.
+
+A folder with an index carries a signed mark with the name that the store gave itself when it was made. One of somebody
+else's has no mark that holds: inside a task it is built anew from the documents, elsewhere it is not opened.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from rung import files, signed
+from rung.errors import DataError
+from rung.retrieve.sqlite import NAME, Sqlite, unreadable
+
+MARK = "own.json"
+
+
+def open_ours(folder: Path, say: Callable[[str], object], inside: bool) -> Sqlite:
+    """The store in a folder, made where there is none. `inside`: it lies in the task's own folder, and may be built anew."""
+    if not (folder / NAME).exists():
+        store = Sqlite(folder)
+        claim(folder)
+        return store
+    if why := _fault(folder):
+        told = f"{folder}: the index {why}."
+        if not inside:
+            raise DataError(told, remedy=f"{signed.TRUST} Or index the documents to another folder.")
+        say(f"{told} It is built anew from the documents. {signed.TRUST}")
+        shutil.rmtree(folder)
+        return open_ours(folder, say, inside)
+    return Sqlite(folder)
+
+
+def claim(folder: Path) -> bool:
+    """Mark an index as this user's; whether it was not before."""
+    if not (folder / NAME).is_file() or not _fault(folder):
+        return False
+    files.write_text(folder / MARK, signed.seal(f"index/{MARK}", signed.dumps({"store": _name(folder)})))
+    return True
+
+
+def _fault(folder: Path) -> str:
+    if not (folder / MARK).is_file():
+        return signed.UNSIGNED
+    value, why = signed.opened(f"index/{MARK}", (folder / MARK).read_text(encoding="utf-8", errors="replace"))
+    return why or ("" if value and value.get("store") == _name(folder) else signed.FOREIGN)
+
+
+def _name(folder: Path) -> str:
+    """What the store in a folder calls itself. DataError where it cannot be read."""
+    try:
+        with closing(sqlite3.connect(folder / NAME, timeout=60)) as db:
+            return str(db.execute("select value from facts where name = 'store'").fetchone()[0])
+    except (sqlite3.DatabaseError, TypeError) as error:
+        raise unreadable(folder, error) from error

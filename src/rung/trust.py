@@ -1,0 +1,105 @@
+"""Taking a `.rung` folder as it is: what somebody else, another machine or an older rung wrote is signed with this user's key."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rung import files, predictor, signed
+from rung.errors import RungError
+from rung.lm.remote.ledger import opened, sealed
+from rung.lm.remote.settings import LEDGER
+from rung.retrieve.ours import claim
+from rung.runs import OWN, Store
+
+LINES = ("records.jsonl", "predictions/*.jsonl", "marks/*.jsonl")
+VALUES = ("decision.json", "test.json", "index.json", "*/*.json")
+"""`*/*.json`: of latency, ability, attack, tune and of fits under way. What fits hold has a manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is signed now; without what was before."""
+
+    lines: int = 0
+    files: int = 0
+    fits: int = 0
+    answers: int = 0
+    """Of endpoints, in the ledger."""
+    indexes: int = 0
+    left: tuple[str, ...] = ()
+    """What could not be taken, and why."""
+
+
+def trust(store: Store) -> Taken:
+    """Sign all that a `.rung` folder holds, except for what is damaged. Paths that lead out of it are never taken."""
+    left: list[str] = []
+    with store.locked():
+        for path in _found(store.folder, ("work/*",)):
+            if path.is_dir():
+                store.write(f"work/{path.name}{OWN}", {"key": path.name})
+        return Taken(
+            sum(_lines(store.folder, path, left.append) for path in _found(store.folder, LINES)),
+            sum(_value(store.folder, path, left.append) for path in _found(store.folder, VALUES)),
+            sum(_fit(path, left.append) for path in _found(store.folder, ("fits/*",))),
+            _ledger(store.folder / LEDGER),
+            sum(map(claim, _found(store.folder, ("index", "index-*")))),
+            tuple(left),
+        )
+
+
+def _found(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(path for pattern in patterns for path in folder.glob(pattern) if not path.is_symlink())
+
+
+def _lines(folder: Path, path: Path, tell: Callable[[str], None]) -> int:
+    name = path.relative_to(folder).as_posix()
+    kept, new = [], 0
+    for number, text in files.lines(path):
+        value, why = signed.opened(name, text)
+        if value is None:
+            tell(f"{path}, line {number}: it {why}, and is left out.")
+            continue
+        new += bool(why)
+        kept.append(signed.seal(name, signed.dumps(value)) + "\n" if why else text + "\n")
+    files.write_text(path, "".join(kept))
+    return new
+
+
+def _value(folder: Path, path: Path, tell: Callable[[str], None]) -> int:
+    name = path.relative_to(folder).as_posix()
+    value, why = signed.opened(name, path.read_text(encoding="utf-8", errors="replace"))
+    if value is None:
+        tell(f"{path}: it {why}, and is left as it is.")
+    elif why:
+        files.write_text(path, signed.seal(name, signed.dumps(value, indent=1)))
+    return bool(value is not None and why)
+
+
+def _fit(folder: Path, tell: Callable[[str], None]) -> int:
+    name = f"fits/{folder.name}"
+    if folder.name.endswith(files.PART) or not signed.fault(name, folder):
+        return 0
+    try:
+        if strange := files.links(folder):
+            raise RungError("it is a link or a special file.", where=str(strange[0]))
+        predictor.load(folder)
+        signed.seal_folder(name, folder)
+    except RungError as error:
+        tell(f"{error} The fit is left as it is.")
+        return 0
+    return 1
+
+
+def _ledger(path: Path) -> int:
+    """Answers of endpoints that are signed now."""
+    if not path.is_file() or path.is_symlink():
+        return 0
+    with closing(sqlite3.connect(path, timeout=60)) as db, db:
+        rows = db.execute("SELECT key, content FROM answers").fetchall()
+        new = [(sealed(key, value), key) for key, content in rows for value, why in [opened(key, content)] if value and why]
+        db.executemany("UPDATE answers SET content = ? WHERE key = ?", new)
+    return len(new)

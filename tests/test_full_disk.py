@@ -1,0 +1,148 @@
+"""Full disks, damaged databases and kills: an error that says how to go on, and the same end as without them."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from rung import files
+from rung.errors import DataError, RungError
+from rung.lm.remote.ledger import LEDGER, Ledger
+from rung.retrieve.index import making, update
+from rung.retrieve.knowledge import opened, place, point
+from rung.retrieve.sqlite import NAME, Sqlite
+
+KILLS = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+
+
+def no_room() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def documents(folder: Path) -> Path:
+    folder.mkdir()
+    for i in range(40):
+        (folder / f"{i}.md").write_text(f"# Part {i}\n\n" + f"word{i} " * 300)
+    return folder
+
+
+def test_what_a_full_disk_says_is_recognised_through_causes() -> None:
+    try:
+        try:
+            raise sqlite3.OperationalError("database or disk is full")
+        except sqlite3.OperationalError as error:
+            raise ValueError("could not be kept") from error
+    except ValueError as error:
+        assert files.is_full(error)
+    assert files.is_full(no_room()) and not files.is_full(ValueError("x")) and not files.is_full(None)
+
+
+def test_an_index_that_finds_no_room_says_so_and_goes_on(tmp_path: Path) -> None:
+    root, how = documents(tmp_path / "documents"), making(None)
+    store = Sqlite(tmp_path / "index")
+    pages = store._db.execute("pragma page_count").fetchone()[0]
+    store._db.execute(f"pragma max_page_count = {pages + 4}")
+    with pytest.raises(RungError, match=r"the disk is full .*goes on where it was"):
+        update(root, ("**/*.md",), store, None, how)
+    store.close()
+    again = Sqlite(tmp_path / "index")
+    update(root, ("**/*.md",), again, None, how)
+    assert len(again.documents()) == 40
+
+
+def test_the_books_of_calls_say_that_the_disk_is_full(tmp_path: Path) -> None:
+    books = Ledger(tmp_path)
+    pages = books._db.execute("pragma page_count").fetchone()[0]
+    books._db.execute(f"pragma max_page_count = {pages}")
+    with pytest.raises(RungError, match="the disk is full"), books._writing() as db:
+        db.execute("INSERT INTO answers VALUES ('a', ?)", ("x" * 100_000,))
+    books._db.execute(f"pragma max_page_count = {pages + 100}")
+    with books._writing() as db:
+        db.execute("INSERT INTO answers VALUES ('a', 'x')")
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.9])
+def test_a_cut_database_names_the_file(tmp_path: Path, cut: float) -> None:
+    root = documents(tmp_path / "documents")
+    store = Sqlite(tmp_path / "index")
+    update(root, ("**/*.md",), store, None, making(None))
+    store.close()
+    for path in (tmp_path / "index" / NAME, tmp_path / LEDGER):
+        if not path.exists():
+            path.write_bytes(b"no database at all" * 200)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
+    with pytest.raises(DataError, match=r"knowledge\.sqlite.*Delete the folder"):
+        list(Sqlite(tmp_path / "index").contents())
+    with pytest.raises(RungError, match=r"books of calls to endpoints cannot be read.*Delete the file"):
+        Ledger(tmp_path)
+
+
+def test_an_append_that_finds_no_room_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    files.append(path, "1\n")
+
+    def full(number: int) -> None:
+        raise no_room()
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.append(path, "2\n")
+    monkeypatch.undo()
+    assert path.read_text() == "1\n"
+
+
+def test_a_write_that_finds_no_room_leaves_nothing_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_text(tmp_path / "a", "old")
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise no_room()
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_text(tmp_path / "a", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_an_index_of_somebody_else_is_built_anew_in_a_task_and_not_opened_elsewhere(tmp_path: Path) -> None:
+    for folder in (tmp_path / ".rung" / "index", tmp_path / "shared"):
+        Sqlite(folder).close()
+    said: list[str] = []
+    opened(str(tmp_path / ".rung" / "index"), said.append)
+    assert len(said) == 1 and "built anew from the documents" in said[0]
+    opened(str(tmp_path / ".rung" / "index"), said.append)
+    assert len(said) == 1
+    with pytest.raises(DataError, match=r"carries no signature.*rung trust"):
+        opened(str(tmp_path / "shared"), said.append)
+
+
+def test_where_an_index_was_moved_to_is_believed_only_when_signed(tmp_path: Path) -> None:
+    point(tmp_path, "lance://elsewhere")
+    assert place(tmp_path) == "lance://elsewhere"
+    (tmp_path / "index.json").write_text('{"store": "lance://evil"}')
+    with pytest.raises(DataError, match="carries no signature"):
+        place(tmp_path)
+
+
+def kills() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kills", KILLS)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kills"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("kind", ["climb", "index"])
+@pytest.mark.parametrize("count", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_the_end_is_that_of_an_undisturbed_run(tmp_path: Path, home: Path, kind: str, count: int) -> None:
+    program = kills()
+    found = program.kills(program.KINDS[kind], tmp_path, count, seed=7)
+    assert (found.kills, found.different, found.twice) == (count, 0, 0)
