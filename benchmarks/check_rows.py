@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import accumulate
 from pathlib import Path
 
 SIZES = (50_000, 200_000)
@@ -27,14 +28,14 @@ def make(folder: Path, rows: int) -> None:
     """A classify task with so many rows."""
     chance = random.Random(0)
     words = [f"{chance.choice('bdfgklmnprst')}{chance.choice('aeiou')}{n:x}" for n in range(WORDS)]
-    weights = [1 / (rank + 5) for rank in range(WORDS)]
+    weights = list(accumulate(1 / (rank + 5) for rank in range(WORDS)))
     texts: list[list[str]] = []
     for _ in range(rows):
         if texts and chance.random() < 0.02:
             text = [*chance.choice(texts)]
             text[0] = chance.choice(words)
         else:
-            text = chance.choices(words, weights, k=chance.randint(8, 30))
+            text = chance.choices(words, cum_weights=weights, k=chance.randint(8, 30))
         texts.append(text)
     with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
