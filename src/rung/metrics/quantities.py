@@ -81,10 +81,12 @@ def _number(text: str, at: int, mark: Mark, before: str) -> Found | None:
     first = found.start("num")
     if before in _NUMBERED and found.start() == first and (code := _CODE.match(text, at)):
         return (f":={code.group()}", code.end()) if not _goes_on(text, code.end()) else None
-    digits = numbers.split_digits(run, mark)
+    powered = found["e"] or found["ten"]
+    own: Mark = "," if "," in run else "."
+    digits = numbers.split_digits(run, own if powered else mark)  # before a power of ten no thousands are set apart
     if digits is None and (code := _CODE.match(text, first)):
         run, end = code.group(), code.end()
-    exponent = 0 if end < found.end() else int(found["e"] or found["ten"] or 0)
+    exponent = 0 if end < found.end() else int(powered or 0)
     if run == "10" and (power := _POWER.match(text, end)):
         digits, exponent, end = ("1", ""), int(power[1]), power.end()
     exponent, end, share = _scaled(text, end, exponent)
