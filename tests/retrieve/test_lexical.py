@@ -146,15 +146,37 @@ def test_files_that_a_killed_commit_left_do_not_stop_the_next(tmp_path: Path) ->
     def read(new: Sequence[int]) -> list[tuple[int, int, Passage]]:
         return [rows[i] for i in new]
 
-    folder, before = tmp_path / "lexical", tmp_path / "before"
+    folder = tmp_path / "lexical"
     lexical.catch_up(folder, "s", 1, range(5), read)
-    shutil.copytree(folder, before)
-    lexical.catch_up(folder, "s", 2, [1, 2, 3, 4, 5], read)
-    assert list(folder.glob("*.del")), "it is a list of deleted passages that a kill leaves lying"
-    for name in ("meta.json", "stamp.json"):  # the index as it was, with the files of a commit that did not come to its end
-        shutil.copy(before / name, folder / name)
-    for file in before.iterdir():
-        if not (folder / file.name).exists():
-            shutil.copy(file, folder / file.name)
+    shutil.copytree(folder, tmp_path / "lexical.part")  # what a kill leaves: written, and not yet put in place
+    (tmp_path / "lexical.part" / "half.store").write_bytes(b"half a file")
     lexical.catch_up(folder, "s", 2, [1, 2, 3, 4, 5], read)
     assert lexical.load(folder).count() == 5
+
+
+def test_what_was_filed_is_not_analysed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {i: (i, i, Passage(str(i), f"{i}.md", (), f"number{i} parcel")) for i in range(6)}
+    asked: list[Sequence[int]] = []
+
+    def read(new: Sequence[int]) -> list[tuple[int, int, Passage]]:
+        asked.append(list(new))
+        return [rows[i] for i in new]
+
+    folder = tmp_path / "lexical"
+    lexical.catch_up(folder, "s", 1, range(5), read)
+    lexical.catch_up(folder, "s", 2, [0, 2, 5, 3], read)
+    lexical.catch_up(folder, "s", 3, [0, 2, 5, 3], read)  # a generation without a change, as where a store tidies up
+    assert asked == [[0, 1, 2, 3, 4], [5]]
+    found = lexical.load(folder)
+    assert [row for row, _ in found.search("parcel", 4, ())] == [0, 2, 3, 5]
+    monkeypatch.setattr(lexical, "FORMAT", -1)
+    lexical.catch_up(folder, "s", 3, [0, 2], read)
+    assert asked[-1] == [0, 2], "what another version filed is filed again"
+
+
+def test_all_that_are_as_good_as_the_last_are_found(tmp_path: Path) -> None:
+    rows = {i: (i, i, Passage(str(i), "a.md", (), "parcel" if i else "parcel parcel")) for i in range(40)}
+    lexical.catch_up(tmp_path / "lexical", "s", 1, range(40), lambda new: [rows[i] for i in new])
+    found = lexical.load(tmp_path / "lexical")
+    assert [row for row, _ in found.search("parcel", 1, ())] == [0]
+    assert [row for row, _ in found.search("parcel", 2, ())] == list(range(40))

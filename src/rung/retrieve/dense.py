@@ -60,7 +60,7 @@ class Matrix:
     coarse: Coarse | None = None
 
     def search(self, vector: Vector, depth: int, allowed: NDArray[np.bool_]) -> list[tuple[int, float]]:
-        """The `depth` nearest among the allowed lines: (row, cosine), best first, equal ones by row.
+        """The `depth` nearest among the allowed lines, and those as near as the last: (row, cosine), best first.
 
         Whichever way the lines are found, a line's score is the same to the last bit: it depends on no other line.
         """
@@ -78,9 +78,9 @@ class Matrix:
 
 
 def _best(scores: Vector, depth: int) -> NDArray[np.int64]:
-    """Where the `depth` largest scores are, the largest first, equal ones by place."""
+    """Where the `depth` largest scores are and those equal to the last of them, the largest first."""
     reached = np.flatnonzero(scores >= np.partition(scores, len(scores) - depth)[len(scores) - depth])
-    return reached[np.argsort(-scores[reached], kind="stable")[:depth]]
+    return reached[np.argsort(-scores[reached], kind="stable")]
 
 
 def catch_up(folder: Path, store: str, generation: int, live: NDArray[np.int64], width: int, new_rows: NewRows) -> None:

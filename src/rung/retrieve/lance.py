@@ -175,10 +175,9 @@ class Lance:
     # --- the legs ---------------------------------------------------------------------------------------------
 
     def lexical(self, question: str, depth: int, allow: Allow) -> Found:
-        found = self._seen().words.search(question, depth, allow.clauses())
-        rows = self._rows(f"kind = 'passage' and {among('row', [row for row, _ in found])}", ["row", "id"])
-        names = {row["row"]: row["id"] for row in rows}
-        return [(names[row], score) for row, score in found if row in names]
+        found = dict(self._seen().words.search(question, depth, allow.clauses()))
+        rows = self._rows(f"kind = 'passage' and {among('row', list(found))}", ["row", "id", "path"])
+        return _best([(found[row["row"]], row) for row in rows], depth)
 
     def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
         table, making = self._table(), self.making()
@@ -186,8 +185,11 @@ class Lance:
             return []
         where = " and ".join(["kind = 'passage'", *map(tagged, allow.clauses())])
         query = table.search(vector, vector_column_name="vector").distance_type("dot").where(where, prefilter=True)
-        hits = query.refine_factor(REFINE).select(["id", "row", "_distance"]).limit(depth).to_list()
-        return [(hit["id"], 1 - hit["_distance"]) for hit in sorted(hits, key=lambda hit: (hit["_distance"], hit["row"]))]
+        query = query.refine_factor(REFINE).select(["id", "row", "path", "_distance"])
+        most = depth + 1
+        while len(hits := query.limit(most).to_list()) == most and hits[-1]["_distance"] == hits[depth - 1]["_distance"]:
+            most *= 4  # all that are as near as the last one asked for, so that it is not by chance which of them is found
+        return _best([(1 - hit["_distance"], hit) for hit in hits], depth)
 
     @contextmanager
     def updating(self) -> Iterator[None]:
@@ -210,7 +212,8 @@ class Lance:
             generation = self.generation()
             if self._view is None or self._view.generation != generation:
                 with FileLock(self.derived / "lock"):
-                    documents = [row["document"] for row in self._rows("kind = 'document'", ["document"])]
+                    heads = sorted(self._rows("kind = 'document'", ["document", "path"]), key=lambda row: row["path"])
+                    documents = [row["document"] for row in heads]
                     name = (self._facts() or {"digest": ""})["digest"]
                     lexical.catch_up(self.derived / "words", name, generation, documents, self._passages_of)
                     self._view = View(generation, lexical.load(self.derived / "words"))
@@ -218,7 +221,7 @@ class Lance:
 
     def _passages_of(self, documents: Sequence[int]) -> Iterator[tuple[int, int, Passage]]:
         rows = self._rows(f"kind = 'passage' and {among('document', documents)}", [*PLACE, "row", "document"])
-        for one in sorted(rows, key=lambda one: one["row"]):
+        for one in sorted(rows, key=lambda one: (one["path"], one["row"])):
             yield one["row"], one["document"], passage(one)
 
     # --- Lance ------------------------------------------------------------------------------------------------
@@ -236,6 +239,12 @@ class Lance:
     def _unindexed(self, table: Any) -> int:
         indices = [] if table is None else table.list_indices()
         return sum(table.index_stats(index.name).num_unindexed_rows for index in indices)
+
+
+def _best(scored: Sequence[tuple[float, dict[str, Any]]], depth: int) -> Found:
+    """The ids of the `depth` best; equal ones by path and then row, for row numbers alone tell when a file was read."""
+    ordered = sorted(scored, key=lambda one: (-one[0], one[1]["path"], one[1]["row"]))
+    return [(row["id"], score) for score, row in ordered[:depth]]
 
 
 def _width(table: Any) -> int:

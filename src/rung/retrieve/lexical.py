@@ -8,9 +8,10 @@ ones. Both act on the question alone, so that what a passage is filed under neve
 
 from __future__ import annotations
 
+import heapq
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +30,11 @@ MEMORY = 50_000_000
 """tantivy's buffer while writing, bytes."""
 
 
+FORMAT = 2
+"""Raise when the same passage would now be filed in another way."""
+
 Read = Callable[[Sequence[int]], Iterable[tuple[int, int, Passage]]]
-"""From numbers of documents to (row, document, passage) of all their passages."""
+"""From numbers of documents to (row, document, passage) of all their passages, in the order of the numbers and then of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Lexical:
     searcher: Any
 
     def search(self, question: str, depth: int, clauses: Sequence[frozenset[str]]) -> list[tuple[int, float]]:
-        """The `depth` best passages that carry a tag of each clause: (row, BM25), best first, equal ones by row."""
+        """The `depth` best passages that carry a tag of each clause, and those as good as the last: (row, BM25), best first."""
         from tantivy import Occur, Query
 
         words = list(self._words(analyse.question_terms(question)))
@@ -61,7 +65,10 @@ class Lexical:
             sets = [Query.term_set_query(self.index.schema, "tags", sorted(clause)) for clause in clauses]
             must = [(Occur.Must, Query.const_score_query(one, 0.0)) for one in sets]
             query = Query.boolean_query([(Occur.Must, query), *must])
-        hits = self.searcher.search(query, depth, count=False).hits
+        hits, most = [], depth + 1
+        while len(hits := self.searcher.search(query, most, count=False).hits) == most and hits[-1][0] == hits[depth - 1][0]:
+            most *= 4
+        hits = [hit for hit in hits if hit[0] >= hits[min(depth, len(hits)) - 1][0]]
         rows = self.searcher.fast_field_values("row", [address for _, address in hits])
         return sorted(((row, score) for row, (score, _) in zip(rows, hits)), key=lambda hit: (-hit[1], hit[0]))
 
@@ -93,30 +100,49 @@ class Lexical:
 
 
 def catch_up(folder: Path, store: str, generation: int, documents: Iterable[int], read: Read) -> None:
-    """File the passages of documents that are new and take out those of documents that are gone. One process at a time.
+    """Bring the index to this generation: it is written anew, in the order of `documents`. One process at a time.
 
-    `documents` are the numbers of all there are; a changed document has a new number. A document is taken out before it is
-    filed, so doing the work twice, as after a kill between commit and stamp, changes nothing.
+    Taking passages out of a tantivy index leaves them in its statistics until segments happen to merge, and even then
+    lengths are estimated, so scores would depend on what the folder once held. Written anew it is the index that a first
+    run would make, to the last bit. What was filed before is copied as it was analysed, which is the costly part.
+
+    `documents` are the numbers of all there are; a changed document has a new number.
     """
-    store = f"{store}, analysis {analyse.VERSION}, tantivy {version('tantivy')}"  # of either's newer one, nothing is kept
-    old, now = _read(folder), frozenset(documents)
+    store = f"{store}, format {FORMAT}, analysis {analyse.VERSION}, tantivy {version('tantivy')}"  # of older ones nothing is kept
+    old, order = _read(folder), {document: place for place, document in enumerate(documents)}
     if old and (old.store, old.generation) == (store, generation):
         return
-    had = old.documents if old and old.store == store else None
-    place = folder if had is not None else _empty(folder.with_name(folder.name + ".part"))
-    new, gone = sorted(now - (had or frozenset())), sorted((had or frozenset()) - now)
-    writer = _open(place).writer(MEMORY, 1)
-    writer.garbage_collect_files()  # what a commit left that was killed half-way has the very name that the next one takes
-    for document in gone if had is None else [*gone, *new]:
-        writer.delete_documents_by_term("document", document)
-    for row, document, passage in read(new):
-        writer.add_document(_filed(row, document, passage))
+    had = old.documents if old and old.store == store else frozenset()
+    if had and had == order.keys():
+        _write(folder, Stamp(store, generation, had))
+        return
+    part = _empty(folder.with_name(folder.name + ".part"))
+    writer = _open(part).writer(MEMORY, 1)
+    new = (
+        (order[document], row, _filed(row, document, passage))
+        for row, document, passage in read([document for document in order if document not in had])
+    )
+    kept = _kept(folder, {document: order[document] for document in had & order.keys()}) if had else ()
+    for _, _, filed in heapq.merge(kept, new, key=lambda one: one[:2]):
+        writer.add_document(filed)
     writer.commit()
     writer.wait_merging_threads()
-    _write(place, Stamp(store, generation, now))
-    if place != folder:
-        shutil.rmtree(folder, ignore_errors=True)  # killed here, the next process finds no stamp and starts again
-        place.replace(folder)
+    _write(part, Stamp(store, generation, frozenset(order)))
+    shutil.rmtree(folder, ignore_errors=True)  # killed here, the next process finds no stamp and starts again
+    part.replace(folder)
+
+
+def _kept(folder: Path, order: Mapping[int, int]) -> Iterator[tuple[int, int, Any]]:
+    """What is filed of these documents, by their places and rows."""
+    from tantivy import Query
+
+    searcher = _open(folder).searcher()
+    hits = searcher.search(Query.all_query(), max(1, searcher.num_docs), count=False).hits
+    addresses = [address for _, address in hits]
+    documents, rows = (searcher.fast_field_values(field, addresses) for field in ("document", "row"))
+    found = ((order[document], row, i) for i, (document, row) in enumerate(zip(documents, rows)) if document in order)
+    for place, row, i in sorted(found):
+        yield place, row, searcher.doc(addresses[i])
 
 
 def load(folder: Path) -> Lexical:
@@ -141,11 +167,10 @@ def _open(folder: Path) -> Any:
     from tantivy import Index, SchemaBuilder
 
     schema = SchemaBuilder()
-    schema.add_text_field("words", tokenizer_name="whitespace", index_option="freq")
-    schema.add_text_field("tags", tokenizer_name="raw", index_option="basic")
-    # not an unsigned field: on one, tantivy 0.27 takes a number to be deleted for a signed one and deletes nothing
-    schema.add_integer_field("document", indexed=True)
-    schema.add_integer_field("row", fast=True)
+    schema.add_text_field("words", stored=True, tokenizer_name="whitespace", index_option="freq")
+    schema.add_text_field("tags", stored=True, tokenizer_name="raw", index_option="basic")
+    schema.add_integer_field("document", stored=True, fast=True)
+    schema.add_integer_field("row", stored=True, fast=True)
     return Index(schema.build(), str(folder))
 
 

@@ -70,13 +70,16 @@ class View:
     live: NDArray[np.int64]
     """Row numbers of all passages, ascending."""
     names: Mapping[int, str]
-    """Row number to id: to look those of both legs up in the file took an eighth of a search."""
+    """Row number to id, by path and then row: to look those of both legs up in the file took an eighth of a search."""
+    places: Mapping[int, int]
+    """Row number to its place in that order, which stands between equal scores: row numbers tell when a file was read."""
     masks: dict[Any, tuple[bool, NDArray[np.bool_]]] = field(default_factory=dict)
     """For each set of clauses asked: whether it lets all pass, and which lines of the matrix it lets pass."""
 
-    def named(self, found: Sequence[tuple[int, float]]) -> Found:
-        """A leg's rows as ids."""
-        return [(self.names[row], score) for row, score in found if row in self.names]
+    def best(self, found: Sequence[tuple[int, float]], depth: int) -> Found:
+        """The `depth` best of a leg's rows, as ids."""
+        known = sorted((-score, self.places[row], row) for row, score in found if row in self.places)
+        return [(self.names[row], -score) for score, _, row in known[:depth]]
 
 
 class Sqlite:
@@ -181,14 +184,14 @@ class Sqlite:
     def lexical(self, question: str, depth: int, allow: Allow) -> Found:
         view, clauses = self._seen(), allow.clauses()
         everything, _ = self._mask(view, clauses)
-        return view.named(view.words.search(question, depth, () if everything else clauses))
+        return view.best(view.words.search(question, depth, () if everything else clauses), depth)
 
     def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
         view = self._seen()
         if view.matrix is None:
             return []
         _, mask = self._mask(view, allow.clauses())
-        return view.named(view.matrix.search(vector, depth, mask))
+        return view.best(view.matrix.search(vector, depth, mask), depth)
 
     def settle(self) -> None:
         with self._writing():
@@ -224,21 +227,22 @@ class Sqlite:
 
     def _opened(self) -> View:
         generation, making = self.generation(), self.making()
-        names = dict(self._all("select row, id from passages order by row"))
-        live = np.array(list(names), np.int64)
+        names = dict(self._all(f"select p.row, p.id from {PASSAGES} order by d.path, p.row"))
+        live = np.sort(np.array(list(names), np.int64))
         matrix = None
         if making and making.embedder_digest:
             first = self._all("select length(value) from passages join vectors using (vector) limit 1")
             width = first[0][0] // 4 if first else 0
             dense.catch_up(self.folder / "dense", self._name, generation, live, width, self._vectors_after)
             matrix = dense.load(self.folder / "dense")
-        documents = [document for (document,) in self._all("select document from documents")]
+        documents = [document for (document,) in self._all("select document from documents order by path")]
         lexical.catch_up(self.folder / "lexical", self._name, generation, documents, self._passages_of)
-        return View(generation, matrix, lexical.load(self.folder / "lexical"), live, names)
+        places = {row: place for place, row in enumerate(names)}
+        return View(generation, matrix, lexical.load(self.folder / "lexical"), live, names, places)
 
     def _passages_of(self, documents: Sequence[int]) -> Iterator[tuple[int, int, Passage]]:
         sql = f"select p.row, p.document, {COLUMNS} from {PASSAGES}"
-        sql += " where p.document in (select value from json_each(?)) order by p.row"
+        sql += " where p.document in (select value from json_each(?)) order by d.path, p.row"
         for row in self._db.execute(sql, [json.dumps(list(documents))]):
             yield row[0], row[1], _passage(row[2:])
 
