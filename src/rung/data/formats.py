@@ -54,10 +54,16 @@ def form_of(columns: Collection[str], data: Data, where: str) -> Form:
         if set(form.needs) <= set(columns):
             return form
     raise DataError(
-        f"the columns {', '.join(map(repr, columns))} do not say what is input and what is output.",
+        f"the columns {_some(columns)} do not say what is input and what is output.",
         where=where,
         remedy="Name the columns under data.input and data.output in rung.yaml.",
     )
+
+
+def _some(columns: Collection[str], most: int = 20) -> str:
+    """The columns as messages list them: the first ones, each cut where it is long."""
+    named = ", ".join(quoted(column) for column in list(columns)[:most])
+    return named + (f" and {len(columns) - most} more" if len(columns) > most else "")
 
 
 def example(
