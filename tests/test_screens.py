@@ -73,6 +73,23 @@ def test_styles_stand_in_literals_alone(path: Path) -> None:
             assert isinstance(call.args[0], ast.Constant), f"line {call.lineno}: the template is no literal"
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent.name in ("cli", "terminal")], ids=lambda p: p.relative_to(SRC).as_posix()
+)
+def test_markup_stands_in_templates_alone(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    templates = [call.args[0] for call in calls if ast.unparse(call.func) == "styled"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "[/]" in node.value and not _documents(tree, node):
+            assert node in templates, f"line {node.lineno}: consoles read no markup; use `styled`"
+
+
+def _documents(tree: ast.AST, node: ast.Constant) -> bool:
+    """Whether a constant is a docstring."""
+    return any(isinstance(one, ast.Expr) and one.value is node for one in ast.walk(tree))
+
+
 def _drawn(thing: object, **options: object) -> str:
     file = io.StringIO()
     Terminal(file=file, width=200, **options).print(thing)
