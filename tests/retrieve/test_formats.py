@@ -185,6 +185,8 @@ def test_mail() -> None:
         (("Für",), "schön"),
         (("Für",), "Attachment, not read: a.pdf"),
     ]
+    odd = said(".eml", "Subject: a\nFrom:Content-Type: multipart/mixed; boundary=x\n\nwords")
+    assert odd == [(("a",), "From: Content-Type: multipart/mixed; boundary=x"), (("a",), "words")]
     with pytest.raises(DataError, match="no mail"):
         read(".eml", b"just words")
 
