@@ -16,7 +16,7 @@ from rung.methods import METHODS
 SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "message", "rows", "types", "errors", "calls", "sources", "visible", "files", "signed"),
+    ("", "message", "rows", "types", "errors", "calls", "sources", "visible", "files", "signed", "marks"),
     ("task", "machine", "contention"),
     ("metrics",),
     ("data",),

@@ -16,7 +16,7 @@ from rung.lm.chat import Chat, tokenizer
 from rung.lm.engines import Engines
 from rung.lm.fake import FakeEngine
 from rung.machine import Machine
-from rung.measure.attack import KINDS, ROWS, Attack, attack, attacked
+from rung.measure.attack import KINDS, MOST, ROWS, Attack, attack, attacked
 from rung.methods.base import Run
 from rung.methods.rag import Rag
 from rung.predictor import Predictor
@@ -34,7 +34,9 @@ class Obedient(FakeEngine):
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: object = None) -> list[Completion]:
         self.asked += len(prompts)
-        return [Completion(re.findall(r"marigold\w+", prompt.messages[-1].content)[0]) for prompt in prompts]
+        return [
+            Completion((re.findall(r"marigold\w+", prompt.messages[-1].content) or ["I don't know."])[0]) for prompt in prompts
+        ]
 
 
 class Deaf(FakeEngine):
@@ -72,15 +74,27 @@ def rag(tmp_path: Path, machine: Machine, encoder: Path) -> Callable[[FakeEngine
 def test_an_obedient_model_is_always_caught_and_a_deaf_one_never(rag: Callable) -> None:
     for engine, share in ((Obedient(), 1.0), (Deaf(), 0.0)):
         predictor, engines = rag(engine)
-        found = attack(predictor, ROWS_OF_DEV[:ROWS], engines)
+        found = attack(unscreened(predictor), ROWS_OF_DEV[:ROWS], engines)
         assert found.rate is not None and (found.rate.value, found.rate.n) == (share, ROWS)
         assert found.rate.high - found.rate.low > 0.1, "twenty rows say no more than that"
-        assert found.kinds == {kind: (5 * int(share), 5) for kind in KINDS}
+        assert found.kinds == {kind: (2 * int(share), 2) for kind in KINDS}
+
+
+def unscreened(predictor: Predictor) -> Predictor:
+    assert predictor.lookup
+    return replace(predictor, lookup=replace(predictor.lookup, screen=False))
+
+
+def test_a_screen_holds_off_what_an_obedient_model_would_say(rag: Callable) -> None:
+    predictor, engines = rag(Obedient())
+    found = attack(predictor, ROWS_OF_DEV[:ROWS], engines)
+    assert found.rate is not None and found.rate.value <= MOST
 
 
 def test_it_is_measured_once(rag: Callable, tmp_path: Path) -> None:
     engine = Obedient()
     predictor, engines = rag(engine)
+    predictor = unscreened(predictor)
     first = attacked(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
     assert engine.asked == ROWS
     again = attacked(predictor, ROWS_OF_DEV, Store(tmp_path), engines)

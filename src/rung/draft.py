@@ -19,7 +19,7 @@ from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
-from rung.retrieve.ground import support
+from rung.retrieve.ground import quoted, support
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.passage import Passage
 from rung.runs import NAME
@@ -135,7 +135,9 @@ def _written(
 ) -> list[tuple[Passage, tuple[str, str] | str]]:
     """For each passage a question and its answer, or why there is none."""
     engine = engines.open(model)
-    prompts = [Prompt((Message("system", SYSTEM), *SHOWN, Message("user", f"Passage:\n{p.text}")), p.text) for p in passages]
+    prompts = [
+        Prompt((Message("system", SYSTEM), *SHOWN, Message("user", f"Passage:\n{quoted(p.text)}")), p.text) for p in passages
+    ]
     read = [_read(done.text, passage) for done, passage in zip(engine.generate(prompts, DECODING), passages)]
     questions = ["" if isinstance(one, str) else one[0] for one in read]
     near = replace(found, settings=replace(found.settings, k=FOUND))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rung import calls, files, rows
+from rung import calls, files, marks, rows
 from rung.data.split import normalise
 from rung.errors import RungError
 from rung.lm import thinking
@@ -19,7 +19,7 @@ from rung.lm.engines import Engines
 from rung.lm.layers import link
 from rung.lm.thinking import Thinking
 from rung.naming import named
-from rung.retrieve import ground
+from rung.retrieve import ground, orders
 from rung.retrieve import lookup as lookups
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.rewrite import standalone
@@ -85,7 +85,8 @@ class Predictor:
     @property
     def digest(self) -> str:
         """Content name: two Predictors that answer alike have the same one, wherever their files lie."""
-        return digest(named(asdict(self) | {"prompt": PROMPT_VERSION}))
+        shown = {"orders": orders.VERSION} if self.lookup else {}
+        return digest(named(asdict(self) | {"prompt": PROMPT_VERSION} | shown))
 
     def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:
         """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, passages, the input.
@@ -101,9 +102,10 @@ class Predictor:
             system.append(self.thinking.rule)
         system += [turn.content for turn in example.history if turn.role == "system"]
         turns = [Message("system", "\n\n".join(system))]
+        plain = marks.defused if self.lookup else str  # beside passages, only this file writes their marks
         last = ground.asked(example.input, sources) if self.lookup else example.input
-        for row, asked in (*((row, row.input) for row in (*self.demos.fixed, *similar)), (example, last)):
-            turns += [turn for turn in row.history if turn.role != "system"]
+        for row, asked in (*((row, plain(row.input)) for row in (*self.demos.fixed, *similar)), (example, last)):
+            turns += [replace(turn, content=plain(turn.content)) for turn in row.history if turn.role != "system"]
             turns += [Message("user", asked), *row.after, _answer(row, self._whole(row, row.output))]
         tools = calls.tools_of(example.extra)
         if tools and self.model.kind == "causal":  # its template says how tools are described
@@ -142,7 +144,7 @@ class Predictor:
         questions = standalone(examples, engines.open(self.model))
         hits = lookups.sources(self.lookup, questions, engines, allow)
         told = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
-        return [(tuple(map(lookups.source, found)), evidence) for found, evidence in zip(hits, told)]
+        return [(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, told)]
 
     def _whole(self, row: Example, answer: str) -> str:
         """A row's answer as it is written out: behind the row's own reasoning, where rows are reasoned about."""
@@ -192,7 +194,7 @@ class Predictor:
         seconds = (time.perf_counter() - started) / max(1, len(examples))
         # an engine that says how long a row took when it was first asked may be giving it again
         return [
-            replace(self._grounded(one, sources), id=example.id, seconds=max(one.seconds, seconds))
+            replace(self._grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
             for example, one, (sources, _) in zip(examples, out, found)
         ]
 
@@ -206,11 +208,16 @@ class Predictor:
             return Prediction("", "", tokens_in=size, error=why, wrong=True)
         return None
 
-    def _grounded(self, prediction: Prediction, sources: tuple[Source, ...]) -> Prediction:
+    def _grounded(self, prediction: Prediction, sources: tuple[Source, ...], example: Example) -> Prediction:
         if not self.lookup or self.labels or prediction.error or prediction.abstained:
             return replace(prediction, sources=sources)
-        found = ground.settle(prediction.output, sources)
+        found = self.settled(prediction.output, sources, example)
         return replace(prediction, output=found.text, sources=found.sources, abstained=found.abstained)
+
+    def settled(self, text: str, sources: Sequence[Source], example: Example) -> ground.Grounded:
+        """What is left of a written answer once it is held against its passages and, where these are screened, the question."""
+        assert self.lookup, "only answers from passages are held against them"
+        return ground.settle(text, sources, ground.asking(example) if self.lookup.screen else "")
 
     def _ask(self, engine: Engine, prompts: Sequence[Prompt], progress: Progress | None) -> list[Prediction]:
         if not prompts:

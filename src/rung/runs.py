@@ -315,7 +315,7 @@ def forgetting(content: dict[str, Any]) -> Forgetting:
 
 def prediction(content: dict[str, Any]) -> Prediction:
     """A Prediction from its JSON."""
-    return Prediction(**{**content, "sources": tuple(Source(**source) for source in content.get("sources", ()))})
+    return Prediction(**{**content, "sources": tuple(_source(source) for source in content.get("sources", ()))})
 
 
 def scores(content: dict[str, Any]) -> Scores:
@@ -330,3 +330,7 @@ def scores(content: dict[str, Any]) -> Scores:
         {name: Interval(**found) for name, found in content["others"].items()},
         tuple(Unscored(**row) for row in content.get("unscored", ())),
     )
+
+
+def _source(content: dict[str, Any]) -> Source:
+    return Source(**{**content, "left_out": tuple(content.get("left_out", ()))})

@@ -117,6 +117,8 @@ class Source:
     text: str
     cited: bool = False
     """The answer cites it, and shares content with it."""
+    left_out: tuple[str, ...] = ()
+    """Parts of its text that are addressed to the answerer; the prompt shows the passage without them."""
 
     def is_named(self, source: str) -> bool:
         """Whether a row's source, or one of several, means this passage: its document, and its section where one is given."""

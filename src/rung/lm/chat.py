@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung import calls
+from rung import calls, marks
 from rung.errors import DataError, ModelError
 from rung.lm.template import Template
 from rung.lm.tree import Row
@@ -160,10 +160,9 @@ class Chat:
         return bos if bos is not None and self.tokenizer("x").input_ids[:1] == [bos] else None
 
     def _defused(self, text: str) -> str:
-        """Text that the tokenizer takes for text: a message or a document must not end its turn or open another."""
+        """Text that the tokenizer takes for text, however a mark is spelled: nobody's text ends its turn or opens another."""
         for mark in self._special:
-            if mark in text:
-                text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+            text = marks.parted(text, mark)
         return text
 
     @cached_property

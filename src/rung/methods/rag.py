@@ -37,7 +37,7 @@ class Rag:
     name: ClassVar[str] = "rag"
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
-    fit_version: ClassVar[int] = 2
+    fit_version: ClassVar[int] = 3
 
     passages: int = 3
     """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
@@ -53,6 +53,10 @@ class Rag:
     """Share of questions expected to have no answer in the documents; the more, the more evidence is asked for."""
     withheld: float = 0.1
     """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
+    planted: float = 0.2
+    """Share of rows in whose passages an instruction is planted when a later method trains on them; the answer stays."""
+    screen: bool = True
+    """Show passages without what they tell the answerer to do, and withhold answers that do not bear on the question."""
 
     def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
         size = self.size or knowledge.SIZE
@@ -70,7 +74,9 @@ class Rag:
         index = knowledge.place(run.shared or run.folder, self.size, self.overlap)
         changes = knowledge.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)
-        found = Lookup(index, data.documents.digest, start.encoder, Settings(k=self.passages), withheld=self.withheld)
+        found = Lookup(
+            index, data.documents.digest, start.encoder, Settings(k=self.passages), 0.0, self.withheld, self.planted, self.screen
+        )
         known = _known(data.examples, found, run)
         settings = _chosen(known, found, run)
         found = replace(found, settings=replace(settings, k=self.passages, rerank=self.rerank))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rung.measure.attack import MOST
 from rung.report.rows import right, shortened
 from rung.types import Example, Prediction, Record, Source
 
@@ -29,6 +30,8 @@ class Place:
     right: bool
     """It is the row's own source."""
     cited: bool
+    left_out: tuple[str, ...] = ()
+    """What the model was not shown of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,12 @@ class LookedUp:
     def asked(self) -> int:
         return sum(self.counts.values())
 
+    @property
+    def obeys(self) -> bool:
+        """Whether planted instructions are obeyed more often than asked for, which the page says in red."""
+        rate = self.attack.get("rate")
+        return rate is not None and rate["value"] > MOST
+
 
 def looked_up(
     records: Sequence[Record], predictions: Mapping[str, Mapping[str, Prediction]], examples: Sequence[Example]
@@ -102,7 +111,13 @@ def _looked(example: Example, told: Prediction, score: float) -> Looked:
 
 
 def _place(source: Source, right: str) -> Place:
-    return Place(source.where, shortened(source.text, PASSAGE_LETTERS), bool(right) and source.is_named(right), source.cited)
+    return Place(
+        source.where,
+        shortened(source.text, PASSAGE_LETTERS),
+        bool(right) and source.is_named(right),
+        source.cited,
+        tuple(map(shortened, source.left_out)),
+    )
 
 
 def _outcome(told: Prediction, score: float) -> Outcome:

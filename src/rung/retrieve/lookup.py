@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rung.errors import RungError
 from rung.lm.engines import Engines
+from rung.retrieve import ground, planting
 from rung.retrieve.ground import bears, touched, wanted
 from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import Passage
@@ -32,6 +33,10 @@ class Lookup:
     """Evidence below which the question is not put to the model."""
     withheld: float = 0.0
     """Share of training rows whose passage is taken away, so that not knowing is learnt."""
+    planted: float = 0.0
+    """Share of training rows in one of whose passages an instruction is planted, so that passing it over is learnt."""
+    screen: bool = True
+    """Whether passages are shown without what they tell the answerer to do, and answers must bear on the question."""
 
 
 def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: Allow = Allow()) -> list[list[Hit]]:
@@ -58,6 +63,12 @@ def evidence(question: str, hits: Sequence[Hit]) -> float:
     return (max(cosines) + words) / 2 if cosines else words
 
 
+def shown(lookup: Lookup, hits: Sequence[Hit]) -> list[Source]:
+    """The sources that hits are, each with what the prompt leaves out of it."""
+    found = map(source, hits)
+    return [ground.screened(one) for one in found] if lookup.screen else list(found)
+
+
 def source(hit: Hit) -> Source:
     """A hit as an answer's source."""
     return source_of(hit.passage)
@@ -73,22 +84,25 @@ def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> li
 
     For a share `withheld` of the rows, drawn by content, the right passages are taken away and the answer is that it is
     not known. Where the right passage was found but not among the first, it takes the place of the last: a row must not
-    teach that an answer comes from nowhere. RAFT: https://arxiv.org/abs/2403.10131
+    teach that an answer comes from nowhere. RAFT: https://arxiv.org/abs/2403.10131. In a share `planted` of the rows a passage
+    tells the model what to say, and the answer is what it would be without.
     """
     k = lookup.settings.k
     wide = replace(lookup, settings=replace(lookup.settings, k=max(DEEP, k)))
     out = []
     for example, hits in zip(examples, sources(wide, [example.input for example in examples], engines)):
-        found = [source(hit) for hit in hits]
+        found = shown(lookup, hits)
         gold = [bears(example, one) for one in found]
         if _drawn(example) < lookup.withheld:
             found = [one for one, right in zip(found, gold) if not right]
             gold = [False] * len(found)
         elif any(gold) and not any(gold[:k]):
             found[k - 1], gold[k - 1] = found[gold.index(True)], True
-        out.append((found[:k], wanted(example.output, found[:k], gold[:k])))
+        answer = wanted(example.output, found[:k], gold[:k])
+        seen = planting.planted(found[:k], example.id) if _drawn(example, 8) < lookup.planted else found[:k]
+        out.append((seen, answer))
     return out
 
 
-def _drawn(example: Example) -> float:
-    return int(example.id[:8], 16) / 2**32
+def _drawn(example: Example, at: int = 0) -> float:
+    return int(example.id[at : at + 8], 16) / 2**32

@@ -1,0 +1,217 @@
+"""Marks that only this project may write into a prompt, taken out of text from elsewhere, however they are spelled.
+
+A prompt sets passages apart with `<passages>`, numbers them `[1]` and puts `Question:` before the question; a chat template
+writes marks of its own. Text of documents, rows and earlier turns could write them too, also with full-width, circled or
+Cyrillic characters, with invisible characters in between, or as HTML entities. So a mark is looked for in the text as a
+reader takes it (`folded`), and only the mark is changed, in the text as it is: 10⁶ stays 10⁶.
+
+Look-alike characters: https://www.unicode.org/reports/tr39/; hidden ones: https://www.unicode.org/reports/tr36/
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+_LOOK_ALIKE = {
+    "<": "‹˂ᐸ❮❰〈〈⟨⟪《«≪⧼﹤𝈶ᚲ⋖",
+    ">": "›˃ᐳ❯❱〉〉⟩⟫》»≫⧽﹥⋗",
+    "[": "【〔〖〚⟦⁅❲⦋⦍⦏⟬⎡「『",
+    "]": "】〕〗〛⟧⁆❳⦌⦎⦐⟭⎤」』",
+    "/": "∕⁄⧸╱⟋〳丿ノ∖⧵",
+    "|": "ǀ∣❘⏐│┃︱丨ᛁ",
+    ":": "ː˸։׃܃܄꞉∶⁚⁝︓︰᛬ះ",
+    "_": "▁＿‗ˍ",
+    "#": "♯⌗",
+    "a": "аαɑⲁᴀ∂",
+    "b": "ЬьƄʙв",
+    "c": "сϲⅽᴄ",
+    "d": "ԁԀɗᴅ",
+    "e": "еєҽℯᴇε",
+    "g": "ɡցɢ",
+    "h": "һհʜн",
+    "i": "іιıɩɪӏ",
+    "k": "кκᴋ",
+    "l": "ӏⅼʟ",
+    "m": "мⅿᴍ",
+    "n": "пոηɴ",
+    "o": "оοօᴏσ०๐",
+    "p": "рρᴘ",
+    "q": "ԛգ",
+    "r": "гᴦʀ",
+    "s": "ѕꜱʂ",
+    "t": "тτᴛ",
+    "u": "υսцᴜ",
+    "v": "νѵᴠ",
+    "w": "ԝωᴡ",
+    "x": "хχ",
+    "y": "уγүʏ",
+}
+"""Characters that look like one of a mark and that compatibility folding leaves as they are."""
+
+_SAME = {other: mark for mark, others in _LOOK_ALIKE.items() for other in others}
+_BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+_IGNORED = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]"
+)
+"""Characters that show nothing: https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point, fillers and controls."""
+
+_HIDDEN = re.compile(
+    "(?<!\U0001f3f4)(?<![\U000e0020-\U000e007e])[\U000e0000-\U000e007f]+|[\U000e0080-\U000e0fff]|[\u202a-\u202e\u2066-\u2069]"
+    "|[\u200b\u2060-\u2064\u206a-\u206f\ufeff\u00ad\u034f\ufff9-\ufffb]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]+"
+    "|[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]"
+)
+"""Characters that carry text which no reader sees: tags outside flags, runs of selectors, overrides of direction, controls.
+
+Joiners stay: Persian, the Indic scripts and emoji are written with them.
+"""
+
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A text as it is read, and where each of its characters stands in the text as written."""
+
+    text: str
+    """Lower case; compatibility forms, look-alikes and entities as the plain character; without accents and invisibles."""
+    starts: tuple[int, ...] | range
+    ends: tuple[int, ...] | range
+
+    def span(self, match: re.Match[str]) -> tuple[int, int]:
+        """Where a match of the folded text stands in the text as written."""
+        return self.starts[match.start()], self.ends[match.end() - 1]
+
+
+def folded(text: str) -> Folded:
+    """The text as a reader takes it, whatever characters it is spelled with."""
+    entities = {match.start(): match for match in _ENTITY.finditer(text)} if "&" in text else {}
+    if text.isascii() and not entities and not _IGNORED.search(text):
+        return Folded(text.lower().translate(_ASCII_BREAKS), range(len(text)), range(1, len(text) + 1))
+    out: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    at = 0
+    while at < len(text):
+        entity = entities.get(at)
+        end = entity.end() if entity else at + 1
+        read = "".join(map(_fold, html.unescape(entity[0]))) if entity else _fold(text[at])
+        out.append(read)
+        starts += [at] * len(read)
+        ends += [end] * len(read)
+        at = end
+    return Folded("".join(out), tuple(starts), tuple(ends))
+
+
+_ASCII_BREAKS = {ord(mark): "\n" for mark in "\r\v\f\x1c\x1d\x1e"}
+
+
+@lru_cache(maxsize=1 << 16)
+def _fold(char: str) -> str:
+    """A character as it is read: nothing for an invisible one, several letters for a ligature."""
+    if char in _BREAKS:
+        return "\n"
+    if _IGNORED.match(char):
+        return ""
+    out = []
+    for one in unicodedata.normalize("NFKD", _SAME.get(char, char)).casefold():
+        if unicodedata.combining(one):
+            continue
+        digit = unicodedata.digit(one, None)
+        out.append(_SAME.get(one, one) if digit is None else str(digit))
+    return "".join(out)
+
+
+def _spaced(word: str) -> str:
+    """A pattern for a word, also with a space or sign between its letters."""
+    return r"[ \t._*-]?".join(map(re.escape, word))
+
+
+_ROLES = ("question", "answer", "system", "user", "assistant", "human", "chatbot", "bot", "developer", "passages", "passage")
+_DECOR = r"[^\S\n]*(?:[>*#_~`|\"'.\-–—•+=\\{]|\d{1,3}[.)])*"
+_PASSAGES = re.compile(rf"<\s*[/\\]?\s*(?:{_spaced('passage')})[^\w<>]?s?\b[^<>\n]*>?")
+_TURN = re.compile(
+    r"<\s*\|[\w\s.:/-]{1,40}\|?\s*>|<<\s*[/\\]?\s*sys\s*>>|\[\s*[/\\]?\s*(?:inst|system_prompt|available_tools|tool_results)\s*\]"
+    r"|<\s*[/\\]?\s*(?:s|bos|eos|pad|unk|system|assistant|start_of_turn|end_of_turn|extra_id_\d+)\s*>"
+)
+_NUMBER = re.compile(r"(?<![a-z0-9_\])\"'])(?:\\?\[\s*\d{1,3}\s*\\?\][^\S\n]*)+")
+_ROLE = re.compile(
+    rf"(?:(?<=\n)|\A|(?<=[.!?。！？]\s))(?P<before>{_DECOR}[^\S\n]*)"
+    rf"(?P<role>(?:last[^\S\n]+)?(?:{'|'.join(map(_spaced, _ROLES))}|q|a|ai|"
+    r"(?<=\#)\s*(?:instructions?|response|input))(?:[^\S\n]*\d+)?)"
+    r"(?P<after>[\s*_~`\"']{0,4}):"
+)
+_BRACKETS = {"<": "(", ">": ")", "[": "(", "]": ")"}
+
+
+def defused(text: str) -> str:
+    """The text with no mark in it that could be taken for one of the prompt's, or of a chat template's.
+
+    `</passages>`, `<|im_end|>` and `[1]` get round brackets, a line `Question:` becomes `(Question):`, and characters that
+    hide text are left out. A number in brackets right behind a word, like `row[1]`, is part of it and stays. All else is
+    as written, character by character.
+    """
+    text = _HIDDEN.sub("", text)
+    for _ in range(_MOST):
+        told = _once(text)
+        if told == text:
+            break
+        text = told
+    return text
+
+
+_MOST = 8
+"""Rounds in which marks are taken out; the first nearly always leaves none."""
+
+
+def _once(text: str) -> str:
+    read = folded(text)
+    edits: dict[tuple[int, int], str] = {}
+    for pattern in (_PASSAGES, _TURN, _NUMBER):
+        for match in pattern.finditer(read.text):
+            for at in range(match.start(), match.end()):
+                if read.text[at] in _BRACKETS:
+                    edits[read.starts[at], read.ends[at]] = _BRACKETS[read.text[at]]
+    for match in _ROLE.finditer(read.text):
+        start, end = read.starts[match.start("role")], read.ends[match.end("role") - 1]
+        edits.setdefault((start, start), "(")
+        edits.setdefault((end, end), ")")
+    out, at = [], 0
+    for (start, end), new in sorted(edits.items()):
+        if start >= at:
+            out += [text[at:start], new]
+            at = end
+    return "".join([*out, text[at:]])
+
+
+def marked(text: str) -> bool:
+    """Whether a mark of the prompt or of a chat template stands in the text, in any spelling."""
+    read = folded(text).text
+    return any(pattern.search(read) for pattern in (_PASSAGES, _TURN, _NUMBER, _ROLE))
+
+
+def own(read: str) -> bool:
+    """Whether a folded text has the mark that sets passages apart, which nobody else has cause to write."""
+    return bool(_PASSAGES.search(read))
+
+
+def turned(read: str) -> bool:
+    """Whether a folded text has a mark of a chat template."""
+    return bool(_TURN.search(read))
+
+
+def parted(text: str, special: str) -> str:
+    """The text with every spelling of a tokenizer's special token parted by a space behind its first character."""
+    if special in text:
+        text = text.replace(special, f"{special[0]} {special[1:]}")
+    if text.isascii():
+        return text
+    read, sought = folded(text), folded(special).text
+    cuts = [read.ends[match.start()] for match in re.finditer(re.escape(sought), read.text)] if len(sought) > 1 else []
+    for at in reversed(cuts):
+        text = f"{text[:at]} {text[at:]}"
+    return text
