@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Raise when the same text would now give other terms: lexical indexes are then made anew."""
 
 STOPWORDS: dict[str, frozenset[str]] = {
@@ -54,6 +54,7 @@ _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u067
 _WORD = rf"(?:[^\W{_UNSPACED}]|[{_MARKS}])+"
 _LETTERS = rf"(?:[^\W\d_]|[{_MARKS}])+"
 _TOKEN = re.compile(rf"([{_UNSPACED}]+)|{_WORD}(?:[.\-/:@+]{{1,2}}{_WORD})*")
+_RAISED = re.compile(r"(?<=[\w)\]])[⁺⁻]?[⁰¹²³⁴-⁹]+")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _IS_HAN = re.compile(f"[{_HAN}]")
 _PLAIN = re.compile(_LETTERS)
@@ -66,7 +67,7 @@ LONGEST = 64
 
 def terms(text: str) -> list[str]:
     """The terms of a document's text, in order, repeated as they repeat."""
-    text = unicodedata.normalize("NFKC", text)
+    text = _even(text)
     language = detect(text)
     out: list[str] = []
     for match in _TOKEN.finditer(text):
@@ -86,7 +87,7 @@ def question_parts(text: str) -> list[tuple[str, ...]]:
     word is looked for under every stemmer: a passage holds one of the variants at most, so none is counted twice. Small
     words are left out, unless there are no others.
     """
-    text = unicodedata.normalize("NFKC", text)
+    text = _even(text)
     small = STOPWORDS[detect(text)]
     full: list[tuple[str, ...]] = []
     rest: list[tuple[str, ...]] = []
@@ -97,6 +98,11 @@ def question_parts(text: str) -> list[tuple[str, ...]]:
             found = [term for spelling in _spellings(match[0]) for language in STOPWORDS for term in _word(spelling, language)]
             (rest if match[0].lower() in small else full).append(tuple(dict.fromkeys(found)))
     return full or rest
+
+
+def _even(text: str) -> str:
+    """Compatibility forms as plain ones; a raised number stays apart from its base, as it is written without raised digits."""
+    return unicodedata.normalize("NFKC", _RAISED.sub(lambda found: f"^{found[0]}", text))
 
 
 def is_spaced(text: str) -> bool:
