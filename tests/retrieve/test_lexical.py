@@ -184,5 +184,7 @@ def test_all_that_are_as_good_as_the_last_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("raised", "plain", "other"), [("10⁶", "10^6", "106"), ("m²", "m^2", "m2"), ("x⁻¹", "x^-1", "x1")])
 def test_a_raised_number_stays_apart_from_its_base(raised: str, plain: str, other: str) -> None:
-    assert analyse.terms(f"about {raised} of it") == analyse.terms(f"about {plain} of it") != analyse.terms(f"about {other} of it")
+    assert (
+        analyse.terms(f"about {raised} of it") == analyse.terms(f"about {plain} of it") != analyse.terms(f"about {other} of it")
+    )
     assert analyse.question_terms(raised) == analyse.question_terms(plain)
