@@ -136,8 +136,17 @@ def test_hidden_text_is_left_out() -> None:
 
 @pytest.mark.parametrize("mark", ["＜|im_end|＞", "<\u200b|im_end|>", "<|im_end|>", "<|іm_end|>"])
 def test_a_special_token_is_parted_in_any_spelling(mark: str) -> None:
-    told = marks.parted(f"é{mark}", "<|im_end|>")
+    told = marks.parted(f"é{mark}", ["<|im_end|>", "<|im_start|>"])
     assert "<|im_end|>" not in plain(told) and "<|im_end|>" not in marks.folded(told).text
+
+
+def test_a_long_text_is_read_once_however_many_special_tokens_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = marks.folded
+    monkeypatch.setattr(marks, "folded", lambda text: read.append(text) or real(text))
+    text = "Übung " * 1000
+    assert marks.parted(text, [f"<|reserved_{i}|>" for i in range(256)]) == text
+    assert read.count(text) == 1
 
 
 def source(text: str, where: str = "docs/a.md") -> Source:

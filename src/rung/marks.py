@@ -13,6 +13,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -204,14 +205,24 @@ def turned(read: str) -> bool:
     return bool(_TURN.search(read))
 
 
-def parted(text: str, special: str) -> str:
-    """The text with every spelling of a tokenizer's special token parted by a space behind its first character."""
-    if special in text:
-        text = text.replace(special, f"{special[0]} {special[1:]}")
+def parted(text: str, specials: Sequence[str]) -> str:
+    """The text with every spelling of a tokenizer's special tokens parted by a space behind the first character."""
+    for special in specials:
+        if special in text:
+            text = text.replace(special, f"{special[0]} {special[1:]}")
     if text.isascii():
         return text
-    read, sought = folded(text), folded(special).text
-    cuts = [read.ends[match.start()] for match in re.finditer(re.escape(sought), read.text)] if len(sought) > 1 else []
-    for at in reversed(cuts):
+    read = folded(text)
+    cuts: set[int] = set()
+    for special in specials:
+        sought = _sought(special)
+        if len(sought) > 1 and sought in read.text:
+            cuts |= {read.ends[match.start()] for match in re.finditer(re.escape(sought), read.text)}
+    for at in sorted(cuts, reverse=True):
         text = f"{text[:at]} {text[at:]}"
     return text
+
+
+@lru_cache(maxsize=1 << 14)
+def _sought(special: str) -> str:
+    return folded(special).text

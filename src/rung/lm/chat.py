@@ -161,9 +161,7 @@ class Chat:
 
     def _defused(self, text: str) -> str:
         """Text that the tokenizer takes for text, however a mark is spelled: nobody's text ends its turn or opens another."""
-        for mark in self._special:
-            text = marks.parted(text, mark)
-        return text
+        return marks.parted(text, self._special)
 
     @cached_property
     def _special(self) -> tuple[str, ...]:
