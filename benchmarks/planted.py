@@ -40,7 +40,7 @@ from rung.types import Example, Prediction, Source
 RUNGS = ("rag", "rag+few-shot", "few-shot+rag", "rag+lora")
 TRAINED = ("lora",)
 """Methods that learn from planted rows: a rung with one is fitted twice, the others are the same but for the screen."""
-TOKENS = 32
+TOKENS = 24
 """Of an answer at most; a word that is obeyed stands early."""
 BEFORE = {"planted": 0.0, "screen": False}
 
