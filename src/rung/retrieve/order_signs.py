@@ -22,7 +22,7 @@ _MACHINE = (
     r"(?:assistants?|chat ?bots?|bots?|language models?|ai(?:s| (?:model|system|agent|assistant)s?)?|"
     r"llms?|gpt(?:-?\d)?|"
     r"large language models?|answering (?:system|machine|model|engine|service)|(?:virtual|digital|"
-    r"automated) (?:agent|assistant|helper)s?)"
+    r"automated) (?:agent|assistant|helper|reader|system)s?)"
 )
 _GAP = r"(?:\W+\w+){0,6}?\W+"
 
@@ -98,6 +98,16 @@ SIGNS: tuple[tuple[str, int], ...] = (
     ),
     (r"\bwhen(?:ever)?\s+(?:you\s+(?:are\s+)?)?(?:answer|asked|respond|reply|summari)\w*", 1),
     (r"\b(?:word|phrase|code) of the day\b", 1),
+    (r"\b(?:always|only|simply|solely)\s+(?:answer|reply|respond|say|output)\b", 1),
+    (
+        r"\b(?:if|when(?:ever)?)\s+(?:(?:you|anyone|anybody|someone|somebody|the user|a user|they|people)\s+)?"
+        r"(?:is\s+|are\s+)?ask(?:ed|s)?\b",
+        1,
+    ),
+    (r"\bquestions?\b[^.!?\n]{0,60}\b(?:must|should|shall|is to|are to|has to|have to) be answered\b", 1),
+    (r"\b(?:must|should|shall|is to|are to|has to|have to) be answered\s*(?:with|by|as|:)", 1),
+    (r"\b(?:answer|reply|respond|output|say|write|print)\b(?:\W+\w+){1,4}?\W+instead\b", 1),
+    (r"\b(?:do not|don'?t|never)\s+answer\b", 1),
     # who it is addressed to
     (
         rf"\b(?:to|for|attention|attn|dear|hey|hello|note to|notice to|instructions? (?:to|for)|message "
@@ -122,7 +132,7 @@ SIGNS: tuple[tuple[str, int], ...] = (
         r"process|read|summari)\w*",
         1,
     ),
-    (r"(?:^|\n)[^\w\n]*(?:question|answer|system)[^\w\n]*:", 1),
+    (r"(?:^|\n)[^\w\n]*(?:question|answer)[^\w\n]*:", 1),
     # who says so
     (
         r"\bnew (?:rule|instruction|directive|order|task|objective|policy for (?:answers|assistants)|"
@@ -139,6 +149,7 @@ SIGNS: tuple[tuple[str, int], ...] = (
         r"message|instruction|directive|announcement|alert|update|order)s?\b",
         1,
     ),
+    (r"\b(?:passages?|documents?|context|quotations?) (?:ends?|is over|are over|stops?) here\b", 1),
     (r"\bend of (?:the\s+)?(?:passages?|documents?|context|quot\w+|data|user input)\b", 1),
     # what is to be kept from the asker
     (

@@ -73,7 +73,7 @@ def _open(part: str) -> str:
 
 
 _ENGLISH = re.compile(
-    r"answer|repl(?:y|ies)|respon|output|completion|summar|ignor|disregard|forget|overrid|overrul|"
+    r"passage|document|context|quotation|instead|asked|asks|aside|answer|repl(?:y|ies)|respon|output|completion|summar|ignor|disregard|forget|overrid|overrul|"
     r"neglect|discard|abandon|bypass|"
     r"dismiss|follow|obey|supersede|replace|precedence|question|quer(?:y|ies)|request|nothing|verbatim|"
     r"word|phrase|token|string|"
