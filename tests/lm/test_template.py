@@ -74,6 +74,7 @@ def test_strict_templates_get_a_form_that_they_take(template: str, messages: tup
         "{% include 'x' %}",
         "{{ ''.__class__.__mro__ }}",
         "{{ messages[9]['role'] }}",
+        "{% break %}",
     ],
 )
 def test_a_template_that_refuses_everything_is_a_named_error(template: str, chat: Callable) -> None:

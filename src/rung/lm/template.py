@@ -136,10 +136,10 @@ def _system(turns: Sequence[Turn]) -> str:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """What a template can raise: Jinja's own errors, and Python's from what it does with the values."""
+    """What a template can raise: Jinja's errors, Python's from compiled text (a `break` outside a loop) and from the values."""
     from jinja2 import TemplateError as Refused
 
-    return (Refused, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+    return (Refused, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, SyntaxError)
 
 
 def _line(error: Exception | None) -> str:
