@@ -13,7 +13,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -83,10 +83,6 @@ class Folded:
     starts: tuple[int, ...] | range
     ends: tuple[int, ...] | range
 
-    def span(self, match: re.Match[str]) -> tuple[int, int]:
-        """Where a match of the folded text stands in the text as written."""
-        return self.starts[match.start()], self.ends[match.end() - 1]
-
 
 def folded(text: str) -> Folded:
     """The text as a reader takes it, whatever characters it is spelled with."""
@@ -139,7 +135,9 @@ _TURN = re.compile(
     r"<\s*\|[\w\s.:/-]{1,40}\|?\s*>|<<\s*[/\\]?\s*sys\s*>>|\[\s*[/\\]?\s*(?:inst|system_prompt|available_tools|tool_results)\s*\]"
     r"|<\s*[/\\]?\s*(?:s|bos|eos|pad|unk|system|assistant|start_of_turn|end_of_turn|extra_id_\d+)\s*>"
 )
-_NUMBER = re.compile(r"(?<![a-z0-9_\])\"'])(?:\\?\[\s*\d{1,3}\s*\\?\][^\S\n]*)+")
+_NUMBER = re.compile(r"(?:\\?\[\s*\d{1,3}\s*\\?\][^\S\n]*)+")
+_INDEX = re.compile(r"(?<=[A-Za-z0-9_\])\"'])(?:\[\d{1,3}\])+\s*")
+"""What looks like the number of a passage and is an index of what stands before it, as code is written."""
 _ROLE = re.compile(
     rf"(?:(?<=\n)|\A|(?<=[.!?。！？]\s))(?P<before>{_DECOR}[^\S\n]*)"
     rf"(?P<role>(?:last[^\S\n]+)?(?:{'|'.join(map(_spaced, _ROLES))}|q|a|ai|"
@@ -173,14 +171,27 @@ def _once(text: str) -> str:
     read = folded(text)
     edits: dict[tuple[int, int], str] = {}
     for pattern in (_PASSAGES, _TURN, _NUMBER):
-        for match in pattern.finditer(read.text):
-            for at in range(match.start(), match.end()):
-                if read.text[at] in _BRACKETS:
-                    edits[read.starts[at], read.ends[at]] = _BRACKETS[read.text[at]]
+        edits |= _bracketed(read, pattern, _indices(text))
     for match in _ROLE.finditer(read.text):
         start, end = read.starts[match.start("role")], read.ends[match.end("role") - 1]
         edits.setdefault((start, start), "(")
         edits.setdefault((end, end), ")")
+    return _edited(text, edits)
+
+
+def _indices(text: str) -> frozenset[int]:
+    """Where the indices of a text stand, character by character."""
+    return frozenset(at for match in _INDEX.finditer(text) for at in range(match.start(), match.end()))
+
+
+def _bracketed(read: Folded, pattern: re.Pattern[str], but: frozenset[int] = frozenset()) -> dict[tuple[int, int], str]:
+    """Round brackets for those of a pattern's matches, by their place in the text as written, `but` for some places."""
+    places = [at for match in pattern.finditer(read.text) for at in range(match.start(), match.end())]
+    found = {(read.starts[at], read.ends[at]): _BRACKETS[read.text[at]] for at in places if read.text[at] in _BRACKETS}
+    return {place: new for place, new in found.items() if place[0] not in but}
+
+
+def _edited(text: str, edits: Mapping[tuple[int, int], str]) -> str:
     out, at = [], 0
     for (start, end), new in sorted(edits.items()):
         if start >= at:
@@ -189,10 +200,26 @@ def _once(text: str) -> str:
     return "".join([*out, text[at:]])
 
 
+def untagged(text: str, names: Sequence[str]) -> str:
+    """The text with no tag of one of these names, however it is spelled: its angle brackets become round ones.
+
+    Hidden characters are left out; all else is as written.
+    """
+    pattern = re.compile(rf"<\s*[/\\]?\s*(?:{'|'.join(map(_spaced, names))})\b[^<>\n]*>?")
+    text = _HIDDEN.sub("", text)
+    for _ in range(_MOST):
+        read = folded(text)
+        told = _edited(text, _bracketed(read, pattern))
+        if told == text:
+            break
+        text = told
+    return text
+
+
 def marked(text: str) -> bool:
     """Whether a mark of the prompt or of a chat template stands in the text, in any spelling."""
-    read = folded(text).text
-    return any(pattern.search(read) for pattern in (_PASSAGES, _TURN, _NUMBER, _ROLE))
+    read, indices = folded(text), _indices(text)
+    return any(_bracketed(read, one, indices) for one in (_PASSAGES, _TURN, _NUMBER)) or bool(_ROLE.search(read.text))
 
 
 def own(read: str) -> bool:
