@@ -228,8 +228,8 @@ def own(read: str) -> bool:
 
 
 def turned(read: str) -> bool:
-    """Whether a folded text has a mark of a chat template."""
-    return bool(_TURN.search(read))
+    """Whether a folded text has a mark of a chat template; those of words left out or filled up are in honest text too."""
+    return any(match[0] not in ("<unk>", "<pad>") for match in _TURN.finditer(read))
 
 
 def parted(text: str, specials: Sequence[str]) -> str:

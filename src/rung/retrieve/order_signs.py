@@ -100,7 +100,7 @@ SIGNS: tuple[tuple[str, int], ...] = (
     (r"\b(?:word|phrase|code) of the day\b", 1),
     (r"\b(?:always|only|simply|solely)\s+(?:answer|reply|respond|say|output)\b", 1),
     (
-        r"\b(?:if|when(?:ever)?)\s+(?:(?:you|anyone|anybody|someone|somebody|the user|a user|they|people)\s+)?"
+        r"\bif\s+(?:(?:you|anyone|anybody|someone|somebody|the user|a user|they|people)\s+)?"
         r"(?:is\s+|are\s+)?ask(?:ed|s)?\b",
         1,
     ),
