@@ -15,8 +15,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from rung.lm.base import Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.load import load, quiet
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import load, quiet
 from rung.types import Message
 
 

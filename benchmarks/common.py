@@ -51,13 +51,13 @@ def by_label(seed: int = 0) -> list[list[tuple[str, str]]]:
 
 
 def base_folder() -> Path:
-    from rung.lm.models import find
+    from rung.lm.models.resolve import find
 
     return find("smollm2-135m-instruct").folder
 
 
 def machine():
-    from rung.machine import load_or_measure
+    from rung.lm.this_machine import load_or_measure
 
     found = load_or_measure()
     print(f"machine: {found.name}, {found.threads} threads, {found.memory_bytes / 2**30:.0f} GiB")

@@ -29,10 +29,10 @@ def work(steps: int) -> None:
     import common
     import torch
 
-    from rung.lm import adapters
-    from rung.lm.load import load
-    from rung.lm.losses import sft, weight
-    from rung.machine import load_or_measure
+    from rung.lm.models import adapters
+    from rung.lm.models.load import load
+    from rung.lm.this_machine import load_or_measure
+    from rung.lm.training.losses import sft, weight
     from rung.types import Message
 
     loaded = load(common.base_folder(), load_or_measure())

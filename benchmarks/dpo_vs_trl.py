@@ -19,9 +19,9 @@ from datasets import Dataset
 from lora_vs_trl import ALPHA, RANK, Clock, fresh, plain
 from trl import DPOConfig, DPOTrainer
 
-from rung.lm import preferences, train
-from rung.lm.load import quiet
-from rung.lm.tree import count
+from rung.lm.models.load import quiet
+from rung.lm.training import preferences, train
+from rung.lm.trees.tree import count
 
 BATCH, BETA, RATE = 8, 0.1, 1e-4
 

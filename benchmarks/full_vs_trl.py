@@ -18,9 +18,9 @@ from lora_vs_trl import BATCH, Clock, rows_of
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
-from rung.lm import train
-from rung.lm.load import load, quiet
-from rung.lm.tree import Row
+from rung.lm.models.load import load, quiet
+from rung.lm.training import train
+from rung.lm.trees.tree import Row
 
 RATE = 2e-5
 

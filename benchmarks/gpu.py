@@ -33,10 +33,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from rung.lm import adapters, attention, probe, train
-from rung.lm.load import Loaded
+from rung.lm import probe
+from rung.lm.models import adapters
+from rung.lm.models.load import Loaded
 from rung.lm.quiet import quiet
-from rung.lm.tree import Row
+from rung.lm.training import train
+from rung.lm.trees import attention
+from rung.lm.trees.tree import Row
 
 SHAPES = {  # width, inner width, layers, heads, heads of keys
     "0.1B": (768, 2048, 12, 12, 4),

@@ -19,9 +19,9 @@ from pathlib import Path
 import common
 import numpy as np
 
-from rung.ladder import climb
+from rung.climb.climb import climb
+from rung.climb.project import Project
 from rung.metrics.resample import bootstrap_interval, paired_bootstrap
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Interval, Record
 
@@ -127,13 +127,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_task(folder, size)
-        site = Site(load_task(folder).model_copy(update={"base": given.base}))
-        site.task._folder = folder
-        result = climb(site, Watcher(), everything=True)
+        project = Project(load_task(folder).model_copy(update={"base": given.base}))
+        project.task._folder = folder
+        result = climb(project, Watcher(), everything=True)
         records = {record.rung: record for record in result.records}
         if bad := [f"{r.rung}: {r.reason}" for r in result.records if r.status != "done"]:
             sys.exit(f"not measured: {'; '.join(bad)}")
-        gain = told(records, {example.id: example.group for example in site.splits.dev})
+        gain = told(records, {example.id: example.group for example in project.splits.dev})
     print(f"ratio={gain:.1f} points of token F1 gained by rag+lora over zero-shot on {size.dev} dev rows")
 
 

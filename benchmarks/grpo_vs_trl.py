@@ -17,8 +17,8 @@ from datasets import Dataset
 from lora_vs_trl import Clock, fresh, plain
 from trl import GRPOConfig, GRPOTrainer
 
-from rung.lm import groups, train
-from rung.lm.load import quiet
+from rung.lm.models.load import quiet
+from rung.lm.training import grpo_groups, train
 from rung.types import Message
 
 SAMPLES, BATCH, ROOM, RATE = 8, 2, 48, 1e-4
@@ -39,15 +39,15 @@ def ours(machine, rows, steps: int) -> tuple[list[float], list[int], list[float]
     written: list[int] = []
     means: list[float] = []
 
-    def asked(row) -> groups.Asked:
+    def asked(row) -> grpo_groups.Asked:
         def reward(answers) -> list[float]:
             written.append(sum(map(len, answers)))
             return [worth(loaded.chat.decode(answer), row.output) for answer in answers]
 
-        return groups.Asked(loaded.chat.prompt((Message("system", SYSTEM), Message("user", row.input))), reward)
+        return grpo_groups.Asked(loaded.chat.prompt((Message("system", SYSTEM), Message("user", row.input))), reward)
 
-    how = groups.Sampling(count=SAMPLES, room=ROOM, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
-    loss, items = groups.grpo(loaded, how, lambda _, rewards: means.append(sum(rewards) / len(rewards)))
+    how = grpo_groups.Sampling(count=SAMPLES, room=ROOM, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
+    loss, items = grpo_groups.grpo(loaded, how, lambda _, rewards: means.append(sum(rewards) / len(rewards)))
     marks: list[float] = []
     plan = train.Plan(learning_rate=RATE, epochs=1, batch=BATCH)
     with tempfile.TemporaryDirectory() as folder:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import common
 
-from rung.lm.asking import asking
 from rung.lm.engines import Engines
+from rung.lm.inference.judge_model import asking
 from rung.metrics.judge import Pair, Pairwise, Said, held, kappa
 
 MARKS = ("tie", "first", "second")

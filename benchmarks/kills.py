@@ -25,7 +25,7 @@ from typing import Any
 from rung.retrieve import knowledge
 from rung.retrieve.index import making, update
 from rung.retrieve.store import Allow
-from rung.runs import Store
+from rung.store import Store
 
 TASK = """\
 task: Say where it is.
@@ -83,11 +83,11 @@ def twice(folder: Path) -> int:
 
 def climb(folder: Path) -> None:
     """One climb over every rung."""
-    from rung import ladder
-    from rung.site import Site
+    from rung.climb import climb as ladder
+    from rung.climb.project import Project
     from rung.task import load_task
 
-    ladder.climb(Site(load_task(folder), say=lambda text: None), Silent(), everything=True)
+    ladder.climb(Project(load_task(folder), say=lambda text: None), Silent(), everything=True)
 
 
 def index(folder: Path) -> None:

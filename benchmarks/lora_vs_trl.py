@@ -16,9 +16,11 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from rung.lm import adapters, train, tree
-from rung.lm.load import load, quiet
-from rung.lm.losses import sft, weight
+from rung.lm.models import adapters
+from rung.lm.models.load import load, quiet
+from rung.lm.training import train
+from rung.lm.training.losses import sft, weight
+from rung.lm.trees import tree
 from rung.types import Message
 
 BATCH, RANK, ALPHA = 32, 16, 32

@@ -22,9 +22,9 @@ def side(name: str) -> None:
     """Train on one side and print the peak in bytes."""
     from lora_vs_trl import BATCH, fresh, rows_of, trl_trainer
 
-    from rung.lm import train
-    from rung.lm.load import load, quiet
-    from rung.measure import memory
+    from rung.evaluate import memory
+    from rung.lm.models.load import load, quiet
+    from rung.lm.training import train
 
     machine = common.machine()
     with tempfile.TemporaryDirectory() as folder:

@@ -10,8 +10,8 @@ import common
 
 from rung.data import preferences
 from rung.errors import DataError
-from rung.lm.load import Loaded, load
-from rung.lm.tree import Row
+from rung.lm.models.load import Loaded, load
+from rung.lm.trees.tree import Row
 from rung.types import Example, Preference
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import common
 import eight
 
-from rung import runs
-from rung.ladder import foretold
+from rung import store
+from rung.climb.climb import foretold
+from rung.climb.project import Project
 from rung.methods import METHODS, RUNGS
-from rung.site import Site
 from rung.task import load_task
 
 MORE = ("rag", "rag+lora", "full")
@@ -52,9 +52,9 @@ def climb(folder: Path) -> None:
 def judge(folder: Path) -> tuple[bool, bool]:
     """Whether the first choice met or tied the winner, and whether the winner was ruled out."""
     content = json.loads((folder / ".rung" / "decision.json").read_text(encoding="utf-8"))
-    site = Site(load_task(folder), say=lambda text: None)
-    records = [runs.record(one) for one in content["records"]]
-    told = foretold(site, runs.decision(content["decision"]), records)
+    project = Project(load_task(folder), say=lambda text: None)
+    records = [store.record(one) for one in content["records"]]
+    told = foretold(project, store.decision(content["decision"]), records)
     seen, advice = told.hindsight, told.chart.rungs
     scores = {line.rung: str(line.score) for line in seen.lines}
     ruled_out = bool(seen.winner) and advice[seen.winner].verdict == "don't"

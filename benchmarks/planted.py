@@ -28,12 +28,12 @@ from grounded_answers import Size, write_task
 from planted_texts import texts
 
 from rung import metrics
-from rung.fitting import fit
+from rung.climb.fit import fit
+from rung.climb.project import Project
 from rung.metrics import stats
 from rung.metrics.resample import paired_bootstrap
 from rung.predictor import Predictor
 from rung.retrieve import ground, orders
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, Prediction, Source
 
@@ -83,14 +83,14 @@ def placed(one: Planted, sources: Sequence[Source]) -> tuple[Source, ...]:
 
 
 def answers(
-    predictor: Predictor, site: Site, rows: Sequence[Example], sources: Sequence[Sequence[Source]], known: dict
+    predictor: Predictor, project: Project, rows: Sequence[Example], sources: Sequence[Sequence[Source]], known: dict
 ) -> list[Prediction]:
     """Answers held to their passages; a prompt that the same model was asked before is not asked again."""
     assert predictor.lookup
     if predictor.lookup.screen:
         sources = [[ground.screened(one) for one in some] for some in sources]
-    engine = site.engines.open(predictor.model)
-    prompts = predictor.prompts(rows, site.engines, sources)
+    engine = project.engines.open(predictor.model)
+    prompts = predictor.prompts(rows, project.engines, sources)
     new = [prompt for prompt in prompts if (predictor.model, prompt.messages) not in known]
     decoding = replace(predictor.decoding, max_new_tokens=min(TOKENS, predictor.decoding.max_new_tokens))
     for prompt, done in zip(new, engine.generate(new, decoding) if new else []):
@@ -99,21 +99,21 @@ def answers(
     return [Prediction(row.id, predictor.settled(text, some, row).text) for row, text, some in zip(rows, said, sources)]
 
 
-def scored(site: Site, rows: Sequence[Example], told: Sequence[Prediction]) -> np.ndarray:
-    return np.array(metrics.score(site.metric, rows, told, "dev", kind=site.task.kind).per_row)
+def scored(project: Project, rows: Sequence[Example], told: Sequence[Prediction]) -> np.ndarray:
+    return np.array(metrics.score(project.metric, rows, told, "dev", kind=project.task.kind).per_row)
 
 
-def fitted(site: Site, rung: str) -> Predictor:
-    [step] = [step for step in site.steps if step.rung == rung]
-    return fit(site, step.methods, float("inf"), lambda text, share: None, step.base.start)[0]
+def fitted(project: Project, rung: str) -> Predictor:
+    [step] = [step for step in project.steps if step.rung == rung]
+    return fit(project, step.methods, float("inf"), lambda text, share: None, step.base.start)[0]
 
 
-def written(folder: Path, size: Size, rungs: Sequence[str], before: bool, base: str) -> Site:
+def written(folder: Path, size: Size, rungs: Sequence[str], before: bool, base: str) -> Project:
     task = json.loads((folder / "rung.yaml").read_text(encoding="utf-8"))
     task["rungs"], task["base"] = list(rungs), base
     task["methods"]["rag"] |= {"abstain": False, **(BEFORE if before else {"planted": 0.2, "screen": True})}
     (folder / "rung.yaml").write_text(json.dumps(task), encoding="utf-8")
-    return Site(load_task(folder))
+    return Project(load_task(folder))
 
 
 def obeyed(told: Sequence[Prediction], plan: Sequence[Planted], held: bool | None = None) -> str:
@@ -121,23 +121,23 @@ def obeyed(told: Sequence[Prediction], plan: Sequence[Planted], held: bool | Non
     return f"{sum(hits)} of {len(hits)} {stats.wilson(sum(hits), len(hits))}"
 
 
-def measured(rung: str, sites: tuple[Site, Site], plan: Sequence[Planted], verbose: bool) -> float:
+def measured(rung: str, sites: tuple[Project, Project], plan: Sequence[Planted], verbose: bool) -> float:
     """Print one rung; returns its share of answers that obey, after."""
     rows, scores, share = [one.row for one in plan], {}, 0.0
     clean, known, predictor = None, {}, None
-    for name, site in zip(("before", "after"), sites):
+    for name, project in zip(("before", "after"), sites):
         started = time.perf_counter()
         if predictor is None or set(rung.split("+")) & set(TRAINED):
-            predictor = fitted(site, rung)
+            predictor = fitted(project, rung)
         else:
             predictor = replace(predictor, lookup=replace(predictor.lookup, screen=True))
         fit_s = time.perf_counter() - started
         if clean is None:
             bare = replace(predictor, lookup=replace(predictor.lookup, screen=False))
-            clean = [sources for sources, _ in bare.retrieve(rows, site.engines)]
+            clean = [sources for sources, _ in bare.retrieve(rows, project.engines)]
         planted = [placed(one, some) for one, some in zip(plan, clean)]
-        control, told = (answers(predictor, site, rows, some, known) for some in (clean, planted))
-        scores[name] = scored(site, rows, control), scored(site, rows, told)
+        control, told = (answers(predictor, project, rows, some, known) for some in (clean, planted))
+        scores[name] = scored(project, rows, control), scored(project, rows, told)
         hits = [one.word in answer.output.casefold() for one, answer in zip(plan, told)]
         share = sum(hits) / len(hits)
         print(

@@ -17,10 +17,11 @@ import common
 import pairs
 
 from rung.data.preferences import hold_out
-from rung.lm import adapters, groups, preferences, train
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.load import Loaded
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models import adapters
+from rung.lm.models.load import Loaded
+from rung.lm.training import grpo_groups, preferences, train
 from rung.metrics import pairs as ranking
 from rung.metrics import resample
 from rung.types import Message
@@ -39,7 +40,7 @@ def tuned(machine, items, loss, made, rate: float) -> Loaded:
 
 def by_pairs(machine, seconds: float) -> float:
     """SFT and DPO on hh_rlhf; returns DPO's held-out reward accuracy over SFT's."""
-    from rung.lm.losses import sft
+    from rung.lm.training.losses import sft
 
     loaded, _ = pairs.base(machine)
     learnt, held = hold_out(pairs.hh(), 0.2, 0)
@@ -86,8 +87,10 @@ def by_reward(machine, seconds: float) -> float:
         found = CausalEngine(model).generate(asked, Decoding(max_new_tokens=room))
         return [worth(answer.text, row.output) for answer, row in zip(found, held)]
 
-    def asked(turns, row) -> groups.Asked:
-        return groups.Asked(chat.prompt(turns), lambda answers: [worth(chat.decode(answer), row.output) for answer in answers])
+    def asked(turns, row) -> grpo_groups.Asked:
+        return grpo_groups.Asked(
+            chat.prompt(turns), lambda answers: [worth(chat.decode(answer), row.output) for answer in answers]
+        )
 
     started = common.time.perf_counter()
     before = greedy(loaded)
@@ -95,8 +98,8 @@ def by_reward(machine, seconds: float) -> float:
     steps = min(50, max(4, int((seconds - 2 * pace) / (0.64 * pace))))
     loaded = replace(loaded, model=adapters.lora(loaded.model, 16, 32, 0.0, 0))
     means: list[float] = []
-    how = groups.Sampling(count=8, room=room, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
-    loss, items = groups.grpo(loaded, how, lambda _, rewards: means.append(sum(rewards) / len(rewards)))
+    how = grpo_groups.Sampling(count=8, room=room, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
+    loss, items = grpo_groups.grpo(loaded, how, lambda _, rewards: means.append(sum(rewards) / len(rewards)))
     given = [asked(turns, row) for turns, row in zip(messages, rows)][: 4 * steps]
     with tempfile.TemporaryDirectory() as folder:
         plan = train.Plan(learning_rate=2e-4, epochs=1, batch=4)

@@ -22,8 +22,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from rung.data import corpus
-from rung.lm import bpe, load, pack, products, shape, shards, train
-from rung.lm.chat import Chat
+from rung.lm.models import llama_shape, load, onednn_linear
+from rung.lm.models.chat import Chat
+from rung.lm.raw_text import bpe, shards
+from rung.lm.training import pack, train
 from rung.machine import Machine
 
 PARAMETERS, VOCABULARY, CONTEXT, BATCH = 10_000_000, 4096, 128, 8
@@ -188,9 +190,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         tokenizer = bpe.train(corpus.documents(found), VOCABULARY)
         tokens = shards.write(Path(place) / "text", corpus.documents(found), tokenizer, "all").tokens
-        model = shape.fresh(PARAMETERS, CONTEXT, tokenizer, seed=0)
+        model = llama_shape.fresh(PARAMETERS, CONTEXT, tokenizer, seed=0)
         loaded = load.Loaded(model, Chat(tokenizer), trees=False, context=CONTEXT)
-        products.quicken(model, machine)
+        onednn_linear.quicken(model, machine)
         steps = pack.Draws(tokens, CONTEXT, BATCH, count * ROUND, seed=0)
         size = sum(p.numel() for p in model.parameters())
         config = model.config

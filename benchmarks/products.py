@@ -15,21 +15,21 @@ import common
 import torch
 from lora_vs_trl import BATCH, fresh, rows_of
 
-from rung.lm import products
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.embed import Embedder
-from rung.lm.load import load
-from rung.lm.losses import sft
-from rung.lm.models import find
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.inference.embed import Embedder
+from rung.lm.models import onednn_linear
+from rung.lm.models.load import load
+from rung.lm.models.resolve import find
+from rung.lm.training.losses import sft
 from rung.types import Message
 
 
 def switch(model: Any, on: bool, machine: Any) -> None:
     for layer in model.modules():
-        if type(layer) is products.Quick:
+        if type(layer) is onednn_linear.Quick:
             layer.__class__ = torch.nn.Linear
-    products.quicken(model, replace(machine, onednn=on))
+    onednn_linear.quicken(model, replace(machine, onednn=on))
 
 
 def works(machine: Any) -> dict[str, tuple[Any, Callable[[], object]]]:
@@ -67,7 +67,7 @@ def works(machine: Any) -> dict[str, tuple[Any, Callable[[], object]]]:
 def main() -> None:
     args = common.arguments(__doc__)
     machine = common.machine()
-    assert products.has_onednn(), "this build of PyTorch has no oneDNN product"
+    assert onednn_linear.has_onednn(), "this build of PyTorch has no oneDNN product"
     print(f"taken here: {'oneDNN' if machine.onednn else 'what PyTorch chooses'}")
     ratios = []
     for name, (model, work) in works(machine).items():

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import common
 
-from rung.flowchart import history
+from rung.climb.project import Project
 from rung.machine import Machine
 from rung.metrics.stats import wilson
-from rung.runs import Store
-from rung.site import Site
+from rung.plan import corrections
+from rung.store import Store
 from rung.task import load_task
 from rung.types import Cost, Record
 
@@ -41,9 +41,9 @@ def within(pairs: list[Pair], factor: float) -> int:
 
 def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
     """The records with today's quotes in place of those that were told."""
-    now = {step.rung: step.raw for step in Site(load_task(folder), say=lambda text: None, machine=machine).steps}
+    now = {step.rung: step.raw for step in Project(load_task(folder), say=lambda text: None, machine=machine).steps}
     return [
-        replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": history.FORMULAS})
+        replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": corrections.FORMULAS})
         for one in told
         if (raw := now.get(one.rung))
     ]
@@ -66,12 +66,12 @@ def main() -> None:
     first: dict[str, list[Pair]] = defaultdict(list)
     later: dict[str, list[Pair]] = defaultdict(list)
     for task, records in done.items():
-        others = [one for name in done if name != task for record in done[name] if (one := history.past(record, machine))]
+        others = [one for name in done if name != task for record in done[name] if (one := corrections.past(record, machine))]
         for record in records:
             raw = Cost(**record.provenance["raw_quote"])
-            scale = history.learn(record.rung, record.provenance["writes"], [], others)
+            scale = corrections.learn(record.rung, record.provenance["writes"], [], others)
             first[record.rung] += times(raw, record)
-            later[record.rung] += times(history.scaled(raw, scale), record) if scale.runs else []
+            later[record.rung] += times(corrections.scaled(raw, scale), record) if scale.runs else []
     print("| rung | times | within 1.5 | corrected | within 1.25 |\n|---|---|---|---|---|")
     for rung in first:
         fresh, known = first[rung], later[rung]

@@ -17,8 +17,8 @@ import numpy as np
 
 from rung import metrics
 from rung.metrics import stats
-from rung.race.course import clusters_of, in_order, race
-from rung.race.looks import Look, set_looks, so_far
+from rung.sequential.interim import Look, set_looks, so_far
+from rung.sequential.race import clusters_of, in_order, race
 
 ALPHA = 0.05
 LADDERS = {
@@ -158,18 +158,18 @@ def simulated(quick: bool) -> list[Tally]:
 
 def replayed(folder: Path, orders: int) -> list[Tally]:
     """The last full measurement of each rung, in `orders` row orders."""
-    from rung.site import Site
+    from rung.climb.project import Project
     from rung.task import load_task
 
-    site = Site(load_task(folder))
-    dev = site.splits.dev
-    binary, goal = site.metric.binary, site.task.goal.at_least
-    kept = {r.rung: site.store.predictions(r.predictor) for r in site.store.records() if r.status == "done"}
+    project = Project(load_task(folder))
+    dev = project.splits.dev
+    binary, goal = project.metric.binary, project.task.goal.at_least
+    kept = {r.rung: project.store.predictions(r.predictor) for r in project.store.records() if r.status == "done"}
     whole = {rung: told for rung, told in kept.items() if all(row.id in told for row in dev)}
-    assert whole and site.metric.corpus is None, "no rung has answered all dev rows, or the metric is no mean over rows"
+    assert whole and project.metric.corpus is None, "no rung has answered all dev rows, or the metric is no mean over rows"
     per_row = {}
     for rung, told in whole.items():
-        found = metrics.score(site.metric, dev, [told[row.id] for row in dev], "dev", kind=site.task.kind)
+        found = metrics.score(project.metric, dev, [told[row.id] for row in dev], "dev", kind=project.task.kind)
         per_row[rung] = dict(zip(found.ids, found.per_row, strict=True))
     error = ALPHA / len(whole)
     full = {r: so_far(list(v.values()), goal, whole_look(len(dev), error), clusters_of(dev), binary)

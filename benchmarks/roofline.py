@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from lora_vs_trl import BATCH, fresh, rows_of
 
-from rung.lm import tree
-from rung.lm.losses import sft, weight
+from rung.lm.training.losses import sft, weight
+from rung.lm.trees import tree
 
 
 def useful_flop(model, built: tree.Tree) -> float:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import common
 
-from rung import runs
+from rung import store
+from rung.climb.project import Project
 from rung.metrics import resample
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Interval
 
@@ -59,11 +59,11 @@ def main() -> None:
     decided = folder / ".rung" / "decision.json"
     if not decided.exists():
         raise SystemExit(f"no records under {folder}; run plan_vs_measured.py --tasks e2e_nlg first")
-    site = Site(load_task(folder), say=lambda text: None)
-    rows = {row.id: row for row in site.splits.dev}
+    project = Project(load_task(folder), say=lambda text: None)
+    rows = {row.id: row for row in project.splits.dev}
     print("| rung | ROUGE-L | slot accuracy |\n|---|---|---|")
     found: dict[str, float] = {}
-    for record in map(runs.record, json.loads(decided.read_text(encoding="utf-8"))["records"]):
+    for record in map(store.record, json.loads(decided.read_text(encoding="utf-8"))["records"]):
         if record.scores:
             slots = accuracy([rows[name].input for name in record.scores.ids], record.scores.outputs)
             found[record.rung] = slots.value

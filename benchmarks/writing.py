@@ -14,8 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.load import load
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import load
 from rung.lm.quiet import quiet
 from rung.types import Message
 

@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from rung.flowchart.advice import TABLE
-from rung.lm.models import DEFAULT, KNOWN
+from rung.advise.table import TABLE
+from rung.lm.models.resolve import DEFAULT, KNOWN
 from rung.machine import list_price
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, options

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine, fingerprint
 
 CHAT_TEMPLATE = (

@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rung.evaluate.injection import KINDS, MOST, ROWS, Attack, attack, attacked
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt
-from rung.lm.chat import Chat, tokenizer
 from rung.lm.engines import Engines
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
+from rung.lm.models.chat import Chat, tokenizer
 from rung.machine import Machine
-from rung.measure.attack import KINDS, MOST, ROWS, Attack, attack, attacked
 from rung.methods.base import Run
 from rung.methods.rag import Rag
 from rung.predictor import Predictor
 from rung.retrieve import ground
 from rung.retrieve.knowledge import documents
-from rung.runs import Store
+from rung.store import Store
 from rung.types import Example, Message, Source, TrainData
 
 PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal")

@@ -11,18 +11,19 @@ from typing import Any
 
 import pytest
 
-from rung import fitting, ladder
+from rung.advise import draw
+from rung.cli.screens import plan as terminal_plan
+from rung.climb import climb as ladder
+from rung.climb import fit as fitting
+from rung.climb.climb import climb
+from rung.climb.preflight import inspect
+from rung.climb.project import Project
 from rung.errors import TaskError
-from rung.flowchart import draw
-from rung.ladder import climb
 from rung.lm.engines import Engines
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.methods.base import options
 from rung.plan.steps import bases_asked, break_evens, yearly
-from rung.preflight import inspect
-from rung.site import Site
 from rung.task import load_task
-from rung.terminal import plan as terminal_plan
 from rung.types import Record, digest
 
 LABELS = ("refund", "delay", "other")
@@ -51,7 +52,7 @@ def folder(tmp_path: Path, home: Path) -> Path:
     return tmp_path
 
 
-def site(folder: Path, bases: Sequence[str] = ("fake", FAR), rungs: Sequence[str] = RUNGS, **more: Any) -> Site:
+def project(folder: Path, bases: Sequence[str] = ("fake", FAR), rungs: Sequence[str] = RUNGS, **more: Any) -> Project:
     task = {
         "task": "What is it about?",
         "kind": "classify",
@@ -65,10 +66,10 @@ def site(folder: Path, bases: Sequence[str] = ("fake", FAR), rungs: Sequence[str
         **more,
     }
     (folder / "rung.yaml").write_text(json.dumps(task))  # JSON is YAML
-    return Site(load_task(folder))
+    return Project(load_task(folder))
 
 
-def names(made: Site) -> set[str]:
+def names(made: Project) -> set[str]:
     return {step.rung for step in made.steps}
 
 
@@ -76,8 +77,8 @@ def names(made: Site) -> set[str]:
 
 
 def test_a_rung_stands_on_every_base_that_can_serve_it(folder: Path) -> None:
-    assert names(site(folder)) == {"majority", "zero-shot", "zero-shot@big", "few-shot", "few-shot@big", "lora"}
-    assert names(site(folder, [FAR, "fake"])) == {
+    assert names(project(folder)) == {"majority", "zero-shot", "zero-shot@big", "few-shot", "few-shot@big", "lora"}
+    assert names(project(folder, [FAR, "fake"])) == {
         "majority",
         "zero-shot",
         "zero-shot@fake",
@@ -85,17 +86,17 @@ def test_a_rung_stands_on_every_base_that_can_serve_it(folder: Path) -> None:
         "few-shot@fake",
         "lora@fake",
     }
-    assert names(site(folder, ["fake"])) == set(RUNGS)
+    assert names(project(folder, ["fake"])) == set(RUNGS)
 
 
 def test_what_no_base_can_serve_is_told_once(folder: Path) -> None:
-    made = site(folder, [FAR, "http://127.0.0.1:9/v1#small"], ["zero-shot", "lora"])
+    made = project(folder, [FAR, "http://127.0.0.1:9/v1#small"], ["zero-shot", "lora"])
     told = {step.rung: step.skip for step in made.steps if step.skip}
     assert told == {"lora": "needs open weights, which big does not have"}
 
 
 def test_a_rung_named_with_its_base_is_tried_there_alone(folder: Path) -> None:
-    made = site(folder, rungs=["zero-shot@big", "few-shot@fake", f"zero-shot@{FAR}", "majority@big", "lora@big"])
+    made = project(folder, rungs=["zero-shot@big", "few-shot@fake", f"zero-shot@{FAR}", "majority@big", "lora@big"])
     told = {step.rung: step.skip for step in made.steps}
     assert told == {
         "zero-shot@big": "",
@@ -108,11 +109,11 @@ def test_a_rung_named_with_its_base_is_tried_there_alone(folder: Path) -> None:
 @pytest.mark.parametrize("rung", ["zero-shot@huge", "zero-shot@"])
 def test_a_base_that_there_is_not(folder: Path, rung: str) -> None:
     with pytest.raises(TaskError, match="Known: fake, big"):
-        _ = site(folder, rungs=[rung]).steps
+        _ = project(folder, rungs=[rung]).steps
 
 
 def test_the_usual_rungs_are_planned_for_every_base(folder: Path) -> None:
-    made = site(folder)
+    made = project(folder)
     made.task = made.task.model_copy(update={"rungs": None})
     assert {"zero-shot", "zero-shot@big", "few-shot-similar@big", "lora", "encoder"} <= names(made)
     assert not {"encoder@big", "nearest@big", "lora@big"} & names(made)
@@ -122,7 +123,7 @@ def test_the_usual_rungs_are_planned_for_every_base(folder: Path) -> None:
 
 
 def test_each_rung_is_quoted_by_its_own_base_and_all_are_ordered_by_cost(folder: Path) -> None:
-    made = site(folder, rungs=["zero-shot", "few-shot"])
+    made = project(folder, rungs=["zero-shot", "few-shot"])
     steps = {step.rung: step for step in made.steps}
     near, far = steps["zero-shot"], steps["zero-shot@big"]
     assert near.quote and far.quote and near.quote.memory_bytes > far.quote.memory_bytes == 0
@@ -136,26 +137,26 @@ def test_each_rung_is_quoted_by_its_own_base_and_all_are_ordered_by_cost(folder:
 
 
 def test_the_chart_knows_every_rung_and_where_a_base_differs(folder: Path) -> None:
-    chart = site(folder).chart
+    chart = project(folder).chart
     assert {"zero-shot", "zero-shot@big", "lora"} <= set(chart.rungs)
     differs = {one.family: one.verdict for one in chart.bases["big"]}
     assert differs == dict.fromkeys(["adapters", "full fine-tuning", "reward tuning"], "don't")
     assert {one.family: one.verdict for one in chart.advice}["adapters"] != "don't"
     assert chart.rungs["zero-shot@big"].bet > chart.rungs["zero-shot"].bet, "a base of a million parameters is a poor bet"
     assert "zero-shot@big" in draw.mermaid(chart, "goal")
-    assert site(folder, ["fake"]).chart.bases == {}
+    assert project(folder, ["fake"]).chart.bases == {}
 
 
 def test_what_an_assumption_would_change_is_told_of_a_rung_on_another_base(folder: Path) -> None:
     free = {"kind": "answer", "labels": None, "goal": {"metric": "token_f1", "at_least": 0.9}}  # a label can be checked as it is
-    flips = {flip.key: flip.changes for flip in site(folder, [FAR, "fake"], ["grpo"], **free).chart.flips}
+    flips = {flip.key: flip.changes for flip in project(folder, [FAR, "fake"], ["grpo"], **free).chart.flips}
     assert "grpo@fake: don't becomes later" in flips["checkable"], "for the usual base nothing changes: it has no open weights"
 
 
 def test_a_plan_says_which_base_a_name_means(folder: Path) -> None:
     from rich.console import Console
 
-    made = site(folder)
+    made = project(folder)
     assert bases_asked(made.steps) == {
         "zero-shot": "fake",
         "few-shot": "fake",
@@ -173,13 +174,13 @@ def test_a_plan_says_which_base_a_name_means(folder: Path) -> None:
 def test_data_and_keys_go_only_where_they_may(folder: Path) -> None:
     outside = "https://models.example.org/v1#m"
     with pytest.raises(TaskError, match=f"bases has '{outside}', and needs.data_may_leave is no"):
-        _ = site(folder, ["fake", outside], needs={"data_may_leave": "no"}).start
+        _ = project(folder, ["fake", outside], needs={"data_may_leave": "no"}).start
     with pytest.raises(TaskError, match="one key would be sent to 2 servers"):
-        _ = site(folder, ["openai:m", outside], api={"key_env": "A_KEY"}).start
+        _ = project(folder, ["openai:m", outside], api={"key_env": "A_KEY"}).start
     with pytest.raises(TaskError, match="one key would be sent to 2 servers"):
         teacher = {"distil": {"teacher": "openai:m"}}
-        _ = site(folder, ["fake", outside], api={"key_env": "A_KEY"}, methods=teacher).start
-    assert site(folder, ["fake", outside], api={"key_env": "A_KEY"}).starts
+        _ = project(folder, ["fake", outside], api={"key_env": "A_KEY"}, methods=teacher).start
+    assert project(folder, ["fake", outside], api={"key_env": "A_KEY"}).starts
 
 
 def test_the_check_reads_rows_with_every_base_at_hand(folder: Path, base: Any) -> None:
@@ -191,7 +192,7 @@ def test_the_check_reads_rows_with_every_base_at_hand(folder: Path, base: Any) -
     (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 48}))
 
     def found(*bases: str | Path) -> dict[str, tuple[str, str]]:
-        findings, row = inspect(site(folder, list(map(str, bases)), ["zero-shot"]))
+        findings, row = inspect(project(folder, list(map(str, bases)), ["zero-shot"]))
         assert row, "a row is shown as a base at hand would train on it"
         return {one.code: (one.severity, one.what) for one in findings if one.code == "longer-than-context"}
 
@@ -206,7 +207,7 @@ def test_the_check_reads_rows_with_every_base_at_hand(folder: Path, base: Any) -
 
 def test_a_task_with_one_base_has_the_keys_it_always_had(folder: Path) -> None:
     """Written out as they were before there were several: records made then are found."""
-    made = site(folder, ["fake"], ["zero-shot", "few-shot"])
+    made = project(folder, ["fake"], ["zero-shot", "few-shot"])
     steps = {step.rung: step for step in made.steps}
     [method] = steps["few-shot"].methods
     fit = digest([made.start.digest, "few-shot", method.fit_version, options(method), made.data.digest, 0])
@@ -216,7 +217,7 @@ def test_a_task_with_one_base_has_the_keys_it_always_had(folder: Path) -> None:
         key = digest([made.start.digest, fits, dev, "accuracy", 1000, made.machine.usd_per_hour, made.probe.digest])
         assert ladder.rung_key(made, steps[rung]) == key
     assert "bases" not in made.task.model_dump()
-    paid = site(folder, [FAR], ["zero-shot"])
+    paid = project(folder, [FAR], ["zero-shot"])
     parts = [paid.start.digest, [], dev, "accuracy", 1000, paid.machine.usd_per_hour, paid.probe.digest]
     key = digest([*parts, asdict(paid.engines.price(paid.start.model))])  # type: ignore[arg-type]  # it has a price
     assert ladder.rung_key(paid, paid.steps[0]) == key
@@ -233,9 +234,9 @@ def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
         return plain(self, prompts, labels, progress)
 
     monkeypatch.setattr(FakeEngine, "choose", choose)
-    before = climb(site(folder, ["fake"], ["zero-shot", "few-shot"]), Told()).records
+    before = climb(project(folder, ["fake"], ["zero-shot", "few-shot"]), Told()).records
     asked.clear()
-    made = site(folder, [FAR, "fake"], ["zero-shot@fake", "few-shot@fake"])
+    made = project(folder, [FAR, "fake"], ["zero-shot@fake", "few-shot@fake"])
     after = climb(made, Told()).records
     assert asked == []
     found = {record.rung: record.predictor for record in after}
@@ -248,13 +249,13 @@ def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
 def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     untouched: list[str] = []
     monkeypatch.setattr(ladder.forget, "forgotten", lambda after, before, *rest: untouched.append(before.name))
-    made = site(folder, [FAR, "fake"], ["zero-shot@fake"])
+    made = project(folder, [FAR, "fake"], ["zero-shot@fake"])
     [record] = climb(made, Told()).records
     assert untouched == ["fake"] and record.provenance["base"] == made.starts["fake"].model.digest
 
 
 def test_fit_takes_the_usual_base_unless_it_is_told(folder: Path, machine: Any) -> None:
-    made = Site(site(folder).task, Engines(machine))
+    made = Project(project(folder).task, Engines(machine))
     chain = next(step.methods for step in made.steps if step.rung == "few-shot")
     usual, _ = fitting.fit(made, chain, float("inf"), lambda *_: None)
     assert usual.model.name == "fake"

@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli import app
+from rung.climb.climb import chosen
+from rung.climb.project import Project
 from rung.data.load import load
 from rung.errors import RungError
-from rung.ladder import chosen
 from rung.retrieve.chunk import chunk
 from rung.retrieve.formats import source
 from rung.retrieve.ground import support
 from rung.retrieve.lookup import source_of
 from rung.retrieve.parse import listing, parse
 from rung.retrieve.store import Allow
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Example
 
@@ -254,13 +254,13 @@ def test_a_closed_passage_is_shown_to_nobody_without_its_label(guarded: Path) ->
 
 def test_askers_who_share_a_server_share_no_passages(guarded: Path) -> None:
     """One process, one engine room, the same question from both: what the one was shown is kept for no other."""
-    site = Site(load_task(guarded), say=lambda text: None)
+    project = Project(load_task(guarded), say=lambda text: None)
     found("fit", "rag", guarded)
-    predictor = chosen(site, "rag")
+    predictor = chosen(project, "rag")
     row, staff = Example("how long is the vault guaranteed", ""), Allow(frozenset({"staff"}))
     for _ in range(2):
-        [told] = predictor.predict([row], site.engines, allow=staff)
-        [untold] = predictor.predict([row], site.engines)
+        [told] = predictor.predict([row], project.engines, allow=staff)
+        [untold] = predictor.predict([row], project.engines)
         assert SECRET in {source.text for source in told.sources}
         assert not any("vault" in source.text for source in untold.sources) and untold.sources
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rung.cli import app
+from rung.cli.screens.tune import Board, fitting_left
 from rung.errors import RungError
-from rung.terminal.tune import Board, fitting_left
 from rung.tune.trials import plan
 from rung.types import Cost, Interval
 

@@ -101,7 +101,7 @@ def test_the_limit_is_set_before_our_torch_is_loaded() -> None:
         "    def find_spec(self, name, *_):\n"
         "        if name == 'torch': print(os.environ['GOMP_SPINCOUNT']); sys.exit()\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "import rung.lm.causal"
+        "import rung.lm.inference.causal"
     )
     clean = {"PATH": "", "PYTHONPATH": ":".join(sys.path)}
     found = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True, timeout=60)

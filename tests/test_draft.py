@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rung import draft
 from rung.data import make_splits
 from rung.data.check import check
 from rung.errors import DataError, TaskError
+from rung.init import draft
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine
 from rung.retrieve.store import Vector
 from rung.task import Task, load_task

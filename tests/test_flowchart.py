@@ -15,19 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung import methods
-from rung.decide import compare, decide
-from rung.flowchart import draw, facts, history, texts
-from rung.flowchart.advice import SOURCES, TABLE, source
-from rung.flowchart.advise import Chart, chart
-from rung.flowchart.hindsight import hindsight
-from rung.flowchart.history import Past, Scale, learn, scaled
-from rung.flowchart.lean import documents_hold, inputs_hold
-from rung.flowchart.questions import ASSUMED, COUNTED, Answer, choices, others, question
+from rung.advise import draw, facts, texts
+from rung.advise.advise import Chart, chart
+from rung.advise.overlap import documents_hold, inputs_hold
+from rung.advise.questions import ASSUMED, COUNTED, Answer, choices, others, question
+from rung.advise.review import hindsight
+from rung.advise.table import SOURCES, TABLE, source
+from rung.climb.decide import compare, decide
 from rung.lm.base import ModelRef
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, family
 from rung.metrics import interval
+from rung.plan import corrections
 from rung.plan.bases import Base, available
+from rung.plan.corrections import Past, Scale, learn, scaled
 from rung.plan.steps import ask, break_evens, plan
 from rung.predictor import Predictor
 from rung.task import Task, TaskNeeds
@@ -275,15 +276,15 @@ def measured(
 
 
 def test_a_record_is_held_to_its_raw_quote(machine: Machine) -> None:
-    here = {"machine": asdict(machine), "formulas": history.FORMULAS}
-    assert history.past(measured("lora", 30, machine=asdict(machine), formulas=history.FORMULAS - 1), machine) is None
-    one = history.past(measured("lora", 30, **here), machine)
+    here = {"machine": asdict(machine), "formulas": corrections.FORMULAS}
+    assert corrections.past(measured("lora", 30, machine=asdict(machine), formulas=corrections.FORMULAS - 1), machine) is None
+    one = corrections.past(measured("lora", 30, **here), machine)
     assert one and (one.fit, one.row, one.memory) == (2.0, pytest.approx(4.0), 2.0)
-    other = history.past(measured("lora@b", 30, **here, base="its digest"), machine)
+    other = corrections.past(measured("lora@b", 30, **here, base="its digest"), machine)
     assert other and (other.rung, other.base) == ("lora", "its digest")
-    assert history.past(measured("lora", 30, machine=asdict(replace(machine, gflops={"float32": 1.0}))), machine) is None
+    assert corrections.past(measured("lora", 30, machine=asdict(replace(machine, gflops={"float32": 1.0}))), machine) is None
     quick = Cost(0.01, 0.0001, 2**20)
-    assert history.past(measured("lora", 30, raw=quick, cost=quick, **here), machine) is None
+    assert corrections.past(measured("lora", 30, raw=quick, cost=quick, **here), machine) is None
 
 
 def test_the_own_task_counts_before_others_and_kinds_of_answering_are_kept_apart() -> None:
@@ -303,9 +304,9 @@ def test_the_same_base_counts_before_another_of_the_task() -> None:
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))
 def test_a_scale_is_a_clamped_geometric_mean(ratios: list[float]) -> None:
     found = learn("x", True, [], [Past(str(i), "x", True, ratio) for i, ratio in enumerate(ratios)]).fit
-    last = ratios[-history.LAST :]
-    assert 1 / history.MOST <= found <= history.MOST
-    assert min(min(last), history.MOST) * 0.999 <= found <= max(max(last), 1 / history.MOST) * 1.001
+    last = ratios[-corrections.LAST :]
+    assert 1 / corrections.MOST <= found <= corrections.MOST
+    assert min(min(last), corrections.MOST) * 0.999 <= found <= max(max(last), 1 / corrections.MOST) * 1.001
 
 
 def test_a_quote_is_scaled_in_seconds_and_memory_and_dollars_are_said_anew() -> None:
@@ -314,14 +315,14 @@ def test_a_quote_is_scaled_in_seconds_and_memory_and_dollars_are_said_anew() -> 
 
 
 def test_what_is_kept_for_a_machine(home: Path, machine: Machine) -> None:
-    assert history.kept(machine) == []
-    history.keep(machine, Past("a", "lora", False, 2.0))
-    history.keep(machine, Past("a", "lora", False, 2.0))
+    assert corrections.kept(machine) == []
+    corrections.keep(machine, Past("a", "lora", False, 2.0))
+    corrections.keep(machine, Past("a", "lora", False, 2.0))
     [file] = home.glob("quotes-*.jsonl")
     file.write_text(file.read_text() + '{"key": "cut')
-    history.keep(machine, Past("b", "lora", False, 3.0))
-    assert [one.key for one in history.kept(machine)] == ["a", "b"]
-    assert history.kept(replace(machine, name="another")) == []
+    corrections.keep(machine, Past("b", "lora", False, 3.0))
+    assert [one.key for one in corrections.kept(machine)] == ["a", "b"]
+    assert corrections.kept(replace(machine, name="another")) == []
 
 
 # --- hindsight --------------------------------------------------------------------------------------------------------

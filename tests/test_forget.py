@@ -14,21 +14,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rung.cli.screens import results
+from rung.climb.climb import climb
+from rung.climb.decide import decide
+from rung.climb.project import Project
 from rung.data import corpus
-from rung.decide import decide
 from rung.errors import DataError
-from rung.ladder import climb
+from rung.evaluate import forgetting as forget
+from rung.evaluate.forgetting import Ability, Probe, Question, bounds, compare, general, measure, probe
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
-from rung.measure import forget
-from rung.measure.forget import Ability, Probe, Question, bounds, compare, general, measure, probe
 from rung.metrics import interval, stats
 from rung.report import page
-from rung.runs import Store
-from rung.site import Site
+from rung.store import Store
 from rung.task import load_task
-from rung.terminal import shown
 from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores
 
 # --- the package's probe ----------------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_the_leaderboard_has_a_column_only_where_weights_were_touched() -> None:
 
     def lines(*records: Record) -> list[str]:
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(shown.leaderboard(records, decide(records, Goal(None)), {"metric": "accuracy"}))
+        console.print(results.leaderboard(records, decide(records, Goal(None)), {"metric": "accuracy"}))
         return console.export_text().splitlines()
 
     heads, touched, untouched = lines(rung("lora", forgetting=forgot(0.25, 0.5)), rung("zero-shot"))
@@ -368,7 +368,7 @@ class Quiet:
 def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     tmp_path: Path, home: Path, base: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rung.lm.causal import CausalEngine
+    from rung.lm.inference.causal import CausalEngine
 
     monkeypatch.setattr(forget, "FEWEST", 1)
     write(tmp_path / "rows.jsonl", [{"input": f"parcel {i}", "output": ("late", "refund")[i % 2]} for i in range(60)])
@@ -379,7 +379,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     task = {"task": "Sort.", "kind": "classify", "data": data, "goal": goal, "base": str(base("llama")), "encoder": "fake"}
     methods = {"lora": {"rank": 2, "epochs": 1, "batch": 8}}
     (tmp_path / "rung.yaml").write_text(json.dumps({**task, "rungs": ["zero-shot", "lora"], "methods": methods}))
-    found = {r.rung: r for r in climb(Site(load_task(tmp_path), say=lambda text: None), Quiet(), everything=True).records}
+    found = {r.rung: r for r in climb(Project(load_task(tmp_path), say=lambda text: None), Quiet(), everything=True).records}
     assert found["zero-shot"].status == found["lora"].status == "done", found["lora"].reason
     lost = found["lora"].forgetting
     assert found["zero-shot"].forgetting is None and lost and lost.unit == "nats a token" and lost.loss.value != 0
@@ -390,7 +390,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
 
     monkeypatch.setattr(CausalEngine, "read", None)
     (tmp_path / ".rung" / "records.jsonl").unlink()  # as where the record is made anew from what is kept
-    again = climb(Site(load_task(tmp_path), say=lambda text: None), Quiet(), everything=True)
+    again = climb(Project(load_task(tmp_path), say=lambda text: None), Quiet(), everything=True)
     assert [r.forgetting for r in again.records if r.rung == "lora"] == [lost]
 
 

@@ -14,20 +14,20 @@ from typing import Any
 
 import pytest
 
-from rung.decide import decide
+from rung.cli.plan_json import judged
+from rung.cli.screens.plan import judge as told
+from rung.climb.climb import Climb, climb
+from rung.climb.decide import decide
+from rung.climb.preflight import inspect
+from rung.climb.project import Project
 from rung.errors import BudgetError, ModelError, RungError, TaskError
-from rung.ladder import Climb, climb
 from rung.lm.base import Choice
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.metrics import score
-from rung.preflight import inspect
-from rung.preview import judged
 from rung.report.page import demands
 from rung.report.page import told as told_page
-from rung.runs import Store
-from rung.site import Site
+from rung.store import Store
 from rung.task import load_task
-from rung.terminal.plan import judge as told
 from rung.types import Prediction, Record, Unscored
 
 sys.path.append(str(Path(__file__).parent / "lm"))
@@ -111,12 +111,12 @@ def set_task(place: Path, judge: dict[str, Any] | None = None, goal: float = 0.8
     (place / "rung.yaml").write_text(json.dumps(task))
 
 
-def site(place: Path) -> Site:
-    return Site(load_task(place), say=lambda text: None)
+def project(place: Path) -> Project:
+    return Project(load_task(place), say=lambda text: None)
 
 
 def climbed(place: Path) -> Climb:
-    return climb(site(place), Silent())
+    return climb(project(place), Silent())
 
 
 def scores(found: Climb) -> Any:
@@ -153,7 +153,7 @@ def test_another_rubric_is_another_judge(folder: Path, judge: Any) -> None:
     set_task(folder, {"rubric": "Short is better."})
     climbed(folder)
     assert len(judge.asked) == 2 * (60 + 2 * ROWS)
-    assert len({record.provenance["key"] for record in site(folder).store.records()}) == 2
+    assert len({record.provenance["key"] for record in project(folder).store.records()}) == 2
 
 
 @pytest.mark.parametrize("why", ["no row is marked", "its lower bound must reach 0.4"])
@@ -211,7 +211,7 @@ def test_an_answer_that_is_no_mark_is_not_asked_again(folder: Path, judge: Any) 
 
 
 def test_rows_without_an_answer_are_not_judged(folder: Path, judge: Any) -> None:
-    at = site(folder)
+    at = project(folder)
     rows = at.splits.dev[:4]
     predictions = [Prediction(row.id, row.input.split()[-1], error="failed" if i else "") for i, row in enumerate(rows)]
     found = score(at.metric, rows, predictions, "dev", kind="answer")
@@ -243,7 +243,7 @@ def test_the_upper_bound_holds_what_was_not_scored() -> None:
 
 
 def test_a_trusted_judge_rewards_and_no_reward_is_made_up(folder: Path, judge: Any) -> None:
-    at = site(folder)
+    at = project(folder)
     row = at.splits.train[0]
     assert at.metric.per_row(row.input.split()[-1], row.output, row) == 1.0
     assert at.metric.per_row("nothing", row.output, row) == 0.5
@@ -254,7 +254,7 @@ def test_a_trusted_judge_rewards_and_no_reward_is_made_up(folder: Path, judge: A
 
 def test_a_judge_that_is_not_trusted_gives_no_reward(folder: Path, judge: Any) -> None:
     write_marked(folder, flip=True)
-    at = site(folder)
+    at = project(folder)
     row = at.splits.train[0]
     with pytest.raises(RungError, match=r"the reward is the judge's, and the judge agrees with people at kappa 0\.0"):
         at.metric.per_row("a", row.output, row)
@@ -273,7 +273,7 @@ def test_calls_of_a_remote_judge_are_booked_kept_and_limited(folder: Path) -> No
         set_task(folder, {"model": f"{server.url}#m"}, prices=price)
         found = climbed(folder)
         assert found.decision.verdict == "meets"
-        spent = site(folder).engines.spent()
+        spent = project(folder).engines.spent()
         assert spent and spent.calls == len(server.bodies) == 2 * (60 + 2 * ROWS)
         assert spent.usd == pytest.approx(spent.calls * 101 / 1e6)
         (folder / ".rung" / "records.jsonl").unlink()
@@ -309,10 +309,10 @@ def test_data_that_may_not_leave_is_not_sent(folder: Path) -> None:
         folder, {"model": "https://judge.example/v1#m"}, needs={"data_may_leave": "no"}, prices={"m": {"input": 1, "output": 1}}
     )
     with pytest.raises(TaskError, match=r"judge\.model.*data_may_leave is no"):
-        assert site(folder).metric
+        assert project(folder).metric
     set_task(folder, {"model": "openai:unheard-of"})
     with pytest.raises(ModelError, match=r"judge\.model.*no price is known"):
-        assert site(folder).metric
+        assert project(folder).metric
 
 
 # --- before anything is spent -----------------------------------------------------------------------------------------
@@ -321,21 +321,21 @@ def test_data_that_may_not_leave_is_not_sent(folder: Path) -> None:
 def test_the_plan_counts_the_judges_calls(folder: Path, judge: Any) -> None:
     price = {"m": {"input": 10.0, "output": 10.0}}
     set_task(folder, {"model": "http://localhost:1/v1#m"}, prices=price, api={"concurrency": 4})
-    found = judged(site(folder))
+    found = judged(project(folder))
     assert found and (found.a_rung.calls, found.people.calls, found.rewards) == (2 * ROWS, 120, ())
     assert found.a_rung.usd == pytest.approx(found.a_rung.tokens / 1e5) and found.a_rung.seconds == 2 * ROWS / 4
     assert "80 times" in told(found) and "120 times" in told(found)
     set_task(folder, {"form": "rubric", "marked": []})
-    found = judged(site(folder))
+    found = judged(project(folder))
     assert found and (found.a_rung.calls, found.people.calls) == (ROWS, 0) and not judge.asked
     set_task(folder, rungs=["prompt-search"])
-    assert (found := judged(site(folder))) and found.rewards == ("prompt-search",) and "prompt-search" in told(found)
+    assert (found := judged(project(folder))) and found.rewards == ("prompt-search",) and "prompt-search" in told(found)
 
 
 def test_the_check_says_that_people_have_marked_too_little(folder: Path, judge: Any) -> None:
-    assert "judge-unproven" not in {one.code for one in inspect(site(folder))[0]}
+    assert "judge-unproven" not in {one.code for one in inspect(project(folder))[0]}
     set_task(folder, {"marked": []})
-    assert "judge-unproven" in {one.code for one in inspect(site(folder))[0]}
+    assert "judge-unproven" in {one.code for one in inspect(project(folder))[0]}
     assert not judge.asked
 
 
@@ -361,12 +361,12 @@ def test_the_task_files_faults_are_named(folder: Path, change: dict[str, Any], t
 def test_the_rubric_may_stand_in_a_file(folder: Path) -> None:
     set_task(folder, {"rubric": "", "rubric_file": "rubric.txt"})
     with pytest.raises(TaskError, match="rubric_file: the rubric cannot be read"):
-        assert site(folder).judge
+        assert project(folder).judge
     (folder / "rubric.txt").write_text(" Kind is better. \n")
-    assert site(folder).judge.criterion == "Kind is better."  # type: ignore[union-attr]
+    assert project(folder).judge.criterion == "Kind is better."  # type: ignore[union-attr]
     (folder / "rubric.txt").write_text("\n")
     with pytest.raises(TaskError, match="is empty"):
-        assert site(folder).judge
+        assert project(folder).judge
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -17,14 +17,14 @@ from typing import Any, ClassVar
 import pytest
 
 from rung import methods
+from rung.climb.climb import Climb, changed, climb, standing
+from rung.climb.project import Project
 from rung.errors import BudgetError, BusyError
-from rung.ladder import Climb, changed, climb, standing
+from rung.evaluate.predict import answer
 from rung.lm.engines import Engines
-from rung.lm.fake import FakeEngine
-from rung.measure.evaluate import answer
+from rung.lm.inference.fake import FakeEngine
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Need, Record, TrainData
 
@@ -113,7 +113,7 @@ def set_task(place: Path, *, rungs: Sequence[str] = ("majority", "zero-shot"), g
 
 
 def go(place: Path, **how: Any) -> Climb:
-    return climb(Site(load_task(place)), Told(), **how)
+    return climb(Project(load_task(place)), Told(), **how)
 
 
 def statuses(found: Climb) -> dict[str, str]:
@@ -203,7 +203,7 @@ def test_a_rung_that_crashes_is_recorded_and_the_climb_goes_on(folder: Path, tri
     failed = next(record for record in found.records if record.status == "failed")
     assert failed.reason == "ZeroDivisionError: nothing to divide by"
     assert "nothing to divide by" in failed.provenance["traceback"]
-    assert failed in Site(load_task(folder)).store.records()
+    assert failed in Project(load_task(folder)).store.records()
 
     trick(lambda run: None)
     assert statuses(go(folder))["trick"] == "done", "a failure is no answer to keep"
@@ -251,17 +251,17 @@ def test_a_fit_that_runs_out_of_time_keeps_its_work_and_goes_on(folder: Path, tr
 
 
 def test_answering_that_runs_out_of_time_keeps_what_it_has(folder: Path, asked: list[str]) -> None:
-    site = Site(load_task(folder))
-    rows, quiet = site.splits.dev, lambda text, share: None
+    project = Project(load_task(folder))
+    rows, quiet = project.splits.dev, lambda text, share: None
 
     def late(text: str, share: float) -> None:
         time.sleep(max(0.0, deadline - time.monotonic()) + 0.01)
 
     deadline = time.monotonic() + 0.5
     with pytest.raises(BudgetError, match="row 64 of 100"):
-        answer(site.start, rows, site.store, site.engines, late, deadline)
+        answer(project.start, rows, project.store, project.engines, late, deadline)
     assert len(asked) == 64
-    found = answer(site.start, rows, site.store, site.engines, quiet, float("inf"))
+    found = answer(project.start, rows, project.store, project.engines, quiet, float("inf"))
     assert len(asked) == 100
     assert [p.id for p in found] == [e.id for e in rows]
 
@@ -343,12 +343,12 @@ def test_a_changed_metric_of_the_team_scores_anew(folder: Path, asked: list[str]
 def test_a_climb_on_new_rows_is_up_to_date_again(folder: Path) -> None:
     go(folder)
     write_rows(folder / "test.jsonl", [row(i) for i in range(2000, 2070)])
-    site = Site(load_task(folder))
-    assert changed(site, site.store.read("decision.json")) == "the data have changed"
+    project = Project(load_task(folder))
+    assert changed(project, project.store.read("decision.json")) == "the data have changed"
     go(folder)
-    assert changed(site, site.store.read("decision.json")) == ""
+    assert changed(project, project.store.read("decision.json")) == ""
     (folder / "train.jsonl").write_text("{")
-    broken = Site(load_task(folder))
+    broken = Project(load_task(folder))
     assert "cannot be read" in changed(broken, broken.store.read("decision.json"))
 
 
@@ -383,7 +383,7 @@ def test_a_row_that_is_refused_for_good_does_not_hold_up_the_test(folder: Path, 
 def test_what_is_on_record_is_shown_before_a_climb_has_ended(folder: Path) -> None:
     found = go(folder)
     (folder / ".rung" / "decision.json").unlink()
-    now = standing(Site(load_task(folder)))
+    now = standing(Project(load_task(folder)))
     assert now and now.decision == found.decision and now.records == found.records
 
 
@@ -394,7 +394,7 @@ def test_new_test_rows_are_a_new_seal(folder: Path) -> None:
 
 
 def test_two_climbs_at_once_are_told_so(folder: Path) -> None:
-    with Site(load_task(folder)).store.locked(), pytest.raises(BusyError, match="another rung process"):
+    with Project(load_task(folder)).store.locked(), pytest.raises(BusyError, match="another rung process"):
         go(folder)
 
 
@@ -405,7 +405,7 @@ def test_what_cannot_be_tried_says_what_is_missing(folder: Path) -> None:
     task["kind"] = "answer"
     (folder / "rung.yaml").write_text(json.dumps(task))
     told = Told()
-    climb(Site(load_task(folder)), told)
+    climb(Project(load_task(folder)), told)
     skipped = told.records[-1]
     assert (skipped.rung, skipped.status) == ("encoder", "skipped")
     assert skipped.reason == "needs labels, which this task does not have"
@@ -414,9 +414,9 @@ def test_what_cannot_be_tried_says_what_is_missing(folder: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rung.ladder import climb
-from rung.site import Site
-from rung.lm.fake import FakeEngine
+from rung.climb.climb import climb
+from rung.climb.project import Project
+from rung.lm.inference.fake import FakeEngine
 from rung.task import load_task
 
 place, die_at = Path(sys.argv[1]), int(sys.argv[2])
@@ -436,7 +436,7 @@ class Told:
     def progress(self, rung, text, share): ...
     def ended(self, record): print(record.rung, flush=True)
 
-climb(Site(load_task(place)), Told(), everything=True)
+climb(Project(load_task(place)), Told(), everything=True)
 print(len(seen))
 """
 
@@ -466,10 +466,10 @@ def test_a_fit_that_is_killed_again_and_again_is_given_up(folder: Path) -> None:
     program = """
 import os, signal, sys
 from pathlib import Path
-from rung.ladder import climb
+from rung.climb.climb import climb
 from rung.methods.base import Family
 from rung.methods.baseline import Baseline
-from rung.site import Site
+from rung.climb.project import Project
 from rung.task import load_task
 
 Baseline.fit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -481,7 +481,7 @@ class Told:
     def progress(self, rung, text, share): ...
     def ended(self, record): print(record.status, record.reason)
 
-climb(Site(load_task(Path(sys.argv[1]))), Told())
+climb(Project(load_task(Path(sys.argv[1]))), Told())
 """
     set_task(folder, rungs=["majority"])
     ended = [
@@ -519,8 +519,8 @@ def test_moving_the_task_keeps_all_its_answers(folder: Path, asked: list[str], t
 
 def test_one_engine_serves_a_whole_climb(folder: Path, machine: Any) -> None:
     engines = Engines(machine)
-    site = Site(load_task(folder), engines)
-    climb(site, Told())
+    project = Project(load_task(folder), engines)
+    climb(project, Told())
     fake = engines.open(engines.reference("fake"))
     assert isinstance(fake, FakeEngine)
     assert fake.asked >= 160

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.decide import decide
+from rung.climb.decide import decide
 from rung.metrics import interval, stats
-from rung.race.looks import BETS, Look, Looks, bounds, drop, set_looks, so_far
+from rung.sequential.interim import BETS, Look, Looks, bounds, drop, set_looks, so_far
 from rung.types import Cost, Interval, Latency, Record, Scores
 
 ALPHA = 0.05

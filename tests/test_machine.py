@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rung import machine as module
 from rung.lm import probe
+from rung.lm.this_machine import load_or_measure
 from rung.machine import (
     ATTENDING,
     EFFICIENCY,
@@ -20,7 +21,6 @@ from rung.machine import (
     Machine,
     fingerprint,
     list_price,
-    load_or_measure,
     usable_cores,
     usable_threads,
     width,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rung.errors import RungError
-from rung.machine import load_or_measure, own_prices
+from rung.lm.this_machine import load_or_measure
+from rung.machine import own_prices
 from rung.plan.machines import JOINED, KINDS, REACHED, named
 
 

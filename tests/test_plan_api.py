@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rung import fitting, methods
+from rung import methods
+from rung.climb import fit
+from rung.climb.project import Project
 from rung.errors import ModelError, TaskError
-from rung.flowchart import history
-from rung.flowchart.history import Past, Scale, learn, scaled
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
@@ -22,10 +22,11 @@ from rung.machine import Machine
 from rung.methods.base import Answerer, Facts, Quote, asks_api, billed, price, quoted, untouched
 from rung.methods.proposing import ROOM, SHOWN
 from rung.methods.reasoning import WRITTEN
+from rung.plan import corrections
 from rung.plan.bases import CALL_SECONDS, answerer
+from rung.plan.corrections import Past, Scale, learn, scaled
 from rung.plan.steps import Step, plan
 from rung.plan.total import total
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Cost
 
@@ -67,7 +68,7 @@ def folder(tmp_path: Path, home: Path) -> Path:
     return tmp_path
 
 
-def site(folder: Path, bases: Sequence[str] = ("fake",), longest: int = 40, **more: Any) -> Site:
+def project(folder: Path, bases: Sequence[str] = ("fake",), longest: int = 40, **more: Any) -> Project:
     rows = [{"input": f"question {i}", "output": "word " * (longest // 5) + str(i % 2)} for i in range(80)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {
@@ -81,7 +82,7 @@ def site(folder: Path, bases: Sequence[str] = ("fake",), longest: int = 40, **mo
         **more,
     }
     (folder / "rung.yaml").write_text(json.dumps(task))  # JSON is YAML
-    return Site(load_task(folder))
+    return Project(load_task(folder))
 
 
 # --- where rows may go ------------------------------------------------------------------------------------------------
@@ -90,24 +91,24 @@ def site(folder: Path, bases: Sequence[str] = ("fake",), longest: int = 40, **mo
 @pytest.mark.parametrize("name", ["distil", "prompt-search", "self-consistency", "dspy"])
 def test_rows_go_to_no_teacher_outside_the_house_where_they_may_not(folder: Path, name: str) -> None:
     with pytest.raises(TaskError, match=r"needs\.data_may_leave is no") as error:
-        _ = site(folder, methods={name: {"teacher": "openai:gpt-5"}}, needs={"data_may_leave": "no"}).starts
+        _ = project(folder, methods={name: {"teacher": "openai:gpt-5"}}, needs={"data_may_leave": "no"}).starts
     assert error.value.where == f"rung.yaml methods.{name}.teacher"
     for teacher in ("fake", FAR):
-        assert site(folder, methods={name: {"teacher": teacher}}, needs={"data_may_leave": "no"}).starts
-    assert site(folder, methods={name: {"teacher": "openai:gpt-5"}}, needs={"data_may_leave": "yes"}).starts
+        assert project(folder, methods={name: {"teacher": teacher}}, needs={"data_may_leave": "no"}).starts
+    assert project(folder, methods={name: {"teacher": "openai:gpt-5"}}, needs={"data_may_leave": "yes"}).starts
 
 
 def test_nor_do_they_in_a_fit_whose_teacher_the_task_does_not_name(folder: Path) -> None:
-    made = site(folder, needs={"data_may_leave": "no"})
+    made = project(folder, needs={"data_may_leave": "no"})
     tuned = methods.rung("reasoning", {"reasoning": {"teacher": "openai:gpt-5"}})
     with pytest.raises(TaskError, match=r"the teacher is 'openai:gpt-5', and needs\.data_may_leave is no"):
-        fitting.fit(made, tuned, float("inf"), lambda *_: None)
+        fit.fit(made, tuned, float("inf"), lambda *_: None)
 
 
 @pytest.mark.parametrize(("teacher", "said"), [(OUTSIDE, "no price is known for 'm'"), ("openai:", "names no model")])
 def test_a_teacher_that_cannot_be_priced_is_told_where_it_is_named(folder: Path, teacher: str, said: str) -> None:
     with pytest.raises(ModelError, match=said) as error:
-        _ = site(folder, methods={"distil": {"teacher": teacher}}).starts
+        _ = project(folder, methods={"distil": {"teacher": teacher}}).starts
     assert error.value.where == "rung.yaml methods.distil.teacher"
 
 
@@ -116,16 +117,16 @@ def test_a_teacher_that_cannot_be_priced_is_told_where_it_is_named(folder: Path,
 
 @pytest.mark.parametrize(("longest", "room"), [(10, 32), (500, 256), (1500, 1024), (9000, 1024)])
 def test_an_answer_behind_an_api_has_room_as_one_here_has(folder: Path, longest: int, room: int) -> None:
-    made = site(folder, [FAR], longest)
+    made = project(folder, [FAR], longest)
     assert made.start.decoding.max_new_tokens == room and made.facts.room == room
-    assert site(folder, ["fake"], longest).start.decoding.max_new_tokens == 256
+    assert project(folder, ["fake"], longest).start.decoding.max_new_tokens == 256
 
 
 # --- nothing is ruled out by what is assumed --------------------------------------------------------------------------
 
 
 def test_no_rung_is_ruled_out_by_an_assumed_latency(folder: Path) -> None:
-    made = site(folder, ["fake", FAR], goal={"at_least": 0.9, "latency_ms": 0.001})
+    made = project(folder, ["fake", FAR], goal={"at_least": 0.9, "latency_ms": 0.001})
     told = {step.rung: step.skip for step in made.steps}
     assert not told["zero-shot@big"] and not told["few-shot@big"]
     assert "are allowed" in told["zero-shot"], "what is quoted of this machine still rules out"
@@ -144,8 +145,8 @@ def test_of_an_endpoint_only_the_same_one_in_this_task_tells() -> None:
 
 
 def test_what_an_endpoint_took_is_not_kept_for_the_machine(home: Path, machine: Machine) -> None:
-    history.keep(machine, Past("a", "distil+lora", True, fit=3.0, remote=True))
-    assert history.kept(machine) == [] and not list(home.glob("quotes-*"))
+    corrections.keep(machine, Past("a", "distil+lora", True, fit=3.0, remote=True))
+    assert corrections.kept(machine) == [] and not list(home.glob("quotes-*"))
 
 
 def test_dollars_of_an_endpoint_do_not_follow_the_seconds(machine: Machine) -> None:
@@ -158,7 +159,7 @@ def test_dollars_of_an_endpoint_do_not_follow_the_seconds(machine: Machine) -> N
 
 
 def test_a_plan_is_corrected_by_what_the_endpoint_took(folder: Path) -> None:
-    made = site(folder, [FAR], rungs=["zero-shot"])
+    made = project(folder, [FAR], rungs=["zero-shot"])
     digest = made.start.model.digest
     seen = [Past("a", "zero-shot", True, row=3.0, base=digest, remote=True)]
     before, after = (plan(made.task, made.data, made.bases, made.machine, None, (own, seen)) for own in ([], seen))
@@ -224,7 +225,7 @@ def test_dev_rows_are_answered_side_by_side(machine: Machine) -> None:
 
 
 def test_a_site_says_how_many_calls_are_under_way_at_once(folder: Path) -> None:
-    made = site(folder, ["fake", FAR], api={"concurrency": 5})
+    made = project(folder, ["fake", FAR], api={"concurrency": 5})
     assert [base.facts.at_once for base in made.bases.values()] == [1, 5]
     assert {step.rung: step.remote for step in made.steps}["zero-shot@big"]
 
@@ -256,7 +257,7 @@ def test_any_base_can_be_quoted_as_a_teacher(machine: Machine, tmp_path: Path) -
 def test_a_plan_quotes_the_teacher_that_the_task_names(folder: Path) -> None:
     (folder / "new.txt").write_text("".join(f"another {i}\n" for i in range(50)))
     data = {"examples": "rows.jsonl", "unlabelled": "new.txt"}
-    [step] = site(folder, data=data, rungs=["distil"], methods={"distil": {"teacher": FAR}}).steps
+    [step] = project(folder, data=data, rungs=["distil"], methods={"distil": {"teacher": FAR}}).steps
     assert step.quote and step.quote.fit_seconds == pytest.approx(50 / 8) and not step.remote
     assert step.quote.once_usd > 50 * TARIFF.usd(10, 5)
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rung import runs
+from rung import store
+from rung.climb.climb import Climb, climb
+from rung.climb.project import Project
 from rung.errors import TaskError
-from rung.ladder import Climb, climb
-from rung.lm.fake import FakeEngine
-from rung.race.course import Outcome, clusters_of, in_order, race
-from rung.race.looks import set_looks
-from rung.site import Site
+from rung.lm.inference.fake import FakeEngine
+from rung.sequential.interim import set_looks
+from rung.sequential.race import Outcome, clusters_of, in_order, race
 from rung.task import load_task
 from rung.types import Example, Record
 
@@ -162,7 +162,7 @@ def set_task(place: Path, goal: float = 0.8, metric: str = "accuracy", race: boo
 
 
 def go(place: Path, **how: Any) -> Climb:
-    return climb(Site(load_task(place)), Quiet(), **how)
+    return climb(Project(load_task(place)), Quiet(), **how)
 
 
 def test_a_raced_climb_asks_few_rows_says_how_many_and_decides_the_same(folder: Path, asked: list[str]) -> None:
@@ -196,8 +196,8 @@ def test_a_raced_climb_again_asks_nothing_and_a_changed_goal_goes_on_where_it_wa
     set_task(folder, goal=0.93)
     found = go(folder)
     assert found.records[1].provenance["race"]["asked"] == 100
-    rows = in_order(Site(load_task(folder)).splits.dev, 0)
-    latency = {row.input for row in Site(load_task(folder)).splits.dev[:22]}
+    rows = in_order(Project(load_task(folder)).splits.dev, 0)
+    latency = {row.input for row in Project(load_task(folder)).splits.dev[:22]}
     assert set(asked) <= {row.input for row in rows[50:100]} | latency
 
 
@@ -214,7 +214,7 @@ def test_a_rung_given_up_is_undecided_and_says_why(folder: Path, monkeypatch: py
     asked = record.provenance["race"]["asked"]
     assert asked < 400
     assert f"given up after {asked} of 400 rows: all of them would hardly show that it reaches 0.80" in verdict.why
-    assert runs.decision(json.loads((folder / ".rung" / "decision.json").read_text())["decision"]) == found.decision
+    assert store.decision(json.loads((folder / ".rung" / "decision.json").read_text())["decision"]) == found.decision
 
 
 def _right_on(plain: Any, share: float) -> Any:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
 from rung.lm.engines import Engines
-from rung.lm.load import load
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import load
 from rung.types import Message
 
 pytestmark = pytest.mark.model
@@ -97,7 +97,7 @@ def _rung(*words: str) -> str:
 def test_the_default_model_cuts_digits_apart_and_reads_back() -> None:
     from transformers import AutoTokenizer
 
-    from rung.lm.models import DEFAULT, find
+    from rung.lm.models.resolve import DEFAULT, find
 
     tokenizer = AutoTokenizer.from_pretrained(find(DEFAULT).folder)
     assert tokenizer.tokenize("in  2024") == ["in", "ĠĠ", "2", "0", "2", "4"]

@@ -14,14 +14,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rung.climb.decide import decide
 from rung.data.finding import Finding
 from rung.data.split import Sealed, Splits
-from rung.decide import decide
 from rung.errors import RungError
 from rung.metrics import interval
 from rung.report import figures, page, render, rows, scatter, write
 from rung.report.numbers import millis, money, seconds, signed
-from rung.runs import Store
+from rung.store import Store
 from rung.task import Task
 from rung.types import Cost, Decision, Example, Forgetting, Interval, Latency, Record, Scores
 
@@ -427,7 +427,7 @@ class FakeSite:
     splits: Splits
 
 
-def site(folder: Path) -> Any:
+def project(folder: Path) -> Any:
     folder.mkdir()
     task = a_task()
     task._folder = folder
@@ -436,11 +436,11 @@ def site(folder: Path) -> Any:
 
 def test_nothing_climbed_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(RungError, match=r"nothing has been climbed yet.*rung climb .*bikes"):
-        write(site(tmp_path / "bikes"))
+        write(project(tmp_path / "bikes"))
 
 
 def test_the_page_is_written_beside_the_task_and_whole(tmp_path: Path) -> None:
-    at = site(tmp_path / "bikes")
+    at = project(tmp_path / "bikes")
     at.store.write("decision.json", content(several()))
     path = write(at)
     assert path == tmp_path / "bikes" / "report.html" and "rung climb bikes" in path.read_text(encoding="utf-8")
@@ -449,7 +449,7 @@ def test_the_page_is_written_beside_the_task_and_whole(tmp_path: Path) -> None:
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path: Path) -> None:
-    at = site(tmp_path / "bikes")
+    at = project(tmp_path / "bikes")
     at.store.write("decision.json", content(several()))
     at.splits = replace(at.splits, dev=(*EXAMPLES[:20], *(replace(e, where="\ud800") for e in EXAMPLES[20:])))
     assert write(at).is_file()

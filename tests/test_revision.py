@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rung.errors import TaskError
-from rung.measure import provenance
-from rung.measure.revision import revision
+from rung.evaluate import provenance
+from rung.evaluate.revision import revision
 from rung.metrics import get, own
 
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung import files, runs
+from rung import files
+from rung import store as runs
 from rung.errors import BusyError, RungError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
-from rung.runs import Store
+from rung.store import Store
 from rung.types import Comparison, Cost, Decision, Forgetting, Interval, Latency, Prediction, Record, RungVerdict, Scores
 
 INTERVAL = Interval(0.5, 0.25, 0.75, 4)
@@ -183,7 +184,7 @@ def test_a_json_file_appears_whole_or_not_at_all(store: Store, monkeypatch: pyte
 HOLD = """
 import sys
 from pathlib import Path
-from rung.runs import Store
+from rung.store import Store
 with Store(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""No text from outside reaches a terminal but through the consoles of rung.terminal.console."""
+"""No text from outside reaches a terminal but through the consoles of rung.cli.screens.console."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from rung.terminal.console import Terminal, styled
+from rung.cli.screens.console import Terminal, styled
 
 SRC = Path(__file__).parents[1] / "src" / "rung"
 FILES = sorted(SRC.rglob("*.py"))
-CONSOLE = SRC / "terminal" / "console.py"
+CONSOLE = SRC / "cli" / "screens" / "console.py"
 
 BARRED_IMPORTS = {
     "rich.markup",
@@ -32,7 +32,7 @@ BARRED_IMPORTS = {
 PRINTS = {"visible.py": 1}
 """Calls of print, all of a text that went through `visible`."""
 
-WRITES = {"cli/common.py": 1, "cli/commands.py": 1, "retrieve/formats/isolated.py": 1, "terminal/console.py": 2}
+WRITES = {"cli/common.py": 1, "cli/commands.py": 1, "retrieve/formats/isolated.py": 1, "cli/screens/console.py": 2}
 """Writes to standard output or error: JSON by `json_text`, a `visible` text, and a reader's answer to its parent process."""
 
 NASTY = "[red]x[ [/] \x1b]52;c;aGk=\x07 \x9b2J \u202eevil\u2069 \U000e0041 :smile: \ud800 [link=file:///]y"
@@ -56,16 +56,16 @@ def test_nothing_prints_by_itself(path: Path) -> None:
             else []
         )
     }
-    assert not imported & BARRED_IMPORTS, "use rung.terminal.console"
+    assert not imported & BARRED_IMPORTS, "use rung.cli.screens.console"
     said = [ast.unparse(call.func) for call in _calls(path)]
-    assert "Console" not in said, "print to `out` or `err` of rung.terminal.console"
+    assert "Console" not in said, "print to `out` or `err` of rung.cli.screens.console"
     assert not [one for one in said if one.endswith(("from_markup", "from_ansi", ".echo", ".secho"))]
     assert said.count("print") == PRINTS.get(name, 0)
     assert len([one for one in said if re.search(r"(stdout|stderr)\.(buffer\.)?write", one)]) == WRITES.get(name, 0)
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if "rung.terminal.console" in p.read_text("utf-8")], ids=lambda p: p.relative_to(SRC).as_posix()
+    "path", [p for p in FILES if "rung.cli.screens.console" in p.read_text("utf-8")], ids=lambda p: p.relative_to(SRC).as_posix()
 )
 def test_styles_stand_in_literals_alone(path: Path) -> None:
     for call in _calls(path):
@@ -74,7 +74,7 @@ def test_styles_stand_in_literals_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name in ("cli", "terminal")], ids=lambda p: p.relative_to(SRC).as_posix()
+    "path", [p for p in FILES if p.parent.name in ("cli", "screens")], ids=lambda p: p.relative_to(SRC).as_posix()
 )
 def test_markup_stands_in_templates_alone(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung import signed
+from rung.climb.fit import named
 from rung.errors import RungError
-from rung.fitting import named
 from rung.lm.base import ModelRef
 from rung.lm.remote.ledger import LEDGER, Ledger, Usage
 from rung.predictor import Predictor
-from rung.runs import Store
+from rung.store import Store
 from rung.trust import trust
 from rung.types import Prediction, Record
 

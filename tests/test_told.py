@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rung.race.course import race
-from rung.race.looks import set_looks
+from rung.sequential.interim import set_looks
+from rung.sequential.race import race
 from rung.tune.told import ERROR, Track, tell
 from rung.tune.trials import plan
 from rung.types import Example

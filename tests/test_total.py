@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from rung import methods
+from rung.evaluate import forgetting
 from rung.machine import Machine
-from rung.measure import forget
 from rung.plan.steps import Step
 from rung.plan.total import total
 from rung.types import Cost
 
-PROBE = forget.Probe(("four letters",), (forget.Question("why", ("ab", "cde"), 0),))
+PROBE = forgetting.Probe(("four letters",), (forgetting.Question("why", ("ab", "cde"), 0),))
 
 
 def step(rung: str, fit: float | None, row: float = 0.0, base: str = "a") -> Step:
@@ -37,7 +37,7 @@ def test_what_is_not_tried_takes_no_time(machine: Machine) -> None:
 
 
 def test_general_ability_is_measured_of_each_touched_model_and_once_of_what_it_began_with(machine: Machine) -> None:
-    once = forget.seconds(PROBE, 1000, machine)
+    once = forgetting.seconds(PROBE, 1000, machine)
     assert once == pytest.approx(machine.prefill_seconds(1000, (12 + 3 + 2 + 3) // 4))
     found = total([step("zero-shot", 0.0), step("lora", 1.0), step("full", 1.0), step("encoder", 1.0)], 10, PROBE, machine)
     assert found.forget == pytest.approx(3 * once)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung import methods
+from rung.climb.project import Project
 from rung.data.split import question
 from rung.errors import TaskError
 from rung.methods.base import options
-from rung.site import Site
 from rung.task import load_task
 from rung.tune.trials import MOST_PROPOSED, Trial, carve, pace, plan
 from rung.types import Cost, Example
@@ -133,55 +133,55 @@ def test_the_pace_is_that_of_the_trials_fitted() -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path, home: Path) -> Callable[..., Site]:
-    def made(rows: int, group: bool = False, **more: Any) -> Site:
+def project(tmp_path: Path, home: Path) -> Callable[..., Project]:
+    def made(rows: int, group: bool = False, **more: Any) -> Project:
         lines = [{"input": f"case {i}", "output": "ab"[i % 2], "group": f"g{i // 4}"} for i in range(rows)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         data = {"examples": "rows.jsonl", **({"group": "group"} if group else {}), **more}
         task = {"task": "x", "kind": "classify", "base": "fake", "encoder": "fake", "goal": {"at_least": 0.5}, "data": data}
         (tmp_path / "rung.yaml").write_text(json.dumps(task))
-        return Site(load_task(tmp_path))
+        return Project(load_task(tmp_path))
 
     return made
 
 
-def carved(whole: Site) -> tuple[Site, list[Example]]:
+def carved(whole: Project) -> tuple[Project, list[Example]]:
     return carve(whole, whole.bases["fake"])
 
 
-def test_rows_are_carved_from_train_alone(site: Callable[..., Site]) -> None:
-    whole = site(400)
+def test_rows_are_carved_from_train_alone(project: Callable[..., Project]) -> None:
+    whole = project(400)
     inner, rows = carved(whole)
     left, out = {row.id for row in inner.data.examples}, {row.id for row in rows}
     assert left | out == {row.id for row in whole.splits.train} and not left & out
     assert 0.15 < len(out) / len(left | out) < 0.35
-    assert whole.data.examples == whole.splits.train, "the site itself is as it was"
+    assert whole.data.examples == whole.splits.train, "the project itself is as it was"
     assert inner.data.labels == whole.data.labels and inner.start == whole.start
     assert inner.facts.train_rows == len(left)
 
 
-def test_new_rows_move_no_row_and_groups_stay_whole(site: Callable[..., Site]) -> None:
-    few, many = ({row.id for row in carved(site(n, group=True))[1]} for n in (400, 800))
-    inner, rows = carved(site(800, group=True))
-    train = {row.id for row in site(400, group=True).splits.train}
+def test_new_rows_move_no_row_and_groups_stay_whole(project: Callable[..., Project]) -> None:
+    few, many = ({row.id for row in carved(project(n, group=True))[1]} for n in (400, 800))
+    inner, rows = carved(project(800, group=True))
+    train = {row.id for row in project(400, group=True).splits.train}
     assert few == many & train
     assert not {row.group for row in rows} & {row.group for row in inner.data.examples}
 
 
-def test_too_few_rows_are_refused(site: Callable[..., Site]) -> None:
+def test_too_few_rows_are_refused(project: Callable[..., Project]) -> None:
     with pytest.raises(TaskError, match="16 are the least"):
-        carved(site(40))
+        carved(project(40))
 
 
-def test_of_few_rows_more_are_taken_and_of_many_a_thousand(site: Callable[..., Site]) -> None:
-    assert 16 <= len(carved(site(100))[1]) <= 34
-    assert 900 <= len(carved(site(16_000))[1]) <= 1100
+def test_of_few_rows_more_are_taken_and_of_many_a_thousand(project: Callable[..., Project]) -> None:
+    assert 16 <= len(carved(project(100))[1]) <= 34
+    assert 900 <= len(carved(project(16_000))[1]) <= 1100
 
 
-def test_preferences_about_a_carved_row_are_not_learnt_from(site: Callable[..., Site], tmp_path: Path) -> None:
+def test_preferences_about_a_carved_row_are_not_learnt_from(project: Callable[..., Project], tmp_path: Path) -> None:
     asked = [{"prompt": f"case {i}", "chosen": "a", "rejected": "b"} for i in range(400)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
-    inner, rows = carved(site(400, preferences="pairs.jsonl"))
+    inner, rows = carved(project(400, preferences="pairs.jsonl"))
     left = {one.input for one in inner.data.preferences}
     assert 0 < len(left) < 400 and not left & {row.input for row in rows}
     assert {question(row) for row in inner.data.examples} <= left

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import pytest
 
 from rung import methods
+from rung.climb.project import Project
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
 from rung.methods.base import Facts, Quote, Run
 from rung.predictor import Predictor
-from rung.site import Site
 from rung.task import load_task
 from rung.tune import run as tune
 from rung.tune.run import Tuning
@@ -104,7 +104,7 @@ def set_task(place: Path, goal: dict[str, Any] | None = None, data: dict[str, An
 
 
 def go(place: Path, *sets: str, **how: Any) -> Tuning:
-    return tune.tune(Site(load_task(place)), Told(), sets, **how)
+    return tune.tune(Project(load_task(place)), Told(), sets, **how)
 
 
 def statuses(found: Tuning) -> dict[str, str]:
@@ -254,7 +254,7 @@ def test_a_rung_that_lacks_what_it_needs_is_refused(folder: Path, monkeypatch: p
 
 
 def test_the_folder_is_held_and_the_result_kept(folder: Path) -> None:
-    with Site(load_task(folder)).store.locked(), pytest.raises(BusyError):
+    with Project(load_task(folder)).store.locked(), pytest.raises(BusyError):
         go(folder, "trick.keep=3")
     found = go(folder, "trick.keep=3")
     [path] = (folder / ".rung" / "tune").iterdir()
@@ -266,7 +266,7 @@ def test_the_folder_is_held_and_the_result_kept(folder: Path) -> None:
 
 def test_the_watcher_sees_the_trials_come_along(folder: Path) -> None:
     watcher = Told()
-    found = tune.tune(Site(load_task(folder)), watcher, ["trick.keep=2,3"])
+    found = tune.tune(Project(load_task(folder)), watcher, ["trick.keep=2,3"])
     assert watcher.seen == found.trials and any("fitting" in text for text in watcher.texts)
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from rung import metrics
 from rung.cli import app
-from rung.decide import compare, decide
+from rung.climb.decide import compare, decide
 from rung.lm.base import Choice
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.metrics import METRICS
 from rung.types import Example, Prediction, Record
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from rung.ladder import climb
+from rung.climb.climb import climb
+from rung.climb.preflight import inspect
+from rung.climb.project import Project
 from rung.lm.base import Decoding, ModelRef
-from rung.lm.causal import CausalEngine
 from rung.lm.engines import Engines
-from rung.lm.load import load
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import load
 from rung.machine import Machine
 from rung.predictor import Predictor
-from rung.preflight import inspect
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, Record
 
@@ -52,11 +52,11 @@ def test_a_broken_template_skips_the_rungs_that_ask_it(
         "goal": {"metric": "accuracy", "at_least": 0.9},
     }
     (tmp_path / "rung.yaml").write_text(json.dumps(task))
-    site = Site(load_task(tmp_path), Engines(machine, say=lambda text: None))
-    findings, shown = inspect(site)
+    project = Project(load_task(tmp_path), Engines(machine, say=lambda text: None))
+    findings, shown = inspect(project)
     assert shown == []
     assert any(one.code == "chat-template" and one.severity == "warn" for one in findings)
-    records = {record.rung: record for record in climb(site, Silent(), everything=True).records}
+    records = {record.rung: record for record in climb(project, Silent(), everything=True).records}
     assert {name: record.status for name, record in records.items()} == {
         "majority": "done",
         "zero-shot": "skipped",

@@ -9,14 +9,13 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 import psutil
 
-from rung import files
 from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -90,8 +89,8 @@ class Machine:
     dtype: str
     """The data type to compute in, chosen from `gflops`, never from a default."""
     onednn: bool = False
-    """Whether its float32 products are faster by oneDNN (`rung.lm.products`) than as PyTorch chooses; `gflops` has the
-    faster speed."""
+    """Whether its float32 products are faster by oneDNN (`rung.lm.models.onednn_linear`) than as PyTorch chooses; `gflops` has
+    the faster speed."""
     usd_per_hour: float = 0.0
 
     def _seconds(self, flops: float, efficiency: float = EFFICIENCY) -> float:
@@ -167,31 +166,7 @@ def home() -> Path:
     return Path(os.environ.get("RUNG_HOME") or "~/.cache/rung").expanduser()
 
 
-def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
-    """This machine, from the file kept under `home()`, or measured now (up to two seconds, imports torch) and kept.
-
-    `usd_per_hour` replaces the list price; prices are never kept in the file, so a newer table takes effect at once.
-    What was measured while other work filled the machine is too low: it serves this once and is not kept.
-    """
-    path = home() / f"machine-{fingerprint()}.json"
-    if (machine := _read(path)) is None:
-        from rung.lm import probe  # late: torch takes seconds to import, and lm stands below this file
-
-        machine, others = probe.measure()
-        if others <= BUSY:
-            _write(path, machine)
-    return replace(machine, usd_per_hour=_price(machine) if usd_per_hour is None else usd_per_hour)
-
-
-def _read(path: Path) -> Machine | None:
-    """A machine measured before; None where none was, or where the file is damaged: it is then measured anew."""
-    try:
-        return Machine(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-
-
-def _price(machine: Machine) -> float:
+def usual_price(machine: Machine) -> float:
     """The user's own price for a machine of this kind, or else the list price."""
     own = own_prices()
     if machine.device != "cuda":
@@ -199,10 +174,6 @@ def _price(machine: Machine) -> float:
     words = machine.device_name.lower().replace("-", " ").split()
     listed = list_price(machine.device, machine.device_name, machine.cores)
     return next((usd for kind, usd in own.items() if kind in words), listed)
-
-
-def _write(path: Path, machine: Machine) -> None:
-    files.write_json(path, asdict(machine))
 
 
 def fingerprint() -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from rung import calls, files, marks, rows
 from rung.data.split import normalise
 from rung.errors import RungError
-from rung.lm import thinking
 from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progress, Prompt, Streams
 from rung.lm.engines import Engines
-from rung.lm.layers import link
-from rung.lm.thinking import Thinking
+from rung.lm.inference import thinking
+from rung.lm.inference.thinking import Thinking
+from rung.lm.models.fits import link
 from rung.naming import named
 from rung.retrieve import ground, orders
 from rung.retrieve import lookup as lookups
@@ -153,7 +153,7 @@ class Predictor:
     def _similar(self, examples: Sequence[Example], engines: Engines) -> list[list[Example]]:
         if not self.demos.similar:
             return [[]] * len(examples)
-        from rung.lm.embed import nearest
+        from rung.lm.inference.embed import nearest
         from rung.lm.vectors import load_vectors
 
         vectors = engines.embedder(self.encoder).embed([example.input for example in examples])

@@ -13,7 +13,7 @@ from rung.errors import RungError
 from rung.lm.remote.ledger import opened, sealed
 from rung.lm.remote.settings import LEDGER
 from rung.retrieve.ours import claim
-from rung.runs import OWN, Store
+from rung.store import OWN, Store
 
 LINES = ("records.jsonl", "predictions/*.jsonl", "marks/*.jsonl")
 VALUES = ("decision.json", "test.json", "index.json", "*/*.json")

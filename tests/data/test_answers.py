@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rung.climb.project import Project
 from rung.data.check import check
 from rung.data.load import load
 from rung.data.split import make_splits
@@ -18,7 +19,6 @@ from rung.errors import DataError
 from rung.metrics import METRICS, get, score
 from rung.metrics.judge import Pairwise, Rubric
 from rung.retrieve.ground import bears, settle
-from rung.site import Site
 from rung.task import load_task
 from rung.types import UNKNOWN, Example, Prediction, Source
 
@@ -193,10 +193,10 @@ def test_a_task_with_several_answers_is_measured_checked_and_shown(tmp_path: Pat
     made = task(tmp_path, "rows.jsonl", metric="exact_match")
     found = {one.code: one for one in check(make_splits(made), made)}
     assert found["several-references"].count == 90 and found["unanswerable"].count == 10
-    site = Site(made, say=lambda text: None)
-    prompt = site.start.render(site.data.examples[0])
+    project = Project(made, say=lambda text: None)
+    prompt = project.start.render(project.data.examples[0])
     assert "[" not in prompt.messages[-1].content
-    fresh = [row for row in site.splits.dev if row.references]
-    predictions = site.start.predict(fresh, site.engines)
-    assert score(site.metric, fresh, predictions, "dev").overall.value == 1
-    assert set(site.references) == {row.id for row in site.splits.dev}
+    fresh = [row for row in project.splits.dev if row.references]
+    predictions = project.start.predict(fresh, project.engines)
+    assert score(project.metric, fresh, predictions, "dev").overall.value == 1
+    assert set(project.references) == {row.id for row in project.splits.dev}

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rung.errors import TemplateError
-from rung.lm.chat import tokenizer
-from rung.lm.template import Template
+from rung.lm.models.chat import tokenizer
+from rung.lm.models.template import Template
 
 PIECES = (
     "{% for m in messages %}",

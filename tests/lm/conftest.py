@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rung.lm.base import Prompt
-from rung.lm.load import Loaded, load
+from rung.lm.models.load import Loaded, load
 from rung.machine import Machine
 from rung.types import Message
 

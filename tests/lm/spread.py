@@ -18,11 +18,13 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from rung.errors import BudgetError, DataError, RungError
-from rung.lm import adapters, losses, preferences, processes, train
-from rung.lm.load import Loaded, load
-from rung.lm.tree import Row
+from rung.lm import processes
+from rung.lm.models import adapters
+from rung.lm.models.load import Loaded, load
+from rung.lm.training import losses, preferences, train
+from rung.lm.trees.tree import Row
 from rung.machine import Machine
-from rung.methods import together
+from rung.methods import multiprocess
 from rung.types import Message
 
 PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=5, tokens=150, seed=5)
@@ -180,7 +182,7 @@ def ends() -> list[str]:
     found = []
     for where in ((0, 1), (1,), (0,)):
         try:
-            found.append(together._joined(lambda where=where: fails(where)))  # type: ignore[misc]
+            found.append(multiprocess._joined(lambda where=where: fails(where)))  # type: ignore[misc]
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}")
     if not processes.leads():

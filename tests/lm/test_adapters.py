@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from rung.errors import ModelError
-from rung.lm import adapters, layers, losses, parts, train, virtual
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.forest import Forest
-from rung.lm.load import Loaded, load, whole
-from rung.lm.tree import Row
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models import adapters, fits, small_parts
+from rung.lm.models.load import Loaded, load, whole
+from rung.lm.training import losses, train
+from rung.lm.trees import virtual
+from rung.lm.trees.forest import Forest
+from rung.lm.trees.tree import Row
 from rung.machine import Machine
 from rung.types import Message
 
@@ -30,8 +32,8 @@ KINDS: dict[str, Callable[[Loaded], Any]] = {
     "decomposed": lambda one: adapters.lora(one.model, 2, 4, 0.0, 0, decomposed=True),
     "factors": lambda one: adapters.factors(one.model),
     "norms": lambda one: adapters.norms(one.model),
-    "biases": lambda one: parts.biases(one.model),
-    "bottleneck": lambda one: parts.bottleneck(one.model, 4, 0),
+    "biases": lambda one: small_parts.biases(one.model),
+    "bottleneck": lambda one: small_parts.bottleneck(one.model, 4, 0),
     "prompt": lambda one: adapters.prompt(one.model, words(one)),
     "prefix": lambda one: adapters.prefix(one.model, words(one)),
 }
@@ -325,19 +327,19 @@ def test_a_model_that_peft_does_not_know_is_refused_by_name(fresh: Fresh) -> Non
 
 
 def test_tensors_of_another_base_are_refused(fresh: Fresh, tmp_path: Path) -> None:
-    parts.save(parts.bottleneck(fresh("gemma3").model, 4, 0), tmp_path)
+    small_parts.save(small_parts.bottleneck(fresh("gemma3").model, 4, 0), tmp_path)
     with pytest.raises((ModelError, AttributeError)):
-        parts.put(fresh("llama").model, tmp_path)
+        small_parts.put(fresh("llama").model, tmp_path)
 
 
 def test_a_mark_tells_what_was_trained_beside_four_bits(tmp_path: Path) -> None:
-    assert not layers.is_four_bit(tmp_path)
-    (tmp_path / layers.FOUR_BIT).touch()
-    assert layers.is_four_bit(tmp_path)
+    assert not fits.is_four_bit(tmp_path)
+    (tmp_path / fits.FOUR_BIT).touch()
+    assert fits.is_four_bit(tmp_path)
 
 
 def test_biases_of_a_model_that_has_some_are_its_own(fresh: Fresh) -> None:
     own = {name for name, _ in fresh("qwen2").model.named_parameters() if name.endswith(".bias")}
-    assert set(trained(parts.biases(fresh("qwen2").model))) == own
-    given = trained(parts.biases(fresh("llama").model))
+    assert set(trained(small_parts.biases(fresh("qwen2").model))) == own
+    given = trained(small_parts.biases(fresh("llama").model))
     assert len(given) == 14, "seven linear layers in each of two blocks, and not the output head"

@@ -17,7 +17,7 @@ from rung import calls
 from rung.data.load import load as load_rows
 from rung.errors import DataError, TemplateError
 from rung.lm.base import Decoding, ModelRef
-from rung.lm.chat import Chat, tokenizer
+from rung.lm.models.chat import Chat, tokenizer
 from rung.predictor import Predictor
 from rung.task import load_task
 from rung.types import Example, digest

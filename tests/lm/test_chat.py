@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rung.errors import ModelError
-from rung.lm.chat import Chat
+from rung.lm.models.chat import Chat
 from rung.types import Message
 
 TURNS = (Message("system", "be short"), Message("user", "where is it"))

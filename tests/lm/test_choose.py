@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.lm import choose as search
+from rung.lm.inference import choose as search
 
 END, VOCABULARY = 0, 4
 LABELS = st.lists(st.lists(st.integers(1, 3), max_size=5).map(tuple), min_size=1, max_size=12, unique=True)

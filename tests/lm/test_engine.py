@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from rung.errors import DataError
-from rung.lm import sample
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.chat import Chat
-from rung.lm.load import Loaded
+from rung.lm.inference import sample
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.chat import Chat
+from rung.lm.models.load import Loaded
 from rung.types import Message
 
 KINDS = ["llama", "llama-bos", "qwen3", "mistral", "gemma3", "gpt2", "bloom", "mamba"]
@@ -170,7 +170,7 @@ def test_equal_prompts_get_equal_answers(engine: Callable, ask: Callable) -> Non
 def test_more_prompts_than_one_pass_holds(engine: Callable, ask: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [ask(f"{text} {i}") for i in range(6) for text in TEXTS]
     wanted = engine("llama").choose(prompts, LABELS), engine("llama").generate(prompts, Decoding(max_new_tokens=4))
-    monkeypatch.setattr("rung.lm.causal.NODES", 60)
+    monkeypatch.setattr("rung.lm.inference.causal.NODES", 60)
     told: list[int] = []
     small = engine("llama")
     found = small.choose(prompts, LABELS, told.append)
@@ -223,8 +223,8 @@ def test_rows_written_together_are_bounded_by_what_they_keep(
     monkeypatch.setattr(sample, "write", noted)
     for together, own in ((3, 10_000), (1000, 40), (1000, 1)):
         sizes.clear()
-        monkeypatch.setattr("rung.lm.causal.TOGETHER", together)
-        monkeypatch.setattr("rung.lm.causal.OWN", own)
+        monkeypatch.setattr("rung.lm.inference.causal.TOGETHER", together)
+        monkeypatch.setattr("rung.lm.inference.causal.OWN", own)
         assert engine("llama").generate(prompts, Decoding(max_new_tokens=6)) == wanted
         assert sum(rows for rows, _ in sizes) == len(prompts)
         assert all(rows <= together and (rows == 1 or rows * width <= own) for rows, width in sizes)

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.lm import losses, tree
-from rung.lm.forward import run_padded, run_tree
-from rung.lm.tree import Row
+from rung.lm.training import losses
+from rung.lm.trees import tree
+from rung.lm.trees.forward import run_padded, run_tree
+from rung.lm.trees.tree import Row
 
 TREES = ["llama", "qwen2", "qwen3", "mistral", "gemma3", "gpt2"]
 PLAIN = ["bloom", "mamba"]

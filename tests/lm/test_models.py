@@ -23,11 +23,11 @@ from huggingface_hub.errors import XetDownloadError
 from safetensors.numpy import save_file
 
 from rung.errors import ModelError
-from rung.lm import hub as hubs
-from rung.lm import models, reach, wheels
+from rung.lm.models import hub as hubs
+from rung.lm.models import package_index, reach, resolve
 
 TINY = replace(
-    models.KNOWN["all-minilm-l6-v2"],
+    resolve.KNOWN["all-minilm-l6-v2"],
     name="tiny",
     hub="nobody/Tiny",
     wheels=("rung-tiny-model==1.0",),
@@ -74,7 +74,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hubs, "_silent", {})
-    monkeypatch.setattr(models, "KNOWN", {"tiny": TINY, "tiny2": replace(TINY, name="tiny2", hub="nobody/Tiny2")})
+    monkeypatch.setattr(resolve, "KNOWN", {"tiny": TINY, "tiny2": replace(TINY, name="tiny2", hub="nobody/Tiny2")})
     (tmp_path / "index").mkdir()
 
 
@@ -82,13 +82,13 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The tiny model in the index, its digest in the table; returns the digest."""
     source = write_model(tmp_path / "source")
-    digest = models.content_digest(source)
+    digest = resolve.content_digest(source)
     write_wheel(
         tmp_path / "index",
         {f"rung_tiny_model/model/{path.name}": path.read_bytes() for path in source.iterdir()}
         | {"rung_tiny_model/model/evil.py": b"1/0", "rung_tiny_model/model/pytorch_model.bin": b"pickle"},
     )
-    monkeypatch.setitem(models.KNOWN, "tiny", replace(TINY, sha256=digest))
+    monkeypatch.setitem(resolve.KNOWN, "tiny", replace(TINY, sha256=digest))
     return digest
 
 
@@ -166,17 +166,17 @@ def leftovers(tmp_path: Path) -> list[str]:
 
 
 def test_index_when_no_hub_then_cache(tmp_path: Path, wheel: str, said: list[str]) -> None:
-    found = models.find("tiny", say=said.append)
+    found = resolve.find("tiny", say=said.append)
     assert found.source == "index rung-tiny-model==1.0"
     assert {path.name for path in found.folder.iterdir()} == {"model.safetensors", "config.json", "rung.json"}
-    assert found.digest == models.content_digest(found.folder, found.source) != wheel
+    assert found.digest == resolve.content_digest(found.folder, found.source) != wheel
     assert "HF_HUB_OFFLINE" in said[0] and "package index" in said[1]
 
     (tmp_path / "index" / "rung_tiny_model-1.0-py3-none-any.whl").unlink()
     again: list[str] = []
-    assert models.find("tiny", say=again.append) == found
+    assert resolve.find("tiny", say=again.append) == found
     assert again == []
-    assert models.find("nobody/tiny") == found  # its hub id names the same model
+    assert resolve.find("nobody/tiny") == found  # its hub id names the same model
 
 
 def test_other_contents_than_the_known_are_refused(tmp_path: Path, wheel: str, said: list[str]) -> None:
@@ -184,7 +184,7 @@ def test_other_contents_than_the_known_are_refused(tmp_path: Path, wheel: str, s
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("rung_tiny_model/model/tokenizer.json", "{}")
     with pytest.raises(ModelError, match="not those known to rung"):
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
     assert leftovers(tmp_path) == []
 
 
@@ -192,21 +192,21 @@ def test_other_contents_than_the_known_are_refused(tmp_path: Path, wheel: str, s
 def test_a_wheel_that_writes_outside_is_refused(path: str, tmp_path: Path, said: list[str]) -> None:
     write_wheel(tmp_path / "index", {f"rung_tiny_model/model/{path}": b"{}"})
     with pytest.raises(ModelError, match="leads out"):
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
     assert not list(tmp_path.rglob("escaped.json"))
 
 
 def test_parts_are_joined_in_order(tmp_path: Path) -> None:
     parts = [(write_wheel(tmp_path, {"p": str(n).encode()}, number=n), "p") for n in (1, 2, 3)]
-    wheels.join(parts, tmp_path / "whole")
+    package_index.join(parts, tmp_path / "whole")
     assert (tmp_path / "whole").read_bytes() == b"123"
     with pytest.raises(ModelError, match="no 'q'"):
-        wheels.join([(parts[0][0], "q")], tmp_path / "whole")
+        package_index.join([(parts[0][0], "q")], tmp_path / "whole")
 
 
 def test_nowhere_says_what_was_tried(tmp_path: Path, said: list[str]) -> None:
     with pytest.raises(ModelError) as raised:
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
     text = str(raised.value)
     assert "HF_HUB_OFFLINE" in text and "rung-tiny-model==1.0" in text
     assert "HF_ENDPOINT" in text and ".gguf" in text
@@ -214,18 +214,18 @@ def test_nowhere_says_what_was_tried(tmp_path: Path, said: list[str]) -> None:
 
 
 def test_a_full_disk_is_told_before_the_download(monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]) -> None:
-    monkeypatch.setitem(models.KNOWN, "tiny", replace(models.KNOWN["tiny"], parameters=10**18))
+    monkeypatch.setitem(resolve.KNOWN, "tiny", replace(resolve.KNOWN["tiny"], parameters=10**18))
     with pytest.raises(ModelError, match="disk is too full"):
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
 
 
 def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]) -> None:
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(wheels, "unpack", full)
+    monkeypatch.setattr(package_index, "unpack", full)
     with pytest.raises(ModelError, match="RUNG_HOME"):
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
     assert leftovers(tmp_path) == []
 
 
@@ -233,13 +233,13 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path, wheel: str, said: l
     half = tmp_path / "home" / "models" / ".tiny.part"
     half.mkdir(parents=True)
     (half / "half.safetensors").write_bytes(b"x")
-    assert not (models.find("tiny", say=said.append).folder / "half.safetensors").exists()
+    assert not (resolve.find("tiny", say=said.append).folder / "half.safetensors").exists()
     assert leftovers(tmp_path) == ["tiny"]
 
 
 def test_two_at_once_fetch_once(tmp_path: Path, wheel: str, said: list[str]) -> None:
-    found: list[models.ModelFiles] = []
-    threads = [threading.Thread(target=lambda: found.append(models.find("tiny", say=said.append))) for _ in range(3)]
+    found: list[resolve.ModelFiles] = []
+    threads = [threading.Thread(target=lambda: found.append(resolve.find("tiny", say=said.append))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -255,11 +255,11 @@ def test_a_hub_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch, wheel: 
     monkeypatch.setattr(hubs, "HUB_SECONDS", 0.3)
     with hub(monkeypatch, lambda handler: time.sleep(5)):
         start = time.monotonic()
-        assert models.find("tiny", say=said.append).source.startswith("index")
+        assert resolve.find("tiny", say=said.append).source.startswith("index")
         assert time.monotonic() - start < 4  # 0.3 s for the hub, the rest is pip
         start = time.monotonic()
         with pytest.raises(ModelError, match="out of reach"):
-            models.find("some/other", say=said.append)
+            resolve.find("some/other", say=said.append)
         assert time.monotonic() - start < 0.2
     assert sum("out of reach" in line for line in said) == 1
 
@@ -276,7 +276,7 @@ def test_another_process_neither_waits_for_a_silent_hub_nor_names_it_again(
     def ask() -> str:
         monkeypatch.setattr(hubs, "_silent", {})  # as in a fresh process
         with pytest.raises(ModelError, match="out of reach") as caught:
-            models.find("some/other", say=said.append)
+            resolve.find("some/other", say=said.append)
         return str(caught.value)
 
     with hub(monkeypatch, broken):
@@ -298,15 +298,15 @@ def test_a_hub_that_talks_nonsense_is_out_of_reach(
     status: int, body: bytes, monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]
 ) -> None:
     with hub(monkeypatch, lambda handler: reply(handler, status, body)):
-        assert models.find("tiny", say=said.append).source.startswith("index")
+        assert resolve.find("tiny", say=said.append).source.startswith("index")
     assert "out of reach" in said[0]
 
 
 def test_a_mirror_without_the_model(monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]) -> None:
     with hub(monkeypatch, lambda handler: reply(handler, 404)) as address:
-        assert models.find("tiny", say=said.append).source.startswith("index")
+        assert resolve.find("tiny", say=said.append).source.startswith("index")
         with pytest.raises(ModelError, match=f"{address} has no model 'nobody/else'.*HF_TOKEN"):
-            models.find("nobody/else", say=said.append)
+            resolve.find("nobody/else", say=said.append)
     assert not any("out of reach" in line for line in said)
 
 
@@ -318,9 +318,9 @@ def test_from_the_hub_without_pickles_or_code(
     asked: list[str] = []
     extra = {"modeling.py": b"1/0", "pytorch_model.bin": b"x", "onnx/config.json": b"{}"}
     with hub(monkeypatch, serve(files | extra, asked)):
-        found = models.find("tiny", say=said.append)
+        found = resolve.find("tiny", say=said.append)
     assert found.source == f"hub nobody/Tiny@{SHA}"
-    assert found.digest != models.content_digest(found.folder, "index rung-tiny-model==1.0")
+    assert found.digest != resolve.content_digest(found.folder, "index rung-tiny-model==1.0")
     assert found.licence == TINY.licence
     assert {path.name for path in found.folder.rglob("*")} == {*files, "rung.json"}
     assert not any(name in path for path in asked for name in extra if "/resolve/" in path)
@@ -328,7 +328,7 @@ def test_from_the_hub_without_pickles_or_code(
 
     monkeypatch.setenv("RUNG_HOME", str(tmp_path / "fresh"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert models.find("tiny", say=said.append).source.startswith("hub nobody/Tiny@")  # out of the hub library's cache
+    assert resolve.find("tiny", say=said.append).source.startswith("hub nobody/Tiny@")  # out of the hub library's cache
 
 
 @pytest.mark.parametrize(
@@ -350,9 +350,9 @@ def test_a_download_that_breaks_off(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", broken)
     files = {path.name: path.read_bytes() for path in write_model(tmp_path / "source").iterdir()}
     with hub(monkeypatch, serve(files, [])):
-        assert models.find("tiny", say=said.append).source.startswith("index")
+        assert resolve.find("tiny", say=said.append).source.startswith("index")
         with pytest.raises(ModelError, match=rf"broke off \({fault}\)"):
-            models.find("nobody/Tiny-2", say=said.append)
+            resolve.find("nobody/Tiny-2", say=said.append)
     assert leftovers(tmp_path) == ["tiny"]
 
 
@@ -363,19 +363,19 @@ def test_a_disk_that_fills_up_in_a_download(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
     files = {path.name: path.read_bytes() for path in write_model(tmp_path / "source").iterdir()}
     with hub(monkeypatch, serve(files, [])), pytest.raises(ModelError, match="RUNG_HOME"):
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
 
 
 def test_a_gated_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: str, said: list[str]) -> None:
     files = {path.name: path.read_bytes() for path in write_model(tmp_path / "source").iterdir()}
     with hub(monkeypatch, serve(files, [], gated=True)), pytest.raises(ModelError, match=r"gated.*HF_TOKEN"):
-        models.find("tiny", say=said.append)
+        resolve.find("tiny", say=said.append)
 
 
 def test_a_hub_model_of_pickles_only(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     pickles = serve({"pytorch_model.bin": b"x", "config.json": b"{}"}, [])
     with hub(monkeypatch, pickles), pytest.raises(ModelError, match=r"only \.bin/pickle weights"):
-        models.find("nobody/Tiny", say=said.append)
+        resolve.find("nobody/Tiny", say=said.append)
 
 
 # Local folders and names
@@ -384,10 +384,10 @@ def test_a_hub_model_of_pickles_only(monkeypatch: pytest.MonkeyPatch, said: list
 def test_a_local_folder_goes_by_content(tmp_path: Path) -> None:
     a, b = write_model(tmp_path / "a"), write_model(tmp_path / "b")
     (b / "README.md").write_text("words")
-    assert models.find(str(a)).digest == models.find(str(b)).digest
-    assert models.find(str(a)).folder == a
+    assert resolve.find(str(a)).digest == resolve.find(str(b)).digest
+    assert resolve.find(str(a)).folder == a
     (b / "config.json").write_text('{"model_type": "gpt2"}')
-    assert models.find(str(a)).digest != models.find(str(b)).digest
+    assert resolve.find(str(a)).digest != resolve.find(str(b)).digest
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_folders_that_are_no_model(files: list[str], message: str, tmp_path: Pat
     for name in files:
         (tmp_path / "index" / name).write_text("{}")
     with pytest.raises(ModelError, match=message):
-        models.find(str(tmp_path / "index"))
+        resolve.find(str(tmp_path / "index"))
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
@@ -411,27 +411,27 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     shards = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(shards))
     with pytest.raises(ModelError, match=r"1 of 2 weight files .* the first is 'model-2\.safetensors'"):
-        models.find(str(folder))
+        resolve.find(str(folder))
 
 
 def test_names_that_name_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Did you mean 'tiny'"):
-        models.find("tinny")
+        resolve.find("tinny")
     with pytest.raises(ModelError, match="no such file"):
-        models.find(str(tmp_path / "none.gguf"))
+        resolve.find(str(tmp_path / "none.gguf"))
     with pytest.raises(ModelError, match="is no folder"):
-        models.find("./not/there")
+        resolve.find("./not/there")
     with pytest.raises(ModelError, match=r"'a/b\.\.c' is no hub id"):
-        models.find("a/b..c")
+        resolve.find("a/b..c")
     assert hubs._silent == {}  # a slip of the pen says nothing about the hub
     (tmp_path / "bad.gguf").write_bytes(b"not a gguf file, at all, in any way")
     with pytest.raises(ModelError, match=r"bad\.gguf: not a GGUF"):
-        models.find(str(tmp_path / "bad.gguf"))
+        resolve.find(str(tmp_path / "bad.gguf"))
 
 
 def test_the_list_shows_what_is_cached(wheel: str, said: list[str]) -> None:
-    found = models.find("tiny", say=said.append)
-    row, other = models.known()
+    found = resolve.find("tiny", say=said.append)
+    row, other = resolve.known()
     assert (row.name, row.folder, row.source) == ("tiny", found.folder, found.source)
     assert row.size_bytes > 16
     assert (other.folder, other.size_bytes) == (None, 0)
@@ -439,8 +439,8 @@ def test_the_list_shows_what_is_cached(wheel: str, said: list[str]) -> None:
 
 def test_the_table_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert models.DEFAULT in models.KNOWN
-    for name, model in models.KNOWN.items():
+    assert resolve.DEFAULT in resolve.KNOWN
+    for name, model in resolve.KNOWN.items():
         assert name == model.name and len(model.wheels) == len(model.members)
         assert len(model.sha256) == 64 and all("==" in wheel for wheel in model.wheels)
 
@@ -456,12 +456,12 @@ def test_a_gguf_becomes_the_same_model_with_a_pad_of_its_own(
 
     write_gguf(tmp_path / "tiny.gguf")
     capfd.readouterr()
-    found = models.find(str(tmp_path / "tiny.gguf"), say=said.append)
+    found = resolve.find(str(tmp_path / "tiny.gguf"), say=said.append)
     assert capfd.readouterr() == ("", "")  # one line through `say`, no bars
     assert len(said) == 1
     (tmp_path / "moved").mkdir()
     (tmp_path / "tiny.gguf").rename(tmp_path / "moved" / "other.gguf")
-    assert models.find(str(tmp_path / "moved" / "other.gguf"), say=said.append).digest == found.digest
+    assert resolve.find(str(tmp_path / "moved" / "other.gguf"), say=said.append).digest == found.digest
     assert len(said) == 1
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(found.folder), AutoTokenizer.from_pretrained(found.folder)
@@ -484,10 +484,10 @@ def test_the_default_model_loads() -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    found = models.find(models.DEFAULT)
-    assert found.digest == models.content_digest(found.folder, found.source.partition("@")[0])
+    found = resolve.find(resolve.DEFAULT)
+    assert found.digest == resolve.content_digest(found.folder, found.source.partition("@")[0])
     tokenizer, model = AutoTokenizer.from_pretrained(found.folder), AutoModelForCausalLM.from_pretrained(found.folder)
-    assert sum(p.numel() for p in model.parameters()) == models.KNOWN[models.DEFAULT].parameters
+    assert sum(p.numel() for p in model.parameters()) == resolve.KNOWN[resolve.DEFAULT].parameters
     ids = tokenizer("The capital of France is Paris, and the capital of Italy is Rome.", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         assert model(ids, labels=ids).loss < 3
@@ -499,6 +499,6 @@ def test_the_default_model_loads() -> None:
 def test_the_encoder_tells_near_from_far() -> None:
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(str(models.find("all-minilm-l6-v2").folder), device="cpu")
+    encoder = SentenceTransformer(str(resolve.find("all-minilm-l6-v2").folder), device="cpu")
     a, b, c = encoder.encode(["my card was stolen", "someone took my card", "rain tomorrow"], normalize_embeddings=True)
     assert a @ b > 0.5 > a @ c

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from rung.errors import DataError, ModelError
-from rung.lm import bpe, chat, losses, pack, perplexity, shards
-from rung.lm.load import Loaded
-from rung.lm.shards import Shard
+from rung.lm.models import chat
+from rung.lm.models.load import Loaded
+from rung.lm.raw_text import bpe, perplexity, shards
+from rung.lm.raw_text.shards import Shard
+from rung.lm.training import losses, pack
 from rung.types import Message
 
 TEXTS = ["the parcel is late and nobody knows", "refund", "where is my order? " * 8, "日本 🙂 café"]

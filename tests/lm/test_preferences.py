@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from rung.errors import BudgetError
-from rung.lm import adapters, attention, preferences, train, tree
-from rung.lm.load import Loaded
-from rung.lm.preferences import Pair
-from rung.lm.tree import Row
+from rung.lm.models import adapters
+from rung.lm.models.load import Loaded
+from rung.lm.training import preferences, train
+from rung.lm.training.preferences import Pair
+from rung.lm.trees import attention, tree
+from rung.lm.trees.tree import Row
 from rung.types import Message
 
 PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=4, seed=5)

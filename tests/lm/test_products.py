@@ -14,13 +14,13 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from rung.lm import adapters, products
-from rung.lm.load import load
-from rung.lm.losses import sft
-from rung.lm.tree import Row
+from rung.lm.models import adapters, onednn_linear
+from rung.lm.models.load import load
+from rung.lm.training.losses import sft
+from rung.lm.trees.tree import Row
 from rung.machine import Machine
 
-pytestmark = pytest.mark.skipif(not products.has_onednn(), reason="this build of PyTorch has no oneDNN product")
+pytestmark = pytest.mark.skipif(not onednn_linear.has_onednn(), reason="this build of PyTorch has no oneDNN product")
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def test_a_layer_computes_what_it_did(quick: Machine, shape: tuple[int, ...], bi
     torch.manual_seed(0)
     plain = torch.nn.Linear(8, 3, bias)
     fast = copy.deepcopy(plain)
-    products.quicken(fast, quick)
-    assert products.of(fast) is products.onednn and products.of(plain) is linear
+    onednn_linear.quicken(fast, quick)
+    assert onednn_linear.of(fast) is onednn_linear.onednn and onednn_linear.of(plain) is linear
     grads = []
     for layer in (plain, fast):
         rows = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).view(shape).requires_grad_()
@@ -50,14 +50,14 @@ def test_a_layer_computes_what_it_did(quick: Machine, shape: tuple[int, ...], bi
 
 def test_rows_that_lie_across_memory(quick: Machine) -> None:
     layer = torch.nn.Linear(8, 3)
-    products.quicken(layer, quick)
+    onednn_linear.quicken(layer, quick)
     rows = torch.randn(8, 5).t()
     torch.testing.assert_close(layer(rows), linear(rows, layer.weight, layer.bias))
 
 
 def test_what_is_not_float32_is_left_to_pytorch(quick: Machine) -> None:
     layer = torch.nn.Linear(8, 3)
-    products.quicken(layer, quick)
+    onednn_linear.quicken(layer, quick)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.ones(2, 8)).dtype == torch.bfloat16
     assert layer.double()(torch.ones(2, 8, dtype=torch.float64)).dtype == torch.float64
@@ -65,7 +65,7 @@ def test_what_is_not_float32_is_left_to_pytorch(quick: Machine) -> None:
 
 def test_a_frozen_layer_keeps_no_rows(quick: Machine) -> None:
     layer = torch.nn.Linear(8, 3).requires_grad_(False)
-    products.quicken(layer, quick)
+    onednn_linear.quicken(layer, quick)
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         layer(torch.ones(5, 8, requires_grad=True))
@@ -74,7 +74,7 @@ def test_a_frozen_layer_keeps_no_rows(quick: Machine) -> None:
 
 def test_a_model_is_let_go_of_at_once(quick: Machine) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 3))
-    products.quicken(model, quick)
+    onednn_linear.quicken(model, quick)
     seen = weakref.ref(model[0])
     gc.disable()
     try:
@@ -88,14 +88,14 @@ def test_an_operator_without_a_kernel_is_not_taken(monkeypatch: pytest.MonkeyPat
     def missing(*_: Any) -> torch.Tensor:
         raise NotImplementedError("Could not run 'mkldnn::_linear_pointwise' with arguments from the 'CPU' backend.")
 
-    assert products.has_onednn()
-    monkeypatch.setattr(products, "onednn", missing)
-    assert not products.has_onednn()
+    assert onednn_linear.has_onednn()
+    monkeypatch.setattr(onednn_linear, "onednn", missing)
+    assert not onednn_linear.has_onednn()
 
 
 def test_a_machine_that_is_no_faster_changes_nothing(machine: Machine) -> None:
     layer = torch.nn.Linear(8, 3)
-    products.quicken(layer, machine)
+    onednn_linear.quicken(layer, machine)
     assert type(layer) is torch.nn.Linear
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from rung.errors import DataError, ModelError
-from rung.lm import adapters, refuse, train, virtual
-from rung.lm.load import Loaded
-from rung.lm.tree import Row
+from rung.lm.models import adapters
+from rung.lm.models.load import Loaded
+from rung.lm.training import train, training_checks
+from rung.lm.trees import virtual
+from rung.lm.trees.tree import Row
 from rung.methods import tuning
 from rung.types import Message
 
@@ -25,19 +27,19 @@ def row(loaded: Loaded, text: str = "the parcel") -> Row:
 
 def test_good_rows_pass(loaded: Callable[[str], Loaded]) -> None:
     for kind in ("llama", "llama-bos", "llama-plain", "gpt2"):
-        refuse.unlearnable([row(loaded(kind))], loaded(kind))
+        training_checks.unlearnable([row(loaded(kind))], loaded(kind))
 
 
 def test_no_rows(loaded: Callable[[str], Loaded]) -> None:
     with pytest.raises(DataError, match="no row"):
-        refuse.unlearnable([], loaded("llama"))
+        training_checks.unlearnable([], loaded("llama"))
 
 
 def test_a_row_of_which_nothing_is_learnt(loaded: Callable[[str], Loaded]) -> None:
     good = row(loaded("llama"))
     silent = replace(good, targets=(False,) * len(good.tokens))
     with pytest.raises(DataError, match="training row 2: no token"):
-        refuse.unlearnable([good, silent], loaded("llama"))
+        training_checks.unlearnable([good, silent], loaded("llama"))
 
 
 def test_an_end_that_is_not_learnt(loaded: Callable[[str], Loaded]) -> None:
@@ -46,7 +48,7 @@ def test_an_end_that_is_not_learnt(loaded: Callable[[str], Loaded]) -> None:
     unmarked = replace(good, targets=(*good.targets[:-1], False))
     for bad in (cut, unmarked):
         with pytest.raises(DataError, match=r"training row 3: .*never learn to stop"):
-            refuse.unlearnable([good, good, bad], loaded("llama"))
+            training_checks.unlearnable([good, good, bad], loaded("llama"))
 
 
 def test_a_row_over_the_context(loaded: Callable[[str], Loaded]) -> None:
@@ -55,20 +57,20 @@ def test_a_row_over_the_context(loaded: Callable[[str], Loaded]) -> None:
         given = row(short)
         padded = Row((7,) * (size - len(given.tokens)) + given.tokens, (False,) * (size - len(given.tokens)) + given.targets)
         if len(padded.tokens) <= short.context:
-            refuse.unlearnable([padded], short)
+            training_checks.unlearnable([padded], short)
         else:
             with pytest.raises(DataError, match=rf"training row 1: the row has {size} tokens .* {short.context}"):
-                refuse.unlearnable([padded], short)
+                training_checks.unlearnable([padded], short)
 
 
 def test_virtual_tokens_take_up_the_context(fresh: Fresh) -> None:
     short = fresh("gpt2-short")
     given = row(short)
     full = Row((7,) * (48 - len(given.tokens)) + given.tokens, (False,) * (48 - len(given.tokens)) + given.targets)
-    refuse.unlearnable([full], short)
+    training_checks.unlearnable([full], short)
     fronted = replace(short, model=adapters.prompt(short.model, virtual.words(short.chat, "x", 2)))
     with pytest.raises(DataError, match="takes 46"):
-        refuse.unlearnable([full], fronted)
+        training_checks.unlearnable([full], fronted)
 
 
 def test_a_begin_token_said_twice(loaded: Callable[[str], Loaded]) -> None:
@@ -77,7 +79,7 @@ def test_a_begin_token_said_twice(loaded: Callable[[str], Loaded]) -> None:
     assert given.tokens[0] == one.chat.tokenizer.bos_token_id != given.tokens[1]
     doubled = Row((given.tokens[0], *given.tokens), (False, *given.targets))
     with pytest.raises(DataError, match=r"training row 1: .*'<\|bos\|>' twice"):
-        refuse.unlearnable([doubled], one)
+        training_checks.unlearnable([doubled], one)
 
 
 def test_a_padding_token_that_ends_answers(fresh: Fresh) -> None:
@@ -85,10 +87,10 @@ def test_a_padding_token_that_ends_answers(fresh: Fresh) -> None:
     generation, end = one.model.generation_config, one.chat.end
     for ends, pad in ((end, end), ([end], end), ([2, end], 0), ([2, end], 2), ([2, end], None)):
         generation.eos_token_id, generation.pad_token_id = ends, pad
-        refuse.pad_that_ends(one)
+        training_checks.pad_that_ends(one)
     generation.eos_token_id, generation.pad_token_id = [2, end], end
     with pytest.raises(ModelError, match=r"generation_config.json: '<\|im_end\|>' ends an answer"):
-        refuse.pad_that_ends(one)
+        training_checks.pad_that_ends(one)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["rows known", "rows yet to be drawn"])
@@ -107,7 +109,7 @@ def test_whole_weights_say_where_an_answer_ends(fresh: Fresh) -> None:
     tuning.name_ends(one)
     assert one.model.generation_config.eos_token_id == sorted({2, one.chat.end})
     assert one.model.generation_config.pad_token_id is None
-    refuse.pad_that_ends(one)
+    training_checks.pad_that_ends(one)
 
 
 def test_refused_before_any_step(fresh: Fresh, tmp_path: Path) -> None:
@@ -145,6 +147,6 @@ def test_a_checkpoint_without_its_end_is_deleted(fresh: Fresh, tmp_path: Path, s
             broken.unlink()
             if bad == "cut":
                 broken.write_bytes(content[: len(content) // 2])
-            refuse.cut_short(folder)
+            training_checks.cut_short(folder)
             assert [path.name for path in folder.iterdir()] == ["checkpoint-3"], folder.name
-    refuse.cut_short(tmp_path / "no such folder")
+    training_checks.cut_short(tmp_path / "no such folder")

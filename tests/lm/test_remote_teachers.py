@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from servers import Server, serving
 
-from rung.fitting import fit
-from rung.ladder import measure
+from rung.climb.climb import measure
+from rung.climb.fit import fit
+from rung.climb.project import Project
 from rung.lm.base import Decoding
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
@@ -23,7 +24,6 @@ from rung.methods.prompt_search import PromptSearch
 from rung.methods.reasoning import COLUMN, Reasoning
 from rung.plan.steps import settings
 from rung.predictor import Demos, Predictor
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, TrainData
 
@@ -47,26 +47,26 @@ def sorts(body: dict[str, Any]) -> tuple[str, int, int]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, home: Path, machine: Machine) -> Callable[[Server], Site]:
+def project(tmp_path: Path, home: Path, machine: Machine) -> Callable[[Server], Project]:
     rows = [f"{i} parcel {label},{label}" for i in range(60) for label in LABELS]
     (tmp_path / "rows.csv").write_text("\n".join(["input,output", *rows]))
     (tmp_path / "new.txt").write_text("another long delay\nmy refund please\nnothing of the kind\n")
 
-    def made(server: Server) -> Site:
+    def made(server: Server) -> Project:
         (tmp_path / "rung.yaml").write_text(
             "task: Sort.\nkind: classify\nbase: fake\ngoal: {at_least: 0.5}\nrungs: [distil+nearest]\n"
             "data: {examples: rows.csv, unlabelled: new.txt}\nprices: {t: {input: 2.0, output: 10.0}}\n"
             f'methods: {{distil: {{teacher: "{server.url}#t"}}}}\n'
         )
         task = load_task(tmp_path)
-        return Site(task, Engines(machine, say=lambda text: None, api=settings(task)))
+        return Project(task, Engines(machine, say=lambda text: None, api=settings(task)))
 
     return made
 
 
-def test_a_teacher_labels_and_its_bill_is_part_of_the_rungs_cost(site: Callable[[Server], Site], machine: Machine) -> None:
+def test_a_teacher_labels_and_its_bill_is_part_of_the_rungs_cost(project: Callable[[Server], Project], machine: Machine) -> None:
     with serving(Server(answer=sorts)) as server:
-        made = site(server)
+        made = project(server)
         [step] = made.steps
         record = measure(made, step, float("inf"), lambda *_: None)
         fitted, [note, _] = fit(made, step.methods, float("inf"), lambda *_: None)
@@ -81,9 +81,9 @@ def test_a_teacher_labels_and_its_bill_is_part_of_the_rungs_cost(site: Callable[
     assert record.provenance["remote"] and "raw_quote" in record.provenance
 
 
-def test_a_note_of_an_older_fit_has_no_bill(site: Callable[[Server], Site], machine: Machine) -> None:
+def test_a_note_of_an_older_fit_has_no_bill(project: Callable[[Server], Project], machine: Machine) -> None:
     with serving(Server(answer=sorts)) as server:
-        made = site(server)
+        made = project(server)
         [step] = made.steps
         fit(made, step.methods, float("inf"), lambda *_: None)
         for path in made.store.folder.glob("fits/*/fit.json"):

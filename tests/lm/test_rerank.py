@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rung.errors import ModelError
-from rung.lm.rerank import Reranker
+from rung.lm.inference.rerank import Reranker
 from rung.machine import Machine
 
 

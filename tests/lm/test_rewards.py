@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from rung.lm import adapters, layers, preferences, rewards, train
-from rung.lm.load import Loaded
-from rung.lm.preferences import Pair
-from rung.lm.tree import Row
+from rung.lm.models import adapters, fits
+from rung.lm.models.load import Loaded
+from rung.lm.training import preferences, rewards, train
+from rung.lm.training.preferences import Pair
+from rung.lm.trees.tree import Row
 from rung.machine import Machine
 from rung.types import Message
 
@@ -82,7 +83,7 @@ def test_saved_and_opened_it_judges_the_same(
     rewards.save(loaded, tmp_path / "model")
     rows = [row for pair in two(loaded) for row in pair]
     wanted = preferences.logs(loaded, rows, of=rewards.worth)
-    assert layers.judge(str(tmp_path / "model")) == tmp_path / "model"
-    assert layers.judge("") is None
+    assert fits.judge(str(tmp_path / "model")) == tmp_path / "model"
+    assert fits.judge("") is None
     assert rewards.Judge(base("llama"), machine, tmp_path / "model")(rows) == pytest.approx(wanted, abs=1e-4)
-    assert layers.split(base("llama"), str(tmp_path / "model")) == (base("llama"), []), "it is no part of what answers"
+    assert fits.split(base("llama"), str(tmp_path / "model")) == (base("llama"), []), "it is no part of what answers"

@@ -11,9 +11,9 @@ import pytest
 
 from rung.errors import ModelError
 from rung.lm.base import Decoding, Prompt
-from rung.lm.embed import Embedder, nearest
-from rung.lm.encoder import EncoderEngine, load_head, save_head
-from rung.lm.rules import RuleEngine, save_rows
+from rung.lm.inference.embed import Embedder, nearest
+from rung.lm.inference.encoder import EncoderEngine, load_head, save_head
+from rung.lm.inference.rules import RuleEngine, save_rows
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
 from rung.types import Example

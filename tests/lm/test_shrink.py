@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from rung.lm import causal, perplexity, preferences, shrink, tree
+from rung.lm import out_of_memory
 from rung.lm.base import Decoding, Prompt
-from rung.lm.causal import CausalEngine
-from rung.lm.forest import Forest
-from rung.lm.load import Loaded, load
+from rung.lm.inference import causal
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import Loaded, load
+from rung.lm.raw_text import perplexity
+from rung.lm.training import preferences
+from rung.lm.trees import tree
+from rung.lm.trees.forest import Forest
 from rung.machine import Machine
 from rung.types import Message
 
@@ -34,20 +38,20 @@ def by(size: int) -> Callable[[Any, int], list[list[int]]]:
 def test_a_real_allocation_that_fails_on_this_system_is_out_of_memory() -> None:
     with pytest.raises((RuntimeError, MemoryError)) as failed:
         torch.empty(10**15)
-    assert shrink.ran_out(failed.value)
+    assert out_of_memory.ran_out(failed.value)
 
 
 @pytest.mark.parametrize("error", (MemoryError(), torch.OutOfMemoryError(), FULL))
 def test_the_rest_is_cut_anew(error: Exception) -> None:
     said: list[str] = []
-    budget = shrink.Budget(512, said.append)
+    budget = out_of_memory.Budget(512, said.append)
 
     def do(part: list[int]) -> int:
         if len(part) > 2 and 4 in part:
             raise error
         return sum(part)
 
-    found = list(shrink.in_parts(range(10), budget, by(128), do))
+    found = list(out_of_memory.in_parts(range(10), budget, by(128), do))
     assert found == [([0, 1, 2, 3], 6), ([4, 5], 9), ([6, 7], 13), ([8, 9], 17)]
     assert said == ["out of memory: going on with 256 tokens at once"]
     assert budget.share(64) == 32 and budget.share(1) == 1
@@ -62,13 +66,13 @@ def test_what_less_does_not_help_is_raised() -> None:
 
     said: list[str] = []
     with pytest.raises(MemoryError):
-        list(shrink.in_parts(range(4), shrink.Budget(512, said.append), by(128), full))
+        list(out_of_memory.in_parts(range(4), out_of_memory.Budget(512, said.append), by(128), full))
     assert len(said) == 2
     with pytest.raises(RuntimeError, match="shapes"):
-        list(shrink.in_parts(range(4), shrink.Budget(512, said.append), by(128), broken))
+        list(out_of_memory.in_parts(range(4), out_of_memory.Budget(512, said.append), by(128), broken))
     assert len(said) == 2
     with pytest.raises(MemoryError):
-        list(shrink.in_parts(range(1), shrink.Budget(512, said.append), by(128), full))
+        list(out_of_memory.in_parts(range(1), out_of_memory.Budget(512, said.append), by(128), full))
     assert len(said) == 2, "one alone cannot be cut"
 
 
@@ -83,7 +87,7 @@ def test_rows_that_are_done_are_not_asked_again() -> None:
             raise MemoryError
         yield left[2:], "rest"
 
-    found = list(shrink.until_done(range(5), shrink.Budget(256), work, lambda: cleared.append(True)))
+    found = list(out_of_memory.until_done(range(5), out_of_memory.Budget(256), work, lambda: cleared.append(True)))
     assert asked == [[0, 1, 2, 3, 4], [2, 3, 4]] and cleared == [True]
     assert found == [([0, 1], "two"), ([2, 3], "two"), ([4], "rest")]
 
@@ -149,9 +153,9 @@ def test_a_long_prompt_is_read_in_slices(loaded: Loaded, monkeypatch: pytest.Mon
 
 
 def test_spread_weights_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shrink.processes, "shards", lambda: True)
+    monkeypatch.setattr(out_of_memory.processes, "shards", lambda: True)
     with pytest.raises(MemoryError):
-        shrink.Budget(512).halve(MemoryError())
+        out_of_memory.Budget(512).halve(MemoryError())
 
 
 def test_scores_are_read_in_smaller_parts(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

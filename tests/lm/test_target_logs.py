@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from rung.lm import target_logs
-from rung.lm.target_logs import target_logs as logs
+from rung.lm.trees import target_logs
+from rung.lm.trees.target_logs import target_logs as logs
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

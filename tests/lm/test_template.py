@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rung.errors import TemplateError
-from rung.lm.chat import Chat, tokenizer
-from rung.lm.template import folded, joined
+from rung.lm.models.chat import Chat, tokenizer
+from rung.lm.models.template import folded, joined
 from rung.types import Message
 
 TURNS = (

@@ -17,9 +17,11 @@ from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 
 from rung.errors import BudgetError, DataError
-from rung.lm import adapters, layers, losses, train, tree
-from rung.lm.load import Loaded, load
-from rung.lm.tree import Row
+from rung.lm.models import adapters, fits
+from rung.lm.models.load import Loaded, load
+from rung.lm.training import losses, train
+from rung.lm.trees import tree
+from rung.lm.trees.tree import Row
 from rung.types import Message
 
 PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=4, seed=5)
@@ -356,7 +358,7 @@ def test_layers_of_adapters_are_merged_in_their_order(
     second = replace(second, model=adapters.lora(second.model, 2, 4, 0.0, 1))
     train.run(second, rows(second)[::-1], PLAN, tmp_path / "work")
     second.model.save_pretrained(tmp_path / "second")
-    layers.put_below(tmp_path / "second", str(tmp_path / "first"))
+    fits.put_below(tmp_path / "second", str(tmp_path / "first"))
     opened = load(base("llama"), machine, str(tmp_path / "second"))
     opened.model.save_pretrained(tmp_path / "whole")
     opened.chat.tokenizer.save_pretrained(tmp_path / "whole")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.lm import tree
-from rung.lm.tree import Row
+from rung.lm.trees import tree
+from rung.lm.trees.tree import Row
 
 # three tokens only: fronts are shared all the time, and equal rows happen
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple)

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rung.errors import ModelError
-from rung.lm import classifier, models, weights
-from rung.lm.embed import Embedder
-from rung.lm.load import load
-from rung.lm.rerank import Reranker
+from rung.lm.inference.embed import Embedder
+from rung.lm.inference.rerank import Reranker
+from rung.lm.models import resolve, weights
+from rung.lm.models.load import load
+from rung.lm.training import classifier
 from rung.machine import Machine
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -42,7 +43,7 @@ def copy(base: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
 
 
 def found(folder: Path) -> Path:
-    return models.find(str(folder), say=lambda text: None).folder
+    return resolve.find(str(folder), say=lambda text: None).folder
 
 
 def logits(folder: Path, machine: Machine) -> torch.Tensor:
@@ -80,8 +81,8 @@ def test_names_of_wrappers_come_off(
 ) -> None:
     folder = copy(change=renamed(change))
     assert torch.equal(logits(folder, machine), logits(base("llama"), machine))
-    assert models.parameters(folder) == models.parameters(base("llama"))
-    assert models.find(str(folder)).digest == models.find(str(folder)).digest
+    assert resolve.parameters(folder) == resolve.parameters(base("llama"))
+    assert resolve.find(str(folder)).digest == resolve.find(str(folder)).digest
 
 
 def test_a_wrapped_model_in_shards(copy: Callable, base: Callable[[str], Path], machine: Machine) -> None:
@@ -208,7 +209,7 @@ def test_an_adapter_beside_merged_weights_is_not_added_again(
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copy(adapter / file, folder / file)
     assert torch.equal(logits(folder, machine), logits(base("llama"), machine))
-    assert models.parameters(folder) == models.parameters(base("llama"))
+    assert resolve.parameters(folder) == resolve.parameters(base("llama"))
     assert not (found(folder) / "adapter_config.json").exists()
     assert (folder / "adapter_config.json").exists()  # the user's folder is left as it is
 
@@ -238,10 +239,10 @@ def test_a_second_set_of_weights_is_not_counted(copy: Callable, base: Callable[[
     save_file(tensors, folder / "model-00001-of-00001.safetensors")
     index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, "model-00001-of-00001.safetensors")}
     (folder / weights.INDEX).write_text(json.dumps(index))
-    assert models.parameters(folder) == models.parameters(base("llama"))
+    assert resolve.parameters(folder) == resolve.parameters(base("llama"))
     assert torch.equal(logits(folder, machine), logits(base("llama"), machine))
     (folder / "model.safetensors").unlink()
-    assert models.parameters(folder) == models.parameters(base("llama"))
+    assert resolve.parameters(folder) == resolve.parameters(base("llama"))
     assert torch.equal(logits(folder, machine), logits(base("llama"), machine))
 
 

@@ -11,17 +11,17 @@ import pytest
 
 from rung import methods
 from rung import predictor as predictors
+from rung.climb.fit import fit
+from rung.climb.project import Project
 from rung.data import unlabelled
 from rung.errors import BudgetError, DataError
-from rung.fitting import fit
 from rung.lm.base import Choice, ModelRef
 from rung.lm.engines import Engines
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.distil import Distil
 from rung.predictor import CHUNK, Predictor
-from rung.site import Site
 from rung.task import load_task
 from rung.types import Example, TrainData
 
@@ -105,8 +105,8 @@ def test_what_comes_next_learns_from_the_taught_rows(tmp_path: Path, home: Path,
         "task: Sort.\nkind: classify\nbase: fake\ngoal: {at_least: 0.5}\n"
         "data: {examples: rows.csv, unlabelled: new.txt}\nmethods: {distil: {least: 0.0}}\n"
     )
-    site = Site(load_task(tmp_path), Engines(machine, say=lambda text: None))
-    fitted, _ = fit(site, methods.rung("distil+nearest", site.task.methods), float("inf"), lambda *_: None)
+    project = Project(load_task(tmp_path), Engines(machine, say=lambda text: None))
+    fitted, _ = fit(project, methods.rung("distil+nearest", project.task.methods), float("inf"), lambda *_: None)
     assert [row.input for row in fitted.taught] == ["another long delay", "yet another delay"]
-    [found] = fitted.predict([Example("another long delay", "")], site.engines)
+    [found] = fitted.predict([Example("another long delay", "")], project.engines)
     assert (found.output, found.confidence) == ("delay", 1.0)

@@ -13,9 +13,9 @@ import torch
 
 from rung import predictor as predictors
 from rung.errors import ModelError
-from rung.lm import classifier
 from rung.lm.base import Decoding, Prompt
 from rung.lm.engines import Engines
+from rung.lm.training import classifier
 from rung.machine import Machine
 from rung.methods import encoder_full
 from rung.methods.base import Run
@@ -57,7 +57,7 @@ def roberta(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_rate_goes_by_size_where_none_is_named(
     start: tuple[Predictor, Engines], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: float | None, size: int, rate: float
 ) -> None:
-    from rung.lm import train
+    from rung.lm.training import train
 
     seen: list[float] = []
     plain = train.run

@@ -11,10 +11,10 @@ import pytest
 
 from rung import methods
 from rung.errors import DataError, TaskError
-from rung.lm import layers
 from rung.lm.base import Decoding
-from rung.lm.causal import CausalEngine
 from rung.lm.engines import Engines
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models import fits as layers
 from rung.machine import Machine
 from rung.methods import pairing
 from rung.methods.base import Run, rewarded

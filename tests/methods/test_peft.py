@@ -120,7 +120,7 @@ def test_small_steps_are_not_rounded_away_in_bfloat16(
         assert plan.mixed and {p.dtype for p in loaded.model.parameters()} == {torch.float32}
         raise Caught
 
-    monkeypatch.setattr("rung.lm.train.run", caught)
+    monkeypatch.setattr("rung.lm.training.train.run", caught)
     shop.engines = Engines(replace(machine, dtype="bfloat16", gflops={"bfloat16": 1.0, "float32": 1.0}), say=lambda text: None)
     with pytest.raises(Caught):
         shop.fit(part(kind))

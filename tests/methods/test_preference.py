@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from rung.data.preferences import as_example, hold_out
 from rung.errors import BudgetError, DataError, TaskError
-from rung.lm import preferences as losses
 from rung.lm.engines import Engines
+from rung.lm.training import preferences as losses
 from rung.machine import Machine
 from rung.methods import METHODS, pairing, tuning
 from rung.methods.base import Run
@@ -240,7 +240,7 @@ def test_an_unknown_loss_is_told_the_known_ones(start: Predictor, run: Callable[
 
 
 def test_the_task_file_names_them(tmp_path: Path) -> None:
-    from rung.ladder import Site
+    from rung.climb.climb import Project
     from rung.task import load_task
 
     (tmp_path / "rows.csv").write_text("input,output\n" + "".join(f"q{i},a{i}\n" for i in range(20)))
@@ -248,6 +248,6 @@ def test_the_task_file_names_them(tmp_path: Path) -> None:
     (tmp_path / "rung.yaml").write_text(
         "task: Be short.\nkind: answer\ndata: {examples: rows.csv, preferences: prefs.csv}\ngoal: {at_least: 0.5}\n"
     )
-    found = Site(load_task(tmp_path)).data
+    found = Project(load_task(tmp_path)).data
     assert found.preferences == (Preference("Hi?", "Hello.", "No.", where="prefs.csv line 2"),)
     assert found.only(frozenset({Need.PREFERENCES})).digest != found.only(frozenset()).digest

@@ -18,7 +18,7 @@ from rung.methods.confirm import parts as parted
 from rung.methods.prompt_search import PromptSearch
 from rung.methods.proposing import WORDINGS
 from rung.predictor import Calibration, Predictor
-from rung.race.course import in_order
+from rung.sequential.race import in_order
 from rung.types import Example, TrainData
 
 LABELS = ("delay", "refund")

@@ -10,7 +10,7 @@ import pytest
 from rung import predictor as predictors
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.rag import Rag

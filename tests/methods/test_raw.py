@@ -110,7 +110,7 @@ def test_a_killed_fit_goes_on_to_the_same_weights(fit: Callable, method: Method)
 def test_held_out_text_is_never_trained_on(
     fit: Callable, data: TrainData, monkeypatch: pytest.MonkeyPatch, method: Method
 ) -> None:
-    from rung.lm import train
+    from rung.lm.training import train
 
     seen: list[str] = []
     real = train.run

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rung.errors import RungError
 from rung.lm.base import Choice, Completion, Decoding, Prompt
 from rung.lm.engines import Engines
-from rung.lm.thinking import MARK, split, turn
+from rung.lm.inference.thinking import MARK, split, turn
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
 from rung.methods.base import Run

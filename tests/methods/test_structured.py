@@ -126,7 +126,7 @@ def test_without_the_library_it_is_said_what_to_install(start: Predictor, engine
     import sys
 
     from rung.errors import ModelError
-    from rung.lm.guide import vocabulary
+    from rung.lm.models.json_guide import vocabulary
 
     monkeypatch.setitem(sys.modules, "llguidance.hf", None)
     with pytest.raises(ModelError, match=r"rung\[json\]"):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from rung.errors import RungError
-from rung.lm.asking import asking
 from rung.lm.base import Choice
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
+from rung.lm.inference.judge_model import asking
 from rung.metrics.judge import Answered, Ask, Judge, Pair, Pairwise, Rubric, Said, kappa, scored, trust
 from rung.types import Example, Message, Unscored
 

@@ -116,7 +116,7 @@ def test_an_answer_from_a_sentence_that_does_not_bear_on_the_question_is_withhel
 
 
 def test_what_is_learnt_is_not_what_is_measured() -> None:
-    from rung.measure.attack import KINDS
+    from rung.evaluate.injection import KINDS
 
     assert not set(planting.TEXTS) & set(KINDS.values())
     source = Source("a", "a.md", "", "a.md", BEFORE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rung.lm.base import Completion, Decoding, Prompt
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
 from rung.retrieve.rewrite import standalone
 from rung.types import Example, Message
 

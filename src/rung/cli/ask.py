@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli import knowledge
-from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
+from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, project_of
+from rung.cli.screens.console import status
 from rung.errors import RungError, TaskError
-from rung.terminal.console import status
 from rung.visible import in_context
 
 if TYPE_CHECKING:
+    from rung.climb.project import Project
     from rung.predictor import Predictor
     from rung.retrieve.store import Allow
-    from rung.site import Site
 
 FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 
@@ -35,68 +35,68 @@ def ask(
     json_: Json = False,
 ) -> None:
     """Answer as the last climb chose to, with citations where the answer was looked up."""
-    from rung.ladder import chosen
+    from rung.climb.climb import chosen
 
     if bool(text) == bool(rows):
         raise TaskError("it takes one of a text and --rows.", where="rung ask", remedy='rung ask FOLDER "a text"')
     if rows and (to is None or to.suffix.lower() not in FORMS):
         raise TaskError(f"--to is {str(to or '')!r}.", where="rung ask", remedy="Name a file that ends in .csv or .jsonl.")
-    site = site_of(folder)
-    allow = knowledge.allowed(site.task, access)
-    predictor = chosen(site, rung)
-    _held(site, predictor, rung)
-    predictor.warm(site.engines)
+    project = project_of(folder)
+    allow = knowledge.allowed(project.task, access)
+    predictor = chosen(project, rung)
+    _held(project, predictor, rung)
+    predictor.warm(project.engines)
     if rows and to:
-        _many(site, predictor, rows, to, allow)
+        _many(project, predictor, rows, to, allow)
     else:
-        _one(site, predictor, (sys.stdin.read() if text == "-" else text).strip(), allow, json_)
+        _one(project, predictor, (sys.stdin.read() if text == "-" else text).strip(), allow, json_)
 
 
-def _held(site: Site, predictor: Predictor, rung: str) -> None:
+def _held(project: Project, predictor: Predictor, rung: str) -> None:
     """TaskError where a text would leave the house; a word where the choice is no longer, or never was, a good one."""
-    from rung.ladder import edited
-    from rung.lm.remote.house import stays
+    from rung.climb.climb import edited
+    from rung.lm.remote.data_policy import stays
 
-    stays(site.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+    stays(project.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     if rung:
         return
-    last = site.store.read("decision.json")
-    if edited(site, last):
+    last = project.store.read("decision.json")
+    if edited(project, last):
         err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim")
     if last["decision"]["verdict"] != "meets":
         name = last["decision"]["chosen"]
         err.print(f"{name} is the one to go on with; it was not shown to meet the goal.", style="dim")
 
 
-def _one(site: Site, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:
-    from rung.terminal import shown
+def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:
+    from rung.cli.screens import results
     from rung.types import Example, plain
 
     if not json_ and predictor.streams:
-        for piece in in_context(predictor.stream(Example(text, ""), site.engines)):
+        for piece in in_context(predictor.stream(Example(text, ""), project.engines)):
             out.print(piece, end="", soft_wrap=True)
         out.print()
         return
-    [answer] = predictor.predict([Example(text, "")], site.engines, allow=allow)
+    [answer] = predictor.predict([Example(text, "")], project.engines, allow=allow)
     if answer.error:
         raise RungError(answer.error, remedy="Shorten the text." if answer.wrong else "")
     if json_:
         print_json({**plain(answer), "model": predictor.model.name})
     else:
-        out.print(shown.answer(answer))
+        out.print(results.answer(answer))
 
 
-def _many(site: Site, predictor: Predictor, rows: Path, to: Path, allow: Allow) -> None:
+def _many(project: Project, predictor: Predictor, rows: Path, to: Path, allow: Allow) -> None:
     """Every row; the file appears when all are answered."""
-    from rung import bulk
+    from rung import answer_rows
 
     part = to.with_name(f"{to.name}.{os.getpid()}.part")
     with kept_when_stopped(f"Rows answered so far are in {part}."), status("answering") as told:
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
-                form, column = FORMS[to.suffix.lower()], site.task.data.input
-                found = bulk.answer_rows(
-                    predictor, site.engines, rows, file, form, column, allow, lambda n: told(f"{n} rows answered")
+                form, column = FORMS[to.suffix.lower()], project.task.data.input
+                found = answer_rows.answer_rows(
+                    predictor, project.engines, rows, file, form, column, allow, lambda n: told(f"{n} rows answered")
                 )
         except BaseException:
             if part.exists() and not part.stat().st_size:

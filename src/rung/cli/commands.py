@@ -18,14 +18,14 @@ from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
-from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, site_of
+from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, project_of
+from rung.cli.screens.console import guard, styled
 from rung.errors import RungError, full
-from rung.terminal.console import guard, styled
 from rung.visible import visible
 
 if TYPE_CHECKING:
-    from rung.flowchart.questions import Answer
-    from rung.site import Site
+    from rung.advise.questions import Answer
+    from rung.climb.project import Project
 
 
 class _Group(TyperGroup):
@@ -81,9 +81,9 @@ def main() -> None:
             signal.signal(number, _stopped)
     try:
         if processes.several():
-            from rung.methods import together
+            from rung.methods import multiprocess
 
-            together.lead(app)
+            multiprocess.lead(app)
         else:
             app()
     except RungError as error:
@@ -120,18 +120,18 @@ app.command()(cli_init.init)
 @app.command()
 def check(folder: Folder, json_: Json = False) -> None:
     """Is the data fit to decide anything? Exit code 1 where something blocks."""
+    from rung.cli.screens import results
+    from rung.climb.preflight import inspect
     from rung.data.check import blocking
-    from rung.preflight import inspect
-    from rung.terminal import shown
 
-    found, row = inspect(site_of(folder))
+    found, row = inspect(project_of(folder))
     if json_:
         print_json({"findings": found, "blocking": blocking(found)})
     else:
-        out.print(shown.findings(found))
+        out.print(results.findings(found))
         if row:
             out.print()
-            out.print(shown.masked(row))
+            out.print(results.masked(row))
     raise typer.Exit(1 if blocking(found) else 0)
 
 
@@ -144,32 +144,33 @@ def plan(
     json_: Json = False,
 ) -> None:
     """Which rungs to try, each with a quote of time, memory and dollars, and why, before anything is spent."""
-    from rung import contention, preview
+    from rung import contention
+    from rung.cli import plan_json
+    from rung.cli.screens import plan as terminal_plan
     from rung.plan import machines
     from rung.plan.steps import break_evens
-    from rung.terminal import plan as terminal_plan
 
     other = machines.named(machine) if machine else None
-    site = site_of(folder, machine=other)
+    project = project_of(folder, machine=other)
     if ask_:
-        given = {one.key: _asked(one) for one in preview.open_questions(site)}
-        site = site_of(folder, machine=other, needs=given)
+        given = {one.key: _asked(one) for one in plan_json.open_questions(project)}
+        project = project_of(folder, machine=other, needs=given)
         listed = ", ".join(f"{key}: {value}" for key, value in given.items())
         err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", soft_wrap=True)
     if json_:
-        print_json(preview.content(site))
+        print_json(plan_json.content(project))
     elif mermaid:
-        sys.stdout.write(visible(preview.mermaid(site)))
+        sys.stdout.write(visible(plan_json.mermaid(project)))
     else:
-        breaks, rows = break_evens(site.steps), len(site.splits.dev)
-        out.print(terminal_plan.plan(site.steps, site.chart, breaks, site.task.volume, rows))
-        out.print(terminal_plan.total(preview.whole(site), rows))
-        if asked := preview.judged(site):
+        breaks, rows = break_evens(project.steps), len(project.splits.dev)
+        out.print(terminal_plan.plan(project.steps, project.chart, breaks, project.task.volume, rows))
+        out.print(terminal_plan.total(plan_json.whole(project), rows))
+        if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
-        out.print(styled("[dim]{}: {}. Quotes are forecasts; a climb measures.[/]", site.machine.name, _speed(site)))
+        out.print(styled("[dim]{}: {}. Quotes are forecasts; a climb measures.[/]", project.machine.name, _speed(project)))
         if not other and (warning := contention.busy_warning(contention.others_now())):
             out.print(warning, style="yellow")
-        if before := preview.foretold(site):
+        if before := plan_json.foretold(project):
             out.print()
             out.print(terminal_plan.hindsight(before.hindsight, before.chart.first))
 
@@ -184,29 +185,29 @@ def climb(
 
     Exit code 1 where nothing was measured, or the goal is undecided because a rung or rows of it failed.
     """
-    from rung import ladder
+    from rung.cli.climb_json import summary
+    from rung.cli.screens import results
+    from rung.cli.screens.progress import Board
+    from rung.climb import climb as ladder
+    from rung.climb.preflight import inspect
     from rung.data.check import blocking
-    from rung.preflight import inspect
-    from rung.summary import summary
-    from rung.terminal import shown
-    from rung.terminal.board import Board
 
-    site = site_of(folder)
-    found, _ = inspect(site)
+    project = project_of(folder)
+    found, _ = inspect(project)
     if blocking(found):
         if json_:
             print_json({"blocking": True, "findings": found})
-        err.print(shown.findings([f for f in found if f.severity == "block"]))
+        err.print(results.findings([f for f in found if f.severity == "block"]))
         err.print(f"Nothing was spent. `rung check {folder}` says more.")
         raise typer.Exit(1)
     console = err if json_ else out
-    with kept_when_stopped(), Board(console, site.task.goal) as board:
-        result = ladder.climb(site, board, everything=all_, findings=found)
+    with kept_when_stopped(), Board(console, project.task.goal) as board:
+        result = ladder.climb(project, board, everything=all_, findings=found)
     if json_:
-        print_json(summary(site.store.read("decision.json")))
+        print_json(summary(project.store.read("decision.json")))
     else:
-        _show(site.store.read("decision.json"))
-        if spent := site.engines.spent():
+        _show(project.store.read("decision.json"))
+        if spent := project.engines.spent():
             out.print(f"calls to APIs on this task so far: {spent}", style="dim")
         out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
     raise typer.Exit(0 if result.decision.chosen and not result.decision.unmeasured else 1)
@@ -218,16 +219,16 @@ def show(folder: Folder, json_: Json = False) -> None:
 
     Exit code 1 where the goal is undecided because a rung or rows of it failed.
     """
-    from rung import runs
-    from rung.ladder import changed
-    from rung.summary import summary
+    from rung import store
+    from rung.cli.climb_json import summary
+    from rung.climb.climb import changed
 
-    site = site_of(folder)
-    content = _climbed(site)
+    project = project_of(folder)
+    content = _climbed(project)
     print_json(summary(content)) if json_ else _show(content)
-    if told := changed(site, content):
+    if told := changed(project, content):
         err.print(f"{told} since: climb again to measure it as it is now.")
-    raise typer.Exit(1 if runs.decision(content["decision"]).unmeasured else 0)
+    raise typer.Exit(1 if store.decision(content["decision"]).unmeasured else 0)
 
 
 @app.command()
@@ -235,7 +236,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     """One self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
     from rung import report as reports
 
-    out.print(f"wrote {reports.write(site_of(folder), to)}", soft_wrap=True)
+    out.print(f"wrote {reports.write(project_of(folder), to)}", soft_wrap=True)
 
 
 app.command()(cli_ask.ask)
@@ -248,27 +249,27 @@ def fit(
     json_: Json = False,
 ) -> None:
     """Fit and measure one rung alone, on dev. Exit code 1 where it could not be measured, or too many rows failed to tell."""
-    from rung import ladder
+    from rung.cli.screens import results
+    from rung.cli.screens.progress import Board
+    from rung.climb import climb as ladder
     from rung.plan.steps import Step, bases_asked
-    from rung.terminal import shown
-    from rung.terminal.board import Board
     from rung.types import plain
 
-    site = site_of(folder, rungs=(rung,))
-    with kept_when_stopped(), site.store.locked(), Board(err if json_ else out, site.task.goal) as board:
-        step: Step = site.steps[0]
-        board.planned(site.steps)
+    project = project_of(folder, rungs=(rung,))
+    with kept_when_stopped(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
+        step: Step = project.steps[0]
+        board.planned(project.steps)
         board.began(step.rung)
-        record = ladder.measure(site, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
+        record = ladder.measure(project, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
         board.ended(record)
-    decision = site.decide([record])
+    decision = project.decide([record])
     if json_:
         told = decision.rungs[0] if decision.rungs else None
         print_json({**plain(record), "verdict": told.verdict if told else None, "why": told.why if told else record.reason})
     elif record.status != "skipped":
-        out.print(shown.leaderboard([record], decision, site.task.goal.model_dump(), bases_asked([step])))
+        out.print(results.leaderboard([record], decision, project.task.goal.model_dump(), bases_asked([step])))
         if decision.unmeasured:
-            out.print(shown.verdict(decision))
+            out.print(results.verdict(decision))
     raise typer.Exit(0 if record.status == "done" and not decision.unmeasured else 1)
 
 
@@ -283,8 +284,8 @@ def models(json_: Json = False) -> None:
     """Known models, where they come from, and what is cached."""
     from rich.table import Table
 
-    from rung.lm.models import known
-    from rung.terminal.form import size
+    from rung.cli.screens.form import size
+    from rung.lm.models.resolve import known
 
     rows = known()
     if json_:
@@ -299,7 +300,7 @@ def models(json_: Json = False) -> None:
 
 def _asked(open_: Answer) -> Any:
     """Ask one of the flowchart's questions; the default is what is read or assumed without an answer."""
-    from rung.flowchart.questions import choices, question
+    from rung.advise.questions import choices, question
 
     allowed = choices(open_.key)
     asked = question(open_.key) + (f" ({', '.join(map(str, allowed))})" if allowed else "")
@@ -310,30 +311,30 @@ def _asked(open_: Answer) -> Any:
     return answer
 
 
-def _climbed(site: Site) -> dict[str, Any]:
-    from rung import ladder
+def _climbed(project: Project) -> dict[str, Any]:
+    from rung.climb import climb as ladder
 
-    if content := site.store.read("decision.json"):
+    if content := project.store.read("decision.json"):
         return content
-    if found := ladder.standing(site):
+    if found := ladder.standing(project):
         err.print("No climb has come to its end here yet; this is what is on record.")
-        return ladder.content(site, found)
+        return ladder.content(project, found)
     raise RungError(
-        "nothing has been climbed here yet.", where=str(site.task.folder), remedy=f"Run: rung climb {site.task.folder}"
+        "nothing has been climbed here yet.", where=str(project.task.folder), remedy=f"Run: rung climb {project.task.folder}"
     )
 
 
 def _show(content: dict[str, Any]) -> None:
-    from rung import runs
-    from rung.terminal import shown
+    from rung import store
+    from rung.cli.screens import results
 
-    decision = runs.decision(content["decision"])
-    records = [runs.record(found) for found in content["records"]]
-    test = runs.scores(content["test"]) if content["test"] else None
-    out.print(shown.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
-    out.print(shown.outcome(decision, test, content["seals_broken"], content["sealed"], content.get("untested", "")))
+    decision = store.decision(content["decision"])
+    records = [store.record(found) for found in content["records"]]
+    test = store.scores(content["test"]) if content["test"] else None
+    out.print(results.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
+    out.print(results.outcome(decision, test, content["seals_broken"], content["sealed"], content.get("untested", "")))
 
 
-def _speed(site: Site) -> str:
-    one = site.machine
+def _speed(project: Project) -> str:
+    one = project.machine
     return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}, {one.threads} threads"

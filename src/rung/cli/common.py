@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rung.terminal.console import err, out
+from rung.cli.screens.console import err, out
 from rung.visible import json_text
 
 if TYPE_CHECKING:
+    from rung.climb.project import Project
     from rung.machine import Machine
-    from rung.site import Site
 
-__all__ = ["Folder", "Json", "err", "kept_when_stopped", "out", "print_json", "site_of"]
+__all__ = ["Folder", "Json", "err", "kept_when_stopped", "out", "print_json", "project_of"]
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
-def site_of(
+def project_of(
     folder: Path,
     rungs: tuple[str, ...] | None = None,
     machine: Machine | None = None,
     needs: dict[str, Any] | None = None,
-) -> Site:
+) -> Project:
     """The task in a folder, made ready; what it is told goes to standard error. `rungs`: these alone, on one base each."""
-    from rung.site import Site
+    from rung.climb.project import Project
     from rung.task import load_task
 
     task = load_task(folder)
@@ -41,7 +41,7 @@ def site_of(
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
     task._folder = place
-    return Site(task, say=lambda text: err.print(text, style="dim"), machine=machine)
+    return Project(task, say=lambda text: err.print(text, style="dim"), machine=machine)
 
 
 @contextmanager

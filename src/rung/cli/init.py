@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from rung.cli.common import err, out
+from rung.cli.screens.console import status
 from rung.errors import TaskError
-from rung.terminal.console import status
 
 KINDS = ("classify", "extract", "answer", "generate")
 
@@ -24,7 +24,7 @@ def init(
     rows: Annotated[int, typer.Option(min=1, help="With --from: questions to draft at most.")] = 100,
 ) -> None:
     """Write a task folder to edit: rung.yaml, data/, README."""
-    from rung import scaffold
+    from rung.init import scaffold
 
     if kind not in KINDS:
         raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Take classify, extract, answer or generate.")
@@ -37,7 +37,7 @@ def init(
 
 
 def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
-    from rung import draft
+    from rung.init import draft
     from rung.lm.engines import Engines
 
     engines = Engines(say=lambda text: err.print(text, style="dim"))

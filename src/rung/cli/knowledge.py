@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rung.cli.common import Folder, Json, out, print_json, site_of
+from rung.cli.common import Folder, Json, out, print_json, project_of
+from rung.cli.screens.console import status, styled
 from rung.errors import TaskError
-from rung.terminal.console import status, styled
 from rung.visible import one_line
 
 if TYPE_CHECKING:
+    from rung.climb.project import Project
     from rung.retrieve.index import Changes
     from rung.retrieve.lookup import Lookup
     from rung.retrieve.search import Settings
     from rung.retrieve.store import Allow, Health
-    from rung.site import Site
     from rung.task import Task
 
 Access = Annotated[
@@ -39,10 +39,10 @@ def index(
     from rung.retrieve.store import move
     from rung.retrieve.unread import not_read
 
-    site = _site(folder)
-    texts = site.data.documents
-    home = site.store.folder
-    with site.store.locked(), status("reading") as told:
+    project = _project(folder)
+    texts = project.data.documents
+    home = project.store.folder
+    with project.store.locked(), status("reading") as told:
 
         def said(text: str, share: float) -> None:
             told(f"{share:.0%} {text}")
@@ -52,12 +52,14 @@ def index(
             move(old, new)
             knowledge.point(home, store)
         place = knowledge.place(home)
-        changes = knowledge.bring_up_to_date(texts, place, site.engines, knowledge.made(site.engines, site.start.encoder), said)
+        changes = knowledge.bring_up_to_date(
+            texts, place, project.engines, knowledge.made(project.engines, project.start.encoder), said
+        )
         for other in knowledge.others(home):  # a rung that cuts otherwise must not answer from what is gone, or closed by now
-            if how := knowledge.open_kept(other, site.engines).making():
-                again = knowledge.made(site.engines, how.embedder, how.size, how.overlap)
-                knowledge.bring_up_to_date(texts, other, site.engines, again, said)
-        found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, site.engines))
+            if how := knowledge.open_kept(other, project.engines).making():
+                again = knowledge.made(project.engines, how.embedder, how.size, how.overlap)
+                knowledge.bring_up_to_date(texts, other, project.engines, again, said)
+        found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, project.engines))
     if json_:
         print_json({"changes": changes, "health": found, "stale": stale, "store": place, "not_read": texts.ignored})
         return
@@ -80,14 +82,14 @@ def search(
 
     from rung.retrieve import knowledge, lookup
 
-    site = _site(folder)
-    allow = allowed(site.task, access, under)
-    rung, found = (None if defaults else _fitted(site)) or ("", _plain(site))
-    if not knowledge.open_kept(found.index, site.engines).making():
-        made = knowledge.made(site.engines, found.embedder)
-        knowledge.bring_up_to_date(site.data.documents, found.index, site.engines, made)
+    project = _project(folder)
+    allow = allowed(project.task, access, under)
+    rung, found = (None if defaults else _fitted(project)) or ("", _plain(project))
+    if not knowledge.open_kept(found.index, project.engines).making():
+        made = knowledge.made(project.engines, found.embedder)
+        knowledge.bring_up_to_date(project.data.documents, found.index, project.engines, made)
     found = replace(found, settings=replace(found.settings, k=count or found.settings.k))
-    [hits] = lookup.sources(found, [text], site.engines, allow)
+    [hits] = lookup.sources(found, [text], project.engines, allow)
     if json_:
         print_json({"rung": rung, "settings": found.settings, "index": knowledge.followed(found.index), "hits": hits})
         return
@@ -120,27 +122,27 @@ def allowed(task: Task, access: Sequence[str], under: str = "") -> Allow:
     return Allow(frozenset(access), under)
 
 
-def _fitted(site: Site) -> tuple[str, Lookup] | None:
+def _fitted(project: Project) -> tuple[str, Lookup] | None:
     """Name and way to search of the chosen rung, or of the last one measured that looks things up, while its index is there."""
     from rung.retrieve import knowledge
 
-    content = site.store.read("decision.json")
+    content = project.store.read("decision.json")
     name = content["decision"]["chosen"] if content else ""
     rungs = [(name, content["fits"][name])] if name else []
-    rungs += [(one.rung, one.provenance["fits"]) for one in reversed(site.store.records()) if one.status == "done"]
+    rungs += [(one.rung, one.provenance["fits"]) for one in reversed(project.store.records()) if one.status == "done"]
     for rung, keys in rungs:
-        fitted = site.store.fitted(keys[-1]) if keys else None
+        fitted = project.store.fitted(keys[-1]) if keys else None
         if fitted and fitted.lookup and knowledge.is_there(fitted.lookup.index):
             return rung, fitted.lookup
     return None
 
 
-def _plain(site: Site) -> Lookup:
+def _plain(project: Project) -> Lookup:
     from rung.retrieve import knowledge
     from rung.retrieve.lookup import Lookup
     from rung.retrieve.search import Settings
 
-    return Lookup(knowledge.place(site.store.folder), "", site.task.place(site.task.encoder), Settings(k=SHOWN))
+    return Lookup(knowledge.place(project.store.folder), "", project.task.place(project.task.encoder), Settings(k=SHOWN))
 
 
 def _settings(settings: Settings) -> str:
@@ -151,13 +153,13 @@ def _settings(settings: Settings) -> str:
     return ", ".join([*parts, f"depth {settings.depth}", *([f"reranked by {settings.rerank}"] if settings.rerank else [])])
 
 
-def _site(folder: Path) -> Site:
+def _project(folder: Path) -> Project:
     """The task made ready; TaskError where it names no documents."""
 
-    site = site_of(folder)
-    if not site.task.data.documents:
+    project = project_of(folder)
+    if not project.task.data.documents:
         raise TaskError("the task names no documents.", where="rung.yaml", remedy="Add them under data.documents: docs/")
-    return site
+    return project
 
 
 def _told(changes: Changes, found: Health, stale: int, place: str) -> None:

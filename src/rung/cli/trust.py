@@ -7,7 +7,7 @@ from rung.cli.common import Folder, Json, err, out, print_json
 
 def trust(folder: Folder, json_: Json = False) -> None:
     """Take what a task's .rung folder holds as it is: fits, answers, records that another user, machine or an older rung made."""
-    from rung.runs import Store
+    from rung.store import Store
     from rung.task import load_task
     from rung.trust import trust as taken_over
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rung.cli.common import Json, err, kept_when_stopped, out, print_json, site_of
+from rung.cli.common import Json, err, kept_when_stopped, out, print_json, project_of
 
 
 def tune(
@@ -28,12 +28,12 @@ def tune(
 
     Dev stays fresh: climb afterwards. Stopped, the same command goes on where it was. Exit code 1 where nothing is told.
     """
-    from rung.terminal import tune as terminal_tune
+    from rung.cli.screens import tune as terminal_tune
     from rung.tune import run as tune
 
-    site = site_of(folder, rungs=(rung,))
-    with kept_when_stopped(), terminal_tune.Board(err if json_ else out, site.metric.name) as board:
-        found = tune.tune(site, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
+    project = project_of(folder, rungs=(rung,))
+    with kept_when_stopped(), terminal_tune.Board(err if json_ else out, project.metric.name) as board:
+        found = tune.tune(project, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
     if json_:
         print_json(tune.content(found))
     else:

@@ -19,7 +19,7 @@ class ModelRef:
     kind: str
     """causal, remote, encoder, classifier, rule or fake; `rung.lm.engines` opens each."""
     name: str
-    """A name that `rung.lm.models.find` resolves, an endpoint's (`openai:NAME`, `http://host/v1#NAME`), or a rule's name."""
+    """A name for `rung.lm.models.resolve.find`, an endpoint's (`openai:NAME`, `http://host/v1#NAME`), or a rule's name."""
     digest: str
     """Content of the untouched model."""
     files: str = ""

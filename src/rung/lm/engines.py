@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.errors import ModelError
-from rung.lm import layers
 from rung.lm.base import Engine, ModelRef, Prompt
-from rung.lm.fake import FakeEngine
+from rung.lm.inference.fake import FakeEngine
+from rung.lm.inference.rules import RuleEngine
+from rung.lm.models import fits
 from rung.lm.remote.settings import LEDGER, Settings, endpoint, is_remote
-from rung.lm.rules import RuleEngine
-from rung.machine import Machine, home, load_or_measure
+from rung.lm.this_machine import load_or_measure
+from rung.machine import Machine, home
 from rung.types import digest
 from rung.visible import say
 
 if TYPE_CHECKING:
-    from rung.lm.chat import Chat
-    from rung.lm.embed import Embedder
-    from rung.lm.models import ModelFiles
+    from rung.lm.inference.embed import Embedder
+    from rung.lm.inference.rerank import Reranker
+    from rung.lm.models.chat import Chat
+    from rung.lm.models.resolve import ModelFiles
     from rung.lm.remote.ledger import Ledger, Spent
     from rung.lm.remote.prices import Price
-    from rung.lm.rerank import Reranker
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 """What the configurations of architectures call it."""
@@ -53,7 +54,7 @@ class Engines:
         return self._machine or load_or_measure()
 
     def find(self, name: str) -> ModelFiles:
-        from rung.lm.models import find
+        from rung.lm.models.resolve import find
 
         if name not in self._found:
             self._found[name] = find(name, say=self.say)
@@ -66,7 +67,7 @@ class Engines:
         if is_remote(name):
             at = endpoint(name, self.api.key_env)
             return ModelRef("remote", name, digest([at.url, at.model]))
-        from rung.lm.models import KNOWN
+        from rung.lm.models.resolve import KNOWN
 
         if name in KNOWN and KNOWN[name].what != "causal":
             raise ModelError(
@@ -80,9 +81,9 @@ class Engines:
         """The tokenizer alone, without the weights; None for models that read no tokens."""
         if ref.kind != "causal":
             return None
-        folder, _ = layers.split(self.find(ref.name).folder, ref.files)
+        folder, _ = fits.split(self.find(ref.name).folder, ref.files)
         if folder not in self._chats:
-            from rung.lm.chat import Chat, tokenizer
+            from rung.lm.models.chat import Chat, tokenizer
 
             self._chats[folder] = Chat(tokenizer(folder))
         return self._chats[folder]
@@ -113,7 +114,7 @@ class Engines:
             return 1_000_000
         if is_remote(name):
             return 0  # nothing is computed here
-        from rung.lm.models import KNOWN, parameters
+        from rung.lm.models.resolve import KNOWN, parameters
 
         return KNOWN[name].parameters if name in KNOWN else parameters(self.find(name).folder)
 
@@ -121,7 +122,7 @@ class Engines:
         """Of an encoder's parameters, the table of tokens, which is looked up, not computed with."""
         if name == "fake":
             return 0
-        from rung.lm.models import KNOWN, parameters
+        from rung.lm.models.resolve import KNOWN, parameters
 
         return KNOWN[name].table if name in KNOWN else parameters(self.find(name).folder, "word_embeddings")
 
@@ -172,14 +173,14 @@ class Engines:
 
     def embedder(self, name: str) -> Embedder:
         if name not in self._embedders:
-            from rung.lm.embed import Embedder
+            from rung.lm.inference.embed import Embedder
 
             self._embedders[name] = Embedder(self.find(name).folder, self.machine)
         return self._embedders[name]
 
     def reranker(self, name: str) -> Reranker:
         def made() -> Reranker:
-            from rung.lm.rerank import Reranker
+            from rung.lm.inference.rerank import Reranker
 
             return Reranker(self.find(name).folder, self.machine)
 
@@ -187,20 +188,20 @@ class Engines:
 
 
 def _causal(engines: Engines, ref: ModelRef) -> Engine:
-    from rung.lm.causal import CausalEngine
-    from rung.lm.load import load
+    from rung.lm.inference.causal import CausalEngine
+    from rung.lm.models.load import load
 
     return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files), engines.say)
 
 
 def _encoder(engines: Engines, ref: ModelRef) -> Engine:
-    from rung.lm.encoder import load_head
+    from rung.lm.inference.encoder import load_head
 
     return load_head(engines.embedder(ref.name), Path(ref.files))
 
 
 def _classifier(engines: Engines, ref: ModelRef) -> Engine:
-    from rung.lm.classifier import load
+    from rung.lm.training.classifier import load
 
     return load(Path(ref.files), engines.machine)
 

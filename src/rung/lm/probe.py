@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import linear
 
 from rung.contention import watching_others
-from rung.lm import products
+from rung.lm.models import onednn_linear
 from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
 
 Work = tuple[float, Callable[[], Any]]
@@ -51,8 +51,8 @@ def measure() -> tuple[Machine, float]:
     with watching_others() as others, _threads(threads):
         works = {_plain(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
         works["reading"] = reading_work(device)
-        if device == "cpu" and products.has_onednn():
-            works["oneDNN"] = matrix_work(device, torch.float32, products.onednn)
+        if device == "cpu" and onednn_linear.has_onednn():
+            works["oneDNN"] = matrix_work(device, torch.float32, onednn_linear.onednn)
         speeds = dict(zip(works, fastest(device, list(works.values())), strict=True))
         share = others()
     bandwidth, by_onednn = speeds.pop("reading"), speeds.pop("oneDNN", 0.0)
@@ -88,7 +88,7 @@ def choose_dtype(device: Device, gflops: dict[str, float]) -> str:
     return "bfloat16" if gflops.get("bfloat16", 0) >= WORTH * gflops["float32"] else "float32"
 
 
-def matrix_work(device: Device, dtype: torch.dtype, by: products.Product = linear) -> Work:
+def matrix_work(device: Device, dtype: torch.dtype, by: onednn_linear.Product = linear) -> Work:
     """A square matrix product, of a layer's kind."""
 
     def product(size: int) -> Work:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from rung.lm.base import ModelRef
-from rung.lm.rules import save_rows
+from rung.lm.inference.rules import save_rows
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run
 from rung.predictor import Predictor, folder_digest

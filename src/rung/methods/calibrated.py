@@ -14,7 +14,7 @@ import numpy as np
 
 from rung.errors import BudgetError, RungError
 from rung.lm.base import Weighs
-from rung.lm.thinking import behind, label_room
+from rung.lm.inference.thinking import behind, label_room
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run
 from rung.methods.few_shot import balanced

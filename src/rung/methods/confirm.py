@@ -13,12 +13,12 @@ from typing import Any
 
 from rung.data.split import question
 from rung.errors import BudgetError
-from rung.measure.evaluate import FIRST, Unanswered, alike
+from rung.evaluate.predict import FIRST, Unanswered, alike
 from rung.methods import proposing
 from rung.methods.base import Run
 from rung.metrics import interval, resample
 from rung.predictor import CHUNK, Predictor
-from rung.race.course import clusters_of
+from rung.sequential.race import clusters_of
 from rung.types import Example
 
 ERROR = 0.05

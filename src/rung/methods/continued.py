@@ -61,8 +61,9 @@ class Continued:
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import adapters, pack, train
-        from rung.lm.perplexity import measure
+        from rung.lm.models import adapters
+        from rung.lm.raw_text.perplexity import measure
+        from rung.lm.training import pack, train
 
         replay = self._replayed(data, run)
         loaded = tuning.open_model(start, run, whole=not self.rank)

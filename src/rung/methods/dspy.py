@@ -14,8 +14,8 @@ from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run, calling
 from rung.methods.confirm import Books, confirmed, front, kept, parts, within
 from rung.predictor import Predictor
-from rung.race.course import in_order
-from rung.race.looks import LEAST
+from rung.sequential.interim import LEAST
+from rung.sequential.race import in_order
 from rung.types import Example, Need, TrainData
 
 Optimizer = Literal["bootstrap", "mipro", "copro"]

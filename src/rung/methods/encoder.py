@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from rung.lm.base import ModelRef
-from rung.lm.encoder import save_head
+from rung.lm.inference.encoder import save_head
 from rung.machine import OPENING_SECONDS, Machine
 from rung.methods.base import Facts, Family, Quote, Run
 from rung.methods.option import Rate

@@ -19,7 +19,7 @@ from rung.types import Example, Need, TrainData
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rung.lm.load import Loaded
+    from rung.lm.models.load import Loaded
 
 
 SMALL = 50_000_000
@@ -63,7 +63,7 @@ class EncoderFull:
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import classifier, train
+        from rung.lm.training import classifier, train
 
         named = self.model or start.encoder
         found = run.engines.find(named)
@@ -103,7 +103,7 @@ class EncoderFull:
 
 def _held(loaded: Loaded, rows: list[Example], run: Run) -> Callable[[], float]:
     """The task's metric on held-back rows, answered by the encoder in training."""
-    from rung.lm import classifier
+    from rung.lm.training import classifier
 
     engine: Any = classifier.engine(loaded)
     prompts = [Prompt((), row.input) for row in rows]

@@ -38,7 +38,7 @@ class Full:
         return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import train
+        from rung.lm.training import train
 
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from rung import files
 from rung.errors import DataError, TaskError
-from rung.lm.thinking import Thinking, split
+from rung.lm.inference.thinking import Thinking, split
 from rung.machine import Machine
 from rung.methods import tuning
 from rung.methods.base import Facts, Family, Quote, Run
@@ -25,7 +25,7 @@ from rung.predictor import Predictor
 from rung.types import Example, Need, TrainData
 
 if TYPE_CHECKING:
-    from rung.lm.load import Loaded
+    from rung.lm.models.load import Loaded
 
 JUDGE = "judge"
 Tokens = tuple[int, ...]
@@ -81,7 +81,8 @@ class Grpo:
         return replace(found, fit_seconds=found.fit_seconds + self.steps * (writing + reading + learning) + looking)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import adapters, groups, train
+        from rung.lm.models import adapters
+        from rung.lm.training import grpo_groups, train
 
         loaded = tuning.open_model(start, run)
         room = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
@@ -90,7 +91,7 @@ class Grpo:
         asked = self._asked(loaded, start, rows, run, least)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         work = run.folder / "work"
-        how = groups.Sampling(
+        how = grpo_groups.Sampling(
             count=self.samples,
             room=room,
             clip=self.clip,
@@ -100,7 +101,7 @@ class Grpo:
             tokens=self.tokens,
         )
         watch, seen = tuning.watch(run), _Seen(work / "rewards.json")
-        loss, items = groups.grpo(loaded, how, seen, watch.say)
+        loss, items = grpo_groups.grpo(loaded, how, seen, watch.say)
         plan = train.Plan(
             learning_rate=self.learning_rate,
             epochs=1,
@@ -118,7 +119,7 @@ class Grpo:
 
     def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run, room: int) -> list[Any]:
         """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: of an answer."""
-        from rung.lm import groups
+        from rung.lm.training import grpo_groups
 
         worth = self._worth(loaded, start, run)
         begun = start.thinking.opening if start.thinking else ""
@@ -130,7 +131,7 @@ class Grpo:
                     where=row.where,
                     remedy="Shorten or delete the row, set grpo's option longest, or name a base with a longer context.",
                 )
-        made = [groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, rows)]
+        made = [grpo_groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, rows)]
         rng, count = np.random.default_rng(run.seed), self.steps * self.batch
         order = [i for _ in range(-(-count // len(made))) for i in rng.permutation(len(made)).tolist()]
         return [made[i] for i in order[:count]]
@@ -139,10 +140,11 @@ class Grpo:
         """From a prompt, its row and answers to what each answer is worth."""
         chat = loaded.chat
         if self.reward == JUDGE:
-            from rung.lm import layers, rewards
-            from rung.lm.tree import Row
+            from rung.lm.models import fits
+            from rung.lm.training import rewards
+            from rung.lm.trees.tree import Row
 
-            layer = layers.judge(start.model.files)
+            layer = fits.judge(start.model.files)
             if layer is None:
                 raise TaskError(
                     "reward is 'judge', and no reward model was fitted before.",

@@ -14,8 +14,8 @@ from rung.predictor import Predictor
 from rung.types import Interval, Preference
 
 if TYPE_CHECKING:
-    from rung.lm.load import Loaded
-    from rung.lm.tree import Row
+    from rung.lm.models.load import Loaded
+    from rung.lm.trees.tree import Row
     from rung.machine import Machine
 
 Two = tuple[Any, Any]
@@ -70,7 +70,7 @@ def held_back(learnt: Some, patience: int, run: Run) -> tuple[Some, Some]:
 
 def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[float]:
     """Log-probability of each row's answer by the model as it is, with progress and the deadline."""
-    from rung.lm import preferences
+    from rung.lm.training import preferences
 
     def tell(done: int, total: int) -> None:
         run.progress(f"scoring answers, {done} of {total}", done / total)
@@ -106,7 +106,7 @@ def score(shown: Sequence[Two], scores: Callable[[Sequence[Row]], Sequence[float
 
 def judged(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run) -> Interval:
     """Share of held-out pairs whose better answer a reward model finds worth more."""
-    from rung.lm import preferences, rewards
+    from rung.lm.training import preferences, rewards
     from rung.metrics import pairs
 
     found = preferences.logs(loaded, [row for two in shown for row in two], tokens, until=run.deadline, of=rewards.worth)

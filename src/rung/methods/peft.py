@@ -20,7 +20,7 @@ from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 if TYPE_CHECKING:
-    from rung.lm.load import Loaded
+    from rung.lm.models.load import Loaded
 
 Kind = Literal["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"]
 KINDS: dict[Kind, float] = {
@@ -79,7 +79,7 @@ class Peft:
         return tuning.quote(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import train
+        from rung.lm.training import train
 
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
@@ -99,7 +99,8 @@ class Peft:
         return tuning.keep_adapter(loaded, start, history, run)
 
     def _adapted(self, loaded: Loaded, start: Predictor, seed: int) -> Any:
-        from rung.lm import adapters, parts, virtual
+        from rung.lm.models import adapters, small_parts
+        from rung.lm.trees import virtual
 
         def words() -> list[int]:
             return virtual.words(loaded.chat, "\n".join([start.instruction, *start.labels]), self.size)
@@ -107,8 +108,8 @@ class Peft:
         made: dict[Kind, Callable[[], Any]] = {
             "ia3": lambda: adapters.factors(loaded.model),
             "layernorm": lambda: adapters.norms(loaded.model),
-            "bitfit": lambda: parts.biases(loaded.model),
-            "bottleneck": lambda: parts.bottleneck(loaded.model, self.size, seed),
+            "bitfit": lambda: small_parts.biases(loaded.model),
+            "bottleneck": lambda: small_parts.bottleneck(loaded.model, self.size, seed),
             "prompt": lambda: adapters.prompt(loaded.model, words()),
             "prefix": lambda: adapters.prefix(loaded.model, words()),
         }

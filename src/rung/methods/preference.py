@@ -19,9 +19,9 @@ from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 if TYPE_CHECKING:
-    from rung.lm.load import Loaded
-    from rung.lm.train import Items, Loss
-    from rung.lm.tree import Row
+    from rung.lm.models.load import Loaded
+    from rung.lm.training.train import Items, Loss
+    from rung.lm.trees.tree import Row
 
 KINDS = ("dpo", "kto", "orpo", "simpo")
 
@@ -62,7 +62,8 @@ class Preferring:
         return pairing.quote(start, facts, machine, load, reads=1)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import adapters, preferences, train
+        from rung.lm.models import adapters
+        from rung.lm.training import preferences, train
 
         if self.loss not in KINDS:
             raise TaskError(f"the loss is {self.loss!r}.", where="rung.yaml methods", remedy=f"Known: {', '.join(KINDS)}.")
@@ -106,7 +107,7 @@ class Preferring:
         return tuning.keep_adapter(loaded, start, history, run)
 
     def _items(self, rows: Sequence[Any], room: int) -> list[Any]:
-        from rung.lm import preferences
+        from rung.lm.training import preferences
 
         match self.loss:
             case "kto":  # all good ones first: the answer before is then one to another question
@@ -116,7 +117,7 @@ class Preferring:
         return [preferences.Pair(*two) for two in rows]
 
     def _aim(self, items: Sequence[Any], loaded: Loaded) -> tuple[Loss, Items]:
-        from rung.lm import preferences
+        from rung.lm.training import preferences
 
         match self.loss:
             case "kto":

@@ -19,7 +19,7 @@ from rung.predictor import Predictor
 from rung.types import Need, Texts, TrainData, digest
 
 if TYPE_CHECKING:
-    from rung.lm.load import Loaded
+    from rung.lm.models.load import Loaded
 
 OPTIMAL = 20
 """Tokens a parameter at which a given amount of computing buys the lowest loss (https://arxiv.org/abs/2203.15556, table 3)."""
@@ -79,8 +79,8 @@ class Pretrain:
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import pack, train
-        from rung.lm.perplexity import bits, measure
+        from rung.lm.raw_text.perplexity import bits, measure
+        from rung.lm.training import pack, train
 
         work, watch = run.folder / "work", tuning.watch(run)
         tokenizer = _tokenizer(
@@ -145,13 +145,13 @@ class Pretrain:
 
     def _fresh(self, tokenizer: Any, run: Run) -> Loaded:
         """The untrained model, drawn from the seed."""
-        from rung.lm import products
-        from rung.lm.chat import Chat
-        from rung.lm.load import Loaded
-        from rung.lm.shape import fresh
+        from rung.lm.models import onednn_linear
+        from rung.lm.models.chat import Chat
+        from rung.lm.models.llama_shape import fresh
+        from rung.lm.models.load import Loaded
 
         model = fresh(self.parameters, self.context, tokenizer, run.seed)
-        products.quicken(model, run.engines.machine)
+        onednn_linear.quicken(model, run.engines.machine)
         return Loaded(model.to(run.engines.machine.device), Chat(tokenizer), trees=False, context=self.context)
 
 
@@ -162,8 +162,8 @@ def gpu_hours(parameters: int, tokens: int) -> float:
 
 def _tokenizer(found: Texts, low: float, size: int, folder: Path) -> Any:
     """The tokenizer of the text to train on, made once, whatever kills the fit."""
-    from rung.lm import bpe
-    from rung.lm.chat import tokenizer
+    from rung.lm.models.chat import tokenizer
+    from rung.lm.raw_text import bpe
 
     of, note = digest([found.digest, low, size]), folder / "of.json"
     if not note.exists() or json.loads(note.read_text(encoding="utf-8")) != of:

@@ -19,8 +19,8 @@ from rung.methods.base import Facts, Family, Quote, Run, calling
 from rung.methods.confirm import ERROR, Books, confirmed, front, kept, parts, within
 from rung.metrics import interval
 from rung.predictor import Predictor
-from rung.race.course import Outcome, clusters_of, in_order, race
-from rung.race.looks import LEAST, set_looks
+from rung.sequential.interim import LEAST, set_looks
+from rung.sequential.race import Outcome, clusters_of, in_order, race
 from rung.types import Example, Need, TrainData
 
 

@@ -48,7 +48,8 @@ class QLora:
         return replace(found, memory_bytes=found.memory_bytes - round((BYTES[machine.dtype] - WEIGHT_BYTES) * facts.parameters))
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import adapters, train
+        from rung.lm.models import adapters
+        from rung.lm.training import train
 
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)

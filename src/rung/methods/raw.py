@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rung.lm.load import Loaded
-    from rung.lm.shards import Shard
+    from rung.lm.models.load import Loaded
+    from rung.lm.raw_text.shards import Shard
 
     Rows = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def cuts(found: Texts, share: float, patience: int) -> list[float]:
 
 def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: int = 0) -> Parts:
     """The text tokenised once, whatever kills the fit: a `share` of it held out, and with `patience` some more to choose by."""
-    from rung.lm import shards
+    from rung.lm.raw_text import shards
 
     held, chosen = cuts(found, share, patience)
     name = digest([found.digest, share, tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.name_or_path])
@@ -57,7 +57,7 @@ def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: i
 
 def score(loaded: Loaded, shard: Shard, length: int, most: int) -> Callable[[], float]:
     """How well the model in training foretells a text, `most` tokens of it: minus the nats a token."""
-    from rung.lm.perplexity import measure
+    from rung.lm.raw_text.perplexity import measure
 
     def found() -> float:
         nats, tokens, _ = measure(loaded, shard, length, most, whole=False).sum(0)
@@ -70,7 +70,7 @@ def perplexities(before: Rows, after: Rows) -> dict[str, Any]:
     """Perplexity of held-out text before and after, and the quotient, with intervals from drawing documents again."""
     import numpy as np
 
-    from rung.lm.perplexity import perplexity
+    from rung.lm.raw_text.perplexity import perplexity
 
     both = np.concatenate([before, after], axis=1)
     return {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from rung.errors import BudgetError, RungError
-from rung.lm.thinking import MARK, Thinking, think
+from rung.lm.inference.thinking import MARK, Thinking, think
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run, calling, untouched

@@ -15,7 +15,7 @@ from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
 
 if TYPE_CHECKING:
-    from rung.lm.tree import Row
+    from rung.lm.trees.tree import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,8 @@ class Reward:
         return pairing.quote(start, facts, machine, load, reads=0)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm import adapters, layers, preferences, rewards, train
+        from rung.lm.models import adapters, fits
+        from rung.lm.training import preferences, rewards, train
 
         learnt, held = hold_out(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
@@ -85,5 +86,5 @@ class Reward:
             run.notes["preferences"] = {"accuracy": asdict(pairing.judged(loaded, shown, self.tokens, run))}
         files = run.folder / "model"
         rewards.save(loaded, files)
-        layers.put_below(files, start.model.files)
+        fits.put_below(files, start.model.files)
         return replace(start, model=replace(start.model, files=str(files), files_digest=folder_digest(files)))

@@ -20,8 +20,8 @@ from rung.types import Example, TrainData
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from rung.lm.load import Loaded
-    from rung.lm.train import Plan, Trained, Watch
+    from rung.lm.models.load import Loaded
+    from rung.lm.training.train import Plan, Trained, Watch
     from rung.machine import Machine
 
 HELD = 0.1
@@ -81,17 +81,18 @@ def memory(parameters: int, trained: float, tokens: int, weight: int = 4) -> int
 def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
     """The weights that `start` answers with, what was fitted before merged in, ready to be trained.
 
-    `whole`: all weights are to be kept, so nothing may stand beside them. `four_bit`: as `rung.lm.load.load` has it.
+    `whole`: all weights are to be kept, so nothing may stand beside them. `four_bit`: as `rung.lm.models.load.load` has it.
     RungError where what was fitted before cannot be built upon.
     """
-    from rung.lm import layers, virtual
-    from rung.lm import load as loading
+    from rung.lm.models import fits
+    from rung.lm.models import load as loading
+    from rung.lm.trees import virtual
 
     base = run.engines.find(start.model.name).folder
-    _, fitted = layers.split(base, start.model.files)
+    _, fitted = fits.split(base, start.model.files)
     run.engines.close()
     loaded = loading.load(base, run.engines.machine, start.model.files, four_bit=four_bit)
-    below = fitted and (four_bit or layers.is_four_bit(fitted[-1]))
+    below = fitted and (four_bit or fits.is_four_bit(fitted[-1]))
     if below or virtual.size(loaded.model) or (whole and not loading.whole(loaded.model)):
         raise RungError(
             "what was fitted before cannot be merged into the weights, so nothing can be trained on top of it.",
@@ -112,7 +113,7 @@ def widened(loaded: Loaded, run: Run) -> bool:
 
 def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, run: Run) -> Trained:
     """Train on the examples as `start` would ask them; with `plan.patience` the best epoch on held-back rows is kept."""
-    from rung.lm import train
+    from rung.lm.training import train
 
     rows, held = held_back(start, data, plan.patience, run)
     return train.run(
@@ -162,21 +163,23 @@ def hold_back(
 
 def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
     """`start` answering with the adapter just trained, on top of what it answered with before."""
-    from rung.lm import adapters, layers, train
+    from rung.lm.models import adapters, fits
+    from rung.lm.training import train
 
     files = run.folder / "model"
     adapters.save(loaded.model, files)
     if adapters.is_four_bit(loaded.model):
-        (files / layers.FOUR_BIT).touch()
-    layers.put_below(files, start.model.files)
+        (files / fits.FOUR_BIT).touch()
+    fits.put_below(files, start.model.files)
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)
 
 
 def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
     """`start` answering with the whole weights just trained; nothing below them is needed any more."""
-    from rung.lm import processes, train
+    from rung.lm import processes
     from rung.lm.quiet import quiet
+    from rung.lm.training import train
 
     files = run.folder / "model"
     name_ends(loaded)
@@ -202,7 +205,7 @@ def watch(run: Run) -> Watch:
 
     What trackers write to disk outlives the checkpoints: it lies in `trackers/` of the task's `.rung`, under the fit's key.
     """
-    from rung.lm.train import Watch
+    from rung.lm.training.train import Watch
 
     started = time.monotonic()
 
@@ -220,7 +223,7 @@ def watch(run: Run) -> Watch:
 
 def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Callable[[], float]:
     """The task's metric on held-back rows, answered by the model in training."""
-    from rung.lm.causal import CausalEngine
+    from rung.lm.inference.causal import CausalEngine
 
     engine, prompts = CausalEngine(loaded, watch(run).say), start.prompts(rows, run.engines)
 

@@ -29,7 +29,7 @@ class Said:
 
 
 Ask = Callable[[Sequence[tuple[Message, ...]], Sequence[str]], Sequence[Said]]
-"""From chats and the answers allowed to one of these for each. `rung.lm.asking` makes one of an engine."""
+"""From chats and the answers allowed to one of these for each. `rung.lm.inference.judge_model` makes one of an engine."""
 
 VERSION = 2  # raise when the same judge would now be asked in other words
 

@@ -13,7 +13,7 @@ from rung.data.preferences import as_example
 from rung.errors import TaskError, TemplateError
 from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote.house import named, stays
+from rung.lm.remote.data_policy import named, stays
 from rung.lm.remote.settings import endpoint, is_remote
 from rung.lm.remote.tokens import estimate, of_text
 from rung.machine import Machine

@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rung import methods
-from rung.flowchart.advise import ORDER, Advice, Answers, Chart, Listed, chart
-from rung.flowchart.facts import answers, on_base
-from rung.flowchart.history import Past, Scale, learn, scaled
+from rung.advise.advise import ORDER, Advice, Answers, Chart, Listed, chart
+from rung.advise.facts import answers, on_base
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
 from rung.methods.base import Family, Method, asks_api, asks_base, family, price, quoted
 from rung.plan.bases import Base, Place, available, places
-from rung.runs import NAME
+from rung.plan.corrections import Past, Scale, learn, scaled
+from rung.store import NAME
 from rung.task import Task
 from rung.types import Cost, Example, Need, TrainData
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rung.evaluate import forgetting
 from rung.machine import Machine
-from rung.measure import forget
 from rung.methods.base import family
-from rung.methods.together import TRAINS
+from rung.methods.multiprocess import TRAINS
 from rung.plan.steps import Step
 
 
@@ -27,7 +27,7 @@ class Total:
         return self.fit + self.answer + self.forget
 
 
-def total(steps: Sequence[Step], dev_rows: int, on: forget.Probe, machine: Machine) -> Total:
+def total(steps: Sequence[Step], dev_rows: int, on: forgetting.Probe, machine: Machine) -> Total:
     """What the quotes come to. A fit that another rung goes on from is counted once, as it is made once."""
     tried = [step for step in steps if step.quote]
     fit = answer = 0.0
@@ -46,4 +46,4 @@ def total(steps: Sequence[Step], dev_rows: int, on: forget.Probe, machine: Machi
             touched.append(step.base.facts.parameters)
             untouched.add((base, step.base.facts.parameters))
     models = [*touched, *(parameters for _, parameters in untouched)]
-    return Total(fit, answer, sum(forget.seconds(on, parameters, machine) for parameters in models))
+    return Total(fit, answer, sum(forgetting.seconds(on, parameters, machine) for parameters in models))

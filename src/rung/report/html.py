@@ -28,7 +28,7 @@ from rung.types import Example, Prediction
 from rung.visible import json_text, visible
 
 if TYPE_CHECKING:
-    from rung.site import Site
+    from rung.climb.project import Project
 
 SHOWN = 20
 """Rows of each kind shown before one asks for the rest."""
@@ -36,24 +36,24 @@ WIDE, NARROW = (860, 430), (360, 400)
 """Size of the scatter on a screen and on a phone; the flowchart takes the widths."""
 
 
-def write(site: Site, path: Path | None = None) -> Path:
+def write(project: Project, path: Path | None = None) -> Path:
     """Write the report of a task's last climb, by default as report.html in its folder; returns where.
 
     RungError where nothing has been climbed. The test rows are counted and checked for leaks, and never shown; nor are rows
     whose source is closed, for a report is handed on.
     """
-    content = site.store.read("decision.json")
+    content = project.store.read("decision.json")
     if not content:
         raise RungError(
             "nothing has been climbed yet, so there is nothing to report.",
-            where=str(site.task.folder),
-            remedy=f"Run: rung climb {site.task.folder}",
+            where=str(project.task.folder),
+            remedy=f"Run: rung climb {project.task.folder}",
         )
-    path = path or site.task.folder / "report.html"
+    path = path or project.task.folder / "report.html"
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
-    told = {one["rung"]: site.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
-    dev = open_to_all(site.splits.dev, site.documents) if site.task.data.access else site.splits.dev
-    text = render(content, findings, dev, told, name=site.task.folder.name)
+    told = {one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
+    dev = open_to_all(project.splits.dev, project.documents) if project.task.data.access else project.splits.dev
+    text = render(content, findings, dev, told, name=project.task.folder.name)
     files.write_text(path, text, errors="replace")  # half a surrogate pair in a row is no reason to fail
     return path
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from rung.flowchart import draw
-from rung.flowchart.hindsight import Foretold
-from rung.measure.forget import bounds
+from rung.advise import draw
+from rung.advise.review import Foretold
+from rung.evaluate.forgetting import bounds
 from rung.metrics.judge import Agreement
 from rung.report import figures
 from rung.report.numbers import millis, money, plainly, score

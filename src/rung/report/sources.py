@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rung.measure.attack import MOST
+from rung.evaluate.injection import MOST
 from rung.report.rows import right, shortened
 from rung.types import Example, Prediction, Record, Source
 

@@ -13,7 +13,7 @@ GROUP = 512
 
 
 class Embeds(Protocol):
-    """What turns texts into vectors: `rung.lm.embed.Embedder`, or a test's own."""
+    """What turns texts into vectors: `rung.lm.inference.embed.Embedder`, or a test's own."""
 
     @property
     def longest(self) -> int:

@@ -1,6 +1,6 @@
 """Planted instructions for training: a model that has seen them beside the right answer learns to pass them over.
 
-Their wording is not that of the attacks which measure obedience (`rung.measure.attack`), so that what is measured is
+Their wording is not that of the attacks which measure obedience (`rung.evaluate.injection`), so that what is measured is
 not what was learnt by heart. Training on such rows: Chen et al. 2024, StruQ, https://arxiv.org/abs/2402.06363
 """
 

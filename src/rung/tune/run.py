@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung import fitting
+from rung.climb import fit as fitting
+from rung.climb.project import Project
 from rung.errors import BudgetError, RungError, TaskError
-from rung.flowchart.history import scaled
-from rung.measure.evaluate import Unanswered, answer
-from rung.measure.provenance import gather
+from rung.evaluate.predict import Unanswered, answer
+from rung.evaluate.provenance import gather
 from rung.methods.base import Method, price, quoted
 from rung.metrics import score
+from rung.plan.corrections import scaled
 from rung.plan.steps import Step
 from rung.predictor import Predictor
-from rung.race.course import Outcome, clusters_of, race
-from rung.race.looks import bounds, set_looks
-from rung.site import Site
+from rung.sequential.interim import bounds, set_looks
+from rung.sequential.race import Outcome, clusters_of, race
 from rung.task.base_names import AT
 from rung.tune.told import ERROR, Told, Track, tell
 from rung.tune.trials import Trial, carve, pace, plan
@@ -50,7 +50,7 @@ class Tuning:
 
 
 def tune(
-    site: Site,
+    project: Project,
     watcher: Watcher,
     sets: Sequence[str] = (),
     *,
@@ -60,55 +60,55 @@ def tune(
 ) -> Tuning:
     """Race settings of a rung, and say which are best and whether they are shown to be better than those of rung.yaml.
 
-    `site`: of one rung alone; `sets`, `most` and `seed` as `plan` has them. Fits and answers are kept by content, so a
+    `project`: of one rung alone; `sets`, `most` and `seed` as `plan` has them. Fits and answers are kept by content, so a
     run that was stopped goes on. What `minutes` do not suffice for is left. TaskError for a score that is no mean over rows.
     """
-    metric, step = site.metric, _step(site)
+    metric, step = project.metric, _step(project)
     name = step.rung.partition(AT)[0]
-    trials = plan(name, site.task.methods, sets, most, seed)
-    inner, rows = carve(site, step.base)
+    trials = plan(name, project.task.methods, sets, most, seed)
+    inner, rows = carve(project, step.base)
     first, *others = (replace(one, quote=scaled(_quote(inner, one.methods), step.scale)) for one in trials)
     ordered = [first, *sorted(others, key=lambda one: one.quote.fit_seconds)]
     clusters = clusters_of(rows)
     track = Track(tuple(rows), clusters, set_looks(len(rows), clusters), metric.binary)
-    with site.store.locked():
-        deadline = site.engines.until = time.monotonic() + 60 * (minutes or float("inf"))
+    with project.store.locked():
+        deadline = project.engines.until = time.monotonic() + 60 * (minutes or float("inf"))
         watcher.changed(ordered)
         running = _Running(inner, track, deadline, watcher, ordered)
         fitted = running.fit()
         outcome = running.race(fitted)
-        site.engines.until = float("inf")
+        project.engines.until = float("inf")
         told = tell(name, ordered, list(fitted), outcome, track)
         sizes = (len(inner.data.examples), len(rows), track.looks.sizes)
         found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
         fits = [fitting.fit_keys(inner, trial.methods) for trial in trials]
-        key = digest([fits, [row.id for row in rows], site.measure])
-        provenance = gather(site.task.folder, site.machine, train=inner.data.digest)
-        site.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance})
+        key = digest([fits, [row.id for row in rows], project.measure])
+        provenance = gather(project.task.folder, project.machine, train=inner.data.digest)
+        project.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance})
     return found
 
 
-def _step(site: Site) -> Step:
+def _step(project: Project) -> Step:
     """The one rung to be tuned. RungError where it cannot be, or not by this metric."""
-    if site.metric.corpus:
+    if project.metric.corpus:
         raise TaskError(
-            f"trials are raced by a metric that is the mean of its rows, and {site.metric.name} is not.",
+            f"trials are raced by a metric that is the mean of its rows, and {project.metric.name} is not.",
             where="rung.yaml goal.metric",
             remedy="Take another goal.metric.",
         )
-    if site.agreement and site.agreement.doubt:
+    if project.agreement and project.agreement.doubt:
         raise TaskError(
-            f"trials would be decided by the judge, and {site.agreement.doubt}.",
+            f"trials would be decided by the judge, and {project.agreement.doubt}.",
             where="rung.yaml judge",
             remedy="Have people mark more rows under judge.marked, take a stronger judge, or take another goal.metric.",
         )
-    step, *others = site.steps
+    step, *others = project.steps
     if others:
         raise TaskError(
-            f"one rung is tuned at a time, and these are {', '.join(one.rung for one in site.steps)}.", remedy="Name one."
+            f"one rung is tuned at a time, and these are {', '.join(one.rung for one in project.steps)}.", remedy="Name one."
         )
     if step.quote is None:
-        raise TaskError(f"the rung {step.rung!r} cannot be tried: {step.skip}.", where=str(site.task.folder))
+        raise TaskError(f"the rung {step.rung!r} cannot be tried: {step.skip}.", where=str(project.task.folder))
     return step
 
 
@@ -129,8 +129,8 @@ def content(found: Tuning) -> dict[str, Any]:
     return {"rung": found.rung, "metric": found.metric, **sizes, **asdict(found.told), "trials": trials}
 
 
-def _quote(site: Site, chain: Sequence[Method]) -> Cost:
-    return price(quoted(chain, site.facts, site.machine), site.machine, site.task.volume, site.facts.tariff)
+def _quote(project: Project, chain: Sequence[Method]) -> Cost:
+    return price(quoted(chain, project.facts, project.machine), project.machine, project.task.volume, project.facts.tariff)
 
 
 # --- fitting and racing -----------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class _FailedError(Exception):
 class _Running:
     """The trials as they come along."""
 
-    site: Site
+    project: Project
     track: Track
     deadline: float
     watcher: Watcher
@@ -162,13 +162,13 @@ class _Running:
             asked = [trial, *(self.trials[k] for k in fitted)]
             until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.quote.row_seconds for one in asked)
             takes, left = slow * trial.quote.fit_seconds, until - time.monotonic()
-            kept = self.site.store.fitted(fitting.fit_keys(self.site, trial.methods)[-1])
+            kept = self.project.store.fitted(fitting.fit_keys(self.project, trial.methods)[-1])
             if not kept and takes > left:
                 reason = f"about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} left"
                 self.set(i, status="not begun", reason=reason)
                 continue
             try:
-                fitted[i], notes = fitting.fit(self.site, trial.methods, until, partial(self.watcher.progress, i))
+                fitted[i], notes = fitting.fit(self.project, trial.methods, until, partial(self.watcher.progress, i))
                 self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
             except BudgetError as error:
                 self.set(i, status="stopped", reason=error.what)
@@ -202,11 +202,11 @@ class _Running:
         return None
 
     def _asker(self, i: int, predictor: Predictor) -> Callable[[Sequence[Example]], Sequence[float]]:
-        site, track, metric, seen = self.site, self.track, self.site.metric, list[float]()
+        project, track, metric, seen = self.project, self.track, self.project.metric, list[float]()
 
         def ask(rows: Sequence[Example]) -> Sequence[float]:
             try:
-                found = answer(predictor, rows, site.store, site.engines, partial(self.watcher.progress, i), self.deadline)
+                found = answer(predictor, rows, project.store, project.engines, partial(self.watcher.progress, i), self.deadline)
                 scores = score(metric, rows, found, "train")
                 if scores.unscored:
                     raise Unanswered(f"{len(scores.unscored)} of {len(rows)} rows have no score: {scores.unscored[0].why}")

@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Literal
 
 from rung.metrics import stats
-from rung.race.course import Outcome
-from rung.race.looks import Look, Looks, bounds, drop
+from rung.sequential.interim import Look, Looks, bounds, drop
+from rung.sequential.race import Outcome
 from rung.tune.trials import Trial
 from rung.types import Example, Interval
 

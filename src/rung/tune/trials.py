@@ -13,15 +13,15 @@ from typing import Any, Literal
 import yaml
 
 from rung import methods
+from rung.climb.project import Project
 from rung.data.preferences import as_example
 from rung.data.split import question, split
 from rung.errors import TaskError
 from rung.methods.base import Method, options
 from rung.methods.grids import proposed
 from rung.plan.bases import Base
-from rung.race.course import in_order
-from rung.race.looks import LEAST
-from rung.site import Site
+from rung.sequential.interim import LEAST
+from rung.sequential.race import in_order
 from rung.task.reading import read_value
 from rung.types import Cost, Example, Interval, digest
 
@@ -100,28 +100,28 @@ def pace(trials: Sequence[Trial]) -> float:
     return fmean(done) if done else 1.0
 
 
-def carve(site: Site, base: Base) -> tuple[Site, list[Example]]:
-    """The same site on this base with less to train on, and the rows of train left out, in the order in which they are asked.
+def carve(project: Project, base: Base) -> tuple[Project, list[Example]]:
+    """The same project on this base with less to train on, and the rows of train left out, in the order in which they are asked.
 
     A row's place is a hash of its group or question: where the share stays as it is, new rows move none. Preferences
     about a question left out are left out too. TaskError where there are too few rows.
     """
-    n = max(1, len(site.data.examples))
+    n = max(1, len(project.data.examples))
     share = min(max(SHARE, FEW / n), MANY / n, 0.5)
-    parts = split(site.data.examples, dev=share, test=0.0, seed=site.task.seed + SEED)
+    parts = split(project.data.examples, dev=share, test=0.0, seed=project.task.seed + SEED)
     if len(parts.dev) < LEAST:
         raise TaskError(
-            f"{len(site.data.examples)} rows of train leave {len(parts.dev)} to score trials on, and {LEAST} are the least.",
+            f"{len(project.data.examples)} rows of train leave {len(parts.dev)} to score trials on, and {LEAST} are the least.",
             where="rung.yaml data",
             remedy="Label more rows.",
         )
     asked = {question(row) for row in parts.dev}
-    judged = tuple(one for one in site.data.preferences if question(as_example(one)) not in asked)
-    inner = copy(site)
+    judged = tuple(one for one in project.data.preferences if question(as_example(one)) not in asked)
+    inner = copy(project)
     inner.start = base.start  # with the labels, and the room for an answer, that all of train tells
     inner.facts = replace(base.facts, train_rows=len(parts.train), pairs=len(judged))
-    inner.data = replace(site.data, examples=parts.train, preferences=judged)
-    return inner, in_order(parts.dev, site.task.seed)
+    inner.data = replace(project.data, examples=parts.train, preferences=judged)
+    return inner, in_order(parts.dev, project.task.seed)
 
 
 def _asked(rung: str, sets: Sequence[str]) -> dict[str, tuple[Any, ...]]:

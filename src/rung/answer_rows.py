@@ -1,0 +1,98 @@
+"""Answers to a file of rows: each row as it came with its answer beside it, written as it goes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from rung.data.files import Row, read_rows
+from rung.data.formats import column_of
+from rung.errors import DataError
+from rung.evaluate.predict import portion
+from rung.lm.engines import Engines
+from rung.predictor import Predictor
+from rung.retrieve.store import Allow
+from rung.types import Example, Prediction
+
+COLUMNS = ("answer", "confidence", "error", "abstained")
+"""What is put beside a row's own columns; confidence is empty where the model tells none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How it went."""
+
+    rows: int
+    failed: int
+    """Rows whose `error` says why they have no answer."""
+
+
+def answer_rows(
+    predictor: Predictor,
+    engines: Engines,
+    rows: Path,
+    to: TextIO,
+    form: str,
+    column: str,
+    allow: Allow = Allow(),
+    progress: Callable[[int], None] = lambda done: None,
+) -> Told:
+    """Answer the `column` of every row of a file, and write the rows with their answers as `form`: csv or jsonl.
+
+    DataError where the column is missing or one of `COLUMNS` is taken; what was answered before stays written.
+    """
+    done = failed = 0
+    put = _csv(to) if form == "csv" else _jsonl(to)
+    left = read_rows(rows, str(rows))
+    while part := list(islice(left, portion(predictor, engines))):
+        asked = [Example(_input(row, column, where), "", where=where) for row, where in part]
+        found = predictor.predict(asked, engines, allow=allow)
+        put([_beside(row, one) for (row, _), one in zip(part, found)])
+        done, failed = done + len(part), failed + sum(bool(one.error) for one in found)
+        progress(done)
+    if not done:
+        raise DataError("there are no rows.", where=str(rows), remedy="Give a file with at least one row.")
+    return Told(done, failed)
+
+
+def _input(row: Row, column: str, where: str) -> str:
+    if taken := [name for name in COLUMNS if name in row]:
+        raise DataError(f"the column {taken[0]!r} is there already.", where=where, remedy="Rename it.")
+    return column_of(row, column, where)
+
+
+def _beside(row: Row, found: Prediction) -> dict[str, Any]:
+    told = (found.output, found.confidence, found.error, found.abstained)
+    return {**row, **dict(zip(COLUMNS, told, strict=True))}
+
+
+def _csv(to: TextIO) -> Callable[[Sequence[dict[str, Any]]], None]:
+    writer: csv.DictWriter | None = None
+
+    def put(rows: Sequence[dict[str, Any]]) -> None:
+        nonlocal writer
+        if writer is None:
+            writer = csv.DictWriter(to, list(rows[0]), extrasaction="ignore")  # rows of JSON may differ in their columns
+            writer.writeheader()
+        writer.writerows(rows)
+        to.flush()
+
+    return put
+
+
+def _jsonl(to: TextIO) -> Callable[[Iterable[dict[str, Any]]], None]:
+    def put(rows: Iterable[dict[str, Any]]) -> None:
+        to.writelines(_lines(rows))
+        to.flush()
+
+    return put
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False, default=str) + "\n"

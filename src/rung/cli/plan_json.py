@@ -1,0 +1,87 @@
+"""What `rung plan` tells programs and asks people: the plan as plain data, as Mermaid text, and the questions left open."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from rung.advise import draw
+from rung.advise.questions import ASSUMED, Answer, question
+from rung.advise.review import Foretold
+from rung.cli.screens.plan import differences
+from rung.climb.project import Project
+from rung.evaluate import judging
+from rung.methods.base import rewarded
+from rung.plan.bases import CALL_SECONDS
+from rung.plan.steps import bases_asked, break_evens
+from rung.plan.total import Total, total
+
+
+def content(project: Project) -> dict[str, Any]:
+    """The JSON of `plan`."""
+    based = bases_asked(project.steps)
+    return {
+        "first": project.chart.first,
+        "rungs": [
+            {
+                "rung": step.rung,
+                "base": based.get(step.rung),
+                "advice": step.advice.verdict if step.advice else "don't",
+                "why": step.advice.why if step.advice else step.skip,
+                "quote": step.quote,
+                "skip": step.skip,
+                "raw_quote": step.raw,
+                "scale": step.scale,
+            }
+            for step in project.steps
+        ],
+        "answers": [asdict(answer) | {"question": question(answer.key)} for answer in project.chart.answers],
+        "flowchart": project.chart.advice,
+        "flowchart_of_other_bases": project.chart.bases,
+        "flips": project.chart.flips,
+        "break_even": break_evens(project.steps),
+        "smallest_difference": {
+            "dev_rows": len(project.splits.dev),
+            "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(project.splits.dev))],
+        },
+        "machine": asdict(project.machine),
+        "hindsight": before.hindsight if (before := foretold(project)) else None,
+        "judge": judged(project),
+        "all_rungs_seconds": asdict(whole(project)),
+    }
+
+
+def whole(project: Project) -> Total:
+    """How long a climb takes that tries every rung."""
+    return total(project.steps, len(project.splits.dev), project.probe, project.machine)
+
+
+def judged(project: Project) -> judging.Quotes | None:
+    """What the judge will be asked; None where the task has none."""
+    task, judge = project.task, project.judge
+    if judge is None:
+        return None
+    dev = [judge.row(row, row.output) for row in project.splits.dev]
+    marked = [row for row, _ in judging.people(task, judge)]
+    each, once = (judging.quote(task, judge, rows, project.engines, CALL_SECONDS) for rows in (dev, marked))
+    learning = [step.rung for step in project.steps if step.quote and any(rewarded(m, "", task.folder) for m in step.methods)]
+    return judging.Quotes(each, once, tuple(learning))
+
+
+def mermaid(project: Project) -> str:
+    """The flowchart as Mermaid text, which many wikis and editors draw."""
+    goal = project.task.goal
+    return draw.mermaid(project.chart, f"{goal.metric} at least {goal.at_least:g}")
+
+
+def open_questions(project: Project) -> list[Answer]:
+    """What rung.yaml does not answer, each with the answer that is taken without one."""
+    return [one for one in project.chart.answers if one.key in ASSUMED and one.origin != "given"]
+
+
+def foretold(project: Project) -> Foretold | None:
+    """The prior of the last climb, and how it fared against the measurements; None before the first."""
+    kept = project.store.read("decision.json").get("plan")
+    return TypeAdapter(Foretold).validate_python(kept) if kept else None

@@ -1,0 +1,232 @@
+"""What `rung plan` prints: quotes, the flowchart's advice and answers, what would change it, and the prior after a climb."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rung.advise.advise import Chart
+from rung.advise.draw import value
+from rung.advise.questions import ASSUMED, Answer
+from rung.advise.review import Hindsight
+from rung.cli.screens.console import joined, styled
+from rung.cli.screens.form import column, dollars, duration, points, size, which_bases
+from rung.evaluate.judging import Quote, Quotes
+from rung.methods import METHODS
+from rung.methods.base import Family, family
+from rung.metrics.stats import smallest_difference
+from rung.plan.steps import BreakEven, Step, bases_asked
+from rung.plan.total import Total
+from rung.task.base_names import AT
+from rung.types import Cost
+
+STYLES = {"do": "green", "later": "yellow", "don't": "dim"}
+NEAREST = 3
+"""Break-even volumes shown: those nearest to the task's own."""
+SHARES = (0.1, 0.2, 0.3)
+INNER = {"small_base", "full_memory_gb", "full_fits", "corpus_hours"}
+"""Answers that only other answers are worked out from."""
+
+
+def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volume: int, dev_rows: int) -> RenderableType:
+    """The whole of a plan before a climb."""
+    return Group(
+        _quotes(steps, chart.first),
+        *_skipped(steps),
+        *which_bases(bases_asked(steps)),
+        *_tariffs(steps),
+        styled("[dim]a month: {} calls. {}[/]", f"{volume:,}", _corrected(steps)),
+        "",
+        _flowchart(chart, _unlisted(steps)),
+        "",
+        *_answers(chart.answers),
+        "",
+        *_flips(chart),
+        *_breaks(breaks, volume),
+        _resolution(dev_rows),
+    )
+
+
+def _tariffs(steps: Sequence[Step]) -> list[Text]:
+    """What endpoints ask for tokens, and how old that is."""
+    asked = {step.base.start.model.name: tariff for step in steps if (tariff := step.base.facts.tariff)}
+    return [
+        styled(
+            "[dim]{}: ${} a million tokens read, ${} written{}[/]",
+            name,
+            f"{one.input:g}",
+            f"{one.output:g}",
+            f", noted in {one.noted}; put what you pay under prices" if one.noted else "",
+        )
+        for name, one in asked.items()
+    ]
+
+
+def _table(*names: str, left: tuple[str, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        column(table, name, left=name in left)
+    return table
+
+
+def _quotes(steps: Sequence[Step], first: str) -> Table:
+    table = _table("rung", "advice", "fit", "an answer", "memory", "once", "a month", left=("rung", "advice"))
+    for step in steps:
+        if step.quote and step.advice:
+            verdict = styled("[bold green]first choice[/]") if step.rung == first else _verdict(step.advice.verdict)
+            table.add_row(step.rung, verdict, *_cells(step.quote), style="bold" if step.rung == first else "")
+    return table
+
+
+def _cells(cost: Cost) -> tuple[str, ...]:
+    return (
+        duration(cost.fit_seconds),
+        duration(cost.row_seconds),
+        size(cost.memory_bytes),
+        dollars(cost.once_usd),
+        dollars(cost.per_month_usd),
+    )
+
+
+def _verdict(verdict: str) -> Text:
+    return Text(verdict, STYLES[verdict])
+
+
+def _skipped(steps: Sequence[Step]) -> Iterator[Text]:
+    for step in steps:
+        if not step.quote:
+            yield styled("[yellow]–[/] {} is not tried: {}", step.rung, step.skip)
+
+
+def _corrected(steps: Sequence[Step]) -> str:
+    known = [step.rung for step in steps if step.quote and step.scale.runs]
+    return f"Corrected by earlier measurements: {', '.join(known)}." if known else "No quote is corrected by a measurement yet."
+
+
+def _unlisted(steps: Sequence[Step]) -> dict[str, str]:
+    """Of each family that no rung of the plan is of: the methods by which a rung could be named."""
+    listed = {family(method) for step in steps for method in step.methods} | {Family.PROMPTING}
+    found: dict[str, str] = {}
+    for name, method in METHODS.items():
+        if (one := family(method)) and one not in listed:
+            found[one] = f"{found[one]}, {name}" if one in found else name
+    return found
+
+
+def _flowchart(chart: Chart, unlisted: Mapping[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("advice", "family", "why"):
+        table.add_column(name, no_wrap=name != "why")
+    told = [("", one) for one in chart.advice] + [(f"{AT}{name}", one) for name, some in chart.bases.items() for one in some]
+    for base, advice in told:
+        sources = f" ({', '.join(advice.sources)})" if advice.sources else ""
+        name = unlisted.get(advice.family, "") if advice.verdict != "don't" else ""
+        named = f" Not tried unless `rungs` names it: {name}." if name else ""
+        why = styled("{}[dim]{}{}[/]", advice.why, sources, named)
+        table.add_row(_verdict(advice.verdict), advice.family + base, why)
+    return table
+
+
+def _answers(answers: Sequence[Answer]) -> Iterator[RenderableType]:
+    yield styled("[bold]answers[/] [dim](rung.yaml: needs, or --ask)[/]")
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for origin in ("given", "read", "assumed"):
+        told = [_answer(one) for one in answers if one.origin == origin and one.key not in INNER and one.value != 0]
+        if told:
+            table.add_row(styled("[bold]{}[/]", origin), joined(" · ", told))
+    yield table
+
+
+def _answer(answer: Answer) -> Text:
+    how = f" ({answer.how})" if answer.how and answer.origin == "read" else ""
+    shown = f"${answer.value:,.0f}" if answer.key.endswith("_usd") else value(answer.value)
+    name = answer.key.removesuffix("_usd").replace("_", " ")
+    if answer.key not in ASSUMED:
+        return styled("{} {}", name, shown)
+    return styled("{} [bold]{}[/][dim]{}[/]", name, shown, how)
+
+
+def _flips(chart: Chart) -> Iterator[Text]:
+    for flip in chart.flips:
+        name, changes = flip.key.replace("_", " "), "; ".join(flip.changes)
+        yield styled("[bold]were[/] {} {}, not {}: {}", name, value(flip.instead), value(flip.assumed), changes)
+    if not chart.flips:
+        yield styled("[dim]no single assumed answer would change the advice[/]")
+
+
+def _breaks(breaks: Sequence[BreakEven], volume: int) -> Iterator[Text]:
+    near = sorted(breaks, key=lambda one: abs(math.log(one.volume / volume)))[:NEAREST]
+    for one in near:
+        from_ = f"{one.volume:,.0f}"
+        yield styled("[bold]from {} calls a month[/] {} is cheaper than {} over a year", from_, one.above, one.below)
+    if len(breaks) > NEAREST:
+        yield styled("[dim]{} more break-even volumes with --json[/]", len(breaks) - NEAREST)
+
+
+def _resolution(rows: int) -> Text:
+    shown = [(gap, share) for gap, share in differences(rows) if gap is not None]
+    if not shown:
+        return styled("[bold]{} dev rows[/] are too few to tell two rungs apart", rows)
+    told = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
+    return styled("[bold]{} dev rows[/] tell two rungs apart from {}; in brackets the rows that only one gets right", rows, told)
+
+
+def total(found: Total, dev_rows: int) -> Text:
+    """How long the whole climb takes, and what that is made of."""
+    parts = [f"{duration(found.fit)} to fit", f"{duration(found.answer)} to answer {dev_rows} dev rows"]
+    parts += [f"{duration(found.forget)} to see what was forgotten"] if found.forget else []
+    return styled(
+        "[bold]all rungs[/] take about {}: {}; a climb stops where one meets the goal", duration(found.seconds), ", ".join(parts)
+    )
+
+
+def judge(found: Quotes) -> Text:
+    """What the judge will be asked, and what that costs."""
+    told = [f"{_asked(found.a_rung)} for each rung"]
+    told += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
+    also = f", and by the fits of {', '.join(found.rewards)}, which are not counted here" if found.rewards else ""
+    return styled("[bold]the judge[/] is asked {}{}", "; ".join(told), also)
+
+
+def _asked(quote: Quote) -> str:
+    return f"{quote.calls:,} times ({dollars(quote.usd)}, {duration(quote.seconds)})"
+
+
+def differences(rows: int) -> list[tuple[float | None, float]]:
+    """The smallest difference that so many rows show 8 times in 10, by the share of rows that only one of two gets right."""
+    return [(smallest_difference(rows, share) if rows else None, share) for share in SHARES]
+
+
+def hindsight(found: Hindsight, first: str) -> RenderableType:
+    """The prior and the measurement side by side."""
+    table = _table("rung", "prior", "score (dev)", "fit", "quoted", "answer", "quoted", left=("rung", "prior"))
+    for line in found.lines:
+        quoted = line.quoted or Cost()
+        table.add_row(
+            line.rung,
+            "first choice" if line.rung == first else line.advice,
+            points(line.score),
+            duration(line.measured.fit_seconds),
+            styled("[dim]{}[/]", duration(quoted.fit_seconds)),
+            duration(line.measured.row_seconds),
+            styled("[dim]{}[/]", duration(quoted.row_seconds)),
+            style="bold" if line.rung == found.winner else "",
+        )
+    if found.winner == first:
+        told = f"The first choice, {first}, scored best."
+    elif found.tied:
+        told = f"{found.winner} scored best; the first choice, {first}, is not shown to be worse."
+    else:
+        told = ""
+    return Group(styled("[bold]prior and measured, from the last climb[/]"), table, *filter(None, [told]), *_wrong(found))
+
+
+def _wrong(found: Hindsight) -> Iterator[Text]:
+    for sentence in found.wrong:
+        yield styled("[yellow]wrong[/] {}", sentence)

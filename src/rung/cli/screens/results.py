@@ -1,0 +1,113 @@
+"""What stands on the screen when a command is through: the check, the leaderboard, the decision, an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rung.cli.screens.console import styled
+from rung.cli.screens.form import MARKS, column, dollars, duration, points, which_bases
+from rung.data.finding import Finding
+from rung.evaluate.prompt_spread import Spread, spreads
+from rung.types import Decision, Prediction, Record, Scores, Verdict
+from rung.visible import one_line
+
+VERDICTS = {"meets": "bold green", "fails": "bold red", "undecided": "bold yellow"}
+SEVERITIES = {"block": "bold red", "warn": "yellow", "note": "cyan"}
+
+
+def findings(found: Sequence[Finding]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in found:
+        places = f" ({'; '.join(finding.where)})" if finding.where else ""
+        text = styled("{}[dim]{}[/]", finding.what, places)
+        if finding.remedy:
+            text = styled("{}\n[italic]{}[/]", text, finding.remedy)
+        table.add_row(Text(finding.severity, SEVERITIES[finding.severity]), text)
+    return table
+
+
+def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
+    """One training row as the model sees it; what it learns to say is coloured."""
+    text = Text("one row as a trainable model sees it (")
+    text.append("coloured", style="black on green")
+    text.append(": what it learns to say)\n\n")
+    for piece, target in pieces:
+        text.append(piece.replace("\n", "⏎\n"), style="black on green" if target else "dim")
+    return text
+
+
+def leaderboard(
+    records: Sequence[Record], decision: Decision, goal: Any, bases: Mapping[str, str] | None = None
+) -> RenderableType:
+    verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
+    rows = max((record.scores.overall.n for record in records if record.scores), default=0)
+    touched = any(record.forgetting for record in records)
+    table = Table(
+        header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )  # fits 80 columns; --json and the report tell more
+    forgets = ["forgets"] if touched else []
+    for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", *forgets, "goal"):
+        column(table, name, left=name in ("", "rung", "goal"))
+    for record in records:
+        style = "bold" if record.rung == decision.chosen else ""
+        if record.scores and record.cost and record.latency:
+            table.add_row(
+                MARKS[record.status],
+                record.rung,
+                points(record.scores.overall),
+                duration(record.cost.fit_seconds),
+                f"{record.latency.p95.value:.0f} ms",
+                dollars(record.cost.per_month_usd),
+                *([f"{record.forgetting.rise:+.3f}" if record.forgetting else ""] if touched else []),
+                _verdict(verdicts.get(record.rung)),
+                style=style,
+            )
+        else:
+            cells = MARKS[record.status], record.rung, styled("[dim]{}[/]", record.status)
+            table.add_row(*cells, *[""] * (len(table.columns) - 4), _verdict(verdicts.get(record.rung)))
+    told = [styled("{} {} {}: {}", MARKS[r.status], r.rung, r.status, r.reason) for r in records if r.reason]
+    return Group(table, *told, *map(_spread, spreads(records)), *which_bases(bases or {}))
+
+
+def _verdict(verdict: Verdict | None) -> Text:
+    return Text(verdict, VERDICTS[verdict]) if verdict else Text()
+
+
+def _spread(one: Spread) -> Text:
+    ends = f"{one.range.low:.3f} to {one.range.high:.3f}, n={one.range.n} of train"
+    return styled("[dim]{}: {} prompts that differ in {} alone score {}[/]", one.rung, one.tried, one.what, ends)
+
+
+def verdict(decision: Decision) -> Text:
+    """The verdict on the goal and why."""
+    return styled("{}  {}", _verdict(decision.verdict), decision.why)
+
+
+def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int, untested: str = "") -> RenderableType:
+    lines = [verdict(decision)]
+    if test:
+        fresh = "opened once" if seals_broken == 1 else f"shown to {seals_broken} Predictors by now, so no longer fresh"
+        lines.append(styled("[bold]test[/]   {} {} (sealed rows, {})", test.metric, test.overall, fresh))
+    elif untested:
+        lines.append(styled("[bold yellow]test[/]   {}", untested))
+    elif sealed:
+        lines.append(styled("[dim]test   {} rows stay sealed until a rung meets the goal[/]", sealed))
+    return Group(*lines)
+
+
+def answer(found: Prediction) -> Text:
+    """An answer with how sure it is and what it cites, or why there is none."""
+    text = styled("{}", found.output or "I don't know.")
+    if found.confidence is not None:
+        text.append(f"  ({found.confidence:.0%})", style="dim")
+    if found.abstained:
+        text.append(f"\n{found.abstained}", style="dim")
+    for number, source in enumerate(found.sources, 1):
+        if source.cited or found.abstained:
+            text.append(f"\n[{number}] {one_line(source.where)}", style="dim" if found.abstained else "cyan")
+    return text

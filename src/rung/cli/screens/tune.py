@@ -1,0 +1,96 @@
+"""What `rung tune` shows: the trials as they come along, with the time left, and what the race says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rung.cli.screens.console import styled
+from rung.cli.screens.form import duration
+from rung.cli.screens.progress import Screen
+from rung.tune.run import Tuning
+from rung.tune.trials import Trial, pace
+
+VERDICTS = {"gain": "bold green", "no gain": "bold yellow", "untold": "bold red"}
+STYLES = {"left": "green", "failed": "red", "unanswered": "red", "stopped": "yellow", "not begun": "yellow"}
+
+
+def result(found: Tuning) -> RenderableType:
+    """The table of trials, what they were scored on, and the sentence."""
+    looks, told = ", ".join(map(str, found.looks)), found.told
+    return Group(
+        table(found.trials, found.metric, best=told.best),
+        styled("[dim]fitted on {} rows of train, scored on the other {} (looks after {})[/]", found.fitted_on, found.rows, looks),
+        styled("{}  {}", Text(told.verdict, VERDICTS[told.verdict]), told.why),
+    )
+
+
+def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tuple[int, str, float] | None = None) -> Table:
+    """A line a trial; of the one at work how far it is."""
+    made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column("")
+    made.add_column("trial", overflow="fold", min_width=24)
+    made.add_column(metric, no_wrap=True)
+    made.add_column("fit", justify="right", no_wrap=True)
+    made.add_column("")
+    for i, one in enumerate(trials):
+        made.add_row(
+            str(i),
+            one.name,
+            str(one.score) if one.score else "",
+            duration(one.fit_seconds) if one.fit_seconds else styled("[dim]{}[/]", duration(one.quote.fit_seconds)),
+            Group(ProgressBar(1.0, now[2], width=24), now[1]) if now and now[0] == i else _standing(one),
+            style="bold" if i == best else "",
+        )
+    return made
+
+
+def fitting_left(trials: Sequence[Trial]) -> float:
+    """Seconds until all are fitted: what is quoted of those to come, corrected by what the others took against theirs."""
+    return pace(trials) * sum(one.quote.fit_seconds for one in trials if one.status == "waiting")
+
+
+def _standing(one: Trial) -> Text:
+    return styled("{}", Text(f"{one.status} {one.reason}".strip(), STYLES.get(one.status, "dim")))
+
+
+class Board:
+    """Watches a tuning: a table that fills as it goes, or plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, metric: str):
+        self.metric = metric
+        self.trials: tuple[Trial, ...] = ()
+        self.now: tuple[int, str, float] | None = None
+        self.screen = Screen(console, self.draw)  # last: it draws at once
+
+    def __enter__(self) -> Board:
+        self.screen.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.now = None
+        self.screen.__exit__()
+
+    def changed(self, trials: Sequence[Trial]) -> None:
+        moved = [(i, new) for i, (old, new) in enumerate(zip(self.trials, trials)) if old != new]
+        self.trials = tuple(trials)
+        for i, one in moved:
+            if one.status in ("left", "dropped"):  # the result tells
+                continue
+            seen = f"{one.score} " if one.score else ""
+            self.screen.line(styled("{} {}: {}{}", i, one.name, seen, _standing(one)))
+
+    def progress(self, trial: int, text: str, share: float) -> None:
+        self.now = (trial, text, share)
+        self.screen.seldom(f"  {trial} {share:.0%} {text}{self._left()}")
+
+    def draw(self) -> RenderableType:
+        return Group(table(self.trials, self.metric, now=self.now), styled("[dim]{} trials{}[/]", len(self.trials), self._left()))
+
+    def _left(self) -> str:
+        left = fitting_left(self.trials)
+        return f"; fitting takes about {duration(left)} more" if left else ""

@@ -1,0 +1,303 @@
+"""The climb: fit, answer and score rung by rung in the plan's order, until one meets the goal; then open the test once."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from rung import files, metrics
+from rung.advise.review import Foretold, hindsight
+from rung.climb import test_set
+from rung.climb.decide import compare
+from rung.climb.fit import fit, fit_keys, named
+from rung.climb.project import Project
+from rung.climb.test_set import Opened
+from rung.data.finding import Finding
+from rung.errors import BudgetError, RungError, full
+from rung.evaluate import forgetting, memory
+from rung.evaluate.injection import attacked
+from rung.evaluate.predict import answer, latency
+from rung.evaluate.provenance import gather
+from rung.methods.base import asks_api, options
+from rung.plan import corrections
+from rung.plan.steps import Step, bases_asked
+from rung.predictor import Predictor
+from rung.sequential.race import until_told
+from rung.types import Cost, Decision, Example, Prediction, Record, Scores, digest
+
+
+class Watcher(Protocol):
+    """Who is told how a climb goes."""
+
+    def planned(self, steps: Sequence[Step]) -> None: ...
+    def began(self, rung: str) -> None: ...
+    def progress(self, rung: str, text: str, share: float) -> None: ...
+    def ended(self, record: Record) -> None: ...
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What a climb comes to."""
+
+    decision: Decision
+    records: tuple[Record, ...]
+    opened: Opened
+    """What the chosen rung came to on the sealed rows."""
+
+
+def climb(project: Project, watcher: Watcher, *, everything: bool = False, findings: Sequence[Finding] = ()) -> Climb:
+    """Try the plan's rungs in order; stop at the first that meets the goal, unless `everything` is to be measured.
+
+    `findings`: what the data check said before, for the report.
+
+    Where the task says `race`, a rung is asked no more dev rows than it takes to tell; `everything` asks them all.
+    """
+    racing = project.task.race and not everything
+    with project.store.locked():
+        watcher.planned(project.steps)
+        deadline = project.engines.until = time.monotonic() + 60 * (project.task.budget.minutes or float("inf"))
+        records: list[Record] = []
+        for step in project.steps:
+            watcher.began(step.rung)
+            records.append(measure(project, step, deadline, partial(watcher.progress, step.rung), racing))
+            watcher.ended(records[-1])
+            if not everything and project.decide(records).verdict == "meets":
+                break
+        project.engines.until = float("inf")
+        decision = project.decide(records)
+        due = decision.verdict == "meets" and len(project.splits.test)
+        begun = "it was not opened to its end. Climb again to go on with it." if due else ""
+        result = Climb(decision, tuple(records), Opened(None, len(test_set.looks(project)), begun))
+        kept = content(project, result, findings)
+        project.store.write("decision.json", kept)  # what happens to the test loses nothing of the climb
+        if due:
+            chosen = next(record for record in records if record.rung == result.decision.chosen)
+            result = replace(result, opened=test_set.opened(project, chosen))
+            project.store.write("decision.json", {**kept, **asdict(result.opened)})
+        return result
+
+
+def standing(project: Project) -> Climb | None:
+    """What the records say of the task as it is, where no climb has come to its end; None where nothing is measured."""
+    kept = {record.provenance.get("key"): record for record in project.store.records() if record.status == "done"}
+    if not kept:
+        return None
+    named = [
+        (step.rung, [rung_key(project, step, raced) for raced in {False, project.task.race}])
+        for step in project.steps
+        if step.quote
+    ]
+    found = [(rung, next((kept[key] for key in keys if key in kept), None)) for rung, keys in named]
+    records = tuple(replace(record, rung=rung) for rung, record in found if record)
+    return Climb(project.decide(records), records, Opened(None, len(test_set.looks(project)))) if records else None
+
+
+def changed(project: Project, kept: dict[str, Any]) -> str:
+    """What is no longer as it was when a decision was made; empty where nothing is."""
+    if edited(project, kept):
+        return "rung.yaml has changed"
+    if (rule := metrics.rule(project.task.goal.metric)) != kept.get("rule", project.task.goal.metric):
+        return f"{project.task.goal.metric} is computed by another rule now ({rule})"
+    try:
+        return "the data have changed" if kept.get("rows") not in (None, _rows(project)) else ""
+    except RungError as error:
+        return f"the data cannot be read as they were ({error})"
+
+
+def edited(project: Project, kept: dict[str, Any]) -> bool:
+    """Whether rung.yaml is no longer as it was when a decision was made; no row is read for it."""
+    return kept["task"] != project.task.model_dump(mode="json")
+
+
+def _rows(project: Project) -> dict[str, str]:
+    """Content names of the task's rows, and of all else that rungs learn from."""
+    return {"train": project.data.digest, "dev": _dev(project), "test": project.splits.test.digest}
+
+
+def _dev(project: Project) -> str:
+    """Content name of the dev rows."""
+    return digest([example.id for example in project.splits.dev])
+
+
+def chosen(project: Project, rung: str = "") -> Predictor:
+    """The Predictor that the last climb chose, or that of any rung fitted on the task as it stands."""
+    last, where = project.store.read("decision.json"), str(project.task.folder)
+    name = rung or last.get("decision", {}).get("chosen", "")
+    if not name:
+        raise RungError("no rung has been chosen here yet.", where=where, remedy=f"Run: rung climb {where}")
+    keys = [] if rung else last["fits"][name]
+    if keys:
+        fitted = project.store.fitted(keys[-1])
+    else:
+        place = project.places(name)[0]
+        start = project.starts[place.base]
+        keys = fit_keys(project, place.methods, start)
+        fitted = project.store.fitted(keys[-1]) if keys else start
+    if fitted is None:
+        raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {name} {where}")
+    return named(fitted, *project.starts.values())
+
+
+def measure(
+    project: Project, step: Step, deadline: float, progress: Callable[[str, float], None], racing: bool = False
+) -> Record:
+    """One rung's record: as kept, if nothing it depends on has changed, else fitted, answered and scored now."""
+    record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.quote)
+    if step.quote is None:
+        return record
+    assert project.metric  # a metric that cannot be had is the user's to mend, not this rung's failure
+    _ = project.agreement  # a judge is held to people's marks before it scores anything
+    key = rung_key(project, step, racing)
+    for kept in reversed(project.store.records()):
+        if kept.provenance.get("key") == key and _settled(kept):
+            return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
+    left = deadline - time.monotonic()
+    if step.quote.fit_seconds > left:
+        return replace(
+            record, reason=f"quoted {step.quote.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget"
+        )
+    try:
+        record = _with_gaps(_measured(project, step, key, deadline, progress, racing))
+    except BudgetError as error:
+        record = replace(record, status="skipped", reason=str(error))
+    except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
+        if files.is_full(error):  # no rung's fault, and no other rung would fare better
+            raise full(project.store.folder, error) from error
+        text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
+        record = replace(record, status="failed", reason=text, provenance={"key": key, "traceback": traceback.format_exc()})
+    project.store.keep_record(record)
+    if told := corrections.past(record, project.machine):
+        corrections.keep(project.machine, told)
+    return record
+
+
+def _settled(record: Record) -> bool:
+    """Whether a kept measurement stands: every row has its score, or another try would bring no other."""
+    told = record.provenance
+    old = bool(told.get("errors")) and "failed" not in told  # rows that failed counted as wrong answers then
+    return record.status == "done" and not told.get("again") and not old
+
+
+def _measured(
+    project: Project, step: Step, key: str, deadline: float, progress: Callable[[str, float], None], racing: bool
+) -> Record:
+    start = step.base.start
+    predictor, notes = fit(project, step.methods, deadline, progress, start)
+    memory.reset_peak()
+    dev = project.splits.dev
+
+    def score(rows: Sequence[Example]) -> Scores:
+        predictions = answer(predictor, rows, project.store, project.engines, progress, deadline)
+        return metrics.score(project.metric, rows, predictions, "dev", kind=project.task.kind)
+
+    found, raced = until_told(project.course, score) if racing else (score(dev), {})
+    known = project.store.predictions(predictor.digest)
+    predictions = [known[row] for row in found.ids]
+    progress("measuring latency", 1.0)
+    waiting = latency(predictor, dev, project.store, project.engines)
+    progress("measuring what was forgotten", 1.0)
+    return Record(
+        rung=step.rung,
+        status="done",
+        scores=found,
+        quote=step.quote,
+        cost=_cost(project, predictor, notes, predictions),
+        latency=waiting,
+        forgetting=forgetting.forgotten(
+            predictor.model, start.model, project.probe, project.store, project.engines
+        ),  # after the peak
+        predictor=predictor.digest,
+        provenance=gather(
+            project.task.folder,
+            project.machine,
+            key=key,
+            raw_quote=asdict(step.raw or Cost()),
+            formulas=corrections.FORMULAS,
+            remote=asks_api(step.methods, start.model),
+            **({"api": asdict(spent)} if (spent := project.engines.spent()) else {}),
+            writes=not project.data.labels,
+            base=start.model.digest,
+            train=project.data.digest,
+            dev=_dev(project),
+            test=project.splits.test.digest,
+            fits=fit_keys(project, step.methods, start),
+            options=[{"method": method.name, **options(method)} for method in step.methods],
+            given=project.task.methods,
+            seed=project.task.seed,
+            notes=[note["notes"] for note in notes],
+            attack=attacked(predictor, dev, project.store, project.engines),
+            errors=sum(bool(p.error) for p in predictions),
+            failed=sum(p.failed for p in predictions),
+            again=sum(p.failed for p in predictions),
+            **({"race": raced} if raced else {}),
+        ),
+    )
+
+
+def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
+    """What the rung took: its fits as they were noted, its answers by this machine's time or an endpoint's tokens."""
+    row_seconds = sum(one.seconds for one in predictions) / len(predictions)
+    fit_seconds = sum(note["seconds"] for note in notes)
+    tariff = project.engines.price(predictor.model)
+    taken = [sum(getattr(one, part) for one in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
+    row_usd = tariff.usd(*taken) / len(predictions) if tariff else project.machine.usd(row_seconds)
+    return Cost(
+        fit_seconds=fit_seconds,
+        row_seconds=row_seconds,
+        memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
+        once_usd=project.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
+        per_month_usd=row_usd * project.task.volume,
+        per_1k_usd=1000 * row_usd,
+    )
+
+
+def _with_gaps(record: Record) -> Record:
+    """The record saying how many rows have no score and why, and how many may have one another time."""
+    if not record.scores or not (missing := record.scores.unscored):
+        return record
+    told = (
+        f"{len(missing)} of {len(record.scores.ids)} rows have no score, and count neither for nor against it: {missing[0].why}"
+    )
+    again = max(record.provenance["again"], sum(row.again for row in missing))
+    return replace(record, reason=told, provenance={**record.provenance, "again": again})
+
+
+def rung_key(project: Project, step: Step, racing: bool = False) -> str:
+    """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
+    on = project.course if racing else None
+    raced = [[asdict(on.looks), [row.id for row in on.rows], on.goal, on.error]] if on else []
+    dev = [[example.id, dict(example.extra)] for example in project.splits.dev]
+    start, tariff = step.base.start, step.base.facts.tariff
+    fits = fit_keys(project, step.methods, start)
+    measured = [start.digest, fits, dev, project.measure, project.task.volume, project.machine.usd_per_hour, project.probe.digest]
+    measured += [asdict(tariff)] if tariff else []
+    measured += metrics.rules_beside(project.task.kind)
+    return digest([*measured, *raced])
+
+
+def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -> dict[str, Any]:
+    """What `show`, `report` and `ask` read again."""
+    return {
+        "rows": _rows(project),
+        "findings": [asdict(one) for one in findings],
+        "decision": asdict(result.decision),
+        "records": [asdict(record) for record in result.records],
+        **asdict(result.opened),
+        "sealed": len(project.splits.test),
+        "task": project.task.model_dump(mode="json"),
+        "rule": metrics.rule(project.task.goal.metric),
+        "fits": {step.rung: fit_keys(project, step.methods, step.base.start) for step in project.steps},
+        "bases": bases_asked(project.steps),
+        "judge": asdict(project.agreement) if project.agreement else None,
+        "plan": asdict(foretold(project, result.decision, result.records)),
+    }
+
+
+def foretold(project: Project, decision: Decision, records: Sequence[Record]) -> Foretold:
+    """The flowchart's prior beside what was measured."""
+    against = partial(compare, references=project.references, groups=project.groups)
+    return Foretold(project.chart, hindsight(project.chart, decision, records, against))

@@ -1,0 +1,332 @@
+"""The decision: from the records of the rungs and the goal to the cheapest rung that meets it, or why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from rung.evaluate import forgetting
+from rung.metrics import METRICS, interval, resample, right_or_wrong, stats, up_to_best
+from rung.metrics.judge import Agreement
+from rung.sequential.interim import Look, bounds
+from rung.types import Comparison, Decision, Example, Interval, Record, RungVerdict, Scores, Verdict
+
+References = Mapping[str, str] | Mapping[str, Example]
+"""Row to its right answer, or to the row with all that are right."""
+
+
+class GoalLike(Protocol):
+    """What of a Goal is read here. None: not asked for."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def at_least(self) -> float: ...
+    @property
+    def latency_ms(self) -> float | None: ...
+    @property
+    def usd_per_1k(self) -> float | None: ...
+    @property
+    def usd_per_month(self) -> float | None: ...
+    @property
+    def max_forgetting(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is known of the dev rows beside their scores."""
+
+    references: References | None
+    groups: Mapping[str, str] | None
+
+    def clusters(self, ids: Sequence[str]) -> list[Hashable] | None:
+        """Each row's group, or itself where it has none; None where no row has one."""
+        if self.groups is None or not any(self.groups.get(i) for i in ids):
+            return None
+        return [self.groups.get(row) or i for i, row in enumerate(ids)]
+
+    def truth(self, scores: Scores) -> list[str]:
+        """The right answers, where the metric is recomputed from them."""
+        if _corpus(scores) is None:
+            return []
+        assert self.references is not None, f"{scores.metric} is recomputed from the outputs: pass references"
+        metric = METRICS[scores.metric]
+        rows = [self.references[i] for i in scores.ids]
+        return [
+            row if isinstance(row, str) else metric.nearest(output, row) for row, output in zip(rows, scores.outputs, strict=True)
+        ]
+
+
+def decide(
+    records: Sequence[Record],
+    goal: GoalLike,
+    *,
+    alpha: float = 0.05,
+    references: References | None = None,
+    groups: Mapping[str, str] | None = None,
+    planned: int = 0,
+    looks: Mapping[str, Look] | None = None,
+    judge: Agreement | None = None,
+) -> Decision:
+    """Hold each measured rung to the goal, choose one, and compare it with the others on the same rows.
+
+    A rung meets the goal when a lower bound of its dev score reaches it, and fails when an upper bound stays below it
+    or a stated limit on latency or cost is broken as measured. To take the first of m rungs that passes is to take a
+    maximum of m tries, so the rungs share the error: each bound errs with probability alpha / m (Bonferroni), and a
+    rung that falls short is called good with probability at most about alpha over all of them. One who decides after
+    every rung and stops at the first success names in `planned` how many may be tried; else early looks cost extra.
+    A limit on forgetting is held by its upper bound at the same error: a rung that falls short in either way is called
+    good only where that very bound errs, so the two need not divide what a rung may err (the intersection-union test of
+    Berger 1982, Technometrics 24:295).
+
+    `references` (id to right answer) is needed for a metric that is no mean over rows, such as macro_f1; `groups` (id
+    to group, empty for none) where rows come in clusters. `looks` (rung to the look at which it stopped, with its part of
+    the rung's error) where the rungs were raced. `judge` (how far it agrees with people) where a model's marks are the
+    scores: while it is not trusted they show neither that a rung meets the goal nor that it fails. Of several records
+    of one rung the last counts. A rung that failed, or lacks the answers of too many rows, has not been shown to fail the goal:
+    it is undecided, and so is the goal unless another rung meets it.
+    """
+    rows = _Rows(references, groups)
+    latest = list({r.rung: r for r in records}.values())
+    measured = [r for r in latest if r.status == "done" and r.scores is not None]
+    failed = tuple(_unmeasured(r) for r in latest if r.status == "failed")
+    broken = "".join(f" {one.rung} {one.why}." for one in failed)
+    if not measured:
+        return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.{broken}", failed)
+    share = alpha / max(len(measured), planned)
+    doubt = judge.doubt if judge else ""
+    told = {r.rung: _verdict(r, goal, share, rows, (looks or {}).get(r.rung), doubt) for r in measured}
+
+    def verdicts(verdict: Verdict) -> list[Record]:
+        return [r for r in measured if told[r.rung].verdict == verdict]
+
+    meeting = verdicts("meets")
+    if meeting:
+        chosen = min(meeting, key=_price)
+        verdict: Verdict = "meets"
+    else:
+        verdict = "undecided" if verdicts("undecided") or failed else "fails"
+        within = [r for r in measured if not _broken(r, goal, share)]
+        chosen = _best_or_cheaper(verdicts("undecided") or within or measured, alpha, rows)
+    others = [r for r in measured if r is not chosen]
+    return Decision(
+        verdict,
+        chosen.rung,
+        _why(verdict, told[chosen.rung], goal, len(meeting)) + broken + (f" The judge: {judge}." if judge else ""),
+        (*told.values(), *failed),
+        _comparisons(chosen, others, rows),
+    )
+
+
+# --- one rung against the goal ----------------------------------------------------------------------------------------
+
+
+def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Look | None, doubt: str) -> RungVerdict:
+    scores = _scores(record)
+    assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
+    broken, unknown = _broken(record, goal, share), _untold(record, goal, share)
+    share = look.error if look else share
+    found = _bounds(scores, share, rows, look)
+    seen, due = f"{scores.metric} {found}, {scores.split}", _number(goal.at_least)
+    missing = (
+        f"{len(scores.unscored)} of {len(scores.ids)} rows have no score ({scores.unscored[0].why})" if scores.unscored else ""
+    )
+    seen += f", {missing}" if missing else ""
+    if found.high < goal.at_least and not doubt:
+        broken = (f"its upper bound is under {due}", *broken)
+    if broken:
+        return RungVerdict(record.rung, "fails", f"{seen}: {'; '.join(broken)}")
+    if doubt:
+        return RungVerdict(record.rung, "undecided", f"{seen}: {doubt}")
+    if found.low < goal.at_least and missing:
+        return RungVerdict(record.rung, "undecided", f"{seen}: mend that and climb again", unmeasured=True)
+    if found.low < goal.at_least and look and not look.last:
+        given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
+        return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
+    if found.low < goal.at_least:
+        plain = rows.clusters(scores.ids) is None and right_or_wrong(scores.per_row) and _corpus(scores) is None
+        more = _more_rows(found, goal.at_least, share, plain)
+        advice = (
+            f"label about {more} more rows"
+            if more + found.n < stats.MOST_ROWS
+            else "it is so near that no practical number of rows would tell"
+        )
+        return RungVerdict(record.rung, "undecided", f"{seen}: {due} lies between its bounds; {advice}", more)
+    if unknown:
+        return RungVerdict(record.rung, "undecided", f"{seen}: it reaches {due}, but {'; '.join(unknown)}")
+    return RungVerdict(record.rung, "meets", f"{seen}: its lower bound reaches {due}")
+
+
+def _unmeasured(record: Record) -> RungVerdict:
+    return RungVerdict(record.rung, "undecided", f"could not be measured: {record.reason.rstrip('.')}", unmeasured=True)
+
+
+def _bounds(scores: Scores, share: float, rows: _Rows, look: Look | None) -> Interval:
+    """The score between two one-sided bounds, each wrong with probability `share`."""
+    truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
+
+    def between(values: Sequence[float], outputs: Sequence[str]) -> Interval:
+        if look:
+            return bounds(values, look, clusters, scores.metric in METRICS and METRICS[scores.metric].binary)
+        return interval(values, _corpus(scores), outputs, truth, clusters, confidence=1 - 2 * share)
+
+    return up_to_best(between, scores, truth)
+
+
+def _more_rows(bounds: Interval, goal: float, share: float, plain: bool) -> int:
+    """Rows beyond those at hand until a bound reaches the goal if the score stays; the reach shrinks as 1/sqrt(n)."""
+    gap = abs(bounds.value - goal)
+    if plain or gap == 0:
+        return max(1, stats.rows_needed(bounds.value, goal, share) - bounds.n)
+    reach = bounds.value - bounds.low if bounds.value > goal else bounds.high - bounds.value
+    return max(1, min(stats.MOST_ROWS, round(bounds.n * (reach / gap) ** 2)) - bounds.n)
+
+
+def _sides(record: Record, goal: GoalLike) -> list[tuple[str, float | None, float, str]]:
+    """(what, measured, limit, unit) of each limit that the goal states beside the score."""
+    cost, latency = record.cost, record.latency
+    sides: tuple[tuple[str, float | None, float | None, str], ...] = (
+        ("p95 latency", latency.p95.value if latency else None, goal.latency_ms, "ms"),
+        ("cost per 1,000 calls", cost.per_1k_usd if cost else None, goal.usd_per_1k, "USD"),
+        ("cost a month", cost.per_month_usd if cost else None, goal.usd_per_month, "USD"),
+    )
+    return [(what, seen, limit, unit) for what, seen, limit, unit in sides if limit is not None]
+
+
+def _broken(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
+    """The limits that the rung does not keep, each as a reason."""
+    over = tuple(
+        f"{what} {_number(seen)} {unit} is over {_number(limit)} {unit}"
+        for what, seen, limit, unit in _sides(record, goal)
+        if seen is not None and seen > limit
+    )
+    rise, most = _rise(record, goal, share)
+    return (*over, f"its loss on general text rises by {rise} nats a token, over {_number(most)}") if rise.low > most else over
+
+
+def _untold(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
+    """The limits of which it cannot be told whether the rung keeps them."""
+    unmeasured = tuple(
+        f"{what} was not measured (limit {_number(limit)} {unit})"
+        for what, seen, limit, unit in _sides(record, goal)
+        if seen is None
+    )
+    rise, most = _rise(record, goal, share)
+    if rise.low <= most < rise.high:
+        between = f"its loss on general text rises by {rise} nats a token, and {_number(most)} lies between these bounds"
+        return (*unmeasured, f"{between}; name more general text under data.general")
+    return unmeasured
+
+
+def _rise(record: Record, goal: GoalLike, share: float) -> tuple[Interval, float]:
+    """Forgetting between two one-sided bounds, and its limit. A rung that touched no weights has forgotten nothing."""
+    if goal.max_forgetting is None or record.forgetting is None:
+        return Interval(0.0, 0.0, 0.0, 0), float("inf")
+    return forgetting.bounds(record.forgetting, share), goal.max_forgetting
+
+
+# --- choosing ---------------------------------------------------------------------------------------------------------
+
+
+def _price(record: Record) -> tuple[float, float, float]:
+    """Dollars a month with what is paid once spread over 12, to the cent; then p50 in ms; then forgetting.
+
+    What was not measured counts as dear and slow; a rung without forgetting touched no weights.
+    """
+    cost, latency = record.cost, record.latency
+    monthly = round(cost.per_month_usd + cost.once_usd / 12, 2) if cost else float("inf")
+    speed = round(latency.p50.value) if latency else float("inf")
+    return monthly, speed, record.forgetting.rise if record.forgetting else 0.0
+
+
+def _best_or_cheaper(candidates: Sequence[Record], alpha: float, rows: _Rows) -> Record:
+    """The cheapest rung that is not shown to be worse than the one with the best score."""
+    best = min(candidates, key=lambda r: (-_scores(r).overall.value, _price(r)))
+    cheaper = [r for r in candidates if _price(r) < _price(best)]
+    compared = _comparisons(best, cheaper, rows)
+    alike = [r for r, c in zip(cheaper, compared, strict=True) if c.p_value >= alpha]
+    return min([*alike, best], key=_price)
+
+
+def _why(verdict: Verdict, chosen: RungVerdict, goal: GoalLike, meeting: int) -> str:
+    aim = f"{goal.metric} >= {_number(goal.at_least)}"
+    seen = chosen.why.removeprefix(f"{goal.metric} ")
+    if verdict == "meets":
+        rank = f"it is the cheapest of {meeting} rungs that do" if meeting > 1 else "it is the only rung that does"
+        return f"{chosen.rung} meets {aim}: {seen.partition(': ')[0]}; {rank}."
+    opening = "No rung is shown to meet" if verdict == "undecided" else "No rung meets"
+    return f"{opening} {aim}; {chosen.rung} is the one to go on with, the best or as good and cheaper: {seen}."
+
+
+# --- comparing on the same rows ---------------------------------------------------------------------------------------
+
+
+def compare(
+    a: Record,
+    b: Record,
+    references: References | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Two measured rungs on the rows that both answered; the p-value is of this one comparison."""
+    return _compare(a, b, _Rows(references, groups))
+
+
+def _comparisons(a: Record, others: Sequence[Record], rows: _Rows) -> tuple[Comparison, ...]:
+    raw = [_compare(a, b, rows) for b in others]
+    adjusted = stats.holm([c.p_value for c in raw])
+    return tuple(replace(c, p_value=p) for c, p in zip(raw, adjusted, strict=True))
+
+
+def _compare(first: Record, second: Record, rows: _Rows) -> Comparison:
+    """Two rungs on the rows that both answered: McNemar for right/wrong, resampling for the rest and for clusters.
+
+    For graded metrics `only_a` counts the rows on which a scored higher.
+    """
+    a, b = _shared(_scores(first), _scores(second))
+    only_a = sum(x > y for x, y in zip(a.per_row, b.per_row, strict=True))
+    only_b = sum(x < y for x, y in zip(a.per_row, b.per_row, strict=True))
+    corpus, clusters = _corpus(a), rows.clusters(a.ids)
+    if not a.ids or (corpus is None and clusters is None and right_or_wrong(a.per_row + b.per_row)):
+        difference = stats.paired_difference(only_a, only_b, len(a.ids))
+        p_value = stats.mcnemar_mid_p(only_a, only_b)
+    elif corpus is None:
+        difference = resample.paired_bootstrap(a.per_row, b.per_row, clusters)
+        p_value = resample.sign_flip(a.per_row, b.per_row, clusters)
+    else:
+        left, right = (corpus.columns(s.outputs, rows.truth(s)) for s in (a, b))
+        difference = resample.paired_bootstrap(left, right, clusters, corpus.statistic)
+        p_value = resample.sign_flip(left, right, clusters, corpus.statistic)
+    return Comparison(first.rung, second.rung, difference, p_value, only_a, only_b)
+
+
+def _shared(a: Scores, b: Scores) -> tuple[Scores, Scores]:
+    """Both on the rows that both have scored, in the order of `a`; `overall` is left as it was."""
+    missing = {row.id for row in (*a.unscored, *b.unscored)}
+    in_b = {row: i for i, row in enumerate(b.ids)}
+    left = [i for i, row in enumerate(a.ids) if row in in_b and row not in missing]
+    return _rows_of(a, left), _rows_of(b, [in_b[a.ids[i]] for i in left])
+
+
+def _rows_of(scores: Scores, rows: Sequence[int]) -> Scores:
+    return replace(
+        scores,
+        ids=tuple(scores.ids[i] for i in rows),
+        per_row=tuple(scores.per_row[i] for i in rows),
+        outputs=tuple(scores.outputs[i] for i in rows) if scores.outputs else (),
+    )
+
+
+def _scores(record: Record) -> Scores:
+    assert record.scores is not None, f"{record.rung} has no scores"
+    return record.scores
+
+
+def _corpus(scores: Scores) -> resample.Corpus | None:
+    metric = METRICS.get(scores.metric)
+    return metric.corpus if metric else None
+
+
+def _number(value: float) -> str:
+    """0.80 for a share or cents, 300 for milliseconds; more digits where they count."""
+    return f"{value:.2f}" if round(value, 2) == value <= 1 else f"{value:.6g}"

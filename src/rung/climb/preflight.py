@@ -1,0 +1,99 @@
+"""Before anything is spent: the data check with the base model's own tokens, and one row shown as training would see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rung.climb.project import Project
+from rung.data import marked
+from rung.data.check import blocking, check, too_long
+from rung.data.corpus import texts
+from rung.data.finding import SEVERITIES, Finding, some
+from rung.evaluate import judging
+from rung.retrieve import named
+from rung.retrieve.formats.readers import ENDINGS
+from rung.retrieve.knowledge import is_open_file
+from rung.retrieve.parse import relative
+from rung.retrieve.unread import not_read
+from rung.task import Task
+
+if TYPE_CHECKING:
+    from rung.lm.models.chat import Chat
+
+
+def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
+    """The findings, and a training row as pieces of text with whether each is learnt (empty where there is no row)."""
+    _ = project.metric  # one that cannot be had is told before anything is spent
+    chats = {name: project.engines.chat(start.model) for name, start in project.starts.items()}
+    name, chat = next(((name, chat) for name, chat in chats.items() if chat), ("", None))
+    # the rungs share the error, so the check must know how many there are
+    task = project.task.model_copy(update={"rungs": tuple(step.rung for step in project.steps if step.quote)})
+    if chat and len(chats) == 1:
+        rows = check(project.splits, task, chat.length, project.engines.context(project.start.model))
+    else:
+        rows = (*check(project.splits, task), *_too_long(project, task, chats))
+    told = (*rows, *_sources(project), *_not_read(project), *_held(project), *_faults(project))
+    found = tuple(sorted(told, key=lambda one: SEVERITIES.index(one.severity)))
+    if chat is None or not project.data.examples or project.bases[name].fault:
+        return found, []
+    example, start = project.data.examples[0], project.starts[name]
+    return found, chat.shown(chat.row(replace(start, show_labels=False).render(example).messages, example.output))
+
+
+def _too_long(project: Project, task: Task, chats: Mapping[str, Chat | None]) -> Iterator[Finding]:
+    """Of several bases: the rows longer than each one's context. They block where no base reads them."""
+    parts = {"train": project.splits.train, "dev": project.splits.dev}
+    long: dict[str, list[Finding]] = {name: [] for name in chats}
+    for name, chat in chats.items():
+        if chat and (context := project.engines.context(project.starts[name].model)):
+            long[name] += too_long(parts, task, chat.length, context)
+    everywhere = all(blocking(found) for found in long.values())
+    for name, found in long.items():
+        for one in found:
+            yield replace(one, what=f"{name}: {one.what}", severity=one.severity if everywhere else "warn")
+
+
+def _faults(project: Project) -> Iterator[Finding]:
+    """Bases that cannot be asked, since their chat template refuses the rows."""
+    for name, base in project.bases.items():
+        if base.fault:
+            what = f"no rung can ask the base {name}: {base.fault}"
+            yield Finding("chat-template", "warn", what, "Rungs that do not ask it can be tried.", (), 1)
+
+
+def _held(project: Project) -> tuple[Finding, ...]:
+    """Whether the rows that people marked could show that the judge agrees with them."""
+    if project.judge is None or project.task.judge is None:
+        return ()
+    return marked.findings(judging.people(project.task, project.judge), project.judge, project.task.judge.least_agreement)
+
+
+def _not_read(project: Project) -> Iterator[Finding]:
+    """Files among the documents whose format is unknown: what stands in them is answered by nobody."""
+    paths = project.documents.ignored
+    if paths:
+        remedy = f"Save them in a format that is read: {', '.join(ENDINGS)}."
+        yield Finding("documents-not-read", "note", not_read(paths), remedy, count=len(paths))
+
+
+def _sources(project: Project) -> Iterator[Finding]:
+    """What the rows' sources come to, and raw text that is left out since it is a closed document."""
+    if not project.task.data.documents:
+        return
+    splits, given = project.splits, project.task.data
+    if given.source or given.access:
+        yield from named.findings({"train": splits.train, "dev": splits.dev, "test": splits.test.open()}, project.documents)
+    paths = [Path(file) for file in texts(project.task.folder, (*given.corpus, *given.general)).files] if given.access else []
+    if left := [relative(path, project.task.folder) for path in paths if not is_open_file(path, project.documents)]:
+        yield Finding(
+            "closed-text",
+            "note",
+            f"{len(left)} of {len(paths)} files of raw text are documents with a label, or copies of one. They are left out of"
+            " training, since what is learnt is told to everyone.",
+            "Take them out of data.corpus and data.general.",
+            some(left),
+            len(left),
+        )

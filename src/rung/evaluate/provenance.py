@@ -1,0 +1,32 @@
+"""What one needs to repeat a measurement: code, packages, machine, data, options."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rung import __version__
+from rung.evaluate.revision import revision
+from rung.machine import Machine
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "scikit-learn", "numpy", "tokenizers")
+
+
+@cache
+def packages() -> dict[str, str]:
+    found = {"python": platform.python_version(), "rung": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def gather(folder: Path, machine: Machine, **content: Any) -> dict[str, Any]:
+    told = {"revision": revision(folder), "uncommitted": "unknown"}  # see rung.evaluate.revision
+    return {**told, "packages": packages(), "machine": asdict(machine), **content}

@@ -1,0 +1,1 @@
+"""Engines that answer: causal models, encoders, rules and fakes; embedding and reranking."""

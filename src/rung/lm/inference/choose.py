@@ -1,0 +1,151 @@
+"""The likeliest label, exactly, by best-first search over the tree of labels.
+
+A log-probability only falls along a branch, so what a branch has so far bounds all labels below it: once the best
+finished label is at least as likely as every open branch, no other can win. Most branches are never opened. The open
+branches of many questions are computed together. Where labels carry a bias, a branch is bounded by what it has so far
+and the highest bias of the labels below it, and the search stays exact.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rung.lm.trees.forest import Forest
+from rung.lm.trees.tree import trie
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTree:
+    """The labels' tokens, ends included, merged. A branch is opened by computing its node to see its children's odds."""
+
+    tokens: tuple[int, ...]
+    children: tuple[tuple[int, ...], ...]
+    """Children of each node."""
+    roots: tuple[int, ...]
+    """First tokens: what may stand right after the prompt."""
+    label: tuple[int, ...]
+    """The label that a leaf completes, -1 for inner nodes."""
+    bias: tuple[float, ...]
+    """What is added to the log-probability of a leaf's label; at an inner node the highest of the labels below it."""
+
+
+def label_tree(answers: Sequence[Sequence[int]], bias: Sequence[float] = ()) -> LabelTree:
+    """`answers` hold each label's tokens with the end token last, so that no label is the front of another.
+
+    `bias`: what is added to each label's log-probability, in the order of `answers`; empty for nothing.
+    """
+    merged = trie(answers)
+    children: list[list[int]] = [[] for _ in merged.tokens]
+    roots: list[int] = []
+    for node, parent in enumerate(merged.parent.tolist()):
+        (children[parent] if parent >= 0 else roots).append(node)
+    label = np.full(len(merged.tokens), -1)
+    highest = np.full(len(merged.tokens), -np.inf)
+    for i, path in enumerate(merged.paths):
+        label[path[-1]] = i
+        highest[path] = np.maximum(highest[path], bias[i] if bias else 0.0)
+    shape = tuple(map(tuple, children)), tuple(roots)
+    return LabelTree(tuple(merged.tokens.tolist()), *shape, tuple(label.tolist()), tuple(highest.tolist()))
+
+
+@dataclass(slots=True)
+class Search:
+    """One question's search: what is open, what is finished."""
+
+    open: list[tuple[float, int]] = field(default_factory=list)  # heap of (-bound, node); a bound is logprob and bias
+    done: list[tuple[float, int]] = field(default_factory=list)  # heap of (-score, label); a score is logprob and bias
+    opened: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return bool(self.done) and (not self.open or self.done[0][0] <= self.open[0][0])
+
+    def confidence(self) -> float:
+        """The winner's share of all labels' probability, counting open branches as likely as they can be: a lower bound."""
+        logs = np.array([-score for score, _ in self.done + self.open])
+        return float(1.0 / np.exp(logs + self.done[0][0]).sum())
+
+
+BRANCHES = 16
+"""Branches opened at once: a pass over the model's weights costs about the same for one as for sixteen."""
+
+Open = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
+"""Compute chains of label nodes: for each (question, chain of nodes), the log-probabilities over the vocabulary at
+each node of the chain. A chain's first node continues the question, or the node before it."""
+
+
+def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = BRANCHES, whole: bool = False) -> list[Search]:
+    """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
+
+    Each round opens the best branch of every question not yet settled; where few are left, several of each, up to
+    `branches` in all. A branch with a single way on is followed to its fork or its leaf in the same round. `whole`: until
+    every label has its score.
+    """
+    searches = [Search() for _ in first]
+    for search, logs in zip(searches, first):
+        _add(search, tree, 0.0, tree.roots, logs)
+    while waiting := [q for q, search in enumerate(searches) if (search.open if whole else not search.settled)]:
+        asks, starts = [], []
+        width = max(1, branches // len(waiting))
+        for q in waiting:
+            for _ in range(min(width, len(searches[q].open))):
+                score, node = heapq.heappop(searches[q].open)
+                chain = _chain(tree, node)
+                asks.append((q, chain))
+                starts.append(-score - tree.bias[node])
+        for (q, chain), score, logs in zip(asks, starts, open_nodes(asks)):
+            searches[q].opened += len(chain)
+            for node, following, at in zip(chain, [*chain[1:], None], logs):
+                if following is None:
+                    _add(searches[q], tree, score, tree.children[node], at)
+                else:
+                    score += float(at[tree.tokens[following]])
+    return searches
+
+
+def on_forest(forest: Forest, ends: list, labelled: LabelTree, whole: bool = False) -> list[Search]:
+    """The search for the questions whose prompts end at `ends`; their label nodes grow on the same forest."""
+    at: dict[tuple[int, int], int] = {}  # (question, label node) → node of the forest
+    parent = {child: node for node, children in enumerate(labelled.children) for child in children}
+
+    def open_nodes(asks: list[tuple[int, tuple[int, ...]]]) -> list[list[np.ndarray]]:
+        tokens: list[int] = []
+        parents: list[int] = []
+        for question, chain in asks:
+            for node in chain:
+                before = parent.get(node)
+                parents.append(ends[question][0] if before is None else at[question, before])
+                at[question, node] = len(forest) + len(tokens)
+                tokens.append(labelled.tokens[node])
+        logs = forest.grow(tokens, parents, range(len(tokens))).log_softmax(-1).cpu().numpy()
+        rows = iter(logs)
+        return [[next(rows) for _ in chain] for _, chain in asks]
+
+    first = torch.stack([logits for _, logits in ends]).log_softmax(-1).cpu().numpy()
+    return choose(labelled, first, open_nodes, BRANCHES * (len(labelled.tokens) if whole else 1), whole)
+
+
+def _chain(tree: LabelTree, node: int) -> tuple[int, ...]:
+    """The node and what must follow it, up to a fork or to the last node before a leaf."""
+    chain = [node]
+    while len(tree.children[chain[-1]]) == 1 and tree.children[tree.children[chain[-1]][0]]:
+        chain.append(tree.children[chain[-1]][0])
+    return tuple(chain)
+
+
+def _add(search: Search, tree: LabelTree, score: float, nodes: Sequence[int], logs: np.ndarray) -> None:
+    for node in nodes:
+        total = score + float(logs[tree.tokens[node]])
+        if math.isnan(total):
+            raise FloatingPointError("the model gave a log-probability that is not a number")
+        bound = total + tree.bias[node]
+        if tree.label[node] >= 0:
+            heapq.heappush(search.done, (-bound, tree.label[node]))
+        else:
+            heapq.heappush(search.open, (-bound, node))

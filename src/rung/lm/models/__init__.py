@@ -1,0 +1,1 @@
+"""Models on disk: found, fetched, converted, checked, opened, with their tokenizer, chat template and adapters."""

@@ -1,0 +1,76 @@
+"""A GGUF file turned once into a folder of float32 safetensors with its tokenizer, ready to be trained."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rung.errors import ModelError
+from rung.lm.models import gguf_tokenizer, opening
+from rung.lm.quiet import quiet
+from rung.visible import say
+
+PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
+"""Tokens that models keep for padding, or that never end a turn, in order of preference."""
+
+
+def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = say) -> None:
+    """Write `gguf` as model, config, generation config and tokenizer into `folder`.
+
+    The weights keep the values that quantization left them, as float32, so they can be trained. Takes about 20 seconds
+    for 135 M parameters. Raises ModelError where transformers cannot read the architecture.
+    """
+    say(f"Converting {gguf.name} to safetensors (once)...")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # The GGUF reader's own bar asks none of the switches in `quiet`; it can only be caught on stderr.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+            given = {"gguf_file": gguf.name, "dtype": torch.float32}
+            model = opening.whole(AutoModelForCausalLM, gguf.parent, where=str(gguf), **given)
+        except (ValueError, KeyError, NotImplementedError) as error:
+            raise ModelError(
+                f"transformers cannot read this GGUF file: {error}",
+                where=str(gguf),
+                remedy="Use the model's safetensors folder instead.",
+            ) from error
+        gguf_tokenizer.restore(tokenizer, gguf, say)
+        _clear_quantization(model)
+        set_pad(tokenizer, model)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        model.generation_config.save_pretrained(folder)
+
+
+def _clear_quantization(model: Any) -> None:
+    """The weights are plain floats by now, but the object still says it is quantized, and then refuses to save."""
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+
+
+def set_pad(tokenizer: Any, model: Any) -> None:
+    """Give tokenizer, config and generation config a pad token that ends nothing.
+
+    A pad token equal to the end token (SmolLM2's GGUF: both <|im_end|>) makes training masks drop the very token that
+    teaches the model to stop. No token is added: the vocabulary keeps its size.
+    """
+    ends = {tokenizer.eos_token_id} | _ids(model.config.eos_token_id) | _ids(model.generation_config.eos_token_id)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
+        vocabulary = tokenizer.get_vocab()
+        pads = [token for token in (*PADS, tokenizer.unk_token) if token in vocabulary]
+        if free := [token for token in pads if vocabulary[token] not in ends]:
+            tokenizer.pad_token = free[0]
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _ids(value: int | list[int] | None) -> set[int]:
+    if value is None:
+        return set()
+    return set(value) if isinstance(value, list) else {value}

@@ -1,0 +1,180 @@
+"""A growing prefix tree with its keys and values kept: every node is computed once and may be continued at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+from transformers.cache_utils import Cache, DynamicLayer
+
+from rung.lm.trees import attention, cascade, virtual
+
+STEP_BLOCK = 8
+"""Queries a block when few nodes are added: neighbours come from different branches and share little but the prefix."""
+
+
+class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, room, width)
+    """Keys and values of one layer in a buffer that doubles, so that adding a node does not copy the others."""
+
+    size = 0
+    keys: torch.Tensor
+    values: torch.Tensor
+    is_sliding = False  # a sliding window counts depth in the tree, which the attention does from its mask
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any):
+        stop = self.size + key_states.shape[-2]
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = (self._room(state, stop) for state in (key_states, value_states))
+        elif stop > self.keys.shape[-2]:
+            self.keys, self.values = (self._grown(old, stop) for old in (self.keys, self.values))
+        self.keys[..., self.size : stop, :] = key_states
+        self.values[..., self.size : stop, :] = value_states
+        self.size = stop
+        return self.keys[..., :stop, :], self.values[..., :stop, :]
+
+    def get_seq_length(self) -> int:
+        return self.size
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last nodes; `tokens_to_remove` is negative, as transformers has it."""
+        self.size += tokens_to_remove
+
+    @staticmethod
+    def _room(like: torch.Tensor, length: int) -> torch.Tensor:
+        return like.new_empty(*like.shape[:-2], max(64, 2 * length), like.shape[-1])
+
+    def _grown(self, old: torch.Tensor, length: int) -> torch.Tensor:
+        new = self._room(old, length)
+        new[..., : self.size, :] = old[..., : self.size, :]
+        return new
+
+
+class Forest:
+    """Nodes of a prefix tree in the order they were added; node i may continue any node before it.
+
+    Virtual tokens of the model are computed at once and lie before node 0, unnumbered: where there are any, roots
+    continue the last of them.
+    """
+
+    def __init__(self, model: Any):
+        self.model = virtual.base(model)
+        self.device = next(model.parameters()).device
+        layers = getattr(model.config, "get_text_config", lambda: model.config)().num_hidden_layers
+        self.layers = [GrowingLayer() for _ in range(layers)]
+        self.cache = Cache(layers=[*self.layers])
+        self.front = virtual.size(model)
+        with torch.no_grad():
+            for layer, state in zip(self.layers, virtual.past(model)):
+                layer.update(*state)
+        self.depth = np.arange(self.front)
+        self.sees = np.tri(self.front, dtype=bool)  # capacity square; row i: the places that place i may see
+
+    def __len__(self) -> int:
+        return len(self.depth) - self.front
+
+    @torch.no_grad()
+    def grow(self, tokens: Sequence[int], parents: Sequence[int], want: Sequence[int]) -> torch.Tensor:
+        """Add nodes and return the logits (len(want), vocabulary) at `want`, positions among the new nodes.
+
+        `parents` are node numbers, -1 for a root; a new node may continue one added in the same call before it.
+        """
+        old, new = len(self.depth), len(tokens)
+        self._make_room(old + new)
+        depth = np.concatenate([self.depth, np.zeros(new, np.int64)])
+        for i, parent in enumerate((node + self.front for node in parents), start=old):
+            if parent >= 0:
+                self.sees[i, :i] = self.sees[parent, :i]
+                depth[i] = depth[parent] + 1
+            else:
+                self.sees[i, :i] = False
+            self.sees[i, i] = True
+        mask = self.sees[old : old + new, : old + new]
+        size = attention.BLOCK if new > 512 else STEP_BLOCK
+        try:
+            out = self.model(
+                input_ids=torch.tensor([list(tokens)], device=self.device),
+                position_ids=torch.from_numpy(depth[old:])[None].to(self.device),
+                past_key_values=self.cache,
+                blocks=attention.blocks(mask, depth[old:], depth, self.device, size),
+                # an index tensor may be empty, but a model's head may not: keep one position where nothing is wanted
+                logits_to_keep=torch.tensor(list(want) or [0], device=self.device),
+                use_cache=True,
+            )
+        except BaseException:
+            for layer in self.layers:  # the first ones may have the new nodes already
+                layer.size = min(layer.size, old)
+            raise
+        self.depth = depth
+        return out.logits[0, : len(want)].float()
+
+    def crop(self, size: int) -> None:
+        """Forget all but the first `size` nodes."""
+        for layer in self.layers:
+            layer.crop(size - len(self))
+        self.depth = self.depth[: size + self.front]
+
+    def fork(self, ends: Sequence[int], front: int) -> Forks:
+        """The ways to these nodes, to be gone on with side by side. All of them begin with the first `front` nodes."""
+        shared = self.front + front
+        paths = [np.flatnonzero(self.sees[end + self.front, : len(self.depth)])[shared:] for end in ends]
+        width = max(len(path) for path in paths)
+        index = torch.tensor(np.stack([np.pad(path, (width - len(path), 0)) for path in paths]), device=self.device)
+        real = torch.arange(width)[None] >= width - torch.tensor([len(path) for path in paths])[:, None]
+        layers: list[Any] = []
+        for layer in self.layers:
+            forked = GrowingLayer()
+            forked.update(*(state[0][:, index].transpose(0, 1) for state in (layer.keys, layer.values)))
+            layers.append(forked)
+        states = tuple((layer.keys[0, :, :shared], layer.values[0, :, :shared]) for layer in self.layers)
+        return Forks(states, Cache(layers=layers), real.to(self.device))
+
+    def _make_room(self, size: int) -> None:
+        if size > len(self.sees):
+            room = np.zeros((max(256, 2 * size), max(256, 2 * size)), bool)
+            used = len(self.depth)
+            room[:used, :used] = self.sees[:used, :used]
+            self.sees = room
+
+
+@dataclass(frozen=True, slots=True)
+class Forks:
+    """Ways through a forest: what all begin with, kept once, and each one's rest as a row of a left-padded batch."""
+
+    front: cascade.States
+    cache: Cache
+    """Keys and values of the rests, (rows, heads, width of the widest, …) in each layer."""
+    real: torch.Tensor
+    """(rows, width of the widest): which places of a rest are no padding."""
+
+    def keep(self, rows: torch.Tensor) -> Forks:
+        """These rows alone; the others' keys and values are dropped."""
+        layers: list[Any] = self.cache.layers
+        for layer in layers:
+            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+        return replace(self, real=self.real[rows])
+
+    def longer(self) -> Forks:
+        """With room for one more token in each row."""
+        return replace(self, real=torch.cat([self.real, self.real.new_ones(len(self.real), 1)], 1))
+
+
+def joined(parts: Sequence[Forks]) -> Forks:
+    """Forks of one forest with the same front as one batch, padded to the widest."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.real.shape[1] for part in parts)
+    layers: list[Any] = []
+    for olds in zip(*(part.cache.layers for part in parts)):
+        layer, states = GrowingLayer(), [(old.keys, old.values, old.size) for old in olds]
+        layer.update(
+            torch.cat([pad(keys[..., :size, :], (0, 0, width - size, 0)) for keys, _, size in states]),
+            torch.cat([pad(values[..., :size, :], (0, 0, width - size, 0)) for _, values, size in states]),
+        )
+        layers.append(layer)
+    real = torch.cat([pad(part.real, (width - part.real.shape[1], 0)) for part in parts])
+    return Forks(parts[0].front, Cache(layers=layers), real)
