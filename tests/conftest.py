@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine, fingerprint
+
+settings.register_profile("rung", deadline=None)  # machines that run tests are busy; what must be fast has a test of its own
+settings.load_profile("rung")
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

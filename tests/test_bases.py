@@ -248,7 +248,7 @@ def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
 
 def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     untouched: list[str] = []
-    monkeypatch.setattr(ladder.forget, "forgotten", lambda after, before, *rest: untouched.append(before.name))
+    monkeypatch.setattr(ladder.forgetting, "forgotten", lambda after, before, *rest: untouched.append(before.name))
     made = project(folder, [FAR, "fake"], ["zero-shot@fake"])
     [record] = climb(made, Told()).records
     assert untouched == ["fake"] and record.provenance["base"] == made.starts["fake"].model.digest

@@ -305,7 +305,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_site_has_every_page() -> None:
-    project = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
     def leaves(part: Any) -> Iterator[str]:
         if isinstance(part, str):
@@ -314,4 +314,4 @@ def test_the_site_has_every_page() -> None:
             for inner in part if isinstance(part, list) else part.values():
                 yield from leaves(inner)
 
-    assert sorted(leaves(project["nav"])) == [page.relative_to(DOCS).as_posix() for page in sorted(DOCS.rglob("*.md"))]
+    assert sorted(leaves(site["nav"])) == [page.relative_to(DOCS).as_posix() for page in sorted(DOCS.rglob("*.md"))]

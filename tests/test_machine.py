@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -164,14 +164,14 @@ def test_a_real_measurement_is_plausible(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 0.1 < measured.bandwidth_gbs < 100_000
     assert measured.memory_bytes > 2**27
     assert 1 <= measured.threads <= measured.cores
-    json.dumps(module.asdict(measured))
+    json.dumps(asdict(measured))
 
 
 @pytest.mark.parametrize(("onednn", "taken"), ((90.0, False), (101.0, False), (110.0, True)))
 def test_onednn_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, onednn: float, taken: bool) -> None:
     speeds = {"float32": 100.0, "bfloat16": 5.0, "reading": 20.0, "oneDNN": onednn}
     monkeypatch.setattr(probe, "find_device", lambda: "cpu")
-    monkeypatch.setattr(probe.products, "has_onednn", lambda: True)
+    monkeypatch.setattr(probe.onednn_linear, "has_onednn", lambda: True)
     monkeypatch.setattr(probe, "matrix_work", lambda *_: (1.0, lambda: None))
     monkeypatch.setattr(probe, "reading_work", lambda *_: (1.0, lambda: None))
     monkeypatch.setattr(probe, "fastest", lambda device, works: list(speeds.values())[: len(works)])

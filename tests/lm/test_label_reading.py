@@ -31,7 +31,7 @@ from rung.lm.remote.labels import read
         ("ref", ["refund", "delay"], "refund"),
         ("2%", ["2", "3"], None),
         ("...refund", ["refund"], "refund"),
-        ("Answer: refund", ["refund", "delay"], None),
+        ("Answer: refund", ["refund", "delay"], "refund"),
         ("满意度低", ["满意", "不满意"], None),
         ("不满意。", ["满意", "不满意"], "不满意"),
         ("A+", ["A", "B"], None),

@@ -454,7 +454,7 @@ def test_a_gguf_becomes_the_same_model_with_a_pad_of_its_own(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    write_gguf(tmp_path / "tiny.gguf")
+    write_gguf(tmp_path / "tiny.gguf", pre="gpt-2")
     capfd.readouterr()
     found = resolve.find(str(tmp_path / "tiny.gguf"), say=said.append)
     assert capfd.readouterr() == ("", "")  # one line through `say`, no bars

@@ -50,6 +50,8 @@ def write(project: Project, path: Path | None = None) -> Path:
             remedy=f"Run: rung climb {project.task.folder}",
         )
     path = path or project.task.folder / "report.html"
+    if not path.parent.is_dir():
+        raise RungError("no such folder.", where=str(path.parent), remedy="Create it, or name another place with --to.")
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
     told = {one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
     dev = open_to_all(project.splits.dev, project.documents) if project.task.data.access else project.splits.dev
