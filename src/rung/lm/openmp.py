@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 
-SPIN_COUNT = "1000"
+SPIN_COUNT = "3000"
 """Rounds that a waiting thread of libgomp spins before it sleeps.
 
 libgomp's own default is 300,000, some milliseconds. On a machine that does nothing else that saves a wake-up; beside any other
