@@ -110,8 +110,12 @@ class Documents:
             return
         whole = self._one(source)
         ways = () if whole.may else (list(filter(str.strip, sign.split(source))) for sign in _LISTS)
-        several = ([self._one(part.strip()) for part in parts] for parts in ways if len(parts) > 1)
+        several = ([one for part in parts for one in self._part(part.strip())] for parts in ways if len(parts) > 1)
         yield from next((found for found in several if any(one.may for one in found)), [whole])
+
+    def _part(self, part: str) -> list[Named]:
+        """One of several sources in a cell; a JSON list among them is still a list."""
+        return list(self._found(part)) if _list(part) else [self._one(part)]
 
     def _one(self, source: str) -> Named:
         """A source that is not a list."""
