@@ -11,12 +11,12 @@ def trust(folder: Folder, json_: Json = False) -> None:
     from rung.task import load_task
     from rung.trust import trust as taken_over
 
-    store = Store(load_task(folder).folder, say=lambda text: err.print(text, style="dim", markup=False))
+    store = Store(load_task(folder).folder, say=lambda text: err.print(text, style="dim"))
     found = taken_over(store)
     if json_:
         print_json(found)
         return
     for what in found.left:
-        err.print(what, markup=False, soft_wrap=True)
+        err.print(what, soft_wrap=True)
     parts = f"{found.lines} lines, {found.files} files, {found.fits} fits, {found.answers} answers of endpoints"
-    out.print(f"signed as yours in {store.folder}: {parts}, {found.indexes} indexes", markup=False, soft_wrap=True)
+    out.print(f"signed as yours in {store.folder}: {parts}, {found.indexes} indexes", soft_wrap=True)

@@ -27,10 +27,10 @@ def findings(parts: Parts, texts: Texts) -> list[Finding]:
         by_state.setdefault(_state(row, texts), []).append(row)
     guarded = any(name for _, name in texts.access)
     out = []
-    if found := by_state.get("unknown"):
-        out.append(_unknown(found, len(rows), _spelt(found, shown, texts), guarded))
-    if found := by_state.get("ambiguous"):
-        out.append(_ambiguous(found, len(rows), _spelt(found, shown, texts), guarded))
+    wrong: dict[State, str] = {"unknown": "names no document", "ambiguous": "can mean several documents"}
+    for state, what in wrong.items():
+        if found := by_state.get(state):
+            out.append(_blocking(f"{state}-source", what, found, len(rows), _spelt(found, shown, texts), guarded))
     seen = {id(row) for row in shown}
     if guarded and (found := [row for row in by_state.get("closed", []) if id(row) in seen]):
         out.append(_closed(found, len(shown)))
@@ -69,22 +69,12 @@ def _meant(one: Named, known: Documents) -> str:
     return f"nearest: {', '.join(near)}" if near else "nothing is like it"
 
 
-def _unknown(rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> Finding:
+def _blocking(code: str, what: str, rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> Finding:
+    """Rows whose source `what`: the check blocks, and until then nothing is learnt from them where documents are closed."""
     return Finding(
-        "unknown-source",
+        code,
         "block",
-        f"{len(rows)} of {of} rows have a source that names no document{_listed(spelt)}.{_until(guarded)}",
-        _remedy(guarded),
-        some(row.where for row in rows),
-        len(rows),
-    )
-
-
-def _ambiguous(rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> Finding:
-    return Finding(
-        "ambiguous-source",
-        "block",
-        f"{len(rows)} of {of} rows have a source that can mean several documents{_listed(spelt)}.{_until(guarded)}",
+        f"{len(rows)} of {of} rows have a source that {what}{_listed(spelt)}.{_until(guarded)}",
         _remedy(guarded),
         some(row.where for row in rows),
         len(rows),
