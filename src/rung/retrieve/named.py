@@ -27,10 +27,12 @@ def findings(parts: Parts, texts: Texts) -> list[Finding]:
         by_state.setdefault(_state(row, texts), []).append(row)
     guarded = any(name for _, name in texts.access)
     out = []
-    wrong: dict[State, str] = {"unknown": "names no document", "ambiguous": "can mean several documents"}
-    for state, what in wrong.items():
-        if found := by_state.get(state):
-            out.append(_blocking(f"{state}-source", what, found, len(rows), _spelt(found, shown, texts), guarded))
+    if found := by_state.get("unknown"):
+        what = _problem("names no document", found, len(rows), _spelt(found, shown, texts), guarded)
+        out.append(Finding("unknown-source", "block", what, _remedy(guarded), some(row.where for row in found), len(found)))
+    if found := by_state.get("ambiguous"):
+        what = _problem("can mean several documents", found, len(rows), _spelt(found, shown, texts), guarded)
+        out.append(Finding("ambiguous-source", "block", what, _remedy(guarded), some(row.where for row in found), len(found)))
     seen = {id(row) for row in shown}
     if guarded and (found := [row for row in by_state.get("closed", []) if id(row) in seen]):
         out.append(_closed(found, len(shown)))
@@ -69,16 +71,8 @@ def _meant(one: Named, known: Documents) -> str:
     return f"nearest: {', '.join(near)}" if near else "nothing is like it"
 
 
-def _blocking(code: str, what: str, rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> Finding:
-    """Rows whose source `what`: the check blocks, and until then nothing is learnt from them where documents are closed."""
-    return Finding(
-        code,
-        "block",
-        f"{len(rows)} of {of} rows have a source that {what}{_listed(spelt)}.{_until(guarded)}",
-        _remedy(guarded),
-        some(row.where for row in rows),
-        len(rows),
-    )
+def _problem(what: str, rows: Sequence[Example], of: int, spelt: Sequence[str], guarded: bool) -> str:
+    return f"{len(rows)} of {of} rows have a source that {what}{_listed(spelt)}.{_until(guarded)}"
 
 
 def _listed(spelt: Sequence[str]) -> str:
