@@ -72,7 +72,7 @@ def main() -> None:
     shutil.copytree(old, root / "docs")
     engines = Engines()
     embedder = engines.embedder(knowledge.EMBEDDER)
-    store, made = Sqlite(folder / "index"), index.making(embedder, knowledge.EMBEDDER, "benchmark")
+    store, made = Sqlite(folder / "index"), index.index_config(embedder, knowledge.EMBEDDER, "benchmark")
     index.update(root, ["docs"], store, embedder, made)
     print(f"v0.8.0: {store.health().passages} passages; the {len(before)} questions of its FAQ:")
     known = asked(store, embedder, before, root)

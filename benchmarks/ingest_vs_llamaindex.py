@@ -57,7 +57,7 @@ def main() -> None:
     machine()
     engines = Engines()
     embedder, fresh = engines.embedder(knowledge.EMBEDDER), itertools.count()
-    made, base = index.making(embedder, knowledge.EMBEDDER, "benchmark"), Path(tempfile.mkdtemp())
+    made, base = index.index_config(embedder, knowledge.EMBEDDER, "benchmark"), Path(tempfile.mkdtemp())
 
     def rung() -> list:
         store = Sqlite(base / str(next(fresh)))

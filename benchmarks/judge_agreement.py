@@ -19,7 +19,7 @@ import common
 
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import asking
-from rung.metrics.judge import Pair, Pairwise, Said, held, kappa
+from rung.metrics.judge import JudgeReply, Pair, Pairwise, held, kappa
 
 MARKS = ("tie", "first", "second")
 CRITERION = "The answer that does better what was asked: right, whole, to the point and well written."
@@ -61,9 +61,9 @@ def longer(pair: Pair) -> str:
     return "first" if one > two else "second" if two > one else "tie"
 
 
-def judged(judge: Pairwise, given: Sequence[Row], seconds: float) -> list[tuple[Said, ...]]:
+def judged(judge: Pairwise, given: Sequence[Row], seconds: float) -> list[tuple[JudgeReply, ...]]:
     """What the judge says of the first rows in both orders, as many as the time allows."""
-    began, out = time.perf_counter(), list[tuple[Said, ...]]()
+    began, out = time.perf_counter(), list[tuple[JudgeReply, ...]]()
     while len(out) < len(given) and time.perf_counter() - began < seconds:
         out += judge.sides([pair for pair, _ in given[len(out) : len(out) + CHUNK]])
     print(f"{len(out)} of {len(given)} rows in {time.perf_counter() - began:.0f} s")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.retrieve import knowledge
-from rung.retrieve.index import making, update
+from rung.retrieve.index import index_config, update
 from rung.retrieve.store import Allow
 from rung.store import Store
 
@@ -93,7 +93,7 @@ def climb(folder: Path) -> None:
 def index(folder: Path) -> None:
     """The documents read into an index by words."""
     store = knowledge.opened(str(folder / ".rung" / "index"), lambda text: None)
-    update(folder / "documents", ("**/*.md",), store, None, making(None))
+    update(folder / "documents", ("**/*.md",), store, None, index_config(None))
 
 
 def indexed(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from common import machine
 from rung.retrieve.passage import Passage
 from rung.retrieve.search import Settings, search
 from rung.retrieve.sqlite import Sqlite
-from rung.retrieve.store import Change, Making, text_digest
+from rung.retrieve.store import Change, IndexConfig, text_digest
 
 WIDTH, WORDS, ASKED, DEPTH, K = 384, 80, 10, 50, 10
 A_FILE = 100
@@ -28,12 +28,12 @@ A_FILE = 100
 
 
 def own(texts: list[str], vectors: np.ndarray) -> Callable[[str, np.ndarray], list[str]]:
-    store, making = Sqlite(Path(tempfile.mkdtemp()) / "index"), Making("random", "random")
+    store, config = Sqlite(Path(tempfile.mkdtemp()) / "index"), IndexConfig("random", "random")
     for start in range(0, len(texts), A_FILE):
         path = f"docs/{start}.txt"
         found = [Passage(f"p{start + i}", path, (), text) for i, text in enumerate(texts[start : start + A_FILE])]
         store.keep_vectors("random", [text_digest(p) for p in found], vectors[start : start + A_FILE])
-        store.apply([Change(path, "x", tuple(found))], making)
+        store.apply([Change(path, "x", tuple(found))], config)
     store.settle()
     settings = Settings(depth=DEPTH, k=K)
     return lambda question, vector: [hit.passage.text for hit in search(store, question, vector, settings)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from rung import metrics
 from rung.metrics import stats
-from rung.sequential.interim import Look, set_looks, so_far
+from rung.sequential.interim import InterimAnalysis, schedule_analyses, so_far
 from rung.sequential.race import clusters_of, in_order, race
 
 ALPHA = 0.05
@@ -53,9 +53,9 @@ class Tally:
         return f"{self.what:34s} {rows} ({ratio:.2f})  same {share(self.same, self.runs)}{wrong}"
 
 
-def whole_look(n: int, error: float) -> Look:
+def whole_look(n: int, error: float) -> InterimAnalysis:
     """Full evaluation: one look at all rows, which spends all."""
-    return Look(n, n, error, 0.0, error)
+    return InterimAnalysis(n, n, error, 0.0, error)
 
 
 def share(count: int, runs: int) -> str:
@@ -79,7 +79,7 @@ def answers(rng: np.random.Generator, means: Sequence[float], runs: int, n: int,
     return (ndtri(level) < ndtri(p)).astype(np.float64)
 
 
-def standings(values: np.ndarray, goal: float, look: Look, binary: bool) -> np.ndarray:
+def standings(values: np.ndarray, goal: float, look: InterimAnalysis, binary: bool) -> np.ndarray:
     """Numbers of STANDINGS, of shape values.shape[:-1]. Right/wrong rows by a table over their counts."""
     seen = values[..., : look.rows]
     if binary:
@@ -90,7 +90,7 @@ def standings(values: np.ndarray, goal: float, look: Look, binary: bool) -> np.n
     return np.array([STANDINGS[so_far(row, goal, look)] for row in flat]).reshape(seen.shape[:-1])
 
 
-def by_looks(values: np.ndarray, goal: float, looks: list[Look], binary: bool) -> tuple[np.ndarray, np.ndarray]:
+def by_looks(values: np.ndarray, goal: float, looks: list[InterimAnalysis], binary: bool) -> tuple[np.ndarray, np.ndarray]:
     """Verdict and rows asked of each rung, each by itself."""
     verdict, asked = np.zeros(values.shape[:-1], int), np.zeros(values.shape[:-1], int)
     for look in looks:
@@ -111,7 +111,7 @@ def climbed(verdict: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndar
 def compare(what: str, values: np.ndarray, means: Sequence[float], goal: float, binary: bool) -> Tally:
     runs, rungs, n = values.shape
     first, rows = climbed(*by_looks(values, goal, [whole_look(n, ALPHA / rungs)], binary))
-    raced, fewer = climbed(*by_looks(values, goal, set_looks(n).at(ALPHA / rungs), binary))
+    raced, fewer = climbed(*by_looks(values, goal, schedule_analyses(n).at(ALPHA / rungs), binary))
     short = np.asarray(means) < goal
 
     def wrong(first: np.ndarray) -> int:
@@ -123,7 +123,7 @@ def compare(what: str, values: np.ndarray, means: Sequence[float], goal: float, 
 
 def trials(rng: np.random.Generator, runs: int, n: int) -> Tally:
     """Six settings of an option: the best mean of all rows against a race. Wrong: not the truly best."""
-    looks, best = set_looks(n), len(TRIALS) - 1
+    looks, best = schedule_analyses(n), len(TRIALS) - 1
     values = answers(rng, TRIALS, runs, n, graded=False)
     full = values.mean(axis=2).argmax(axis=1)
     same, wrong, asked, lost = 0, 0, 0, 0
@@ -178,7 +178,7 @@ def replayed(folder: Path, orders: int) -> list[Tally]:
     for seed in range(orders):
         order = in_order(dev, seed)
         clusters = clusters_of(order)
-        looks = set_looks(len(order), clusters).at(error)
+        looks = schedule_analyses(len(order), clusters).at(error)
         for rung, by_id in per_row.items():
             values = [by_id[row.id] for row in order]
             for look in looks:

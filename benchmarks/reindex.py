@@ -54,7 +54,7 @@ def main() -> None:
     engines = Engines()
     embedder = engines.embedder(knowledge.EMBEDDER)
     embedder.embed(["warm up"])
-    store, made = Sqlite(folder / "index"), index.making(embedder, knowledge.EMBEDDER, "benchmark")
+    store, made = Sqlite(folder / "index"), index.index_config(embedder, knowledge.EMBEDDER, "benchmark")
 
     def bring_up_to_date() -> None:
         said.append(index.update(root, ["."], store, embedder, made))

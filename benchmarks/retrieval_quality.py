@@ -21,7 +21,7 @@ from rung.metrics.retrieval import scores
 from rung.retrieve.passage import Passage, embedded_text
 from rung.retrieve.search import Asked, Settings, choose, search
 from rung.retrieve.sqlite import Sqlite
-from rung.retrieve.store import Change, Making, text_digest
+from rung.retrieve.store import Change, IndexConfig, text_digest
 
 Rankings = list[list[str]]
 
@@ -30,10 +30,10 @@ def store_of(texts: list[str], embedder) -> tuple[Sqlite, list[Passage]]:
     """Each paragraph as one passage; without an embedder an index of words alone."""
     store = Sqlite(Path(tempfile.mkdtemp()) / "index")
     passages = [Passage(f"p{i}", f"{i}.txt", (), text) for i, text in enumerate(texts)]
-    making = Making(knowledge.EMBEDDER, "benchmark") if embedder else Making()
+    config = IndexConfig(knowledge.EMBEDDER, "benchmark") if embedder else IndexConfig()
     if embedder:
         store.keep_vectors("benchmark", [text_digest(p) for p in passages], embedder.embed([embedded_text(p) for p in passages]))
-    store.apply([Change(p.path, "x", (p,)) for p in passages], making)
+    store.apply([Change(p.path, "x", (p,)) for p in passages], config)
     return store, passages
 
 

@@ -32,7 +32,7 @@ FAR = "http://127.0.0.1:9/v1#org/big"
 RUNGS = ("majority", "zero-shot", "few-shot", "lora")
 
 
-class Told:
+class Watcher:
     """A watcher that remembers nothing."""
 
     def planned(self, steps: Sequence[Any]) -> None: ...
@@ -234,10 +234,10 @@ def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
         return plain(self, prompts, labels, progress)
 
     monkeypatch.setattr(FakeEngine, "choose", choose)
-    before = climb(project(folder, ["fake"], ["zero-shot", "few-shot"]), Told()).records
+    before = climb(project(folder, ["fake"], ["zero-shot", "few-shot"]), Watcher()).records
     asked.clear()
     made = project(folder, [FAR, "fake"], ["zero-shot@fake", "few-shot@fake"])
-    after = climb(made, Told()).records
+    after = climb(made, Watcher()).records
     assert asked == []
     found = {record.rung: record.predictor for record in after}
     assert found == {f"{record.rung}@fake": record.predictor for record in before}, "their base is no longer the usual one"
@@ -250,7 +250,7 @@ def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch
     untouched: list[str] = []
     monkeypatch.setattr(ladder.forgetting, "forgotten", lambda after, before, *rest: untouched.append(before.name))
     made = project(folder, [FAR, "fake"], ["zero-shot@fake"])
-    [record] = climb(made, Told()).records
+    [record] = climb(made, Watcher()).records
     assert untouched == ["fake"] and record.provenance["base"] == made.starts["fake"].model.digest
 
 

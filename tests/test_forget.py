@@ -384,7 +384,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     lost = found["lora"].forgetting
     assert found["zero-shot"].forgetting is None and lost and lost.unit == "nats a token" and lost.loss.value != 0
     assert lost.accuracy.n == 9 and lost.loss.n == len(lost.tokens) > 1
-    told = page.told(Store(tmp_path).read("decision.json"))
+    told = page.read_report_data(Store(tmp_path).read("decision.json"))
     assert page.rises(told)["lora"].value == pytest.approx(lost.rise)
     assert any(demand.what == "Forgetting" for demand in page.demands(told))
 

@@ -24,8 +24,7 @@ from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.metrics import score
-from rung.report.page import demands
-from rung.report.page import told as told_page
+from rung.report.page import demands, read_report_data
 from rung.store import Store
 from rung.task import load_task
 from rung.types import Prediction, Record, Unscored
@@ -389,5 +388,5 @@ def test_the_report_calls_a_doubted_score_open(folder: Path, judge: Any) -> None
     for flip, state in ((False, "yes"), (True, "open")):
         write_marked(folder, flip)
         climbed(folder)
-        [score_asked] = demands(told_page(Store(folder).read("decision.json")))
+        [score_asked] = demands(read_report_data(Store(folder).read("decision.json")))
         assert score_asked.state == state

@@ -32,7 +32,7 @@ LABELS = ("refund", "delay", "other")
 
 
 @dataclass
-class Told:
+class Watcher:
     """A watcher that remembers."""
 
     steps: Sequence[Any] = ()
@@ -113,7 +113,7 @@ def set_task(place: Path, *, rungs: Sequence[str] = ("majority", "zero-shot"), g
 
 
 def go(place: Path, **how: Any) -> Climb:
-    return climb(Project(load_task(place)), Told(), **how)
+    return climb(Project(load_task(place)), Watcher(), **how)
 
 
 def statuses(found: Climb) -> dict[str, str]:
@@ -404,7 +404,7 @@ def test_what_cannot_be_tried_says_what_is_missing(folder: Path) -> None:
     task.pop("labels")
     task["kind"] = "answer"
     (folder / "rung.yaml").write_text(json.dumps(task))
-    told = Told()
+    told = Watcher()
     climb(Project(load_task(folder)), told)
     skipped = told.records[-1]
     assert (skipped.rung, skipped.status) == ("encoder", "skipped")
@@ -430,13 +430,13 @@ def choose(self, prompts, labels, progress=None):
 
 FakeEngine.choose = choose
 
-class Told:
+class Watcher:
     def planned(self, steps): ...
     def began(self, rung): ...
     def progress(self, rung, text, share): ...
     def ended(self, record): print(record.rung, flush=True)
 
-climb(Project(load_task(place)), Told(), everything=True)
+climb(Project(load_task(place)), Watcher(), everything=True)
 print(len(seen))
 """
 
@@ -475,13 +475,13 @@ from rung.task import load_task
 Baseline.fit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Baseline.family = Family.ADAPTERS  # as one that trains
 
-class Told:
+class Watcher:
     def planned(self, steps): ...
     def began(self, rung): ...
     def progress(self, rung, text, share): ...
     def ended(self, record): print(record.status, record.reason)
 
-climb(Project(load_task(Path(sys.argv[1]))), Told())
+climb(Project(load_task(Path(sys.argv[1]))), Watcher())
 """
     set_task(folder, rungs=["majority"])
     ended = [
@@ -520,7 +520,7 @@ def test_moving_the_task_keeps_all_its_answers(folder: Path, asked: list[str], t
 def test_one_engine_serves_a_whole_climb(folder: Path, machine: Any) -> None:
     engines = Engines(machine)
     project = Project(load_task(folder), engines)
-    climb(project, Told())
+    climb(project, Watcher())
     fake = engines.open(engines.reference("fake"))
     assert isinstance(fake, FakeEngine)
     assert fake.asked >= 160

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from rung.climb.decide import decide
 from rung.metrics import interval, stats
-from rung.sequential.interim import BETS, Look, Looks, bounds, drop, set_looks, so_far
+from rung.sequential.interim import BETS, AnalysisSchedule, InterimAnalysis, bounds, drop, schedule_analyses, so_far
 from rung.types import Cost, Interval, Latency, Record, Scores
 
 ALPHA = 0.05
 
 
-def early(rows: int, error: float, of: int = 1000) -> Look:
-    return Look(rows, of, error, error, 0.75)
+def early(rows: int, error: float, of: int = 1000) -> InterimAnalysis:
+    return InterimAnalysis(rows, of, error, error, 0.75)
 
 
 def rows(right: int, n: int) -> list[float]:
@@ -30,10 +30,10 @@ def rows(right: int, n: int) -> list[float]:
 
 
 def test_looks_after_set_shares_of_the_rows_spend_the_square_of_the_share() -> None:
-    found = set_looks(400)
+    found = schedule_analyses(400)
     assert found.sizes == (25, 50, 100, 200, 400)
     assert found.spend == (1 / 256, 3 / 256, 12 / 256, 48 / 256, 192 / 256)
-    assert set_looks(12) == Looks((12,), (1.0,))
+    assert schedule_analyses(12) == AnalysisSchedule((12,), (1.0,))
     last = found.at(ALPHA)[-1]
     assert last.last and last.error == last.final == ALPHA * 0.75 and last.early == pytest.approx(ALPHA * 0.25)
 
@@ -41,7 +41,7 @@ def test_looks_after_set_shares_of_the_rows_spend_the_square_of_the_share() -> N
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60))
 def test_a_cluster_is_never_cut_and_the_spending_sums_to_one(sizes: list[int]) -> None:
     clusters = [i for i, size in enumerate(sizes) for _ in range(size)]
-    found = set_looks(len(clusters), clusters)
+    found = schedule_analyses(len(clusters), clusters)
     assert set(found.sizes) <= set(np.cumsum(sizes)) and found.sizes[-1] == len(clusters)
     assert sum(found.spend) == pytest.approx(1) and min(found.spend) > 0 and found.largest == max(sizes)
 
@@ -68,7 +68,7 @@ def test_hopeless_is_what_all_the_rows_could_hardly_mend() -> None:
     final = next(e for e in np.arange(0.01, 0.5, 0.01) if stats.wilson_lower(3 / 4, 4, e) >= 0.5)
     assert stats.wilson_lower(2 / 4, 4, final) < 0.5  # so three of the four rows must be right
     # of four rows, three right, two are drawn: both are right, or one, with a chance of 1/2 each
-    look = Look(2, 4, 0.2, 0.2, final)
+    look = InterimAnalysis(2, 4, 0.2, 0.2, final)
     assert so_far(rows(1, 2), 0.5, look, None, True) == "open"
     assert so_far(rows(0, 2), 0.5, look, None, True) == "hopeless"  # then two at most can be right
 
@@ -96,7 +96,7 @@ def test_bets_refute_just_the_means_that_would_have_made_them_rich() -> None:
 def test_copies_within_clusters_show_no_more_than_the_rows_themselves() -> None:
     values = np.random.default_rng(1).random(40)
     once = bounds(values.tolist(), early(40, 0.01))
-    copied = Look(200, 1000, 0.01, 0.01, 0.75, largest=5)
+    copied = InterimAnalysis(200, 1000, 0.01, 0.01, 0.75, largest=5)
     found = bounds(np.repeat(values, 5).tolist(), copied, np.repeat(np.arange(40), 5).tolist())
     assert (found.low, found.high) == pytest.approx((once.low, once.high), abs=1e-4)
 
@@ -123,18 +123,18 @@ class Goal:
 
 @pytest.mark.parametrize("right", range(70, 101, 3))
 def test_the_last_look_says_what_a_decision_says_at_the_error_left(right: int) -> None:
-    look = set_looks(100).at(ALPHA)[-1]
+    look = schedule_analyses(100).at(ALPHA)[-1]
     said = decide([record(rows(right, 100), "accuracy")], Goal("accuracy", 0.8), alpha=ALPHA * look.error / ALPHA)
-    raced = decide([record(rows(right, 100), "accuracy")], Goal("accuracy", 0.8), alpha=ALPHA, looks={"a": look})
+    raced = decide([record(rows(right, 100), "accuracy")], Goal("accuracy", 0.8), alpha=ALPHA, interim={"a": look})
     assert raced == said
     assert {"open": "undecided"}.get(told := so_far(rows(right, 100), 0.8, look, None, True), told) == said.verdict
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=50, max_size=50), st.sampled_from([0.3, 0.5, 0.8]), st.booleans())
 def test_an_early_look_and_the_decision_on_its_record_agree(values: list[float], goal: float, binary: bool) -> None:
-    look, metric = set_looks(400).at(ALPHA)[1], "accuracy" if binary else "token_f1"
+    look, metric = schedule_analyses(400).at(ALPHA)[1], "accuracy" if binary else "token_f1"
     told = so_far(values, goal, look, None, binary)
-    found = decide([record(values, metric)], Goal(metric, goal), looks={"a": look})
+    found = decide([record(values, metric)], Goal(metric, goal), interim={"a": look})
     assert found.verdict == {"open": "undecided", "hopeless": "undecided"}.get(told, told)
 
 
@@ -142,7 +142,7 @@ def test_an_early_look_and_the_decision_on_its_record_agree(values: list[float],
 
 
 @cache
-def table(goal: float, look: Look) -> np.ndarray:
+def table(goal: float, look: InterimAnalysis) -> np.ndarray:
     return np.array([so_far(rows(k, look.rows), goal, look, None, True) for k in range(look.rows + 1)])
 
 
@@ -150,7 +150,7 @@ def simulated(p: float, goal: float, n: int, alpha: float, races: int = 2000) ->
     """How each race of a rung that is right with chance p ends, after how many rows, and what all rows would have said."""
     values = np.random.default_rng([n, int(1000 * p)]).random((races, n)) < p
     said, asked = np.full(races, "open", dtype="<U8"), np.zeros(races, int)
-    for look in set_looks(n).at(alpha):
+    for look in schedule_analyses(n).at(alpha):
         told = table(goal, look)[values[:, : look.rows].sum(axis=1)]
         asked[said == "open"] = look.rows
         said = np.where(said == "open", told, said)
@@ -184,7 +184,7 @@ def test_the_hopeless_and_the_clear_cost_few_rows_and_power_is_kept() -> None:
         assert asked.mean() < share * 400
         assert np.isin(said, [word, "hopeless"] if word == "fails" else [word]).mean() > 0.99
     said, _, _ = simulated(0.87, 0.8, 400, ALPHA)
-    whole = Look(400, 400, ALPHA, 0.0, ALPHA)
+    whole = InterimAnalysis(400, 400, ALPHA, 0.0, ALPHA)
     full = table(0.8, whole)[np.random.default_rng(5).binomial(400, 0.87, 2000)] == "meets"
     assert (said == "meets").mean() > full.mean() - 0.06
 
@@ -196,7 +196,7 @@ def u_shaped(rng: np.random.Generator, mean: float, shape: tuple[int, ...]) -> n
 @pytest.mark.parametrize("mean", [0.3, 0.8])
 def test_early_bounds_of_graded_rows_hold_at_every_look(mean: float) -> None:
     rng, races = np.random.default_rng(3), 400
-    looks = [look for look in set_looks(120).at(0.4) if not look.last]  # 0.1 to spend early
+    looks = [look for look in schedule_analyses(120).at(0.4) if not look.last]  # 0.1 to spend early
     wrong = 0
     for values in u_shaped(rng, mean, (races, 120)):
         said = [so_far(values[: look.rows], mean, look) for look in looks]
@@ -207,14 +207,14 @@ def test_early_bounds_of_graded_rows_hold_at_every_look(mean: float) -> None:
 def test_early_bounds_of_clustered_rows_hold() -> None:
     rng, races, wrong = np.random.default_rng(4), 400, 0
     clusters = np.repeat(np.arange(40), 3).tolist()
-    looks = [look for look in set_looks(120, clusters).at(0.4) if not look.last]
+    looks = [look for look in schedule_analyses(120, clusters).at(0.4) if not look.last]
     for values in np.repeat(u_shaped(rng, 0.7, (races, 40)), 3, axis=1):
         wrong += any(so_far(values[: look.rows], 0.7, look, clusters[: look.rows]) == "meets" for look in looks)
     assert wrong / races <= most(0.1, races)
 
 
 def test_graded_rows_far_from_the_goal_are_told_early() -> None:
-    rng, look = np.random.default_rng(6), set_looks(400).at(ALPHA)[1]
+    rng, look = np.random.default_rng(6), schedule_analyses(400).at(ALPHA)[1]
     assert look.rows == 50
     said = [so_far(values, 0.8, look) for values in u_shaped(rng, 0.5, (50, 50))]
     assert said.count("fails") > 40

@@ -18,7 +18,7 @@ from rung.climb.climb import Climb, climb
 from rung.climb.project import Project
 from rung.errors import TaskError
 from rung.lm.inference.fake import FakeEngine
-from rung.sequential.interim import set_looks
+from rung.sequential.interim import schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, in_order, race
 from rung.task import load_task
 from rung.types import Example, Record
@@ -38,7 +38,7 @@ def raced(values: np.ndarray, alpha: float = 0.05, binary: bool = True) -> tuple
         return answer
 
     n = values.shape[1]
-    return race([candidate(i) for i in range(len(values))], range(n), set_looks(n), alpha=alpha, binary=binary), asked
+    return race([candidate(i) for i in range(len(values))], range(n), schedule_analyses(n), alpha=alpha, binary=binary), asked
 
 
 def alike(rng: np.random.Generator, means: Sequence[float], n: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def test_the_truly_best_of_graded_candidates_is_seldom_dropped() -> None:
 @given(st.integers(0, 10_000), st.permutations(range(4)))
 def test_the_order_of_candidates_changes_nothing_and_no_row_beyond_the_stop_is_asked(seed: int, order: list[int]) -> None:
     values = alike(np.random.default_rng(seed), (0.9, 0.7, 0.5, 0.2), 128)
-    for size in set_looks(128).sizes:
+    for size in schedule_analyses(128).sizes:
         assume(len(set(values[:, :size].mean(axis=1))) == 4)
     found, asked = raced(values)
     moved, _ = raced(values[order])
@@ -184,7 +184,7 @@ def test_a_raced_climb_asks_few_rows_says_how_many_and_decides_the_same(folder: 
 def test_the_interval_of_a_stopped_rung_holds_however_it_was_stopped(folder: Path) -> None:
     stopped = go(folder).records[1].scores
     assert stopped and stopped.others == {}
-    spend = set_looks(400).spend[1]
+    spend = schedule_analyses(400).spend[1]
     assert stopped.overall.low == pytest.approx((0.025 * spend) ** (1 / 50))
 
 

@@ -255,7 +255,7 @@ def test_77_labels_and_unicode() -> None:
 
 
 def decision_text(**fields: Any) -> str:
-    return page.sealed(page.told(content(several(), **fields)))
+    return page.sealed(page.read_report_data(content(several(), **fields)))
 
 
 def test_the_sealed_number_and_how_often_the_seal_was_broken() -> None:
@@ -269,14 +269,14 @@ def test_the_sealed_number_and_how_often_the_seal_was_broken() -> None:
 
 def test_why_the_test_is_still_sealed() -> None:
     hard = a_task(goal={"at_least": 0.99})
-    assert "still sealed, because no rung" in page.sealed(page.told(content(several(), task=hard)))
+    assert "still sealed, because no rung" in page.sealed(page.read_report_data(content(several(), task=hard)))
     assert "there are no test rows" in decision_text()
-    assert "opened in an earlier climb" in page.sealed(page.told(content(several(), task=hard, seals_broken=2)))
+    assert "opened in an earlier climb" in page.sealed(page.read_report_data(content(several(), task=hard, seals_broken=2)))
 
 
 def test_a_rung_may_have_the_score_and_break_a_limit() -> None:
     slow = a_task(goal={"at_least": 0.5, "latency_ms": 10.0})
-    demands = page.demands(page.told(content([record("lora", 39)], task=slow)))
+    demands = page.demands(page.read_report_data(content([record("lora", 39)], task=slow)))
     assert [(d.what, d.state) for d in demands] == [("accuracy", "yes"), ("p95 latency", "no")]
 
 

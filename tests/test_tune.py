@@ -53,7 +53,7 @@ class Trick:
 
 
 @dataclass
-class Told:
+class Watcher:
     """A watcher that remembers."""
 
     seen: tuple[Trial, ...] = ()
@@ -104,7 +104,7 @@ def set_task(place: Path, goal: dict[str, Any] | None = None, data: dict[str, An
 
 
 def go(place: Path, *sets: str, **how: Any) -> Tuning:
-    return tune.tune(Project(load_task(place)), Told(), sets, **how)
+    return tune.tune(Project(load_task(place)), Watcher(), sets, **how)
 
 
 def statuses(found: Tuning) -> dict[str, str]:
@@ -265,7 +265,7 @@ def test_the_folder_is_held_and_the_result_kept(folder: Path) -> None:
 
 
 def test_the_watcher_sees_the_trials_come_along(folder: Path) -> None:
-    watcher = Told()
+    watcher = Watcher()
     found = tune.tune(Project(load_task(folder)), watcher, ["trick.keep=2,3"])
     assert watcher.seen == found.trials and any("fitting" in text for text in watcher.texts)
 

@@ -24,7 +24,7 @@ COLUMNS = ("answer", "confidence", "error", "abstained")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class BatchResult:
     """How it went."""
 
     rows: int
@@ -41,7 +41,7 @@ def answer_rows(
     column: str,
     allow: Allow = Allow(),
     progress: Callable[[int], None] = lambda done: None,
-) -> Told:
+) -> BatchResult:
     """Answer the `column` of every row of a file, and write the rows with their answers as `form`: csv or jsonl.
 
     DataError where the column is missing or one of `COLUMNS` is taken; what was answered before stays written.
@@ -57,7 +57,7 @@ def answer_rows(
         progress(done)
     if not done:
         raise DataError("there are no rows.", where=str(rows), remedy="Give a file with at least one row.")
-    return Told(done, failed)
+    return BatchResult(done, failed)
 
 
 def _input(row: Row, column: str, where: str) -> str:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from rung.errors import RungError
 from rung.lm.remote import forms, labels
 from rung.lm.remote.settings import Endpoint
-from rung.lm.remote.wire import Passing, Reply, Wire
+from rung.lm.remote.wire import Reply, RetryableError, Wire
 from rung.types import Message
 
 MANY = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -161,7 +161,7 @@ def heard(asked: Callable[[], Any]) -> tuple[Any, str]:
     """What came of it, and all that it shows or keeps."""
     try:
         found = asked()
-    except (Passing, RungError) as error:
+    except (RetryableError, RungError) as error:
         return None, told(error)
     one = found[-1] if isinstance(found, list) and found else found
     kept = json.dumps(asdict(one), ensure_ascii=False, allow_nan=False) if isinstance(one, Reply) else ""

@@ -38,7 +38,7 @@ def aimed(loaded: Loaded, name: str, given: Sequence[tuple[Row, Row]]) -> tuple[
     if name == "kto":
         items = preferences.votes([(pair[k], k == 0) for k in (0, 1) for pair in given], loaded.room)
     if name == "orpo":
-        items = [preferences.told(*pair) for pair in given]
+        items = [preferences.pair_with_question(*pair) for pair in given]
     if name in ("dpo", "kto"):
         rows = list(dict.fromkeys(row for item in items for row in item.compared))
         items = preferences.referred(items, dict(zip(rows, preferences.logs(loaded, rows))))

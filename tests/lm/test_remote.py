@@ -559,7 +559,7 @@ def test_an_answer_that_cannot_be_read_is_tried_again(error: Exception) -> None:
     def broken() -> None:
         raise error
 
-    with pytest.raises(wire.Passing) as caught:
+    with pytest.raises(wire.RetryableError) as caught:
         Wire(Endpoint("http://x/v1", "m"), 1.0)._guarded(broken)
     assert caught.value.__context__ is None and caught.value.__cause__ is None
 

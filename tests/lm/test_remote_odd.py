@@ -20,7 +20,7 @@ from rung.lm.engines import Engines
 from rung.lm.remote import bounded, client, forms, labels, shapes
 from rung.lm.remote.engine import REASONING_ROOM, RemoteEngine
 from rung.lm.remote.settings import Endpoint, Settings
-from rung.lm.remote.wire import Passing, Wire
+from rung.lm.remote.wire import RetryableError, Wire
 from rung.types import Message
 
 KEY = "sk-secret/0123+456789"
@@ -381,7 +381,7 @@ def test_an_answer_without_end_ends(way: str, opened: Callable[..., RemoteEngine
         engine = opened(url, retries=0, timeout_s=0.3)
         assert engine.client.wire.models() == []
         for ask in (engine.client.wire.send, lambda body: list(engine.client.wire.stream(body))):
-            with pytest.raises((Passing, RungError)):
+            with pytest.raises((RetryableError, RungError)):
                 ask({"messages": []})
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

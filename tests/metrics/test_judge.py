@@ -15,7 +15,7 @@ from rung.errors import RungError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.lm.inference.judge_model import asking
-from rung.metrics.judge import Answered, Ask, Judge, Pair, Pairwise, Rubric, Said, kappa, scored, trust
+from rung.metrics.judge import Answered, Ask, Judge, JudgeReply, Pair, Pairwise, Rubric, kappa, scored, trust
 from rung.types import Example, Message, Unscored
 
 PAIRS = [Pair(f"q{i}", "a" * (1 + i % 7), "a" * (1 + (3 * i) % 5)) for i in range(80)]
@@ -29,10 +29,10 @@ def quoted(chat: tuple[Message, ...], name: str) -> str:
     return text
 
 
-def length(chats: Chats, options: Sequence[str]) -> list[Said]:
+def length(chats: Chats, options: Sequence[str]) -> list[JudgeReply]:
     """An honest judge: the longer answer is the better."""
     sizes = [(len(quoted(chat, "answer 1")), len(quoted(chat, "answer 2"))) for chat in chats]
-    return [Said("1" if one > two else "2" if two > one else "tie") for one, two in sizes]
+    return [JudgeReply("1" if one > two else "2" if two > one else "tie") for one, two in sizes]
 
 
 def longer(pair: Pair) -> str:
@@ -41,7 +41,7 @@ def longer(pair: Pair) -> str:
 
 
 def always(mark: str, error: str = "") -> Ask:
-    return lambda chats, options: [Said(mark, error)] * len(chats)
+    return lambda chats, options: [JudgeReply(mark, error)] * len(chats)
 
 
 def judge(ask: Ask) -> Pairwise:
@@ -55,9 +55,10 @@ def marks(of: Judge, rows: Sequence[Pair | Answered]) -> list[str]:
 def failing(share: int) -> Ask:
     """The honest judge, without a mark for one call in so many."""
 
-    def ask(chats: Chats, options: Sequence[str]) -> list[Said]:
+    def ask(chats: Chats, options: Sequence[str]) -> list[JudgeReply]:
         return [
-            Said(error="no answer", again=True) if i // 2 % share == 0 else said for i, said in enumerate(length(chats, options))
+            JudgeReply(error="no answer", again=True) if i // 2 % share == 0 else said
+            for i, said in enumerate(length(chats, options))
         ]
 
     return ask
@@ -71,11 +72,11 @@ def test_both_orders_are_asked_and_a_change_of_mind_is_a_tie() -> None:
 
 
 def test_one_failed_order_fails_the_pair_and_tells_why() -> None:
-    def half(chats: Chats, options: Sequence[str]) -> list[Said]:
-        return [Said(error="cut off", again=True) if i % 2 else said for i, said in enumerate(length(chats, options))]
+    def half(chats: Chats, options: Sequence[str]) -> list[JudgeReply]:
+        return [JudgeReply(error="cut off", again=True) if i % 2 else said for i, said in enumerate(length(chats, options))]
 
     found = [judge(half).settle(sides) for sides in judge(half).sides(PAIRS)]
-    assert set(found) == {Said(error="cut off", again=True)}
+    assert set(found) == {JudgeReply(error="cut off", again=True)}
 
 
 def test_a_judge_is_trusted_as_far_as_it_agrees() -> None:
@@ -121,8 +122,8 @@ def test_a_rubric_gives_near_marks_near_credit() -> None:
     rows = [Answered(f"q{i}", "a" * (i % 5)) for i in range(100)]
 
     def off_by(error: int) -> Ask:
-        def ask(chats: Chats, options: Sequence[str]) -> list[Said]:
-            return [Said(options[min(4, quoted(chat, "answer").count("a") + error)]) for chat in chats]
+        def ask(chats: Chats, options: Sequence[str]) -> list[JudgeReply]:
+            return [JudgeReply(options[min(4, quoted(chat, "answer").count("a") + error)]) for chat in chats]
 
         return ask
 
@@ -157,12 +158,12 @@ def test_the_judge_sees_task_turns_and_reference() -> None:
 def test_a_planted_order_stays_between_the_marks(front: str, wanted: str, in_first: bool) -> None:
     """A judge that does what it is told outside the marks, and judges by length, is not moved by what stands inside."""
 
-    def obedient(chats: Chats, options: Sequence[str]) -> list[Said]:
+    def obedient(chats: Chats, options: Sequence[str]) -> list[JudgeReply]:
         out = []
         for chat, honest in zip(chats, length(chats, options), strict=True):
             outside = re.sub(r"<(question|answer 1|answer 2)>\n.*?\n</\1>", "", chat[-1].content, flags=re.DOTALL)
             told = re.search(r"full marks: (\S+)|say (\S+)\.", outside)
-            out.append(Said(told[1] or told[2]) if told else honest)
+            out.append(JudgeReply(told[1] or told[2]) if told else honest)
         return out
 
     planted = front + ORDER.format(wanted, wanted)
@@ -192,7 +193,7 @@ def test_an_engine_as_a_judge() -> None:
     chats = [(Message("user", text),) for text in ("one", "two", "three", "word " * 80)]
     [failed, other, good, over] = asking(Broken())(chats, ("1", "2"))
     assert failed.again and "no answer" in failed.error
-    assert other == Said("perhaps"), "told as it is: the judge says that it is no mark"
+    assert other == JudgeReply("perhaps"), "told as it is: the judge says that it is no mark"
     assert good.mark in ("1", "2")
     assert not over.again and "over the judge's context" in over.error
     assert set(marks(judge(asking(FakeEngine())), PAIRS)) <= {"first", "second", "tie"}

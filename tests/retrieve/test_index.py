@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Sqlite:
 
 def updated(root: Path, store: Sqlite, toy: Toy | None = None, **more) -> index.Changes:
     toy = toy or Toy()
-    return index.update(root, ["docs"], store, toy, index.making(toy, "toy", f"toy{toy.width}"), **more)
+    return index.update(root, ["docs"], store, toy, index.index_config(toy, "toy", f"toy{toy.width}"), **more)
 
 
 def found(store: Sqlite, question: str, allow: Allow = Allow()) -> list[str]:
@@ -149,7 +149,7 @@ def test_two_files_with_the_same_text_embed_it_once(root: Path, store: Sqlite) -
 
 
 def test_an_index_of_words_alone(root: Path, store: Sqlite) -> None:
-    index.update(root, ["docs"], store, None, index.making(None))
+    index.update(root, ["docs"], store, None, index.index_config(None))
     assert found(store, "wire transfer") == ["docs/fees.md"]
     assert store.health().dense is None and store.health().whole
 
@@ -163,7 +163,7 @@ def test_an_empty_folder_is_an_empty_index(tmp_path: Path, store: Sqlite) -> Non
 
 def test_passages_longer_than_the_embedder_reads_are_refused() -> None:
     with pytest.raises(TaskError, match="longer than the 256"):
-        index.making(Toy(), "toy", "d", size=300)
+        index.index_config(Toy(), "toy", "d", size=300)
 
 
 def test_progress_goes_from_nothing_to_all(root: Path, store: Sqlite) -> None:

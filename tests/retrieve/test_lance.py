@@ -14,11 +14,11 @@ import pytest
 
 pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
 
-from test_store import MAKING, embed, found, passage, put
+from test_store import CONFIG, embed, found, passage, put
 
 from rung.retrieve.lance import Lance
 from rung.retrieve.search import Settings, search
-from rung.retrieve.store import Change, Making, text_digest
+from rung.retrieve.store import Change, IndexConfig, text_digest
 
 
 def lance(tmp_path: Path, **more: int) -> Lance:
@@ -35,7 +35,7 @@ def test_a_store_opened_by_its_url(home: Path, tmp_path: Path) -> None:
 def test_the_first_file_may_be_refused(tmp_path: Path) -> None:
     """The table is there before any vector says how wide they are."""
     store = lance(tmp_path)
-    store.apply([Change("bad.md", "r", refused="it is empty.")], MAKING)
+    store.apply([Change("bad.md", "r", refused="it is empty.")], CONFIG)
     store.settle()
     assert found(store, "parcel") == set()
     put(store, passage("a.md", "a parcel"))
@@ -44,12 +44,12 @@ def test_the_first_file_may_be_refused(tmp_path: Path) -> None:
 
 
 def test_another_embedder_replaces_the_table(tmp_path: Path) -> None:
-    store, other = lance(tmp_path), Making("other", "other-digest")
+    store, other = lance(tmp_path), IndexConfig("other", "other-digest")
     put(store, passage("a.md", "a parcel"), passage("a.md", "a dragon"))
     new = passage("a.md", "a parcel")
     store.keep_vectors("other-digest", [text_digest(new)], np.ones((1, 3), np.float32))
     store.apply([Change("a.md", "d", (new,))], other)
-    assert store.making() == other and store.health().passages == 1
+    assert store.config() == other and store.health().passages == 1
     assert [hit.passage for hit in search(store, "", np.ones(3, np.float32), Settings(legs=("dense",)))] == [new]
 
 
@@ -58,7 +58,7 @@ def test_signs_of_sql_in_paths_and_labels_mean_nothing(tmp_path: Path) -> None:
     name = "it's'); drop table knowledge; --.md"
     put(store, passage(name, "a parcel", "o'hara"))
     assert found(store, "parcel") == {"a parcel"}
-    store.apply([Change(name)], MAKING)
+    store.apply([Change(name)], CONFIG)
     assert store.documents() == {}
 
 
@@ -70,7 +70,7 @@ def test_an_index_is_made_when_there_is_enough_and_tells_what_is_outside_it(tmp_
         vectors = rng.standard_normal((count, 32)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         store.keep_vectors("d", [text_digest(p) for p in passages], vectors)
-        store.apply([Change(path, "x", tuple(passages))], Making("toy", "d"))
+        store.apply([Change(path, "x", tuple(passages))], IndexConfig("toy", "d"))
         return vectors
 
     more("few.md", 20)

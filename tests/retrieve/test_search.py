@@ -10,7 +10,7 @@ import pytest
 from rung.retrieve import search as s
 from rung.retrieve.passage import Passage
 from rung.retrieve.sqlite import Sqlite
-from rung.retrieve.store import Change, Making, text_digest
+from rung.retrieve.store import Change, IndexConfig, text_digest
 
 LEGS = {"lexical": {"a": 9.0, "b": 5.0, "c": 1.0}, "dense": {"b": 0.9, "d": 0.5}}
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Sqlite:
     store.keep_vectors("d", [text_digest(p) for p in passages], np.eye(20, dtype=np.float32))
     for number in range(10):
         two = tuple(passages[2 * number : 2 * number + 2])
-        store.apply([Change(two[0].path, "x", two)], Making("toy", "d"))
+        store.apply([Change(two[0].path, "x", two)], IndexConfig("toy", "d"))
     return store
 
 
@@ -58,7 +58,7 @@ def test_a_passage_that_goes_while_it_is_looked_for_is_not_missed(store: Sqlite,
     def meanwhile(ids: list[str]) -> list[Passage]:
         asked.append(list(ids))
         if len(asked) == 1:
-            store.apply([Change("f1.md", "", ())], Making("toy", "d"))
+            store.apply([Change("f1.md", "", ())], IndexConfig("toy", "d"))
         return read(ids)
 
     monkeypatch.setattr(store, "passages", meanwhile)

@@ -20,9 +20,9 @@ from rung.errors import BusyError, DataError
 from rung.retrieve.passage import Passage, embedded_text
 from rung.retrieve.search import Settings, search
 from rung.retrieve.sqlite import NAME, Sqlite
-from rung.retrieve.store import Allow, Change, Making, Store, Vector, move, text_digest
+from rung.retrieve.store import Allow, Change, IndexConfig, Store, Vector, move, text_digest
 
-MAKING = Making("toy", "toy-digest")
+CONFIG = IndexConfig("toy", "toy-digest")
 LINE = "parcel refund delay card crew vitamin solar dragon wizard lemon harbour castle violin tunnel comet"
 WORDS = LINE.split()
 OPEN = Settings(k=50)
@@ -41,8 +41,8 @@ def passage(path: str, text: str, access: str = "", **extra: str) -> Passage:
 def put(store: Store, *passages: Passage, digest: str = "d") -> None:
     """One file with these passages, in one transaction."""
     texts = [text_digest(p) for p in passages]
-    store.keep_vectors(MAKING.embedder_digest, texts, embed([embedded_text(p) for p in passages]))
-    store.apply([Change(passages[0].path, digest, passages)], MAKING)
+    store.keep_vectors(CONFIG.embedder_digest, texts, embed([embedded_text(p) for p in passages]))
+    store.apply([Change(passages[0].path, digest, passages)], CONFIG)
 
 
 def found(store: Store, question: str, allow: Allow = Allow(access=None), leg: str = "both") -> set[str]:
@@ -63,10 +63,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Stor
 
 def test_what_goes_in_comes_out(make: Callable[[str], Store]) -> None:
     store = make("a")
-    assert store.making() is None and store.documents() == {}
+    assert store.config() is None and store.documents() == {}
     p = passage("docs/a.md", "a parcel 包裹", "staff", year="2024")
     put(store, p)
-    assert store.making() == MAKING
+    assert store.config() == CONFIG
     assert store.documents() == {"docs/a.md": "d"}
     assert store.passages([p.id]) == [p]
     with pytest.raises(KeyError):
@@ -84,7 +84,7 @@ def test_a_changed_file_loses_its_old_passages_and_a_deleted_one_all(make: Calla
     assert found(store, "parcel") == {"another parcel"}
     assert found(store, "refund") == set()
     assert found(store, "dragon") == {"new dragon"}
-    store.apply([Change("b.md")], MAKING)
+    store.apply([Change("b.md")], CONFIG)
     assert found(store, "parcel") == set()
     assert store.documents() == {"a.md": "d2"}
     assert store.health().whole
@@ -94,7 +94,7 @@ def test_changes_given_together_are_one_generation(make: Callable[[str], Store])
     store = make("a")
     old, new = passage("old.md", "the parcel"), passage("new.md", "the parcel")
     put(store, old)
-    store.apply([Change("old.md"), Change("new.md", "d", (new,))], MAKING)
+    store.apply([Change("old.md"), Change("new.md", "d", (new,))], CONFIG)
     assert [p.path for p in store.passages([new.id])] == ["new.md"]
     assert store.documents() == {"new.md": "d"}
 
@@ -102,7 +102,7 @@ def test_changes_given_together_are_one_generation(make: Callable[[str], Store])
 def test_a_refused_file_has_no_passages_and_a_reason(make: Callable[[str], Store]) -> None:
     store = make("a")
     put(store, passage("a.md", "the parcel"))
-    store.apply([Change("a.md", "d2", refused="it is empty.")], MAKING)
+    store.apply([Change("a.md", "d2", refused="it is empty.")], CONFIG)
     assert found(store, "parcel") == set()
     assert store.health().refused == {"a.md": "it is empty."}
     assert store.documents() == {"a.md": "d2"} and store.health().documents == 0
@@ -149,9 +149,9 @@ def test_no_label_no_passage_of_another_label_whatever_is_asked(make: Callable[[
 def test_a_text_is_embedded_once_even_when_its_file_is_renamed(make: Callable[[str], Store]) -> None:
     store = make("a")
     one, other = passage("a.md", "a parcel"), passage("b.md", "a parcel")
-    assert store.embedded(MAKING.embedder_digest, [text_digest(one)]) == set()
+    assert store.embedded(CONFIG.embedder_digest, [text_digest(one)]) == set()
     put(store, one)
-    assert store.embedded(MAKING.embedder_digest, [text_digest(other), "x"]) == {text_digest(one)}
+    assert store.embedded(CONFIG.embedder_digest, [text_digest(other), "x"]) == {text_digest(one)}
     assert store.embedded("another model", [text_digest(one)]) == set()
 
 
@@ -161,7 +161,7 @@ def test_the_dense_leg_is_exact(make: Callable[[str], Store]) -> None:
     for i, text in enumerate(texts):
         put(store, passage(f"{i}.md", text))
     for i in range(0, 60, 2):
-        store.apply([Change(f"{i}.md")], MAKING)
+        store.apply([Change(f"{i}.md")], CONFIG)
     left = [texts[i] for i in range(80) if i >= 60 or i % 2]
     question = embed(["parcel wizard comet"])[0]
     scores = embed([embedded_text(passage("", text)) for text in left]) @ question
@@ -186,9 +186,9 @@ def test_moving_keeps_every_answer(make: Callable[[str], Store], tmp_path: Path)
         texts = [f"{' '.join(rng.sample(WORDS, 5))} {i}.{j} Rückgabebedingungen 退货" for j in range(3)]
         passages = tuple(passage(f"f{i % 4}/{i}.md", text, rng.choice(["", "x"]), n=str(i)) for text in texts)
         vectors = numbers.standard_normal((3, 16)).astype(np.float32)
-        store.keep_vectors(MAKING.embedder_digest, [text_digest(p) for p in passages], vectors / 4)
-        store.apply([Change(f"f{i % 4}/{i}.md", "d", passages)], MAKING)
-    store.apply([Change("bad.md", "r", refused="it is empty.")], MAKING)
+        store.keep_vectors(CONFIG.embedder_digest, [text_digest(p) for p in passages], vectors / 4)
+        store.apply([Change(f"f{i % 4}/{i}.md", "d", passages)], CONFIG)
+    store.apply([Change("bad.md", "r", refused="it is empty.")], CONFIG)
     move(store, other)
     move(other, back)
     assert other.documents() == store.documents() == back.documents()
@@ -208,7 +208,7 @@ def test_a_failing_change_leaves_the_old_index(tmp_path: Path) -> None:
     store = Sqlite(tmp_path / "a")
     put(store, passage("a.md", "a parcel"))
     with pytest.raises(AssertionError, match="no vector was kept"):
-        store.apply([Change("b.md"), Change("a.md", "d2", (passage("a.md", "no vector"),))], MAKING)
+        store.apply([Change("b.md"), Change("a.md", "d2", (passage("a.md", "no vector"),))], CONFIG)
     assert found(store, "parcel") == {"a parcel"}
     assert store.documents() == {"a.md": "d"}
 

@@ -53,11 +53,11 @@ def index(
             knowledge.point(home, store)
         place = knowledge.place(home)
         changes = knowledge.bring_up_to_date(
-            texts, place, project.engines, knowledge.made(project.engines, project.start.encoder), said
+            texts, place, project.engines, knowledge.config_of(project.engines, project.start.encoder), said
         )
         for other in knowledge.others(home):  # a rung that cuts otherwise must not answer from what is gone, or closed by now
-            if how := knowledge.open_kept(other, project.engines).making():
-                again = knowledge.made(project.engines, how.embedder, how.size, how.overlap)
+            if how := knowledge.open_kept(other, project.engines).config():
+                again = knowledge.config_of(project.engines, how.embedder, how.size, how.overlap)
                 knowledge.bring_up_to_date(texts, other, project.engines, again, said)
         found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, project.engines))
     if json_:
@@ -85,8 +85,8 @@ def search(
     project = _project(folder)
     allow = allowed(project.task, access, under)
     rung, found = (None if defaults else _fitted(project)) or ("", _plain(project))
-    if not knowledge.open_kept(found.index, project.engines).making():
-        made = knowledge.made(project.engines, found.embedder)
+    if not knowledge.open_kept(found.index, project.engines).config():
+        made = knowledge.config_of(project.engines, found.embedder)
         knowledge.bring_up_to_date(project.data.documents, found.index, project.engines, made)
     found = replace(found, settings=replace(found.settings, k=count or found.settings.k))
     [hits] = lookup.sources(found, [text], project.engines, allow)

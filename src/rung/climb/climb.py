@@ -26,7 +26,7 @@ from rung.methods.base import asks_api, options
 from rung.plan import corrections
 from rung.plan.steps import Step, bases_asked
 from rung.predictor import Predictor
-from rung.sequential.race import until_told
+from rung.sequential.race import score_until_decided
 from rung.types import Cost, Decision, Example, Prediction, Record, Scores, digest
 
 
@@ -194,7 +194,7 @@ def _measured(
         predictions = answer(predictor, rows, project.store, project.engines, progress, deadline)
         return metrics.score(project.metric, rows, predictions, "dev", kind=project.task.kind)
 
-    found, raced = until_told(project.course, score) if racing else (score(dev), {})
+    found, raced = score_until_decided(project.course, score) if racing else (score(dev), {})
     known = project.store.predictions(predictor.digest)
     predictions = [known[row] for row in found.ids]
     progress("measuring latency", 1.0)
@@ -269,13 +269,13 @@ def _with_gaps(record: Record) -> Record:
 def rung_key(project: Project, step: Step, racing: bool = False) -> str:
     """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
     on = project.course if racing else None
-    raced = [[asdict(on.looks), [row.id for row in on.rows], on.goal, on.error]] if on else []
+    raced = [[asdict(on.schedule), [row.id for row in on.rows], on.goal, on.error]] if on else []
     dev = [[example.id, dict(example.extra)] for example in project.splits.dev]
     start, tariff = step.base.start, step.base.facts.tariff
     fits = fit_keys(project, step.methods, start)
     measured = [start.digest, fits, dev, project.measure, project.task.volume, project.machine.usd_per_hour, project.probe.digest]
     measured += [asdict(tariff)] if tariff else []
-    measured += metrics.rules_beside(project.task.kind)
+    measured += metrics.secondary_rules(project.task.kind)
     return digest([*measured, *raced])
 
 

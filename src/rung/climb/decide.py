@@ -9,7 +9,7 @@ from typing import Protocol
 from rung.evaluate import forgetting
 from rung.metrics import METRICS, interval, resample, right_or_wrong, stats, up_to_best
 from rung.metrics.judge import Agreement
-from rung.sequential.interim import Look, bounds
+from rung.sequential.interim import InterimAnalysis, bounds
 from rung.types import Comparison, Decision, Example, Interval, Record, RungVerdict, Scores, Verdict
 
 References = Mapping[str, str] | Mapping[str, Example]
@@ -66,7 +66,7 @@ def decide(
     references: References | None = None,
     groups: Mapping[str, str] | None = None,
     planned: int = 0,
-    looks: Mapping[str, Look] | None = None,
+    interim: Mapping[str, InterimAnalysis] | None = None,
     judge: Agreement | None = None,
 ) -> Decision:
     """Hold each measured rung to the goal, choose one, and compare it with the others on the same rows.
@@ -81,7 +81,7 @@ def decide(
     Berger 1982, Technometrics 24:295).
 
     `references` (id to right answer) is needed for a metric that is no mean over rows, such as macro_f1; `groups` (id
-    to group, empty for none) where rows come in clusters. `looks` (rung to the look at which it stopped, with its part of
+    to group, empty for none) where rows come in clusters. `interim` (rung to the look at which it stopped, with its part of
     the rung's error) where the rungs were raced. `judge` (how far it agrees with people) where a model's marks are the
     scores: while it is not trusted they show neither that a rung meets the goal nor that it fails. Of several records
     of one rung the last counts. A rung that failed, or lacks the answers of too many rows, has not been shown to fail the goal:
@@ -96,7 +96,7 @@ def decide(
         return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.{broken}", failed)
     share = alpha / max(len(measured), planned)
     doubt = judge.doubt if judge else ""
-    told = {r.rung: _verdict(r, goal, share, rows, (looks or {}).get(r.rung), doubt) for r in measured}
+    told = {r.rung: _verdict(r, goal, share, rows, (interim or {}).get(r.rung), doubt) for r in measured}
 
     def verdicts(verdict: Verdict) -> list[Record]:
         return [r for r in measured if told[r.rung].verdict == verdict]
@@ -122,7 +122,7 @@ def decide(
 # --- one rung against the goal ----------------------------------------------------------------------------------------
 
 
-def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: Look | None, doubt: str) -> RungVerdict:
+def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: InterimAnalysis | None, doubt: str) -> RungVerdict:
     scores = _scores(record)
     assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
     broken, unknown = _broken(record, goal, share), _untold(record, goal, share)
@@ -162,7 +162,7 @@ def _unmeasured(record: Record) -> RungVerdict:
     return RungVerdict(record.rung, "undecided", f"could not be measured: {record.reason.rstrip('.')}", unmeasured=True)
 
 
-def _bounds(scores: Scores, share: float, rows: _Rows, look: Look | None) -> Interval:
+def _bounds(scores: Scores, share: float, rows: _Rows, look: InterimAnalysis | None) -> Interval:
     """The score between two one-sided bounds, each wrong with probability `share`."""
     truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
 

@@ -11,7 +11,7 @@ from typing import Any
 from rung.climb.project import Project
 from rung.errors import RungError
 from rung.evaluate import memory
-from rung.lm.remote.data_policy import stays
+from rung.lm.remote.data_policy import require_data_policy
 from rung.methods import multiprocess
 from rung.methods.base import Method, Run, family, options, rewarded
 from rung.predictor import Predictor
@@ -36,7 +36,7 @@ def fit(
             named(fitted, predictor)
         else:
             # tuning tries teachers that the task does not name
-            stays(project.task, getattr(method, "teacher", ""), "the teacher is", f"methods.{method.name}.teacher")
+            require_data_policy(project.task, getattr(method, "teacher", ""), "the teacher is", f"methods.{method.name}.teacher")
             run = Run(
                 project.store.workplace(key),
                 project.engines,

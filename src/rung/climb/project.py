@@ -25,7 +25,7 @@ from rung.plan.bases import Base, Place
 from rung.plan.steps import Asked, Step, ask, labels, plan, settings
 from rung.predictor import Predictor
 from rung.retrieve.knowledge import documents, is_open, is_open_file, open_to_all, with_sources
-from rung.sequential.race import Course, course, look_of
+from rung.sequential.race import RacePlan, analysis_of, race_plan
 from rung.store import Store
 from rung.task import Task
 from rung.types import Decision, Example, Preference, Record, Texts, TrainData
@@ -195,8 +195,8 @@ class Project:
         return sum(step.quote is not None for step in self.steps)
 
     @cached_property
-    def course(self) -> Course:
-        return course(self.splits.dev, self.task.seed, self.metric, self.task.goal.at_least, ALPHA / self.tried)
+    def course(self) -> RacePlan:
+        return race_plan(self.splits.dev, self.task.seed, self.metric, self.task.goal.at_least, ALPHA / self.tried)
 
     def decide(self, records: Sequence[Record]) -> Decision:
         return decide(
@@ -207,5 +207,5 @@ class Project:
             groups=self.groups,
             planned=self.tried,
             judge=self.agreement,
-            looks={r.rung: look_of(r.provenance["race"], ALPHA / self.tried) for r in records if "race" in r.provenance},
+            interim={r.rung: analysis_of(r.provenance["race"], ALPHA / self.tried) for r in records if "race" in r.provenance},
         )

@@ -12,10 +12,10 @@ from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.base import ModelRef, Prompt
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import ROOM, asking
-from rung.lm.remote.data_policy import named, stays
+from rung.lm.remote.data_policy import named, require_data_policy
 from rung.lm.remote.settings import is_remote
 from rung.metrics import JUDGE, Metric
-from rung.metrics.judge import Agreement, Ask, Judge, Pairwise, Rubric, Said, scored, trust
+from rung.metrics.judge import Agreement, Ask, Judge, JudgeReply, Pairwise, Rubric, scored, trust
 from rung.store import Store
 from rung.task import Task
 from rung.types import Example, Message, Unscored, digest
@@ -45,7 +45,7 @@ def reference(task: Task, engines: Engines) -> ModelRef:
     with named(where):
         found = engines.reference(name)
         engines.price(found)
-    stays(task, name, "the judge is", where)
+    require_data_policy(task, name, "the judge is", where)
     return found
 
 
@@ -148,10 +148,10 @@ def _once(engines: Engines, ref: ModelRef, store: Store) -> Ask:
     keeps = ref.kind != "remote"
     known: dict[str, str] = store.marks(ref.digest) if keeps else {}
 
-    def ask(chats: Sequence[tuple[Message, ...]], options: Sequence[str]) -> list[Said]:
+    def ask(chats: Sequence[tuple[Message, ...]], options: Sequence[str]) -> list[JudgeReply]:
         names = [digest([[[m.role, m.content] for m in chat], list(options)]) for chat in chats]
         missing = [(name, chat) for name, chat in dict(zip(names, chats)).items() if name not in known]
-        failed: dict[str, Said] = {}
+        failed: dict[str, JudgeReply] = {}
         for start in range(0, len(missing), CHUNK):
             if time.monotonic() > engines.until:
                 raise BudgetError(
@@ -166,6 +166,6 @@ def _once(engines: Engines, ref: ModelRef, store: Store) -> Ask:
                 store.keep_marks(ref.digest, given)
             known.update(given)
             failed |= {name: one for name, one in found.items() if name not in given}
-        return [failed.get(name) or Said(known[name]) for name in names]
+        return [failed.get(name) or JudgeReply(known[name]) for name in names]
 
     return ask

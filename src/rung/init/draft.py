@@ -80,7 +80,7 @@ def begin(
     texts = knowledge.documents(folder, (pattern,))
     encoder = Predictor.encoder
     index = knowledge.place(folder / NAME)
-    knowledge.bring_up_to_date(texts, index, engines, knowledge.made(engines, encoder), progress)
+    knowledge.bring_up_to_date(texts, index, engines, knowledge.config_of(engines, encoder), progress)
     made = draft(Lookup(index, texts.digest, encoder), engines.reference(base), engines, rows, progress=progress)
     if not made.drafts:
         why = "; ".join(f"{count} times {reason}" for reason, count in made.dropped.items())

@@ -113,7 +113,7 @@ class Preferring:
             case "kto":  # all good ones first: the answer before is then one to another question
                 return preferences.votes([(row, k == 0) for k in (0, 1) for two in rows if (row := two[k])], room)
             case "orpo":
-                return [preferences.told(*two) for two in rows]
+                return [preferences.pair_with_question(*two) for two in rows]
         return [preferences.Pair(*two) for two in rows]
 
     def _aim(self, items: Sequence[Any], loaded: Loaded) -> tuple[Loss, Items]:

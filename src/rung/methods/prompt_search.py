@@ -19,7 +19,7 @@ from rung.methods.base import Facts, Family, Quote, Run, calling
 from rung.methods.confirm import ERROR, Books, confirmed, front, kept, parts, within
 from rung.metrics import interval
 from rung.predictor import Predictor
-from rung.sequential.interim import LEAST, set_looks
+from rung.sequential.interim import LEAST, schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, in_order, race
 from rung.types import Example, Need, TrainData
 
@@ -98,7 +98,7 @@ class PromptSearch:
             return kept(start, f"no gain: {books.calls} calls are too few to search with", [], books)
         clusters = clusters_of(rows)
         asked = [books.asker(one.predictor) for one in tried]
-        outcome = race(asked, rows, set_looks(len(rows), clusters), alpha=ERROR, clusters=clusters)
+        outcome = race(asked, rows, schedule_analyses(len(rows), clusters), alpha=ERROR, clusters=clusters)
         told = _told(tried, outcome)
         best = tried[outcome.winner]
         if both := proposing.joined(start, *_leaders(tried, outcome)):

@@ -70,7 +70,7 @@ class Rag:
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        how = knowledge.made(run.engines, start.encoder, self.size, self.overlap)
+        how = knowledge.config_of(run.engines, start.encoder, self.size, self.overlap)
         index = knowledge.place(run.shared or run.folder, self.size, self.overlap)
         changes = knowledge.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)

@@ -74,7 +74,7 @@ METRICS: dict[str, Metric] = {
 JUDGE = "judge"
 """The metric of a task with a judge: what a model says of an answer. It is made where models are known."""
 
-BESIDE: dict[Kind, tuple[str, ...]] = {
+SECONDARY_METRICS: dict[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
     "extract": ("field_f1", "exact_match"),
     "answer": ("exact_match", "token_f1"),
@@ -88,9 +88,9 @@ def rule(name: str) -> str:
     return METRICS[name].rule if name in METRICS else name
 
 
-def rules_beside(kind: Kind) -> list[str]:
+def secondary_rules(kind: Kind) -> list[str]:
     """The rules, other than first versions, of what is scored for a kind whatever the goal's metric is."""
-    return [METRICS[name].rule for name in BESIDE[kind] if METRICS[name].version > 1]
+    return [METRICS[name].rule for name in SECONDARY_METRICS[kind] if METRICS[name].version > 1]
 
 
 def get(name: str, folder: Path) -> Metric:
@@ -141,7 +141,7 @@ def score(
         )
 
     kind = kind or (metric.kinds[0] if metric.name in METRICS else None)
-    beside = [METRICS[name] for name in BESIDE[kind] if name != metric.name] if kind else []
+    beside = [METRICS[name] for name in SECONDARY_METRICS[kind] if name != metric.name] if kind else []
     others = {m.name: scored(m).overall for m in beside}
     for name, found in grounded(examples, predictions).items():
         of = [clusters[row] for row, _ in found] if clusters is not None else None
@@ -211,9 +211,9 @@ def _groups(examples: Sequence[Example]) -> list[Hashable] | None:
 
 
 __all__ = [
-    "BESIDE",
     "JUDGE",
     "METRICS",
+    "SECONDARY_METRICS",
     "Metric",
     "get",
     "interval",

@@ -17,7 +17,7 @@ from rung.types import UNKNOWN, Example, Interval, Message, Unscored, digest
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class JudgeReply:
     """What a judge said when it was asked once, or of a row as a whole."""
 
     mark: str = ""
@@ -28,7 +28,7 @@ class Said:
     """The error may pass: asked again, the judge may give a mark."""
 
 
-Ask = Callable[[Sequence[tuple[Message, ...]], Sequence[str]], Sequence[Said]]
+Ask = Callable[[Sequence[tuple[Message, ...]], Sequence[str]], Sequence[JudgeReply]]
 """From chats and the answers allowed to one of these for each. `rung.lm.inference.judge_model` makes one of an engine."""
 
 VERSION = 2  # raise when the same judge would now be asked in other words
@@ -88,11 +88,11 @@ class Judge(Protocol):
         """What it is asked of a row: once, or in several orders."""
         ...
 
-    def sides(self, rows: Sequence[Any]) -> list[tuple[Said, ...]]:
+    def sides(self, rows: Sequence[Any]) -> list[tuple[JudgeReply, ...]]:
         """The mark of each row each time that it is shown."""
         ...
 
-    def settle(self, sides: Sequence[Said]) -> Said:
+    def settle(self, sides: Sequence[JudgeReply]) -> JudgeReply:
         """The one mark of a row."""
         ...
 
@@ -129,17 +129,17 @@ class Pairwise:
         texts = [(("question", row.question), ("answer 1", one), ("answer 2", two)) for one, two in orders]
         return [(system, Message("user", _quoted(*some))) for some in texts]
 
-    def sides(self, rows: Sequence[Pair]) -> list[tuple[Said, ...]]:
+    def sides(self, rows: Sequence[Pair]) -> list[tuple[JudgeReply, ...]]:
         said = self.ask([chat for row in rows for chat in self.chats(row)], ("1", "2", "tie"))
         ahead = {"1": "first", "2": "second", "tie": "tie"}
         behind = {"1": "second", "2": "first", "tie": "tie"}
         return [(_meant(one, ahead), _meant(two, behind)) for one, two in zip(said[::2], said[1::2], strict=True)]
 
-    def settle(self, sides: Sequence[Said]) -> Said:
+    def settle(self, sides: Sequence[JudgeReply]) -> JudgeReply:
         one, two = sides
         if one.error or two.error:
             return one if one.error else two
-        return one if one == two else Said("tie")
+        return one if one == two else JudgeReply("tie")
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,11 @@ class Rubric:
         system = _system(begun, self.task, self.criterion, "Say the number and nothing else.")
         return [(system, Message("user", _quoted(("question", row.question), *right, ("answer", row.answer))))]
 
-    def sides(self, rows: Sequence[Answered]) -> list[tuple[Said, ...]]:
+    def sides(self, rows: Sequence[Answered]) -> list[tuple[JudgeReply, ...]]:
         said = self.ask([chat for row in rows for chat in self.chats(row)], self.marks)
         return [(_meant(one, {mark: mark for mark in self.marks}),) for one in said]
 
-    def settle(self, sides: Sequence[Said]) -> Said:
+    def settle(self, sides: Sequence[JudgeReply]) -> JudgeReply:
         return sides[0]
 
 
@@ -238,7 +238,7 @@ def trust(judge: Judge, marked: Sequence[tuple[Any, str]], at_least: float = AT_
     return held(judge, [mark for _, mark in marked], judge.sides([row for row, _ in marked]), at_least)
 
 
-def held(judge: Judge, people: Sequence[str], sides: Sequence[Sequence[Said]], at_least: float = AT_LEAST) -> Agreement:
+def held(judge: Judge, people: Sequence[str], sides: Sequence[Sequence[JudgeReply]], at_least: float = AT_LEAST) -> Agreement:
     """What a judge has said of rows, held to what people say of them."""
     given = [judge.settle(some).mark or "failed" for some in sides]
     twice = [float(len(set(some)) == 1) for some in sides if len(some) > 1 and not any(one.error for one in some)]
@@ -314,12 +314,12 @@ def _given(example: Example, output: str) -> str:
     return UNKNOWN if example.unanswerable and is_unknown(output) else output
 
 
-def _meant(said: Said, meaning: dict[str, str]) -> Said:
+def _meant(said: JudgeReply, meaning: dict[str, str]) -> JudgeReply:
     if said.error:
         return said
     if said.mark not in meaning:
-        return Said(error=f"the judge said {said.mark[:80]!r}, which is no mark")
-    return Said(meaning[said.mark])
+        return JudgeReply(error=f"the judge said {said.mark[:80]!r}, which is no mark")
+    return JudgeReply(meaning[said.mark])
 
 
 def _share(values: Sequence[float]) -> Interval:

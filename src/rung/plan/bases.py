@@ -13,7 +13,7 @@ from rung.data.preferences import as_example
 from rung.errors import TaskError, TemplateError
 from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote.data_policy import named, stays
+from rung.lm.remote.data_policy import named, require_data_policy
 from rung.lm.remote.settings import endpoint, is_remote
 from rung.lm.remote.tokens import estimate, of_text
 from rung.machine import Machine
@@ -106,10 +106,10 @@ def _teachers(task: Task) -> dict[str, str]:
 def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
     key = "bases" if task.bases else "base"
     for base in bases.values():
-        stays(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
+        require_data_policy(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
     teachers = _teachers(task)
     for where, teacher in teachers.items():
-        stays(task, teacher, "the teacher is", where)
+        require_data_policy(task, teacher, "the teacher is", where)
     others = [task.judge.model if task.judge else "", *teachers.values()]
     servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_remote(name)})
     if task.api.key_env and len(servers) > 1:

@@ -72,7 +72,7 @@ def render(
 
     `predictions`, by rung and row, show what answers were looked up in.
     """
-    found = page.told(content)
+    found = page.read_report_data(content)
     goal = found.task["goal"]["at_least"]
     chosen, other = found.chosen, found.runner_up
     scored = {record.rung: record.scores for record in found.measured if record.scores}

@@ -22,7 +22,7 @@ DemandState = Literal["yes", "no", "open"]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportData:
     """decision.json, read back."""
 
     decision: Decision
@@ -60,9 +60,9 @@ class Told:
         return next((v for v in self.decision.rungs if v.rung == self.decision.chosen), None)
 
 
-def told(content: Mapping[str, Any]) -> Told:
+def read_report_data(content: Mapping[str, Any]) -> ReportData:
     """Read the content of decision.json back into frozen values."""
-    return TypeAdapter(Told).validate_python(content)
+    return TypeAdapter(ReportData).validate_python(content)
 
 
 def overall(record: Record) -> Interval:
@@ -85,14 +85,14 @@ OPENING: dict[Verdict, str] = {
 }
 
 
-def headline(found: Told) -> str:
+def headline(found: ReportData) -> str:
     """The verdict in one short sentence."""
     if not found.measured:
         return "Nothing could be measured: it is undecided." if found.decision.unmeasured else "Nothing has been measured yet."
     return OPENING[found.decision.verdict].format(found.decision.chosen)
 
 
-def sealed(found: Told) -> str:
+def sealed(found: ReportData) -> str:
     """The sealed test's number, or why there is none."""
     metric, verdict, broken = found.task["goal"]["metric"], found.decision.verdict, found.seals_broken
     if found.test is not None:
@@ -121,7 +121,7 @@ class Demand:
     state: DemandState
 
 
-def demands(found: Told) -> tuple[Demand, ...]:
+def demands(found: ReportData) -> tuple[Demand, ...]:
     """The goal line by line against the chosen rung; empty where nothing was measured."""
     goal, record = found.task["goal"], found.chosen
     if record is None or found.verdict is None:
@@ -187,7 +187,7 @@ class Standing:
     """The chosen rung (a) and this one (b) on the same rows."""
 
 
-def standings(found: Told, drawn: figures.Bars) -> tuple[Standing, ...]:
+def standings(found: ReportData, drawn: figures.Bars) -> tuple[Standing, ...]:
     """Every rung in the order of the plan."""
     bars = {record.rung: bar for record, bar in zip(found.measured, drawn.bars, strict=True)}
     records = {record.rung: record for record in found.records}
@@ -202,7 +202,7 @@ def standings(found: Told, drawn: figures.Bars) -> tuple[Standing, ...]:
     return tuple(lines)
 
 
-def _state(found: Told, record: Record | None, verdict: RungVerdict | None) -> tuple[State, str]:
+def _state(found: ReportData, record: Record | None, verdict: RungVerdict | None) -> tuple[State, str]:
     if record is None:
         return "not tried", "The climb had ended before it came to this rung."
     if verdict is not None:
@@ -233,7 +233,7 @@ def _change(i: Interval) -> str:
     return f"{i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}]"
 
 
-def rises(found: Told) -> dict[str, Interval]:
+def rises(found: ReportData) -> dict[str, Interval]:
     """Rise of the loss on general text, in nats a token, of the rungs that touched a language model's weights."""
     return {record.rung: bounds(record.forgetting, 0.025) for record in found.measured if record.forgetting}
 
@@ -241,7 +241,7 @@ def rises(found: Told) -> dict[str, Interval]:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def points(found: Told) -> tuple[Point, ...]:
+def points(found: ReportData) -> tuple[Point, ...]:
     """The measured rungs as the scatter takes them, in the order of the records."""
     verdicts, risen = {v.rung: v.verdict for v in found.decision.rungs}, rises(found)
     return tuple(
@@ -261,7 +261,7 @@ def points(found: Told) -> tuple[Point, ...]:
     )
 
 
-def flowcharts(found: Told, *widths: int) -> tuple[draw.Picture, ...]:
+def flowcharts(found: ReportData, *widths: int) -> tuple[draw.Picture, ...]:
     """The flowchart drawn at each width, with the measured scores; empty where the decision keeps none."""
     if found.plan is None:
         return ()
@@ -282,7 +282,7 @@ class Training:
     held_curve: figures.Curve | None
 
 
-def trainings(found: Told) -> tuple[Training, ...]:
+def trainings(found: ReportData) -> tuple[Training, ...]:
     """The fits that kept a history of their loss, in the order of the records."""
     return tuple(
         _training(record.rung, options.get("method", ""), notes)

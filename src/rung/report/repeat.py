@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rung.report.numbers import money
-from rung.report.page import Told
+from rung.report.page import ReportData
 from rung.types import Record
 
 SHARED = {
@@ -43,7 +43,7 @@ class Recipe:
     rungs: tuple[RungRecipe, ...]
 
 
-def recipe(found: Told) -> Recipe:
+def recipe(found: ReportData) -> Recipe:
     """Everything that section tells: the task, what the rungs share, and what is each one's own."""
     measured = [dict(record.provenance) for record in found.measured]
     common = measured[0] if measured else {}

@@ -17,7 +17,7 @@ from rung.retrieve.embed import GROUP, Embeds, embed_new
 from rung.retrieve.formats.source import content
 from rung.retrieve.parse import listing, parse, relative
 from rung.retrieve.passage import Refused
-from rung.retrieve.store import Change, Health, Making, Store
+from rung.retrieve.store import Change, Health, IndexConfig, Store
 from rung.types import digest
 
 FORMAT = 2
@@ -30,7 +30,7 @@ Label = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FolderChanges:
     """How a folder differs from its index. Paths are relative to the root."""
 
     added: tuple[str, ...]
@@ -63,30 +63,32 @@ class Changes:
     """Texts embedded; the others were known."""
 
 
-def making(embedder: Embeds | None, name: str = "", embedder_digest: str = "", size: int = 200, overlap: int = 30) -> Making:
+def index_config(
+    embedder: Embeds | None, name: str = "", embedder_digest: str = "", size: int = 200, overlap: int = 30
+) -> IndexConfig:
     """What an index is to be made with. TaskError where a passage would be longer than the embedder reads."""
     if embedder and size > embedder.longest:
         raise TaskError(
             f"passages of {size} tokens are longer than the {embedder.longest} that {name} reads.",
             remedy=f"Set the passages' size to {embedder.longest} or less.",
         )
-    return Making(name, embedder_digest, size, overlap, f"{FORMAT}.{CHUNK_VERSION}")
+    return IndexConfig(name, embedder_digest, size, overlap, f"{FORMAT}.{CHUNK_VERSION}")
 
 
 def look(
     root: Path,
     patterns: Sequence[str],
     store: Store,
-    made: Making,
+    made: IndexConfig,
     label: Label = lambda path: "",
     contents: Mapping[str, str] = MappingProxyType({}),
-) -> Look:
+) -> FolderChanges:
     """Compare the folder with the index by content; a modification time is never asked.
 
     `contents`: what is known already of the files, by path, so that they are not read for it again; see `source.content`.
     """
     found = listing(root, patterns)
-    known = store.documents() if store.making() == made else dict.fromkeys(store.documents(), "")
+    known = store.documents() if store.config() == made else dict.fromkeys(store.documents(), "")
     named = {relative(path, root): path for path in found.files}
     now = {where: _digest(contents.get(where) or content(path, root)[0], label(where)) for where, path in named.items()}
     refused = {one.path: _reason(one) for one in found.refused}
@@ -95,7 +97,7 @@ def look(
     left = defaultdict(list, {old: [path for path in deleted if deleted[path] == old] for old in deleted.values() if old})
     renamed = tuple((left[new].pop(0), path) for path, new in now.items() if path not in known and left[new])
     moved, arrived = {old for old, _ in renamed}, {new for _, new in renamed}
-    return Look(
+    return FolderChanges(
         added=tuple(path for path in now if path not in known and path not in arrived),
         changed=tuple(path for path in now if path in known and known[path] != now[path]),
         deleted=tuple(path for path in deleted if path not in moved),
@@ -110,7 +112,7 @@ def update(
     patterns: Sequence[str],
     store: Store,
     embedder: Embeds | None,
-    made: Making,
+    made: IndexConfig,
     label: Label = lambda path: "",
     progress: Progress = lambda what, share: None,
     contents: Mapping[str, str] = MappingProxyType({}),
@@ -123,7 +125,7 @@ def update(
     """
     with store.updating():
         seen = look(root, patterns, store, made, label, contents)
-        at_once = store.making() not in (None, made)
+        at_once = store.config() not in (None, made)
         ready: list[tuple[Change, ...]] = [(Change(path),) for path in seen.deleted]
         refused: dict[str, str] = {}
         embedded = 0
@@ -157,7 +159,7 @@ def health(
     contents: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Health, int]:
     """The store's own health; and, where the folder is given, how many of its files the index is behind on."""
-    made = store.making()
+    made = store.config()
     stale = look(root, patterns, store, made, label, contents).stale if root and made else 0
     return store.health(), stale
 
@@ -176,14 +178,14 @@ def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[tuple[Change
         yield group
 
 
-def _apply(store: Store, ready: Sequence[tuple[Change, ...]], made: Making) -> None:
+def _apply(store: Store, ready: Sequence[tuple[Change, ...]], made: IndexConfig) -> None:
     """Each tuple in one transaction; an empty one only says what the index is made with."""
-    for changes in ready if ready or store.making() == made else [()]:
+    for changes in ready if ready or store.config() == made else [()]:
         store.apply(changes, made)
 
 
 def _read(
-    root: Path, seen: Look, embedder: Embeds | None, made: Making, label: Label, progress: Progress
+    root: Path, seen: FolderChanges, embedder: Embeds | None, made: IndexConfig, label: Label, progress: Progress
 ) -> Iterator[tuple[Change, ...]]:
     """What is to be applied together: a file's new content; for a renamed one the old path's end too."""
     count = lru_cache(maxsize=1 << 16)(embedder.count if embedder else _words)
@@ -198,7 +200,7 @@ def _read(
         done += size
 
 
-def _change(root: Path, path: str, seen: Look, made: Making, label: str, count: Callable[[str], int]) -> Change:
+def _change(root: Path, path: str, seen: FolderChanges, made: IndexConfig, label: str, count: Callable[[str], int]) -> Change:
     if path in seen.refused:
         return Change(path, digest(["refused", seen.refused[path]]), refused=seen.refused[path])
     document = parse(root / path, root)

@@ -13,9 +13,9 @@ from rung.errors import DataError
 from rung.lm.engines import Engines
 from rung.retrieve.access import Rules, idle, label
 from rung.retrieve.formats.source import content
-from rung.retrieve.index import Changes, Progress, health, making, update
+from rung.retrieve.index import Changes, Progress, health, index_config, update
 from rung.retrieve.parse import listing, relative
-from rung.retrieve.store import Health, Making, Store
+from rung.retrieve.store import Health, IndexConfig, Store
 from rung.retrieve.unread import NAMED, not_read
 from rung.sources import Documents, joined
 from rung.types import Example, Texts, digest
@@ -161,13 +161,15 @@ def open_kept(index: str, engines: Engines) -> Store:
     return engines.keep(f"index {now}", lambda: opened(now, engines.say))
 
 
-def made(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP) -> Making:
+def config_of(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP) -> IndexConfig:
     """What an index with this embedder is made with. A `size` of 0 takes the usual one, or less where it reads less."""
     opened = engines.embedder(embedder)
-    return making(opened, embedder, engines.find(embedder).digest, size or min(SIZE, opened.longest), overlap)
+    return index_config(opened, embedder, engines.find(embedder).digest, size or min(SIZE, opened.longest), overlap)
 
 
-def bring_up_to_date(texts: Texts, index: str, engines: Engines, how: Making, progress: Progress = lambda *_: None) -> Changes:
+def bring_up_to_date(
+    texts: Texts, index: str, engines: Engines, how: IndexConfig, progress: Progress = lambda *_: None
+) -> Changes:
     """The index at `index` made true to the documents and their labels; unchanged files are not read again."""
     embedder = engines.embedder(how.embedder)
     return update(

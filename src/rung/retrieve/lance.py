@@ -33,7 +33,7 @@ from rung.machine import home
 from rung.retrieve import lexical
 from rung.retrieve.lance_rows import FACTS, PLACE, among, arrow, head, passage, row, tagged
 from rung.retrieve.passage import Passage
-from rung.retrieve.store import Allow, Change, Found, Health, Making, Vector, text_digest
+from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, text_digest
 
 LANCE = "lance://"
 TABLE = "knowledge"
@@ -73,9 +73,9 @@ class Lance:
 
     # --- what it holds ----------------------------------------------------------------------------------------
 
-    def making(self) -> Making | None:
+    def config(self) -> IndexConfig | None:
         facts = self._facts()
-        return Making(**json.loads(facts["extra"])) if facts else None
+        return IndexConfig(**json.loads(facts["extra"])) if facts else None
 
     def generation(self) -> int:
         table = self._table()
@@ -98,9 +98,9 @@ class Lance:
 
     def health(self) -> Health:
         view, table = self._seen(), self._table()
-        heads, making = self._rows("kind = 'document'", ["path", "body"]), self.making()
+        heads, config = self._rows("kind = 'document'", ["path", "body"]), self.config()
         passages = table.count_rows("kind = 'passage'") if table is not None else 0
-        dense = table.count_rows("kind = 'passage' and vector is not null") if making and making.embedder_digest else None
+        dense = table.count_rows("kind = 'passage' and vector is not null") if config and config.embedder_digest else None
         refused = {row["path"]: row["body"] for row in sorted(heads, key=lambda row: row["path"]) if row["body"]}
         counts = (len(heads) - len(refused), passages, view.words.count(), dense)
         return Health(*counts, view.generation, refused, self._unindexed(table))
@@ -108,9 +108,9 @@ class Lance:
     # --- changing it ------------------------------------------------------------------------------------------
 
     def embedded(self, embedder: str, texts: Iterable[str]) -> set[str]:
-        texts, making = list(texts), self.making()
+        texts, config = list(texts), self.config()
         there = {text for text in texts if (embedder, text) in self._kept}
-        if making and making.embedder_digest == embedder:
+        if config and config.embedder_digest == embedder:
             there |= {row["digest"] for row in self._rows(f"kind = 'passage' and {among('digest', texts)}", ["digest"])}
         return there
 
@@ -118,10 +118,10 @@ class Lance:
         """Kept in memory until their passages are applied: an object store is not written to for each group of texts."""
         self._kept |= {(embedder, text): vector for text, vector in zip(texts, vectors, strict=True)}
 
-    def apply(self, changes: Sequence[Change], making: Making) -> None:
-        table, old = self._table(), self.making()
+    def apply(self, changes: Sequence[Change], config: IndexConfig) -> None:
+        table, old = self._table(), self.config()
         facts = self._facts() or {"digest": uuid.uuid4().hex, "document": 0, "row": 0}
-        vectors = self._vectors(changes, making)
+        vectors = self._vectors(changes, config)
         paths = [change.path for change in changes]
         rows, document, number = [], facts["document"], facts["row"]
         for change in changes:
@@ -130,10 +130,10 @@ class Lance:
             for one in change.passages:
                 number += 1
                 rows.append(row(one, document, number, vectors.get(text_digest(one))))
-        told = {"id": FACTS, "kind": "facts", "digest": facts["digest"], "extra": json.dumps(asdict(making))}
+        told = {"id": FACTS, "kind": "facts", "digest": facts["digest"], "extra": json.dumps(asdict(config))}
         rows.append({**told, "path": "", "document": document, "row": number})
         width = len(next(iter(vectors.values()))) if vectors else 1
-        if table is None or old is None or old.embedder_digest != making.embedder_digest:
+        if table is None or old is None or old.embedder_digest != config.embedder_digest:
             self._db.create_table(TABLE, arrow(rows, width), mode="overwrite", on_bad_vectors="null")
         elif width > _width(table):  # until now there was no passage
             left = self._rows(
@@ -157,15 +157,15 @@ class Lance:
             table.optimize()
         self._seen()
 
-    def _vectors(self, changes: Sequence[Change], making: Making) -> dict[str, Vector]:
+    def _vectors(self, changes: Sequence[Change], config: IndexConfig) -> dict[str, Vector]:
         """The vectors of the changes' texts, from those kept and from those in the table."""
-        if not making.embedder_digest:
+        if not config.embedder_digest:
             return {}
         texts = {text_digest(one): one for change in changes for one in change.passages}
-        out = {text: self._kept[key] for text in texts if (key := (making.embedder_digest, text)) in self._kept}
+        out = {text: self._kept[key] for text in texts if (key := (config.embedder_digest, text)) in self._kept}
         missing = [text for text in texts if text not in out]
-        old = self.making()
-        if missing and old and old.embedder_digest == making.embedder_digest:
+        old = self.config()
+        if missing and old and old.embedder_digest == config.embedder_digest:
             found = self._rows(f"kind = 'passage' and {among('digest', missing)}", ["digest", "vector"])
             out |= {row["digest"]: np.array(row["vector"], np.float32) for row in found}
         lost = next((one for text, one in texts.items() if text not in out), None)
@@ -180,8 +180,8 @@ class Lance:
         return _best([(found[row["row"]], row) for row in rows], depth)
 
     def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
-        table, making = self._table(), self.making()
-        if table is None or not making or not making.embedder_digest or _width(table) != len(vector):
+        table, config = self._table(), self.config()
+        if table is None or not config or not config.embedder_digest or _width(table) != len(vector):
             return []
         where = " and ".join(["kind = 'passage'", *map(tagged, allow.clauses())])
         query = table.search(vector, vector_column_name="vector").distance_type("dot").where(where, prefilter=True)

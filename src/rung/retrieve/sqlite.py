@@ -29,7 +29,7 @@ from rung import files
 from rung.errors import BusyError, DataError, RungError, full
 from rung.retrieve import dense, lexical
 from rung.retrieve.passage import Passage
-from rung.retrieve.store import Allow, Change, Found, Health, Making, Vector, tags, text_digest
+from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, tags, text_digest
 
 NAME = "knowledge.sqlite"
 
@@ -103,9 +103,9 @@ class Sqlite:
 
     # --- what it holds ----------------------------------------------------------------------------------------
 
-    def making(self) -> Making | None:
+    def config(self) -> IndexConfig | None:
         found = self._fact("making")
-        return Making(**json.loads(found)) if found else None
+        return IndexConfig(**json.loads(found)) if found else None
 
     def generation(self) -> int:
         return int(self._fact("generation"))
@@ -147,14 +147,14 @@ class Sqlite:
             rows = ((embedder, text, blob) for text, blob in zip(texts, blobs, strict=True))
             db.executemany("insert or ignore into vectors (embedder, text, value) values (?, ?, ?)", rows)
 
-    def apply(self, changes: Sequence[Change], making: Making) -> None:
+    def apply(self, changes: Sequence[Change], config: IndexConfig) -> None:
         with self._writing() as db:
             generation = int(self._fact("generation")) + 1
             for change in changes:
                 db.execute("delete from documents where path = ?", [change.path])
                 if change.digest:
-                    self._put(change, making.embedder_digest)
-            facts = [("generation", str(generation)), ("making", json.dumps(asdict(making)))]
+                    self._put(change, config.embedder_digest)
+            facts = [("generation", str(generation)), ("making", json.dumps(asdict(config)))]
             db.executemany("insert or replace into facts values (?, ?)", facts)
 
     def _put(self, change: Change, embedder: str) -> None:
@@ -226,11 +226,11 @@ class Sqlite:
             return self._view
 
     def _opened(self) -> View:
-        generation, making = self.generation(), self.making()
+        generation, config = self.generation(), self.config()
         names = dict(self._all(f"select p.row, p.id from {PASSAGES} order by d.path, p.row"))
         live = np.sort(np.array(list(names), np.int64))
         matrix = None
-        if making and making.embedder_digest:
+        if config and config.embedder_digest:
             first = self._all("select length(value) from passages join vectors using (vector) limit 1")
             width = first[0][0] // 4 if first else 0
             dense.catch_up(self.folder / "dense", self._name, generation, live, width, self._vectors_after)

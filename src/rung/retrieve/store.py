@@ -19,7 +19,7 @@ Found = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class IndexConfig:
     """What an index is made with. Where any of it changes, every file is read again."""
 
     embedder: str = ""
@@ -101,7 +101,7 @@ class Health:
 class Store(Protocol):
     """An index. `apply` is atomic; searches see a whole generation, the old one or the new one."""
 
-    def making(self) -> Making | None:
+    def config(self) -> IndexConfig | None:
         """What it was made with; None where nothing was indexed yet."""
         ...
 
@@ -121,10 +121,10 @@ class Store(Protocol):
         """Keep vectors by text digest, so that no text is embedded twice. (len(texts), width), unit length."""
         ...
 
-    def apply(self, changes: Sequence[Change], making: Making) -> None:
+    def apply(self, changes: Sequence[Change], config: IndexConfig) -> None:
         """Carry out the changes in one transaction. The vectors of their passages must have been kept before.
 
-        Where `making` is not the present one, there must be a change for every document there is.
+        Where `config` is not the present one, there must be a change for every document there is.
         """
         ...
 
@@ -167,13 +167,13 @@ def text_digest(passage: Passage) -> str:
 
 def move(store: Store, other: Store) -> None:
     """Copy a whole index into another, empty store. No text is read, cut or embedded again."""
-    making = store.making()
-    if making is None:
+    config = store.config()
+    if config is None:
         return
     changes = []
     for change, vectors in store.contents():
         if vectors is not None:
-            other.keep_vectors(making.embedder_digest, [text_digest(p) for p in change.passages], vectors)
+            other.keep_vectors(config.embedder_digest, [text_digest(p) for p in change.passages], vectors)
         changes.append(change)
-    other.apply(changes, making)
+    other.apply(changes, config)
     other.settle()

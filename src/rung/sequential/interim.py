@@ -25,7 +25,7 @@ Standing = Literal["meets", "fails", "hopeless", "open"]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class InterimAnalysis:
     """What may be said after some of the rows. Errors are one-sided probabilities."""
 
     rows: int
@@ -46,7 +46,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class AnalysisSchedule:
     """After how many rows it is looked, and the share of the error that each look spends. Set before any row is asked."""
 
     sizes: tuple[int, ...]
@@ -56,16 +56,16 @@ class Looks:
     largest: int = 1
     """Rows of the largest cluster; 1 where rows have none."""
 
-    def at(self, alpha: float) -> list[Look]:
+    def at(self, alpha: float) -> list[InterimAnalysis]:
         """The looks when an error of `alpha`, one-sided, is divided among them."""
         final = alpha * self.spend[-1]
         return [
-            Look(rows, self.sizes[-1], alpha * share, alpha - final, final, self.largest)
+            InterimAnalysis(rows, self.sizes[-1], alpha * share, alpha - final, final, self.largest)
             for rows, share in zip(self.sizes, self.spend, strict=True)
         ]
 
 
-def set_looks(rows: int, clusters: Sequence[Hashable] | None = None) -> Looks:
+def schedule_analyses(rows: int, clusters: Sequence[Hashable] | None = None) -> AnalysisSchedule:
     """Looks after a sixteenth, an eighth, a quarter, half and all of the rows, moved on to where a cluster ends.
 
     By the share t of the rows, t² of the error is spent: the power family of Kim and DeMets (1987), Biometrika 74:149.
@@ -78,13 +78,15 @@ def set_looks(rows: int, clusters: Sequence[Hashable] | None = None) -> Looks:
     sizes = sorted({_cluster_end(round(rows * share), clusters) for share in SHARES if rows * share >= LEAST} | {rows})
     spent = [(size / rows) ** 2 for size in sizes]
     largest = max(Counter(clusters).values()) if clusters is not None else 1
-    return Looks(tuple(sizes), tuple(now - before for now, before in zip(spent, [0.0, *spent])), largest)
+    return AnalysisSchedule(tuple(sizes), tuple(now - before for now, before in zip(spent, [0.0, *spent])), largest)
 
 
 # --- one candidate against a goal -------------------------------------------------------------------------------------
 
 
-def bounds(values: Sequence[float], look: Look, clusters: Sequence[Hashable] | None = None, binary: bool = False) -> Interval:
+def bounds(
+    values: Sequence[float], look: InterimAnalysis, clusters: Sequence[Hashable] | None = None, binary: bool = False
+) -> Interval:
     """The mean of values in [0, 1] between two bounds, each wrong with probability at most the look's error.
 
     They hold however one stops: at no look of the race is a bound wrong with a probability above the whole error. The
@@ -108,7 +110,7 @@ def bounds(values: Sequence[float], look: Look, clusters: Sequence[Hashable] | N
 
 
 def so_far(
-    values: Sequence[float], goal: float, look: Look, clusters: Sequence[Hashable] | None = None, binary: bool = False
+    values: Sequence[float], goal: float, look: InterimAnalysis, clusters: Sequence[Hashable] | None = None, binary: bool = False
 ) -> Standing:
     """What the rows up to this look show of the mean against the goal: meets, fails, hopeless, or still open.
 
@@ -126,7 +128,7 @@ def so_far(
     return "hopeless" if hopeless else "open"
 
 
-def _hopeless(right: int, goal: float, look: Look) -> bool:
+def _hopeless(right: int, goal: float, look: InterimAnalysis) -> bool:
     from scipy.stats import hypergeom
 
     n = look.of
@@ -134,7 +136,7 @@ def _hopeless(right: int, goal: float, look: Look) -> bool:
     return float(hypergeom.cdf(right, n, needed, look.rows)) <= look.error
 
 
-def _lower(units: Array, look: Look) -> float:
+def _lower(units: Array, look: InterimAnalysis) -> float:
     """The least mean that bets against it do not refute. `units`: sum of values and number of rows of each cluster."""
     from scipy.optimize import brentq
 
@@ -163,7 +165,7 @@ def _log_capital(gains: Array, worst: float) -> float:
 def drop(
     candidate: Sequence[float],
     leader: Sequence[float],
-    look: Look,
+    look: InterimAnalysis,
     clusters: Sequence[Hashable] | None = None,
     binary: bool = False,
 ) -> bool:

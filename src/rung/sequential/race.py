@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rung.data.split import question
 from rung.errors import TaskError
 from rung.metrics import Metric, up_to_best
-from rung.sequential.interim import Look, Looks, bounds, drop, set_looks, so_far
+from rung.sequential.interim import AnalysisSchedule, InterimAnalysis, bounds, drop, schedule_analyses, so_far
 from rung.types import Example, Scores
 
 Row = TypeVar("Row")
@@ -41,19 +41,19 @@ def clusters_of(examples: Sequence[Example]) -> list[Hashable] | None:
 
 
 @dataclass(frozen=True)
-class Course:
+class RacePlan:
     """What is settled before the first rung of a raced climb is asked."""
 
     rows: tuple[Example, ...]
     """The dev rows, in order."""
-    looks: Looks
+    schedule: AnalysisSchedule
     goal: float
     error: float
     """One rung's part of the error, one-sided."""
     binary: bool
 
 
-def course(rows: Sequence[Example], seed: int, metric: Metric, goal: float, error: float) -> Course:
+def race_plan(rows: Sequence[Example], seed: int, metric: Metric, goal: float, error: float) -> RacePlan:
     """The course of a climb on these dev rows. TaskError for a score that is no mean over rows: it has no early bounds."""
     if metric.corpus:
         raise TaskError(
@@ -62,33 +62,33 @@ def course(rows: Sequence[Example], seed: int, metric: Metric, goal: float, erro
             remedy="Drop race, or take another goal.metric.",
         )
     ordered = in_order(rows, seed)
-    return Course(tuple(ordered), set_looks(len(ordered), clusters_of(ordered)), goal, error, metric.binary)
+    return RacePlan(tuple(ordered), schedule_analyses(len(ordered), clusters_of(ordered)), goal, error, metric.binary)
 
 
-def until_told(on: Course, score: Callable[[Sequence[Example]], Scores]) -> tuple[Scores, dict[str, Any]]:
-    """A rung's score on as many looks as it takes to tell, and what a record keeps of it for `look_of`.
+def score_until_decided(on: RacePlan, score: Callable[[Sequence[Example]], Scores]) -> tuple[Scores, dict[str, Any]]:
+    """A rung's score on as many looks as it takes to tell, and what a record keeps of it for `analysis_of`.
 
     `score` is called with all rows up to each look; answers already had are its own to keep. The interval, at 95%,
     holds however the race was stopped. Metrics beside the goal's would have none such: they are told only where all
     rows were asked.
     """
-    for look in on.looks.at(on.error):
+    for look in on.schedule.at(on.error):
         rows = on.rows[: look.rows]
         found, clusters = score(rows), clusters_of(rows)
         # a rung is not dropped for rows that could not be scored, nor are they taken for good ones
         worst, best = (so_far(values, on.goal, look, clusters, on.binary) for values in (found.per_row, found.at_best))
         if look.last or worst == "meets" or best in ("fails", "hopeless"):
             break
-    raced = {**asdict(on.looks), "asked": look.rows}
-    stopped = look_of(raced, 0.025)
+    raced = {**asdict(on.schedule), "asked": look.rows}
+    stopped = analysis_of(raced, 0.025)
     overall = up_to_best(lambda values, _: bounds(values, stopped, clusters, on.binary), found)
     return replace(found, overall=overall, others=found.others if look.last else {}), raced
 
 
-def look_of(raced: Mapping[str, Any], error: float) -> Look:
+def analysis_of(raced: Mapping[str, Any], error: float) -> InterimAnalysis:
     """The look at which a raced rung stopped, from what its record keeps."""
-    looks = Looks(tuple(raced["sizes"]), tuple(raced["spend"]), raced["largest"])
-    return looks.at(error)[looks.sizes.index(raced["asked"])]
+    schedule = AnalysisSchedule(tuple(raced["sizes"]), tuple(raced["spend"]), raced["largest"])
+    return schedule.at(error)[schedule.sizes.index(raced["asked"])]
 
 
 # --- candidates against each other ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Outcome:
 def race(
     candidates: Sequence[Callable[[Sequence[Row]], Sequence[float]]],
     rows: Sequence[Row],
-    looks: Looks,
+    schedule: AnalysisSchedule,
     *,
     alpha: float = 0.05,
     clusters: Sequence[Hashable] | None = None,
@@ -128,16 +128,16 @@ def race(
     """Score candidates on the same rows, look by look, and drop those shown to be worse than the leader.
 
     A candidate is called with rows that it has not seen and returns a value in [0, 1] for each. `rows` are in the order
-    of `in_order`, `clusters` one for each row, `looks` those of `set_looks`. The candidate that is truly best is
+    of `in_order`, `clusters` one for each row, `schedule` that of `schedule_analyses`. The candidate that is truly best is
     dropped with probability at most `alpha`: each of the m - 1 others that might lead has alpha / (m - 1) to err. When
     one is left no further row is asked. The means of a race are those of a chosen few: quote fresh rows.
     """
-    assert candidates and looks.sizes[-1] == len(rows), f"looks at {looks.sizes} and {len(rows)} rows"
+    assert candidates and schedule.sizes[-1] == len(rows), f"analyses at {schedule.sizes} and {len(rows)} rows"
     values: list[list[float]] = [[] for _ in candidates]
     left, dropped = list(range(len(candidates))), list[Dropped]()
     mean = partial(_mean, values)
     asked = 0
-    for number, look in enumerate(looks.at(alpha / max(1, len(candidates) - 1))):
+    for number, look in enumerate(schedule.at(alpha / max(1, len(candidates) - 1))):
         for i in left:
             found = candidates[i](rows[asked : look.rows])
             assert len(found) == look.rows - asked, f"candidate {i} gave {len(found)} values for {look.rows - asked} rows"

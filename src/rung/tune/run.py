@@ -18,11 +18,11 @@ from rung.metrics import score
 from rung.plan.corrections import scaled
 from rung.plan.steps import Step
 from rung.predictor import Predictor
-from rung.sequential.interim import bounds, set_looks
+from rung.sequential.interim import bounds, schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, race
 from rung.task.base_names import AT
-from rung.tune.told import ERROR, Told, Track, tell
 from rung.tune.trials import Trial, carve, pace, plan
+from rung.tune.verdict import ERROR, Track, TuningVerdict, tuning_verdict
 from rung.types import Cost, Example, digest
 
 
@@ -46,7 +46,7 @@ class Tuning:
     looks: tuple[int, ...]
     trials: tuple[Trial, ...]
     """The present settings first."""
-    told: Told
+    told: TuningVerdict
 
 
 def tune(
@@ -70,7 +70,7 @@ def tune(
     first, *others = (replace(one, quote=scaled(_quote(inner, one.methods), step.scale)) for one in trials)
     ordered = [first, *sorted(others, key=lambda one: one.quote.fit_seconds)]
     clusters = clusters_of(rows)
-    track = Track(tuple(rows), clusters, set_looks(len(rows), clusters), metric.binary)
+    track = Track(tuple(rows), clusters, schedule_analyses(len(rows), clusters), metric.binary)
     with project.store.locked():
         deadline = project.engines.until = time.monotonic() + 60 * (minutes or float("inf"))
         watcher.changed(ordered)
@@ -78,8 +78,8 @@ def tune(
         fitted = running.fit()
         outcome = running.race(fitted)
         project.engines.until = float("inf")
-        told = tell(name, ordered, list(fitted), outcome, track)
-        sizes = (len(inner.data.examples), len(rows), track.looks.sizes)
+        told = tuning_verdict(name, ordered, list(fitted), outcome, track)
+        sizes = (len(inner.data.examples), len(rows), track.schedule.sizes)
         found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
         fits = [fitting.fit_keys(inner, trial.methods) for trial in trials]
         key = digest([fits, [row.id for row in rows], project.measure])
@@ -185,7 +185,7 @@ class _Running:
         while fitted:
             try:
                 askers = [self._asker(i, one) for i, one in fitted.items()]
-                outcome = race(askers, track.rows, track.looks, alpha=ERROR, clusters=track.clusters, binary=track.binary)
+                outcome = race(askers, track.rows, track.schedule, alpha=ERROR, clusters=track.clusters, binary=track.binary)
             except _FailedError as error:
                 i, status, reason = error.args
                 fitted.pop(i)
@@ -195,7 +195,7 @@ class _Running:
                 for i in fitted:
                     self.set(i, status="stopped", reason=error.what)
                 return None
-            dropped = {one.candidate: f"at look {one.look + 1} of {len(track.looks.sizes)}" for one in outcome.dropped}
+            dropped = {one.candidate: f"at look {one.look + 1} of {len(track.schedule.sizes)}" for one in outcome.dropped}
             for place, i in enumerate(fitted):
                 self.set(i, status="dropped" if place in dropped else "left", reason=dropped.get(place, ""))
             return outcome

@@ -14,7 +14,7 @@ from rung.errors import ModelError, RungError
 from rung.lm.remote.ledger import Ledger, Reserved, Usage
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.tokens import of_text
-from rung.lm.remote.wire import CallError, Passing, Refused, Reply, Wire
+from rung.lm.remote.wire import CallError, Refused, Reply, RetryableError, Wire
 
 BACKOFF, BACKOFF_MOST = 0.5, 60.0
 """Seconds: the bound of the first wait, doubled with every try, and its end. A wait is drawn evenly from 0 to the bound
@@ -37,7 +37,7 @@ class Failures:
     billed: int = 0
     """Of these: the seller may have charged them."""
 
-    def add(self, trouble: Passing) -> None:
+    def add(self, trouble: RetryableError) -> None:
         """Count one more."""
         self.count += 1
         self.billed += trouble.billed
@@ -83,7 +83,7 @@ class Client:
                 if not again:
                     return reply
                 empty = True
-            except Passing as trouble:
+            except RetryableError as trouble:
                 failures.add(trouble)
                 if doubtful and trouble.status in (500, 501) and failures.count >= DOUBT_TRIES:
                     raise Refused(f"{trouble.what}, {failures.tries}", where=self.endpoint.url) from None
@@ -101,7 +101,7 @@ class Client:
                             return self._settled(reserved, piece, estimate, key)
                         said = True
                         yield piece
-            except Passing as trouble:
+            except RetryableError as trouble:
                 if said:
                     raise ModelError(f"the answer broke off: {trouble.what}.", where=self.endpoint.url) from None
                 failures.add(trouble)
@@ -116,7 +116,7 @@ class Client:
         reserved = self.ledger.reserve(most.tokens_in + most.tokens_out, usd)
         try:
             yield reserved
-        except Passing as trouble:
+        except RetryableError as trouble:
             (self.ledger.broken_off if trouble.billed else self.ledger.refused)(reserved)
             raise
         except RungError:
@@ -138,7 +138,7 @@ class Client:
         if stop.is_set():
             raise CallError("the work was stopped.")
 
-    def _wait(self, trouble: Passing, failures: Failures, stop: threading.Event) -> None:
+    def _wait(self, trouble: RetryableError, failures: Failures, stop: threading.Event) -> None:
         """Wait before the next try; where there is none, say so."""
         where, tries = self.endpoint.url, failures.tries
         if trouble.after > RETRY_AFTER_MOST:

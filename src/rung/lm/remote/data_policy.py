@@ -10,7 +10,7 @@ from rung.lm.remote.settings import endpoint, is_remote
 from rung.task import Task
 
 
-def stays(task: Task, name: str, what: str, where: str) -> None:
+def require_data_policy(task: Task, name: str, what: str, where: str) -> None:
     """TaskError where what is asked of this model would leave the house, and may not. `where`: what names it."""
     with named(where):
         outside = is_remote(name) and not endpoint(name).in_house

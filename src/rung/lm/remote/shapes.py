@@ -27,7 +27,7 @@ _FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*[ \t]*\n(.*?)\n?[ \t]*(?:```|~~~)\s*"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MessageContent:
     """What one message holds."""
 
     text: str
@@ -38,7 +38,7 @@ class Said:
     """Why there is no answer at all, though the message is whole; empty where there is one."""
 
 
-def said(choice: dict[str, Any], finish: str, held: bool = False) -> Said:
+def message_content(choice: dict[str, Any], finish: str, held: bool = False) -> MessageContent:
     """The answer in one choice: `content` as text, as a list of parts or as JSON; else calls of tools; else reasoning.
 
     `held`: the answer was to be JSON of a schema, which some servers write as the arguments of a call.
@@ -54,21 +54,21 @@ def said(choice: dict[str, Any], finish: str, held: bool = False) -> Said:
     text, inner = unthought(content)
     thought = bool(reasoning or inner)
     if text.strip():
-        return Said(text.strip(), thought)
+        return MessageContent(text.strip(), thought)
     if called := _called(message, held):
-        return Said(called, thought)
+        return MessageContent(called, thought)
     if isinstance(refusal := message.get("refusal"), str) and refusal.strip():
-        return Said(refusal.strip(), thought)
+        return MessageContent(refusal.strip(), thought)
     if finish == "content_filter":
-        return Said("", thought, "the server's filter withheld the answer.")
+        return MessageContent("", thought, "the server's filter withheld the answer.")
     if finish in CUT:
-        return Said("", thought)
+        return MessageContent("", thought)
     if reasoning.strip():  # some servers take the whole answer for reasoning
-        return Said(unthought(reasoning)[0].strip() or reasoning.strip(), True)
+        return MessageContent(unthought(reasoning)[0].strip() or reasoning.strip(), True)
     if inner:
-        return Said("", True, "the answer holds reasoning and nothing else.")
+        return MessageContent("", True, "the answer holds reasoning and nothing else.")
     missing = "the answer has no content." if message.get("content") is None else ""
-    return Said("", thought, missing)
+    return MessageContent("", thought, missing)
 
 
 def flat(content: Any) -> str:

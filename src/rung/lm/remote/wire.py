@@ -42,7 +42,7 @@ class Refused(CallError):
     """The server will not have the request as it is; without some of its parameters it may."""
 
 
-class Passing(Exception):
+class RetryableError(Exception):
     """A try failed and another may not."""
 
     def __init__(self, what: str, *, billed: bool = False, after: float = 0.0, unreachable: bool = False, status: int = 0):
@@ -143,7 +143,7 @@ class Wire:
 
         try:
             return self._guarded(read)
-        except Passing:
+        except RetryableError:
             return []
 
     def send(self, body: dict[str, Any]) -> Reply:
@@ -181,7 +181,7 @@ class Wire:
         elif heard.begun and (heard.ended or framed):
             reply = self._reply(heard.content, perf_counter() - started, heard.usage, streamed=True)
         else:
-            raise Passing("half a stream", billed=True)
+            raise RetryableError("half a stream", billed=True)
         if silent and reply.text:
             yield reply.text
         yield reply
@@ -198,18 +198,18 @@ class Wire:
     def _reply(
         self, content: dict[str, Any], seconds: float, usage: Usage | None = None, streamed: bool = False, held: bool = False
     ) -> Reply:
-        """An answer's content as a Reply, through the gate. Passing where there is no answer in it."""
+        """An answer's content as a Reply, through the gate. RetryableError where there is no answer in it."""
         choice = shapes.first_choice(content)
         if choice is None:
-            raise Passing("an answer without choices", billed=True)
+            raise RetryableError("an answer without choices", billed=True)
         finish, usage = shapes.finish(choice), usage or shapes.usage(content)
-        said, tokens = shapes.said(choice, finish, held), shapes.logs(choice)
+        said, tokens = shapes.message_content(choice, finish, held), shapes.logs(choice)
         finished = finish not in shapes.CUT
         reply = Reply(self.gate.text(said.text).strip(), finished, usage, seconds, thought=said.thought, missing=said.missing)
         if usage and said.text and not (usage.tokens_in or usage.tokens_out):
             reply = replace(reply, usage=None)
         if not said.text and not said.missing and finished and not streamed and not (usage and usage.tokens_out):
-            raise Passing("an empty answer", billed=bool(usage and usage.tokens_in))  # one truly empty wrote its end
+            raise RetryableError("an empty answer", billed=bool(usage and usage.tokens_in))  # one truly empty wrote its end
         return reply if self.gate.holds("".join(token for token, _ in tokens)) else replace(reply, tokens=tokens)
 
     @property
@@ -222,7 +222,7 @@ class Wire:
         if status in STOPS or code in FINAL_CODES:
             raise ModelError(f"the server answered {said}", where=self.endpoint.url, remedy=self._remedy(status))
         if status in PASSES or status >= 500 or status < 400:
-            raise Passing(f"the server answered {said}", after=_retry_after(headers), status=status)
+            raise RetryableError(f"the server answered {said}", after=_retry_after(headers), status=status)
         raise Refused(f"the server refused the question, {said}", where=self.endpoint.url)
 
     def _remedy(self, status: int) -> str:
@@ -238,37 +238,37 @@ class Wire:
         try:
             content = self.gate.value(json.loads(text))
         except (ValueError, RecursionError):
-            raise Passing(f"no JSON: {self.gate.short(text)[:80]!r}", billed=True) from None
+            raise RetryableError(f"no JSON: {self.gate.short(text)[:80]!r}", billed=True) from None
         if not isinstance(content, dict):
-            raise Passing("JSON that is no answer", billed=True)
+            raise RetryableError("JSON that is no answer", billed=True)
         if content.get("error"):
-            raise Passing(f"an error instead of an answer: {self.gate.short(shapes.error(json.dumps(content))[1])}")
+            raise RetryableError(f"an error instead of an answer: {self.gate.short(shapes.error(json.dumps(content))[1])}")
         return content
 
     def _guarded(self, work: Callable[[], Made]) -> Made:
-        """What the work comes to. What goes wrong is told as Passing or a RungError, with nothing of the server's behind it."""
+        """The reply. Every failure becomes a RetryableError or a RungError, without the server's own text behind it."""
         trouble: Exception
         try:
             return work()
-        except (Passing, RungError) as error:
+        except (RetryableError, RungError) as error:
             trouble = error
         except FAULTS as error:
             trouble = self._fault(error)
         trouble.__cause__ = trouble.__context__ = None
         raise trouble.with_traceback(None)
 
-    def _fault(self, error: BaseException) -> Passing:
-        """What went wrong on the way, as Passing; what a library quotes of the server passes the gate."""
+    def _fault(self, error: BaseException) -> RetryableError:
+        """What went wrong on the way, as RetryableError; what a library quotes of the server passes the gate."""
         said = self.gate.short(str(error))
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-            return Passing(f"no connection: {said}", unreachable=True)
+            return RetryableError(f"no connection: {said}", unreachable=True)
         if isinstance(error, httpx2.TimeoutException):
-            return Passing("no answer in time", billed=True)
+            return RetryableError("no answer in time", billed=True)
         if isinstance(error, httpx2.HTTPError):
-            return Passing(f"the connection broke off: {said}", billed=True)
+            return RetryableError(f"the connection broke off: {said}", billed=True)
         if isinstance(error, TooMuchError):
-            return Passing(said, billed=True)
-        return Passing(f"an answer in another shape: {type(error).__name__} {said}", billed=True)
+            return RetryableError(said, billed=True)
+        return RetryableError(f"an answer in another shape: {type(error).__name__} {said}", billed=True)
 
 
 FAULTS = (

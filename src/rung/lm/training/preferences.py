@@ -69,7 +69,7 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PairWithQuestion:
     """A pair whose better answer is also learnt by heart, its question included."""
 
     chosen: Row
@@ -82,7 +82,7 @@ class Told:
 
 
 def pairs(**options: Any) -> Items:
-    """How a step of pairs, votes or `Told` is made of rows."""
+    """How a step of pairs, votes or `PairWithQuestion` is made of rows."""
     return Items(rows=lambda item: item.rows, weight=len, **options)
 
 
@@ -114,12 +114,12 @@ def orpo(beta: float) -> tuple[Loss, Items]:
     As the authors' own code and TRL do it, the question is learnt with the answer.
     """
 
-    def ready(items: Sequence[Told], step: int) -> list[Told]:
+    def ready(items: Sequence[PairWithQuestion], step: int) -> list[PairWithQuestion]:
         """The weight that makes the summed loss of all learnt tokens of the step their mean, once divided by `len`."""
         each = len(items) / sum(sum(told.whole.targets) for told in items)
         return [replace(told, whole=replace(told.whole, weight=each)) for told in items]
 
-    def loss(model: Any, items: Sequence[Told], trees: bool) -> torch.Tensor:
+    def loss(model: Any, items: Sequence[PairWithQuestion], trees: bool) -> torch.Tensor:
         rows = [row for told in items for row in told.rows]
         found, owner = row_logs(model, rows, trees)
         sums = found.new_zeros(len(rows)).index_add(0, owner, found).view(-1, 3)
@@ -154,9 +154,9 @@ def kto(beta: float, good: float, bad: float, loaded: Loaded, tokens: int = 2048
     return loss, pairs(ready=ready)
 
 
-def told(chosen: Row, rejected: Row) -> Told:
+def pair_with_question(chosen: Row, rejected: Row) -> PairWithQuestion:
     """A pair with the row that is learnt by heart."""
-    return Told(chosen, rejected, Row(chosen.tokens, (False, *(True,) * (len(chosen.tokens) - 1))))
+    return PairWithQuestion(chosen, rejected, Row(chosen.tokens, (False, *(True,) * (len(chosen.tokens) - 1))))
 
 
 def votes(marked: Sequence[tuple[Row, bool]], room: int) -> list[Vote]:

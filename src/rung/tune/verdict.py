@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from rung.metrics import stats
-from rung.sequential.interim import Look, Looks, bounds, drop
+from rung.sequential.interim import AnalysisSchedule, InterimAnalysis, bounds, drop
 from rung.sequential.race import Outcome
 from rung.tune.trials import Trial
 from rung.types import Example, Interval
@@ -23,17 +23,17 @@ class Track:
 
     rows: tuple[Example, ...]
     clusters: list[Hashable] | None
-    looks: Looks
+    schedule: AnalysisSchedule
     binary: bool
 
-    def at(self, values: Sequence[float], error: float) -> tuple[Look, list[Hashable] | None, bool]:
+    def at(self, values: Sequence[float], error: float) -> tuple[InterimAnalysis, list[Hashable] | None, bool]:
         """The look at which so many values are had, their clusters, and whether they are right or wrong."""
-        look = self.looks.at(error)[self.looks.sizes.index(len(values))]
+        look = self.schedule.at(error)[self.schedule.sizes.index(len(values))]
         return look, self.clusters[: look.rows] if self.clusters else None, self.binary
 
 
 @dataclass(frozen=True)
-class Told:
+class TuningVerdict:
     """What the race says of the trials."""
 
     verdict: Literal["gain", "no gain", "untold"]
@@ -47,23 +47,25 @@ class Told:
     """What to put into rung.yaml; empty where it is to stay as it is."""
 
 
-def tell(rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outcome | None, track: Track) -> Told:
+def tuning_verdict(
+    rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outcome | None, track: Track
+) -> TuningVerdict:
     """What the race says of the trials at the places `raced`, of which 0 is the present settings."""
     if outcome is None or list(raced) == [0]:
         if any(trial.status in ("stopped", "not begun") for trial in trials):
-            return Told("untold", "The time was too short; the same command goes on where it was.")
-        return Told("untold", f"Undecided: fewer than two trials could be measured.{_failures(trials)}")
+            return TuningVerdict("untold", "The time was too short; the same command goes on where it was.")
+        return TuningVerdict("untold", f"Undecided: fewer than two trials could be measured.{_failures(trials)}")
     values = dict(zip(raced, outcome.values))
     left = sorted((raced[place] for place in outcome.left), key=lambda i: -fmean(values[i]))
     if 0 not in values:
         now, other = trials[0], trials[left[0]]
         why = f"The present settings were not measured ({now.status}: {now.reason}). Of the others {other.name} scores best."
         if now.status == "unanswered":
-            return Told("untold", f"Undecided: {why[0].lower()}{why[1:]} Mend that and tune again.", left[0])
-        return Told("gain" if now.status == "failed" else "untold", why, left[0], lines=other.lines(rung))
+            return TuningVerdict("untold", f"Undecided: {why[0].lower()}{why[1:]} Mend that and tune again.", left[0])
+        return TuningVerdict("gain" if now.status == "failed" else "untold", why, left[0], lines=other.lines(rung))
     rivals = [i for i in left if i]
     if not rivals:
-        return Told("no gain", "Keep what you have: all others were shown to be worse.", 0)
+        return TuningVerdict("no gain", "Keep what you have: all others were shown to be worse.", 0)
     present = values[0]
     at = track.at(present, ERROR / (len(raced) - 1))
     better = [i for i in rivals if drop(present, values[i][: len(present)], *at)]
@@ -71,9 +73,9 @@ def tell(rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outc
     gain = _difference(present, values[best][: len(present)], *at)
     seen = f"{trials[best].name} against the present settings: {_signed(gain)}"
     if not better:
-        return Told("no gain", f"Keep what you have. The best of the others, {seen}.", 0, gain)
+        return TuningVerdict("no gain", f"Keep what you have. The best of the others, {seen}.", 0, gain)
     why = f"{seen}. Shown to be better, at an error of {ERROR:g} over all {len(raced)} trials and looks."
-    return Told("gain", why, best, gain, trials[best].lines(rung))
+    return TuningVerdict("gain", why, best, gain, trials[best].lines(rung))
 
 
 def _failures(trials: Sequence[Trial]) -> str:
@@ -82,7 +84,7 @@ def _failures(trials: Sequence[Trial]) -> str:
 
 
 def _difference(
-    a: Sequence[float], b: Sequence[float], look: Look, clusters: Sequence[Hashable] | None, binary: bool
+    a: Sequence[float], b: Sequence[float], look: InterimAnalysis, clusters: Sequence[Hashable] | None, binary: bool
 ) -> Interval:
     """The mean of b less that of a on the same rows, between bounds at the look's error, however it was come to."""
     if binary and clusters is None:
