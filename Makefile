@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROGRAMS := import_time roofline lora_vs_trl choose_vs_lm_eval writing full_vs_trl dpo_vs_trl grpo_vs_trl memory_vs_trl pretrain_vs_nanogpt \
 	retrieval_quality query_speed reindex ingest_vs_llamaindex changing_docs grounded_answers flaky_api racing prompt_search judge_agreement encoder_draws contended planted
 
-.PHONY: install demo test check slow bench clean
+.PHONY: install demo test check docs slow bench clean
 
 install: .venv/installed
 
@@ -28,11 +28,15 @@ test: install  ## the fast tests, then those on the real default model
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 	$(BIN)/python -m pytest -m "model and not slow"
 
-check: install  ## style, types, tests
+check: install  ## style, types, the documentation site, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) docs
 	$(MAKE) test
+
+docs: install  ## the documentation site in build/site; fails on a broken link or a page without a place in the menu
+	$(BIN)/mkdocs build --strict
 
 slow: install  ## what takes minutes; before a release
 	$(BIN)/python -m pytest -m slow

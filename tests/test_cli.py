@@ -69,8 +69,8 @@ def test_all_goes_on_after_the_goal_is_met(task: Path) -> None:
 
 
 def test_a_rung_alone(task: Path) -> None:
-    assert json.loads(rung("fit", "nearest", task, "--json"))["status"] == "done"
-    assert "few-shot-similar" in rung("fit", "lorra", task, code=2)
+    assert json.loads(rung("fit", task, "nearest", "--json"))["status"] == "done"
+    assert "few-shot-similar" in rung("fit", task, "lorra", code=2)
 
 
 def test_plan_and_check(task: Path) -> None:

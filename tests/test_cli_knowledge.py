@@ -163,7 +163,7 @@ def test_an_unchanged_document_is_read_once_by_a_command(task: Path, monkeypatch
 
 def test_search_searches_as_the_fitted_rung_does(task: Path) -> None:
     given(task, "methods: {rag: {passages: 2, size: 60}}")
-    assert found("fit", "rag", task)["status"] == "done"
+    assert found("fit", task, "rag")["status"] == "done"
     fitted = lookup_of(task)
     used = found("search", task, "guaranteed")
     assert (used["rung"], used["settings"]) == ("rag", fitted["settings"])
@@ -183,7 +183,7 @@ def test_search_searches_as_the_fitted_rung_does(task: Path) -> None:
 
 def test_every_index_of_the_task_follows_the_folder(task: Path) -> None:
     given(task, "methods: {rag: {size: 60}}")
-    found("fit", "rag", task)
+    found("fit", task, "rag")
     (task / "docs" / "wheel.md").write_text("# Wheel\n\nThe wheel is guaranteed for a century.\n")
     assert "century" not in rung("search", task, "wheel")
     rung("index", task)
@@ -255,7 +255,7 @@ def test_a_closed_passage_is_shown_to_nobody_without_its_label(guarded: Path) ->
 def test_askers_who_share_a_server_share_no_passages(guarded: Path) -> None:
     """One process, one engine room, the same question from both: what the one was shown is kept for no other."""
     project = Project(load_task(guarded), say=lambda text: None)
-    found("fit", "rag", guarded)
+    found("fit", guarded, "rag")
     predictor = chosen(project, "rag")
     row, staff = Example("how long is the vault guaranteed", ""), Allow(frozenset({"staff"}))
     for _ in range(2):
@@ -266,7 +266,7 @@ def test_askers_who_share_a_server_share_no_passages(guarded: Path) -> None:
 
 
 def test_a_changed_label_holds_from_the_next_index(guarded: Path) -> None:
-    found("fit", "rag", guarded)
+    found("fit", guarded, "rag")
     first = (guarded / "rung.yaml").read_text()
 
     def seen(*labels: str) -> list[bool]:

@@ -40,14 +40,14 @@ def run(*words: str | Path, code: int = 0) -> str:
 
 
 def test_the_best_settings_and_the_lines_to_write(task: Path) -> None:
-    told = run("majority", task, "--set", "majority.rule=nearest")
+    told = run(task, "majority", "--set", "majority.rule=nearest")
     assert "methods:\n  majority: {rule: nearest}" in told and "gain" in told
-    found = json.loads(run("majority", task, "--set", "majority.rule=nearest", "--json"))
+    found = json.loads(run(task, "majority", "--set", "majority.rule=nearest", "--json"))
     assert found["verdict"] == "gain" and found["trials"][found["best"]]["settings"] == {"majority.rule": "nearest"}
     assert found["difference"]["low"] > 0 and found["rows"] + found["fitted_on"] < 240
     text = (task / "rung.yaml").read_text()
     (task / "rung.yaml").write_text(text + found["lines"])
-    assert "no gain" in run("majority", task, "--set", "majority.rule=majority")
+    assert "no gain" in run(task, "majority", "--set", "majority.rule=majority")
 
 
 def test_the_folder_may_be_left_out(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,12 +56,12 @@ def test_the_folder_may_be_left_out(task: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_told_is_exit_code_1_and_a_fault_a_sentence(task: Path) -> None:
-    found = json.loads(run("few-shot-similar", task, "--set", "few-shot-similar.shots=2", "--json", code=1))  # no such encoder
+    found = json.loads(run(task, "few-shot-similar", "--set", "few-shot-similar.shots=2", "--json", code=1))  # no such encoder
     assert [trial["status"] for trial in found["trials"]] == ["failed", "failed"] and found["verdict"] == "untold"
     with pytest.raises(RungError, match="nothing to try"):
-        run("majority", task)
+        run(task, "majority")
     with pytest.raises(RungError, match="no option 'ruel'"):
-        run("majority", task, "--set", "majority.ruel=nearest")
+        run(task, "majority", "--set", "majority.ruel=nearest")
 
 
 # --- what a person sees -----------------------------------------------------------------------------------------------

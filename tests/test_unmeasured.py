@@ -125,11 +125,11 @@ def run(*words: str | Path) -> tuple[int, str]:
 
 def test_where_all_rows_fail_every_command_says_undecided_with_count_and_reason(folder: Path, broken: Any) -> None:
     asked = broken(lambda text: True)
-    for command in (("climb", folder), ("show", folder), ("fit", "zero-shot", folder), ("climb", folder, "--json")):
+    for command in (("climb", folder), ("show", folder), ("fit", folder, "zero-shot"), ("climb", folder, "--json")):
         code, said = run(*command)
         assert code == 1 and "undecided" in said and "rows asked all failed alike" in said and WHY in said, command
         assert "fails" not in said and "0.000" not in said
-    code, said = run("fit", "zero-shot", folder, "--json")
+    code, said = run("fit", folder, "zero-shot", "--json")
     assert code == 1 and json.loads(said)["verdict"] == "undecided" and WHY in json.loads(said)["why"]
     code, said = run("show", folder, "--json")
     assert code == 1 and json.loads(said)["verdict"] == "undecided" and json.loads(said)["rungs"][0]["verdict"] == "undecided"
@@ -160,5 +160,5 @@ def test_rows_that_failed_are_asked_again_and_only_these(folder: Path, broken: A
 
 def test_tune_tells_nothing_of_settings_that_could_not_be_asked(folder: Path, broken: Any) -> None:
     broken(lambda text: True)
-    code, said = run("tune", "few-shot", folder, "--set", "few-shot.shots=2,4")
+    code, said = run("tune", folder, "few-shot", "--set", "few-shot.shots=2,4")
     assert code == 1 and "ndecided" in said and WHY in said

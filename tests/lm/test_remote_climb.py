@@ -116,8 +116,8 @@ def test_one_ladder_with_a_local_and_a_remote_base(task: Callable[..., Path]) ->
         assert run("ask", folder, "my parcel").startswith("delivery")
         assert json.loads(run("ask", folder, "my parcel", "--rung", "zero-shot@m", "--json"))["model"] == far
         assert json.loads(run("ask", folder, "my parcel", "--rung", "zero-shot", "--json"))["model"] == "fake"
-        assert json.loads(run("fit", "few-shot@m", folder, "--json"))["rung"] == "few-shot@m"
-        assert json.loads(run("fit", "few-shot", folder, "--json"))["rung"] == "few-shot"
+        assert json.loads(run("fit", folder, "few-shot@m", "--json"))["rung"] == "few-shot@m"
+        assert json.loads(run("fit", folder, "few-shot", "--json"))["rung"] == "few-shot"
         run("report", folder)
     page = (folder / "report.html").read_text()
     assert said in page and "<option" in page and "few-shot@m" in page
@@ -195,7 +195,7 @@ def test_a_broken_endpoint_leaves_a_rung_undecided(way: str, task: Callable[...,
         [rung] = found["rungs"]
         assert found["verdict"] == rung["verdict"] == "undecided" and "the first 8 of" in rung["why"]
         assert server.moves.total() < 40, "it stops early"
-        done = CliRunner().invoke(app, ["fit", "zero-shot", str(folder)])
+        done = CliRunner().invoke(app, ["fit", str(folder), "zero-shot"])
         assert done.exit_code == 1 and "undecided" in done.output and "all failed alike" in " ".join(done.output.split())
 
 
@@ -206,5 +206,5 @@ def test_ask_works_where_fit_does(task: Callable[..., Path]) -> None:
             folder = task(
                 server, kind="generate", rungs="[zero-shot]", goal="{metric: token_f1, at_least: 0.1}", api="{retries: 1}"
             )
-            assert json.loads(run("fit", "zero-shot", folder, "--json"))["status"] == "done"
+            assert json.loads(run("fit", folder, "zero-shot", "--json"))["status"] == "done"
             assert run("ask", folder, "any text", "--rung", "zero-shot").strip() == "something"

@@ -18,7 +18,7 @@ from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
-from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, project_of
+from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, kept_when_stopped, out, print_json, project_of
 from rung.cli.screens.console import guard, styled
 from rung.errors import RungError, full
 from rung.visible import visible
@@ -244,8 +244,8 @@ app.command()(cli_ask.ask)
 
 @app.command()
 def fit(
-    rung: Annotated[str, typer.Argument(help="A method, or several joined by +: lora, few-shot+lora; or lora@BASE.")],
     folder: Folder,
+    rung: Rung,
     json_: Json = False,
 ) -> None:
     """Fit and measure one rung alone, on dev. Exit code 1 where it could not be measured, or too many rows failed to tell."""
@@ -255,6 +255,7 @@ def fit(
     from rung.plan.steps import Step, bases_asked
     from rung.types import plain
 
+    folder, rung = folder_and_rung(folder, rung)
     project = project_of(folder, rungs=(rung,))
     with kept_when_stopped(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
         step: Step = project.steps[0]

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from rung.climb.project import Project
     from rung.machine import Machine
 
-__all__ = ["Folder", "Json", "err", "kept_when_stopped", "out", "print_json", "project_of"]
+__all__ = ["Folder", "Json", "Rung", "err", "folder_and_rung", "kept_when_stopped", "out", "print_json", "project_of"]
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
+Rung = Annotated[str, typer.Argument(help="A method, or several joined by +: lora, few-shot+lora; or lora@BASE.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
@@ -42,6 +43,23 @@ def project_of(
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
     task._folder = place
     return Project(task, say=lambda text: err.print(text, style="dim"), machine=machine)
+
+
+def folder_and_rung(first: str | Path, second: str | Path) -> tuple[Path, str]:
+    """FOLDER and RUNG in either order: the documented one has FOLDER first, older commands RUNG."""
+    given = (str(first), str(second))
+    folder, rung = given if _fits(*given) >= _fits(*reversed(given)) else reversed(given)
+    return Path(folder), rung
+
+
+def _fits(folder: str, rung: str) -> tuple[bool, bool]:
+    """How well two arguments fit their meaning: the folder holds a task; the rung is made of known methods."""
+    from rung.methods import METHODS, ZERO_SHOT
+    from rung.task.schema import FILE_NAME
+
+    path = Path(folder)
+    known = all(part.partition("@")[0] in (*METHODS, ZERO_SHOT) for part in rung.split("+"))
+    return path.is_file() or (path / FILE_NAME).is_file(), known
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from rung.cli.common import Json, err, kept_when_stopped, out, print_json, project_of
+from rung.cli.common import Json, err, folder_and_rung, kept_when_stopped, out, print_json, project_of
 
 
 def tune(
-    rung: Annotated[str, typer.Argument(help="A method, or several joined by +, as in `rung fit`.")],
-    folder: Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")] = Path(),
+    folder: Annotated[str, typer.Argument(help="The task's folder, or its rung.yaml. May be left out inside the folder.")],
+    rung: Annotated[str, typer.Argument(help="A method, or several joined by +, as in `rung fit`.")] = "",
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,7 +31,8 @@ def tune(
     from rung.cli.screens import tune as terminal_tune
     from rung.tune import run as tune
 
-    project = project_of(folder, rungs=(rung,))
+    place, name = folder_and_rung(folder, rung) if rung else (Path(), folder)
+    project = project_of(place, rungs=(name,))
     with kept_when_stopped(), terminal_tune.Board(err if json_ else out, project.metric.name) as board:
         found = tune.tune(project, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
     if json_:

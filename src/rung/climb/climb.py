@@ -138,7 +138,7 @@ def chosen(project: Project, rung: str = "") -> Predictor:
         keys = fit_keys(project, place.methods, start)
         fitted = project.store.fitted(keys[-1]) if keys else start
     if fitted is None:
-        raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {name} {where}")
+        raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {where} {name}")
     return named(fitted, *project.starts.values())
 
 
