@@ -62,7 +62,7 @@ def rag(tmp_path: Path, machine: Machine, encoder: Path) -> Callable[[FakeEngine
 
     def made(engine: FakeEngine) -> tuple[Predictor, Engines]:
         engines, ref = Engines(machine, say=lambda text: None), ModelRef("fake", "fake", "fake")
-        engines._open[ref] = engine
+        engines.put(ref, engine)
         start = Predictor(kind="answer", model=ref, instruction="Answer.", encoder=str(encoder))
         run = Run(tmp_path / "fit", engines, shared=tmp_path / ".rung")
         data = TrainData((), documents=documents(tmp_path, ("docs/",)))

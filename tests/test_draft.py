@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,9 +62,8 @@ def docs(tmp_path: Path) -> Path:
 
 def engines_with(machine: Machine, form: str) -> Engines:
     made = Engines(machine, say=lambda text: None)
-    encoder = Task.model_fields["encoder"].default
-    made._embedders[encoder], made._found[encoder] = Toy(), SimpleNamespace(digest="toy")
-    made._open[ModelRef("fake", "fake", "fake")] = Writer(form)
+    made.put_embedder(Task.model_fields["encoder"].default, Toy(), "toy")  # type: ignore[arg-type]
+    made.put(ModelRef("fake", "fake", "fake"), Writer(form))
     return made
 
 
@@ -109,7 +107,7 @@ def test_what_stands_when_the_user_stops_is_kept(
 
     monkeypatch.setattr(draft, "BATCH", 2)
     engines = engines_with(machine, GOOD)
-    engines._open[ModelRef("fake", "fake", "fake")] = Stopped(GOOD)
+    engines.put(ModelRef("fake", "fake", "fake"), Stopped(GOOD))
     made, _ = draft.begin(tmp_path / "support", docs, engines, "fake", 100)
     assert len(made.drafts) == made.asked == 2 * (1 + asked // 2) and load_task(tmp_path / "support").data.examples
 
@@ -120,7 +118,7 @@ def test_stopped_before_there_is_a_draft_nothing_is_written(docs: Path, tmp_path
             raise KeyboardInterrupt
 
     engines = engines_with(machine, GOOD)
-    engines._open[ModelRef("fake", "fake", "fake")] = Never(GOOD)
+    engines.put(ModelRef("fake", "fake", "fake"), Never(GOOD))
     with pytest.raises(KeyboardInterrupt):
         draft.begin(tmp_path / "support", docs, engines, "fake", 100)
     assert not (tmp_path / "support" / "rung.yaml").exists()

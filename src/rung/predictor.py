@@ -14,6 +14,7 @@ from rung import calls, files, marks, rows
 from rung.data.split import normalise
 from rung.errors import RungError
 from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progress, Prompt, Streams
+from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference import thinking
 from rung.lm.inference.thinking import Thinking
@@ -108,7 +109,7 @@ class Predictor:
             turns += [replace(turn, content=plain(turn.content)) for turn in row.history if turn.role != "system"]
             turns += [Message("user", asked), *row.after, _answer(row, self._whole(row, row.output))]
         tools = calls.tools_of(example.extra)
-        if tools and self.model.kind == "causal":  # its template says how tools are described
+        if tools and can(self.model).chat_template:  # its template says how tools are described
             turns.insert(0, Message(calls.TOOLS, json.dumps(tools, ensure_ascii=False)))
         elif tools:
             turns[0] = Message("system", f"{turns[0].content}\n\nTools: {json.dumps(tools, ensure_ascii=False)}")
@@ -237,7 +238,7 @@ class Predictor:
     @property
     def streams(self) -> bool:
         """Whether an answer may be shown while it is written: labels are chosen whole, and citations are checked first."""
-        return self.model.kind in ("causal", "remote") and not (self.labels or self.lookup or self.thinking)
+        return can(self.model).streams and not (self.labels or self.lookup or self.thinking)
 
     def stream(self, example: Example, engines: Engines) -> Iterator[str]:
         """One answer, piece by piece; where `streams`."""

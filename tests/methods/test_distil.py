@@ -39,7 +39,7 @@ class Unsure(FakeEngine):
 @pytest.fixture
 def run(tmp_path: Path, machine: Machine) -> Run:
     engines = Engines(machine, say=lambda text: None)
-    engines._open[FAKE] = Unsure()
+    engines.put(FAKE, Unsure())
     return Run(tmp_path, engines)
 
 
@@ -62,7 +62,7 @@ class Talking(FakeEngine):
 
 
 def test_what_is_no_label_is_dropped_and_counted(run: Run) -> None:
-    run.engines._open[FAKE] = Talking()
+    run.engines.put(FAKE, Talking())
     start = Predictor(kind="classify", model=FAKE, instruction="?", labels=("delay", "refund"))
     data = TrainData((), ("delay", "refund"), unlabelled=("a delay again", "good day", "my refund"))
     fitted = Distil().fit(start, data, run)

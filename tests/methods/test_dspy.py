@@ -39,7 +39,7 @@ def search(machine: Machine, tmp_path: Path) -> Callable[..., tuple[Predictor, P
     def made(skill: Callable[[Prompt], float], kind: type[Graded] = Writing, **given):
         engines, engine = Engines(machine), kind(skill)
         model = engines.reference("fake")
-        engines._open[model] = engine  # type: ignore[assignment]
+        engines.put(model, engine)
         start = Predictor(kind="classify", model=model, instruction="Sort the ticket.", labels=LABELS)
         run = Run(tmp_path, engines)
         return start, Dspy(**given).fit(start, TrainData(ROWS, LABELS), run), run, engine

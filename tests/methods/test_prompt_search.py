@@ -63,7 +63,7 @@ def search(machine: Machine, tmp_path: Path) -> Callable[..., tuple[Predictor, P
     def made(skill: Callable[[Prompt], float], rows: Sequence[Example] = ROWS, run: dict | None = None, **given):
         engines, engine = Engines(machine), Graded(skill)
         model = engines.reference("fake")
-        engines._open[model] = engine  # type: ignore[assignment]
+        engines.put(model, engine)
         start = Predictor(kind="classify", model=model, instruction="Sort the ticket.", labels=LABELS)
         start = replace(start, **given.pop("start", {}))
         where = Run(tmp_path, engines, **(run or {}))

@@ -38,7 +38,7 @@ def made(tmp_path: Path, machine: Machine, encoder: Path) -> tuple[Predictor, Tr
         (tmp_path / "docs" / f"{part}.md").write_text(f"# {part.title()}\n\nThe {part} is guaranteed for {i + 2} years.\n")
     engines = Engines(machine, say=lambda text: None)
     ref = ModelRef("fake", "fake", "fake")
-    engines._open[ref] = Reader()
+    engines.put(ref, Reader())
     (tmp_path / "fit").mkdir()
     start = Predictor(kind="answer", model=ref, instruction="Answer.", encoder=str(encoder))
     data = TrainData(ROWS, documents=documents(tmp_path, ("docs/",)))

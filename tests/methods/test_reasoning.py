@@ -57,7 +57,7 @@ def asked(machine: Machine) -> Callable[..., tuple[Predictor, Engines, Scripted]
         engines = Engines(machine)
         engine = Scripted(says, **more)
         model = engines.reference("fake")
-        engines._open[model] = engine  # type: ignore[assignment]
+        engines.put(model, engine)
         kind = "classify" if labels else "answer"
         start = Predictor(kind=kind, model=model, instruction="Add.", labels=labels, decoding=Decoding(max_new_tokens=5))  # type: ignore[arg-type]
         return start, engines, engine

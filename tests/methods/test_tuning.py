@@ -50,9 +50,9 @@ def test_the_held_score_is_the_reward_of_the_weights_as_they_are(start: Start, t
 def test_no_other_copy_of_the_weights_stays_in_memory_while_one_is_trained(start: Start, tmp_path: Path) -> None:
     predictor, engines = start
     engines.open(predictor.model)
-    assert engines._open
+    assert engines.opened
     tuning.open_model(predictor, Run(tmp_path, engines))
-    assert not engines._open
+    assert not engines.opened
 
 
 def test_a_second_fit_stands_on_the_first(start: Start, tmp_path: Path) -> None:

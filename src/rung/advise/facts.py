@@ -10,7 +10,7 @@ from statistics import median
 from rung.advise.overlap import documents_hold, inputs_hold
 from rung.advise.questions import ASSUMED, Answer, Value
 from rung.advise.texts import conflicts, span
-from rung.lm.remote.settings import endpoint, is_remote
+from rung.lm.engine_kinds import can, leaves
 from rung.machine import Machine
 from rung.methods.base import Facts
 from rung.task import Task
@@ -103,12 +103,13 @@ def _read(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     if days := span(data.documents.files):
         changing = "yes" if days >= DAYS else "no"
         yield Answer("changing", changing, "read", f"the documents are dated over {days} days")
-    outside = [base for base in task.bases or (task.base,) if is_remote(base) and not endpoint(base).in_house]
+    outside = [base for base in task.bases or (task.base,) if leaves(base)]
     if outside:
         yield Answer("data_may_leave", "yes", "read", f"the base {outside[0]} is outside the house")
     named = [str(given["teacher"]) for given in task.methods.values() if given.get("teacher")]
     if named:
-        yield Answer("teacher", "remote" if any(map(is_remote, named)) else "local", "read", f"{named[0]} is named as a teacher")
+        where = "local" if all(can(teacher).local for teacher in named) else "remote"
+        yield Answer("teacher", where, "read", f"{named[0]} is named as a teacher")
     if data.examples:
         yield from _of_rows(task, data, facts)
 

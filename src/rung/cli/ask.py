@@ -55,7 +55,7 @@ def ask(
 def _held(project: Project, predictor: Predictor, rung: str) -> None:
     """TaskError where a text would leave the house; a word where the choice is no longer, or never was, a good one."""
     from rung.climb.climb import edited
-    from rung.lm.remote.data_policy import require_data_policy
+    from rung.lm.data_policy import require_data_policy
 
     require_data_policy(project.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     if rung:

@@ -11,7 +11,8 @@ from typing import Any
 from rung.climb.project import Project
 from rung.errors import RungError
 from rung.evaluate import memory
-from rung.lm.remote.data_policy import require_data_policy
+from rung.lm.data_policy import require_data_policy
+from rung.lm.engine_kinds import can
 from rung.methods import multiprocess
 from rung.methods.base import Method, Run, family, options, rewarded
 from rung.predictor import Predictor
@@ -69,7 +70,7 @@ def fit(
 
 def named(kept: Predictor, *given: Predictor) -> Predictor:
     """A kept Predictor. RungError where it would ask a server that none of those given asks: what is kept names none itself."""
-    if kept.model.kind == "remote" and kept.model.name not in {one.model.name for one in given}:
+    if not can(kept.model).local and kept.model.name not in {one.model.name for one in given}:
         raise RungError(
             f"what is kept here would ask {kept.model.name!r}, which rung.yaml does not name.",
             where=".rung/fits",

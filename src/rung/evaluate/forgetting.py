@@ -14,6 +14,7 @@ from rung.data import corpus
 from rung.data.files import quoted, read_rows
 from rung.errors import DataError
 from rung.lm.base import ModelRef
+from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.metrics import resample, stats
@@ -179,7 +180,7 @@ def seconds(on: Probe, parameters: int, machine: Machine) -> float:
 
 def forgotten(model: ModelRef, untouched: ModelRef, on: Probe, store: Store, engines: Engines) -> Forgetting | None:
     """What fitting `model` cost in general ability; None where no weight of a language model was touched."""
-    if model.kind != "causal" or not model.files or untouched.kind != "causal":
+    if not (can(model).reads_text and model.files and can(untouched).reads_text):
         return None
     after = _ability(model, on, store, engines)
     return compare(_ability(untouched, on, store, engines), after)

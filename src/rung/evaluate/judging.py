@@ -10,10 +10,10 @@ from typing import Any
 from rung.data import marked
 from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.base import ModelRef, Prompt
+from rung.lm.data_policy import named, require_data_policy
+from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import ROOM, asking
-from rung.lm.remote.data_policy import named, require_data_policy
-from rung.lm.remote.settings import is_remote
 from rung.metrics import JUDGE, Metric
 from rung.metrics.judge import Agreement, Ask, Judge, JudgeReply, Pairwise, Rubric, scored, trust
 from rung.store import Store
@@ -119,7 +119,7 @@ def quote(task: Task, judge: Judge, rows: Sequence[Any], engines: Engines, call_
     calls = sum(map(len, asked))
     each = round(sum(engines.tokens(ref, prompt, "")[0] for prompt in sample) / max(1, len(sample)))
     seconds = engines.machine.prefill_seconds(engines.parameters(ref.name), calls * (each + ROOM))
-    if is_remote(ref.name):
+    if not can(ref).local:
         seconds = calls * call_seconds / task.api.concurrency
     tariff = engines.price(ref)
     usd = tariff.usd(calls * each, calls * ROOM) if tariff else engines.machine.usd(seconds)
@@ -145,7 +145,7 @@ def _once(engines: Engines, ref: ModelRef, store: Store) -> Ask:
 
     What an endpoint said is kept by its ledger, with its bill, where the task has `api.cache`.
     """
-    keeps = ref.kind != "remote"
+    keeps = can(ref).local
     known: dict[str, str] = store.marks(ref.digest) if keeps else {}
 
     def ask(chats: Sequence[tuple[Message, ...]], options: Sequence[str]) -> list[JudgeReply]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from rung.errors import BudgetError, RungError
+from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.metrics import stats
 from rung.predictor import CHUNK, Predictor
@@ -41,7 +42,7 @@ def answer(
         predictor.warm(engines)  # loading a model is no part of answering a row
     started = time.monotonic()
     size = portion(predictor, engines)
-    for start, end in _chunks(len(missing), size, FIRST if predictor.model.kind == "remote" else size):
+    for start, end in _chunks(len(missing), size, size if can(predictor.model).local else FIRST):
         if time.monotonic() > deadline:
             raise BudgetError(
                 f"answering stopped at row {start} of {len(missing)}: the time budget is used up.",
@@ -78,7 +79,7 @@ def alike(found: Sequence[Prediction]) -> str:
 
 def portion(predictor: Predictor, engines: Engines) -> int:
     """Rows to ask between two times that answers are kept: of an endpoint enough to keep it busy."""
-    return max(CHUNK, 4 * engines.api.concurrency) if predictor.model.kind == "remote" else CHUNK
+    return CHUNK if can(predictor.model).local else max(CHUNK, 4 * engines.api.concurrency)
 
 
 def latency(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> Latency:

@@ -17,7 +17,7 @@ class ModelRef:
     """Which model answers: its kind, its name, and the folder of what was fitted on top of it."""
 
     kind: str
-    """causal, remote, encoder, classifier, rule or fake; `rung.lm.engines` opens each."""
+    """A name in `rung.lm.engine_kinds.KINDS`, which says what it can do."""
     name: str
     """A name for `rung.lm.models.resolve.find`, an endpoint's (`openai:NAME`, `http://host/v1#NAME`), or a rule's name."""
     digest: str
@@ -34,14 +34,14 @@ class Prompt:
     messages: tuple[Message, ...]
     input: str
     begun: str = ""
-    """What the answer begins with: it is read as already said, and what follows it is written or chosen."""
+    """The beginning of the answer, given; the model writes or chooses what follows it."""
     draw: int = 0
-    """Number among several answers drawn to one prompt; it changes the draw and nothing else."""
+    """Which of several samples of one prompt this is; it changes the random draw and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How an answer is drawn."""
+    """How an answer is sampled."""
 
     max_new_tokens: int = 256
     """Tokens an answer may have before it is cut."""
@@ -52,7 +52,7 @@ class Decoding:
     seed: int = 0
     """A row's draws depend on the seed and the row's prompt alone, never on its batch."""
     schema: str = ""
-    """A JSON schema, as text, that the answer is held to; empty for free text."""
+    """A JSON schema, as text, that the answer is constrained to; empty for free text."""
     calls: bool = False
     """Whether answers may be calls of tools: these are given in the form of `rung.calls`, whatever the template's."""
 
@@ -65,18 +65,18 @@ class Choice:
     logprob: float
     """Natural log of the probability that the model answers exactly this label and stops."""
     confidence: float | None
-    """Share of the labels' probability, biased where there is a bias, held by this one; a lower bound where the search left
-    labels unopened. None where the model tells none; the log-probability is then NaN."""
+    """This label's share of the probability of all labels, after any bias; a lower bound where the search did not score them
+    all. None where the model gives no probabilities; the log-probability is then NaN."""
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
-    """Of `tokens_in`: found in the prompt cache of a seller, who takes less for them."""
+    """Of `tokens_in`: those that the provider had in its prompt cache and bills at a lower price."""
     seconds: float = 0.0
-    """Wall clock of the call that brought the answer, when it was first made; 0 where the engine answers in batches."""
+    """Wall-clock seconds of the call that gave this answer, also where it now comes from a cache; 0 for engines that batch."""
     error: str = ""
-    """Why there is no answer; the others of the call are answered."""
+    """Why there is no answer; the other rows of the call are answered."""
     final: bool = False
-    """The error stands: asked again, the row would have it again."""
+    """The error is permanent: asking again would give it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Weighs(Protocol):
-    """An engine that tells the probability of every label, and can choose among labels with a bias."""
+class ScoresLabels(Protocol):
+    """An engine that gives the probability of every label, and can choose among labels with a bias."""
 
     def weigh(self, prompts: Sequence[Prompt], labels: Sequence[str]) -> list[list[float]]:
         """Log-probability of each label, in their order, after each prompt."""

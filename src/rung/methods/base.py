@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from rung.lm.base import ModelRef
+from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
-from rung.lm.remote.settings import is_remote
 from rung.machine import BYTES, Machine, width
 from rung.metrics import own
 from rung.predictor import Predictor
@@ -49,7 +49,8 @@ def asks_base(chain: Sequence[Method]) -> bool:
 
 def asks_api(chain: Sequence[Method], base: ModelRef) -> bool:
     """Whether a rung asks an endpoint, to fit or to answer: as its base or as a teacher."""
-    return (base.kind == "remote" and asks_base(chain)) or any(is_remote(getattr(method, "teacher", "")) for method in chain)
+    teachers = [teacher for method in chain if (teacher := getattr(method, "teacher", ""))]
+    return (asks_base(chain) and not can(base).local) or any(not can(teacher).local for teacher in teachers)
 
 
 @dataclass(frozen=True, kw_only=True)

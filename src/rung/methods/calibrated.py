@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from rung.errors import BudgetError, RungError
-from rung.lm.base import Weighs
+from rung.lm.base import ScoresLabels
 from rung.lm.inference.thinking import behind, label_room
 from rung.machine import Machine
 from rung.methods.base import Facts, Family, Quote, Run
@@ -47,9 +47,9 @@ class Calibrated:
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         engine = run.engines.open(start.model)
-        if not isinstance(engine, Weighs):
+        if not isinstance(engine, ScoresLabels):
             raise RungError(
-                f"{start.model.kind} {start.model.name!r} does not tell the probability of every label.",
+                f"{start.model.kind} {start.model.name!r} does not give the probability of every label.",
                 where="calibrated",
                 remedy="Calibrate a language model with open weights.",
             )
@@ -74,7 +74,7 @@ def _parts(rows: Sequence[Example]) -> list[Sequence[Example]]:
     return [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
 
 
-def _odds(start: Predictor, rows: Sequence[Example], engine: Weighs, run: Run) -> np.ndarray:
+def _odds(start: Predictor, rows: Sequence[Example], engine: ScoresLabels, run: Run) -> np.ndarray:
     """Probability of each label among the labels, (rows, labels), as the rows will be asked."""
     if time.monotonic() > run.deadline:
         raise BudgetError("calibration stopped: the time budget is used up.", remedy="Raise budget.minutes in rung.yaml.")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from rung.errors import BudgetError, RungError
+from rung.lm.base import ModelRef
+from rung.lm.engine_kinds import can
 from rung.lm.inference.thinking import MARK, Thinking, think
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
@@ -84,13 +86,13 @@ class Reasoning:
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        if start.model.kind not in ("causal", "remote", "fake"):
+        if not can(start.model).writes:
             raise RungError(
                 f"{start.model.kind} {start.model.name!r} writes no text, so it cannot reason.",
                 where="reasoning",
                 remedy="Use reasoning with a language model, first in the rung or behind few-shot.",
             )
-        how = self._how(start.model.kind)
+        how = self._how(start.model)
         reasoned = replace(start, thinking=how, calibration=None)
         demos = _reasoned_pool(start.demos, run)
         known = [row for row in start.demos.fixed if row.extra.get(COLUMN)]
@@ -101,9 +103,9 @@ class Reasoning:
         fixed = tuple(kept[row.id] for row in start.demos.fixed if row.id in kept)
         return replace(reasoned, demos=replace(demos, fixed=fixed))
 
-    def _how(self, kind: str) -> Thinking:
-        # a chat interface cannot go on in the midst of an answer, and such models need no opening
-        opening = "" if kind == "remote" else OPENINGS[self.form]
+    def _how(self, model: ModelRef) -> Thinking:
+        # a chat API cannot go on from the beginning of an answer, and its models need no opening
+        opening = OPENINGS[self.form] if can(model).continues else ""
         return Thinking(RULES[self.form], COLUMN, opening, self.thought, self.samples, self.temperature)
 
     def _traced(self, rows: Sequence[Example], reasoned: Predictor, run: Run) -> list[Example]:
@@ -112,7 +114,7 @@ class Reasoning:
             raise BudgetError("no time is left to write reasoning.", remedy="Raise budget.minutes in rung.yaml.")
         run.progress("writing the reasoning of demonstrations", 0.0)
         model = run.engines.reference(self.teacher) if self.teacher else reasoned.model
-        how = replace(self._how(model.kind), samples=1)
+        how = replace(self._how(model), samples=1)
         writer = replace(reasoned, model=model, thinking=how, demos=Demos())
         found = think(run.engines.open(model), writer.prompts(rows, run.engines), how, writer.labels, writer.decoding)
         out = []

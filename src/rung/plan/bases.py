@@ -12,8 +12,9 @@ from rung import calls, methods
 from rung.data.preferences import as_example
 from rung.errors import TaskError, TemplateError
 from rung.lm.base import Decoding, ModelRef, Prompt
+from rung.lm.data_policy import named, require_data_policy
+from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
-from rung.lm.remote.data_policy import named, require_data_policy
 from rung.lm.remote.settings import endpoint, is_remote
 from rung.lm.remote.tokens import estimate, of_text
 from rung.machine import Machine
@@ -100,7 +101,7 @@ def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor
 def _teachers(task: Task) -> dict[str, str]:
     """The teachers behind an API, each by where rung.yaml names it, whether its method is tried or not."""
     known = {f"rung.yaml methods.{name}.teacher": str(given.get("teacher", "")) for name, given in task.methods.items()}
-    return {where: teacher for where, teacher in known.items() if is_remote(teacher)}
+    return {where: teacher for where, teacher in known.items() if not can(teacher).local}
 
 
 def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
@@ -143,7 +144,7 @@ def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:
     Those of an endpoint are estimated, and a few tokens that the estimate misses are most of a short answer: it gets `SHORT`.
     """
     answers, chat = [example.output for example in data.examples], engines.chat(model)
-    if model.kind == "remote":
+    if not can(model).counts_tokens:
         longest = max(map(of_text, answers), default=0)
         longest = max(longest, SHORT // 2) if longest else 0
     else:
@@ -193,7 +194,7 @@ def count(predictor: Predictor, data: TrainData, engines: Engines, tokens: Token
 
 def answerer(name: str, engines: Engines) -> Answerer:
     """What it takes to ask a base or a teacher."""
-    if not is_remote(name):
+    if can(name).local:
         return Answerer(parameters=engines.parameters(name))
     tariff = engines.price(engines.reference(name))
     return Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=tariff, at_once=engines.api.concurrency)
@@ -211,7 +212,7 @@ def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> flo
 
 def available(model: ModelRef, data: TrainData, machine: Machine) -> set[Need]:
     """What the task on this base and the machine have of all that methods may need."""
-    have = set() if model.kind == "remote" else {Need.OPEN_WEIGHTS}
+    have = {Need.OPEN_WEIGHTS} if can(model).open_weights else set()
     if machine.device == "cuda":
         have.add(Need.GPU)
     if data.examples:

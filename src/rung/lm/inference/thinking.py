@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rung.lm.base import Choice, Completion, Decoding, Engine, Prompt, Weighs
+from rung.lm.base import Choice, Completion, Decoding, Engine, Prompt, ScoresLabels
 from rung.types import Prediction
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def choose(engine: Engine, prompts: Sequence[Prompt], labels: Sequence[str], bia
     """The likeliest label of each prompt, with the labels' bias where there is one."""
     if not bias:
         return engine.choose(prompts, labels)
-    assert isinstance(engine, Weighs), "labels have a bias for an engine that cannot take it"
+    assert isinstance(engine, ScoresLabels), "labels have a bias for an engine that cannot take it"
     return engine.choose(prompts, labels, None, bias)
 
 

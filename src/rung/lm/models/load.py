@@ -112,7 +112,7 @@ def _writes(model: Any, folder: Path) -> Any:
     kinds = getattr(model.config, "architectures", None) or []
     if kinds and all(kind.endswith("ForMaskedLM") for kind in kinds):
         raise ModelError(
-            f"a {kinds[0]} fills gaps in a text and writes none, so it cannot be a base.",
+            f"a {kinds[0]} fills gaps in a text, it does not write, so it cannot be a base.",
             where=str(folder),
             remedy="Name a language model; an encoder stands under `encoder`.",
         )

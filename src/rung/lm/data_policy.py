@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rung.errors import ModelError, TaskError
-from rung.lm.remote.settings import endpoint, is_remote
+from rung.lm.engine_kinds import leaves
 from rung.task import Task
 
 
 def require_data_policy(task: Task, name: str, what: str, where: str) -> None:
     """TaskError where what is asked of this model would leave the house, and may not. `where`: what names it."""
     with named(where):
-        outside = is_remote(name) and not endpoint(name).in_house
+        outside = leaves(name)
     if outside and task.needs.data_may_leave == "no":
         raise TaskError(
             f"{what} {name!r}, and needs.data_may_leave is no.",

@@ -1,0 +1,211 @@
+"""The table of engine kinds: what each can do, and how its models are named, sized, priced and opened.
+
+Everything else asks `can(ref)`; no other file compares a kind by its name. Nothing heavy is imported until a model is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rung.errors import ModelError
+from rung.lm.base import Engine, ModelRef
+from rung.lm.inference.fake import FakeEngine
+from rung.lm.inference.rules import RuleEngine
+from rung.lm.remote.settings import Settings, endpoint, is_remote
+from rung.machine import Machine
+from rung.types import digest
+
+if TYPE_CHECKING:
+    from rung.lm.inference.embed import Embedder
+    from rung.lm.models.hub import ModelFiles
+    from rung.lm.remote.ledger import Ledger
+    from rung.lm.remote.prices import Price
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What engines of one kind can do. What a single engine adds (`ScoresLabels`, `Streams`) is seen in its type."""
+
+    local: bool = True
+    """It runs on this machine: its time is this machine's, and nothing is sent anywhere."""
+    writes: bool = False
+    """It writes free text, so it can reason before it answers."""
+    continues: bool = False
+    """It goes on from the beginning of an answer (`Prompt.begun`)."""
+    streams: bool = False
+    """It gives an answer piece by piece (`Streams`)."""
+    chat_template: bool = False
+    """It has a tokenizer and a chat template on this disk: tokens are counted without its weights."""
+    counts_tokens: bool = True
+    """`Engine.count` is exact; otherwise tokens are estimated from the text."""
+    open_weights: bool = True
+    """It may be trained."""
+    reads_text: bool = False
+    """It gives the log-probability of raw text, so forgetting can be measured."""
+
+
+class Workshop(Protocol):
+    """What a kind is given to find and open a model with: `rung.lm.engines.Engines`."""
+
+    say: Callable[[str], object]
+    api: Settings
+
+    @property
+    def machine(self) -> Machine: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def find(self, name: str) -> ModelFiles:
+        """The files of a model, fetched if need be."""
+        ...
+
+    def embedder(self, name: str) -> Embedder: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineKind:
+    """One kind of engine."""
+
+    name: str
+    can: Capabilities
+    open: Callable[[Workshop, ModelRef], Engine]
+    """A model in memory, ready to answer."""
+    refer: Callable[[Workshop, str], ModelRef] | None = None
+    """The reference to an untouched model by its name as a base; None for kinds that only methods make."""
+    parameters: Callable[[Workshop, str], int] = lambda engines, name: 0
+    """The size of an untouched model; 0 where nothing is computed on this machine."""
+    price: Callable[[Workshop, ModelRef], Price | None] = lambda engines, ref: None
+    """What is asked for its tokens; None where this machine's time is the price."""
+    private: Callable[[str], bool] = lambda name: False
+    """Whether what is sent to a model of this name, where `can.local` is false, stays in the user's own network."""
+
+
+# --- local language models ---------------------------------------------------------------------------------------------
+
+
+def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
+    from rung.lm.inference.causal import CausalEngine
+    from rung.lm.models.load import load
+
+    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files), engines.say)
+
+
+def _refer_causal(engines: Workshop, name: str) -> ModelRef:
+    from rung.lm.models.resolve import KNOWN
+
+    if name in KNOWN and KNOWN[name].what != "causal":
+        raise ModelError(
+            f"{name!r} is an embedding model, so it cannot be a base.",
+            where="base",
+            remedy="Name a language model; an embedding model goes under `encoder`.",
+        )
+    return ModelRef("causal", name, engines.find(name).digest)
+
+
+def _size_causal(engines: Workshop, name: str) -> int:
+    from rung.lm.models.resolve import KNOWN, parameters
+
+    return KNOWN[name].parameters if name in KNOWN else parameters(engines.find(name).folder)
+
+
+# --- what methods fit --------------------------------------------------------------------------------------------------
+
+
+def _open_encoder(engines: Workshop, ref: ModelRef) -> Engine:
+    from rung.lm.inference.encoder import load_head
+
+    return load_head(engines.embedder(ref.name), Path(ref.files))
+
+
+def _open_classifier(engines: Workshop, ref: ModelRef) -> Engine:
+    from rung.lm.training.classifier import load
+
+    return load(Path(ref.files), engines.machine)
+
+
+# --- endpoints ---------------------------------------------------------------------------------------------------------
+
+
+def _open_remote(engines: Workshop, ref: ModelRef) -> Engine:
+    from rung.lm.remote.engine import RemoteEngine
+
+    return RemoteEngine(endpoint(ref.name, engines.api.key_env), engines.api, engines.ledger, engines.say)
+
+
+def _refer_remote(engines: Workshop, name: str) -> ModelRef:
+    at = endpoint(name, engines.api.key_env)
+    return ModelRef("remote", name, digest([at.url, at.model]))
+
+
+def _price_remote(engines: Workshop, ref: ModelRef) -> Price | None:
+    """ModelError where no price is known: rungs are ordered by cost, and a cost is never guessed."""
+    at = endpoint(ref.name, engines.api.key_env)
+    found = at.price(engines.api.prices)
+    if found or at.loopback:
+        return found
+    raise ModelError(
+        f"no price is known for {at.model!r} at {at.host}.",
+        where="base",
+        remedy=f"Add to rung.yaml, in US dollars per million tokens: prices: {{{at.model}: {{input: …, output: …}}}}.",
+    )
+
+
+KINDS: dict[str, EngineKind] = {
+    kind.name: kind
+    for kind in (
+        EngineKind(
+            name="causal",
+            can=Capabilities(writes=True, continues=True, streams=True, chat_template=True, reads_text=True),
+            open=_open_causal,
+            refer=_refer_causal,
+            parameters=_size_causal,
+        ),
+        EngineKind(name="encoder", can=Capabilities(), open=_open_encoder),
+        EngineKind(name="classifier", can=Capabilities(), open=_open_classifier),
+        EngineKind(name="rule", can=Capabilities(), open=lambda engines, ref: RuleEngine(ref.name, Path(ref.files))),
+        EngineKind(
+            name="remote",
+            can=Capabilities(local=False, writes=True, streams=True, counts_tokens=False, open_weights=False),
+            open=_open_remote,
+            refer=_refer_remote,
+            price=_price_remote,
+            private=lambda name: endpoint(name).in_house,
+        ),
+        EngineKind(
+            name="fake",
+            can=Capabilities(writes=True, continues=True),
+            open=lambda engines, ref: FakeEngine(),
+            refer=lambda engines, name: ModelRef("fake", "fake", "fake"),
+            parameters=lambda engines, name: 1_000_000,
+        ),
+    )
+}
+
+
+def kind(name: str) -> EngineKind:
+    """The kind of this name. ModelError where there is none."""
+    if name not in KINDS:
+        raise ModelError(f"there is no engine kind {name!r}.", remedy=f"Known: {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def kind_of(model: str) -> EngineKind:
+    """The kind that opens an untouched model, from its name as a base or a teacher."""
+    if model == "fake":
+        return KINDS["fake"]
+    return KINDS["remote" if is_remote(model) else "causal"]
+
+
+def can(model: ModelRef | str) -> Capabilities:
+    """What the engine of a model can do: of one that is referred to, or of an untouched one by its name."""
+    return (kind_of(model) if isinstance(model, str) else kind(model.kind)).can
+
+
+def leaves(model: str) -> bool:
+    """Whether what a model of this name is asked leaves this machine and the user's own network."""
+    found = kind_of(model)
+    return not found.can.local and not found.private(model)
