@@ -81,7 +81,9 @@ class Watcher:
 
     def planned(self, steps) -> None:
         for step in steps:
-            print(f"{step.rung}: quoted {step.quote.fit_seconds:.0f} s to fit" if step.quote else f"{step.rung}: {step.skip}")
+            print(
+                f"{step.rung}: quoted {step.estimate.fit_seconds:.0f} s to fit" if step.estimate else f"{step.rung}: {step.skip}"
+            )
 
     def began(self, rung: str) -> None:
         print(f"{rung} …", flush=True)

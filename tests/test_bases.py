@@ -126,12 +126,12 @@ def test_each_rung_is_quoted_by_its_own_base_and_all_are_ordered_by_cost(folder:
     made = project(folder, rungs=["zero-shot", "few-shot"])
     steps = {step.rung: step for step in made.steps}
     near, far = steps["zero-shot"], steps["zero-shot@big"]
-    assert near.quote and far.quote and near.quote.memory_bytes > far.quote.memory_bytes == 0
+    assert near.estimate and far.estimate and near.estimate.memory_bytes > far.estimate.memory_bytes == 0
     facts = far.base.facts
     assert (near.base.facts.tariff, facts.parameters, near.base.start.model.name) == (None, 0, "fake")
     tokens = facts.shared_tokens + facts.label_tokens + facts.input_tokens
-    assert far.quote.per_1k_usd == pytest.approx((2.0 * tokens + 10.0 * facts.output_tokens) / 1000, rel=0.01)
-    costs = [yearly(step.quote) for step in made.steps]
+    assert far.estimate.per_1k_usd == pytest.approx((2.0 * tokens + 10.0 * facts.output_tokens) / 1000, rel=0.01)
+    costs = [yearly(step.estimate) for step in made.steps]
     assert costs == sorted(costs) and [step.rung for step in made.steps][-1] == "few-shot@big"
     assert {one.above for one in break_evens(made.steps)} | {one.below for one in break_evens(made.steps)} <= set(steps)
 

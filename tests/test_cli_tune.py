@@ -68,7 +68,7 @@ def test_nothing_told_is_exit_code_1_and_a_fault_a_sentence(task: Path) -> None:
 
 
 def test_the_time_left_follows_what_the_others_took() -> None:
-    first, *others = (replace(one, quote=Cost(fit_seconds=10)) for one in plan("lora", {}))
+    first, *others = (replace(one, estimate=Cost(fit_seconds=10)) for one in plan("lora", {}))
     assert fitting_left([first, *others]) == 90
     assert fitting_left([replace(first, status="fitted", fit_seconds=20), *others]) == 160
 

@@ -24,7 +24,8 @@ from rung.advise.table import SOURCES, TABLE, source
 from rung.climb.decide import compare, decide
 from rung.lm.base import ModelRef
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, family
+from rung.methods.base import Family
+from rung.methods.facts import Facts
 from rung.metrics import interval
 from rung.plan import corrections
 from rung.plan.bases import Base, available
@@ -93,7 +94,7 @@ def test_every_question_has_a_default_that_it_allows() -> None:
 
 
 def test_every_method_names_its_family() -> None:
-    assert not [name for name, method in methods.METHODS.items() if family(method) is None]
+    assert not [name for name, method in methods.METHODS.items() if method.family is None]
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -232,9 +233,9 @@ def test_any_answers_get_advice(machine: Machine, data: st.DataObject) -> None:
 def test_what_is_ruled_out_comes_last_and_what_the_task_names_is_tried(machine: Machine) -> None:
     tiny = replace(machine, memory_bytes=600_000_000)
     steps = plan(a_task(), SORTED, BASES, tiny)
-    out = [step for step in steps if step.quote is None]
+    out = [step for step in steps if step.estimate is None]
     assert out and steps[-len(out) :] == out and all("GB of memory" in step.skip for step in out)
-    assert all(step.quote for step in plan(a_task(rungs=[step.rung for step in out]), SORTED, BASES, tiny))
+    assert all(step.estimate for step in plan(a_task(rungs=[step.rung for step in out]), SORTED, BASES, tiny))
 
 
 def test_money_and_latency_rule_out(machine: Machine) -> None:
@@ -253,7 +254,7 @@ def test_what_a_quote_rules_out_is_not_the_first_choice(machine: Machine) -> Non
 
 def test_break_evens_cost_the_same(machine: Machine) -> None:
     steps = plan(a_task(), SORTED, BASES, machine)
-    quotes = {step.rung: step.quote for step in steps if step.quote}
+    quotes = {step.rung: step.estimate for step in steps if step.estimate}
     found = break_evens(steps)
     assert found
     for one in found:

@@ -23,7 +23,9 @@ from rung.errors import BudgetError, BusyError
 from rung.evaluate.predict import answer
 from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
-from rung.methods.base import Facts, Quote, Run
+from rung.methods.base import Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.task import load_task
 from rung.types import Need, Record, TrainData
@@ -61,12 +63,12 @@ def trick(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Run], None]], 
 
 def _named(act: Callable[[Run], None]) -> Any:
     @dataclass(frozen=True, kw_only=True)
-    class Acting:
+    class Acting(Method):
         name: ClassVar[str] = "trick"
         needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
         fit_version: ClassVar[int] = 1
 
-        def estimate(self, start: Quote, facts: Facts, machine: Any) -> Quote:
+        def estimate(self, start: CostEstimate, facts: Facts, machine: Any) -> CostEstimate:
             return replace(start, row_seconds=start.row_seconds * 2)
 
         def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -19,7 +19,9 @@ from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Settings
 from rung.machine import Machine
-from rung.methods.base import Answerer, Facts, Quote, asks_api, billed, price, quoted, untouched
+from rung.methods.chain import asks_api, estimate_rung
+from rung.methods.estimate import CostEstimate, api_usd, estimate_base, price
+from rung.methods.facts import Answerer, Facts
 from rung.methods.proposing import ROOM, SHOWN
 from rung.methods.reasoning import WRITTEN
 from rung.plan import corrections
@@ -46,7 +48,7 @@ HERE = Facts(
     label_tokens=12.0,
     unlabelled=400,
 )
-API = replace(HERE, parameters=0, call_seconds=1.0, tariff=TARIFF, at_once=8)
+API = replace(HERE, parameters=0, call_seconds=1.0, tariff=TARIFF, concurrency=8)
 
 
 def taught(facts: Facts, **who: Any) -> Facts:
@@ -54,9 +56,9 @@ def taught(facts: Facts, **who: Any) -> Facts:
     return replace(facts, teacher=lambda name: Answerer(**({"parameters": 0} | who)))
 
 
-def rung(name: str, facts: Facts, machine: Machine, **options: Any) -> Quote:
+def rung(name: str, facts: Facts, machine: Machine, **options: Any) -> CostEstimate:
     """The quote of a rung, with options for its last method."""
-    return quoted(methods.rung(name, {name.split("+")[-1]: options}), facts, machine)
+    return estimate_rung(methods.rung(name, {name.split("+")[-1]: options}), facts, machine)
 
 
 def bill(calls: float, tokens_in: float, tokens_out: float, tariff: Price = TARIFF) -> float:
@@ -118,7 +120,7 @@ def test_a_teacher_that_cannot_be_priced_is_told_where_it_is_named(folder: Path,
 @pytest.mark.parametrize(("longest", "room"), [(10, 32), (500, 256), (1500, 1024), (9000, 1024)])
 def test_an_answer_behind_an_api_has_room_as_one_here_has(folder: Path, longest: int, room: int) -> None:
     made = project(folder, [FAR], longest)
-    assert made.start.decoding.max_new_tokens == room and made.facts.room == room
+    assert made.start.decoding.max_new_tokens == room and made.facts.max_new_tokens == room
     assert project(folder, ["fake"], longest).start.decoding.max_new_tokens == 256
 
 
@@ -150,7 +152,7 @@ def test_what_an_endpoint_took_is_not_kept_for_the_machine(home: Path, machine: 
 
 
 def test_dollars_of_an_endpoint_do_not_follow_the_seconds(machine: Machine) -> None:
-    quote = Quote(fit_seconds=100.0, fit_usd=3.0, prompt_tokens=20, row_seconds=1.0, memory_bytes=0, output_tokens=5)
+    quote = CostEstimate(fit_seconds=100.0, fit_usd=3.0, prompt_tokens=20, row_seconds=1.0, memory_bytes=0, output_tokens=5)
     raw, now = (price(one, machine, 1000, TARIFF) for one in (quote, scaled(quote, Scale(2.0, 0.1, 1.0, 1))))
     assert (now.fit_seconds, now.row_seconds, now.per_1k_usd) == (200.0, pytest.approx(0.1), raw.per_1k_usd)
     assert raw.once_usd == pytest.approx(machine.usd(100) + 3.0) and now.once_usd == pytest.approx(machine.usd(200) + 3.0)
@@ -163,9 +165,9 @@ def test_a_plan_is_corrected_by_what_the_endpoint_took(folder: Path) -> None:
     digest = made.start.model.digest
     seen = [Past("a", "zero-shot", True, row=3.0, base=digest, remote=True)]
     before, after = (plan(made.task, made.data, made.bases, made.machine, None, (own, seen)) for own in ([], seen))
-    assert before[0].quote and after[0].quote and before[0].quote.row_seconds == CALL_SECONDS
-    assert after[0].quote.row_seconds == pytest.approx(3 * CALL_SECONDS) and after[0].scale.runs == 1
-    assert after[0].quote.per_1k_usd == before[0].quote.per_1k_usd
+    assert before[0].estimate and after[0].estimate and before[0].estimate.row_seconds == CALL_SECONDS
+    assert after[0].estimate.row_seconds == pytest.approx(3 * CALL_SECONDS) and after[0].scale.runs == 1
+    assert after[0].estimate.per_1k_usd == before[0].estimate.per_1k_usd
 
 
 def test_which_rungs_ask_an_endpoint() -> None:
@@ -180,7 +182,7 @@ def test_which_rungs_ask_an_endpoint() -> None:
 
 
 def test_rows_asked_in_a_fit_go_side_by_side_and_are_billed(machine: Machine) -> None:
-    start = untouched(API, machine)
+    start = estimate_base(API, machine)
     search = rung("prompt-search", API, machine, calls=803)
     demos, writing = 8 * 25.0, bill(3, 60 + SHOWN * 25, ROOM)
     assert search.fit_seconds == pytest.approx((800 + 3) / 8)
@@ -201,7 +203,7 @@ def test_here_a_fit_costs_the_machines_time_alone(machine: Machine) -> None:
     for name in ("prompt-search", "dspy", "distil", "few-shot+reasoning"):
         quote = rung(name, HERE, machine)
         assert quote.fit_usd == 0 and price(quote, machine, 1000).once_usd == pytest.approx(machine.usd(quote.fit_seconds))
-    assert rung("distil", HERE, machine).fit_seconds == pytest.approx(400 * untouched(HERE, machine).row_seconds)
+    assert rung("distil", HERE, machine).fit_seconds == pytest.approx(400 * estimate_base(HERE, machine).row_seconds)
 
 
 def test_what_was_paid_stays_paid_behind_a_model_of_its_own(machine: Machine) -> None:
@@ -226,7 +228,7 @@ def test_dev_rows_are_answered_side_by_side(machine: Machine) -> None:
 
 def test_a_site_says_how_many_calls_are_under_way_at_once(folder: Path) -> None:
     made = project(folder, ["fake", FAR], api={"concurrency": 5})
-    assert [base.facts.at_once for base in made.bases.values()] == [1, 5]
+    assert [base.facts.concurrency for base in made.bases.values()] == [1, 5]
     assert {step.rung: step.remote for step in made.steps}["zero-shot@big"]
 
 
@@ -234,7 +236,7 @@ def test_a_site_says_how_many_calls_are_under_way_at_once(folder: Path) -> None:
 
 
 def test_a_teacher_is_quoted_by_its_own_seconds_and_price(machine: Machine) -> None:
-    known = taught(HERE, call_seconds=2.0, tariff=DEAR, at_once=4)
+    known = taught(HERE, call_seconds=2.0, tariff=DEAR, concurrency=4)
     found = rung("distil", known, machine, teacher="t")
     assert found.fit_seconds == pytest.approx(400 * 2.0 / 4) and found.fit_usd == pytest.approx(bill(400, 92, 5, DEAR))
     shown = rung("few-shot+distil", known, machine, teacher="t")
@@ -248,7 +250,7 @@ def test_a_teacher_is_quoted_by_its_own_seconds_and_price(machine: Machine) -> N
 
 def test_any_base_can_be_quoted_as_a_teacher(machine: Machine, tmp_path: Path) -> None:
     engines = Engines(machine, api=Settings(folder=tmp_path, concurrency=3, prices={"org/big": TARIFF}))
-    assert answerer(FAR, engines) == Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=TARIFF, at_once=3)
+    assert answerer(FAR, engines) == Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=TARIFF, concurrency=3)
     assert answerer("fake", engines) == Answerer(parameters=1_000_000)
     named = replace(HERE, teacher=lambda name: answerer(name, engines))
     assert named.of("") is named and named.of(FAR).tariff == TARIFF and HERE.of(FAR) is HERE
@@ -258,8 +260,8 @@ def test_a_plan_quotes_the_teacher_that_the_task_names(folder: Path) -> None:
     (folder / "new.txt").write_text("".join(f"another {i}\n" for i in range(50)))
     data = {"examples": "rows.jsonl", "unlabelled": "new.txt"}
     [step] = project(folder, data=data, rungs=["distil"], methods={"distil": {"teacher": FAR}}).steps
-    assert step.quote and step.quote.fit_seconds == pytest.approx(50 / 8) and not step.remote
-    assert step.quote.once_usd > 50 * TARIFF.usd(10, 5)
+    assert step.estimate and step.estimate.fit_seconds == pytest.approx(50 / 8) and not step.remote
+    assert step.estimate.once_usd > 50 * TARIFF.usd(10, 5)
 
 
 # --- more than one call a row -----------------------------------------------------------------------------------------
@@ -268,13 +270,13 @@ def test_a_plan_quotes_the_teacher_that_the_task_names(folder: Path) -> None:
 def test_every_call_of_a_vote_carries_the_prompt(machine: Machine) -> None:
     written = 256 * WRITTEN
     free = rung("self-consistency", replace(API, labels=0, label_tokens=0.0), machine)
-    assert billed(free, 1, TARIFF) == pytest.approx(bill(5, 80, 5 + written)) and free.row_seconds == pytest.approx(5.0)
+    assert api_usd(free, 1, TARIFF) == pytest.approx(bill(5, 80, 5 + written)) and free.row_seconds == pytest.approx(5.0)
     found = rung("self-consistency", API, machine)
     assert found.row_seconds == pytest.approx(10.0), "the label is a call of its own, behind the reasoning"
-    assert billed(found, 1, TARIFF) == pytest.approx(TARIFF.usd(round(10 * 92 + 5 * written), round(10 * 5 + 5 * written)))
-    assert price(found, machine, 1000, TARIFF).per_1k_usd == pytest.approx(billed(found, 1000, TARIFF))
+    assert api_usd(found, 1, TARIFF) == pytest.approx(TARIFF.usd(round(10 * 92 + 5 * written), round(10 * 5 + 5 * written)))
+    assert price(found, machine, 1000, TARIFF).per_1k_usd == pytest.approx(api_usd(found, 1000, TARIFF))
     asked = rung("self-consistency+distil", API, machine)
-    assert asked.fit_usd == pytest.approx(billed(found, 400, TARIFF))
+    assert asked.fit_usd == pytest.approx(api_usd(found, 400, TARIFF))
 
 
 def test_reasoning_of_demonstrations_is_asked_for_and_shown(machine: Machine) -> None:

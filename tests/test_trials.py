@@ -123,10 +123,10 @@ def test_the_lines_are_read_back_as_the_trial(
 
 
 def test_the_pace_is_that_of_the_trials_fitted() -> None:
-    first, second, third = (replace(one, quote=Cost(fit_seconds=10)) for one in plan("lora", {}, ["lora.rank=2,3"]))
+    first, second, third = (replace(one, estimate=Cost(fit_seconds=10)) for one in plan("lora", {}, ["lora.rank=2,3"]))
     assert pace([first, second, third]) == 1.0
     assert pace([replace(first, fit_seconds=50.0), replace(second, fit_seconds=30.0), third]) == 4.0
-    assert pace([replace(first, fit_seconds=50.0, quote=Cost()), second]) == 1.0, "nothing was quoted"
+    assert pace([replace(first, fit_seconds=50.0, estimate=Cost()), second]) == 1.0, "nothing was quoted"
 
 
 # --- which rows -------------------------------------------------------------------------------------------------------

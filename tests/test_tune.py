@@ -14,7 +14,9 @@ from rung import methods
 from rung.climb.project import Project
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
-from rung.methods.base import Facts, Quote, Run
+from rung.methods.base import Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.task import load_task
 from rung.tune import run as tune
@@ -26,7 +28,7 @@ LABELS = ("refund", "delay", "other")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trick:
+class Trick(Method):
     """The fake model chooses among the first `keep` labels only: the more, the better."""
 
     name: ClassVar[str] = "trick"
@@ -38,7 +40,7 @@ class Trick:
     act: str = ""
     seconds: float = 0.0
 
-    def estimate(self, start: Quote, facts: Facts, machine: Any) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Any) -> CostEstimate:
         return replace(start, fit_seconds=self.seconds, row_seconds=0.0)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
@@ -275,6 +277,6 @@ def test_learning_rates_of_a_real_training_are_raced(folder: Path, base: Callabl
     set_task(folder, base=str(base("llama")), rungs=["lora"], methods={"lora": {"learning_rate": 1e-7, "epochs": 1}})
     found = go(folder, "lora.learning_rate=3e-2", "lora.rank=4")
     assert [trial.status in ("left", "dropped") for trial in found.trials] == [True, True]
-    assert all(trial.fit_seconds and trial.score and trial.quote.fit_seconds for trial in found.trials)
+    assert all(trial.fit_seconds and trial.score and trial.estimate.fit_seconds for trial in found.trials)
     assert "learning_rate: 0.03" in found.trials[1].lines("lora") and "epochs: 1" in found.trials[1].lines("lora")
     assert go(folder, "lora.learning_rate=3e-2", "lora.rank=4") == found, "nothing is fitted again, so the seconds are the same"

@@ -188,8 +188,8 @@ def ends() -> list[str]:
     if not processes.leads():
         os._exit(0)
     try:
-        processes.order("work")
-        processes.order("more")  # a message may be on its way when its reader dies
+        processes.broadcast_job("work")
+        processes.broadcast_job("more")  # a message may be on its way when its reader dies
     except SystemExit as error:
         found.append(str(error))
     return found

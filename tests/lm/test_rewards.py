@@ -83,7 +83,7 @@ def test_saved_and_opened_it_judges_the_same(
     rewards.save(loaded, tmp_path / "model")
     rows = [row for pair in two(loaded) for row in pair]
     wanted = preferences.logs(loaded, rows, of=rewards.worth)
-    assert fits.judge(str(tmp_path / "model")) == tmp_path / "model"
-    assert fits.judge("") is None
-    assert rewards.Judge(base("llama"), machine, tmp_path / "model")(rows) == pytest.approx(wanted, abs=1e-4)
+    assert fits.reward_model(str(tmp_path / "model")) == tmp_path / "model"
+    assert fits.reward_model("") is None
+    assert rewards.RewardModel(base("llama"), machine, tmp_path / "model")(rows) == pytest.approx(wanted, abs=1e-4)
     assert fits.split(base("llama"), str(tmp_path / "model")) == (base("llama"), []), "it is no part of what answers"

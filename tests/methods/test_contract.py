@@ -23,7 +23,10 @@ from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
-from rung.methods.base import Facts, Method, Quote, Run, asks_base, options, price, untouched
+from rung.methods.base import Method, Run, options
+from rung.methods.chain import asks_base
+from rung.methods.estimate import CostEstimate, estimate_base, price
+from rung.methods.facts import Facts
 from rung.plan.bases import Base
 from rung.plan.steps import plan
 from rung.predictor import Predictor
@@ -135,14 +138,14 @@ def test_options_are_a_frozen_dataclass_and_the_rest_is_data(name: str) -> None:
 @every
 @pytest.mark.parametrize("facts", [FACTS, NONE], ids=["usual", "nothing"])
 def test_a_quote_is_pure_quick_and_finite(name: str, facts: Facts, machine: Machine) -> None:
-    start = untouched(facts, machine)
+    start = estimate_base(facts, machine)
     before = copy.deepcopy((start, facts, METHODS[name]))
     begun = time.perf_counter()
     quotes = [METHODS[name].estimate(start, facts, machine) for _ in range(10)]
     assert (time.perf_counter() - begun) / 10 < 0.010
     assert (start, facts, METHODS[name]) == before
     assert len(set(quotes)) == 1
-    for field in fields(Quote):
+    for field in fields(CostEstimate):
         value = getattr(quotes[0], field.name)
         assert isfinite(value)
         assert value >= 0
@@ -152,7 +155,7 @@ def test_a_quote_is_pure_quick_and_finite(name: str, facts: Facts, machine: Mach
 
 @every
 def test_a_quote_adds_to_what_stands_before_it(name: str, machine: Machine) -> None:
-    start = replace(untouched(FACTS, machine), fit_seconds=100.0)
+    start = replace(estimate_base(FACTS, machine), fit_seconds=100.0)
     found = METHODS[name].estimate(start, FACTS, machine)
     if found.prompt_tokens > 0:  # the base is still asked, so what was fitted before still counts
         assert found.fit_seconds >= 100.0
@@ -208,11 +211,11 @@ def test_a_missing_need_is_a_skip_with_its_name(name: str, machine: Machine) -> 
     )
     (step,) = plan(task, TrainData(()), BASES, machine)
     lacking = METHODS[name].needs - {Need.OPEN_WEIGHTS}
-    assert (step.quote is None) == bool(lacking)
+    assert (step.estimate is None) == bool(lacking)
     assert all(need in step.skip for need in lacking)
     (step,) = plan(task, DATA, BASES, machine)
     lacking = METHODS[name].needs & {Need.GPU}
-    assert (step.skip != "", step.quote is None) == (bool(lacking), bool(lacking))
+    assert (step.skip != "", step.estimate is None) == (bool(lacking), bool(lacking))
 
 
 @every

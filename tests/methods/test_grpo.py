@@ -17,7 +17,8 @@ from rung.lm.inference.causal import CausalEngine
 from rung.lm.models import fits as layers
 from rung.machine import Machine
 from rung.methods import pairing
-from rung.methods.base import Run, rewarded
+from rung.methods.base import Run
+from rung.methods.chain import rewarded
 from rung.methods.grpo import Grpo
 from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
@@ -105,7 +106,7 @@ def test_a_reward_model_is_fitted_first_and_judges(start: Predictor, run: Callab
     assert asked == [answer.output for answer in start.predict(ROWS, first.engines)], "answers stay as they were"
     second = run("grpo")
     found = replace(SMALL, reward="judge").fit(judged, DATA, second)
-    assert layers.judge(found.model.files) == Path(found.model.files) / "before"
+    assert layers.reward_model(found.model.files) == Path(found.model.files) / "before"
     assert len({mean for mean, _ in second.notes["rewards"]}) == 4
     with pytest.raises(TaskError, match=r"reward\+grpo"):
         replace(SMALL, reward="judge").fit(start, DATA, run("none"))

@@ -12,7 +12,8 @@ from rung import methods
 from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import METHODS
-from rung.methods.base import Facts, quoted
+from rung.methods.chain import estimate_rung
+from rung.methods.facts import Facts
 
 COUNTS = {"batch", "epochs", "updates", "tokens", "alpha", "steps", "window", "step"} | {
     *("measured", "parameters", "vocabulary", "context"),
@@ -60,4 +61,4 @@ def test_what_one_method_alone_cannot_take(name: str, option: str, value: Any) -
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_least_numbers_are_taken_and_quoted(name: str, machine: Machine) -> None:
     least = dict.fromkeys(own(name) & COUNTS, 1) | dict.fromkeys(own(name) & {"patience", "longest"}, 0)
-    assert isfinite(quoted(methods.rung(name, {name: least}), FACTS, machine).fit_seconds)
+    assert isfinite(estimate_rung(methods.rung(name, {name: least}), FACTS, machine).fit_seconds)

@@ -15,7 +15,9 @@ from rung.errors import ModelError, RungError, TaskError
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import METHODS
-from rung.methods.base import Facts, Run, untouched
+from rung.methods.base import Run
+from rung.methods.estimate import estimate_base
+from rung.methods.facts import Facts
 from rung.methods.full import Full
 from rung.methods.lora import Lora
 from rung.methods.peft import KINDS, Peft
@@ -151,7 +153,7 @@ FACTS = Facts(
 
 
 def test_what_training_takes_is_quoted_in_order(machine: Machine) -> None:
-    start = untouched(FACTS, machine)
+    start = estimate_base(FACTS, machine)
     four, lora, full = (METHODS[name].estimate(start, FACTS, machine).memory_bytes for name in ("qlora", "lora", "full"))
     assert four < lora - 3 * FACTS.parameters < lora < full
     assert full > 16 * FACTS.parameters, "weights, gradients and two moments, four bytes each"

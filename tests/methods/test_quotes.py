@@ -8,7 +8,16 @@ import pytest
 
 from rung.machine import Machine, width
 from rung.methods import METHODS
-from rung.methods.base import CHATTY, SEEN, TOGETHER, WRITING, Facts, Knows, answering, untouched
+from rung.methods.estimate import (
+    ATTENTION_FACTOR,
+    DECODE_BATCH,
+    DECODE_FACTOR,
+    UNSHOWN_LENGTH,
+    StopBehaviour,
+    answer_seconds,
+    estimate_base,
+)
+from rung.methods.facts import Facts
 
 WRITES = Facts(
     train_rows=100,
@@ -17,41 +26,41 @@ WRITES = Facts(
     shared_tokens=60.0,
     input_tokens=20.0,
     output_tokens=30.0,
-    room=256.0,
+    max_new_tokens=256.0,
     labels=0,
 )
 
 
-def quoted(knows: Knows, machine: Machine, facts: Facts = WRITES) -> float:
-    return answering(20.0, 60.0, facts, machine, knows=knows)
+def quoted(stop: StopBehaviour, machine: Machine, facts: Facts = WRITES) -> float:
+    return answer_seconds(20.0, 60.0, facts, machine, stop=stop)
 
 
 def test_a_model_that_knows_less_is_quoted_to_write_more(machine: Machine) -> None:
-    nothing, examples, adapted, task = (quoted(one, machine) for one in Knows)
+    nothing, examples, adapted, task = (quoted(one, machine) for one in StopBehaviour)
     assert nothing > 1.5 * examples > examples > adapted > 1.2 * task
-    wider = replace(WRITES, room=512.0)
-    assert [quoted(one, machine, wider) > quoted(one, machine) for one in Knows] == [True, True, True, False]
+    wider = replace(WRITES, max_new_tokens=512.0)
+    assert [quoted(one, machine, wider) > quoted(one, machine) for one in StopBehaviour] == [True, True, True, False]
 
 
 def test_an_unshown_models_answer_by_hand(machine: Machine) -> None:
     step = machine.decode_seconds(WRITES.parameters, 1, batch=0)
-    written = CHATTY * 256
+    written = UNSHOWN_LENGTH * 256
     reading = machine.prefill_seconds(WRITES.parameters, 20, 60 + 10)
     seen = (60 + 20 + written / 2) / width(WRITES.parameters)
-    computed = reading + (WRITING + SEEN * seen) * machine.prefill_seconds(WRITES.parameters, written)
-    assert quoted(Knows.NOTHING, machine) == pytest.approx(computed + 256 * step / TOGETHER)
+    computed = reading + (DECODE_FACTOR + ATTENTION_FACTOR * seen) * machine.prefill_seconds(WRITES.parameters, written)
+    assert quoted(StopBehaviour.NOTHING, machine) == pytest.approx(computed + 256 * step / DECODE_BATCH)
 
 
 def test_what_stands_in_front_is_attended_to(machine: Machine) -> None:
-    assert answering(20.0, 700.0, WRITES, machine) > 1.3 * answering(20.0, 60.0, WRITES, machine)
+    assert answer_seconds(20.0, 700.0, WRITES, machine) > 1.3 * answer_seconds(20.0, 60.0, WRITES, machine)
 
 
 def test_where_no_room_is_known_an_answer_is_as_long_as_the_rows(machine: Machine) -> None:
-    unknown = replace(WRITES, room=0.0)
-    assert quoted(Knows.NOTHING, machine, unknown) == pytest.approx(quoted(Knows.TASK, machine, unknown))
+    unknown = replace(WRITES, max_new_tokens=0.0)
+    assert quoted(StopBehaviour.NOTHING, machine, unknown) == pytest.approx(quoted(StopBehaviour.TASK, machine, unknown))
 
 
 def test_what_was_learnt_holds_behind_passages(machine: Machine) -> None:
-    rag, start = METHODS["rag"], untouched(WRITES, machine)
-    learnt = rag.estimate(replace(start, knows=Knows.TASK), WRITES, machine)
+    rag, start = METHODS["rag"], estimate_base(WRITES, machine)
+    learnt = rag.estimate(replace(start, stop_behaviour=StopBehaviour.TASK), WRITES, machine)
     assert learnt.row_seconds < rag.estimate(start, WRITES, machine).row_seconds

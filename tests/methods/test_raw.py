@@ -16,8 +16,10 @@ from rung.errors import TaskError
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import pretrain, tuning
-from rung.methods.base import Facts, Method, Run, quoted
+from rung.methods.base import Method, Run
+from rung.methods.chain import estimate_rung
 from rung.methods.continued import Continued
+from rung.methods.facts import Facts
 from rung.methods.pretrain import Pretrain
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, Texts, TrainData
@@ -215,7 +217,8 @@ FACTS = Facts(
 def test_quotes_grow_with_the_work(machine: Machine) -> None:
     longer, larger = replace(SMALL, steps=50), replace(SMALL, steps=50, parameters=10**6)
     seconds = [
-        quoted([method], FACTS, machine).fit_seconds for method in (DOMAIN, replace(DOMAIN, epochs=4), SMALL, longer, larger)
+        estimate_rung([method], FACTS, machine).fit_seconds
+        for method in (DOMAIN, replace(DOMAIN, epochs=4), SMALL, longer, larger)
     ]
     assert seconds[0] < seconds[1]
     assert seconds[2] < seconds[3] < seconds[4]
@@ -223,6 +226,6 @@ def test_quotes_grow_with_the_work(machine: Machine) -> None:
 
 def test_what_follows_pretraining_is_quoted_for_the_model_that_it_made(machine: Machine) -> None:
     facts = replace(FACTS, parameters=10**8)
-    alone, then = quoted([SMALL], facts, machine), quoted([SMALL, methods.METHODS["full"]], facts, machine)
-    of_that_size = quoted([methods.METHODS["full"]], replace(facts, parameters=SMALL.parameters), machine)
+    alone, then = estimate_rung([SMALL], facts, machine), estimate_rung([SMALL, methods.METHODS["full"]], facts, machine)
+    of_that_size = estimate_rung([methods.METHODS["full"]], replace(facts, parameters=SMALL.parameters), machine)
     assert then.fit_seconds - alone.fit_seconds == pytest.approx(of_that_size.fit_seconds)

@@ -12,7 +12,10 @@ import torch
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import METHODS, tuning
-from rung.methods.base import Facts, Quote, Run, rewarded
+from rung.methods.base import Run, options
+from rung.methods.chain import rewarded
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.lora import Lora
 from rung.predictor import Predictor
 from rung.types import Example, TrainData
@@ -115,7 +118,7 @@ def test_what_a_teacher_said_chooses_no_epoch() -> None:
         assert len(kept) == 218
 
 
-@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if hasattr(one, "patience") and name != "encoder-full"])
+@pytest.mark.parametrize("name", [name for name, one in METHODS.items() if "patience" in options(one) and name != "encoder-full"])
 def test_stopping_early_is_in_the_quote(machine: Machine, name: str) -> None:
     facts = Facts(
         parameters=135_000_000,
@@ -129,7 +132,7 @@ def test_stopping_early_is_in_the_quote(machine: Machine, name: str) -> None:
         pair_tokens=200,
         corpus_tokens=500_000,
     )
-    start = Quote(fit_seconds=1.0, prompt_tokens=60, row_seconds=0.1, memory_bytes=10**9)
+    start = CostEstimate(fit_seconds=1.0, prompt_tokens=60, row_seconds=0.1, memory_bytes=10**9)
     plain, early = (replace(METHODS[name], patience=p).estimate(start, facts, machine).fit_seconds for p in (0, 2))
     assert plain < early < 2 * plain
 

@@ -12,7 +12,7 @@ from rung.advise.questions import ASSUMED, Answer, Value
 from rung.advise.texts import conflicts, span
 from rung.lm.engine_kinds import can, leaves
 from rung.machine import Machine
-from rung.methods.base import Facts
+from rung.methods.facts import Facts
 from rung.task import Task
 from rung.types import Need, TrainData
 

@@ -13,7 +13,7 @@ from rung.advise.review import Foretold
 from rung.cli.screens.plan import differences
 from rung.climb.project import Project
 from rung.evaluate import judging
-from rung.methods.base import rewarded
+from rung.methods.chain import rewarded
 from rung.plan.bases import CALL_SECONDS
 from rung.plan.steps import bases_asked, break_evens
 from rung.plan.total import Total, total
@@ -30,7 +30,7 @@ def content(project: Project) -> dict[str, Any]:
                 "base": based.get(step.rung),
                 "advice": step.advice.verdict if step.advice else "don't",
                 "why": step.advice.why if step.advice else step.skip,
-                "quote": step.quote,
+                "quote": step.estimate,
                 "skip": step.skip,
                 "raw_quote": step.raw,
                 "scale": step.scale,
@@ -58,16 +58,16 @@ def whole(project: Project) -> Total:
     return total(project.steps, len(project.splits.dev), project.probe, project.machine)
 
 
-def judged(project: Project) -> judging.Quotes | None:
+def judged(project: Project) -> judging.JudgeEstimates | None:
     """What the judge will be asked; None where the task has none."""
     task, judge = project.task, project.judge
     if judge is None:
         return None
     dev = [judge.row(row, row.output) for row in project.splits.dev]
     marked = [row for row, _ in judging.people(task, judge)]
-    each, once = (judging.quote(task, judge, rows, project.engines, CALL_SECONDS) for rows in (dev, marked))
-    learning = [step.rung for step in project.steps if step.quote and any(rewarded(m, "", task.folder) for m in step.methods)]
-    return judging.Quotes(each, once, tuple(learning))
+    each, once = (judging.estimate(task, judge, rows, project.engines, CALL_SECONDS) for rows in (dev, marked))
+    learning = [step.rung for step in project.steps if step.estimate and any(rewarded(m, "", task.folder) for m in step.methods)]
+    return judging.JudgeEstimates(each, once, tuple(learning))
 
 
 def mermaid(project: Project) -> str:

@@ -22,7 +22,8 @@ from rung.evaluate import forgetting, memory
 from rung.evaluate.injection import attacked
 from rung.evaluate.predict import answer, latency
 from rung.evaluate.provenance import gather
-from rung.methods.base import asks_api, options
+from rung.methods.base import options
+from rung.methods.chain import asks_api
 from rung.plan import corrections
 from rung.plan.steps import Step, bases_asked
 from rung.predictor import Predictor
@@ -89,7 +90,7 @@ def standing(project: Project) -> Climb | None:
     named = [
         (step.rung, [rung_key(project, step, raced) for raced in {False, project.task.race}])
         for step in project.steps
-        if step.quote
+        if step.estimate
     ]
     found = [(rung, next((kept[key] for key in keys if key in kept), None)) for rung, keys in named]
     records = tuple(replace(record, rung=rung) for rung, record in found if record)
@@ -146,8 +147,8 @@ def measure(
     project: Project, step: Step, deadline: float, progress: Callable[[str, float], None], racing: bool = False
 ) -> Record:
     """One rung's record: as kept, if nothing it depends on has changed, else fitted, answered and scored now."""
-    record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.quote)
-    if step.quote is None:
+    record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
+    if step.estimate is None:
         return record
     assert project.metric  # a metric that cannot be had is the user's to mend, not this rung's failure
     _ = project.agreement  # a judge is held to people's marks before it scores anything
@@ -156,9 +157,10 @@ def measure(
         if kept.provenance.get("key") == key and _settled(kept):
             return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
     left = deadline - time.monotonic()
-    if step.quote.fit_seconds > left:
+    if step.estimate.fit_seconds > left:
         return replace(
-            record, reason=f"quoted {step.quote.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget"
+            record,
+            reason=f"quoted {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget",
         )
     try:
         record = _with_gaps(_measured(project, step, key, deadline, progress, racing))
@@ -204,7 +206,7 @@ def _measured(
         rung=step.rung,
         status="done",
         scores=found,
-        quote=step.quote,
+        quote=step.estimate,
         cost=_cost(project, predictor, notes, predictions),
         latency=waiting,
         forgetting=forgetting.forgotten(

@@ -14,7 +14,8 @@ from rung.evaluate import memory
 from rung.lm.data_policy import require_data_policy
 from rung.lm.engine_kinds import can
 from rung.methods import multiprocess
-from rung.methods.base import Method, Run, family, options, rewarded
+from rung.methods.base import Method, Run, options
+from rung.methods.chain import rewarded
 from rung.predictor import Predictor
 from rung.types import digest
 
@@ -37,7 +38,7 @@ def fit(
             named(fitted, predictor)
         else:
             # tuning tries teachers that the task does not name
-            require_data_policy(project.task, getattr(method, "teacher", ""), "the teacher is", f"methods.{method.name}.teacher")
+            require_data_policy(project.task, method.teacher, "the teacher is", f"methods.{method.name}.teacher")
             run = Run(
                 project.store.workplace(key),
                 project.engines,
@@ -56,7 +57,7 @@ def fit(
             before, started = project.engines.spent(), time.monotonic()
             data = project.data.only(method.needs)
             # what keeps no checkpoint keeps its answers, and gets further with each try
-            with project.store.trying(key) if family(method) in multiprocess.TRAINS else nullcontext():
+            with project.store.trying(key) if method.family in multiprocess.TRAINS else nullcontext():
                 fitted = multiprocess.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
             note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
             # of a fit that goes on from a kill this is the rest, and an answer that was paid for another fit costs nothing

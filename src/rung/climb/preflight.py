@@ -30,7 +30,7 @@ def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool
     chats = {name: project.engines.chat(start.model) for name, start in project.starts.items()}
     name, chat = next(((name, chat) for name, chat in chats.items() if chat), ("", None))
     # the rungs share the error, so the check must know how many there are
-    task = project.task.model_copy(update={"rungs": tuple(step.rung for step in project.steps if step.quote)})
+    task = project.task.model_copy(update={"rungs": tuple(step.rung for step in project.steps if step.estimate)})
     if chat and len(chats) == 1:
         rows = check(project.splits, task, chat.length, project.engines.context(project.start.model))
     else:

@@ -18,7 +18,7 @@ from rung.evaluate import forgetting, judging
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine
-from rung.methods.base import Facts
+from rung.methods.facts import Facts
 from rung.metrics.judge import Agreement, Judge
 from rung.plan import bases, corrections
 from rung.plan.bases import Base, Place
@@ -192,7 +192,7 @@ class Project:
     @cached_property
     def tried(self) -> int:
         """Rungs that can be tried: they share the error."""
-        return sum(step.quote is not None for step in self.steps)
+        return sum(step.estimate is not None for step in self.steps)
 
     @cached_property
     def course(self) -> RacePlan:

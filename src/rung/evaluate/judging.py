@@ -87,7 +87,7 @@ def metric(judge: Judge, agreed: Callable[[], Agreement | None]) -> Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class JudgeEstimate:
     """What a judge will be asked of some rows."""
 
     calls: int
@@ -97,18 +97,18 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Quotes:
+class JudgeEstimates:
     """What the judge of a task will be asked."""
 
-    a_rung: Quote
+    a_rung: JudgeEstimate
     """For each rung that is measured, on all dev rows."""
-    people: Quote
+    people: JudgeEstimate
     """Once, of the rows that people marked."""
     rewards: tuple[str, ...]
     """Rungs whose fits ask it as well; how often is not counted."""
 
 
-def quote(task: Task, judge: Judge, rows: Sequence[Any], engines: Engines, call_seconds: float) -> Quote:
+def estimate(task: Task, judge: Judge, rows: Sequence[Any], engines: Engines, call_seconds: float) -> JudgeEstimate:
     """Calls and tokens counted on the rows' own texts, as far as `SAMPLE` of them go; time and dollars from these.
 
     `call_seconds`: assumed of one call to an endpoint, so many at once as the task allows.
@@ -123,7 +123,7 @@ def quote(task: Task, judge: Judge, rows: Sequence[Any], engines: Engines, call_
         seconds = calls * call_seconds / task.api.concurrency
     tariff = engines.price(ref)
     usd = tariff.usd(calls * each, calls * ROOM) if tariff else engines.machine.usd(seconds)
-    return Quote(calls, calls * (each + ROOM), seconds, usd)
+    return JudgeEstimate(calls, calls * (each + ROOM), seconds, usd)
 
 
 def _criterion(task: Task) -> str:

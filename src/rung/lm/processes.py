@@ -97,14 +97,14 @@ def at_it() -> bool:
     return several()
 
 
-def told(value: Value) -> Value:
+def broadcast(value: Value) -> Value:
     """The leading process's value, in all of them, while they are at one training."""
-    return _said(value, STEP) if _joined and several() else value
+    return _broadcast(value, STEP) if _joined and several() else value
 
 
-def order(value: Value) -> Value:
+def broadcast_job(value: Value) -> Value:
     """The same between trainings, however long it takes to come."""
-    return _said(value, IDLE)
+    return _broadcast(value, IDLE)
 
 
 def wait() -> None:
@@ -131,7 +131,7 @@ def outcomes(error: str) -> list[str]:
     return found
 
 
-def add_up(tensors: Sequence[Any]) -> None:
+def all_reduce(tensors: Sequence[Any]) -> None:
     """Add tensors up over the processes, in place."""
     import torch
     import torch.distributed as dist
@@ -167,7 +167,7 @@ def state(model: Any) -> dict[str, Any] | None:
     return {name: tensor for name, tensor in found.items() if name in named}
 
 
-def _said(value: Value, longest: timedelta) -> Value:
+def _broadcast(value: Value, longest: timedelta) -> Value:
     import torch.distributed as dist
 
     box: list[Any] = [value if leads() else None]

@@ -122,7 +122,7 @@ def _method(name: str, given: dict[str, Any], where: str) -> Method:
         )
     method = METHODS[name]
     hints = get_type_hints(type(method), include_extras=True)
-    known = [field.name for field in fields(method)]  # type: ignore[arg-type]
+    known = [field.name for field in fields(method)]
     right = {}
     for key, value in given.items():
         if key not in known:
@@ -139,4 +139,4 @@ def _method(name: str, given: dict[str, Any], where: str) -> Method:
                 where=f"rung.yaml methods.{name}.{key}",
                 remedy=f"{error.errors()[0]['msg']}.",
             ) from None
-    return replace(method, **right)  # type: ignore[type-var]
+    return replace(method, **right)

@@ -11,13 +11,15 @@ from typing import ClassVar, Literal
 from rung.lm.base import ModelRef
 from rung.lm.inference.rules import save_rows
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
+class Baseline(Method):
     name: ClassVar[str] = "baseline"
     family: ClassVar[Family] = Family.BASELINE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
@@ -27,9 +29,9 @@ class Baseline:
     rule: Literal["majority", "nearest"] = "nearest"
     """majority: the commonest answer; nearest: that of the input with the most similar characters (TF-IDF of 3- to 5-grams)."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         seconds = 0.0 if self.rule == "majority" else 3e-7 * facts.train_rows + 2e-4
-        return Quote(prompt_tokens=0, row_seconds=seconds, memory_bytes=4096 * facts.train_rows)
+        return CostEstimate(prompt_tokens=0, row_seconds=seconds, memory_bytes=4096 * facts.train_rows)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         files = run.folder / "model"

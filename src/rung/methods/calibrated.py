@@ -16,7 +16,9 @@ from rung.errors import BudgetError, RungError
 from rung.lm.base import ScoresLabels
 from rung.lm.inference.thinking import behind, label_room
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.few_shot import balanced
 from rung.predictor import Calibration, Predictor
 from rung.types import Example, Need, TrainData
@@ -28,7 +30,7 @@ CHUNK = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrated:
+class Calibrated(Method):
     name: ClassVar[str] = "calibrated"
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS, Need.OPEN_WEIGHTS})
@@ -39,7 +41,7 @@ class Calibrated:
     rows: int = 64
     """How many train inputs."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         asked = min(self.rows, facts.train_rows) if self.over == "inputs" else len(BLAND)
         every = start.prompt_tokens + facts.labels * facts.output_tokens
         each = machine.prefill_seconds(facts.parameters, round(every))

@@ -26,7 +26,7 @@ ERROR = 0.05
 
 
 @dataclass
-class Books:
+class SearchBudget:
     """What is spent while the search runs."""
 
     run: Run
@@ -68,33 +68,33 @@ class SpentError(BaseException):
     """The time or the calls are used up. No Exception, so that nothing that stands between takes it for a failed row."""
 
 
-def within(start: Predictor, books: Books, name: str, search: Callable[[], Predictor]) -> Predictor:
+def within(start: Predictor, budget: SearchBudget, name: str, search: Callable[[], Predictor]) -> Predictor:
     """What a search finds; the start where what it may spend is used up first. BudgetError where the climb's time is."""
     try:
         return search()
     except SpentError as spent:
-        if time.monotonic() > books.run.deadline:
+        if time.monotonic() > budget.run.deadline:
             raise BudgetError(
                 f"{name}: the search {spent}.",
                 remedy=f"Raise budget.minutes in rung.yaml, or lower methods.{name}.calls.",
             ) from None
-        return kept(start, f"no gain: the search {spent}", [], books)
+        return kept(start, f"no gain: the search {spent}", [], budget)
 
 
-def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, books: Books) -> Predictor:
+def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, budget: SearchBudget) -> Predictor:
     """The best of the race if it is shown to be better on rows that nothing was chosen on; else the start."""
     clusters = clusters_of(fresh)
-    before, after = (books.asker(one)(fresh) for one in (start, best.predictor))
+    before, after = (budget.asker(one)(fresh) for one in (start, best.predictor))
     gain = resample.paired_bootstrap(before, after, clusters)
-    books.run.notes["fresh rows"] = {"start": str(interval(before)), "best": str(interval(after)), "difference": str(gain)}
+    budget.run.notes["fresh rows"] = {"start": str(interval(before)), "best": str(interval(after)), "difference": str(gain)}
     if gain.value > 0 and resample.sign_flip(before, after, clusters) <= 2 * ERROR:
-        return kept(best.predictor, f"gain: {best.what}, {gain} on fresh rows", told, books)
-    return kept(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", told, books)
+        return kept(best.predictor, f"gain: {best.what}, {gain} on fresh rows", told, budget)
+    return kept(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", told, budget)
 
 
-def kept(found: Predictor, verdict: str, told: list[dict[str, Any]], books: Books) -> Predictor:
+def kept(found: Predictor, verdict: str, told: list[dict[str, Any]], budget: SearchBudget) -> Predictor:
     """A Predictor to go on with, and in the fit's notes why."""
-    books.run.notes.update(verdict=verdict, tried=told, calls=books.spent, seconds=round(time.monotonic() - books.began, 1))
+    budget.run.notes.update(verdict=verdict, tried=told, calls=budget.spent, seconds=round(time.monotonic() - budget.began, 1))
     return found
 
 

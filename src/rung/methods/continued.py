@@ -11,19 +11,20 @@ from pydantic import Field
 
 from rung.machine import Machine
 from rung.methods import raw, tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Continued:
+class Continued(Method):
     name: ClassVar[str] = "continued"
     family: ClassVar[Family] = Family.CONTINUED
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 1
-    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     rank: Natural = 0
     """0 trains the whole weights; more trains LoRA adapters of that width, which learn less and forget less."""
@@ -46,7 +47,7 @@ class Continued:
     measured: Count = 20_000
     """Most held-out tokens that the perplexity is measured on, of each kind of text: the first window of each document."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         trained = 0.03 if self.rank else 1.0
         tokens = facts.corpus_tokens * (1 - self.held) / (1 - self.replay)
         looks = tuning.LOOKS if self.patience else 0

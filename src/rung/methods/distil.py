@@ -13,13 +13,15 @@ from typing import ClassVar
 from rung.errors import BudgetError
 from rung.lm.base import ModelRef
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Knows, Quote, Run, answering, calling, untouched
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds, estimate_base, with_calls
+from rung.methods.facts import Facts
 from rung.predictor import CHUNK, Predictor
 from rung.types import Example, Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distil:
+class Distil(Method):
     name: ClassVar[str] = "distil"
     family: ClassVar[Family] = Family.DISTILLATION
     needs: ClassVar[frozenset[Need]] = frozenset({Need.UNLABELLED})
@@ -32,15 +34,15 @@ class Distil:
     most: int = 5000
     """Inputs labelled at most."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         rows = min(self.most, facts.unlabelled)
         if not self.teacher:
-            return calling(start, rows, start, facts)
+            return with_calls(start, rows, start, facts)
         # a teacher is asked with the prompt as it stands; where something else answers by now, with that of the task
-        who, asked = facts.of(self.teacher), start if start.output_tokens else untouched(facts, machine)
-        seconds = answering(asked.prompt_tokens, asked.shared_tokens, who, machine, facts.labels, Knows.NOTHING)
+        who, asked = facts.of(self.teacher), start if start.output_tokens else estimate_base(facts, machine)
+        seconds = answer_seconds(asked.prompt_tokens, asked.shared_tokens, who, machine, facts.labels, StopBehaviour.NOTHING)
         seconds *= asked.calls if who.call_seconds else 1
-        return calling(start, rows, replace(asked, row_seconds=seconds), who)
+        return with_calls(start, rows, replace(asked, row_seconds=seconds), who)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         asked = [Example(text, "") for text in data.unlabelled[: self.most]]

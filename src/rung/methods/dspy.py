@@ -11,8 +11,10 @@ from typing import ClassVar, Literal
 
 from rung.errors import ModelError
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run, calling
-from rung.methods.confirm import Books, confirmed, front, kept, parts, within
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.confirm import SearchBudget, confirmed, front, kept, parts, within
+from rung.methods.estimate import CostEstimate, with_calls
+from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.sequential.interim import LEAST
 from rung.sequential.race import in_order
@@ -22,12 +24,12 @@ Optimizer = Literal["bootstrap", "mipro", "copro"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dspy:
+class Dspy(Method):
     name: ClassVar[str] = "dspy"
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 1
-    rewarded: ClassVar[bool] = True
+    metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
     optimizer: Optimizer = "bootstrap"
     """bootstrap: demonstrations that the model itself gets right (BootstrapFewShotWithRandomSearch). mipro: those and written
@@ -39,32 +41,32 @@ class Dspy:
     teacher: str = ""
     """A base that writes the instructions. Empty for the model itself."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         demos = self.shots * (facts.input_tokens + facts.output_tokens)
         # as if all calls were rows: how many instructions a teacher writes is for the optimizer to say
         one = replace(start, shared_tokens=start.shared_tokens + demos / 2)  # about half of what is tried shows them
-        return replace(calling(start, self.calls, one, facts), shared_tokens=start.shared_tokens + demos)
+        return replace(with_calls(start, self.calls, one, facts), shared_tokens=start.shared_tokens + demos)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        books = Books(run, self.calls, run.deadline)
+        budget = SearchBudget(run, self.calls, run.deadline)
         shown, rows, fresh = parts(in_order(data.examples, run.seed))
         fresh = front(fresh, self.calls // 6)  # asked of two, a third of what may be spent
         rows, shown = front(rows, self.calls // 12), front(shown, self.calls // 12)
         if min(len(rows), len(fresh)) < LEAST or not shown:
-            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], books)
-        return within(start, books, self.name, lambda: self._searched(start, shown, rows, fresh, books))
+            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], budget)
+        return within(start, budget, self.name, lambda: self._searched(start, shown, rows, fresh, budget))
 
     def _searched(
-        self, start: Predictor, shown: list[Example], rows: list[Example], fresh: list[Example], books: Books
+        self, start: Predictor, shown: list[Example], rows: list[Example], fresh: list[Example], budget: SearchBudget
     ) -> Predictor:
         try:
             from rung.methods import dspy_program
         except ImportError as error:
             raise ModelError("the rung dspy needs DSPy, which is not installed.", remedy="pip install 'rung[dspy]'.") from error
-        run = books.run
+        run = budget.run
         writer = run.engines.open(run.engines.reference(self.teacher) if self.teacher else start.model)
-        task = dspy_program.Task(replace(start, calibration=None), shown, rows, books)  # it holds for one prompt
+        task = dspy_program.Task(replace(start, calibration=None), shown, rows, budget)  # it holds for one prompt
         best = dspy_program.search(task, self.optimizer, self.shots, self.calls // 3 * 2, writer, run.seed)
         if best.predictor.digest == start.digest:
-            return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), books)
-        return confirmed(start, best, fresh, task.told(), books)
+            return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), budget)
+        return confirmed(start, best, fresh, task.told(), budget)

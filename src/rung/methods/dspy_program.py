@@ -22,7 +22,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from rung.errors import ModelError
 from rung.lm.base import Decoding, Engine, Prompt
-from rung.methods.confirm import Books
+from rung.methods.confirm import SearchBudget
 from rung.methods.proposing import Tried
 from rung.metrics import interval
 from rung.predictor import Predictor
@@ -43,7 +43,7 @@ class Task:
     """Where demonstrations come from."""
     rows: Sequence[Example]
     """What candidates are scored on."""
-    books: Books
+    budget: SearchBudget
     had: dict[str, tuple[Tried, dict[str, str | None]]] = field(default_factory=dict)
     """By a Predictor's digest: what it is, and its answers to all `rows`, by input."""
 
@@ -71,21 +71,21 @@ class Task:
         tried, row = self.tried(step), self.row(asked)
         name = tried.predictor.digest
         if name not in self.had and row in self.rows:
-            found = self.books.answers(tried.predictor, self.rows)
+            found = self.budget.answers(tried.predictor, self.rows)
             self.had[name] = tried, {row.input: answer for row, answer in zip(self.rows, found)}
         known = self.had[name][1] if name in self.had else {}
-        answer = known[asked] if asked in known else self.books.answers(tried.predictor, [row])[0]
+        answer = known[asked] if asked in known else self.budget.answers(tried.predictor, [row])[0]
         return answer or ""
 
     def worth(self, example: Any, found: Any, trace: object = None) -> float:
         """DSPy's metric: the task's own."""
-        return self.books.worth(found.output, self.row(example.input))
+        return self.budget.worth(found.output, self.row(example.input))
 
     def told(self) -> list[dict[str, Any]]:
         """What was tried on all rows, with its score there."""
         out = []
         for tried, answers in self.had.values():
-            values = [self.books.worth(answers[row.input], row) for row in self.rows]
+            values = [self.budget.worth(answers[row.input], row) for row in self.rows]
             out.append({"what": tried.what, "rows": len(values), "score": str(interval(values))})
         return out
 
@@ -109,16 +109,16 @@ class Step(dspy.Predict):
 class Writer:
     """One of our engines as DSPy's, for the instructions that are proposed."""
 
-    def __init__(self, engine: Engine, books: Books, seed: int):
-        self.engine, self.books, self.seed = engine, books, seed
+    def __init__(self, engine: Engine, budget: SearchBudget, seed: int):
+        self.engine, self.budget, self.seed = engine, budget, seed
 
     def complete(self, request: Request) -> Response:
         turns = [_turn("system", request.system)] if request.system else []
         turns += [_turn(turn.role, turn.text or "") for turn in request.messages]
         most = request.config.max_tokens or 512
         how = Decoding(max_new_tokens=most, temperature=request.config.temperature or 0.0, seed=self.seed)
-        self.books.spent += 1
-        prompt = Prompt(tuple(turns), turns[-1].content, draw=self.books.spent)
+        self.budget.spent += 1
+        prompt = Prompt(tuple(turns), turns[-1].content, draw=self.budget.spent)
         [found] = self.engine.generate([prompt], how)
         usage = Usage(input_tokens=found.tokens_in, output_tokens=found.tokens_out)
         return Response(id=None, model="rung", message=Answered.assistant(found.text), finish_reason="stop", usage=usage)
@@ -137,7 +137,7 @@ def _turn(role: Any, content: Any) -> Any:
 
 def search(task: Task, optimizer: str, shots: int, calls: int, writer: Engine, seed: int) -> Tried:
     """What an optimizer of DSPy finds best, within about so many calls. ModelError where proposals keep no form."""
-    lm = dspy.LM("rung", engine=Writer(writer, task.books, seed), cache=False, num_retries=0, temperature=0.7, max_tokens=512)
+    lm = dspy.LM("rung", engine=Writer(writer, task.budget, seed), cache=False, num_retries=0, temperature=0.7, max_tokens=512)
     try:
         with hushed(), dspy.context(lm=lm, num_threads=1):
             step = OPTIMIZERS[optimizer](task, shots, calls, lm, seed)

@@ -13,14 +13,16 @@ from pydantic import Field
 from rung.lm.base import ModelRef
 from rung.lm.inference.encoder import save_head
 from rung.machine import OPENING_SECONDS, Machine
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Rate
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
+class Encoder(Method):
     name: ClassVar[str] = "encoder"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
@@ -30,10 +32,10 @@ class Encoder:
     strengths: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
     """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
         solving = 2e-6 * facts.train_rows * max(2, facts.labels) * len(self.strengths) * 5
-        return Quote(
+        return CostEstimate(
             fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding + solving,
             prompt_tokens=0,
             row_seconds=embedding,

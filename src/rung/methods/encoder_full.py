@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rung.lm.base import ModelRef, Prompt
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Weight
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
@@ -30,12 +32,13 @@ RATES = {True: 5e-4, False: 5e-5}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderFull:
+class EncoderFull(Method):
     name: ClassVar[str] = "encoder-full"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 2
+    metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     model: str = ""
     """Hub id or folder of any encoder that transformers can put a classification head on; empty takes the task's `encoder`."""
@@ -52,10 +55,10 @@ class EncoderFull:
     tokens: Count = 4096
     """Most tokens computed at once; less needs less memory."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         size, own = facts.encoder_parameters, facts.input_tokens
         training = machine.training_seconds(facts.encoder_computing, 1.0, round(facts.train_rows * own), self.epochs)
-        return Quote(
+        return CostEstimate(
             fit_seconds=start.fit_seconds + training,
             prompt_tokens=0,
             row_seconds=machine.prefill_seconds(facts.encoder_computing, own),

@@ -14,7 +14,9 @@ from typing import ClassVar, Literal
 
 from rung.lm.vectors import save_vectors
 from rung.machine import OPENING_SECONDS, Machine
-from rung.methods.base import SURE, Facts, Family, Knows, Quote, Run, answering
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import OPENED_LABELS, CostEstimate, StopBehaviour, answer_seconds
+from rung.methods.facts import Facts
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -26,7 +28,7 @@ MOST_SHARED_TOKENS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShot:
+class FewShot(Method):
     name: ClassVar[str] = "few-shot"
     family: ClassVar[Family] = Family.DEMONSTRATIONS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
@@ -37,14 +39,14 @@ class FewShot:
     shots: int = 0
     """How many examples; 0 takes one a label (at least 8) for fixed and 4 for similar."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        demo, knows = facts.input_tokens + facts.output_tokens, max(start.knows, Knows.EXAMPLES)
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
+        demo, stop = facts.input_tokens + facts.output_tokens, max(start.stop_behaviour, StopBehaviour.EXAMPLES)
         if self.pick == "fixed":
             most = min(self._count(facts.labels) * demo, MOST_SHARED_TOKENS)
-            narrowed = max(SURE, facts.labels / 8)  # demonstrations narrow the choice
+            narrowed = max(OPENED_LABELS, facts.labels / 8)  # demonstrations narrow the choice
             shared = start.shared_tokens + most  # computed once
-            asked = answering(start.prompt_tokens, shared, facts, machine, narrowed, knows)
-            return replace(start, shared_tokens=shared, row_seconds=asked, knows=knows)
+            asked = answer_seconds(start.prompt_tokens, shared, facts, machine, narrowed, stop)
+            return replace(start, shared_tokens=shared, row_seconds=asked, stop_behaviour=stop)
         own = start.prompt_tokens + self._count(facts.labels) * demo
         # fixed demonstrations of an earlier method stay, the list of labels goes
         shared = max(facts.shared_tokens, start.shared_tokens - facts.label_tokens)
@@ -54,8 +56,8 @@ class FewShot:
             fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding,
             prompt_tokens=own,
             shared_tokens=shared,
-            row_seconds=answering(own, shared, facts, machine, knows=knows) + embedding,
-            knows=knows,
+            row_seconds=answer_seconds(own, shared, facts, machine, stop=stop) + embedding,
+            stop_behaviour=stop,
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

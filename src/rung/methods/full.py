@@ -7,18 +7,21 @@ from typing import ClassVar
 
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Weight
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Full:
+class Full(Method):
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = Family.FULL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
+    metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     learning_rate: Rate = 1e-4
     """Highest step size. About a tenth of LoRA's."""
@@ -33,9 +36,9 @@ class Full:
     tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=1.0, patience=self.patience)
-        return tuning.quote(start, facts, machine, load)
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
+        load = tuning.TrainingLoad(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=1.0, patience=self.patience)
+        return tuning.training_estimate(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.training import train

@@ -18,7 +18,9 @@ from rung.errors import DataError, TaskError
 from rung.lm.inference.thinking import Thinking, split
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Weight
 from rung.metrics import own
 from rung.predictor import Predictor
@@ -32,12 +34,12 @@ Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grpo:
+class Grpo(Method):
     name: ClassVar[str] = "grpo"
     family: ClassVar[Family] = Family.REWARD
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
-    rewarded: ClassVar[bool] = True
+    metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
     reward: str = ""
     """What an answer is worth: by default the task's metric; or your own function, `rewards.py:score`; or `judge`, the
@@ -67,9 +69,9 @@ class Grpo:
     tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
-        found = tuning.quote(start, replace(facts, train_rows=0), machine, load)
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
+        load = tuning.TrainingLoad(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
+        found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load)
         thought = max(0.0, start.calls * start.output_tokens - facts.output_tokens)  # what is written before an answer
         room = thought + (self.longest or 2 * facts.output_tokens)  # what is drawn is longer than what is meant
         prompts = self.batch * start.prompt_tokens + facts.shared_tokens
@@ -144,7 +146,7 @@ class Grpo:
             from rung.lm.training import rewards
             from rung.lm.trees.tree import Row
 
-            layer = fits.judge(start.model.files)
+            layer = fits.reward_model(start.model.files)
             if layer is None:
                 raise TaskError(
                     "reward is 'judge', and no reward model was fitted before.",
@@ -157,7 +159,7 @@ class Grpo:
                     where="rung.yaml methods.grpo.reward",
                     remedy="Leave reasoning out of the rung, or reward by the metric or by your own function.",
                 )
-            judge = rewards.Judge(run.engines.find(start.model.name).folder, run.engines.machine, layer)
+            judge = rewards.RewardModel(run.engines.find(start.model.name).folder, run.engines.machine, layer)
 
             def judged(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
                 found = [Row(prompt + answer, (False,) * len(prompt + answer)) for answer in answers]

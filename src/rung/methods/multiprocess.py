@@ -13,7 +13,7 @@ from pathlib import Path
 from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.machine import Machine
-from rung.methods.base import Family, Method, Run, family
+from rung.methods.base import Family, Method, Run
 from rung.predictor import Predictor
 from rung.types import TrainData
 
@@ -22,7 +22,7 @@ TRAINS = {Family.ADAPTERS, Family.FULL, Family.PREFERENCE, Family.REWARD, Family
 
 
 @dataclass(frozen=True)
-class Order:
+class FitJob:
     """A fit, as the leading process tells the others. Paths are the leading one's: all see the same files."""
 
     method: Method
@@ -40,14 +40,14 @@ def lead(command: Callable[[], object]) -> None:
 
     processes.begin()
     if not processes.leads():
-        while (order := processes.order(None)) is not None:
+        while (order := processes.broadcast_job(None)) is not None:
             _follow(order)
         processes.end()
         return
     try:
         command()
     finally:
-        processes.order(None)
+        processes.broadcast_job(None)
         processes.end()
 
 
@@ -58,13 +58,13 @@ def fit(method: Method, start: Predictor, data: TrainData, run: Run) -> Predicto
     """
     from rung.lm import processes
 
-    if not processes.several() or family(method) not in TRAINS:
+    if not processes.several() or method.family not in TRAINS:
         return method.fit(start, data, run)
-    processes.order(Order(method, start, data, run.engines.machine, run.seed, run.home, run.shared))
+    processes.broadcast_job(FitJob(method, start, data, run.engines.machine, run.seed, run.home, run.shared))
     return _joined(lambda: method.fit(start, data, run))
 
 
-def _follow(order: Order) -> None:
+def _follow(order: FitJob) -> None:
     """Do the leading process's fit beside it; what it writes of its own is thrown away, and it rewards nothing."""
     with tempfile.TemporaryDirectory() as place:
         engines = Engines(order.machine, say=lambda text: None)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rung.data.preferences import as_example, hold_out
 from rung.errors import DataError
 from rung.methods import tuning
-from rung.methods.base import Facts, Quote, Run
+from rung.methods.base import Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.types import Interval, Preference
 
@@ -23,9 +25,11 @@ Two = tuple[Any, Any]
 Some = tuple[Preference, ...]
 
 
-def quote(start: Quote, facts: Facts, machine: Machine, load: tuning.Load, reads: float) -> Quote:
+def pair_training_estimate(
+    start: CostEstimate, facts: Facts, machine: Machine, load: tuning.TrainingLoad, reads: float
+) -> CostEstimate:
     """The quote of training on pairs, and of reading them `reads` times without a gradient."""
-    found = tuning.quote(start, replace(facts, train_rows=0), machine, load)
+    found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load)
     tree = round(facts.pairs * facts.pair_tokens + facts.shared_tokens * facts.pairs / load.batch)
     training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs)
     reading = machine.prefill_seconds(facts.parameters, round(reads * tree))

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
@@ -39,11 +41,12 @@ OWN = ("layernorm", "bitfit", "bottleneck")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peft:
+class Peft(Method):
     name: ClassVar[str] = "peft"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
+    metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     kind: Kind = "ia3"
     """What is trained: ia3, layernorm, bitfit, bottleneck, prompt or prefix."""
@@ -66,9 +69,9 @@ class Peft:
         if self.kind in ("bottleneck", "prompt", "prefix") and self.size < 1:
             raise TaskError(f"size is {self.size}, and the kind {self.kind} needs at least 1.", remedy="Say how large it is.")
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         wide = self.kind in OWN
-        load = tuning.Load(
+        load = tuning.TrainingLoad(
             epochs=self.epochs,
             batch=self.batch,
             tokens=self.tokens,
@@ -76,7 +79,7 @@ class Peft:
             wide=wide,
             patience=self.patience,
         )
-        return tuning.quote(start, facts, machine, load)
+        return tuning.training_estimate(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.training import train

@@ -13,7 +13,9 @@ from rung.data.preferences import hold_out
 from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import pairing, tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Share, Weight
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
@@ -27,12 +29,11 @@ KINDS = ("dpo", "kto", "orpo", "simpo")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preferring:
+class Preferring(Method):
     name: ClassVar[str] = "preference"
     family: ClassVar[Family] = Family.PREFERENCE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
-    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     loss: Literal["dpo", "kto", "orpo", "simpo"] = "dpo"
     """What is minimised. kto takes single votes too; orpo and simpo need no reference."""
@@ -57,9 +58,9 @@ class Preferring:
     held: Share = 0.1
     """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
-        return pairing.quote(start, facts, machine, load, reads=1)
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
+        load = tuning.TrainingLoad(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
+        return pairing.pair_training_estimate(start, facts, machine, load, reads=1)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters

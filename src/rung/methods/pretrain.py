@@ -12,7 +12,9 @@ from rung import files
 from rung.data import corpus
 from rung.machine import Machine
 from rung.methods import raw, tuning
-from rung.methods.base import Facts, Family, Quote, Run, answering
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate, answer_seconds
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Share, Weight
 from rung.metrics.resample import bootstrap_interval
 from rung.predictor import Predictor
@@ -33,13 +35,12 @@ FLOP_AN_HOUR = 6 * 70e9 * 2e12 / 1_720_320
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain:
+class Pretrain(Method):
     name: ClassVar[str] = "pretrain"
     family: ClassVar[Family] = Family.PRETRAINING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 2
-    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     parameters: Count = 10_000_000
     """Size of the model, embeddings counted; width, layers and heads follow from it."""
@@ -66,14 +67,14 @@ class Pretrain:
     measured: Count = 50_000
     """Most held-out tokens to measure on."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         size = replace(facts, parameters=self.parameters, call_seconds=0.0, tariff=None)
         return replace(
             start,
             fit_seconds=start.fit_seconds
             + machine.training_seconds(self.parameters, 1.0, self._seen)
             + machine.prefill_seconds(self.parameters, self.measured * (1 + (tuning.LOOKS if self.patience else 0))),
-            row_seconds=answering(start.prompt_tokens, facts.shared_tokens, size, machine),
+            row_seconds=answer_seconds(start.prompt_tokens, facts.shared_tokens, size, machine),
             memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
             parameters=self.parameters,
         )

@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 
 from rung.machine import Machine
 from rung.methods import proposing
-from rung.methods.base import Facts, Family, Quote, Run, calling
-from rung.methods.confirm import ERROR, Books, confirmed, front, kept, parts, within
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.confirm import ERROR, SearchBudget, confirmed, front, kept, parts, within
+from rung.methods.estimate import CostEstimate, with_calls
+from rung.methods.facts import Facts
 from rung.metrics import interval
 from rung.predictor import Predictor
 from rung.sequential.interim import LEAST, schedule_analyses
@@ -25,12 +27,12 @@ from rung.types import Example, Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptSearch:
+class PromptSearch(Method):
     name: ClassVar[str] = "prompt-search"
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 1
-    rewarded: ClassVar[bool] = True
+    metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
     calls: int = 1500
     """Most rows asked in all, proposals included."""
@@ -43,41 +45,41 @@ class PromptSearch:
     teacher: str = ""
     """A base that writes them. Empty for the model itself."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         pair = facts.input_tokens + facts.output_tokens
         demos = (self.shots or max(8, facts.labels)) * pair
         one = replace(start, shared_tokens=start.shared_tokens + demos / 2)  # about half of what is tried shows them
         rows = float(max(0, self.calls - self.proposals))
-        taken = calling(start, rows, one, facts).fit_seconds - start.fit_seconds
+        taken = with_calls(start, rows, one, facts).fit_seconds - start.fit_seconds
         if self.seconds and taken > self.seconds:
             rows *= self.seconds / taken
-        searched = calling(start, rows, one, facts)
+        searched = with_calls(start, rows, one, facts)
         who = facts.of(self.teacher)
-        writing = Quote(
+        writing = CostEstimate(
             prompt_tokens=facts.shared_tokens + proposing.SHOWN * pair,
             row_seconds=who.call_seconds or machine.decode_seconds(who.parameters, proposing.ROOM),
             memory_bytes=0,
             output_tokens=proposing.ROOM,
         )
-        found = calling(searched, self.proposals, writing, who)
+        found = with_calls(searched, self.proposals, writing, who)
         return replace(found, shared_tokens=start.shared_tokens + demos)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         until = min(run.deadline, time.monotonic() + self.seconds if self.seconds else run.deadline)
-        books = Books(run, self.calls, until)
+        budget = SearchBudget(run, self.calls, until)
         pool, rows, fresh = parts(in_order(data.examples, run.seed))
         if len(rows) < LEAST or len(fresh) < LEAST:
-            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], books)
+            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], budget)
         bare = replace(start, calibration=None)  # it holds for one prompt
-        tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, books)]
-        return within(start, books, self.name, lambda: self._searched(tried, rows, fresh, books))
+        tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, budget)]
+        return within(start, budget, self.name, lambda: self._searched(tried, rows, fresh, budget))
 
-    def _proposed(self, start: Predictor, pool: Sequence[Example], run: Run, books: Books) -> list[proposing.Tried]:
+    def _proposed(self, start: Predictor, pool: Sequence[Example], run: Run, budget: SearchBudget) -> list[proposing.Tried]:
         """In the order in which they are left out where the budget is small: the last first."""
         shots = self.shots or max(8, len(start.labels))
         model = run.engines.reference(self.teacher) if self.teacher else start.model
         written = proposing.by_model(start, pool, run.engines.open(model), self.proposals, run.seed)
-        books.spent += self.proposals
+        budget.spent += self.proposals
         lists = [proposing.by_hand(start), proposing.shown(start, pool, shots, run), written]
         turns = [one for k in range(max(map(len, lists))) for some in lists for one in some[k : k + 1]]
         seen, out = {start.digest}, []
@@ -87,29 +89,31 @@ class PromptSearch:
                 out.append(one)
         return out
 
-    def _searched(self, tried: list[proposing.Tried], rows: list[Example], fresh: list[Example], books: Books) -> Predictor:
-        left = books.calls - books.spent
+    def _searched(
+        self, tried: list[proposing.Tried], rows: list[Example], fresh: list[Example], budget: SearchBudget
+    ) -> Predictor:
+        left = budget.calls - budget.spent
         fresh = front(fresh, left // 6)  # asked of two, a third of what may be spent
         most = left - 2 * len(fresh)
         tried = tried[: max(1, most // (2 * LEAST) - 1)]
         rows = front(rows, most // (len(tried) + 1))  # one more: what won joined with what won
         start = tried[0].predictor
         if len(tried) < 2 or len(rows) < LEAST or len(fresh) < LEAST:
-            return kept(start, f"no gain: {books.calls} calls are too few to search with", [], books)
+            return kept(start, f"no gain: {budget.calls} calls are too few to search with", [], budget)
         clusters = clusters_of(rows)
-        asked = [books.asker(one.predictor) for one in tried]
+        asked = [budget.asker(one.predictor) for one in tried]
         outcome = race(asked, rows, schedule_analyses(len(rows), clusters), alpha=ERROR, clusters=clusters)
         told = _told(tried, outcome)
         best = tried[outcome.winner]
         if both := proposing.joined(start, *_leaders(tried, outcome)):
-            values = books.asker(both.predictor)(rows)
+            values = budget.asker(both.predictor)(rows)
             told.append({"what": both.what, "rows": len(rows), "score": str(interval(values))})
             if fmean(values) > max(fmean(found) for found in outcome.values if len(found) == len(rows)):
                 best = both
-        books.run.notes["spread"] = spread(tried, outcome)
+        budget.run.notes["spread"] = spread(tried, outcome)
         if best.predictor == start:
-            return kept(start, "no gain: nothing tried did better than the start", told, books)
-        return confirmed(start, best, fresh, told, books)
+            return kept(start, "no gain: nothing tried did better than the start", told, budget)
+        return confirmed(start, best, fresh, told, budget)
 
 
 def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from rung.machine import BYTES, Machine
 from rung.methods import tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Share
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
@@ -17,11 +19,12 @@ WEIGHT_BYTES = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
-class QLora:
+class QLora(Method):
     name: ClassVar[str] = "qlora"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS, Need.GPU})
     fit_version: ClassVar[int] = 2
+    metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     rank: Count = 16
     """Width of the adapters. More fits more, and overfits sooner."""
@@ -40,11 +43,11 @@ class QLora:
     tokens: Count = 2048
     """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
+        load = tuning.TrainingLoad(
             epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.002 * self.rank, patience=self.patience
         )
-        found = tuning.quote(start, facts, machine, load)
+        found = tuning.training_estimate(start, facts, machine, load)
         return replace(found, memory_bytes=found.memory_bytes - round((BYTES[machine.dtype] - WEIGHT_BYTES) * facts.parameters))
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rung.machine import OPENING_SECONDS, Machine
-from rung.methods.base import Facts, Family, Quote, Run, answering
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate, answer_seconds
+from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
@@ -33,7 +35,7 @@ ASKED = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rag:
+class Rag(Method):
     name: ClassVar[str] = "rag"
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
@@ -58,7 +60,7 @@ class Rag:
     screen: bool = True
     """Show passages without what they tell the answerer to do, and withhold answers that do not bear on the question."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         size = self.size or knowledge.SIZE
         own = start.prompt_tokens + self.passages * size
         embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_computing, size)
@@ -66,7 +68,7 @@ class Rag:
             start,
             fit_seconds=start.fit_seconds + OPENING_SECONDS + embedding,
             prompt_tokens=own,
-            row_seconds=answering(own, start.shared_tokens, facts, machine, knows=start.knows),
+            row_seconds=answer_seconds(own, start.shared_tokens, facts, machine, stop=start.stop_behaviour),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -19,7 +19,9 @@ from rung.lm.engine_kinds import can
 from rung.lm.inference.thinking import MARK, Thinking, think
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run, calling, untouched
+from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.estimate import CostEstimate, estimate_base, with_calls
+from rung.methods.facts import Facts
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -39,12 +41,12 @@ WRITTEN = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reasoning:
+class Reasoning(Method):
     name: ClassVar[str] = "reasoning"
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset()
     fit_version: ClassVar[int] = 2
-    rewarded: ClassVar[bool] = True
+    metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
     form: Literal["steps", "plan"] = "steps"
     """steps: thinking step by step; plan: in the parts Thought, Plan and Check."""
@@ -57,7 +59,7 @@ class Reasoning:
     teacher: str = ""
     """A base that writes the reasoning of demonstrations without one. Empty for the model itself."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         found = self._reasoned(start, facts, machine, self.samples)
         pair = facts.input_tokens + facts.output_tokens
         demos = max(0.0, start.shared_tokens - facts.shared_tokens - facts.label_tokens) / pair if pair else 0.0
@@ -66,9 +68,9 @@ class Reasoning:
         # as if none of them had reasoning of its own, and all that is written were kept
         found = replace(found, shared_tokens=found.shared_tokens + demos * self.thought * WRITTEN)
         who = facts.of(self.teacher)
-        return calling(found, demos, self._reasoned(untouched(who, machine), who, machine, 1), who)
+        return with_calls(found, demos, self._reasoned(estimate_base(who, machine), who, machine, 1), who)
 
-    def _reasoned(self, start: Quote, facts: Facts, machine: Machine, samples: int) -> Quote:
+    def _reasoned(self, start: CostEstimate, facts: Facts, machine: Machine, samples: int) -> CostEstimate:
         """The quote of rows answered after so many reasonings. Each is a call; with labels a second one chooses behind it."""
         written = self.thought * WRITTEN
         calls = samples * (2 if facts.labels else 1)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from rung.data.preferences import hold_out
 from rung.machine import Machine
 from rung.methods import pairing, tuning
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Share
 from rung.predictor import Predictor, folder_digest
 from rung.types import Need, TrainData
@@ -19,14 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reward:
+class Reward(Method):
     """Answers stay as they were: what is learnt lies beside the model, for a method after it that is rewarded by it."""
 
     name: ClassVar[str] = "reward"
     family: ClassVar[Family] = Family.REWARD
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 2
-    rewarded: ClassVar[bool] = False  # its patience goes by something else than the task\'s metric
 
     rank: Count = 16
     """Width of the adapters."""
@@ -45,9 +46,9 @@ class Reward:
     held: Share = 0.1
     """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
-        load = tuning.Load(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
-        return pairing.quote(start, facts, machine, load, reads=0)
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
+        load = tuning.TrainingLoad(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
+        return pairing.pair_training_estimate(start, facts, machine, load, reads=0)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters, fits

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 from rung.errors import DataError
 from rung.machine import Machine
-from rung.methods.base import Facts, Family, Quote, Run
+from rung.methods.base import Family, Method, Run
+from rung.methods.estimate import CostEstimate
+from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.types import Example, Need, TrainData
 
@@ -18,7 +20,7 @@ TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(N
 
 
 @dataclass(frozen=True, kw_only=True)
-class Structured:
+class Structured(Method):
     name: ClassVar[str] = "structured"
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
@@ -27,7 +29,7 @@ class Structured:
     json: bool = True
     """Hold answers to the fields and types of the examples' JSON; false leaves them free."""
 
-    def estimate(self, start: Quote, facts: Facts, machine: Machine) -> Quote:
+    def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         return start  # a mask costs microseconds a token
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

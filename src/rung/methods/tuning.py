@@ -13,7 +13,9 @@ import numpy as np
 from rung.data.split import question
 from rung.errors import RungError
 from rung.machine import BYTES
-from rung.methods.base import Facts, Knows, Quote, Run, answering
+from rung.methods.base import Run
+from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds
+from rung.methods.facts import Facts
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
 
@@ -32,7 +34,7 @@ LOOKS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class TrainingLoad:
     """What training takes of a machine, for the quote."""
 
     epochs: int
@@ -51,20 +53,20 @@ class Load:
         return self.epochs if self.patience else 0
 
 
-def quote(start: Quote, facts: Facts, machine: Machine, load: Load) -> Quote:
+def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load: TrainingLoad) -> CostEstimate:
     """The quote of training on the examples: shared tokens are computed once a step, optimizer states kept in float32."""
     own = start.prompt_tokens + facts.output_tokens
-    knows = Knows.TASK if load.trained >= 1 else Knows.ADAPTED
+    stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
     tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / load.batch
-    row = answering(start.prompt_tokens, facts.shared_tokens, facts, machine, knows=knows)
+    row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, machine, stop=stop)
     return replace(
         start,
         fit_seconds=start.fit_seconds
         + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs)
         + load.looks * HELD * facts.train_rows * row,
         row_seconds=row,
-        knows=knows,
+        stop_behaviour=stop,
         memory_bytes=memory(facts.parameters, load.trained, load.tokens, weight),
     )
 

@@ -18,7 +18,9 @@ from rung.lm.engines import Engines
 from rung.lm.remote.settings import endpoint, is_remote
 from rung.lm.remote.tokens import estimate, of_text
 from rung.machine import Machine
-from rung.methods.base import Answerer, Facts, Method, asks_base
+from rung.methods.base import Method
+from rung.methods.chain import asks_base
+from rung.methods.facts import Answerer, Facts
 from rung.predictor import Predictor
 from rung.task import Task, base_names
 from rung.types import Example, Need, TrainData
@@ -177,7 +179,7 @@ def count(predictor: Predictor, data: TrainData, engines: Engines, tokens: Token
         shared_tokens=bare,
         input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
-        room=0.0 if data.labels else float(predictor.decoding.max_new_tokens),
+        max_new_tokens=0.0 if data.labels else float(predictor.decoding.max_new_tokens),
         labels=len(data.labels),
         unlabelled=len(data.unlabelled),
         document_tokens=data.documents.size // 4,
@@ -185,7 +187,7 @@ def count(predictor: Predictor, data: TrainData, engines: Engines, tokens: Token
         label_tokens=empty - bare,
         call_seconds=who.call_seconds,
         tariff=who.tariff,
-        at_once=who.at_once,
+        concurrency=who.concurrency,
         teacher=partial(answerer, engines=engines),
         pairs=len(data.preferences),
         pair_tokens=max(0.0, _pair_tokens(predictor, data, engines) - empty),
@@ -197,7 +199,7 @@ def answerer(name: str, engines: Engines) -> Answerer:
     if can(name).local:
         return Answerer(parameters=engines.parameters(name))
     tariff = engines.price(engines.reference(name))
-    return Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=tariff, at_once=engines.api.concurrency)
+    return Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=tariff, concurrency=engines.api.concurrency)
 
 
 def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> float:

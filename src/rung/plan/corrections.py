@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from rung import files
 from rung.machine import Machine, home
-from rung.methods.base import Quote
+from rung.methods.estimate import CostEstimate
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
@@ -27,7 +27,7 @@ LEAST_SECONDS = 0.5
 LEAST_BYTES = 256 * 2**20
 """Below this, what is measured is Python and its libraries."""
 
-Took = TypeVar("Took", Cost, Quote)
+Took = TypeVar("Took", Cost, CostEstimate)
 
 
 @dataclass(frozen=True, slots=True)

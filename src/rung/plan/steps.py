@@ -11,7 +11,9 @@ from rung.advise.facts import answers, on_base
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
-from rung.methods.base import Family, Method, asks_api, asks_base, family, price, quoted
+from rung.methods.base import Family, Method
+from rung.methods.chain import asks_api, asks_base, estimate_rung
+from rung.methods.estimate import price
 from rung.plan.bases import Base, Place, available, places
 from rung.plan.corrections import Past, Scale, learn, scaled
 from rung.store import NAME
@@ -30,7 +32,7 @@ class Step:
     methods: tuple[Method, ...]
     base: Base
     """What it begins with."""
-    quote: Cost | None
+    estimate: Cost | None
     skip: str = ""
     """Why it cannot or should not be tried; empty where it can."""
     advice: Advice | None = None
@@ -91,7 +93,7 @@ def ask(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Machine
     listed: dict[str, dict[str, tuple[Family | None, ...]]] = {name: {} for name in bases}
     for place in _listed(task, data, bases, machine):
         if not place.missing:
-            listed[place.base][place.rung] = tuple(family(method) for method in place.methods) or (Family.PROMPTING,)
+            listed[place.base][place.rung] = tuple(method.family for method in place.methods) or (Family.PROMPTING,)
     have = {name: available(base.start.model, data, machine) for name, base in bases.items()}
     usual, *others = bases
     known = answers(task, data, bases[usual].facts, machine, have[usual])
@@ -131,20 +133,20 @@ def plan(
         if base.fault and asks_base(chain):
             steps.append(Step(place.rung, chain, base, None, base.fault))
             continue
-        built = quoted(chain, facts, machine)
+        built = estimate_rung(chain, facts, machine)
         model = base.start.model
         scale = learn(place.rung, not data.labels, *seen, base=model.digest, remote=asks_api(chain, model))
         raw, quote = [price(one, machine, task.volume, facts.tariff) for one in (built, scaled(built, scale))]
-        remote = facts.call_seconds > 0 and not any(getattr(method, "own_model", False) for method in chain)
+        remote = facts.call_seconds > 0 and not any(method.own_model for method in chain)
         step = Step(place.rung, chain, base, quote, "", found.rungs[place.rung], raw, scale, remote)
         reason = "" if task.rungs else _ruled_out(step, found, machine)
-        steps.append(replace(step, quote=None, skip=reason) if reason else step)
+        steps.append(replace(step, estimate=None, skip=reason) if reason else step)
     return sorted(steps, key=_place)
 
 
 def _place(step: Step) -> tuple[bool, int, float]:
     verdict = step.advice.verdict if step.advice else "don't"
-    return step.quote is None, ORDER.index(verdict), yearly(step.quote)
+    return step.estimate is None, ORDER.index(verdict), yearly(step.estimate)
 
 
 def _lacking(place: Place, bases: int) -> str:
@@ -154,19 +156,19 @@ def _lacking(place: Place, bases: int) -> str:
 
 def _ruled_out(step: Step, found: Chart, machine: Machine) -> str:
     """Why a rung is not worth trying; empty where it may be."""
-    assert step.advice and step.quote
+    assert step.advice and step.estimate
     if step.advice.verdict == "don't":
         return step.advice.why
     given = {answer.key: answer.value for answer in found.answers}
-    if step.quote.memory_bytes > machine.memory_bytes:
-        return f"needs {step.quote.memory_bytes / 2**30:.1f} GB of memory, and {machine.name} has {given['memory_gb']:.1f}"
-    if step.quote.once_usd > float(given["money_usd"]):
-        return f"building it is quoted at ${step.quote.once_usd:,.2f}, over needs.money_usd of ${given['money_usd']:,.2f}"
+    if step.estimate.memory_bytes > machine.memory_bytes:
+        return f"needs {step.estimate.memory_bytes / 2**30:.1f} GB of memory, and {machine.name} has {given['memory_gb']:.1f}"
+    if step.estimate.once_usd > float(given["money_usd"]):
+        return f"building it is quoted at ${step.estimate.once_usd:,.2f}, over needs.money_usd of ${given['money_usd']:,.2f}"
     limit = float(given["latency_ms"])
     if step.remote:  # how long a call takes is assumed, so only measuring tells
         return ""
-    if limit and 1000 * step.quote.row_seconds > BATCHED * limit:
-        return f"an answer is quoted at {1000 * step.quote.row_seconds:,.0f} ms even in a batch, and {limit:,.0f} are allowed"
+    if limit and 1000 * step.estimate.row_seconds > BATCHED * limit:
+        return f"an answer is quoted at {1000 * step.estimate.row_seconds:,.0f} ms even in a batch, and {limit:,.0f} are allowed"
     return ""
 
 
@@ -182,13 +184,13 @@ def yearly(cost: Cost | None) -> float:
 
 def break_evens(steps: Sequence[Step]) -> list[BreakEven]:
     """For any two rungs of which one is dearer to build and cheaper to ask: the volume from which that pays in a year."""
-    open_ = [step for step in steps if step.quote]
+    open_ = [step for step in steps if step.estimate]
     found = []
     for light in open_:
         for heavy in open_:
-            assert light.quote and heavy.quote
-            once = heavy.quote.once_usd - light.quote.once_usd
-            call = (light.quote.per_1k_usd - heavy.quote.per_1k_usd) / 1000
+            assert light.estimate and heavy.estimate
+            once = heavy.estimate.once_usd - light.estimate.once_usd
+            call = (light.estimate.per_1k_usd - heavy.estimate.per_1k_usd) / 1000
             if call > 0 and once >= 12 * call:  # at less than a call a month there is nothing to choose
                 found.append(BreakEven(light.rung, heavy.rung, once / (12 * call)))
     return sorted(found, key=lambda one: one.volume)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rung.evaluate import forgetting
 from rung.machine import Machine
-from rung.methods.base import family
 from rung.methods.multiprocess import TRAINS
 from rung.plan.steps import Step
 
@@ -29,20 +28,23 @@ class Total:
 
 def total(steps: Sequence[Step], dev_rows: int, on: forgetting.Probe, machine: Machine) -> Total:
     """What the quotes come to. A fit that another rung goes on from is counted once, as it is made once."""
-    tried = [step for step in steps if step.quote]
+    tried = [step for step in steps if step.estimate]
     fit = answer = 0.0
     touched, untouched = [], set()
     for step in tried:
-        assert step.quote
+        assert step.estimate
         base = step.base.start.digest
         before = [
-            one.quote.fit_seconds
+            one.estimate.fit_seconds
             for one in tried
-            if one.quote and one.base.start.digest == base and one.methods == step.methods[: len(one.methods)] and one is not step
+            if one.estimate
+            and one.base.start.digest == base
+            and one.methods == step.methods[: len(one.methods)]
+            and one is not step
         ]
-        fit += step.quote.fit_seconds - max([0.0, *before])
-        answer += step.quote.row_seconds * dev_rows / (step.base.facts.at_once if step.remote else 1)
-        if any(family(method) in TRAINS for method in step.methods):
+        fit += step.estimate.fit_seconds - max([0.0, *before])
+        answer += step.estimate.row_seconds * dev_rows / (step.base.facts.concurrency if step.remote else 1)
+        if any(method.family in TRAINS for method in step.methods):
             touched.append(step.base.facts.parameters)
             untouched.add((base, step.base.facts.parameters))
     models = [*touched, *(parameters for _, parameters in untouched)]

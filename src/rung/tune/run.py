@@ -13,7 +13,9 @@ from rung.climb.project import Project
 from rung.errors import BudgetError, RungError, TaskError
 from rung.evaluate.predict import Unanswered, answer
 from rung.evaluate.provenance import gather
-from rung.methods.base import Method, price, quoted
+from rung.methods.base import Method
+from rung.methods.chain import estimate_rung
+from rung.methods.estimate import price
 from rung.metrics import score
 from rung.plan.corrections import scaled
 from rung.plan.steps import Step
@@ -67,8 +69,8 @@ def tune(
     name = step.rung.partition(AT)[0]
     trials = plan(name, project.task.methods, sets, most, seed)
     inner, rows = carve(project, step.base)
-    first, *others = (replace(one, quote=scaled(_quote(inner, one.methods), step.scale)) for one in trials)
-    ordered = [first, *sorted(others, key=lambda one: one.quote.fit_seconds)]
+    first, *others = (replace(one, estimate=scaled(_quote(inner, one.methods), step.scale)) for one in trials)
+    ordered = [first, *sorted(others, key=lambda one: one.estimate.fit_seconds)]
     clusters = clusters_of(rows)
     track = Track(tuple(rows), clusters, schedule_analyses(len(rows), clusters), metric.binary)
     with project.store.locked():
@@ -107,7 +109,7 @@ def _step(project: Project) -> Step:
         raise TaskError(
             f"one rung is tuned at a time, and these are {', '.join(one.rung for one in project.steps)}.", remedy="Name one."
         )
-    if step.quote is None:
+    if step.estimate is None:
         raise TaskError(f"the rung {step.rung!r} cannot be tried: {step.skip}.", where=str(project.task.folder))
     return step
 
@@ -130,7 +132,7 @@ def content(found: Tuning) -> dict[str, Any]:
 
 
 def _quote(project: Project, chain: Sequence[Method]) -> Cost:
-    return price(quoted(chain, project.facts, project.machine), project.machine, project.task.volume, project.facts.tariff)
+    return price(estimate_rung(chain, project.facts, project.machine), project.machine, project.task.volume, project.facts.tariff)
 
 
 # --- fitting and racing -----------------------------------------------------------------------------------------------
@@ -160,8 +162,8 @@ class _Running:
         for i, trial in enumerate(self.trials):
             slow = pace(self.trials)
             asked = [trial, *(self.trials[k] for k in fitted)]
-            until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.quote.row_seconds for one in asked)
-            takes, left = slow * trial.quote.fit_seconds, until - time.monotonic()
+            until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.estimate.row_seconds for one in asked)
+            takes, left = slow * trial.estimate.fit_seconds, until - time.monotonic()
             kept = self.project.store.fitted(fitting.fit_keys(self.project, trial.methods)[-1])
             if not kept and takes > left:
                 reason = f"about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} left"

@@ -48,7 +48,7 @@ class Trial:
     methods: tuple[Method, ...]
     given: Given
     """What rung.yaml would say for it."""
-    quote: Cost = Cost()
+    estimate: Cost = Cost()
     status: Status = "waiting"
     reason: str = ""
     score: Interval | None = None
@@ -96,7 +96,7 @@ def plan(rung: str, given: Given, sets: Sequence[str] = (), most: int = 0, seed:
 
 def pace(trials: Sequence[Trial]) -> float:
     """What the trials fitted took, as a multiple of what was quoted; 1 where none is."""
-    done = [one.fit_seconds / one.quote.fit_seconds for one in trials if one.fit_seconds and one.quote.fit_seconds]
+    done = [one.fit_seconds / one.estimate.fit_seconds for one in trials if one.fit_seconds and one.estimate.fit_seconds]
     return fmean(done) if done else 1.0
 
 

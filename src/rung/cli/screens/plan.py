@@ -15,9 +15,9 @@ from rung.advise.questions import ASSUMED, Answer
 from rung.advise.review import Hindsight
 from rung.cli.screens.console import joined, styled
 from rung.cli.screens.form import column, dollars, duration, points, size, which_bases
-from rung.evaluate.judging import Quote, Quotes
+from rung.evaluate.judging import JudgeEstimate, JudgeEstimates
 from rung.methods import METHODS
-from rung.methods.base import Family, family
+from rung.methods.base import Family
 from rung.metrics.stats import smallest_difference
 from rung.plan.steps import BreakEven, Step, bases_asked
 from rung.plan.total import Total
@@ -76,9 +76,9 @@ def _table(*names: str, left: tuple[str, ...]) -> Table:
 def _quotes(steps: Sequence[Step], first: str) -> Table:
     table = _table("rung", "advice", "fit", "an answer", "memory", "once", "a month", left=("rung", "advice"))
     for step in steps:
-        if step.quote and step.advice:
+        if step.estimate and step.advice:
             verdict = styled("[bold green]first choice[/]") if step.rung == first else _verdict(step.advice.verdict)
-            table.add_row(step.rung, verdict, *_cells(step.quote), style="bold" if step.rung == first else "")
+            table.add_row(step.rung, verdict, *_cells(step.estimate), style="bold" if step.rung == first else "")
     return table
 
 
@@ -98,21 +98,21 @@ def _verdict(verdict: str) -> Text:
 
 def _skipped(steps: Sequence[Step]) -> Iterator[Text]:
     for step in steps:
-        if not step.quote:
+        if not step.estimate:
             yield styled("[yellow]–[/] {} is not tried: {}", step.rung, step.skip)
 
 
 def _corrected(steps: Sequence[Step]) -> str:
-    known = [step.rung for step in steps if step.quote and step.scale.runs]
+    known = [step.rung for step in steps if step.estimate and step.scale.runs]
     return f"Corrected by earlier measurements: {', '.join(known)}." if known else "No quote is corrected by a measurement yet."
 
 
 def _unlisted(steps: Sequence[Step]) -> dict[str, str]:
     """Of each family that no rung of the plan is of: the methods by which a rung could be named."""
-    listed = {family(method) for step in steps for method in step.methods} | {Family.PROMPTING}
+    listed = {method.family for step in steps for method in step.methods} | {Family.PROMPTING}
     found: dict[str, str] = {}
     for name, method in METHODS.items():
-        if (one := family(method)) and one not in listed:
+        if (one := method.family) and one not in listed:
             found[one] = f"{found[one]}, {name}" if one in found else name
     return found
 
@@ -186,7 +186,7 @@ def total(found: Total, dev_rows: int) -> Text:
     )
 
 
-def judge(found: Quotes) -> Text:
+def judge(found: JudgeEstimates) -> Text:
     """What the judge will be asked, and what that costs."""
     told = [f"{_asked(found.a_rung)} for each rung"]
     told += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
@@ -194,7 +194,7 @@ def judge(found: Quotes) -> Text:
     return styled("[bold]the judge[/] is asked {}{}", "; ".join(told), also)
 
 
-def _asked(quote: Quote) -> str:
+def _asked(quote: JudgeEstimate) -> str:
     return f"{quote.calls:,} times ({dollars(quote.usd)}, {duration(quote.seconds)})"
 
 

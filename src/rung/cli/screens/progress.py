@@ -106,9 +106,9 @@ class Board:
             return MARKS[record.status], step.rung, styled("[dim]{}[/]", record.reason[:60]), "", "", ""
         if self.now and self.now[0] == step.rung:
             return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), ProgressBar(1.0, self.now[2], width=24), *self._said()
-        if not step.quote:
+        if not step.estimate:
             return " ", styled("[dim]{}[/]", step.rung), styled("[yellow]{}[/]", step.skip[:60]), "", "", ""
-        quoted, month = duration(step.quote.fit_seconds), dollars(step.quote.per_month_usd)
+        quoted, month = duration(step.estimate.fit_seconds), dollars(step.estimate.per_month_usd)
         return tuple(styled("[dim]{}[/]", cell) for cell in (" ", step.rung, "quoted", quoted, "", month))
 
     def _said(self) -> tuple[RenderableType, ...]:

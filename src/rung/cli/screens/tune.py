@@ -42,7 +42,7 @@ def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tu
             str(i),
             one.name,
             str(one.score) if one.score else "",
-            duration(one.fit_seconds) if one.fit_seconds else styled("[dim]{}[/]", duration(one.quote.fit_seconds)),
+            duration(one.fit_seconds) if one.fit_seconds else styled("[dim]{}[/]", duration(one.estimate.fit_seconds)),
             Group(ProgressBar(1.0, now[2], width=24), now[1]) if now and now[0] == i else _standing(one),
             style="bold" if i == best else "",
         )
@@ -51,7 +51,7 @@ def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tu
 
 def fitting_left(trials: Sequence[Trial]) -> float:
     """Seconds until all are fitted: what is quoted of those to come, corrected by what the others took against theirs."""
-    return pace(trials) * sum(one.quote.fit_seconds for one in trials if one.status == "waiting")
+    return pace(trials) * sum(one.estimate.fit_seconds for one in trials if one.status == "waiting")
 
 
 def _standing(one: Trial) -> Text:

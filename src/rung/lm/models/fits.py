@@ -4,7 +4,7 @@ adapter_config.json …    a peft adapter, as every server reads it
 tensors.safetensors      trained tensors by name, of the kinds that peft has no adapter for (`rung.lm.models.small_parts`)
 four_bit                 mark of an adapter that was trained beside 4-bit weights
 config.json …            whole weights with their tokenizer; they take the place of the base
-reward-model/            a model that judges answers (`rung.lm.training.rewards`), fitted on what stands in before/
+reward-model/            a reward model (`rung.lm.training.rewards`), fitted on what stands in before/
 before/                  what had been fitted before this one, in the same form
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 BEFORE = "before"
 FOUR_BIT = "four_bit"
-JUDGE = "reward-model"
+REWARD_MODEL = "reward-model"
 
 
 def split(base: Path, files: str) -> tuple[Path, list[Path]]:
@@ -26,17 +26,17 @@ def split(base: Path, files: str) -> tuple[Path, list[Path]]:
     while folder is not None and folder.is_dir():
         if (folder / "config.json").exists():
             return folder, found[::-1]
-        if not (folder / JUDGE).exists():
+        if not (folder / REWARD_MODEL).exists():
             found.append(folder)
         folder = folder / BEFORE
     return base, found[::-1]
 
 
-def judge(files: str) -> Path | None:
-    """The topmost layer that holds a model which judges answers; None where none does."""
+def reward_model(files: str) -> Path | None:
+    """The topmost layer that holds a reward model; None where none does."""
     folder = Path(files) if files else None
     while folder is not None and folder.is_dir():
-        if (folder / JUDGE).exists():
+        if (folder / REWARD_MODEL).exists():
             return folder
         folder = folder / BEFORE
     return None

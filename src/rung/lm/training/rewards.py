@@ -1,4 +1,4 @@
-"""A model that judges answers: a head of one number on the base, trained on pairs. https://arxiv.org/abs/2203.02155"""
+"""A reward model: a head of one number on the base, trained on pairs. https://arxiv.org/abs/2203.02155"""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def better(model: Any, items: Sequence[Pair], trees: bool) -> torch.Tensor:
 
 def save(loaded: Loaded, files: Path) -> None:
     """Write adapter and head, as safetensors, into the layer `files`."""
-    adapters.save(loaded.model, files / fits.JUDGE)
+    adapters.save(loaded.model, files / fits.REWARD_MODEL)
 
 
-class Judge:
-    """A saved model that judges answers. `layer` is a folder that `rung.lm.models.fits.judge` found."""
+class RewardModel:
+    """A saved reward model. `layer` is a folder that `rung.lm.models.fits.reward_model` found."""
 
     def __init__(self, base: Path, machine: Machine, layer: Path):
         loaded, _ = headed(load(base, machine, str(layer)), 0)
-        self.loaded = replace(loaded, model=adapters.put(loaded.model, layer / fits.JUDGE))
+        self.loaded = replace(loaded, model=adapters.put(loaded.model, layer / fits.REWARD_MODEL))
         self.loaded.model.eval()
 
     def __call__(self, rows: Sequence[Row], tokens: int = 2048) -> list[float]:

@@ -147,7 +147,7 @@ def run(
     gap = plan.repeat * math.ceil(len(steps) / (plan.repeat * (plan.looks or plan.epochs)))
     if processes.leads():
         training_checks.cut_short(folder)
-    folder, last = processes.told((folder, get_last_checkpoint(str(folder)) if folder.is_dir() else None))
+    folder, last = processes.broadcast((folder, get_last_checkpoint(str(folder)) if folder.is_dir() else None))
     processes.make_same(p.data for p in loaded.model.parameters() if p.requires_grad)
     trainer = _trainer(loaded, steps, gap, plan, folder, (loss, items), held, watch)
     started = time.monotonic()
@@ -265,7 +265,7 @@ class _StepTrainer(Trainer):
         drawn = inputs["step"]
         if processes.leads() or processes.shards():  # a pass over spread weights takes all processes
             drawn = self.items.ready(drawn, self.state.global_step)
-        items = processes.told(drawn)
+        items = processes.broadcast(drawn)
         self.loaded.model.train()
         while True:
             try:
@@ -310,13 +310,13 @@ class _StepTrainer(Trainer):
             if parameter.grad is None:  # a share may be empty, or not touch all weights
                 parameter.grad = torch.zeros_like(parameter)
         both = torch.stack([total, torch.tensor(float(nodes), device=total.device)])
-        processes.add_up([both, *([] if processes.shards() else [p.grad for p in trained])])
+        processes.all_reduce([both, *([] if processes.shards() else [p.grad for p in trained])])
         return both[0], int(both[1])
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         self.loaded.model.eval()
         alone = processes.leads() or processes.shards()
-        found = {"eval_held": processes.told(self.held() if alone else 0.0)}
+        found = {"eval_held": processes.broadcast(self.held() if alone else 0.0)}
         self.loaded.model.train()
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -334,7 +334,7 @@ class _Watching(TrainerCallback):
             self.watch.step(state.global_step, state.max_steps, logs["loss"])
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # begin: what was due is saved by then
-        if processes.told(time.monotonic() > self.watch.deadline):
+        if processes.broadcast(time.monotonic() > self.watch.deadline):
             raise BudgetError(
                 f"training was stopped after step {state.global_step} of {state.max_steps}: the time budget is used up.",
                 remedy="Raise budget.minutes in rung.yaml; training goes on from the last checkpoint.",

@@ -1,0 +1,139 @@
+"""What a rung is expected to cost before it runs: seconds, memory and dollars, built up method by method."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from rung.lm.remote.prices import Price
+from rung.machine import BYTES, Machine, width
+from rung.methods.facts import Facts
+from rung.types import Cost
+
+
+class StopBehaviour(enum.IntEnum):
+    """What a generating model has learnt about stopping, which decides how much it writes."""
+
+    NOTHING = enum.auto()
+    """It was given the instruction alone: it writes until it is cut."""
+    EXAMPLES = enum.auto()
+    """It sees examples: most answers end in time, but a batch seldom has none that does not."""
+    ADAPTED = enum.auto()
+    """Adapters were trained on the task: nearly all answers end in time, but a batch may still have one that does not."""
+    TASK = enum.auto()
+    """All of its weights were trained on the task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostEstimate:
+    """A rung's expected cost so far, before it is turned into money by `price`."""
+
+    fit_seconds: float = 0.0
+    fit_usd: float = 0.0
+    """US dollars that endpoints charge for the calls of the fit."""
+    prompt_tokens: float
+    """Tokens computed for each row: its input and similar demonstrations, not what all rows share."""
+    row_seconds: float
+    memory_bytes: int
+    shared_tokens: float = 0.0
+    """Tokens in front of every row: computed once here, paid with each call of an API."""
+    output_tokens: float = 0.0
+    """Tokens of an answer of the base; 0 if something else answers."""
+    calls: int = 1
+    """Calls a row takes if an endpoint answers. The token counts are those of one call."""
+    parameters: int = 0
+    """Of the model that a method made in place of the base; 0 for the base's own."""
+    stop_behaviour: StopBehaviour = StopBehaviour.NOTHING
+    """Of the model that answers."""
+
+
+UNSHOWN_LENGTH = 0.6
+"""Share of `max_new_tokens` that a model writes which was shown no example, about."""
+UNTERMINATED_RATE = {StopBehaviour.EXAMPLES: 0.2, StopBehaviour.ADAPTED: 0.02}
+"""Share of answers that do not end before they are cut, about."""
+DECODE_FACTOR = 2
+"""Cost of a generated token over that of a prompt token: matrix products with a few rows are slower than with many."""
+ATTENTION_FACTOR = 2
+"""Cost for a generated token to attend to as many tokens as the model is wide, over the cost of a prompt token."""
+LONGEST_FACTOR = 3
+"""Longest answer in a batch over the mean length, for a model trained on the task, about."""
+OPENED_LABELS = 1.5
+"""Labels whose nodes are computed if the model is sure of its choice, about."""
+DECODE_BATCH = 24
+"""Rows decoded side by side, about: fewer if there are few, or if each has a long prompt of its own."""
+
+
+def estimate_base(facts: Facts, machine: Machine) -> CostEstimate:
+    """The estimate of the untouched base."""
+    shared = facts.shared_tokens + facts.label_tokens
+    return CostEstimate(
+        prompt_tokens=facts.input_tokens,
+        row_seconds=answer_seconds(facts.input_tokens, shared, facts, machine, facts.labels, StopBehaviour.NOTHING),
+        memory_bytes=BYTES[machine.dtype] * facts.parameters,
+        shared_tokens=shared,
+        output_tokens=facts.output_tokens,
+    )
+
+
+def answer_seconds(
+    own: float,
+    front: float,
+    facts: Facts,
+    machine: Machine,
+    labels: float = OPENED_LABELS,
+    stop: StopBehaviour = StopBehaviour.TASK,
+) -> float:
+    """Seconds a row takes in a batch.
+
+    `own`: tokens of a row's own part of the prompt; `front`: tokens that all rows share, computed once and attended to by every
+    token. Choosing a label reads the prompt and computes the nodes of about `labels` labels; the nodes of many rows are computed
+    together, so they cost what prompt tokens cost. A model that was trained on the labels, or is shown similar rows, is sure of
+    its choice and computes few. Generating goes token by token until the longest answer of the batch ends. A call to an API
+    counts as one call, however long.
+    """
+    if facts.call_seconds:
+        return facts.call_seconds
+    if facts.labels:
+        opened = facts.output_tokens * min(labels, facts.labels)
+        return machine.prefill_seconds(facts.parameters, own + opened, front + own / 2)
+    written, longest = _answer_lengths(facts, stop)
+    steps = machine.decode_seconds(facts.parameters, round(longest), batch=0) / DECODE_BATCH
+    reading = machine.prefill_seconds(facts.parameters, own, front + own / 2)
+    seen = (front + own + written / 2) / width(facts.parameters)
+    return steps + reading + (DECODE_FACTOR + ATTENTION_FACTOR * seen) * machine.prefill_seconds(facts.parameters, written)
+
+
+def _answer_lengths(facts: Facts, stop: StopBehaviour) -> tuple[float, float]:
+    """Tokens of an answer: the mean, and the longest of a batch."""
+    mean, limit = facts.output_tokens, max(facts.output_tokens, facts.max_new_tokens)
+    if stop is StopBehaviour.NOTHING:
+        return max(mean, UNSHOWN_LENGTH * limit), limit
+    if rate := UNTERMINATED_RATE.get(stop):
+        return (1 - rate) * mean + rate * limit, limit
+    return mean, min(limit, LONGEST_FACTOR * mean)
+
+
+def with_calls(before: CostEstimate, rows: float, one: CostEstimate, facts: Facts) -> CostEstimate:
+    """The estimate with this many rows asked during the fit. `one`: a row's cost; `facts`: of the model that is asked."""
+    seconds = rows * one.row_seconds / (facts.concurrency if one.output_tokens else 1)
+    usd = api_usd(one, rows, facts.tariff) if facts.tariff else 0.0
+    return replace(before, fit_seconds=before.fit_seconds + seconds, fit_usd=before.fit_usd + usd)
+
+
+def api_usd(one: CostEstimate, rows: float, tariff: Price) -> float:
+    """US dollars that an endpoint charges for this many rows; 0 if something else answers."""
+    calls = rows * one.calls if one.output_tokens else 0.0
+    return tariff.usd(round(calls * (one.shared_tokens + one.prompt_tokens)), round(calls * one.output_tokens))
+
+
+def price(found: CostEstimate, machine: Machine, volume: int, tariff: Price | None = None) -> Cost:
+    """The estimate in dollars: once for the fit, and by monthly `volume` for the answers, which a `tariff` bills by tokens."""
+    per_1k = api_usd(found, 1000, tariff) if tariff and found.output_tokens else machine.usd(1000 * found.row_seconds)
+    return Cost(
+        fit_seconds=found.fit_seconds,
+        row_seconds=found.row_seconds,
+        memory_bytes=found.memory_bytes,
+        once_usd=machine.usd(found.fit_seconds) + found.fit_usd,
+        per_month_usd=per_1k * volume / 1000,
+        per_1k_usd=per_1k,
+    )

@@ -1,0 +1,81 @@
+"""What a cost estimate starts from: counts of the task and its data, and of the model that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from rung.lm.remote.prices import Price
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answerer:
+    """A model that is asked, the base or a teacher: what an estimate needs to know of it."""
+
+    parameters: int
+    call_seconds: float = 0.0
+    """Assumed seconds of a call to an endpoint; 0 for a model that runs here."""
+    tariff: Price | None = None
+    """Its price per token; None for a model that runs here, which costs machine time."""
+    concurrency: int = 1
+    """Calls in flight at once; 1 for a model that runs here, whose seconds a row are already those of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Counts of the task and its data, taken before anything is spent. Tokens are the base model's."""
+
+    train_rows: int
+    parameters: int
+    """Of the base model."""
+    encoder_parameters: int
+    encoder_table: int = 0
+    """How many of these are the token embedding table, which is looked up and not computed with."""
+    shared_tokens: float
+    """Tokens of the instruction, the same in every prompt, without the list of labels: a trained model is not shown it."""
+    input_tokens: float
+    """Mean tokens of one row's own part of the prompt."""
+    output_tokens: float
+    """Mean tokens of an answer."""
+    max_new_tokens: float = 0.0
+    """Tokens after which an answer is cut; 0 where answers are chosen from labels, or the limit is unknown."""
+    labels: int
+    """0 unless the task is to classify."""
+    unlabelled: int = 0
+    """Inputs without an answer."""
+    document_tokens: int = 0
+    """Of all documents, guessed from their size."""
+    corpus_tokens: int = 0
+    """Of the raw domain text, guessed from its size."""
+    label_tokens: float = 0.0
+    """Tokens of the list of labels, which stands in the prompt of a model that was not trained on them."""
+    call_seconds: float = 0.0
+    """Assumed seconds of a call to a base behind an API; 0 for a base that runs here."""
+    tariff: Price | None = None
+    """The base's price per token; None for a base that runs here, which costs machine time."""
+    concurrency: int = 1
+    """Calls to a base behind an API in flight at once."""
+    teacher: Callable[[str], Answerer] | None = field(default=None, compare=False, repr=False)
+    """Looks a teacher up by the name that an option gives it: tuning also tries teachers that the task does not name."""
+    pairs: int = 0
+    """Preferences: pairs of answers, or votes."""
+    pair_tokens: float = 0.0
+    """Mean tokens of a preference: its question, counted once, and its answers."""
+
+    def of(self, teacher: str) -> Facts:
+        """These facts with the teacher in place of the base; unchanged if no teacher is named."""
+        if not teacher or not self.teacher:
+            return self
+        who = self.teacher(teacher)
+        return replace(
+            self,
+            parameters=who.parameters,
+            call_seconds=who.call_seconds,
+            tariff=who.tariff,
+            concurrency=who.concurrency,
+        )
+
+    @property
+    def encoder_computing(self) -> int:
+        """Parameters of the encoder that every token is computed with."""
+        return self.encoder_parameters - self.encoder_table
