@@ -16,7 +16,21 @@ from rung.methods import METHODS
 SRC = Path(__file__).parents[1] / "src" / "rung"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("", "message", "rows", "types", "errors", "calls", "sources", "visible", "files", "signed", "marks"),
+    (
+        "",
+        "version",
+        "callable_folder",
+        "message",
+        "rows",
+        "types",
+        "errors",
+        "calls",
+        "sources",
+        "visible",
+        "files",
+        "signed",
+        "marks",
+    ),
     ("task", "machine", "contention"),
     ("metrics",),
     ("data",),
@@ -31,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("climb", "tune"),
     ("init", "answer_rows", "trust", "report"),
     ("cli",),
+    ("api",),
 )
 """Folders and files of `rung`, from the bottom up. Each imports from its own layer and from those before it."""
 
@@ -111,12 +126,20 @@ def layer(of: str) -> int:
     return found[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+FRONT = SRC / "__init__.py"
+"""Names what is public, which is all in `rung.api`."""
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != FRONT], ids=name)
 def test_imports_go_one_way(path: Path) -> None:
     own = room(module_name(path))
     for module in imports(path):
         if module.split(".")[0] == "rung":
             assert layer(room(module)) <= layer(own), f"{name(path)} imports {module}, which stands above it"
+
+
+def test_the_front_names_the_api_and_nothing_else() -> None:
+    assert {module for module in imports(FRONT) if module.startswith("rung")} == {"rung.api", "rung.version"}
 
 
 @pytest.mark.parametrize("inside", ["rung", "rung.lm"])

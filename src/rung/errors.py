@@ -24,6 +24,11 @@ class RungError(Exception):
         remedy = f" {self.remedy}" if self.remedy else ""
         return visible(f"{place}{self.what}{remedy}")
 
+    def _render_traceback_(self) -> list[str]:
+        """What notebooks show in place of a traceback: IPython asks for it by this name."""
+        lines = [f"{type(self).__name__}: {one_line(self.where) or 'rung'}", self.what, *([self.remedy] if self.remedy else [])]
+        return [visible(line) for line in lines]
+
 
 def full(folder: object, error: BaseException) -> RungError:
     """The error for a full disk: nothing was lost, and the same command goes on."""

@@ -36,13 +36,14 @@ def ask(
 ) -> None:
     """Answer as the last climb chose to, with citations where the answer was looked up."""
     from rung.climb.climb import chosen
+    from rung.retrieve.asker import allowed
 
     if bool(text) == bool(rows):
         raise TaskError("it takes one of a text and --rows.", where="rung ask", remedy='rung ask FOLDER "a text"')
     if rows and (to is None or to.suffix.lower() not in FORMS):
         raise TaskError(f"--to is {str(to or '')!r}.", where="rung ask", remedy="Name a file that ends in .csv or .jsonl.")
     project = project_of(folder)
-    allow = knowledge.allowed(project.task, access)
+    allow = allowed(project.task, access)
     predictor = chosen(project, rung)
     _held(project, predictor, rung)
     predictor.warm(project.engines)

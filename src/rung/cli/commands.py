@@ -64,7 +64,7 @@ app = typer.Typer(
 
 def _version(told: bool) -> None:
     if told:
-        from rung import __version__
+        from rung.version import __version__
 
         out.print(__version__)
         raise typer.Exit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from rung.retrieve.index import Changes
     from rung.retrieve.lookup import Lookup
     from rung.retrieve.search import Settings
-    from rung.retrieve.store import Allow, Health
-    from rung.task import Task
+    from rung.retrieve.store import Health
 
 Access = Annotated[
     list[str], typer.Option("--access", help="A label the asker has (data.access); may be given again. Without: open documents.")
@@ -81,6 +79,7 @@ def search(
     from dataclasses import replace
 
     from rung.retrieve import knowledge, lookup
+    from rung.retrieve.asker import allowed
 
     project = _project(folder)
     allow = allowed(project.task, access, under)
@@ -106,20 +105,6 @@ def search(
         out.print("nothing was found.")
     how = f"as {rung} does" if rung else "with the defaults"
     out.print(styled("[dim]searched {}: {}[/]", how, _settings(found.settings)), soft_wrap=True)
-
-
-def allowed(task: Task, access: Sequence[str], under: str = "") -> Allow:
-    """What someone with these labels may see. TaskError for a label that no document has."""
-    from rung.retrieve.store import Allow
-
-    known = sorted(filter(None, set(task.data.access.values())))
-    if strange := [label for label in access if label not in known]:
-        raise TaskError(
-            f"no document carries the label {strange[0]!r}.",
-            where="--access",
-            remedy=f"Labels are {', '.join(known)}." if known else "Labels are given under data.access in rung.yaml.",
-        )
-    return Allow(frozenset(access), under)
 
 
 def _fitted(project: Project) -> tuple[str, Lookup] | None:

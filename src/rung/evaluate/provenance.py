@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rung import __version__
 from rung.evaluate.revision import revision
 from rung.machine import Machine
+from rung.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "scikit-learn", "numpy", "tokenizers")
 

@@ -1,0 +1,115 @@
+"""`rung.Predictor`: a fitted rung that answers texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rung.api import tables
+from rung.data.rows import quoted
+from rung.errors import DataError
+from rung.lm.engines import Engines
+from rung.predictor import Predictor as Frozen
+from rung.task import Task as Settings
+from rung.types import Example, Prediction, Source
+
+if TYPE_CHECKING:
+    from rung.climb.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer."""
+
+    text: str
+    """What the model answers; of a classify task the label. Empty where there is no answer."""
+    confidence: float | None = None
+    """Probability of the label among the task's labels, from 0 to 1; None where the task has none."""
+    sources: tuple[Source, ...] = ()
+    """The passages that were looked up, best first; `cited` says which of them the answer rests on."""
+    abstained: str = ""
+    """Why no answer was given; empty where one was."""
+    error: str = ""
+    """Why the model could not be asked; empty where it was."""
+    seconds: float = 0.0
+    """Wall clock of this row in its batch."""
+
+    @property
+    def label(self) -> str:
+        """The same as `text`, as one says of a classify task."""
+        return self.text
+
+    def __str__(self) -> str:
+        return self.text or f"No answer: {self.abstained or self.error}"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A fitted rung that answers: `predictor.predict(["my card has not come"])`."""
+
+    rung: str
+    """Its name, such as `few-shot+lora`."""
+    settings: Settings = field(repr=False)
+    """The task's, as rung.yaml says them."""
+    frozen: Frozen = field(repr=False)
+    """How a row is answered: model, instruction, demonstrations, labels, decoding."""
+    _engines: Engines = field(repr=False)
+
+    @property
+    def model(self) -> str:
+        """The model that is asked."""
+        return self.frozen.model.name
+
+    def predict(self, rows: Iterable[str | Mapping[str, Any]] | Any, *, access: Sequence[str] = ()) -> list[Answer]:
+        """Answer rows, in order. One that cannot be asked has its `error`, and the others are answered.
+
+        Args:
+            rows: Texts, or rows with the task's input column: a list, a Series, a DataFrame, a `datasets.Dataset`.
+            access: Labels of documents that the asker may see (`data.access`); without them, open documents alone.
+
+        Raises:
+            DataError: A row is no text and has no input column.
+            TaskError: No document carries a label of `access`.
+        """
+        from rung.evaluate.predict import portion
+        from rung.retrieve.asker import allowed
+
+        examples = self._examples(rows)
+        allow = allowed(self.settings, access, where="access")
+        size = portion(self.frozen, self._engines)
+        parts = (examples[start : start + size] for start in range(0, len(examples), size))
+        return [_answer(one) for part in parts for one in self.frozen.predict(part, self._engines, allow=allow)]
+
+    def _examples(self, rows: Any) -> list[Example]:
+        from rung.data.formats import column_of
+
+        if isinstance(rows, str | Mapping):
+            raise DataError("`rows` is a single row.", where="predict", remedy="Put it into a list: predict([row]).")
+        column, found = self.settings.data.input, []
+        read = tables.column(rows, column, "rows") if tables.is_frame(rows) else rows
+        for number, row in enumerate(read, 1):
+            where = f"rows, item {number}"
+            text = column_of(row, column, where) if isinstance(row, Mapping) else row
+            if not isinstance(text, str):
+                raise DataError(f"{quoted(text)} is no text.", where=where, remedy="Give texts, or rows with the input column.")
+            found.append(Example(str(text), "", where=where))
+        return found
+
+
+def fitted(project: Project, rung: str = "") -> Predictor:
+    """The Predictor of a rung, by default of the one that the last climb chose.
+
+    RungError where it is not fitted; TaskError where its model lies outside and the data may not leave.
+    """
+    from rung.climb.climb import chosen
+    from rung.lm.data_policy import require_data_policy
+
+    found = chosen(project, rung)
+    require_data_policy(project.task, found.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+    name = rung or project.store.read("decision.json")["decision"]["chosen"]
+    return Predictor(name, project.task, found, project.engines)
+
+
+def _answer(found: Prediction) -> Answer:
+    return Answer(found.output, found.confidence, found.sources, found.abstained, found.error, found.seconds)

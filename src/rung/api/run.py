@@ -1,0 +1,156 @@
+"""The functions of the API: what the commands of the same names do, for a `Task` or a task's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rung.api.notices import notice
+from rung.api.predictor import Predictor, fitted
+from rung.api.progress import watching
+from rung.api.result import Plan, Result
+from rung.api.task import PathLike, Task
+from rung.climb.project import Project
+from rung.data.check import blocking
+from rung.data.finding import Finding
+from rung.errors import DataError
+from rung.plan.steps import bases_asked
+from rung.types import Decision, Interval, Record
+
+
+def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = True) -> Result:
+    """Try the rungs, those advised first and of these the cheapest, until one meets the goal; then open the test rows once.
+
+    Everything measured is stored in the task's folder, so the same call resumes after an interruption and repeats nothing.
+
+    Args:
+        task: A `Task`, or the folder of one.
+        everything: Measure every rung, also after one has met the goal.
+        progress: Show how it goes, under the cell of a notebook or in the terminal.
+
+    Raises:
+        DataError: The data cannot decide anything; `rung.check` says more.
+        BusyError: Another process is at work in the folder.
+
+    ```python
+    climb = rung.climb(task)
+    climb.verdict, climb.chosen, climb.test
+    ```
+    """
+    from rung.climb import climb as climbing
+    from rung.climb.preflight import inspect
+
+    project = _project(task)
+    found, _ = inspect(project)
+    if blocking(found):
+        faults = [one for one in found if one.severity == "block"]
+        what = " ".join(f"{one.what} {one.remedy}".rstrip() for one in faults)
+        raise DataError(what, where=str(project.task.folder), remedy="Nothing was spent; rung.check(task) lists all findings.")
+    with watching(project.task.goal, progress) as watcher:
+        done = climbing.climb(project, watcher, everything=everything, findings=found)
+    test = done.opened.test.overall if done.opened.test else None
+    return _result(project, done.decision, done.records, test, done.opened.untested)
+
+
+def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
+    """Fit and measure one rung alone on the dev rows; the test rows stay sealed, and the last climb's decision stands.
+
+    Args:
+        task: A `Task`, or the folder of one.
+        rung: A method, or several joined by `+`: `"few-shot+lora"`; of several bases `"lora@BASE"`.
+        progress: Show how it goes.
+
+    Raises:
+        TaskError: There is no such rung.
+
+    ```python
+    rung.fit(task, "few-shot").predictor.predict(["my card has not come"])
+    ```
+    """
+    from rung.climb import climb as climbing
+
+    project = _project(task, rung)
+    with project.store.locked(), watching(project.task.goal, progress) as watcher:
+        step = project.steps[0]
+        watcher.planned(project.steps)
+        watcher.began(step.rung)
+        record = climbing.measure(project, step, float("inf"), partial(watcher.progress, step.rung))
+        watcher.ended(record)
+    return _result(project, project.decide([record]), (record,))
+
+
+def plan(task: Task | PathLike) -> Plan:
+    """Which rungs a climb would try, in order, each with its estimated time, memory and dollars. Nothing is fitted.
+
+    ```python
+    rung.plan(task).first
+    ```
+    """
+    project = _project(task)
+    bases = bases_asked(project.steps)
+    rows = []
+    for step in project.steps:
+        cost = step.estimate
+        rows.append(
+            {
+                "rung": step.rung,
+                "base": bases.get(step.rung),
+                "advice": step.advice.verdict if step.advice else "don't",
+                "why": step.advice.why if step.advice else "",
+                "fit_s": cost.fit_seconds if cost else None,
+                "answer_s": cost.row_seconds if cost else None,
+                "memory_gb": cost.memory_bytes / 1e9 if cost else None,
+                "once_usd": cost.once_usd if cost else None,
+                "usd_per_month": cost.per_month_usd if cost else None,
+                "skip": step.skip,
+            }
+        )
+    return Plan(tuple(rows), project.chart.first, project.machine.name)
+
+
+def check(task: Task | PathLike) -> tuple[Finding, ...]:
+    """What there is to know about the rows, gravest first; a climb does not begin where the `severity` of one is `block`.
+
+    ```python
+    [finding.what for finding in rung.check(task)]
+    ```
+    """
+    from rung.climb.preflight import inspect
+
+    return inspect(_project(task))[0]
+
+
+def load(task: Task | PathLike, rung: str = "") -> Predictor:
+    """What answers as the last climb chose to, or as another rung that was fitted.
+
+    Args:
+        task: A task's folder, or a `Task`.
+        rung: Instead of the chosen rung, this one.
+
+    Raises:
+        RungError: Nothing was climbed here yet, or the rung is not fitted.
+
+    ```python
+    rung.load("support").predict(["my card has not come"])
+    ```
+    """
+    return fitted(_project(task), rung)
+
+
+def _project(task: Task | PathLike, rung: str = "") -> Project:
+    """A task made ready; of `rung` alone where one is named, on the usual base."""
+    settings = (task if isinstance(task, Task) else Task.load(Path(task))).settings
+    if rung:
+        folder = settings.folder
+        name = f"{rung}@{settings.base}" if settings.bases and "@" not in rung else rung
+        settings = settings.model_copy(update={"rungs": (name,)})
+        settings._folder = folder
+    return Project(settings, say=notice)
+
+
+def _result(
+    project: Project, decision: Decision, records: Sequence[Record], test: Interval | None = None, untested: str = ""
+) -> Result:
+    metric, bases = project.task.goal.metric, bases_asked(project.steps)
+    return Result(decision, tuple(records), test, untested, metric, bases, project)

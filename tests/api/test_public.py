@@ -1,0 +1,72 @@
+"""What is public: named in one place, documented, typed, and quick to import."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rung
+import rung.api
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(rung.__all__)
+
+
+def fresh(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_names_are_those_of_the_api() -> None:
+    assert sorted(rung.api.__all__) == NAMES == sorted(set(NAMES)) and set(NAMES) <= set(dir(rung))
+    with pytest.raises(AttributeError, match="no attribute 'climbs'"):
+        _ = rung.climbs  # type: ignore[attr-defined]
+
+
+def test_importing_is_quick_and_loads_nothing() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import rung; print(time.perf_counter() - start,"
+        "[name for name in ('torch', 'pydantic', 'pandas', 'numpy', 'rich', 'rung.api') if name in sys.modules])"
+    )
+    taken, loaded = fresh(code).split(" ", 1)
+    assert float(taken) < 0.3 and loaded == "[]"
+
+
+def test_no_public_name_loads_torch() -> None:
+    code = "import sys, rung; [getattr(rung, name) for name in rung.__all__]"
+    assert fresh(f"{code}; print([name for name in ('torch', 'pandas', 'polars') if name in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize("first", ["rung.climb.fit, rung.plan.steps", "rung.api", "rung.cli", "json"])
+def test_climb_and_plan_can_be_called_whatever_was_imported_before(first: str) -> None:
+    """Both are folders of the code as well."""
+    shown = "print(inspect.signature(rung.climb), inspect.signature(rung.plan))"
+    code = f"import {first}, rung, inspect; {shown}; rung.climb('nowhere')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("(task: ") and "everything: " in done.stdout
+    assert "rung.errors.TaskError: nowhere" in done.stderr and "there is no such file" in done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_is_documented_and_typed(name: str) -> None:
+    value = getattr(rung.api, name)
+    assert f"`rung.{name}`" in (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert inspect.getdoc(value) and (inspect.isclass(value) or "```python" in inspect.getdoc(value))
+    for part in (value, *(one for key, one in vars(value).items() if not key.startswith("_"))):
+        if isinstance(part, property):
+            part = part.fget
+        if inspect.isfunction(part):
+            missing = {*inspect.signature(part).parameters, "return"} - {"self", "cls"} - set(part.__annotations__)
+            assert inspect.getdoc(part) and not missing, f"{name}.{part.__name__}: {missing or 'no docstring'}"
+
+
+def test_examples_in_docstrings_parse() -> None:
+    for name in NAMES:
+        for block in re.findall(r"```python\n(.*?)```", inspect.getdoc(getattr(rung.api, name)) or "", re.DOTALL):
+            compile(inspect.cleandoc(block), name, "exec")
