@@ -135,7 +135,7 @@ def main() -> None:
         records = {record.rung: record for record in result.records}
         if bad := [f"{r.rung}: {r.reason}" for r in result.records if r.status != "done"]:
             sys.exit(f"not measured: {'; '.join(bad)}")
-        gain = told(records, {example.id: example.group for example in project.splits.dev})
+        gain = told(records, {example.id: example.group for example in project.inputs.splits.dev})
     print(f"ratio={gain:.1f} points of token F1 gained by rag+lora over zero-shot on {size.dev} dev rows")
 
 

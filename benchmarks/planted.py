@@ -28,7 +28,7 @@ from grounded_answers import Size, write_task
 from planted_texts import texts
 
 from rung import metrics
-from rung.climb.fit import fit
+from rung.climb.fit import fit, fit_context
 from rung.climb.project import Project
 from rung.metrics import stats
 from rung.metrics.resample import paired_bootstrap
@@ -100,12 +100,12 @@ def answers(
 
 
 def scored(project: Project, rows: Sequence[Example], told: Sequence[Prediction]) -> np.ndarray:
-    return np.array(metrics.score(project.metric, rows, told, "dev", kind=project.task.kind).per_row)
+    return np.array(metrics.score(project.scoring.metric(), rows, told, "dev", kind=project.task.kind).per_row)
 
 
 def fitted(project: Project, rung: str) -> Predictor:
-    [step] = [step for step in project.steps if step.rung == rung]
-    return fit(project, step.methods, float("inf"), lambda text, share: None, step.base.start)[0]
+    [step] = [step for step in project.plan.steps if step.rung == rung]
+    return fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda text, share: None)[0]
 
 
 def written(folder: Path, size: Size, rungs: Sequence[str], before: bool, base: str) -> Project:
@@ -203,7 +203,7 @@ def main() -> None:
         folder = Path(name)
         write_task(folder, size)
         sites = written(folder, size, rungs, True, given.base), written(folder, size, rungs, False, given.base)
-        rows = plan(sites[0].splits.dev, each)
+        rows = plan(sites[0].inputs.splits.dev, each)
         print(f"{len(rows)} planted texts of {len({one.kind for one in rows})} kinds, {sum(one.held for one in rows)} held out")
         worst = max(measured(rung, sites, rows, given.verbose) for rung in rungs)
     print(f"ratio={worst:.3f} of the answers obey in the worst rung; asked: at most 0.020")

@@ -41,7 +41,7 @@ def within(pairs: list[Pair], factor: float) -> int:
 
 def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
     """The records with today's quotes in place of those that were told."""
-    now = {step.rung: step.raw for step in Project(load_task(folder), say=lambda text: None, machine=machine).steps}
+    now = {step.rung: step.raw for step in Project(load_task(folder), say=lambda text: None, estimate_for=machine).plan.steps}
     return [
         replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": corrections.FORMULAS})
         for one in told

@@ -162,14 +162,15 @@ def replayed(folder: Path, orders: int) -> list[Tally]:
     from rung.task import load_task
 
     project = Project(load_task(folder))
-    dev = project.splits.dev
-    binary, goal = project.metric.binary, project.task.goal.at_least
+    dev = project.inputs.splits.dev
+    metric = project.scoring.metric()
+    binary, goal = metric.binary, project.task.goal.at_least
     kept = {r.rung: project.store.predictions(r.predictor) for r in project.store.records() if r.status == "done"}
     whole = {rung: told for rung, told in kept.items() if all(row.id in told for row in dev)}
-    assert whole and project.metric.corpus is None, "no rung has answered all dev rows, or the metric is no mean over rows"
+    assert whole and metric.corpus is None, "no rung has answered all dev rows, or the metric is no mean over rows"
     per_row = {}
     for rung, told in whole.items():
-        found = metrics.score(project.metric, dev, [told[row.id] for row in dev], "dev", kind=project.task.kind)
+        found = metrics.score(metric, dev, [told[row.id] for row in dev], "dev", kind=project.task.kind)
         per_row[rung] = dict(zip(found.ids, found.per_row, strict=True))
     error = ALPHA / len(whole)
     full = {r: so_far(list(v.values()), goal, whole_look(len(dev), error), clusters_of(dev), binary)

@@ -60,7 +60,7 @@ def main() -> None:
     if not decided.exists():
         raise SystemExit(f"no records under {folder}; run plan_vs_measured.py --tasks e2e_nlg first")
     project = Project(load_task(folder), say=lambda text: None)
-    rows = {row.id: row for row in project.splits.dev}
+    rows = {row.id: row for row in project.inputs.splits.dev}
     print("| rung | ROUGE-L | slot accuracy |\n|---|---|---|")
     found: dict[str, float] = {}
     for record in map(store.record, json.loads(decided.read_text(encoding="utf-8"))["records"]):

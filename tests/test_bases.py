@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def project(folder: Path, bases: Sequence[str] = ("fake", FAR), rungs: Sequence[
 
 
 def names(made: Project) -> set[str]:
-    return {step.rung for step in made.steps}
+    return {step.rung for step in made.plan.steps}
 
 
 # --- which rung stands on which base ----------------------------------------------------------------------------------
@@ -91,13 +91,13 @@ def test_a_rung_stands_on_every_base_that_can_serve_it(folder: Path) -> None:
 
 def test_what_no_base_can_serve_is_told_once(folder: Path) -> None:
     made = project(folder, [FAR, "http://127.0.0.1:9/v1#small"], ["zero-shot", "lora"])
-    told = {step.rung: step.skip for step in made.steps if step.skip}
+    told = {step.rung: step.skip for step in made.plan.steps if step.skip}
     assert told == {"lora": "needs open weights, which big does not have"}
 
 
 def test_a_rung_named_with_its_base_is_tried_there_alone(folder: Path) -> None:
     made = project(folder, rungs=["zero-shot@big", "few-shot@fake", f"zero-shot@{FAR}", "majority@big", "lora@big"])
-    told = {step.rung: step.skip for step in made.steps}
+    told = {step.rung: step.skip for step in made.plan.steps}
     assert told == {
         "zero-shot@big": "",
         "few-shot": "",
@@ -109,12 +109,12 @@ def test_a_rung_named_with_its_base_is_tried_there_alone(folder: Path) -> None:
 @pytest.mark.parametrize("rung", ["zero-shot@huge", "zero-shot@"])
 def test_a_base_that_there_is_not(folder: Path, rung: str) -> None:
     with pytest.raises(TaskError, match="Known: fake, big"):
-        _ = project(folder, rungs=[rung]).steps
+        _ = project(folder, rungs=[rung]).plan.steps
 
 
 def test_the_usual_rungs_are_planned_for_every_base(folder: Path) -> None:
     made = project(folder)
-    made.task = made.task.model_copy(update={"rungs": None})
+    made = replace(made, task=made.task.model_copy(update={"rungs": None}))
     assert {"zero-shot", "zero-shot@big", "few-shot-similar@big", "lora", "encoder"} <= names(made)
     assert not {"encoder@big", "nearest@big", "lora@big"} & names(made)
 
@@ -124,32 +124,32 @@ def test_the_usual_rungs_are_planned_for_every_base(folder: Path) -> None:
 
 def test_each_rung_is_quoted_by_its_own_base_and_all_are_ordered_by_cost(folder: Path) -> None:
     made = project(folder, rungs=["zero-shot", "few-shot"])
-    steps = {step.rung: step for step in made.steps}
+    steps = {step.rung: step for step in made.plan.steps}
     near, far = steps["zero-shot"], steps["zero-shot@big"]
     assert near.estimate and far.estimate and near.estimate.memory_bytes > far.estimate.memory_bytes == 0
     facts = far.base.facts
     assert (near.base.facts.tariff, facts.parameters, near.base.start.model.name) == (None, 0, "fake")
     tokens = facts.shared_tokens + facts.label_tokens + facts.input_tokens
     assert far.estimate.per_1k_usd == pytest.approx((2.0 * tokens + 10.0 * facts.output_tokens) / 1000, rel=0.01)
-    costs = [yearly(step.estimate) for step in made.steps]
-    assert costs == sorted(costs) and [step.rung for step in made.steps][-1] == "few-shot@big"
-    assert {one.above for one in break_evens(made.steps)} | {one.below for one in break_evens(made.steps)} <= set(steps)
+    costs = [yearly(step.estimate) for step in made.plan.steps]
+    assert costs == sorted(costs) and [step.rung for step in made.plan.steps][-1] == "few-shot@big"
+    assert {one.above for one in break_evens(made.plan.steps)} | {one.below for one in break_evens(made.plan.steps)} <= set(steps)
 
 
 def test_the_chart_knows_every_rung_and_where_a_base_differs(folder: Path) -> None:
-    chart = project(folder).chart
+    chart = project(folder).plan.chart
     assert {"zero-shot", "zero-shot@big", "lora"} <= set(chart.rungs)
     differs = {one.family: one.verdict for one in chart.bases["big"]}
     assert differs == dict.fromkeys(["adapters", "full fine-tuning", "reward tuning"], "don't")
     assert {one.family: one.verdict for one in chart.advice}["adapters"] != "don't"
     assert chart.rungs["zero-shot@big"].bet > chart.rungs["zero-shot"].bet, "a base of a million parameters is a poor bet"
     assert "zero-shot@big" in draw.mermaid(chart, "goal")
-    assert project(folder, ["fake"]).chart.bases == {}
+    assert project(folder, ["fake"]).plan.chart.bases == {}
 
 
 def test_what_an_assumption_would_change_is_told_of_a_rung_on_another_base(folder: Path) -> None:
     free = {"kind": "answer", "labels": None, "goal": {"metric": "token_f1", "at_least": 0.9}}  # a label can be checked as it is
-    flips = {flip.key: flip.changes for flip in project(folder, [FAR, "fake"], ["grpo"], **free).chart.flips}
+    flips = {flip.key: flip.changes for flip in project(folder, [FAR, "fake"], ["grpo"], **free).plan.chart.flips}
     assert "grpo@fake: don't becomes later" in flips["checkable"], "for the usual base nothing changes: it has no open weights"
 
 
@@ -157,7 +157,7 @@ def test_a_plan_says_which_base_a_name_means(folder: Path) -> None:
     from rich.console import Console
 
     made = project(folder)
-    assert bases_asked(made.steps) == {
+    assert bases_asked(made.plan.steps) == {
         "zero-shot": "fake",
         "few-shot": "fake",
         "lora": "fake",
@@ -165,7 +165,7 @@ def test_a_plan_says_which_base_a_name_means(folder: Path) -> None:
         "few-shot@big": FAR,
     }
     console = Console(width=80, record=True)
-    console.print(terminal_plan.plan(made.steps, made.chart, [], 1000, 60))
+    console.print(terminal_plan.plan(made.plan.steps, made.plan.chart, [], 1000, 60))
     shown = console.export_text()
     assert "rungs without @ on fake, @big on http://127.0.0.1:9/v1#org/big" in " ".join(shown.split())
     assert "few-shot@big" in shown and "adapters@big" in shown
@@ -208,19 +208,19 @@ def test_the_check_reads_rows_with_every_base_at_hand(folder: Path, base: Any) -
 def test_a_task_with_one_base_has_the_keys_it_always_had(folder: Path) -> None:
     """Written out as they were before there were several: records made then are found."""
     made = project(folder, ["fake"], ["zero-shot", "few-shot"])
-    steps = {step.rung: step for step in made.steps}
+    steps = {step.rung: step for step in made.plan.steps}
     [method] = steps["few-shot"].methods
-    fit = digest([made.start.digest, "few-shot", method.fit_version, options(method), made.data.digest, 0])
-    assert fitting.fit_keys(made, [method]) == [fit]
-    dev = [[row.id, {}] for row in made.splits.dev]
+    fit = digest([made.start.digest, "few-shot", method.fit_version, options(method), made.inputs.data.digest, 0])
+    assert fitting.fit_keys(fitting.fit_context(made), [method]) == [fit]
+    dev = [[row.id, {}] for row in made.inputs.splits.dev]
     for rung, fits in (("zero-shot", []), ("few-shot", [fit])):
-        key = digest([made.start.digest, fits, dev, "accuracy", 1000, made.machine.usd_per_hour, made.probe.digest])
+        key = digest([made.start.digest, fits, dev, "accuracy", 1000, made.machine.usd_per_hour, made.criteria.probe.digest])
         assert ladder.rung_key(made, steps[rung]) == key
     assert "bases" not in made.task.model_dump()
     paid = project(folder, [FAR], ["zero-shot"])
-    parts = [paid.start.digest, [], dev, "accuracy", 1000, paid.machine.usd_per_hour, paid.probe.digest]
+    parts = [paid.start.digest, [], dev, "accuracy", 1000, paid.machine.usd_per_hour, paid.criteria.probe.digest]
     key = digest([*parts, asdict(paid.engines.price(paid.start.model))])  # type: ignore[arg-type]  # it has a price
-    assert ladder.rung_key(paid, paid.steps[0]) == key
+    assert ladder.rung_key(paid, paid.plan.steps[0]) == key
 
 
 def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
@@ -256,9 +256,9 @@ def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch
 
 def test_fit_takes_the_usual_base_unless_it_is_told(folder: Path, machine: Any) -> None:
     made = Project(project(folder).task, Engines(machine))
-    chain = next(step.methods for step in made.steps if step.rung == "few-shot")
-    usual, _ = fitting.fit(made, chain, float("inf"), lambda *_: None)
+    chain = next(step.methods for step in made.plan.steps if step.rung == "few-shot")
+    usual, _ = fitting.fit(fitting.fit_context(made), chain, float("inf"), lambda *_: None)
     assert usual.model.name == "fake"
-    far = made.starts["big"]
-    fitted, _ = fitting.fit(made, chain, float("inf"), lambda *_: None, far)
-    assert fitted.model.name == FAR and fitting.fit_keys(made, chain, far) != fitting.fit_keys(made, chain)
+    near, far = fitting.fit_context(made), fitting.fit_context(made, made.starts["big"])
+    fitted, _ = fitting.fit(far, chain, float("inf"), lambda *_: None)
+    assert fitted.model.name == FAR and fitting.fit_keys(far, chain) != fitting.fit_keys(near, chain)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rung.climb.inputs import open_dev_rows
 from rung.climb.preflight import inspect
 from rung.climb.project import Project
 from rung.data.corpus import documents
@@ -68,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_nothing_that_fit_may_see_holds_a_closed_row(folder: Path) -> None:
     """Demonstrations, training sets, rewards, teachers, tuning and baselines are all given `Project.data` and nothing else."""
-    data = Project(load_task(folder), say=lambda text: None).data
+    data = Project(load_task(folder), say=lambda text: None).inputs.data
     assert {row.source for row in data.examples} == {"docs/open.md"} and len(data.examples) > 40
     assert SECRET not in repr(replace(data, documents=data.corpus, corpus=data.corpus))
     assert data.preferences and all(one.input.startswith("who opens door") for one in data.preferences)
@@ -80,7 +81,7 @@ def test_nothing_that_fit_may_see_holds_a_closed_row(folder: Path) -> None:
 def test_a_label_that_only_closed_rows_have_is_not_shown(folder: Path) -> None:
     text = (folder / "rung.yaml").read_text().replace("kind: answer", "kind: classify").replace("token_f1", "accuracy")
     (folder / "rung.yaml").write_text(text)
-    assert Project(load_task(folder), say=lambda text: None).data.labels == ("all",)
+    assert Project(load_task(folder), say=lambda text: None).inputs.data.labels == ("all",)
 
 
 def test_check_tells_what_names_no_document_or_two(folder: Path) -> None:
@@ -94,7 +95,7 @@ def test_check_tells_what_names_no_document_or_two(folder: Path) -> None:
 
 
 def test_sources_are_spelt_as_citations_are(folder: Path) -> None:
-    splits = Project(load_task(folder), say=lambda text: None).splits
+    splits = Project(load_task(folder), say=lambda text: None).inputs.splits
     named = {row.source for row in (*splits.train, *splits.dev, *splits.test.open())}
     assert named == {
         "",
@@ -114,8 +115,10 @@ def test_without_labels_every_row_is_open_and_a_wrong_source_is_told_all_the_sam
     text = (folder / "rung.yaml").read_text().replace("access: {docs/hr/**: hr}, ", "")
     (folder / "rung.yaml").write_text(text)
     project = Project(load_task(folder), say=lambda text: None)
-    assert len(project.data.examples) == len(project.splits.train) and is_open("no such file", project.documents)
-    assert is_open_file(folder / "raw" / "copy.md", project.documents)
+    assert len(project.inputs.data.examples) == len(project.inputs.splits.train) and is_open(
+        "no such file", project.inputs.documents
+    )
+    assert is_open_file(folder / "raw" / "copy.md", project.inputs.documents)
     told = {one.code: one for one in inspect(project)[0]}
     assert told["unknown-source"].severity == "block" and "no-source" not in told and "closed-source" not in told
 
@@ -128,24 +131,22 @@ def test_rows_reach_methods_through_what_is_open_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == "train" and ast.unparse(node.value).endswith("splits")
     }
-    assert readers == {"climb/project.py", "climb/preflight.py", "data/check.py"}
+    assert readers == {"climb/inputs.py", "climb/preflight.py", "data/check.py"}
 
 
 def test_a_report_shows_no_closed_row(folder: Path) -> None:
     from rung.report import rows as report_rows
-    from rung.retrieve.knowledge import open_to_all
 
     project = Project(load_task(folder), say=lambda text: None)
-    open_rows = open_to_all(project.splits.dev, project.documents)
-    assert 0 < len(open_rows) < len(project.splits.dev) and not any(SECRET in row.input for row in open_rows)
-    assert "open_to_all(project.splits.dev" in (SRC / "report" / "html.py").read_text()
+    open_rows = open_dev_rows(project.task)
+    assert 0 < len(open_rows) < len(project.inputs.splits.dev) and not any(SECRET in row.input for row in open_rows)
     assert report_rows.disputed({}, open_rows, None).rows == ()
 
 
 def test_a_row_without_a_source_is_open_unless_its_twin_is_closed(folder: Path) -> None:
     from rung.retrieve.knowledge import open_to_all
 
-    texts = Project(load_task(folder), say=lambda text: None).documents
+    texts = Project(load_task(folder), say=lambda text: None).inputs.documents
     row = Example("q", "a")
     assert open_to_all([row], texts) == (row,)
     assert open_to_all([row, replace(row, source="docs/hr/pay #2.md"), other := replace(row, source="docs/open.md")], texts) == (

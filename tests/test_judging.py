@@ -211,9 +211,9 @@ def test_an_answer_that_is_no_mark_is_not_asked_again(folder: Path, judge: Any) 
 
 def test_rows_without_an_answer_are_not_judged(folder: Path, judge: Any) -> None:
     at = project(folder)
-    rows = at.splits.dev[:4]
+    rows = at.inputs.splits.dev[:4]
     predictions = [Prediction(row.id, row.input.split()[-1], error="failed" if i else "") for i, row in enumerate(rows)]
-    found = score(at.metric, rows, predictions, "dev", kind="answer")
+    found = score(at.scoring.metric(), rows, predictions, "dev", kind="answer")
     assert found.per_row == (1.0, 0.0, 0.0, 0.0) and len(found.unscored) == 3 and len(judge.asked) == 2
 
 
@@ -243,20 +243,20 @@ def test_the_upper_bound_holds_what_was_not_scored() -> None:
 
 def test_a_trusted_judge_rewards_and_no_reward_is_made_up(folder: Path, judge: Any) -> None:
     at = project(folder)
-    row = at.splits.train[0]
-    assert at.metric.per_row(row.input.split()[-1], row.output, row) == 1.0
-    assert at.metric.per_row("nothing", row.output, row) == 0.5
+    row = at.inputs.splits.train[0]
+    assert at.scoring.metric().per_row(row.input.split()[-1], row.output, row) == 1.0
+    assert at.scoring.metric().per_row("nothing", row.output, row) == 0.5
     judge.says = lambda text: ""
     with pytest.raises(ModelError, match="no reward: the judge: cut off"):
-        at.metric.per_row("other", row.output, row)
+        at.scoring.metric().per_row("other", row.output, row)
 
 
 def test_a_judge_that_is_not_trusted_gives_no_reward(folder: Path, judge: Any) -> None:
     write_marked(folder, flip=True)
     at = project(folder)
-    row = at.splits.train[0]
+    row = at.inputs.splits.train[0]
     with pytest.raises(RungError, match=r"the reward is the judge's, and the judge agrees with people at kappa 0\.0"):
-        at.metric.per_row("a", row.output, row)
+        at.scoring.metric().per_row("a", row.output, row)
 
 
 # --- behind an API ----------------------------------------------------------------------------------------------------
@@ -308,10 +308,10 @@ def test_data_that_may_not_leave_is_not_sent(folder: Path) -> None:
         folder, {"model": "https://judge.example/v1#m"}, needs={"data_may_leave": "no"}, prices={"m": {"input": 1, "output": 1}}
     )
     with pytest.raises(TaskError, match=r"judge\.model.*data_may_leave is no"):
-        assert project(folder).metric
+        assert project(folder).scoring.metric()
     set_task(folder, {"model": "openai:unheard-of"})
     with pytest.raises(ModelError, match=r"judge\.model.*no price is known"):
-        assert project(folder).metric
+        assert project(folder).scoring.metric()
 
 
 # --- before anything is spent -----------------------------------------------------------------------------------------
@@ -360,12 +360,12 @@ def test_the_task_files_faults_are_named(folder: Path, change: dict[str, Any], t
 def test_the_rubric_may_stand_in_a_file(folder: Path) -> None:
     set_task(folder, {"rubric": "", "rubric_file": "rubric.txt"})
     with pytest.raises(TaskError, match="rubric_file: the rubric cannot be read"):
-        assert project(folder).judge
+        assert project(folder).scoring.judge
     (folder / "rubric.txt").write_text(" Kind is better. \n")
-    assert project(folder).judge.criterion == "Kind is better."  # type: ignore[union-attr]
+    assert project(folder).scoring.judge.criterion == "Kind is better."  # type: ignore[union-attr]
     (folder / "rubric.txt").write_text("\n")
     with pytest.raises(TaskError, match="is empty"):
-        assert project(folder).judge
+        assert project(folder).scoring.judge
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -254,7 +254,7 @@ def test_a_fit_that_runs_out_of_time_keeps_its_work_and_goes_on(folder: Path, tr
 
 def test_answering_that_runs_out_of_time_keeps_what_it_has(folder: Path, asked: list[str]) -> None:
     project = Project(load_task(folder))
-    rows, quiet = project.splits.dev, lambda text, share: None
+    rows, quiet = project.inputs.splits.dev, lambda text, share: None
 
     def late(text: str, share: float) -> None:
         time.sleep(max(0.0, deadline - time.monotonic()) + 0.01)

@@ -104,7 +104,7 @@ def test_nor_do_they_in_a_fit_whose_teacher_the_task_does_not_name(folder: Path)
     made = project(folder, needs={"data_may_leave": "no"})
     tuned = methods.rung("reasoning", {"reasoning": {"teacher": "openai:gpt-5"}})
     with pytest.raises(TaskError, match=r"the teacher is 'openai:gpt-5', and needs\.data_may_leave is no"):
-        fit.fit(made, tuned, float("inf"), lambda *_: None)
+        fit.fit(fit.fit_context(made), tuned, float("inf"), lambda *_: None)
 
 
 @pytest.mark.parametrize(("teacher", "said"), [(OUTSIDE, "no price is known for 'm'"), ("openai:", "names no model")])
@@ -120,7 +120,7 @@ def test_a_teacher_that_cannot_be_priced_is_told_where_it_is_named(folder: Path,
 @pytest.mark.parametrize(("longest", "room"), [(10, 32), (500, 256), (1500, 1024), (9000, 1024)])
 def test_an_answer_behind_an_api_has_room_as_one_here_has(folder: Path, longest: int, room: int) -> None:
     made = project(folder, [FAR], longest)
-    assert made.start.decoding.max_new_tokens == room and made.facts.max_new_tokens == room
+    assert made.start.decoding.max_new_tokens == room and next(iter(made.plan.bases.values())).facts.max_new_tokens == room
     assert project(folder, ["fake"], longest).start.decoding.max_new_tokens == 256
 
 
@@ -129,7 +129,7 @@ def test_an_answer_behind_an_api_has_room_as_one_here_has(folder: Path, longest:
 
 def test_no_rung_is_ruled_out_by_an_assumed_latency(folder: Path) -> None:
     made = project(folder, ["fake", FAR], goal={"at_least": 0.9, "latency_ms": 0.001})
-    told = {step.rung: step.skip for step in made.steps}
+    told = {step.rung: step.skip for step in made.plan.steps}
     assert not told["zero-shot@big"] and not told["few-shot@big"]
     assert "are allowed" in told["zero-shot"], "what is quoted of this machine still rules out"
 
@@ -164,7 +164,7 @@ def test_a_plan_is_corrected_by_what_the_endpoint_took(folder: Path) -> None:
     made = project(folder, [FAR], rungs=["zero-shot"])
     digest = made.start.model.digest
     seen = [Past("a", "zero-shot", True, row=3.0, base=digest, remote=True)]
-    before, after = (plan(made.task, made.data, made.bases, made.machine, None, (own, seen)) for own in ([], seen))
+    before, after = (plan(made.task, made.inputs.data, made.plan.bases, made.machine, None, (own, seen)) for own in ([], seen))
     assert before[0].estimate and after[0].estimate and before[0].estimate.row_seconds == CALL_SECONDS
     assert after[0].estimate.row_seconds == pytest.approx(3 * CALL_SECONDS) and after[0].scale.runs == 1
     assert after[0].estimate.per_1k_usd == before[0].estimate.per_1k_usd
@@ -228,8 +228,8 @@ def test_dev_rows_are_answered_side_by_side(machine: Machine) -> None:
 
 def test_a_site_says_how_many_calls_are_under_way_at_once(folder: Path) -> None:
     made = project(folder, ["fake", FAR], api={"concurrency": 5})
-    assert [base.facts.concurrency for base in made.bases.values()] == [1, 5]
-    assert {step.rung: step.remote for step in made.steps}["zero-shot@big"]
+    assert [base.facts.concurrency for base in made.plan.bases.values()] == [1, 5]
+    assert {step.rung: step.remote for step in made.plan.steps}["zero-shot@big"]
 
 
 # --- teachers ---------------------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_any_base_can_be_quoted_as_a_teacher(machine: Machine, tmp_path: Path) -
 def test_a_plan_quotes_the_teacher_that_the_task_names(folder: Path) -> None:
     (folder / "new.txt").write_text("".join(f"another {i}\n" for i in range(50)))
     data = {"examples": "rows.jsonl", "unlabelled": "new.txt"}
-    [step] = project(folder, data=data, rungs=["distil"], methods={"distil": {"teacher": FAR}}).steps
+    [step] = project(folder, data=data, rungs=["distil"], methods={"distil": {"teacher": FAR}}).plan.steps
     assert step.estimate and step.estimate.fit_seconds == pytest.approx(50 / 8) and not step.remote
     assert step.estimate.once_usd > 50 * TARIFF.usd(10, 5)
 

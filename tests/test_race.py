@@ -196,8 +196,8 @@ def test_a_raced_climb_again_asks_nothing_and_a_changed_goal_goes_on_where_it_wa
     set_task(folder, goal=0.93)
     found = go(folder)
     assert found.records[1].provenance["race"]["asked"] == 100
-    rows = in_order(Project(load_task(folder)).splits.dev, 0)
-    latency = {row.input for row in Project(load_task(folder)).splits.dev[:22]}
+    rows = in_order(Project(load_task(folder)).inputs.splits.dev, 0)
+    latency = {row.input for row in Project(load_task(folder)).inputs.splits.dev[:22]}
     assert set(asked) <= {row.input for row in rows[50:100]} | latency
 
 

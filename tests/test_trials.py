@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung import methods
+from rung.climb.fit import FitContext
 from rung.climb.project import Project
 from rung.data.split import question
 from rung.errors import TaskError
@@ -145,25 +146,26 @@ def project(tmp_path: Path, home: Path) -> Callable[..., Project]:
     return made
 
 
-def carved(whole: Project) -> tuple[Project, list[Example]]:
-    return carve(whole, whole.bases["fake"])
+def carved(whole: Project) -> tuple[FitContext, tuple[Example, ...]]:
+    found = carve(whole, whole.plan.bases["fake"])
+    assert found.facts.train_rows == len(found.context.data.examples)
+    return found.context, found.rows
 
 
 def test_rows_are_carved_from_train_alone(project: Callable[..., Project]) -> None:
     whole = project(400)
     inner, rows = carved(whole)
     left, out = {row.id for row in inner.data.examples}, {row.id for row in rows}
-    assert left | out == {row.id for row in whole.splits.train} and not left & out
+    assert left | out == {row.id for row in whole.inputs.splits.train} and not left & out
     assert 0.15 < len(out) / len(left | out) < 0.35
-    assert whole.data.examples == whole.splits.train, "the project itself is as it was"
-    assert inner.data.labels == whole.data.labels and inner.start == whole.start
-    assert inner.facts.train_rows == len(left)
+    assert whole.inputs.data.examples == whole.inputs.splits.train, "the project itself is as it was"
+    assert inner.data.labels == whole.inputs.data.labels and inner.start == whole.start
 
 
 def test_new_rows_move_no_row_and_groups_stay_whole(project: Callable[..., Project]) -> None:
     few, many = ({row.id for row in carved(project(n, group=True))[1]} for n in (400, 800))
     inner, rows = carved(project(800, group=True))
-    train = {row.id for row in project(400, group=True).splits.train}
+    train = {row.id for row in project(400, group=True).inputs.splits.train}
     assert few == many & train
     assert not {row.group for row in rows} & {row.group for row in inner.data.examples}
 

@@ -194,9 +194,9 @@ def test_a_task_with_several_answers_is_measured_checked_and_shown(tmp_path: Pat
     found = {one.code: one for one in check(make_splits(made), made)}
     assert found["several-references"].count == 90 and found["unanswerable"].count == 10
     project = Project(made, say=lambda text: None)
-    prompt = project.start.render(project.data.examples[0])
+    prompt = project.start.render(project.inputs.data.examples[0])
     assert "[" not in prompt.messages[-1].content
-    fresh = [row for row in project.splits.dev if row.references]
+    fresh = [row for row in project.inputs.splits.dev if row.references]
     predictions = project.start.predict(fresh, project.engines)
-    assert score(project.metric, fresh, predictions, "dev").overall.value == 1
-    assert set(project.references) == {row.id for row in project.splits.dev}
+    assert score(project.scoring.metric(), fresh, predictions, "dev").overall.value == 1
+    assert set(project.criteria.references) == {row.id for row in project.inputs.splits.dev}

@@ -12,7 +12,7 @@ import pytest
 from servers import Server, serving
 
 from rung.climb.climb import measure
-from rung.climb.fit import fit
+from rung.climb.fit import fit, fit_context
 from rung.climb.project import Project
 from rung.lm.base import Decoding
 from rung.lm.engines import Engines
@@ -67,9 +67,9 @@ def project(tmp_path: Path, home: Path, machine: Machine) -> Callable[[Server], 
 def test_a_teacher_labels_and_its_bill_is_part_of_the_rungs_cost(project: Callable[[Server], Project], machine: Machine) -> None:
     with serving(Server(answer=sorts)) as server:
         made = project(server)
-        [step] = made.steps
+        [step] = made.plan.steps
         record = measure(made, step, float("inf"), lambda *_: None)
-        fitted, [note, _] = fit(made, step.methods, float("inf"), lambda *_: None)
+        fitted, [note, _] = fit(fit_context(made), step.methods, float("inf"), lambda *_: None)
     assert record.status == "done", record.reason
     assert [(row.input, row.output) for row in fitted.taught] == [("another long delay", "delay"), ("my refund please", "refund")]
     told = note["notes"]
@@ -84,8 +84,8 @@ def test_a_teacher_labels_and_its_bill_is_part_of_the_rungs_cost(project: Callab
 def test_a_note_of_an_older_fit_has_no_bill(project: Callable[[Server], Project], machine: Machine) -> None:
     with serving(Server(answer=sorts)) as server:
         made = project(server)
-        [step] = made.steps
-        fit(made, step.methods, float("inf"), lambda *_: None)
+        [step] = made.plan.steps
+        fit(fit_context(made), step.methods, float("inf"), lambda *_: None)
         for path in made.store.folder.glob("fits/*/fit.json"):
             note = json.loads(path.read_text())
             note.pop("usd")

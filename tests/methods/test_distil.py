@@ -11,7 +11,7 @@ import pytest
 
 from rung import methods
 from rung import predictor as predictors
-from rung.climb.fit import fit
+from rung.climb.fit import fit, fit_context
 from rung.climb.project import Project
 from rung.data import unlabelled
 from rung.errors import BudgetError, DataError
@@ -106,7 +106,7 @@ def test_what_comes_next_learns_from_the_taught_rows(tmp_path: Path, home: Path,
         "data: {examples: rows.csv, unlabelled: new.txt}\nmethods: {distil: {least: 0.0}}\n"
     )
     project = Project(load_task(tmp_path), Engines(machine, say=lambda text: None))
-    fitted, _ = fit(project, methods.rung("distil+nearest", project.task.methods), float("inf"), lambda *_: None)
+    fitted, _ = fit(fit_context(project), methods.rung("distil+nearest", project.task.methods), float("inf"), lambda *_: None)
     assert [row.input for row in fitted.taught] == ["another long delay", "yet another delay"]
     [found] = fitted.predict([Example("another long delay", "")], project.engines)
     assert (found.output, found.confidence) == ("delay", 1.0)

@@ -248,6 +248,6 @@ def test_the_task_file_names_them(tmp_path: Path) -> None:
     (tmp_path / "rung.yaml").write_text(
         "task: Be short.\nkind: answer\ndata: {examples: rows.csv, preferences: prefs.csv}\ngoal: {at_least: 0.5}\n"
     )
-    found = Project(load_task(tmp_path)).data
+    found = Project(load_task(tmp_path)).inputs.data
     assert found.preferences == (Preference("Hi?", "Hello.", "No.", where="prefs.csv line 2"),)
     assert found.only(frozenset({Need.PREFERENCES})).digest != found.only(frozenset()).digest

@@ -72,8 +72,8 @@ def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
 
     project = _project(task, rung)
     with project.store.locked(), watching(project.task.goal, progress) as watcher:
-        step = project.steps[0]
-        watcher.planned(project.steps)
+        step = project.plan.steps[0]
+        watcher.planned(project.plan.steps)
         watcher.began(step.rung)
         record = climbing.measure(project, step, float("inf"), partial(watcher.progress, step.rung))
         watcher.ended(record)
@@ -88,9 +88,9 @@ def plan(task: Task | PathLike) -> Plan:
     ```
     """
     project = _project(task)
-    bases = bases_asked(project.steps)
+    bases = bases_asked(project.plan.steps)
     rows = []
-    for step in project.steps:
+    for step in project.plan.steps:
         cost = step.estimate
         rows.append(
             {
@@ -106,7 +106,7 @@ def plan(task: Task | PathLike) -> Plan:
                 "skip": step.skip,
             }
         )
-    return Plan(tuple(rows), project.chart.first, project.machine.name)
+    return Plan(tuple(rows), project.plan.chart.first, project.machine.name)
 
 
 def check(task: Task | PathLike) -> tuple[Finding, ...]:
@@ -152,5 +152,5 @@ def _project(task: Task | PathLike, rung: str = "") -> Project:
 def _result(
     project: Project, decision: Decision, records: Sequence[Record], test: Interval | None = None, untested: str = ""
 ) -> Result:
-    metric, bases = project.task.goal.metric, bases_asked(project.steps)
+    metric, bases = project.task.goal.metric, bases_asked(project.plan.steps)
     return Result(decision, tuple(records), test, untested, metric, bases, project)

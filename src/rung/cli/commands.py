@@ -162,8 +162,8 @@ def plan(
     elif mermaid:
         sys.stdout.write(visible(plan_json.mermaid(project)))
     else:
-        breaks, rows = break_evens(project.steps), len(project.splits.dev)
-        out.print(terminal_plan.plan(project.steps, project.chart, breaks, project.task.volume, rows))
+        breaks, rows = break_evens(project.plan.steps), len(project.inputs.splits.dev)
+        out.print(terminal_plan.plan(project.plan.steps, project.plan.chart, breaks, project.task.volume, rows))
         out.print(terminal_plan.total(plan_json.whole(project), rows))
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
@@ -258,8 +258,8 @@ def fit(
     folder, rung = folder_and_rung(folder, rung)
     project = project_of(folder, rungs=(rung,))
     with kept_when_stopped(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
-        step: Step = project.steps[0]
-        board.planned(project.steps)
+        step: Step = project.plan.steps[0]
+        board.planned(project.plan.steps)
         board.began(step.rung)
         record = ladder.measure(project, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
         board.ended(record)

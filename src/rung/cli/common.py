@@ -42,7 +42,7 @@ def project_of(
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
     task._folder = place
-    return Project(task, say=lambda text: err.print(text, style="dim"), machine=machine)
+    return Project(task, say=lambda text: err.print(text, style="dim"), estimate_for=machine)
 
 
 def folder_and_rung(first: str | Path, second: str | Path) -> tuple[Path, str]:

@@ -38,7 +38,7 @@ def index(
     from rung.retrieve.unread import not_read
 
     project = _project(folder)
-    texts = project.data.documents
+    texts = project.inputs.data.documents
     home = project.store.folder
     with project.store.locked(), status("reading") as told:
 
@@ -86,7 +86,7 @@ def search(
     rung, found = (None if defaults else _fitted(project)) or ("", _plain(project))
     if not knowledge.open_kept(found.index, project.engines).config():
         made = knowledge.config_of(project.engines, found.embedder)
-        knowledge.bring_up_to_date(project.data.documents, found.index, project.engines, made)
+        knowledge.bring_up_to_date(project.inputs.data.documents, found.index, project.engines, made)
     found = replace(found, settings=replace(found.settings, k=count or found.settings.k))
     [hits] = lookup.sources(found, [text], project.engines, allow)
     if json_:

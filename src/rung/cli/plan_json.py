@@ -21,9 +21,9 @@ from rung.plan.total import Total, total
 
 def content(project: Project) -> dict[str, Any]:
     """The JSON of `plan`."""
-    based = bases_asked(project.steps)
+    based = bases_asked(project.plan.steps)
     return {
-        "first": project.chart.first,
+        "first": project.plan.chart.first,
         "rungs": [
             {
                 "rung": step.rung,
@@ -35,16 +35,16 @@ def content(project: Project) -> dict[str, Any]:
                 "raw_quote": step.raw,
                 "scale": step.scale,
             }
-            for step in project.steps
+            for step in project.plan.steps
         ],
-        "answers": [asdict(answer) | {"question": question(answer.key)} for answer in project.chart.answers],
-        "flowchart": project.chart.advice,
-        "flowchart_of_other_bases": project.chart.bases,
-        "flips": project.chart.flips,
-        "break_even": break_evens(project.steps),
+        "answers": [asdict(answer) | {"question": question(answer.key)} for answer in project.plan.chart.answers],
+        "flowchart": project.plan.chart.advice,
+        "flowchart_of_other_bases": project.plan.chart.bases,
+        "flips": project.plan.chart.flips,
+        "break_even": break_evens(project.plan.steps),
         "smallest_difference": {
-            "dev_rows": len(project.splits.dev),
-            "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(project.splits.dev))],
+            "dev_rows": len(project.inputs.splits.dev),
+            "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(project.inputs.splits.dev))],
         },
         "machine": asdict(project.machine),
         "hindsight": before.hindsight if (before := foretold(project)) else None,
@@ -55,30 +55,32 @@ def content(project: Project) -> dict[str, Any]:
 
 def whole(project: Project) -> Total:
     """How long a climb takes that tries every rung."""
-    return total(project.steps, len(project.splits.dev), project.probe, project.machine)
+    return total(project.plan.steps, len(project.inputs.splits.dev), project.criteria.probe, project.machine)
 
 
 def judged(project: Project) -> judging.JudgeEstimates | None:
     """What the judge will be asked; None where the task has none."""
-    task, judge = project.task, project.judge
+    task, judge = project.task, project.scoring.judge
     if judge is None:
         return None
-    dev = [judge.row(row, row.output) for row in project.splits.dev]
+    dev = [judge.row(row, row.output) for row in project.inputs.splits.dev]
     marked = [row for row, _ in judging.people(task, judge)]
     each, once = (judging.estimate(task, judge, rows, project.engines, CALL_SECONDS) for rows in (dev, marked))
-    learning = [step.rung for step in project.steps if step.estimate and any(rewarded(m, "", task.folder) for m in step.methods)]
+    learning = [
+        step.rung for step in project.plan.steps if step.estimate and any(rewarded(m, "", task.folder) for m in step.methods)
+    ]
     return judging.JudgeEstimates(each, once, tuple(learning))
 
 
 def mermaid(project: Project) -> str:
     """The flowchart as Mermaid text, which many wikis and editors draw."""
     goal = project.task.goal
-    return draw.mermaid(project.chart, f"{goal.metric} at least {goal.at_least:g}")
+    return draw.mermaid(project.plan.chart, f"{goal.metric} at least {goal.at_least:g}")
 
 
 def open_questions(project: Project) -> list[Answer]:
     """What rung.yaml does not answer, each with the answer that is taken without one."""
-    return [one for one in project.chart.answers if one.key in ASSUMED and one.origin != "given"]
+    return [one for one in project.plan.chart.answers if one.key in ASSUMED and one.origin != "given"]
 
 
 def foretold(project: Project) -> Foretold | None:

@@ -33,7 +33,7 @@ def tune(
 
     place, name = folder_and_rung(folder, rung) if rung else (Path(), folder)
     project = project_of(place, rungs=(name,))
-    with kept_when_stopped(), terminal_tune.Board(err if json_ else out, project.metric.name) as board:
+    with kept_when_stopped(), terminal_tune.Board(err if json_ else out, project.scoring.metric().name) as board:
         found = tune.tune(project, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
     if json_:
         print_json(tune.content(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from rung import files, metrics
 from rung.advise.review import Foretold, hindsight
 from rung.climb import test_set
+from rung.climb.deadline import deadline
 from rung.climb.decide import compare
-from rung.climb.fit import fit, fit_keys, named
+from rung.climb.fit import Progress, fit, fit_context, fit_keys, named
 from rung.climb.project import Project
 from rung.climb.test_set import Opened
 from rung.data.finding import Finding
@@ -27,7 +28,7 @@ from rung.methods.chain import asks_api
 from rung.plan import corrections
 from rung.plan.steps import Step, bases_asked
 from rung.predictor import Predictor
-from rung.sequential.race import score_until_decided
+from rung.sequential.race import RacePlan, score_until_decided
 from rung.types import Cost, Decision, Example, Prediction, Record, Scores, digest
 
 
@@ -57,20 +58,13 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
 
     Where the task says `race`, a rung is asked no more dev rows than it takes to tell; `everything` asks them all.
     """
-    racing = project.task.race and not everything
+    race = project.criteria.race() if project.task.race and not everything else None
     with project.store.locked():
-        watcher.planned(project.steps)
-        deadline = project.engines.until = time.monotonic() + 60 * (project.task.budget.minutes or float("inf"))
-        records: list[Record] = []
-        for step in project.steps:
-            watcher.began(step.rung)
-            records.append(measure(project, step, deadline, partial(watcher.progress, step.rung), racing))
-            watcher.ended(records[-1])
-            if not everything and project.decide(records).verdict == "meets":
-                break
-        project.engines.until = float("inf")
+        watcher.planned(project.plan.steps)
+        with deadline(project.engines, project.task.budget.minutes) as until:
+            records = _try_steps(project, watcher, until, race, everything)
         decision = project.decide(records)
-        due = decision.verdict == "meets" and len(project.splits.test)
+        due = decision.verdict == "meets" and len(project.inputs.splits.test)
         begun = "it was not opened to its end. Climb again to go on with it." if due else ""
         result = Climb(decision, tuple(records), Opened(None, len(test_set.looks(project)), begun))
         kept = content(project, result, findings)
@@ -82,16 +76,25 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
         return result
 
 
+def _try_steps(project: Project, watcher: Watcher, until: float, race: RacePlan | None, everything: bool) -> list[Record]:
+    """Measure the plan's rungs in order, up to the first that meets the goal unless `everything`."""
+    records: list[Record] = []
+    for step in project.plan.steps:
+        watcher.began(step.rung)
+        records.append(measure(project, step, until, partial(watcher.progress, step.rung), race))
+        watcher.ended(records[-1])
+        if not everything and project.decide(records).verdict == "meets":
+            break
+    return records
+
+
 def standing(project: Project) -> Climb | None:
     """What the records say of the task as it is, where no climb has come to its end; None where nothing is measured."""
     kept = {record.provenance.get("key"): record for record in project.store.records() if record.status == "done"}
     if not kept:
         return None
-    named = [
-        (step.rung, [rung_key(project, step, raced) for raced in {False, project.task.race}])
-        for step in project.steps
-        if step.estimate
-    ]
+    races = [None, project.criteria.race()] if project.task.race else [None]
+    named = [(step.rung, [rung_key(project, step, race) for race in races]) for step in project.plan.steps if step.estimate]
     found = [(rung, next((kept[key] for key in keys if key in kept), None)) for rung, keys in named]
     records = tuple(replace(record, rung=rung) for rung, record in found if record)
     return Climb(project.decide(records), records, Opened(None, len(test_set.looks(project)))) if records else None
@@ -116,12 +119,12 @@ def edited(project: Project, kept: dict[str, Any]) -> bool:
 
 def _rows(project: Project) -> dict[str, str]:
     """Content names of the task's rows, and of all else that rungs learn from."""
-    return {"train": project.data.digest, "dev": _dev(project), "test": project.splits.test.digest}
+    return {"train": project.inputs.data.digest, "dev": _dev(project), "test": project.inputs.splits.test.digest}
 
 
 def _dev(project: Project) -> str:
     """Content name of the dev rows."""
-    return digest([example.id for example in project.splits.dev])
+    return digest([example.id for example in project.inputs.splits.dev])
 
 
 def chosen(project: Project, rung: str = "") -> Predictor:
@@ -136,34 +139,31 @@ def chosen(project: Project, rung: str = "") -> Predictor:
     else:
         place = project.places(name)[0]
         start = project.starts[place.base]
-        keys = fit_keys(project, place.methods, start)
+        keys = fit_keys(fit_context(project, start), place.methods)
         fitted = project.store.fitted(keys[-1]) if keys else start
     if fitted is None:
         raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {where} {name}")
     return named(fitted, *project.starts.values())
 
 
-def measure(
-    project: Project, step: Step, deadline: float, progress: Callable[[str, float], None], racing: bool = False
-) -> Record:
+def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
     """One rung's record: as kept, if nothing it depends on has changed, else fitted, answered and scored now."""
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
     if step.estimate is None:
         return record
-    assert project.metric  # a metric that cannot be had is the user's to mend, not this rung's failure
-    _ = project.agreement  # a judge is held to people's marks before it scores anything
-    key = rung_key(project, step, racing)
+    project.scoring.validate()
+    key = rung_key(project, step, race)
     for kept in reversed(project.store.records()):
         if kept.provenance.get("key") == key and _settled(kept):
             return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
-    left = deadline - time.monotonic()
+    left = until - time.monotonic()
     if step.estimate.fit_seconds > left:
         return replace(
             record,
             reason=f"quoted {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget",
         )
     try:
-        record = _with_gaps(_measured(project, step, key, deadline, progress, racing))
+        record = _with_gaps(_measured(project, step, key, until, progress, race))
     except BudgetError as error:
         record = replace(record, status="skipped", reason=str(error))
     except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
@@ -184,19 +184,18 @@ def _settled(record: Record) -> bool:
     return record.status == "done" and not told.get("again") and not old
 
 
-def _measured(
-    project: Project, step: Step, key: str, deadline: float, progress: Callable[[str, float], None], racing: bool
-) -> Record:
+def _measured(project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None) -> Record:
     start = step.base.start
-    predictor, notes = fit(project, step.methods, deadline, progress, start)
+    context = fit_context(project, start)
+    predictor, notes = fit(context, step.methods, until, progress)
     memory.reset_peak()
-    dev = project.splits.dev
+    dev = project.inputs.splits.dev
 
     def score(rows: Sequence[Example]) -> Scores:
-        predictions = answer(predictor, rows, project.store, project.engines, progress, deadline)
-        return metrics.score(project.metric, rows, predictions, "dev", kind=project.task.kind)
+        predictions = answer(predictor, rows, project.store, project.engines, progress, until)
+        return metrics.score(project.scoring.metric(), rows, predictions, "dev", kind=project.task.kind)
 
-    found, raced = score_until_decided(project.course, score) if racing else (score(dev), {})
+    found, raced = score_until_decided(race, score) if race else (score(dev), {})
     known = project.store.predictions(predictor.digest)
     predictions = [known[row] for row in found.ids]
     progress("measuring latency", 1.0)
@@ -210,7 +209,7 @@ def _measured(
         cost=_cost(project, predictor, notes, predictions),
         latency=waiting,
         forgetting=forgetting.forgotten(
-            predictor.model, start.model, project.probe, project.store, project.engines
+            predictor.model, start.model, project.criteria.probe, project.store, project.engines
         ),  # after the peak
         predictor=predictor.digest,
         provenance=gather(
@@ -221,12 +220,12 @@ def _measured(
             formulas=corrections.FORMULAS,
             remote=asks_api(step.methods, start.model),
             **({"api": asdict(spent)} if (spent := project.engines.spent()) else {}),
-            writes=not project.data.labels,
+            writes=not project.inputs.data.labels,
             base=start.model.digest,
-            train=project.data.digest,
+            train=project.inputs.data.digest,
             dev=_dev(project),
-            test=project.splits.test.digest,
-            fits=fit_keys(project, step.methods, start),
+            test=project.inputs.splits.test.digest,
+            fits=fit_keys(context, step.methods),
             options=[{"method": method.name, **options(method)} for method in step.methods],
             given=project.task.methods,
             seed=project.task.seed,
@@ -268,14 +267,21 @@ def _with_gaps(record: Record) -> Record:
     return replace(record, reason=told, provenance={**record.provenance, "again": again})
 
 
-def rung_key(project: Project, step: Step, racing: bool = False) -> str:
+def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
     """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
-    on = project.course if racing else None
-    raced = [[asdict(on.schedule), [row.id for row in on.rows], on.goal, on.error]] if on else []
-    dev = [[example.id, dict(example.extra)] for example in project.splits.dev]
+    raced = [[asdict(race.schedule), [row.id for row in race.rows], race.goal, race.error]] if race else []
+    dev = [[example.id, dict(example.extra)] for example in project.inputs.splits.dev]
     start, tariff = step.base.start, step.base.facts.tariff
-    fits = fit_keys(project, step.methods, start)
-    measured = [start.digest, fits, dev, project.measure, project.task.volume, project.machine.usd_per_hour, project.probe.digest]
+    fits = fit_keys(fit_context(project, start), step.methods)
+    measured = [
+        start.digest,
+        fits,
+        dev,
+        project.scoring.key,
+        project.task.volume,
+        project.machine.usd_per_hour,
+        project.criteria.probe.digest,
+    ]
     measured += [asdict(tariff)] if tariff else []
     measured += metrics.secondary_rules(project.task.kind)
     return digest([*measured, *raced])
@@ -289,17 +295,17 @@ def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -
         "decision": asdict(result.decision),
         "records": [asdict(record) for record in result.records],
         **asdict(result.opened),
-        "sealed": len(project.splits.test),
+        "sealed": len(project.inputs.splits.test),
         "task": project.task.model_dump(mode="json"),
         "rule": metrics.rule(project.task.goal.metric),
-        "fits": {step.rung: fit_keys(project, step.methods, step.base.start) for step in project.steps},
-        "bases": bases_asked(project.steps),
-        "judge": asdict(project.agreement) if project.agreement else None,
+        "fits": {step.rung: fit_keys(fit_context(project, step.base.start), step.methods) for step in project.plan.steps},
+        "bases": bases_asked(project.plan.steps),
+        "judge": asdict(agreement) if (agreement := project.scoring.agreement()) else None,
         "plan": asdict(foretold(project, result.decision, result.records)),
     }
 
 
 def foretold(project: Project, decision: Decision, records: Sequence[Record]) -> Foretold:
     """The flowchart's prior beside what was measured."""
-    against = partial(compare, references=project.references, groups=project.groups)
-    return Foretold(project.chart, hindsight(project.chart, decision, records, against))
+    against = partial(compare, references=project.criteria.references, groups=project.criteria.groups)
+    return Foretold(project.plan.chart, hindsight(project.plan.chart, decision, records, against))

@@ -5,72 +5,99 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rung.climb.project import Project
+from rung.climb.scoring import Scoring
 from rung.errors import RungError
 from rung.evaluate import memory
 from rung.lm.data_policy import require_data_policy
 from rung.lm.engine_kinds import can
+from rung.lm.engines import Engines
 from rung.methods import multiprocess
 from rung.methods.base import Method, Run, options
 from rung.methods.chain import rewarded
 from rung.predictor import Predictor
-from rung.types import digest
+from rung.store import Store
+from rung.task import Task
+from rung.types import TrainData, digest
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FitContext:
+    """What a fit depends on besides its methods."""
+
+    task: Task
+    store: Store
+    engines: Engines
+    data: TrainData
+    start: Predictor
+    """What the first method begins with."""
+    scoring: Scoring
+    """Answers are rewarded by its metric, for methods that learn from rewards."""
+
+
+def fit_context(project: Project, start: Predictor | None = None) -> FitContext:
+    """The context of the project's own fits. `start`: by default the untouched Predictor of the usual base."""
+    return FitContext(project.task, project.store, project.engines, project.inputs.data, start or project.start, project.scoring)
 
 
 def fit(
-    project: Project,
-    chain: Sequence[Method],
-    deadline: float,
-    progress: Callable[[str, float], None],
-    start: Predictor | None = None,
+    context: FitContext, chain: Sequence[Method], deadline: float, progress: Progress
 ) -> tuple[Predictor, list[dict[str, Any]]]:
-    """Fit a rung's methods one after another; what an earlier rung has already fitted is taken from the store.
+    """Fit a rung's methods one after another; what is in the store is not fitted again.
 
-    `start`: what they begin with; by default the usual base.
+    Returns the fitted Predictor and a note of each fit: seconds, peak memory in bytes, dollars, the method's own notes.
+    `deadline` is a `time.monotonic()`; BudgetError after it.
     """
-    predictor, notes = start or project.start, []
-    for method, key in zip(chain, fit_keys(project, chain, start)):
-        fitted = project.store.fitted(key)
-        if fitted is not None:
-            named(fitted, predictor)
+    predictor, notes = context.start, []
+    for method, key in zip(chain, fit_keys(context, chain)):
+        stored = context.store.fitted(key)
+        if stored is not None:
+            predictor = named(stored, predictor)
         else:
-            # tuning tries teachers that the task does not name
-            require_data_policy(project.task, method.teacher, "the teacher is", f"methods.{method.name}.teacher")
-            run = Run(
-                project.store.workplace(key),
-                project.engines,
-                project.task.seed,
-                progress,
-                deadline,
-                project.store.folder,
-                reward=lambda answer, example: project.metric.rate(answer, example),
-                home=project.task.folder,
-                trackers=project.task.trackers,
-            )
-            if (run.folder / "work").is_dir():
-                run.notes["resumed"] = True  # its seconds are those of the rest, so no quote is held to them
-            progress(f"fitting {method.name}", 0.0)
-            memory.reset_peak()
-            before, started = project.engines.spent(), time.monotonic()
-            data = project.data.only(method.needs)
-            # what keeps no checkpoint keeps its answers, and gets further with each try
-            with project.store.trying(key) if method.family in multiprocess.TRAINS else nullcontext():
-                fitted = multiprocess.fit(method, predictor, replace(data, examples=(*data.examples, *predictor.taught)), run)
-            note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
-            # of a fit that goes on from a kill this is the rest, and an answer that was paid for another fit costs nothing
-            spent = project.engines.spent()
-            note["usd"] = spent.usd - (before.usd if before else 0.0) if spent else 0.0
-            fitted = project.store.keep_fit(key, fitted, note)
-        predictor = fitted
-        notes.append(project.store.fit_notes(key))
+            predictor = _fit_one(context, method, key, predictor, deadline, progress)
+        notes.append(context.store.fit_notes(key))
     return predictor, notes
 
 
+def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, deadline: float, progress: Progress) -> Predictor:
+    """Fit one method and store the result under its key."""
+    task, store, engines = context.task, context.store, context.engines
+    # tuning tries teachers that the task does not name
+    require_data_policy(task, method.teacher, "the teacher is", f"methods.{method.name}.teacher")
+    run = Run(
+        store.workplace(key),
+        engines,
+        task.seed,
+        progress,
+        deadline,
+        store.folder,
+        reward=lambda answer, example: context.scoring.metric().rate(answer, example),
+        home=task.folder,
+        trackers=task.trackers,
+    )
+    if (run.folder / "work").is_dir():
+        run.notes["resumed"] = True  # its seconds are those of the rest, so no estimate is compared with them
+    progress(f"fitting {method.name}", 0.0)
+    memory.reset_peak()
+    before, started = engines.spent(), time.monotonic()
+    data = context.data.only(method.needs)
+    # a method without checkpoints stores its answers instead, and gets further with each try
+    with store.trying(key) if method.family in multiprocess.TRAINS else nullcontext():
+        fitted = multiprocess.fit(method, start, replace(data, examples=(*data.examples, *start.taught)), run)
+    note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
+    # of a fit that resumes this is the rest, and an answer that was paid for by another fit costs nothing
+    spent = engines.spent()
+    note["usd"] = spent.usd - (before.usd if before else 0.0) if spent else 0.0
+    return store.keep_fit(key, fitted, note)
+
+
 def named(kept: Predictor, *given: Predictor) -> Predictor:
-    """A kept Predictor. RungError where it would ask a server that none of those given asks: what is kept names none itself."""
+    """A stored Predictor. RungError where it would ask a server that none of those given asks: the store may name none."""
     if not can(kept.model).local and kept.model.name not in {one.model.name for one in given}:
         raise RungError(
             f"what is kept here would ask {kept.model.name!r}, which rung.yaml does not name.",
@@ -80,12 +107,12 @@ def named(kept: Predictor, *given: Predictor) -> Predictor:
     return kept
 
 
-def fit_keys(project: Project, chain: Sequence[Method], start: Predictor | None = None) -> list[str]:
-    """A name for each fit of a rung: what stood before it, the method, its options, the data and the seed."""
-    keys, before = [], (start or project.start).digest
+def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
+    """The key of each fit of a rung: what it starts from, the method, its options, the data and the seed."""
+    keys, before = [], context.start.digest
     for method in chain:
-        data = project.data.only(method.needs).digest
-        given = [before, method.name, method.fit_version, options(method), data, project.task.seed]
-        before = digest([*given, *rewarded(method, project.measure, project.task.folder)])
+        data = context.data.only(method.needs).digest
+        given = [before, method.name, method.fit_version, options(method), data, context.task.seed]
+        before = digest([*given, *rewarded(method, context.scoring.key, context.task.folder)])
         keys.append(before)
     return keys

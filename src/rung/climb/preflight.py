@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
     """The findings, and a training row as pieces of text with whether each is learnt (empty where there is no row)."""
-    _ = project.metric  # one that cannot be had is told before anything is spent
+    project.scoring.metric()  # one that cannot be loaded is reported before anything is spent
     chats = {name: project.engines.chat(start.model) for name, start in project.starts.items()}
     name, chat = next(((name, chat) for name, chat in chats.items() if chat), ("", None))
     # the rungs share the error, so the check must know how many there are
-    task = project.task.model_copy(update={"rungs": tuple(step.rung for step in project.steps if step.estimate)})
+    task = project.task.model_copy(update={"rungs": tuple(step.rung for step in project.plan.steps if step.estimate)})
     if chat and len(chats) == 1:
-        rows = check(project.splits, task, chat.length, project.engines.context(project.start.model))
+        rows = check(project.inputs.splits, task, chat.length, project.engines.context(project.start.model))
     else:
-        rows = (*check(project.splits, task), *_too_long(project, task, chats))
+        rows = (*check(project.inputs.splits, task), *_too_long(project, task, chats))
     told = (*rows, *_sources(project), *_not_read(project), *_held(project), *_faults(project))
     found = tuple(sorted(told, key=lambda one: SEVERITIES.index(one.severity)))
-    if chat is None or not project.data.examples or project.bases[name].fault:
+    if chat is None or not project.inputs.data.examples or project.plan.bases[name].fault:
         return found, []
-    example, start = project.data.examples[0], project.starts[name]
+    example, start = project.inputs.data.examples[0], project.starts[name]
     return found, chat.shown(chat.row(replace(start, show_labels=False).render(example).messages, example.output))
 
 
 def _too_long(project: Project, task: Task, chats: Mapping[str, Chat | None]) -> Iterator[Finding]:
     """Of several bases: the rows longer than each one's context. They block where no base reads them."""
-    parts = {"train": project.splits.train, "dev": project.splits.dev}
+    parts = {"train": project.inputs.splits.train, "dev": project.inputs.splits.dev}
     long: dict[str, list[Finding]] = {name: [] for name in chats}
     for name, chat in chats.items():
         if chat and (context := project.engines.context(project.starts[name].model)):
@@ -58,7 +58,7 @@ def _too_long(project: Project, task: Task, chats: Mapping[str, Chat | None]) ->
 
 def _faults(project: Project) -> Iterator[Finding]:
     """Bases that cannot be asked, since their chat template refuses the rows."""
-    for name, base in project.bases.items():
+    for name, base in project.plan.bases.items():
         if base.fault:
             what = f"no rung can ask the base {name}: {base.fault}"
             yield Finding("chat-template", "warn", what, "Rungs that do not ask it can be tried.", (), 1)
@@ -66,14 +66,15 @@ def _faults(project: Project) -> Iterator[Finding]:
 
 def _held(project: Project) -> tuple[Finding, ...]:
     """Whether the rows that people marked could show that the judge agrees with them."""
-    if project.judge is None or project.task.judge is None:
+    if project.scoring.judge is None or project.task.judge is None:
         return ()
-    return marked.findings(judging.people(project.task, project.judge), project.judge, project.task.judge.least_agreement)
+    judge = project.scoring.judge
+    return marked.findings(judging.people(project.task, judge), judge, project.task.judge.least_agreement)
 
 
 def _not_read(project: Project) -> Iterator[Finding]:
     """Files among the documents whose format is unknown: what stands in them is answered by nobody."""
-    paths = project.documents.ignored
+    paths = project.inputs.documents.ignored
     if paths:
         remedy = f"Save them in a format that is read: {', '.join(ENDINGS)}."
         yield Finding("documents-not-read", "note", not_read(paths), remedy, count=len(paths))
@@ -83,11 +84,13 @@ def _sources(project: Project) -> Iterator[Finding]:
     """What the rows' sources come to, and raw text that is left out since it is a closed document."""
     if not project.task.data.documents:
         return
-    splits, given = project.splits, project.task.data
+    splits, documents, given = project.inputs.splits, project.inputs.documents, project.task.data
     if given.source or given.access:
-        yield from named.findings({"train": splits.train, "dev": splits.dev, "test": splits.test.open()}, project.documents)
+        yield from named.findings(
+            {"train": splits.train, "dev": splits.dev, "test": splits.test.open()}, project.inputs.documents
+        )
     paths = [Path(file) for file in texts(project.task.folder, (*given.corpus, *given.general)).files] if given.access else []
-    if left := [relative(path, project.task.folder) for path in paths if not is_open_file(path, project.documents)]:
+    if left := [relative(path, project.task.folder) for path in paths if not is_open_file(path, documents)]:
         yield Finding(
             "closed-text",
             "note",

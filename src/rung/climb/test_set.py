@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rung import metrics
-from rung.climb.fit import fit
+from rung.climb.fit import fit, fit_context
 from rung.climb.project import Project
 from rung.errors import RungError
 from rung.evaluate.predict import answer
@@ -28,7 +28,9 @@ class Opened:
 
 def looks(project: Project) -> dict[str, Any]:
     """Each look at the sealed rows as they are now, by what was shown them."""
-    return {name: look for name, look in project.store.read("test.json").items() if look["seal"] == project.splits.test.digest}
+    return {
+        name: look for name, look in project.store.read("test.json").items() if look["seal"] == project.inputs.splits.test.digest
+    }
 
 
 def opened(project: Project, record: Record) -> Opened:
@@ -36,7 +38,7 @@ def opened(project: Project, record: Record) -> Opened:
 
     A look with rows that may fare better another time (a call that failed) is not kept: the next climb goes on with it.
     """
-    name = digest([record.predictor, project.splits.test.digest, project.measure])
+    name = digest([record.predictor, project.inputs.splits.test.digest, project.scoring.key])
     seen = looks(project)
     if name not in seen:
         try:
@@ -46,7 +48,7 @@ def opened(project: Project, record: Record) -> Opened:
             return Opened(None, len(seen), f"{why} Climb again to go on with it.")
         if isinstance(found, str):
             return Opened(None, len(seen), found)
-        look = {"seal": project.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
+        look = {"seal": project.inputs.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
         seen[name] = look
         project.store.write("test.json", {**project.store.read("test.json"), name: look})
     return Opened(scores(seen[name]["scores"]), len(seen))
@@ -54,11 +56,11 @@ def opened(project: Project, record: Record) -> Opened:
 
 def _shown(project: Project, record: Record) -> Scores | str:
     """A rung's score on the sealed rows, or why there is none yet."""
-    step = next(step for step in project.steps if step.rung == record.rung)
-    predictor, _ = fit(project, step.methods, float("inf"), lambda *_: None, step.base.start)
-    rows = project.splits.test.open()
+    step = next(step for step in project.plan.steps if step.rung == record.rung)
+    predictor, _ = fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda *_: None)
+    rows = project.inputs.splits.test.open()
     predictions = answer(predictor, rows, project.store, project.engines, lambda *_: None, float("inf"))
-    found = metrics.score(project.metric, rows, predictions, "test", kind=project.task.kind)
+    found = metrics.score(project.scoring.metric(), rows, predictions, "test", kind=project.task.kind)
     again = [one.why for one in found.unscored if one.again]
     if again:
         return f"{len(again)} of {len(rows)} sealed rows have no answer or no mark yet: {again[0]} Climb again to ask them."

@@ -16,13 +16,13 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from rung import files
+from rung.climb.inputs import open_dev_rows
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows, sources
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
 from rung.report.spreads import spreads
-from rung.retrieve.knowledge import open_to_all
 from rung.task import base_names
 from rung.types import Example, Prediction
 from rung.visible import json_text, visible
@@ -54,8 +54,7 @@ def write(project: Project, path: Path | None = None) -> Path:
         raise RungError("no such folder.", where=str(path.parent), remedy="Create it, or name another place with --to.")
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
     told = {one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
-    dev = open_to_all(project.splits.dev, project.documents) if project.task.data.access else project.splits.dev
-    text = render(content, findings, dev, told, name=project.task.folder.name)
+    text = render(content, findings, open_dev_rows(project.task), told, name=project.task.folder.name)
     files.write_text(path, text, errors="replace")  # half a surrogate pair in a row is no reason to fail
     return path
 

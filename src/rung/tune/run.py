@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from rung.climb import fit as fitting
+from rung.climb.deadline import deadline
+from rung.climb.fit import FitContext
 from rung.climb.project import Project
 from rung.errors import BudgetError, RungError, TaskError
 from rung.evaluate.predict import Unanswered, answer
@@ -16,6 +18,7 @@ from rung.evaluate.provenance import gather
 from rung.methods.base import Method
 from rung.methods.chain import estimate_rung
 from rung.methods.estimate import price
+from rung.methods.facts import Facts
 from rung.metrics import score
 from rung.plan.corrections import scaled
 from rung.plan.steps import Step
@@ -65,49 +68,49 @@ def tune(
     `project`: of one rung alone; `sets`, `most` and `seed` as `plan` has them. Fits and answers are kept by content, so a
     run that was stopped goes on. What `minutes` do not suffice for is left. TaskError for a score that is no mean over rows.
     """
-    metric, step = project.metric, _step(project)
+    metric, step = project.scoring.metric(), _step(project)
     name = step.rung.partition(AT)[0]
     trials = plan(name, project.task.methods, sets, most, seed)
-    inner, rows = carve(project, step.base)
-    first, *others = (replace(one, estimate=scaled(_quote(inner, one.methods), step.scale)) for one in trials)
+    carved = carve(project, step.base)
+    first, *others = (replace(one, estimate=scaled(_estimate(project, carved.facts, one.methods), step.scale)) for one in trials)
     ordered = [first, *sorted(others, key=lambda one: one.estimate.fit_seconds)]
+    rows, context = carved.rows, carved.context
     clusters = clusters_of(rows)
-    track = Track(tuple(rows), clusters, schedule_analyses(len(rows), clusters), metric.binary)
+    track = Track(rows, clusters, schedule_analyses(len(rows), clusters), metric.binary)
     with project.store.locked():
-        deadline = project.engines.until = time.monotonic() + 60 * (minutes or float("inf"))
-        watcher.changed(ordered)
-        running = _Running(inner, track, deadline, watcher, ordered)
-        fitted = running.fit()
-        outcome = running.race(fitted)
-        project.engines.until = float("inf")
+        with deadline(project.engines, minutes) as until:
+            watcher.changed(ordered)
+            running = _Running(context, track, until, watcher, ordered)
+            fitted = running.fit()
+            outcome = running.race(fitted)
         told = tuning_verdict(name, ordered, list(fitted), outcome, track)
-        sizes = (len(inner.data.examples), len(rows), track.schedule.sizes)
+        sizes = (len(context.data.examples), len(rows), track.schedule.sizes)
         found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
-        fits = [fitting.fit_keys(inner, trial.methods) for trial in trials]
-        key = digest([fits, [row.id for row in rows], project.measure])
-        provenance = gather(project.task.folder, project.machine, train=inner.data.digest)
+        fits = [fitting.fit_keys(context, trial.methods) for trial in trials]
+        key = digest([fits, [row.id for row in rows], project.scoring.key])
+        provenance = gather(project.task.folder, project.machine, train=context.data.digest)
         project.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance})
     return found
 
 
 def _step(project: Project) -> Step:
     """The one rung to be tuned. RungError where it cannot be, or not by this metric."""
-    if project.metric.corpus:
+    if (metric := project.scoring.metric()).corpus:
         raise TaskError(
-            f"trials are raced by a metric that is the mean of its rows, and {project.metric.name} is not.",
+            f"trials are raced by a metric that is the mean of its rows, and {metric.name} is not.",
             where="rung.yaml goal.metric",
             remedy="Take another goal.metric.",
         )
-    if project.agreement and project.agreement.doubt:
+    if (agreement := project.scoring.agreement()) and agreement.doubt:
         raise TaskError(
-            f"trials would be decided by the judge, and {project.agreement.doubt}.",
+            f"trials would be decided by the judge, and {agreement.doubt}.",
             where="rung.yaml judge",
             remedy="Have people mark more rows under judge.marked, take a stronger judge, or take another goal.metric.",
         )
-    step, *others = project.steps
+    step, *others = project.plan.steps
     if others:
         raise TaskError(
-            f"one rung is tuned at a time, and these are {', '.join(one.rung for one in project.steps)}.", remedy="Name one."
+            f"one rung is tuned at a time, and these are {', '.join(one.rung for one in project.plan.steps)}.", remedy="Name one."
         )
     if step.estimate is None:
         raise TaskError(f"the rung {step.rung!r} cannot be tried: {step.skip}.", where=str(project.task.folder))
@@ -131,8 +134,8 @@ def content(found: Tuning) -> dict[str, Any]:
     return {"rung": found.rung, "metric": found.metric, **sizes, **asdict(found.told), "trials": trials}
 
 
-def _quote(project: Project, chain: Sequence[Method]) -> Cost:
-    return price(estimate_rung(chain, project.facts, project.machine), project.machine, project.task.volume, project.facts.tariff)
+def _estimate(project: Project, facts: Facts, chain: Sequence[Method]) -> Cost:
+    return price(estimate_rung(chain, facts, project.machine), project.machine, project.task.volume, facts.tariff)
 
 
 # --- fitting and racing -----------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ class _FailedError(Exception):
 class _Running:
     """The trials as they come along."""
 
-    project: Project
+    context: FitContext
     track: Track
     deadline: float
     watcher: Watcher
@@ -164,13 +167,13 @@ class _Running:
             asked = [trial, *(self.trials[k] for k in fitted)]
             until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.estimate.row_seconds for one in asked)
             takes, left = slow * trial.estimate.fit_seconds, until - time.monotonic()
-            kept = self.project.store.fitted(fitting.fit_keys(self.project, trial.methods)[-1])
+            kept = self.context.store.fitted(fitting.fit_keys(self.context, trial.methods)[-1])
             if not kept and takes > left:
                 reason = f"about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} left"
                 self.set(i, status="not begun", reason=reason)
                 continue
             try:
-                fitted[i], notes = fitting.fit(self.project, trial.methods, until, partial(self.watcher.progress, i))
+                fitted[i], notes = fitting.fit(self.context, trial.methods, until, partial(self.watcher.progress, i))
                 self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
             except BudgetError as error:
                 self.set(i, status="stopped", reason=error.what)
@@ -204,11 +207,11 @@ class _Running:
         return None
 
     def _asker(self, i: int, predictor: Predictor) -> Callable[[Sequence[Example]], Sequence[float]]:
-        project, track, metric, seen = self.project, self.track, self.project.metric, list[float]()
+        context, track, metric, seen = self.context, self.track, self.context.scoring.metric(), list[float]()
 
         def ask(rows: Sequence[Example]) -> Sequence[float]:
             try:
-                found = answer(predictor, rows, project.store, project.engines, partial(self.watcher.progress, i), self.deadline)
+                found = answer(predictor, rows, context.store, context.engines, partial(self.watcher.progress, i), self.deadline)
                 scores = score(metric, rows, found, "train")
                 if scores.unscored:
                     raise Unanswered(f"{len(scores.unscored)} of {len(rows)} rows have no score: {scores.unscored[0].why}")

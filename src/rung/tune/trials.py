@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
@@ -13,11 +12,13 @@ from typing import Any, Literal
 import yaml
 
 from rung import methods
+from rung.climb.fit import FitContext, fit_context
 from rung.climb.project import Project
 from rung.data.preferences import as_example
 from rung.data.split import question, split
 from rung.errors import TaskError
 from rung.methods.base import Method, options
+from rung.methods.facts import Facts
 from rung.methods.grids import proposed
 from rung.plan.bases import Base
 from rung.sequential.interim import LEAST
@@ -100,28 +101,40 @@ def pace(trials: Sequence[Trial]) -> float:
     return fmean(done) if done else 1.0
 
 
-def carve(project: Project, base: Base) -> tuple[Project, list[Example]]:
-    """The same project on this base with less to train on, and the rows of train left out, in the order in which they are asked.
+@dataclass(frozen=True, slots=True)
+class Carved:
+    """A project's train rows in two parts."""
+
+    context: FitContext
+    """Trials are fitted with this part."""
+    facts: Facts
+    """Of the base, with the sizes of that part."""
+    rows: tuple[Example, ...]
+    """The other part, in the order in which trials answer it."""
+
+
+def carve(project: Project, base: Base) -> Carved:
+    """Split train for a race of trials on this base.
 
     A row's place is a hash of its group or question: where the share stays as it is, new rows move none. Preferences
     about a question left out are left out too. TaskError where there are too few rows.
     """
-    n = max(1, len(project.data.examples))
+    data = project.inputs.data
+    n = max(1, len(data.examples))
     share = min(max(SHARE, FEW / n), MANY / n, 0.5)
-    parts = split(project.data.examples, dev=share, test=0.0, seed=project.task.seed + SEED)
+    parts = split(data.examples, dev=share, test=0.0, seed=project.task.seed + SEED)
     if len(parts.dev) < LEAST:
         raise TaskError(
-            f"{len(project.data.examples)} rows of train leave {len(parts.dev)} to score trials on, and {LEAST} are the least.",
+            f"{len(data.examples)} rows of train leave {len(parts.dev)} to score trials on, and {LEAST} are the least.",
             where="rung.yaml data",
             remedy="Label more rows.",
         )
     asked = {question(row) for row in parts.dev}
-    judged = tuple(one for one in project.data.preferences if question(as_example(one)) not in asked)
-    inner = copy(project)
-    inner.start = base.start  # with the labels, and the room for an answer, that all of train tells
-    inner.facts = replace(base.facts, train_rows=len(parts.train), pairs=len(judged))
-    inner.data = replace(project.data, examples=parts.train, preferences=judged)
-    return inner, in_order(parts.dev, project.task.seed)
+    judged = tuple(one for one in data.preferences if question(as_example(one)) not in asked)
+    # the start has the labels and the answer length of all of train
+    context = replace(fit_context(project, base.start), data=replace(data, examples=parts.train, preferences=judged))
+    facts = replace(base.facts, train_rows=len(parts.train), pairs=len(judged))
+    return Carved(context, facts, tuple(in_order(parts.dev, project.task.seed)))
 
 
 def _asked(rung: str, sets: Sequence[str]) -> dict[str, tuple[Any, ...]]:

@@ -1,0 +1,98 @@
+"""How answers are scored: the goal's metric, the judge behind it, and the error shared by all rungs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from rung import metrics
+from rung.climb.decide import decide
+from rung.climb.inputs import Inputs
+from rung.evaluate import forgetting, judging
+from rung.lm.engines import Engines
+from rung.metrics.judge import Agreement, Judge
+from rung.sequential.race import RacePlan, analysis_of, race_plan
+from rung.store import Store
+from rung.task import Task
+from rung.types import Decision, Example, Record
+
+ALPHA = 0.05
+"""The error that all rungs of a climb share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What makes scores."""
+
+    judge: Judge | None
+    key: str
+    """What scores depend on, for content keys: the metric's rule, the judge and the content of the team's own metric."""
+    metric: Callable[[], metrics.Metric]
+    """Loads the goal's metric once. TaskError where the team's own cannot be loaded."""
+    agreement: Callable[[], Agreement | None]
+    """How far the judge agrees with people; None without a judge. The first call asks the judge, whose marks are stored."""
+
+    def validate(self) -> None:
+        """Load the metric and measure the judge's agreement: what is wrong with either is the user's to fix, not a rung's."""
+        self.metric()
+        self.agreement()
+
+
+def scoring(task: Task, engines: Engines, store: Store) -> Scoring:
+    """How this task's answers are scored. Opens no judge and loads no metric yet."""
+    judge, name = judging.judge_of(task, engines, store), task.goal.metric
+    key = " ".join([metrics.rule(name), *([judge.digest] if judge else []), *metrics.own.contents(name, task.folder)])
+    agreement = cache(lambda: judging.agreement(task, judge) if judge else None)
+    metric = cache(lambda: judging.metric(judge, agreement) if judge else metrics.get(name, task.folder))
+    return Scoring(judge, key, metric, agreement)
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a climb is decided by."""
+
+    task: Task
+    scoring: Scoring
+    dev: tuple[Example, ...]
+    rungs: int
+    """Rungs that can be tried: they share the error."""
+    probe: forgetting.Probe
+    """What general ability is measured on."""
+
+    @property
+    def error(self) -> float:
+        """One rung's part of the error, one-sided."""
+        return ALPHA / max(1, self.rungs)
+
+    @property
+    def references(self) -> Mapping[str, Example]:
+        """The dev rows by id: a score of the whole is recomputed from their right answers."""
+        return {example.id: example for example in self.dev}
+
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """Each dev row's group by its id; empty for none."""
+        return {example.id: example.group for example in self.dev}
+
+    def race(self) -> RacePlan:
+        """The race of a rung on the dev rows. TaskError where the metric is no mean over rows."""
+        return race_plan(self.dev, self.task.seed, self.scoring.metric(), self.task.goal.at_least, self.error)
+
+    def decide(self, records: Sequence[Record]) -> Decision:
+        """The records against the goal. The judge's agreement is measured first, where there is a judge."""
+        return decide(
+            records,
+            self.task.goal,
+            alpha=ALPHA,
+            references=self.references,
+            groups=self.groups,
+            planned=self.rungs,
+            judge=self.scoring.agreement(),
+            interim={r.rung: analysis_of(r.provenance["race"], self.error) for r in records if "race" in r.provenance},
+        )
+
+
+def criteria(task: Task, inputs: Inputs, scoring: Scoring, rungs: int) -> Criteria:
+    """What decides a climb of so many rungs."""
+    return Criteria(task, scoring, inputs.splits.dev, rungs, forgetting.probe(task.folder, task.data.general))
