@@ -21,6 +21,7 @@ def escaped(text: object) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, left: Sequence[str], bold: Sequence[bool] = ()) -> str:
     """A table of texts; the columns in `left` are set to the left, the others are numbers. `bold`: the rows that stand out."""
     styles = [LEFT if column in left else RIGHT for column in columns]
+    styles[0] += " white-space: nowrap;"  # names of rungs have hyphens
     heads = "".join(f'<th style="{style}">{escaped(name)}</th>' for name, style in zip(columns, styles, strict=True))
     lines = [f"<tr>{heads}</tr>"]
     for number, row in enumerate(rows):

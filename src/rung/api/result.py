@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.api import html
+from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report.numbers import millis, money, seconds
 from rung.types import Decision, Interval, Record, Verdict
@@ -96,8 +97,8 @@ class Result:
         parts.append(html.line(self.verdict, self.why))
         if self.test:
             parts.append(html.line("test", f"{self.metric} {self.test} (sealed rows)"))
-        elif self.untested:
-            parts.append(html.line("test", self.untested))
+        else:
+            parts.append(html.line("test", self.untested or "the sealed rows were not opened"))
         return "".join(parts)
 
 
@@ -126,6 +127,14 @@ class Plan:
         shown = [[row["rung"], row["advice"], *_estimates(row), row["skip"] or row["why"]] for row in self.rows]
         made = html.table(columns, shown, left=("rung", "advice", "why"), bold=[row["rung"] == self.first for row in self.rows])
         return made + html.line(self.machine, "Estimates; a climb measures.")
+
+
+class Findings(tuple[Finding, ...]):
+    """What a check found, gravest first: a tuple that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [(one.severity, " ".join((one.what, *(f"({place})" for place in one.where))), one.remedy) for one in self]
+        return html.table(("severity", "finding", "what to do"), rows, left=("severity", "finding", "what to do"))
 
 
 def frame(rows: list[dict[str, Any]]) -> Any:

@@ -9,11 +9,10 @@ from pathlib import Path
 from rung.api.notices import notice
 from rung.api.predictor import Predictor, fitted
 from rung.api.progress import watching
-from rung.api.result import Plan, Result
+from rung.api.result import Findings, Plan, Result
 from rung.api.task import PathLike, Task
 from rung.climb.project import Project
 from rung.data.check import blocking
-from rung.data.finding import Finding
 from rung.errors import DataError
 from rung.plan.steps import bases_asked
 from rung.types import Decision, Interval, Record
@@ -109,8 +108,10 @@ def plan(task: Task | PathLike) -> Plan:
     return Plan(tuple(rows), project.plan.chart.first, project.machine.name)
 
 
-def check(task: Task | PathLike) -> tuple[Finding, ...]:
-    """What there is to know about the rows, gravest first; a climb does not begin where the `severity` of one is `block`.
+def check(task: Task | PathLike) -> Findings:
+    """What there is to know about the rows, gravest first: a tuple of findings with `severity`, `what`, `remedy`, `where`.
+
+    A climb does not begin where the `severity` of one is `block`.
 
     ```python
     [finding.what for finding in rung.check(task)]
@@ -118,7 +119,7 @@ def check(task: Task | PathLike) -> tuple[Finding, ...]:
     """
     from rung.climb.preflight import inspect
 
-    return inspect(_project(task))[0]
+    return Findings(inspect(_project(task))[0])
 
 
 def load(task: Task | PathLike, rung: str = "") -> Predictor:
