@@ -30,11 +30,15 @@ class RungError(Exception):
         return [visible(line) for line in lines]
 
 
-def full(folder: object, error: BaseException) -> RungError:
-    """The error for a full disk: nothing was lost, and the same command goes on."""
-    return RungError(
-        f"the disk is full ({error}).", where=str(folder), remedy="Make room and run it again; it goes on where it was."
-    )
+class DiskFullError(RungError):
+    """There is no space left. Nothing is lost: the same command resumes."""
+
+
+def full(folder: object, error: BaseException) -> DiskFullError:
+    """The error for a full disk; an error that says so already stays as it is."""
+    if isinstance(error, DiskFullError):
+        return error
+    return DiskFullError(f"the disk is full ({error}).", where=str(folder), remedy="Make room and run it again; it resumes.")
 
 
 class TaskError(RungError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rung.errors import TaskError
+from rung.errors import BusyError, TaskError
 from rung.retrieve import index
 from rung.retrieve.search import Settings, search
 from rung.retrieve.sqlite import Sqlite
@@ -201,3 +201,24 @@ def test_killed_in_the_middle_the_next_run_goes_on(root: Path, tmp_path: Path) -
     updated(root, store, toy)
     assert len(store.documents()) == MANY + 3 and store.health().whole
     assert len(toy.asked) <= MANY + 3 - 20, "texts embedded before the kill are not embedded again"
+
+
+def test_an_update_waits_for_another_process_that_indexes(root: Path, store: Sqlite, tmp_path: Path) -> None:
+    other = Sqlite(tmp_path / "index")
+    held = other.updating()
+    held.__enter__()
+    said: list[str] = []
+
+    def progress(text: str, share: float) -> None:
+        said.append(text)
+        if len(said) == 2:
+            held.__exit__(None, None, None)
+
+    assert len(updated(root, store, progress=progress).added) == 3
+    assert said[:2] == ["waiting for another process that is indexing"] * 2
+
+
+def test_an_update_does_not_wait_for_ever(root: Path, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "WAIT_SECONDS", 0.3)
+    with Sqlite(tmp_path / "index").updating(), pytest.raises(BusyError, match="another process is indexing"):
+        updated(root, store)

@@ -89,13 +89,13 @@ def main() -> None:
     except RungError as error:
         _fault(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a folder that may not be written
-        _fault(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else f"{error}.")
-        sys.exit(RungError.exit_code)
     except Exception as error:
-        if not files.is_full(error):
+        if files.is_full(error):
+            _fault(str(full(getattr(error, "filename", None) or "", error)))
+        elif isinstance(error, OSError):  # a folder that may not be written
+            _fault(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else f"{error}.")
+        else:
             raise
-        _fault(str(full("", error)))
         sys.exit(RungError.exit_code)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
-from rung.errors import TaskError
+from rung.errors import BusyError, TaskError
 from rung.retrieve.chunk import CHUNK_VERSION, chunk
 from rung.retrieve.embed import GROUP, Embeds, embed_new
 from rung.retrieve.formats.source import content
@@ -22,6 +23,10 @@ from rung.types import digest
 
 FORMAT = 2
 """Raise when the same file would now be read in another way; `CHUNK_VERSION` does so for cutting."""
+
+WAIT_SECONDS = 600.0
+"""Longest wait for another process that indexes into the same store."""
+POLL_SECONDS = 0.2
 
 Progress = Callable[[str, float], object]
 """What is being done, and what share of the whole is done."""
@@ -107,6 +112,23 @@ def look(
     )
 
 
+@contextmanager
+def _alone(store: Store, progress: Progress) -> Iterator[None]:
+    """Hold the store for writing once no other process does. BusyError where one still does after `WAIT_SECONDS`."""
+    end = time.monotonic() + WAIT_SECONDS
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(store.updating())
+                break
+            except BusyError:
+                if time.monotonic() > end:
+                    raise
+            progress("waiting for another process that is indexing", 0.0)
+            time.sleep(POLL_SECONDS)
+        yield
+
+
 def update(
     root: Path,
     patterns: Sequence[str],
@@ -119,11 +141,11 @@ def update(
 ) -> Changes:
     """Bring the index up to date with the folder, file by file, each in one transaction.
 
-    Killed at any moment, it leaves each file as it was or as it is, and the next run goes on from there; texts embedded
-    before the kill are not embedded again. Where the index was made in another way (embedder, size, program), everything
-    is read again and replaced in one single transaction.
+    Killed at any moment, it leaves each file as it was or as it is, and the next run resumes from there; texts embedded before
+    the kill are not embedded again. While another process indexes into the same store, it waits. Where the index was made in
+    another way (embedder, size, program), everything is read again and replaced in one single transaction.
     """
-    with store.updating():
+    with _alone(store, progress):
         seen = look(root, patterns, store, made, label, contents)
         at_once = store.config() not in (None, made)
         ready: list[tuple[Change, ...]] = [(Change(path),) for path in seen.deleted]
