@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "files",
         "signed",
         "marks",
+        "plugins",
     ),
     ("task", "machine", "contention"),
     ("metrics",),

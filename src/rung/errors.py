@@ -57,6 +57,10 @@ class TemplateError(ModelError):
     """A model's chat template cannot render what it is to be asked; rungs that do not ask the model go on."""
 
 
+class PluginError(RungError):
+    """A package that adds to rung's tables cannot be imported, adds what does not fit, or claims a name that is taken."""
+
+
 class BudgetError(RungError):
     """The next step would go over the stated budget."""
 

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rung import calls, files, marks, rows
 from rung.data.split import normalise
 from rung.errors import RungError
+from rung.lm import engine_kinds
 from rung.lm.base import Choice, Completion, Decoding, Engine, ModelRef, Progress, Prompt, Streams
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
@@ -86,7 +88,9 @@ class Predictor:
     @property
     def digest(self) -> str:
         """Content name: two Predictors that answer alike have the same one, wherever their files lie."""
-        shown = {"orders": orders.VERSION} if self.lookup else {}
+        shown: dict[str, Any] = {"orders": orders.VERSION} if self.lookup else {}
+        if added := engine_kinds.TABLE.origin(self.model.kind):
+            shown["engine"] = added  # another version of a plug-in may answer otherwise
         return digest(named(asdict(self) | {"prompt": PROMPT_VERSION} | shown))
 
     def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:

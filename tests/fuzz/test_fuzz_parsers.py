@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rung.errors import DataError
-from rung.retrieve.formats.readers import ENDINGS, read
+from rung.retrieve.formats.readers import BINARY_READERS, TEXT_READERS, read
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "retrieve"))
 from office_files import epub, odt, pptx, shape, xlsx
@@ -124,7 +124,7 @@ MARKS |= {
 }
 MARKS |= {".jsonl": MARKS[".json"], ".qmd": MARKS[".md"], ".htm": MARKS[".html"], ".tsv": MARKS[".csv"]}
 REFUSALS: dict[str, tuple[type[Exception], ...]] = {
-    **dict.fromkeys(ENDINGS, (DataError, RecursionError)),
+    **dict.fromkeys((*TEXT_READERS, *BINARY_READERS), (DataError, RecursionError)),
     **dict.fromkeys((".pdf", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".rtf"), (Exception,)),
 }
 """What a reader may throw; of libraries whatever they do, which `parse` makes a refusal of."""
@@ -193,12 +193,12 @@ def check(ending: str, examples: int) -> None:
     run()
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", [*TEXT_READERS, *BINARY_READERS])
 def test_a_few_inputs(ending: str) -> None:
     check(ending, 40)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", [*TEXT_READERS, *BINARY_READERS])
 def test_ten_thousand_inputs(ending: str) -> None:
     check(ending, 10_000)

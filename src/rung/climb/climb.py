@@ -22,7 +22,7 @@ from rung.errors import BudgetError, RungError, full
 from rung.evaluate import forgetting, memory
 from rung.evaluate.injection import attacked
 from rung.evaluate.predict import answer, latency
-from rung.evaluate.provenance import gather
+from rung.evaluate.provenance import gather, plugins_of
 from rung.methods.base import options
 from rung.methods.chain import asks_api
 from rung.plan import corrections
@@ -226,6 +226,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
             dev=_dev(project),
             test=project.inputs.splits.test.digest,
             fits=fit_keys(context, step.methods),
+            **({"plugins": added} if (added := plugins_of(step.methods, project.task.goal.metric, predictor.model)) else {}),
             options=[{"method": method.name, **options(method)} for method in step.methods],
             given=project.task.methods,
             seed=project.task.seed,

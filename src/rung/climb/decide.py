@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rung.evaluate import forgetting
-from rung.metrics import METRICS, interval, resample, right_or_wrong, stats, up_to_best
+from rung.metrics import TABLE, interval, resample, right_or_wrong, stats, up_to_best
 from rung.metrics.judge import Agreement
 from rung.sequential.interim import InterimAnalysis, bounds
 from rung.types import Comparison, Decision, Example, Interval, Record, RungVerdict, Scores, Verdict
@@ -51,7 +51,8 @@ class _Rows:
         if _corpus(scores) is None:
             return []
         assert self.references is not None, f"{scores.metric} is recomputed from the outputs: pass references"
-        metric = METRICS[scores.metric]
+        metric = TABLE.get(scores.metric)
+        assert metric, "only a metric of the table has a score of the whole"
         rows = [self.references[i] for i in scores.ids]
         return [
             row if isinstance(row, str) else metric.nearest(output, row) for row, output in zip(rows, scores.outputs, strict=True)
@@ -168,7 +169,7 @@ def _bounds(scores: Scores, share: float, rows: _Rows, look: InterimAnalysis | N
 
     def between(values: Sequence[float], outputs: Sequence[str]) -> Interval:
         if look:
-            return bounds(values, look, clusters, scores.metric in METRICS and METRICS[scores.metric].binary)
+            return bounds(values, look, clusters, bool((metric := TABLE.get(scores.metric)) and metric.binary))
         return interval(values, _corpus(scores), outputs, truth, clusters, confidence=1 - 2 * share)
 
     return up_to_best(between, scores, truth)
@@ -323,7 +324,7 @@ def _scores(record: Record) -> Scores:
 
 
 def _corpus(scores: Scores) -> resample.Corpus | None:
-    metric = METRICS.get(scores.metric)
+    metric = TABLE.get(scores.metric)
     return metric.corpus if metric else None
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rung import plugins
 from rung.climb.project import Project
 from rung.climb.scoring import Scoring
 from rung.errors import RungError
@@ -113,6 +114,7 @@ def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
     for method in chain:
         data = context.data.only(method.needs).digest
         given = [before, method.name, method.fit_version, options(method), data, context.task.seed]
+        given += filter(None, [plugins.origin(method)])  # another version of a plug-in may fit otherwise
         before = digest([*given, *rewarded(method, context.scoring.key, context.task.folder)])
         keys.append(before)
     return keys

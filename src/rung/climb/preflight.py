@@ -14,7 +14,7 @@ from rung.data.corpus import texts
 from rung.data.finding import SEVERITIES, Finding, some
 from rung.evaluate import judging
 from rung.retrieve import named
-from rung.retrieve.formats.readers import ENDINGS
+from rung.retrieve.formats.readers import endings
 from rung.retrieve.knowledge import is_open_file
 from rung.retrieve.parse import relative
 from rung.retrieve.unread import not_read
@@ -76,7 +76,7 @@ def _not_read(project: Project) -> Iterator[Finding]:
     """Files among the documents whose format is unknown: what stands in them is answered by nobody."""
     paths = project.inputs.documents.ignored
     if paths:
-        remedy = f"Save them in a format that is read: {', '.join(ENDINGS)}."
+        remedy = f"Save them in a format that is read: {', '.join(endings())}."
         yield Finding("documents-not-read", "note", not_read(paths), remedy, count=len(paths))
 
 

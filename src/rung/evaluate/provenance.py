@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rung import metrics, plugins
 from rung.evaluate.revision import revision
+from rung.lm import engine_kinds
+from rung.lm.base import ModelRef
 from rung.machine import Machine
 from rung.version import __version__
 
@@ -25,6 +29,12 @@ def packages() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def plugins_of(chain: Sequence[object], metric: str, model: ModelRef) -> list[str]:
+    """Packages with versions whose plug-ins a measurement used: methods, the metric, the engine."""
+    found = [*map(plugins.origin, chain), metrics.TABLE.origin(metric), engine_kinds.TABLE.origin(model.kind)]
+    return sorted({one for one in found if one})
 
 
 def gather(folder: Path, machine: Machine, **content: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rung.errors import ModelError
 from rung.lm.base import Engine, ModelRef
@@ -16,6 +16,7 @@ from rung.lm.inference.fake import FakeEngine
 from rung.lm.inference.rules import RuleEngine
 from rung.lm.remote.settings import Settings, endpoint, is_remote
 from rung.machine import Machine
+from rung.plugins import Table
 from rung.types import digest
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class EngineKind:
     can: Capabilities
     open: Callable[[Workshop, ModelRef], Engine]
     """A model in memory, ready to answer."""
-    refer: Callable[[Workshop, str], ModelRef] | None = None
-    """The reference to an untouched model by its name as a base; None for kinds that only methods make."""
+    digest: Callable[[Workshop, str], str] = lambda engines, name: digest(["model", name])
+    """Content name of an untouched model by its name as a base: another content, another digest."""
     parameters: Callable[[Workshop, str], int] = lambda engines, name: 0
     """The size of an untouched model; 0 where nothing is computed on this machine."""
     price: Callable[[Workshop, ModelRef], Price | None] = lambda engines, ref: None
@@ -94,7 +95,7 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
     return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files), engines.say)
 
 
-def _refer_causal(engines: Workshop, name: str) -> ModelRef:
+def _digest_causal(engines: Workshop, name: str) -> str:
     from rung.lm.models.resolve import KNOWN
 
     if name in KNOWN and KNOWN[name].what != "causal":
@@ -103,7 +104,7 @@ def _refer_causal(engines: Workshop, name: str) -> ModelRef:
             where="base",
             remedy="Name a language model; an embedding model goes under `encoder`.",
         )
-    return ModelRef("causal", name, engines.find(name).digest)
+    return engines.find(name).digest
 
 
 def _size_causal(engines: Workshop, name: str) -> int:
@@ -136,9 +137,9 @@ def _open_remote(engines: Workshop, ref: ModelRef) -> Engine:
     return RemoteEngine(endpoint(ref.name, engines.api.key_env), engines.api, engines.ledger, engines.say)
 
 
-def _refer_remote(engines: Workshop, name: str) -> ModelRef:
+def _digest_remote(engines: Workshop, name: str) -> str:
     at = endpoint(name, engines.api.key_env)
-    return ModelRef("remote", name, digest([at.url, at.model]))
+    return digest([at.url, at.model])
 
 
 def _price_remote(engines: Workshop, ref: ModelRef) -> Price | None:
@@ -161,7 +162,7 @@ KINDS: dict[str, EngineKind] = {
             name="causal",
             can=Capabilities(writes=True, continues=True, streams=True, chat_template=True, reads_text=True),
             open=_open_causal,
-            refer=_refer_causal,
+            digest=_digest_causal,
             parameters=_size_causal,
         ),
         EngineKind(name="encoder", can=Capabilities(), open=_open_encoder),
@@ -171,7 +172,7 @@ KINDS: dict[str, EngineKind] = {
             name="remote",
             can=Capabilities(local=False, writes=True, streams=True, counts_tokens=False, open_weights=False),
             open=_open_remote,
-            refer=_refer_remote,
+            digest=_digest_remote,
             price=_price_remote,
             private=lambda name: endpoint(name).in_house,
         ),
@@ -179,25 +180,41 @@ KINDS: dict[str, EngineKind] = {
             name="fake",
             can=Capabilities(writes=True, continues=True),
             open=lambda engines, ref: FakeEngine(),
-            refer=lambda engines, name: ModelRef("fake", "fake", "fake"),
+            digest=lambda engines, name: "fake",
             parameters=lambda engines, name: 1_000_000,
         ),
     )
 }
 
 
+def _accept(name: str, given: Any) -> EngineKind:
+    """A plug-in's engine kind."""
+    if not isinstance(given, EngineKind):
+        raise ValueError("an engine kind is a rung.lm.engine_kinds.EngineKind")
+    if given.name != name:
+        raise ValueError(f"it calls itself {given.name!r}")
+    return given
+
+
+TABLE = Table("rung.engines", "engine kind", KINDS, _accept)
+"""The kinds above, and those of installed packages."""
+
+
 def kind(name: str) -> EngineKind:
     """The kind of this name. ModelError where there is none."""
-    if name not in KINDS:
-        raise ModelError(f"there is no engine kind {name!r}.", remedy=f"Known: {', '.join(KINDS)}.")
-    return KINDS[name]
+    if found := TABLE.get(name):
+        return found
+    raise ModelError(
+        f"there is no engine kind {name!r}.", remedy=f"Known: {', '.join(TABLE.names())}. Install the package that adds it."
+    )
 
 
 def kind_of(model: str) -> EngineKind:
-    """The kind that opens an untouched model, from its name as a base or a teacher."""
-    if model == "fake":
-        return KINDS["fake"]
-    return KINDS["remote" if is_remote(model) else "causal"]
+    """The kind that opens an untouched model, from its name as a base or a teacher; a plug-in's are called `KIND:NAME`."""
+    if model == "fake" or is_remote(model):
+        return KINDS["fake" if model == "fake" else "remote"]
+    scheme, colon, _ = model.partition(":")
+    return kind(scheme) if colon and TABLE.added(scheme) else KINDS["causal"]
 
 
 def can(model: ModelRef | str) -> Capabilities:

@@ -68,9 +68,8 @@ class Engines:
 
     def reference(self, name: str) -> ModelRef:
         """The reference to an untouched base."""
-        refer = kind_of(name).refer
-        assert refer, "only kinds with references are found by a model's name"
-        return refer(self, name)
+        found = kind_of(name)
+        return ModelRef(found.name, name, found.digest(self, name))
 
     def chat(self, ref: ModelRef) -> Chat | None:
         """The tokenizer alone, without the weights; None for models that read no tokens."""

@@ -32,6 +32,7 @@ from rung.methods.rag import Rag
 from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
 from rung.methods.structured import Structured
+from rung.plugins import Table
 from rung.types import Need
 
 METHODS: dict[str, Method] = {
@@ -70,6 +71,23 @@ METHODS: dict[str, Method] = {
     "continued": Continued(),
     "pretrain": Pretrain(),
 }
+
+
+def _accept(name: str, given: Any) -> Method:
+    """A plug-in's method: an instance of a subclass of Method, or such a class."""
+    try:
+        method = given() if isinstance(given, type) else given
+    except TypeError as error:  # it is abstract, or needs arguments
+        raise ValueError(str(error)) from error
+    if not isinstance(method, Method):
+        raise ValueError("a method inherits from rung.methods.base.Method")
+    if not hasattr(method, "name"):
+        raise ValueError("it has no name")
+    return method
+
+
+TABLE = Table("rung.methods", "method", METHODS, _accept)
+"""The methods above, and those of installed packages."""
 
 ZERO_SHOT = "zero-shot"
 """The rung of no method: the base asked as it is."""
@@ -113,14 +131,15 @@ def rung(name: str, options: Mapping[str, dict[str, Any]]) -> tuple[Method, ...]
 
 
 def _method(name: str, given: dict[str, Any], where: str) -> Method:
-    if name not in METHODS:
-        near = [f"Did you mean {one}? " for one in get_close_matches(name, METHODS, 1)]
+    method = TABLE.get(name)
+    if method is None:
+        known = TABLE.names()
+        near = [f"Did you mean {one}? " for one in get_close_matches(name, known, 1)]
         raise TaskError(
             f"there is no method {name!r}.",
             where=where,
-            remedy=f"{''.join(near)}Known: {', '.join([ZERO_SHOT, *METHODS])}; join several with +.",
+            remedy=f"{''.join(near)}Known: {', '.join([ZERO_SHOT, *known])}; join several with +.",
         )
-    method = METHODS[name]
     hints = get_type_hints(type(method), include_extras=True)
     known = [field.name for field in fields(method)]
     right = {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rung.errors import TaskError
 from rung.metrics import classify, extract, own, resample, squad, stats, text
 from rung.metrics.grounded import grounded
 from rung.metrics.unknown import is_unknown
+from rung.plugins import Table
 from rung.types import Example, Interval, Kind, Prediction, Scores, Split, Unscored
 
 
@@ -71,6 +73,19 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+
+def _accept(name: str, given: Any) -> Metric:
+    """A plug-in's metric."""
+    if not isinstance(given, Metric):
+        raise ValueError("a metric is a rung.metrics.Metric")
+    if given.name != name:
+        raise ValueError(f"it calls itself {given.name!r}")
+    return given
+
+
+TABLE = Table("rung.metrics", "metric", METRICS, _accept)
+"""The metrics above, and those of installed packages."""
+
 JUDGE = "judge"
 """The metric of a task with a judge: what a model says of an answer. It is made where models are known."""
 
@@ -84,8 +99,9 @@ SECONDARY_METRICS: dict[Kind, tuple[str, ...]] = {
 
 
 def rule(name: str) -> str:
-    """By what rule a metric scores, for keys: its name, with the version where that has changed."""
-    return METRICS[name].rule if name in METRICS else name
+    """By what rule a metric scores, for keys: its name, with the version where that has changed; a plug-in's with its package."""
+    metric = TABLE.get(name)
+    return " ".join(filter(None, (metric.rule, TABLE.origin(name)))) if metric else name
 
 
 def secondary_rules(kind: Kind) -> list[str]:
@@ -95,12 +111,12 @@ def secondary_rules(kind: Kind) -> list[str]:
 
 def get(name: str, folder: Path) -> Metric:
     """A metric of the table, or the team's own named `file.py:function` in the task folder. TaskError otherwise."""
-    if name in METRICS:
-        return METRICS[name]
+    if metric := TABLE.get(name):
+        return metric
     if ":" in name:
         return Metric(name, ("classify", "extract", "answer", "generate"), own.load(name, folder))
     raise TaskError(
-        f"metric {name!r} is not one of {', '.join(METRICS)}, {JUDGE}.",
+        f"metric {name!r} is not one of {', '.join(TABLE.names())}, {JUDGE}.",
         where="rung.yaml goal.metric",
         remedy="Take one of these, or name your own as file.py:function.",
     )
@@ -140,7 +156,7 @@ def score(
             found, overall=up_to_best(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)
         )
 
-    kind = kind or (metric.kinds[0] if metric.name in METRICS else None)
+    kind = kind or (metric.kinds[0] if TABLE.get(metric.name) else None)
     beside = [METRICS[name] for name in SECONDARY_METRICS[kind] if name != metric.name] if kind else []
     others = {m.name: scored(m).overall for m in beside}
     for name, found in grounded(examples, predictions).items():
@@ -214,6 +230,7 @@ __all__ = [
     "JUDGE",
     "METRICS",
     "SECONDARY_METRICS",
+    "TABLE",
     "Metric",
     "get",
     "interval",

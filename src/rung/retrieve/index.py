@@ -15,6 +15,7 @@ from types import MappingProxyType
 from rung.errors import BusyError, TaskError
 from rung.retrieve.chunk import CHUNK_VERSION, chunk
 from rung.retrieve.embed import GROUP, Embeds, embed_new
+from rung.retrieve.formats import readers
 from rung.retrieve.formats.source import content
 from rung.retrieve.parse import listing, parse, relative
 from rung.retrieve.passage import Refused
@@ -77,7 +78,7 @@ def index_config(
             f"passages of {size} tokens are longer than the {embedder.longest} that {name} reads.",
             remedy=f"Set the passages' size to {embedder.longest} or less.",
         )
-    return IndexConfig(name, embedder_digest, size, overlap, f"{FORMAT}.{CHUNK_VERSION}")
+    return IndexConfig(name, embedder_digest, size, overlap, " ".join([f"{FORMAT}.{CHUNK_VERSION}", *readers.TABLE.origins()]))
 
 
 def look(

@@ -12,6 +12,7 @@ from rung import files, signed
 from rung.errors import DataError
 from rung.lm.engines import Engines
 from rung.retrieve.access import Rules, idle, label
+from rung.retrieve.formats.readers import origin
 from rung.retrieve.formats.source import content
 from rung.retrieve.index import Changes, Progress, health, index_config, update
 from rung.retrieve.parse import listing, relative
@@ -49,7 +50,8 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
         )
     names, sizes = zip(*(content(path, folder) for path in found.files))
     labels = [label(access, path) for path in paths]
-    told = [[path, name, *filter(None, [mark])] for path, name, mark in zip(paths, names, labels)]
+    readers = [origin(path.suffix.lower()) for path in found.files]  # what another version of one reads is another text
+    told = [[path, name, *filter(None, [mark, reader])] for path, name, mark, reader in zip(paths, names, labels, readers)]
     return Texts(
         tuple(map(str, found.files)),
         digest(sorted(told)),

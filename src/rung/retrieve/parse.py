@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rung.errors import DataError
+from rung.errors import DataError, RungError
 from rung.retrieve.formats.isolated import blocks_of, fault
-from rung.retrieve.formats.readers import ENDINGS
+from rung.retrieve.formats.readers import endings
 from rung.retrieve.formats.source import read_bytes
 from rung.retrieve.glob import bounded, matching
 from rung.retrieve.passage import Document, Refused
@@ -34,13 +34,14 @@ def listing(root: Path, patterns: Sequence[str] = (".",)) -> Listing:
     files: dict[str, Path] = {}
     refused: dict[str, Refused] = {}
     ignored: set[str] = set()
+    known = set(endings())
     for pattern in patterns:
         for path in _named(root, pattern, refused):
             where = relative(path, root)
             bad = _bad_name(where) or _link_out(path, root)
             if bad:
                 refused[bad.path] = bad
-            elif path.suffix.lower() in ENDINGS:
+            elif path.suffix.lower() in known:
                 files[where] = path
             else:
                 ignored.add(where)
@@ -62,12 +63,12 @@ def parse(path: Path, root: Path) -> Document | Refused:
     try:
         data = read_bytes(path, root)
         ending = path.suffix.lower()
-        if ending not in ENDINGS:
+        if ending not in endings():
             raise DataError(
-                f"files ending in {ending or 'nothing'!r} cannot be read.", remedy=f"Give one of {', '.join(ENDINGS)}."
+                f"files ending in {ending or 'nothing'!r} cannot be read.", remedy=f"Give one of {', '.join(endings())}."
             )
         blocks = blocks_of(ending, data)
-    except DataError as error:
+    except RungError as error:
         return Refused(where, error.what, error.remedy)
     except Exception as error:  # a parser's own fault: recorded by class and message, and the other files go on
         return Refused(where, f"its reader failed: {fault(error)}", "Save it anew, or leave it out.")

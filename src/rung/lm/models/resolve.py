@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -30,6 +31,7 @@ from rung.lm.models.hub import (
 )
 from rung.lm.models.package_index import KnownModel
 from rung.machine import home
+from rung.plugins import Table
 from rung.types import digest
 from rung.visible import say
 
@@ -75,6 +77,19 @@ KNOWN = {
 }
 DEFAULT = "smollm2-135m-instruct"
 
+Fetch = Callable[[str, Path], str]
+"""A model source: puts the files of the model of a name into an empty folder, and returns the revision."""
+
+
+def _accept(name: str, given: Any) -> Fetch:
+    if not callable(given):
+        raise ValueError("a model source is a function (name, folder) that returns a revision")
+    return given
+
+
+SOURCES: Table[Fetch] = Table("rung.model_sources", "model source", {}, _accept)
+"""Model sources of installed packages: `NAME:REST` is fetched by the source called NAME."""
+
 
 @dataclass(frozen=True)
 class ModelRow:
@@ -112,10 +127,14 @@ def _found(name: str, say: Say) -> ModelFiles:
     known = KNOWN.get(name) or next((model for model in KNOWN.values() if model.hub.lower() == name.lower()), None)
     if known:
         return _cached(known.name, known.slug, lambda part: _fetch_known(known, part, say), say)
+    scheme, colon, rest = name.partition(":")
+    if colon and (fetch := SOURCES.get(scheme)):
+        return _cached(name, f"{scheme}--{digest(rest)[:16]}", lambda part: _fetch_added(name, fetch, part, say), say)
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
+        places = ", ".join([*KNOWN, *(f"{one}:…" for one in SOURCES.names())])
         raise ModelError(
-            f"{name!r} is no folder, no .gguf file, no hub id (ORG/NAME) and none of {', '.join(KNOWN)}.",
+            f"{name!r} is no folder, no .gguf file, no hub id (ORG/NAME) and none of {places}.",
             remedy=f"Did you mean {close[0]!r}?" if close else "Give one of these.",
         )
     return _cached(name, name.replace("/", "--"), lambda part: _fetch_other(name, part, say), say)
@@ -277,6 +296,16 @@ def _fetch_other(hub_id: str, part: Path, say: Say) -> ModelFiles:
         return hub.fetch(hub_id, part, say)
     except OutOfReach as error:
         raise _nowhere(hub_id, str(error)) from error
+
+
+def _fetch_added(name: str, fetch: Fetch, part: Path, say: Say) -> ModelFiles:
+    """A model from a plug-in's source. Only the files that belong to a model stay: no pickle and no code."""
+    say(f"Fetching {name}...")
+    revision = fetch(name.partition(":")[2], part)
+    files = {path.relative_to(part).as_posix() for path in part.rglob("*") if not path.is_dir()}
+    for left in files - set(kept(files)):
+        (part / left).unlink()
+    return ModelFiles(name, part, "", f"{name}@{revision}")
 
 
 def _nowhere(name: str, tried: str) -> ModelError:

@@ -14,8 +14,8 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from rung.errors import DataError
-from rung.retrieve.formats.readers import BINARY_READERS, read
+from rung.errors import DataError, RungError
+from rung.retrieve.formats.readers import TEXT_READERS, read
 from rung.retrieve.passage import Block
 
 SECONDS = 60.0
@@ -28,7 +28,7 @@ SMALL, FEW_LINES, SHORT_LINE = 100_000, 4_000, 20_000
 
 def blocks_of(ending: str, data: bytes) -> tuple[Block, ...]:
     """The blocks of one file, read where it is safe. Raises DataError; of a small file, also what its parser throws."""
-    if ending in BINARY_READERS or len(data) > SMALL or data.count(b"\n") > FEW_LINES or _longest_line(data) > SHORT_LINE:
+    if ending not in TEXT_READERS or len(data) > SMALL or data.count(b"\n") > FEW_LINES or _longest_line(data) > SHORT_LINE:
         return read_isolated(ending, data)
     return read(ending, data).done()
 
@@ -82,7 +82,7 @@ def _main() -> None:
     try:
         blocks = read(sys.argv[1], sys.stdin.buffer.read()).done()
         answer = {"blocks": [asdict(block) for block in blocks]}
-    except DataError as error:
+    except RungError as error:
         answer = {"what": error.what, "remedy": error.remedy}
     except MemoryError:
         answer = {"what": f"reading it took over {MEMORY >> 20:,} MB of memory.", "remedy": "Split it into files by subject."}

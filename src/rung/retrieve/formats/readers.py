@@ -1,9 +1,11 @@
-"""Which reader reads which ending, from the bytes of a file to its blocks."""
+"""Which reader reads which ending, from the bytes of a file to its blocks; installed packages may add some."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from rung.plugins import Table
 from rung.retrieve.formats.blocks import Blocks
 from rung.retrieve.formats.docx import read_docx
 from rung.retrieve.formats.epub import read_epub
@@ -54,11 +56,32 @@ BINARY_READERS: dict[str, Callable[[bytes], Blocks]] = {
 }
 DECLARING = {".html", ".htm", ".xhtml"}
 """Endings of formats that name their encoding themselves."""
-ENDINGS = (*TEXT_READERS, *BINARY_READERS)
+
+
+def _accept(name: str, given: Any) -> Callable[[bytes], Blocks]:
+    """A plug-in's reader, from the bytes of a file to its blocks."""
+    if not callable(given):
+        raise ValueError("a reader is a function from bytes to rung.retrieve.formats.blocks.Blocks")
+    return given
+
+
+_OWN: dict[str, Callable[[Any], Blocks]] = {**TEXT_READERS, **BINARY_READERS}
+TABLE = Table("rung.formats", "document format", {ending.removeprefix("."): _OWN[ending] for ending in _OWN}, _accept)
+"""All readers by ending, without the dot."""
+
+
+def endings() -> list[str]:
+    """The endings that can be read, those of installed packages last."""
+    return [f".{name}" for name in TABLE.names()]
+
+
+def origin(ending: str) -> str:
+    """Package and version whose reader reads an ending; empty for rung's own."""
+    return TABLE.origin(ending.removeprefix("."))
 
 
 def read(ending: str, data: bytes) -> Blocks:
-    """The blocks of a file with one of ENDINGS. Raises DataError, or whatever a parser throws at damaged bytes."""
-    if ending in BINARY_READERS:
-        return BINARY_READERS[ending](data)
-    return TEXT_READERS[ending](read_text(data, ending in DECLARING))
+    """The blocks of a file with one of `endings`. Raises RungError, or whatever a parser throws at damaged bytes."""
+    reader = TABLE.get(ending.removeprefix("."))
+    assert reader, f"no reader reads {ending}"
+    return reader(read_text(data, ending in DECLARING) if ending in TEXT_READERS else data)
