@@ -1,4 +1,7 @@
-"""The commands as a user types them, each in a process of its own, on a task without a model (base: fake)."""
+"""The commands as a user types them, on a task without a model (base: fake).
+
+They run in this process, since starting Python takes longer than most of them; one test starts a process.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import command
 
 from rung import __version__
 
@@ -33,10 +37,6 @@ def write(folder: Path, **changes: str) -> None:
         "goal": "{metric: accuracy, at_least: 0.6}",
     } | changes
     (folder / "rung.yaml").write_text("".join(f"{key}: {value}\n" for key, value in keys.items()))
-
-
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "rung.cli", *map(str, words)], capture_output=True, text=True, check=False)
 
 
 def rung(*words: str | Path, code: int = 0) -> str:
@@ -82,8 +82,7 @@ def test_plan_and_check(task: Path) -> None:
 
 def test_a_plan_asks_shows_and_remembers(task: Path) -> None:
     answers = "maybe\nyes\n" + 20 * "\n"  # maybe is no answer, and is asked again; the rest take the default
-    words = [sys.executable, "-m", "rung.cli", "plan", str(task), "--ask", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, input=answers)
+    done = command("plan", task, "--ask", "--json", typed=answers)
     found = {one["key"]: (one["value"], one["origin"]) for one in json.loads(done.stdout)["answers"]}
     assert found["external_knowledge"] == ("yes", "given") and found["changing"] == ("no", "given")
     assert "'maybe' is not one of yes, no" in done.stderr and "needs: {external_knowledge: yes" in done.stderr
@@ -134,7 +133,7 @@ def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None
         ({"methods": "{neerest: {}}"}, "Did you mean nearest?"),
         ({"methods": "{lora: {rnk: 3}}"}, "Known: rank"),  # though it is not tried
         ({"labels": '["[refund]", "[/delay]"]'}, "is not one of [refund], [/delay]"),
-        ({"base": "all-minilm-l6-v2"}, "an embedding model stands under `encoder`"),
+        ({"base": "all-minilm-l6-v2"}, "an embedding model goes under `encoder`"),
     ],
 )
 def test_a_fault_is_one_sentence_with_its_remedy(task: Path, changes: dict[str, str], said: str) -> None:
@@ -212,3 +211,11 @@ def test_the_version_is_told(home: Path) -> None:
 def test_nothing_climbed_yet(task: Path) -> None:
     for words in (("show", task), ("report", task), ("ask", task, "x")):
         assert "rung climb" in rung(*words, code=2).replace("\n", " ")
+
+
+def test_a_process_of_its_own_ends_with_the_same_words_and_code(task: Path) -> None:
+    for words, code in ((["check", str(task), "--json"], 0), (["show", str(task)], 2)):
+        done = subprocess.run([sys.executable, "-m", "rung.cli", *words], capture_output=True, text=True, check=False)
+        here = command(*words)
+        assert (done.returncode, done.stdout, done.stderr) == (here.returncode, here.stdout, here.stderr)
+        assert done.returncode == code

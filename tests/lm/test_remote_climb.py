@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import command
 from servers import FAILING, STREAMS, Odd, Server, completion, serving, slow
 from typer.testing import CliRunner
 
@@ -56,9 +55,7 @@ def task(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 def climb(folder: Path, code: int = 0) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rung.cli", "climb", str(folder), "--json"], capture_output=True, text=True, check=False
-    )
+    done = command("climb", folder, "--json")
     assert done.returncode == code, done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr and "Traceback" not in done.stderr
     return json.loads(done.stdout)
@@ -155,7 +152,7 @@ def test_rows_that_failed_are_asked_again_by_the_next_climb(task: Callable[..., 
 def test_data_that_may_not_leave_does_not(task: Callable[..., Path]) -> None:
     with serving(Server()) as server:
         folder = task(server, base='"https://models.example.org/v1#m"', needs='{data_may_leave: "no"}')
-    done = subprocess.run([sys.executable, "-m", "rung.cli", "plan", str(folder)], capture_output=True, text=True, check=False)
+    done = command("plan", folder)
     assert done.returncode == 2 and "needs.data_may_leave is no" in done.stderr.replace("\n", " ")
 
 
