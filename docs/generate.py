@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rung.lm.models.resolve import DEFAULT, KNOWN
 from rung.machine import list_price
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, options
+from rung.methods.option import describe, types
 from rung.plan.machines import KINDS as KINDS_OF_MACHINE
 from rung.task import Task
 from rung.task.faults import part_of
@@ -108,20 +110,25 @@ def default(field: FieldInfo) -> str:
 
 def option_table(methods: Sequence[Method], names: Sequence[str]) -> str:
     """The options of methods of one class, with what each of the names sets them to."""
-    told = meanings(type(methods[0]))
-    found = [options(method) for method in methods]
-    head = ("option", *(["default"] if len(names) == 1 else [f"`{name}`" for name in names]), "meaning")
-    return table(head, ([f"`{key}`", *(shown(one[key]) for one in found), told[key]] for key in found[0]))
+    of = type(methods[0])
+    told, takes, found = meanings(of), types(of), [options(method) for method in methods]
+    head = ("option", "takes", *(["default"] if len(names) == 1 else [f"`{name}`" for name in names]), "meaning")
+    inherited = {name for one in of.__bases__ if is_dataclass(one) for name in types(one)}
+    own_first = sorted(takes, key=inherited.__contains__)
+    return table(head, ([f"`{key}`", describe(takes[key]), *(shown(one[key]) for one in found), told[key]] for key in own_first))
 
 
 def meanings(of: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass."""
-    [body] = [node.body for node in ast.parse(inspect.getsource(of)).body if isinstance(node, ast.ClassDef)]
-    return {
-        field.target.id: " ".join(ast.literal_eval(text.value).split())
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
-    }
+    """The docstring under each field of a dataclass, its own before those of the classes it inherits from."""
+    found: dict[str, str] = {}
+    for one in (one for one in reversed(of.__mro__) if is_dataclass(one)):
+        [body] = [node.body for node in ast.parse(inspect.getsource(one)).body if isinstance(node, ast.ClassDef)]
+        found |= {
+            field.target.id: " ".join(ast.literal_eval(text.value).split())
+            for field, text in pairwise(body)
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+        }
+    return found
 
 
 def shown(value: Any) -> str:

@@ -59,7 +59,7 @@ def test_values_are_read_as_rung_yaml_reads_them() -> None:
     ("sets", "said"),
     [
         (["lora.rnk=8"], "no option 'rnk'"),
-        (["lora.rank=eight"], "rank is 'eight'"),
+        (["lora.rank=eight"], "rank must be a whole number of at least 1, got 'eight'"),
         (["dora.rank=8"], "no method 'dora'"),
         (["lora.rank"], "sets nothing"),
         (["lora.rank="], "sets nothing"),

@@ -26,10 +26,10 @@ from rung.predictor import Predictor
 from rung.types import Example, Preference, TrainData
 
 ROWS = tuple(Example(f"parcel {i}?", "late") for i in range(6))
-JUDGED = tuple(Preference(f"parcel {i}?", "late" * (1 + i % 2), "refund") for i in range(24))
-DATA = TrainData(ROWS, preferences=JUDGED)
+PREFERENCES = tuple(Preference(f"parcel {i}?", "late" * (1 + i % 2), "refund") for i in range(24))
+DATA = TrainData(ROWS, preferences=PREFERENCES)
 SMALL = Grpo(samples=4, batch=3, steps=4, longest=5, rank=2, learning_rate=2e-2)
-JUDGE = Reward(rank=2, epochs=6, batch=4, learning_rate=2e-2, held=0.3)
+REWARD_MODEL = Reward(rank=2, epochs=6, batch=4, learning_rate=2e-2, held=0.3)
 
 
 @pytest.fixture
@@ -96,16 +96,16 @@ def test_ones_own_function_rewards(start: Predictor, run: Callable[..., Run], tm
         assert caught.value.where == "rung.yaml methods.grpo.reward"
 
 
-def test_a_reward_model_is_fitted_first_and_judges(start: Predictor, run: Callable[..., Run]) -> None:
+def test_a_reward_model_is_fitted_first_and_rewards(start: Predictor, run: Callable[..., Run]) -> None:
     first = run("reward")
-    judged = JUDGE.fit(start, DATA, first)
+    scored = REWARD_MODEL.fit(start, DATA, first)
     accuracy = first.notes["preferences"]["accuracy"]
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert accuracy["value"] > 0.9, "refund is always the worse one"
-    asked = [answer.output for answer in judged.predict(ROWS, first.engines)]
+    asked = [answer.output for answer in scored.predict(ROWS, first.engines)]
     assert asked == [answer.output for answer in start.predict(ROWS, first.engines)], "answers stay as they were"
     second = run("grpo")
-    found = replace(SMALL, reward="judge").fit(judged, DATA, second)
+    found = replace(SMALL, reward="reward-model").fit(scored, DATA, second)
     assert layers.reward_model(found.model.files) == Path(found.model.files) / "before"
     assert len({mean for mean, _ in second.notes["rewards"]}) == 4
     with pytest.raises(TaskError, match=r"reward\+grpo"):
@@ -157,7 +157,7 @@ def test_the_reward_models_best_epoch_is_kept(start: Predictor, run: Callable[..
         left = iter(scores)
         monkeypatch.setattr(pairing, "score", lambda *_: lambda: next(left))
         done = run(name)
-        return replace(JUDGE, patience=2).fit(start, DATA, done).digest, done
+        return replace(REWARD_MODEL, patience=2).fit(start, DATA, done).digest, done
 
     second, done = fitted("second", [0.2, 0.9, 0.5, 0.4])
     assert done.notes["held"] == [0.2, 0.9, 0.5, 0.4]
@@ -167,12 +167,12 @@ def test_the_reward_models_best_epoch_is_kept(start: Predictor, run: Callable[..
 
 def test_the_reward_model_is_looked_at_by_pairs_it_does_not_learn_from(start: Predictor, run: Callable[..., Run]) -> None:
     done = run()
-    replace(JUDGE, patience=9).fit(start, DATA, done)
+    replace(REWARD_MODEL, patience=9).fit(start, DATA, done)
     assert len(done.notes["held"]) == 6 and done.notes["held"][-1] == 1.0, "longer is better is soon learnt"
 
 
 def test_one_answer_cannot_be_compared() -> None:
-    with pytest.raises(TaskError, match="samples is 1, and should be"):
+    with pytest.raises(TaskError, match="samples must be at least 2, got 1"):
         methods.rung("grpo", {"grpo": {"samples": 1}})
 
 
@@ -218,10 +218,10 @@ def test_behind_reasoning_what_stands_behind_the_mark_is_rewarded(
     assert all(text.endswith(reasoned.thinking.opening) for text, _ in asked)
 
 
-def test_a_reward_model_of_bare_answers_judges_no_reasoning(start: Predictor, run: Callable[..., Run]) -> None:
-    judged = Reasoning(thought=20).fit(JUDGE.fit(start, DATA, run("reward")), DATA, run("reasoning"))
-    with pytest.raises(TaskError, match="bare answers"):
-        replace(SMALL, reward="judge").fit(judged, DATA, run("grpo"))
+def test_a_reward_model_of_bare_answers_scores_no_reasoning(start: Predictor, run: Callable[..., Run]) -> None:
+    scored = Reasoning(thought=20).fit(REWARD_MODEL.fit(start, DATA, run("reward")), DATA, run("reasoning"))
+    with pytest.raises(TaskError, match="without reasoning"):
+        replace(SMALL, reward="reward-model").fit(scored, DATA, run("grpo"))
 
 
 def test_another_metric_or_other_code_is_another_fit(tmp_path: Path) -> None:
@@ -231,4 +231,4 @@ def test_another_metric_or_other_code_is_another_fit(tmp_path: Path) -> None:
     (tmp_path / "rewards.py").write_text("def short(output, reference, row):\n    return 0.0\n")
     found.append(rewarded(own, "accuracy", tmp_path))
     assert len({*map(tuple, found)}) == 3
-    assert rewarded(JUDGE, "accuracy", tmp_path) == []
+    assert rewarded(REWARD_MODEL, "accuracy", tmp_path) == []

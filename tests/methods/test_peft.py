@@ -135,9 +135,9 @@ def test_a_better_epoch_is_kept(shop: Shop) -> None:
 
 
 def test_what_cannot_be_is_refused_when_it_is_said() -> None:
-    with pytest.raises(TaskError, match="no kind 'bias'"):
+    with pytest.raises(TaskError, match=r"kind must be .*'prefix', got 'bias'"):
         Peft(kind="bias")  # type: ignore[arg-type]
-    with pytest.raises(TaskError, match="size is 0"):
+    with pytest.raises(TaskError, match="size must be at least 1 for the kind prompt, got 0"):
         Peft(kind="prompt")
 
 

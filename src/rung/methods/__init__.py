@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from rung.errors import TaskError
+from rung.methods import option
 from rung.methods.base import Method
+from rung.methods.base import options as option_values
 from rung.methods.baseline import Baseline
 from rung.methods.calibrated import Calibrated
 from rung.methods.continued import Continued
@@ -140,22 +139,17 @@ def _method(name: str, given: dict[str, Any], where: str) -> Method:
             where=where,
             remedy=f"{''.join(near)}Known: {', '.join([ZERO_SHOT, *known])}; join several with +.",
         )
-    hints = get_type_hints(type(method), include_extras=True)
     known = [field.name for field in fields(method)]
-    right = {}
-    for key, value in given.items():
+    for key in given:
         if key not in known:
             raise TaskError(
                 f"the method {name} has no option {key!r}.",
                 where=f"rung.yaml methods.{name}",
                 remedy=f"Known: {', '.join(known)}.",
             )
-        try:  # as JSON: a list may be a tuple and a whole number a float, and nothing else is bent
-            right[key] = TypeAdapter(hints[key]).validate_json(json.dumps(value, default=str), strict=True)
-        except ValidationError as error:
-            raise TaskError(
-                f"{key} is {value!r}, and should be like {getattr(method, key)!r}.",
-                where=f"rung.yaml methods.{name}.{key}",
-                remedy=f"{error.errors()[0]['msg']}.",
-            ) from None
-    return replace(method, **right)
+    place = f"rung.yaml methods.{name}"
+    right = option.checked(type(method), given, place, option_values(method))
+    try:
+        return replace(method, **right)
+    except TaskError as error:  # of options that do not go together
+        raise TaskError(error.what, where=place, remedy=error.remedy) from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rung.lm.engines import Engines
 from rung.machine import Machine
+from rung.methods import option
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.predictor import Predictor
@@ -91,6 +92,13 @@ class Method(ABC):
     """Whether it answers with a model of its own and asks nothing of the base."""
     metric_use: ClassVar[MetricUse] = MetricUse.NEVER
     """Whether what is fitted depends on the task's metric."""
+
+    def __post_init__(self) -> None:
+        """TaskError for an option of another type or outside its bounds. A subclass with its own calls this one first."""
+        defaults = {one.name: one.default for one in fields(self)}
+        given = {name: value for name in defaults if (value := getattr(self, name)) is not defaults[name]}
+        for name, value in option.checked(type(self), given, self.name, defaults).items():
+            object.__setattr__(self, name, value)
 
     @property
     def teacher(self) -> str:

@@ -20,6 +20,7 @@ from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.few_shot import balanced
+from rung.methods.option import Count
 from rung.predictor import Calibration, Predictor
 from rung.types import Example, Need, TrainData
 
@@ -38,7 +39,7 @@ class Calibrated(Method):
 
     over: Literal["inputs", "bland"] = "inputs"
     """inputs: the mean over train inputs, as many of each label; bland: over inputs without content such as N/A."""
-    rows: int = 64
+    rows: Count = 64
     """How many train inputs."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:

@@ -7,20 +7,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from annotated_types import Ge, Le
 
 from rung.machine import Machine
 from rung.methods import raw, tuning
-from rung.methods.base import Family, Method, Run
+from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate
+from rung.methods.shared_options import RawTextOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Continued(Method):
+class Continued(RawTextOptions):
     name: ClassVar[str] = "continued"
     family: ClassVar[Family] = Family.CONTINUED
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
@@ -30,22 +31,16 @@ class Continued(Method):
     """0 trains the whole weights; more trains LoRA adapters of that width, which learn less and forget less."""
     learning_rate: Rate = 1e-4
     """Highest step size: warmed up anew and let fall to a tenth. Adapters want about ten times as much."""
-    replay: Annotated[float, Field(ge=0, le=0.95)] = 0.05
+    replay: Annotated[float, Ge(0), Le(0.95)] = 0.05
     """Share of the tokens that is general text; more where the domain is far from what the base has read."""
     epochs: Count = 1
     """Times that the domain text is read."""
-    patience: Natural = 0
-    """Stop after so many looks, of ten, at which other held-out text is foretold no better; 0 takes all steps."""
     window: Count = 1024
     """Tokens that longer documents are cut to."""
     step: Count = 8192
     """Tokens an update."""
-    tokens: Count = 2048
-    """Most tokens computed at once; less needs less memory."""
-    held: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    held: Annotated[float, Ge(0), Le(0.5)] = 0.05
     """Share of the documents that is never trained on, for the perplexity before and after."""
-    measured: Count = 20_000
-    """Most held-out tokens that the perplexity is measured on, of each kind of text: the first window of each document."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         trained = 0.03 if self.rank else 1.0

@@ -16,6 +16,7 @@ from rung.machine import Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds, estimate_base, with_calls
 from rung.methods.facts import Facts
+from rung.methods.option import Count, Share
 from rung.predictor import CHUNK, Predictor
 from rung.types import Example, Need, TrainData
 
@@ -29,9 +30,9 @@ class Distil(Method):
 
     teacher: str = ""
     """Who labels: a model's name, a folder or an endpoint. Empty: what stands before this method in the rung."""
-    least: float = 0.8
+    least: Share = 0.8
     """Labels that the teacher gives less probability are dropped. Free answers have none, and are all kept."""
-    most: int = 5000
+    most: Count = 5000
     """Inputs labelled at most."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:

@@ -15,6 +15,7 @@ from rung.methods.base import Family, Method, MetricUse, Run
 from rung.methods.confirm import SearchBudget, confirmed, front, kept, parts, within
 from rung.methods.estimate import CostEstimate, with_calls
 from rung.methods.facts import Facts
+from rung.methods.option import Count
 from rung.predictor import Predictor
 from rung.sequential.interim import LEAST
 from rung.sequential.race import in_order
@@ -34,9 +35,9 @@ class Dspy(Method):
     optimizer: Optimizer = "bootstrap"
     """bootstrap: demonstrations that the model itself gets right (BootstrapFewShotWithRandomSearch). mipro: those and written
     instructions, by Bayesian search (MIPROv2). copro: instructions alone. The last two need a teacher that keeps DSPy's forms."""
-    calls: int = 1500
+    calls: Count = 1500
     """Most rows asked in all, proposals included."""
-    shots: int = 8
+    shots: Count = 8
     """Most demonstrations in a prompt."""
     teacher: str = ""
     """A base that writes the instructions. Empty for the model itself."""

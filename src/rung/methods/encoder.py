@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from annotated_types import MinLen
 
 from rung.lm.base import ModelRef
 from rung.lm.inference.encoder import save_head
@@ -29,7 +29,7 @@ class Encoder(Method):
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
-    strengths: Annotated[tuple[Rate, ...], Field(min_length=1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
+    strengths: Annotated[tuple[Rate, ...], MinLen(1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
     """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rung.lm.base import ModelRef, Prompt
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
-from rung.methods.option import Count, Natural, Rate, Weight
+from rung.methods.option import Count, Rate, Weight
+from rung.methods.shared_options import EpochOptions
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -32,7 +33,7 @@ RATES = {True: 5e-4, False: 5e-5}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderFull(Method):
+class EncoderFull(EpochOptions):
     name: ClassVar[str] = "encoder-full"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
@@ -48,10 +49,6 @@ class EncoderFull(Method):
     """Pull of the weights towards zero, as AdamW has it."""
     epochs: Count = 10
     """Times that each row is seen at most."""
-    patience: Natural = 0
-    """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
-    batch: Count = 16
-    """Rows a step."""
     tokens: Count = 4096
     """Most tokens computed at once; less needs less memory."""
 
@@ -77,15 +74,7 @@ class EncoderFull(Method):
         texts = classifier.read(loaded, [row.input for row in rows])
         table = loaded.model.get_input_embeddings().weight.numel()
         small = sum(p.numel() for p in loaded.model.parameters()) - table < SMALL
-        plan = train.Plan(
-            learning_rate=self.learning_rate or RATES[small],
-            epochs=self.epochs,
-            batch=self.batch,
-            tokens=self.tokens,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            seed=run.seed,
-        )
+        plan = self.plan(run, self.learning_rate or RATES[small], weight_decay=self.weight_decay)
         history = train.run(
             loaded,
             [classifier.Labelled(text, labels.index(row.output)) for text, row in zip(texts, rows)],

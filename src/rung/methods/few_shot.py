@@ -17,6 +17,7 @@ from rung.machine import OPENING_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import OPENED_LABELS, CostEstimate, StopBehaviour, answer_seconds
 from rung.methods.facts import Facts
+from rung.methods.option import Natural
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -36,7 +37,7 @@ class FewShot(Method):
 
     pick: Literal["fixed", "similar"] = "fixed"
     """fixed: the same examples in every prompt, balanced over the labels; similar: those most like each input."""
-    shots: int = 0
+    shots: Natural = 0
     """How many examples; 0 takes one a label (at least 8) for fixed and 4 for similar."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from annotated_types import Ge
 
 from rung import files
 from rung.errors import DataError, TaskError
 from rung.lm.inference.thinking import Thinking, split
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate, Weight
+from rung.methods.shared_options import AdapterOptions, StepOptions
 from rung.metrics import own
 from rung.predictor import Predictor
 from rung.types import Example, Need, TrainData
@@ -29,12 +30,13 @@ from rung.types import Example, Need, TrainData
 if TYPE_CHECKING:
     from rung.lm.models.load import Loaded
 
-JUDGE = "judge"
+REWARD_MODEL = ("reward-model", "judge")
+"""What `reward` is for the reward model; the second is its older name."""
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grpo(Method):
+class Grpo(StepOptions, AdapterOptions):
     name: ClassVar[str] = "grpo"
     family: ClassVar[Family] = Family.REWARD
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
@@ -42,9 +44,9 @@ class Grpo(Method):
     metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
     reward: str = ""
-    """What an answer is worth: by default the task's metric; or your own function, `rewards.py:score`; or `judge`, the
-    reward model fitted before."""
-    samples: Annotated[int, Field(ge=2)] = 8
+    """What an answer is worth: by default the task's metric; or your own function, `rewards.py:score`; or `reward-model`, the
+    model that the method reward fitted before."""
+    samples: Annotated[int, Ge(2)] = 8
     """Answers drawn for each prompt, from 2."""
     batch: Count = 4
     """Prompts a step."""
@@ -58,16 +60,8 @@ class Grpo(Method):
     """Weight of the divergence from the model that training began with; 0 saves a pass."""
     longest: Natural = 0
     """Tokens an answer may have; 0 takes what the task's answers get."""
-    patience: Natural = 0
-    """Stop after so many looks, of ten, without a better score on held-back rows by the task's metric; 0 takes all steps."""
-    rank: Count = 16
-    """Width of the adapters."""
-    alpha: Count = 32
-    """Scale of the adapters' output, as alpha / rank."""
     learning_rate: Rate = 1e-4
     """Highest step size."""
-    tokens: Count = 2048
-    """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = tuning.TrainingLoad(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
@@ -141,7 +135,7 @@ class Grpo(Method):
     def _worth(self, loaded: Loaded, start: Predictor, run: Run) -> Callable[[Tokens, Example, Sequence[Tokens]], list[float]]:
         """From a prompt, its row and answers to what each answer is worth."""
         chat = loaded.chat
-        if self.reward == JUDGE:
+        if self.reward in REWARD_MODEL:
             from rung.lm.models import fits
             from rung.lm.training import rewards
             from rung.lm.trees.tree import Row
@@ -149,23 +143,23 @@ class Grpo(Method):
             layer = fits.reward_model(start.model.files)
             if layer is None:
                 raise TaskError(
-                    "reward is 'judge', and no reward model was fitted before.",
+                    f"reward is {self.reward!r}, but no reward model was fitted before.",
                     where="rung.yaml methods.grpo.reward",
                     remedy="Put the method reward in front: reward+grpo.",
                 )
             if start.thinking:
                 raise TaskError(
-                    "reward is 'judge', which has learnt from bare answers, and here they stand behind reasoning.",
+                    f"reward is {self.reward!r}, but the reward model was trained on answers without reasoning.",
                     where="rung.yaml methods.grpo.reward",
                     remedy="Leave reasoning out of the rung, or reward by the metric or by your own function.",
                 )
-            judge = rewards.RewardModel(run.engines.find(start.model.name).folder, run.engines.machine, layer)
+            reward_model = rewards.RewardModel(run.engines.find(start.model.name).folder, run.engines.machine, layer)
 
-            def judged(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
+            def by_model(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
                 found = [Row(prompt + answer, (False,) * len(prompt + answer)) for answer in answers]
-                return judge(found, self.tokens)
+                return reward_model(found, self.tokens)
 
-            return judged
+            return by_model
         score = _function(self.reward, run.home) if self.reward else run.reward
 
         def scored(prompt: Tokens, row: Example, answers: Sequence[Tokens]) -> list[float]:
@@ -197,7 +191,8 @@ def _function(name: str, home: Path) -> Callable[[str, Example], float]:
     """The team's own function, called and checked as a metric is."""
     where = "rung.yaml methods.grpo.reward"
     if ":" not in name:
-        raise TaskError(f"the reward is {name!r}.", where=where, remedy="Write file.py:function, or judge, or leave it out.")
+        remedy = "Write file.py:function or reward-model, or leave it out for the task's metric."
+        raise TaskError(f"the reward is {name!r}.", where=where, remedy=remedy)
     try:
         score = own.load(name, home)
     except TaskError as error:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import tuning
-from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate
+from rung.methods.shared_options import EpochOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -41,7 +42,7 @@ OWN = ("layernorm", "bitfit", "bottleneck")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peft(Method):
+class Peft(EpochOptions):
     name: ClassVar[str] = "peft"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
@@ -56,48 +57,28 @@ class Peft(Method):
     """Highest step size. It moves the result more than the kind does."""
     epochs: Count = 8
     """Times that each row is seen at most."""
-    patience: Natural = 0
-    """Stop after so many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
-    batch: Count = 16
-    """Rows a step."""
-    tokens: Count = 2048
-    """Most tokens computed at once, shared ones counted once; less needs less memory."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise TaskError(f"there is no kind {self.kind!r} of trained part.", remedy=f"Known: {', '.join(KINDS)}.")
+        super().__post_init__()
         if self.kind in ("bottleneck", "prompt", "prefix") and self.size < 1:
-            raise TaskError(f"size is {self.size}, and the kind {self.kind} needs at least 1.", remedy="Say how large it is.")
+            raise TaskError(
+                f"size must be at least 1 for the kind {self.kind}, got {self.size}.",
+                where=f"{self.name}.size",
+                remedy="The default is 64 for a bottleneck, and 20 for a prompt or prefix.",
+            )
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
-        wide = self.kind in OWN
-        load = tuning.TrainingLoad(
-            epochs=self.epochs,
-            batch=self.batch,
-            tokens=self.tokens,
-            trained=KINDS[self.kind],
-            wide=wide,
-            patience=self.patience,
-        )
+        load = self.load(KINDS[self.kind], wide=self.kind in OWN)
         return tuning.training_estimate(start, facts, machine, load)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm.training import train
 
         # a model that is trained on the labels need not read them each time
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run)
         mixed = self.kind in OWN and tuning.widened(loaded, run)
         loaded = replace(loaded, model=self._adapted(loaded, start, run.seed))
-        plan = train.Plan(
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            batch=self.batch,
-            tokens=self.tokens,
-            patience=self.patience,
-            mixed=mixed,
-            seed=run.seed,
-        )
+        plan = self.plan(run, self.learning_rate, mixed=mixed)
         history = tuning.on_examples(loaded, start, data, plan, run)
         return tuning.keep_adapter(loaded, start, history, run)
 

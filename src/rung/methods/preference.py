@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rung.data.preferences import hold_out
-from rung.errors import TaskError
 from rung.machine import Machine
 from rung.methods import pairing, tuning
-from rung.methods.base import Family, Method, Run
+from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
-from rung.methods.option import Count, Natural, Rate, Share, Weight
+from rung.methods.option import Rate, Weight
+from rung.methods.shared_options import PairOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from rung.lm.training.train import Items, Loss
     from rung.lm.trees.tree import Row
 
-KINDS = ("dpo", "kto", "orpo", "simpo")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Preferring(Method):
+class Preferring(PairOptions):
     name: ClassVar[str] = "preference"
     family: ClassVar[Family] = Family.PREFERENCE
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PREFERENCES, Need.OPEN_WEIGHTS})
@@ -41,33 +39,16 @@ class Preferring(Method):
     """How closely the model is held to the one it began with; for orpo the weight of the odds, for simpo a scale."""
     gamma: Weight = 0.0
     """Margin that simpo wants between the two answers, before the logistic function; the others have none."""
-    rank: Count = 16
-    """Width of the adapters."""
-    alpha: Count = 32
-    """Scale of the adapters' output, as alpha / rank."""
     learning_rate: Rate = 1e-4
     """Highest step size; a tenth of what learning answers takes."""
-    epochs: Count = 1
-    """Times that each pair is seen."""
-    patience: Natural = 0
-    """Stop after so many epochs that rank pairs of held-back questions no better; 0 trains all epochs on all pairs."""
-    batch: Count = 16
-    """Pairs (or votes) a step."""
-    tokens: Count = 2048
-    """Most tokens computed at once, shared ones counted once; less needs less memory."""
-    held: Share = 0.1
-    """Share of the questions kept out of training, to measure on; 0 learns from all of them."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
-        load = tuning.TrainingLoad(epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=0.03, patience=self.patience)
-        return pairing.pair_training_estimate(start, facts, machine, load, reads=1)
+        return pairing.pair_training_estimate(start, facts, machine, self.load(0.03), reads=1)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters
         from rung.lm.training import preferences, train
 
-        if self.loss not in KINDS:
-            raise TaskError(f"the loss is {self.loss!r}.", where="rung.yaml methods", remedy=f"Known: {', '.join(KINDS)}.")
         learnt, held = hold_out(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
         loaded = tuning.open_model(start, run)
@@ -87,14 +68,7 @@ class Preferring(Method):
 
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         loss, made = self._aim(items, loaded)
-        plan = train.Plan(
-            learning_rate=self.learning_rate,
-            epochs=self.epochs,
-            batch=self.batch,
-            tokens=self.tokens,
-            patience=self.patience,
-            seed=run.seed,
-        )
+        plan = self.plan(run, self.learning_rate)
         watch = tuning.watch(run)
 
         def gained(rows: Sequence[Row]) -> list[float]:

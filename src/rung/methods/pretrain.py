@@ -12,10 +12,11 @@ from rung import files
 from rung.data import corpus
 from rung.machine import Machine
 from rung.methods import raw, tuning
-from rung.methods.base import Family, Method, Run
+from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate, answer_seconds
 from rung.methods.facts import Facts
-from rung.methods.option import Count, Natural, Rate, Share, Weight
+from rung.methods.option import Count, Rate, Share, Weight
+from rung.methods.shared_options import RawTextOptions
 from rung.metrics.resample import bootstrap_interval
 from rung.predictor import Predictor
 from rung.types import Need, Texts, TrainData, digest
@@ -35,7 +36,7 @@ FLOP_AN_HOUR = 6 * 70e9 * 2e12 / 1_720_320
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(Method):
+class Pretrain(RawTextOptions):
     name: ClassVar[str] = "pretrain"
     family: ClassVar[Family] = Family.PRETRAINING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.CORPUS, Need.OPEN_WEIGHTS})
@@ -58,12 +59,8 @@ class Pretrain(Method):
     """Share of the steps over which it rises; then it falls to a tenth along a cosine."""
     weight_decay: Weight = 0.1
     """Pull of the matrices towards zero."""
-    patience: Natural = 0
-    """Stop after so many looks, of ten, at which other held-out text is foretold no better; 0 takes all steps."""
     tokens: Count = 8192
     """Most tokens computed at once; less needs less memory."""
-    held: Share = 0.05
-    """Share of the documents that is never trained on, to measure bits a byte on."""
     measured: Count = 50_000
     """Most held-out tokens to measure on."""
 

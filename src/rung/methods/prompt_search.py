@@ -19,6 +19,7 @@ from rung.methods.base import Family, Method, MetricUse, Run
 from rung.methods.confirm import ERROR, SearchBudget, confirmed, front, kept, parts, within
 from rung.methods.estimate import CostEstimate, with_calls
 from rung.methods.facts import Facts
+from rung.methods.option import Count, Natural, Weight
 from rung.metrics import interval
 from rung.predictor import Predictor
 from rung.sequential.interim import LEAST, schedule_analyses
@@ -34,13 +35,13 @@ class PromptSearch(Method):
     fit_version: ClassVar[int] = 1
     metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
-    calls: int = 1500
+    calls: Count = 1500
     """Most rows asked in all, proposals included."""
-    seconds: float = 0.0
+    seconds: Weight = 0.0
     """Most seconds of searching, looked at between chunks of rows; 0 for no limit but the task's own."""
-    shots: int = 0
+    shots: Natural = 0
     """Most demonstrations in a prompt; 0 takes one a label, at least 8."""
-    proposals: int = 3
+    proposals: Natural = 3
     """Instructions that a model writes from the examples."""
     teacher: str = ""
     """A base that writes them. Empty for the model itself."""

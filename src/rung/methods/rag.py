@@ -21,6 +21,7 @@ from rung.machine import OPENING_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate, answer_seconds
 from rung.methods.facts import Facts
+from rung.methods.option import Count, Natural, Share
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
@@ -41,21 +42,21 @@ class Rag(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
     fit_version: ClassVar[int] = 3
 
-    passages: int = 3
+    passages: Count = 3
     """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
-    size: int = 0
+    size: Natural = 0
     """Tokens of a passage at most, in the embedder's tokens; 0 takes 200, or as many as the embedder reads."""
-    overlap: int = knowledge.OVERLAP
+    overlap: Natural = knowledge.OVERLAP
     """Tokens that a passage repeats of the one before it."""
     rerank: str = ""
     """A cross-encoder that orders the passages anew; a hub id or a folder. Empty for none."""
     abstain: bool = True
     """Give no answer where the evidence is below a threshold learnt on train questions with and without their passages."""
-    unanswerable: float = 0.05
+    unanswerable: Share = 0.05
     """Share of questions expected to have no answer in the documents; the more, the more evidence is asked for."""
-    withheld: float = 0.1
+    withheld: Share = 0.1
     """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
-    planted: float = 0.2
+    planted: Share = 0.2
     """Share of rows in whose passages an instruction is planted when a later method trains on them; the answer stays."""
     screen: bool = True
     """Show passages without what they tell the answerer to do, and withhold answers that do not bear on the question."""

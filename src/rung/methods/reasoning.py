@@ -22,6 +22,7 @@ from rung.machine import Machine
 from rung.methods.base import Family, Method, MetricUse, Run
 from rung.methods.estimate import CostEstimate, estimate_base, with_calls
 from rung.methods.facts import Facts
+from rung.methods.option import Count, Weight
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -50,11 +51,11 @@ class Reasoning(Method):
 
     form: Literal["steps", "plan"] = "steps"
     """steps: thinking step by step; plan: in the parts Thought, Plan and Check."""
-    thought: int = 256
+    thought: Count = 256
     """Tokens that the reasoning may have before it is cut and the answer is asked for."""
-    samples: int = 1
+    samples: Count = 1
     """Reasonings drawn to a row. Of several the most frequent answer is taken, and its share is the confidence."""
-    temperature: float = 0.7
+    temperature: Weight = 0.7
     """At which several are drawn; a single one is the likeliest."""
     teacher: str = ""
     """A base that writes the reasoning of demonstrations without one. Empty for the model itself."""
