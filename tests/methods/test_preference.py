@@ -235,7 +235,7 @@ def test_the_deadline_stops_the_reference_too(start: Predictor, run: Callable[..
 
 
 def test_an_unknown_loss_is_told_the_known_ones(start: Predictor, run: Callable[..., Run]) -> None:
-    with pytest.raises(TaskError, match="dpo, kto, orpo, simpo"):
+    with pytest.raises(TaskError, match="loss must be 'dpo', 'kto', 'orpo' or 'simpo', got "):
         Preferring(loss="ppo").fit(start, DATA, run())  # type: ignore[arg-type]
 
 
