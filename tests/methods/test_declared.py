@@ -15,13 +15,14 @@ PLACES = [path for name in ("methods", "climb", "plan", "tune", "advise", "cli")
 
 
 def probes(text: str) -> list[int]:
-    """Lines that ask a method, by whatever expression ends in `method`, for an attribute with `hasattr` or a default."""
+    """Lines that ask a method, by its usual names, for an attribute with `hasattr` or a default; `name` alone has no default."""
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return [
         call.lineno
         for call in calls
         if (call.func.id == "hasattr" or (call.func.id == "getattr" and len(call.args) == 3))  # type: ignore[attr-defined]
         and ast.unparse(call.args[0]).split(".")[-1].split("[")[0] in ("method", "one", "chain", "methods", "METHODS")
+        and ast.unparse(call.args[1]) != "'name'"
     ]
 
 
