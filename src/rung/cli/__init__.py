@@ -1,4 +1,4 @@
-"""What is typed: one file a group of commands."""
+"""The command line: one file for each group of commands."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli import knowledge
-from rung.cli.common import Folder, Json, err, kept_when_stopped, out, print_json, project_of
+from rung.cli.common import Folder, Json, err, out, print_json, project_of, resumable
 from rung.cli.screens.console import status
 from rung.errors import RungError, TaskError
 from rung.visible import in_context
@@ -25,27 +25,27 @@ FORMS = {".csv": "csv", ".jsonl": "jsonl"}
 
 def ask(
     folder: Folder,
-    text: Annotated[str, typer.Argument(help="What to answer; - reads standard input.")] = "",
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text to answer; - reads standard input.")] = "",
     rows: Annotated[
         Path | None, typer.Option("--rows", help="Answer every row of this file: csv, tsv, jsonl, json, parquet.")
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="With --rows: where the answered rows go, .csv or .jsonl.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="With --rows: the file to write, .csv or .jsonl.")] = None,
     rung: Annotated[str, typer.Option(help="Answer with this rung instead of the chosen one.")] = "",
     access: knowledge.Access = [],  # noqa: B006  # typer copies it
     json_: Json = False,
 ) -> None:
-    """Answer as the last climb chose to, with citations where the answer was looked up."""
+    """Answer with the rung that the last climb chose, with citations if the answer was looked up."""
     from rung.climb.climb import chosen
     from rung.retrieve.asker import allowed
 
     if bool(text) == bool(rows):
-        raise TaskError("it takes one of a text and --rows.", where="rung ask", remedy='rung ask FOLDER "a text"')
+        raise TaskError("it takes either a text or --rows.", where="rung ask", remedy='rung ask FOLDER "a text"')
     if rows and (to is None or to.suffix.lower() not in FORMS):
         raise TaskError(f"--to is {str(to or '')!r}.", where="rung ask", remedy="Name a file that ends in .csv or .jsonl.")
     project = project_of(folder)
     allow = allowed(project.task, access)
     predictor = chosen(project, rung)
-    _held(project, predictor, rung)
+    _check_choice(project, predictor, rung)
     predictor.warm(project.engines)
     if rows and to:
         _many(project, predictor, rows, to, allow)
@@ -53,8 +53,8 @@ def ask(
         _one(project, predictor, (sys.stdin.read() if text == "-" else text).strip(), allow, json_)
 
 
-def _held(project: Project, predictor: Predictor, rung: str) -> None:
-    """TaskError where a text would leave the house; a word where the choice is no longer, or never was, a good one."""
+def _check_choice(project: Project, predictor: Predictor, rung: str) -> None:
+    """TaskError if the text may not be sent to the model; a notice if the choice is out of date or did not meet the goal."""
     from rung.climb.climb import edited
     from rung.lm.data_policy import require_data_policy
 
@@ -66,7 +66,7 @@ def _held(project: Project, predictor: Predictor, rung: str) -> None:
         err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim")
     if last["decision"]["verdict"] != "meets":
         name = last["decision"]["chosen"]
-        err.print(f"{name} is the one to go on with; it was not shown to meet the goal.", style="dim")
+        err.print(f"{name} is the best rung so far; it was not shown to meet the goal.", style="dim")
 
 
 def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:
@@ -88,16 +88,16 @@ def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_:
 
 
 def _many(project: Project, predictor: Predictor, rows: Path, to: Path, allow: Allow) -> None:
-    """Every row; the file appears when all are answered."""
+    """Answer every row. The file appears once all are answered."""
     from rung import answer_rows
 
     part = to.with_name(f"{to.name}.{os.getpid()}.part")
-    with kept_when_stopped(f"Rows answered so far are in {part}."), status("answering") as told:
+    with resumable(f"Rows answered so far are in {part}."), status("answering") as update:
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
                 form, column = FORMS[to.suffix.lower()], project.task.data.input
                 found = answer_rows.answer_rows(
-                    predictor, project.engines, rows, file, form, column, allow, lambda n: told(f"{n} rows answered")
+                    predictor, project.engines, rows, file, form, column, allow, lambda n: update(f"{n} rows answered")
                 )
         except BaseException:
             if part.exists() and not part.stat().st_size:

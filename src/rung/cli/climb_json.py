@@ -1,4 +1,4 @@
-"""What `rung climb` and `rung show` tell programs: the last decision as plain data."""
+"""The JSON of `rung climb` and `rung show`: the last decision as plain data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rung.types import Record
 
 
 def summary(content: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of `climb` and `show`: what a program needs of a decision."""
+    """The JSON of `climb` and `show`."""
     records = [store.record(found) for found in content["records"]]
     verdicts = {one["rung"]: one for one in content["decision"]["rungs"]}
     return {

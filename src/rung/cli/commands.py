@@ -18,7 +18,7 @@ from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
-from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, kept_when_stopped, out, print_json, project_of
+from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, out, print_json, project_of, resumable
 from rung.cli.screens.console import guard, styled
 from rung.errors import RungError, full
 from rung.visible import visible
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class _Group(TyperGroup):
-    """All commands; what is wrong in how one is called is shown without steering the terminal."""
+    """All commands. Usage errors quote what was typed, so they are made safe for the terminal."""
 
     def invoke(self, ctx: Any) -> Any:
         with _usage():
@@ -45,9 +45,9 @@ def _usage() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if said := getattr(error, "format_message", None):  # a fault of usage; it quotes what was typed
-            told = visible(said())
-            error.format_message = lambda: told  # type: ignore[attr-defined]
+        if message := getattr(error, "format_message", None):  # a usage error; it quotes what was typed
+            text = visible(message())
+            error.format_message = lambda: text  # type: ignore[attr-defined]
         raise
 
 
@@ -62,8 +62,8 @@ app = typer.Typer(
 )
 
 
-def _version(told: bool) -> None:
-    if told:
+def _version(wanted: bool) -> None:
+    if wanted:
         from rung.version import __version__
 
         out.print(__version__)
@@ -71,13 +71,13 @@ def _version(told: bool) -> None:
 
 
 def main() -> None:
-    """Run a command; a fault of the user's is one sentence on standard error and exit code 2."""
+    """Run a command. A mistake of the user's is one sentence on standard error and exit code 2."""
     from rung.lm import processes
 
     guard()
-    for name in ("SIGTERM", "SIGHUP"):  # ended so (a closed terminal, a machine taken back), a command lets go of what it holds
+    for name in ("SIGTERM", "SIGHUP"):  # a closed terminal, a machine taken back: the command still cleans up
         number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is signal.SIG_DFL:  # not where nohup has it ignored
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, _stopped)
     try:
         if processes.several():
@@ -109,9 +109,11 @@ def _fault(text: str) -> None:
 
 @app.callback()
 def version(
-    told: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and end.")] = False,
+    wanted: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """What may stand in front of a command."""
+    """Options before a command."""
 
 
 app.command()(cli_init.init)
@@ -119,7 +121,7 @@ app.command()(cli_init.init)
 
 @app.command()
 def check(folder: Folder, json_: Json = False) -> None:
-    """Is the data fit to decide anything? Exit code 1 where something blocks."""
+    """Check whether the data can decide anything. Exit code 1 if not."""
     from rung.cli.screens import results
     from rung.climb.preflight import inspect
     from rung.data.check import blocking
@@ -138,12 +140,12 @@ def check(folder: Folder, json_: Json = False) -> None:
 @app.command()
 def plan(
     folder: Folder,
-    ask_: Annotated[bool, typer.Option("--ask", help="Ask what the flowchart cannot read off the data.")] = False,
-    machine: Annotated[str, typer.Option("--machine", help="Quote for another machine: h100, h100x8, a100, l4, …")] = "",
+    ask_: Annotated[bool, typer.Option("--ask", help="Ask for what the flowchart cannot read from the data.")] = False,
+    machine: Annotated[str, typer.Option("--machine", help="Estimate for another machine: h100, h100x8, a100, l4, …")] = "",
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the flowchart as Mermaid text.")] = False,
     json_: Json = False,
 ) -> None:
-    """Which rungs to try, each with a quote of time, memory and dollars, and why, before anything is spent."""
+    """Show the rungs in order, each with its reason and its estimated time, memory and dollars. Nothing is fitted."""
     from rung import contention
     from rung.cli import plan_json
     from rung.cli.screens import plan as terminal_plan
@@ -153,10 +155,10 @@ def plan(
     other = machines.named(machine) if machine else None
     project = project_of(folder, machine=other)
     if ask_:
-        given = {one.key: _asked(one) for one in plan_json.open_questions(project)}
+        given = {one.key: _ask(one) for one in plan_json.open_questions(project)}
         project = project_of(folder, machine=other, needs=given)
         listed = ", ".join(f"{key}: {value}" for key, value in given.items())
-        err.print(f"to keep the answers, put into rung.yaml:\nneeds: {{{listed}}}", soft_wrap=True)
+        err.print(f"to save these answers, put them into rung.yaml:\nneeds: {{{listed}}}", soft_wrap=True)
     if json_:
         print_json(plan_json.content(project))
     elif mermaid:
@@ -167,7 +169,7 @@ def plan(
         out.print(terminal_plan.total(plan_json.whole(project), rows))
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
-        out.print(styled("[dim]{}: {}. Quotes are forecasts; a climb measures.[/]", project.machine.name, _speed(project)))
+        out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))
         if not other and (warning := contention.busy_warning(contention.others_now())):
             out.print(warning, style="yellow")
         if before := plan_json.foretold(project):
@@ -178,12 +180,12 @@ def plan(
 @app.command()
 def climb(
     folder: Folder,
-    all_: Annotated[bool, typer.Option("--all", help="Measure every rung, also after one has met the goal.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Measure every rung, even after one has met the goal.")] = False,
     json_: Json = False,
 ) -> None:
-    """Try the rungs, those advised first and of these the cheapest, until one meets the goal. Killed, it goes on where it was.
+    """Try rungs, advised ones first and the cheapest of those first, until one meets the goal. Resumes after an interruption.
 
-    Exit code 1 where nothing was measured, or the goal is undecided because a rung or rows of it failed.
+    Exit code 1 if nothing was measured, or if the goal is undecided because a rung or some of its rows failed.
     """
     from rung.cli.climb_json import summary
     from rung.cli.screens import results
@@ -198,10 +200,10 @@ def climb(
         if json_:
             print_json({"blocking": True, "findings": found})
         err.print(results.findings([f for f in found if f.severity == "block"]))
-        err.print(f"Nothing was spent. `rung check {folder}` says more.")
+        err.print(f"Nothing was spent. Run `rung check {folder}` for details.")
         raise typer.Exit(1)
     console = err if json_ else out
-    with kept_when_stopped(), Board(console, project.task.goal) as board:
+    with resumable(), Board(console, project.task.goal) as board:
         result = ladder.climb(project, board, everything=all_, findings=found)
     if json_:
         print_json(summary(project.store.read("decision.json")))
@@ -215,9 +217,9 @@ def climb(
 
 @app.command()
 def show(folder: Folder, json_: Json = False) -> None:
-    """The leaderboard of the last climb, or of what is on record where none has ended yet.
+    """Show the leaderboard of the last climb, or of the rungs measured so far.
 
-    Exit code 1 where the goal is undecided because a rung or rows of it failed.
+    Exit code 1 if the goal is undecided because a rung or some of its rows failed.
     """
     from rung import store
     from rung.cli.climb_json import summary
@@ -226,14 +228,14 @@ def show(folder: Folder, json_: Json = False) -> None:
     project = project_of(folder)
     content = _climbed(project)
     print_json(summary(content)) if json_ else _show(content)
-    if told := changed(project, content):
-        err.print(f"{told} since: climb again to measure it as it is now.")
+    if change := changed(project, content):
+        err.print(f"{change} since this climb: climb again.")
     raise typer.Exit(1 if store.decision(content["decision"]).unmeasured else 0)
 
 
 @app.command()
 def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help="Where to write it.")] = None) -> None:
-    """One self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
+    """Write one self-contained HTML file: the decision, the leaderboard, quality against cost, rows to read."""
     from rung import report as reports
 
     out.print(f"wrote {reports.write(project_of(folder), to)}", soft_wrap=True)
@@ -248,7 +250,7 @@ def fit(
     rung: Rung,
     json_: Json = False,
 ) -> None:
-    """Fit and measure one rung alone, on dev. Exit code 1 where it could not be measured, or too many rows failed to tell."""
+    """Fit and measure one rung on dev. Exit code 1 if it could not be measured, or if too many rows failed to decide."""
     from rung.cli.screens import results
     from rung.cli.screens.progress import Board
     from rung.climb import climb as ladder
@@ -257,7 +259,7 @@ def fit(
 
     folder, rung = folder_and_rung(folder, rung)
     project = project_of(folder, rungs=(rung,))
-    with kept_when_stopped(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
+    with resumable(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
         step: Step = project.plan.steps[0]
         board.planned(project.plan.steps)
         board.began(step.rung)
@@ -265,8 +267,8 @@ def fit(
         board.ended(record)
     decision = project.decide([record])
     if json_:
-        told = decision.rungs[0] if decision.rungs else None
-        print_json({**plain(record), "verdict": told.verdict if told else None, "why": told.why if told else record.reason})
+        found = decision.rungs[0] if decision.rungs else None
+        print_json({**plain(record), "verdict": found.verdict if found else None, "why": found.why if found else record.reason})
     elif record.status != "skipped":
         out.print(results.leaderboard([record], decision, project.task.goal.model_dump(), bases_asked([step])))
         if decision.unmeasured:
@@ -282,7 +284,7 @@ app.command()(cli_trust.trust)
 
 @app.command()
 def models(json_: Json = False) -> None:
-    """Known models, where they come from, and what is cached."""
+    """List known models, their sources, and which are cached."""
     from rich.table import Table
 
     from rung.cli.screens.form import size
@@ -299,8 +301,8 @@ def models(json_: Json = False) -> None:
     out.print(table)
 
 
-def _asked(open_: Answer) -> Any:
-    """Ask one of the flowchart's questions; the default is what is read or assumed without an answer."""
+def _ask(open_: Answer) -> Any:
+    """Ask one of the flowchart's questions. The default is what the flowchart assumes without an answer."""
     from rung.advise.questions import choices, question
 
     allowed = choices(open_.key)
@@ -318,7 +320,7 @@ def _climbed(project: Project) -> dict[str, Any]:
     if content := project.store.read("decision.json"):
         return content
     if found := ladder.standing(project):
-        err.print("No climb has come to its end here yet; this is what is on record.")
+        err.print("No climb has finished here yet; these are the rungs measured so far.")
         return ladder.content(project, found)
     raise RungError(
         "nothing has been climbed here yet.", where=str(project.task.folder), remedy=f"Run: rung climb {project.task.folder}"

@@ -1,4 +1,4 @@
-"""What all commands share: where they print, the folder they are given, JSON for programs."""
+"""What all commands share: consoles, arguments, JSON output."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rung.climb.project import Project
     from rung.machine import Machine
 
-__all__ = ["Folder", "Json", "Rung", "err", "folder_and_rung", "kept_when_stopped", "out", "print_json", "project_of"]
+__all__ = ["Folder", "Json", "Rung", "err", "folder_and_rung", "out", "print_json", "project_of", "resumable"]
 
-Folder = Annotated[Path, typer.Argument(help="The task's folder, or its rung.yaml.")]
-Rung = Annotated[str, typer.Argument(help="A method, or several joined by +: lora, few-shot+lora; or lora@BASE.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The task's folder, or its rung.yaml.")]
+Rung = Annotated[str, typer.Argument(metavar="RUNG", help="Methods joined by +, such as few-shot+lora; lora@BASE names a base.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 
 
 def project_of(
@@ -30,7 +30,7 @@ def project_of(
     machine: Machine | None = None,
     needs: dict[str, Any] | None = None,
 ) -> Project:
-    """The task in a folder, made ready; what it is told goes to standard error. `rungs`: these alone, on one base each."""
+    """The project of a folder; notices go to standard error. `rungs`: only these, on one base each."""
     from rung.climb.project import Project
     from rung.task import load_task
 
@@ -63,17 +63,17 @@ def _fits(folder: str, rung: str) -> tuple[bool, bool]:
 
 
 @contextmanager
-def kept_when_stopped(told: str = "What was measured is kept: the same command goes on where it was.") -> Iterator[None]:
-    """Ctrl-C ends the command as it should, and says that nothing is lost."""
+def resumable(notice: str = "Run the same command to resume; what was measured is stored.") -> Iterator[None]:
+    """After Ctrl-C, say that nothing is lost."""
     try:
         yield
     except KeyboardInterrupt:
-        err.print(f"stopped. {told}")
+        err.print(f"stopped. {notice}")
         raise
 
 
 def print_json(value: Any) -> None:
-    """A value for programs, on standard output."""
+    """Print a value as JSON on standard output."""
     from dataclasses import asdict, is_dataclass
 
     def plain(part: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command that begins a task: a folder with rows that show the form, or with questions drafted from documents."""
+"""The command that creates a task: a folder with sample rows, or with questions drafted from documents."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ KINDS = ("classify", "extract", "answer", "generate")
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="The folder to write; no file that is there is written over.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to create; existing files are never overwritten.")],
     kind: Annotated[str, typer.Option(help="classify, extract, answer or generate.")] = "classify",
     from_: Annotated[
-        Path | None, typer.Option("--from", help="Draft questions from these documents: a folder or a file; the kind is answer.")
+        Path | None, typer.Option("--from", help="Draft questions from these documents, a folder or a file; sets kind to answer.")
     ] = None,
-    base: Annotated[str, typer.Option(help="With --from: the model that drafts, and the task's base.")] = "smollm2-135m-instruct",
-    rows: Annotated[int, typer.Option(min=1, help="With --from: questions to draft at most.")] = 100,
+    base: Annotated[str, typer.Option(help="With --from: model that drafts, and the task's base.")] = "smollm2-135m-instruct",
+    rows: Annotated[int, typer.Option(min=1, help="With --from: maximum number of questions.")] = 100,
 ) -> None:
-    """Write a task folder to edit: rung.yaml, data/, README."""
+    """Create a task folder to edit: rung.yaml, data/, README."""
     from rung.init import scaffold
 
     if kind not in KINDS:
-        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Take classify, extract, answer or generate.")
+        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Use classify, extract, answer or generate.")
     if from_ is not None:
         _drafted(folder, from_, base, rows)
         return
@@ -41,11 +41,11 @@ def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
     from rung.lm.engines import Engines
 
     engines = Engines(say=lambda text: err.print(text, style="dim"))
-    with status("reading") as told:
-        made, files = draft.begin(folder, documents, engines, base, rows, lambda text, share: told(f"{share:.0%} {text}"))
+    with status("reading") as update:
+        made, files = draft.begin(folder, documents, engines, base, rows, lambda text, share: update(f"{share:.0%} {text}"))
     for path in files:
         out.print(f"wrote {path}", soft_wrap=True)
     out.print(f"{len(made.drafts)} questions drafted from {made.asked} passages.")
     for reason, count in made.dropped.items():
-        out.print(f"{count} thrown away: {reason}", style="dim")
+        out.print(f"{count} dropped: {reason}", style="dim")
     out.print(f"Read {folder / 'data' / 'drafts.csv'}, then: rung check {folder}", soft_wrap=True)

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from rung.retrieve.store import Health
 
 Access = Annotated[
-    list[str], typer.Option("--access", help="A label the asker has (data.access); may be given again. Without: open documents.")
+    list[str], typer.Option("--access", help="A label the asker holds (data.access); repeatable. Default: open documents only.")
 ]
 
 SHOWN = 5
-"""Passages that a search shows where no rung says how many."""
+"""Passages that a search shows if no rung sets the number."""
 
 
 def index(
     folder: Folder,
-    store: Annotated[str, typer.Option("--store", help="Move the index there: lance://FOLDER, or a folder for SQLite.")] = "",
+    store: Annotated[str, typer.Option("--store", help="Move the index to lance://FOLDER, or to a folder for SQLite.")] = "",
     json_: Json = False,
 ) -> None:
-    """Build the index of data.documents or bring it up to date; says what was added, changed, deleted, refused."""
+    """Build or update the index of data.documents; list what was added, changed, deleted or refused."""
     from rung.retrieve import knowledge
     from rung.retrieve.store import move
     from rung.retrieve.unread import not_read
@@ -40,10 +40,10 @@ def index(
     project = _project(folder)
     texts = project.inputs.data.documents
     home = project.store.folder
-    with project.store.locked(), status("reading") as told:
+    with project.store.locked(), status("reading") as update:
 
-        def said(text: str, share: float) -> None:
-            told(f"{share:.0%} {text}")
+        def report(text: str, share: float) -> None:
+            update(f"{share:.0%} {text}")
 
         if store and store != knowledge.place(home):
             old, new = knowledge.opened(knowledge.place(home)), knowledge.opened(store)
@@ -51,31 +51,31 @@ def index(
             knowledge.point(home, store)
         place = knowledge.place(home)
         changes = knowledge.bring_up_to_date(
-            texts, place, project.engines, knowledge.config_of(project.engines, project.start.encoder), said
+            texts, place, project.engines, knowledge.config_of(project.engines, project.start.encoder), report
         )
-        for other in knowledge.others(home):  # a rung that cuts otherwise must not answer from what is gone, or closed by now
+        for other in knowledge.others(home):  # rungs with other passage sizes must not answer from deleted or closed documents
             if how := knowledge.open_kept(other, project.engines).config():
                 again = knowledge.config_of(project.engines, how.embedder, how.size, how.overlap)
-                knowledge.bring_up_to_date(texts, other, project.engines, again, said)
+                knowledge.bring_up_to_date(texts, other, project.engines, again, report)
         found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, project.engines))
     if json_:
         print_json({"changes": changes, "health": found, "stale": stale, "store": place, "not_read": texts.ignored})
         return
-    _told(changes, found, stale, place)
+    _print_changes(changes, found, stale, place)
     if texts.ignored:
         out.print(styled("[yellow]not read[/] {}", one_line(not_read(texts.ignored))), soft_wrap=True)
 
 
 def search(
     folder: Folder,
-    text: Annotated[str, typer.Argument(help="What to look for.")],
-    count: Annotated[int, typer.Option("-k", min=0, help="Passages to show; 0 for as many as the rung reads, or 5.")] = 0,
-    under: Annotated[str, typer.Option(help="Only in this folder or file.")] = "",
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The question or words to search for.")],
+    count: Annotated[int, typer.Option("-k", min=0, help="Passages to show; 0 uses the rung's own number, or 5.")] = 0,
+    under: Annotated[str, typer.Option(help="Search only this folder or file.")] = "",
     access: Access = [],  # noqa: B006  # typer copies it
-    defaults: Annotated[bool, typer.Option("--defaults", help="Search with the defaults, not as the fitted rung does.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Use the default settings, not the fitted rung's.")] = False,
     json_: Json = False,
 ) -> None:
-    """Passages for a question, with the score of each leg; searched as the chosen rung does, and says how that is."""
+    """Find passages, with BM25 and cosine scores; uses the chosen rung's search settings and prints them."""
     from dataclasses import replace
 
     from rung.retrieve import knowledge, lookup
@@ -108,7 +108,7 @@ def search(
 
 
 def _fitted(project: Project) -> tuple[str, Lookup] | None:
-    """Name and way to search of the chosen rung, or of the last one measured that looks things up, while its index is there."""
+    """Name and search settings of the chosen rung, else of the last measured rung that retrieves, if its index exists."""
     from rung.retrieve import knowledge
 
     content = project.store.read("decision.json")
@@ -139,15 +139,14 @@ def _settings(settings: Settings) -> str:
 
 
 def _project(folder: Path) -> Project:
-    """The task made ready; TaskError where it names no documents."""
-
+    """The project of a task with documents; TaskError if it names none."""
     project = project_of(folder)
     if not project.task.data.documents:
         raise TaskError("the task names no documents.", where="rung.yaml", remedy="Add them under data.documents: docs/")
     return project
 
 
-def _told(changes: Changes, found: Health, stale: int, place: str) -> None:
+def _print_changes(changes: Changes, found: Health, stale: int, place: str) -> None:
     parts = [
         f"{len(some)} {word}"
         for some, word in (
@@ -163,6 +162,6 @@ def _told(changes: Changes, found: Health, stale: int, place: str) -> None:
         out.print(styled("[yellow]refused[/] {}: {}", one_line(path), one_line(reason)), soft_wrap=True)
     dense = "" if found.dense is None else f", {found.dense} by meaning"
     whole = styled("[green]whole[/]") if found.whole and not stale else styled("[yellow]{} stale[/]", stale)
-    told = f"{found.documents} documents, {found.passages} passages: {found.lexical} searchable by words{dense}"
-    out.print(styled("{}; {}.", told, whole))
+    totals = f"{found.documents} documents, {found.passages} passages: {found.lexical} searchable by words{dense}"
+    out.print(styled("{}; {}.", totals, whole))
     out.print(str(place), style="dim", soft_wrap=True)

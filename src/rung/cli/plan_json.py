@@ -1,4 +1,4 @@
-"""What `rung plan` tells programs and asks people: the plan as plain data, as Mermaid text, and the questions left open."""
+"""The plan as JSON and as Mermaid text, and the questions that rung.yaml leaves open."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def content(project: Project) -> dict[str, Any]:
 
 
 def whole(project: Project) -> Total:
-    """How long a climb takes that tries every rung."""
+    """The estimated time of a climb that tries every rung."""
     return total(project.plan.steps, len(project.inputs.splits.dev), project.criteria.probe, project.machine)
 
 
 def judged(project: Project) -> judging.JudgeEstimates | None:
-    """What the judge will be asked; None where the task has none."""
+    """The cost estimates of the judge; None if the task has no judge."""
     task, judge = project.task, project.scoring.judge
     if judge is None:
         return None
@@ -79,7 +79,7 @@ def mermaid(project: Project) -> str:
 
 
 def open_questions(project: Project) -> list[Answer]:
-    """What rung.yaml does not answer, each with the answer that is taken without one."""
+    """Questions that rung.yaml does not answer, each with the assumed answer."""
     return [one for one in project.plan.chart.answers if one.key in ASSUMED and one.origin != "given"]
 
 

@@ -1,4 +1,4 @@
-"""The command that takes over a `.rung` folder of another user, another machine or an older rung."""
+"""The command that accepts a `.rung` folder of another user, another machine or an older version."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from rung.cli.common import Folder, Json, err, out, print_json
 
 
 def trust(folder: Folder, json_: Json = False) -> None:
-    """Take what a task's .rung folder holds as it is: fits, answers, records that another user, machine or an older rung made."""
+    """Accept the .rung folder of a task as yours: fits, answers and records made by another user, machine or older version."""
     from rung.store import Store
     from rung.task import load_task
-    from rung.trust import trust as taken_over
+    from rung.trust import trust as sign_all
 
     store = Store(load_task(folder).folder, say=lambda text: err.print(text, style="dim"))
-    found = taken_over(store)
+    found = sign_all(store)
     if json_:
         print_json(found)
         return
