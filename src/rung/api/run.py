@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from rung.api.notices import notice
 from rung.api.predictor import Predictor, fitted
@@ -141,13 +140,8 @@ def load(task: Task | PathLike, rung: str = "") -> Predictor:
 
 def _project(task: Task | PathLike, rung: str = "") -> Project:
     """A task made ready; of `rung` alone where one is named, on the usual base."""
-    settings = (task if isinstance(task, Task) else Task.load(Path(task))).settings
-    if rung:
-        folder = settings.folder
-        name = f"{rung}@{settings.base}" if settings.bases and "@" not in rung else rung
-        settings = settings.model_copy(update={"rungs": (name,)})
-        settings._folder = folder
-    return Project(settings, say=notice)
+    settings = (task if isinstance(task, Task) else Task.load(task)).settings
+    return Project(settings.only(rung) if rung else settings, say=notice)
 
 
 def _result(

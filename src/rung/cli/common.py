@@ -35,13 +35,10 @@ def project_of(
     from rung.task import load_task
 
     task = load_task(folder)
-    place = task.folder
     if rungs:
-        on_one = (f"{rung}@{task.base}" if task.bases and "@" not in rung else rung for rung in rungs)
-        task = task.model_copy(update={"rungs": tuple(on_one)})
+        task = task.only(*rungs)
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
-    task._folder = place
     return Project(task, say=lambda text: err.print(text, style="dim"), estimate_for=machine)
 
 

@@ -310,6 +310,11 @@ class Task(_Part):
         path = self.folder / model
         return str(path) if path.exists() else model
 
+    def only(self, *rungs: str) -> Task:
+        """The same task with these rungs alone; one that names no base is tried on the usual one."""
+        named = (f"{rung}@{self.base}" if self.bases and "@" not in rung else rung for rung in rungs)
+        return self.model_copy(update={"rungs": tuple(named)})
+
     @property
     def digest(self) -> str:
         """Content name of the task, defaults filled in. The folder is left out: moving a task does not make it new."""
