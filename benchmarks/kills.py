@@ -163,7 +163,7 @@ def make_rag(folder: Path) -> None:
 def climb(folder: Path) -> None:
     """One climb over every rung."""
     engines = Toys(MACHINE, lambda text: None)
-    climbing.climb(Project(load_task(folder), engines, say=lambda text: None, machine=MACHINE), Silent(), everything=True)
+    climbing.climb(Project(load_task(folder), engines, say=lambda text: None, estimate_for=MACHINE), Silent(), everything=True)
 
 
 def index(folder: Path) -> None:
