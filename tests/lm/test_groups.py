@@ -22,7 +22,7 @@ from rung.lm.trees.forward import row_logs
 from rung.lm.trees.tree import Row, count
 from rung.types import Message
 
-HOW = Sampling(count=4, room=6, clip=0.2, beta=0.0, updates=1, seed=3, tokens=2048)
+HOW = Sampling(count=4, max_length=6, clip=0.2, beta=0.0, updates=1, seed=3, tokens=2048)
 
 
 def prompts(loaded: Loaded, number: int = 6) -> list[tuple[int, ...]]:
@@ -224,7 +224,7 @@ def test_a_group_shares_its_prompt(fresh: Callable[[str], Loaded]) -> None:
     _, items = grpo_groups.grpo(loaded, HOW, lambda *_: None)
     (group,) = items.ready(asked(loaded, 1), 0)
     prompt = len(prompts(loaded, 1)[0])
-    assert count(items.rows(group))[1] <= prompt + HOW.count * HOW.room
+    assert count(items.rows(group))[1] <= prompt + HOW.count * HOW.max_length
 
 
 def test_out_of_memory_samples_no_second_time(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_votes_teach_kto_and_are_refused_by_the_others(start: Predictor, run: Ca
     assert tuned("kto").fit(start, VOTES, done).digest != start.digest
     assert "preferences" not in done.notes, "votes are no pairs to rank"
     for name in ("dpo", "orpo", "simpo"):
-        with pytest.raises(DataError, match="two answers are compared"):
+        with pytest.raises(DataError, match="compares two answers"):
             tuned(name).fit(start, VOTES, run(name))
 
 

@@ -105,25 +105,25 @@ RUNGS = (
     "continued+lora",
     "lora+dpo",
 )
-"""What a climb tries where the task names no rungs."""
+"""What a climb tries if the task names no rungs."""
 
 MATERIAL = frozenset({Need.DOCUMENTS, Need.PREFERENCES, Need.CORPUS, Need.UNLABELLED})
-"""What a team brings on purpose. A usual rung that wants more of it than there is is not listed at all."""
+"""What a team provides on purpose. A default rung that needs more of it than there is is not listed at all."""
 
 
 def usual(have: set[Need]) -> tuple[str, ...]:
-    """The rungs to try for a task that has this and names none."""
+    """The rungs to try for a task that meets these needs and names no rungs."""
     return tuple(name for name in RUNGS if not {need for method in rung(name, {}) for need in method.needs} & MATERIAL - have)
 
 
 def check(options: Mapping[str, dict[str, Any]]) -> None:
-    """TaskError where options are given to a method that there is not, or that it does not take, whether it is tried or not."""
+    """TaskError for an unknown method or option, or a value out of bounds, whether the method is tried or not."""
     for name, given in options.items():
         _method(name, given, "rung.yaml methods")
 
 
 def rung(name: str, options: Mapping[str, dict[str, Any]]) -> tuple[Method, ...]:
-    """The methods of a rung such as `lora` or `few-shot+lora`, with the task's options put in."""
+    """The methods of a rung such as `lora` or `few-shot+lora`, with the task's options."""
     if name == ZERO_SHOT:
         return ()
     return tuple(_method(part, options.get(part, {}), f"rung {name!r}") for part in name.split("+"))

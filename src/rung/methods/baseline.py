@@ -1,6 +1,6 @@
 """Baseline: no model at all. The majority answer, or the answer of the most similar training input.
 
-What costs nothing may already be enough, and what does not beat it is not worth its cost.
+It costs nothing and may already be enough; a method that does not beat it is not worth its cost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Baseline(Method):
     fit_version: ClassVar[int] = 1
 
     rule: Literal["majority", "nearest"] = "nearest"
-    """majority: the commonest answer; nearest: that of the input with the most similar characters (TF-IDF of 3- to 5-grams)."""
+    """majority: the most frequent answer; nearest: that of the input with the most similar letters (TF-IDF of 3- to 5-grams)."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         seconds = 0.0 if self.rule == "majority" else 3e-7 * facts.train_rows + 2e-4

@@ -1,4 +1,4 @@
-"""Calibration: a language model's bent for some labels is measured and divided out. https://arxiv.org/abs/2102.09690
+"""Calibration: a language model's bias towards some labels is measured and divided out. https://arxiv.org/abs/2102.09690
 
 Zhao et al. measure it on inputs without content; Zhou et al. as the mean over real inputs, https://arxiv.org/abs/2309.17249.
 """
@@ -25,9 +25,9 @@ from rung.predictor import Calibration, Predictor
 from rung.types import Example, Need, TrainData
 
 BLAND = ("N/A", "", "[MASK]", "none", "...", "Text.", "Hello.")
-"""Inputs without content. One alone moves the result with its wording, so several are asked."""
+"""Inputs without content. The wording of a single one would move the result, so several are asked."""
 CHUNK = 16
-"""Rows asked between two looks at the clock."""
+"""Rows asked between two checks of the deadline."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +58,14 @@ class Calibrated(Method):
             )
         start = replace(start, calibration=None)
         odds = np.concatenate([_odds(start, rows, engine, run) for rows in _parts(self._rows(start, data, run))])
-        bent = odds.mean(axis=0)
-        bias = np.log(bent.max()) - np.log(bent)
-        run.notes["bent"] = {label: round(float(share), 4) for label, share in zip(start.labels, bent)}
+        shares = odds.mean(axis=0)
+        bias = np.log(shares.max()) - np.log(shares)
+        run.notes["bent"] = {label: round(float(share), 4) for label, share in zip(start.labels, shares)}
         run.notes["asked"] = len(odds)
         return replace(start, calibration=Calibration(tuple(round(float(b), 6) for b in bias), start.digest))
 
     def _rows(self, start: Predictor, data: TrainData, run: Run) -> list[Example]:
-        """Train inputs label by label in turn, so that what is divided out is the model's bent and not the task's own."""
+        """Train inputs label by label in turn, so that the model's bias is divided out and not the task's label frequencies."""
         if self.over == "bland":
             return [Example(text, "") for text in BLAND]
         shown = {example.id for example in start.demos.fixed}
@@ -78,10 +78,10 @@ def _parts(rows: Sequence[Example]) -> list[Sequence[Example]]:
 
 
 def _odds(start: Predictor, rows: Sequence[Example], engine: ScoresLabels, run: Run) -> np.ndarray:
-    """Probability of each label among the labels, (rows, labels), as the rows will be asked."""
+    """Probability of each label, normalised over the labels, (rows, labels), with the prompts that rows will get."""
     if time.monotonic() > run.deadline:
         raise BudgetError("calibration stopped: the time budget is used up.", remedy="Raise budget.minutes in rung.yaml.")
-    run.progress("measuring the bent for labels", 0.0)
+    run.progress("measuring the bias towards labels", 0.0)
     prompts = start.prompts(rows, run.engines)
     if start.thinking:
         open_engine = run.engines.open(start.model)

@@ -1,7 +1,7 @@
-"""Searching prompts on rows of train: what is asked and spent, and that only what wins on fresh rows is kept.
+"""What prompt searches share: a budget of calls and time, and a check of the winner on fresh rows.
 
-Half of published searches end below where they began (https://arxiv.org/abs/2604.14585): what was best on the rows that it
-was chosen on is not believed before it has won on rows that it was not chosen on.
+Half of published searches end below where they began (https://arxiv.org/abs/2604.14585), so a prompt that was best on the rows
+it was chosen on must also win on rows it was not chosen on.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from rung.sequential.race import clusters_of
 from rung.types import Example
 
 ERROR = 0.05
-"""How often a prompt that is no better may be kept; and the error of a race."""
+"""How often a prompt that is no better may be accepted; also the error of a race."""
 
 
 @dataclass
 class SearchBudget:
-    """What is spent while the search runs."""
+    """Calls and time that a search may spend, and what it has spent."""
 
     run: Run
     calls: int
@@ -36,7 +36,7 @@ class SearchBudget:
     began: float = field(default_factory=time.monotonic)
 
     def asker(self, predictor: Predictor) -> Callable[[Sequence[Example]], list[float]]:
-        """What each row's answer is worth; a row without an answer is worth nothing."""
+        """A function that scores each row's answer; a row without an answer scores 0."""
 
         def ask(rows: Sequence[Example]) -> list[float]:
             return [self.worth(answer, row) for answer, row in zip(self.answers(predictor, rows), rows)]
@@ -44,7 +44,7 @@ class SearchBudget:
         return ask
 
     def answers(self, predictor: Predictor, rows: Sequence[Example]) -> list[str | None]:
-        """The rows answered; None where one could not be. SpentError where the time or the calls are used up."""
+        """The answers; None for a row that failed. SpentError when the time or the calls are used up."""
         out: list[str | None] = []
         for k in range(0, len(rows), CHUNK):
             if time.monotonic() > self.until:
@@ -54,7 +54,7 @@ class SearchBudget:
                 raise SpentError(f"ran out of its {self.calls} calls")
             found = predictor.predict(part, self.run.engines)
             if len(found) >= FIRST and (why := alike(found)):
-                raise Unanswered(f"{len(found)} rows that the search asked all failed alike: {why}")
+                raise Unanswered(f"{len(found)} rows that the search asked all failed in the same way: {why}")
             out += [None if one.error else one.output for one in found]
             self.spent += len(part)
             self.run.progress(f"searched with {self.spent} of {self.calls} calls", self.spent / self.calls)
@@ -65,11 +65,11 @@ class SearchBudget:
 
 
 class SpentError(BaseException):
-    """The time or the calls are used up. No Exception, so that nothing that stands between takes it for a failed row."""
+    """The time or the calls are used up. Not an Exception, so that no caller in between takes it for a failed row."""
 
 
 def within(start: Predictor, budget: SearchBudget, name: str, search: Callable[[], Predictor]) -> Predictor:
-    """What a search finds; the start where what it may spend is used up first. BudgetError where the climb's time is."""
+    """What the search finds, or the start if its budget runs out first. BudgetError if the climb's time runs out."""
     try:
         return search()
     except SpentError as spent:
@@ -82,7 +82,7 @@ def within(start: Predictor, budget: SearchBudget, name: str, search: Callable[[
 
 
 def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, budget: SearchBudget) -> Predictor:
-    """The best of the race if it is shown to be better on rows that nothing was chosen on; else the start."""
+    """The best of the race if it is shown to be better on fresh rows; else the start."""
     clusters = clusters_of(fresh)
     before, after = (budget.asker(one)(fresh) for one in (start, best.predictor))
     gain = resample.paired_bootstrap(before, after, clusters)
@@ -93,20 +93,20 @@ def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], tol
 
 
 def kept(found: Predictor, verdict: str, told: list[dict[str, Any]], budget: SearchBudget) -> Predictor:
-    """A Predictor to go on with, and in the fit's notes why."""
+    """The Predictor chosen, with the reason in the fit's notes."""
     budget.run.notes.update(verdict=verdict, tried=told, calls=budget.spent, seconds=round(time.monotonic() - budget.began, 1))
     return found
 
 
 def parts(rows: Sequence[Example]) -> tuple[list[Example], list[Example], list[Example]]:
-    """A quarter to show, the rest halved into rows to race on and fresh ones; groups and like questions stay together."""
+    """A quarter to show, the rest halved into rows to race on and fresh rows; groups and equal questions stay together."""
     first = _cut(rows, len(rows) // 4)
     second = _cut(rows, first + (len(rows) - first) // 2)
     return list(rows[:first]), list(rows[first:second]), list(rows[second:])
 
 
 def front(rows: Sequence[Example], size: int) -> list[Example]:
-    """At most so many rows, whole groups."""
+    """The first rows, at most `size`, in whole groups."""
     if size >= len(rows):
         return list(rows)
     while size > 0 and _key(rows[size]) == _key(rows[size - 1]):

@@ -28,11 +28,11 @@ class Continued(RawTextOptions):
     fit_version: ClassVar[int] = 1
 
     rank: Natural = 0
-    """0 trains the whole weights; more trains LoRA adapters of that width, which learn less and forget less."""
+    """Width of LoRA adapters, which learn less and forget less; 0 trains all weights."""
     learning_rate: Rate = 1e-4
-    """Highest step size: warmed up anew and let fall to a tenth. Adapters want about ten times as much."""
+    """Highest step size: warmed up again, then decayed to a tenth. Adapters need about ten times as much."""
     replay: Annotated[float, Ge(0), Le(0.95)] = 0.05
-    """Share of the tokens that is general text; more where the domain is far from what the base has read."""
+    """Share of the tokens that is general text; more if the domain is far from what the base has read."""
     epochs: Count = 1
     """Times that the domain text is read."""
     window: Count = 1024
@@ -45,7 +45,7 @@ class Continued(RawTextOptions):
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         trained = 0.03 if self.rank else 1.0
         tokens = facts.corpus_tokens * (1 - self.held) / (1 - self.replay)
-        looks = tuning.LOOKS if self.patience else 0
+        looks = tuning.CHECKS if self.patience else 0
         read = 4 * min(self.measured, self.held * tokens) + looks * min(self.measured, tuning.HELD * tokens)
         reading = machine.prefill_seconds(facts.parameters, round(read))
         return replace(
@@ -71,8 +71,8 @@ class Continued(RawTextOptions):
             for name, found in texts.items()
         }
         measured = {name: parts.held for name, parts in made.items() if parts.held}
-        foretold = partial(measure, length=length, most=self.measured, whole=False)
-        before = {name: foretold(loaded, held) for name, held in measured.items()}
+        perplexity = partial(measure, length=length, most=self.measured, whole=False)
+        before = {name: perplexity(loaded, held) for name, held in measured.items()}
 
         if self.rank:
             loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
@@ -87,7 +87,7 @@ class Continued(RawTextOptions):
             floor=0.1,
             mixed=mixed,
             patience=self.patience,
-            looks=tuning.LOOKS,
+            looks=tuning.CHECKS,
             seed=run.seed,
         )
         history = train.run(
@@ -99,14 +99,14 @@ class Continued(RawTextOptions):
             held=raw.score(loaded, domain.choosing, length, self.measured) if domain.choosing else None,
             watch=tuning.watch(run),
         )
-        after = {name: foretold(loaded, held) for name, held in measured.items()}
+        after = {name: perplexity(loaded, held) for name, held in measured.items()}
         run.notes["perplexity"] = {name: raw.perplexities(before[name], after[name]) for name in measured}
-        kept = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)
+        fitted = (tuning.keep_adapter if self.rank else tuning.keep_weights)(loaded, start, history, run)
         shutil.rmtree(work)
-        return kept
+        return fitted
 
     def _replayed(self, data: TrainData, run: Run) -> float:
-        """The share to replay: none where there is nothing general to read."""
+        """The share to replay: 0 if no general text is named."""
         if self.replay and not data.general.files:
             tuning.watch(run).say("no general text is named, so none is replayed; name some under data.general")
             return 0.0

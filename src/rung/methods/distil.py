@@ -1,6 +1,6 @@
-"""Distillation: a teacher labels the team's unlabelled inputs, and what is fitted next learns from those rows as well.
+"""Distillation: a teacher labels the team's unlabelled inputs, and the next method learns from those rows as well.
 
-https://arxiv.org/abs/1503.02531; of whole answers: https://arxiv.org/abs/1606.07947. Rows that the teacher is not sure of
+https://arxiv.org/abs/1503.02531; of whole answers: https://arxiv.org/abs/1606.07947. Rows that the teacher is unsure of
 are dropped: https://arxiv.org/abs/1911.04252
 """
 
@@ -29,9 +29,9 @@ class Distil(Method):
     fit_version: ClassVar[int] = 2
 
     teacher: str = ""
-    """Who labels: a model's name, a folder or an endpoint. Empty: what stands before this method in the rung."""
+    """The model that labels: a name, a folder or an endpoint. Empty for the rung so far."""
     least: Share = 0.8
-    """Labels that the teacher gives less probability are dropped. Free answers have none, and are all kept."""
+    """Labels to which the teacher gives less probability are dropped. Free answers have no probability, so all are used."""
     most: Count = 5000
     """Inputs labelled at most."""
 
@@ -39,7 +39,7 @@ class Distil(Method):
         rows = min(self.most, facts.unlabelled)
         if not self.teacher:
             return with_calls(start, rows, start, facts)
-        # a teacher is asked with the prompt as it stands; where something else answers by now, with that of the task
+        # a teacher gets the rung's prompt so far, or the task's if another kind of model answers by now
         who, asked = facts.of(self.teacher), start if start.output_tokens else estimate_base(facts, machine)
         seconds = answer_seconds(asked.prompt_tokens, asked.shared_tokens, who, machine, facts.labels, StopBehaviour.NOTHING)
         seconds *= asked.calls if who.call_seconds else 1
@@ -54,13 +54,13 @@ class Distil(Method):
             if time.monotonic() > run.deadline:
                 raise BudgetError(
                     f"distil: labelling stopped at row {begin} of {len(asked)}: the time budget is used up.",
-                    remedy="Raise budget.minutes in rung.yaml, or lower methods.distil.most; what an endpoint answered is kept.",
+                    remedy="Raise budget.minutes in rung.yaml, or lower methods.distil.most; answers of an endpoint are cached.",
                 )
             run.progress(f"labelling row {begin} of {len(asked)}", begin / len(asked))
             part = asked[begin : begin + CHUNK]
             for row, found in zip(part, teacher.predict(part, run.engines)):
                 failed += bool(found.error)
-                # an endpoint may answer with no label at all, and says no confidence then
+                # an endpoint may answer something that is no label, without a confidence
                 named = not start.labels or found.output in start.labels
                 other += not named and not found.error
                 sure = found.confidence is None or found.confidence >= self.least

@@ -1,7 +1,7 @@
-"""DSPy's optimizers (https://dspy.ai, MIT, the extra `dspy`), held to what rung's own search is held to.
+"""DSPy's optimizers (https://dspy.ai, MIT, the extra `dspy`), with the same check on fresh rows as rung's own search.
 
-They write instructions and gather demonstrations; what they find is an ordinary Predictor, asked, served and measured like any
-other. They give back what scored best on the rows they searched on, so that is confirmed on fresh rows or not kept.
+They write instructions and collect demonstrations. The result is an ordinary Predictor. They return what scored best on the rows
+they searched on, so it is only accepted if it also wins on fresh rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Dspy(Method):
 
     optimizer: Optimizer = "bootstrap"
     """bootstrap: demonstrations that the model itself gets right (BootstrapFewShotWithRandomSearch). mipro: those and written
-    instructions, by Bayesian search (MIPROv2). copro: instructions alone. The last two need a teacher that keeps DSPy's forms."""
+    instructions, by Bayesian search (MIPROv2). copro: instructions alone. These two need a teacher that follows DSPy's format."""
     calls: Count = 1500
     """Most rows asked in all, proposals included."""
     shots: Count = 8
@@ -44,17 +44,17 @@ class Dspy(Method):
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         demos = self.shots * (facts.input_tokens + facts.output_tokens)
-        # as if all calls were rows: how many instructions a teacher writes is for the optimizer to say
+        # as if all calls were rows: the optimizer decides how many instructions a teacher writes
         one = replace(start, shared_tokens=start.shared_tokens + demos / 2)  # about half of what is tried shows them
         return replace(with_calls(start, self.calls, one, facts), shared_tokens=start.shared_tokens + demos)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         budget = SearchBudget(run, self.calls, run.deadline)
         shown, rows, fresh = parts(in_order(data.examples, run.seed))
-        fresh = front(fresh, self.calls // 6)  # asked of two, a third of what may be spent
+        fresh = front(fresh, self.calls // 6)  # asked of two Predictors: a third of the budget
         rows, shown = front(rows, self.calls // 12), front(shown, self.calls // 12)
         if min(len(rows), len(fresh)) < LEAST or not shown:
-            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], budget)
+            return kept(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
         return within(start, budget, self.name, lambda: self._searched(start, shown, rows, fresh, budget))
 
     def _searched(
@@ -66,7 +66,9 @@ class Dspy(Method):
             raise ModelError("the rung dspy needs DSPy, which is not installed.", remedy="pip install 'rung[dspy]'.") from error
         run = budget.run
         writer = run.engines.open(run.engines.reference(self.teacher) if self.teacher else start.model)
-        task = dspy_program.Task(replace(start, calibration=None), shown, rows, budget)  # it holds for one prompt
+        task = dspy_program.Task(
+            replace(start, calibration=None), shown, rows, budget
+        )  # a calibration is valid for one prompt only
         best = dspy_program.search(task, self.optimizer, self.shots, self.calls // 3 * 2, writer, run.seed)
         if best.predictor.digest == start.digest:
             return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), budget)

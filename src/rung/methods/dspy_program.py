@@ -1,7 +1,7 @@
 """A Predictor as a DSPy program, and an engine as a DSPy language model: the one file that imports DSPy.
 
-The program's one step answers through the Predictor, so that what is searched is the prompt that will be served, with
-labels chosen exactly and one copy of what all rows share; DSPy's own templates are never in it.
+The program's one step answers through the Predictor, so the search optimises the prompt that will be served, with labels
+scored exactly and shared prefixes computed once. DSPy's own templates are not used.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from rung.predictor import Predictor
 from rung.types import Example, Message
 
 RIGHT = 0.5
-"""What an answer must be worth to be shown as a demonstration."""
+"""Least score of an answer that may become a demonstration."""
 MOST_CANDIDATES = 16
 """DSPy's own default."""
 
 
 @dataclass
 class Task:
-    """What a search is about, and the answers already had."""
+    """What a search works on, and the answers so far."""
 
     start: Predictor
     shown: Sequence[Example]
@@ -45,16 +45,16 @@ class Task:
     """What candidates are scored on."""
     budget: SearchBudget
     had: dict[str, tuple[Tried, dict[str, str | None]]] = field(default_factory=dict)
-    """By a Predictor's digest: what it is, and its answers to all `rows`, by input."""
+    """By a Predictor's digest: the candidate, and its answers to all `rows`, by input."""
 
     begun: str = ""
-    """The start's instruction as DSPy has it, its blanks trimmed."""
+    """The start's instruction as DSPy stores it, with whitespace trimmed."""
 
     def __deepcopy__(self, memo: object) -> Task:
-        return self  # programs are copied for every candidate; what they ask is one
+        return self  # DSPy copies the program for every candidate; all copies share this
 
     def row(self, asked: str) -> Example:
-        """The row behind an input: DSPy sees no earlier turns and no other columns, the Predictor and the metric do."""
+        """The row with this input: DSPy sees no earlier turns and no other columns, but the Predictor and the metric do."""
         return next(row for row in (*self.rows, *self.shown) if row.input == asked)
 
     def tried(self, step: Any) -> Tried:
@@ -67,7 +67,7 @@ class Task:
         return Tried(", ".join([*told, f"{len(demos)} examples"]), found)
 
     def answer(self, step: Any, asked: str) -> str:
-        """One row's answer. The first of `rows` that is asked brings all of them, in a batch: the others come next."""
+        """One row's answer. The first of `rows` to be asked brings all in a batch, since DSPy asks for the others next."""
         tried, row = self.tried(step), self.row(asked)
         name = tried.predictor.digest
         if name not in self.had and row in self.rows:
@@ -82,7 +82,7 @@ class Task:
         return self.budget.worth(found.output, self.row(example.input))
 
     def told(self) -> list[dict[str, Any]]:
-        """What was tried on all rows, with its score there."""
+        """The candidates that were scored on all rows, for the record."""
         out = []
         for tried, answers in self.had.values():
             values = [self.budget.worth(answers[row.input], row) for row in self.rows]
@@ -107,7 +107,7 @@ class Step(dspy.Predict):
 
 
 class Writer:
-    """One of our engines as DSPy's, for the instructions that are proposed."""
+    """One of our engines as a DSPy language model, to write instructions."""
 
     def __init__(self, engine: Engine, budget: SearchBudget, seed: int):
         self.engine, self.budget, self.seed = engine, budget, seed
@@ -127,7 +127,7 @@ class Writer:
         return iter(response_to_events(self.complete(request)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
 
 def _turn(role: Any, content: Any) -> Any:
@@ -136,14 +136,14 @@ def _turn(role: Any, content: Any) -> Any:
 
 
 def search(task: Task, optimizer: str, shots: int, calls: int, writer: Engine, seed: int) -> Tried:
-    """What an optimizer of DSPy finds best, within about so many calls. ModelError where proposals keep no form."""
+    """The best candidate found in about `calls` calls. ModelError if the writer does not follow DSPy's format."""
     lm = dspy.LM("rung", engine=Writer(writer, task.budget, seed), cache=False, num_retries=0, temperature=0.7, max_tokens=512)
     try:
         with hushed(), dspy.context(lm=lm, num_threads=1):
             step = OPTIMIZERS[optimizer](task, shots, calls, lm, seed)
     except AdapterParseError as error:
         raise ModelError(
-            f"the model that writes instructions for {optimizer} does not keep DSPy's forms.",
+            f"the model that writes instructions for {optimizer} does not follow DSPy's format.",
             remedy="Name a stronger one as methods.dspy.teacher, or take optimizer: bootstrap.",
         ) from error
     return task.tried(step)
@@ -154,14 +154,14 @@ def _examples(rows: Sequence[Example]) -> list[Any]:
 
 
 def _bootstrap(task: Task, shots: int, calls: int, lm: Any, seed: int) -> Any:
-    """Zero-shot, labelled demonstrations, and draws of demonstrations that were answered right."""
+    """Zero-shot, labelled demonstrations, and random sets of demonstrations that the model answered right."""
     one = len(task.rows) + len(task.shown)
     found = random_search.BootstrapFewShotWithRandomSearch(
         metric=task.worth,
         metric_threshold=RIGHT,
         max_bootstrapped_demos=max(1, shots // 2),
         max_labeled_demos=shots,
-        num_candidate_programs=max(1, min(MOST_CANDIDATES, calls // one - 3)),  # three come before the draws
+        num_candidate_programs=max(1, min(MOST_CANDIDATES, calls // one - 3)),  # three candidates come before the random ones
         num_threads=1,
     )
     return found.compile(Step(task), trainset=_examples(task.shown), valset=_examples(task.rows))
@@ -189,7 +189,7 @@ def _mipro(task: Task, shots: int, calls: int, lm: Any, seed: int) -> Any:
 
 
 def _copro(task: Task, shots: int, calls: int, lm: Any, seed: int) -> Any:
-    """Instructions written in two rounds, the second from what the first taught."""
+    """Instructions written in two rounds, the second from the scores of the first."""
     breadth = max(2, min(10, calls // (3 * len(task.rows))))
     found = copro_optimizer.COPRO(prompt_model=lm, metric=task.worth, breadth=breadth, depth=2)
     return found.compile(Step(task), trainset=_examples(task.rows), eval_kwargs={"num_threads": 1, "display_progress": False})
@@ -200,7 +200,7 @@ OPTIMIZERS: dict[str, Callable[[Task, int, int, Any, int], Any]] = {"bootstrap":
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """None of DSPy's prints, bars and notices: progress is told by us."""
+    """Silence DSPy's prints, progress bars and log messages: `Run.progress` reports instead."""
     log, bar = logging.getLogger("dspy"), tqdm.tqdm.__init__
     level = log.level
 

@@ -1,6 +1,6 @@
-"""Encoder: a frozen small sentence encoder and a trained linear head. For closed labels it often wins, and it costs little.
+"""Encoder: a frozen small sentence encoder and a trained linear head. For closed labels it often wins at little cost.
 
-SetFit's plain sibling: https://arxiv.org/abs/2209.11055 without the contrastive step.
+SetFit (https://arxiv.org/abs/2209.11055) without the contrastive step.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Encoder(Method):
         return replace(start, model=ModelRef("encoder", start.encoder, digest, str(files), folder_digest(files)), demos=Demos())
 
     def _head(self, vectors, outputs: list[str], seed: int):
-        """Logistic regression with the strength that cross-validation likes best; the middle one where classes are too thin."""
+        """Logistic regression with the best strength by cross-validation; the middle one if a class has too few rows."""
         from collections import Counter
 
         from sklearn.linear_model import LogisticRegression
@@ -75,7 +75,7 @@ class Encoder(Method):
 
 
 def _softmax(head):
-    """Weights for one score a label. With two labels scikit-learn keeps a single row, the score of the second."""
+    """Weights that give one score per label. For two labels scikit-learn has a single row, the score of the second."""
     import numpy as np
 
     if len(head.classes_) > 2:

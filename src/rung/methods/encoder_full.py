@@ -1,6 +1,6 @@
-"""Encoder-full: a small encoder and its new classification head, all of it trained. https://arxiv.org/abs/1810.04805
+"""Encoder-full: a small encoder with a new classification head, all weights trained. https://arxiv.org/abs/1810.04805
 
-Few rows want many passes and a rising start: https://arxiv.org/abs/2006.04884.
+Few rows need many epochs and a warmup: https://arxiv.org/abs/2006.04884.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SMALL = 50_000_000
 """Parameters under which an encoder is small."""
 
 RATES = {True: 5e-4, False: 5e-5}
-"""Learning rate of a small encoder, as searched (`benchmarks/peft_search.py`), and of a larger one, as the literature has it."""
+"""Learning rate of a small encoder, found by search (`benchmarks/peft_search.py`), and of a larger one, from the literature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class EncoderFull(EpochOptions):
     learning_rate: Rate | None = None
     """Highest step size; by default 5e-4 for encoders under 50 million parameters (without their table of tokens), else 5e-5."""
     weight_decay: Weight = 0.01
-    """Pull of the weights towards zero, as AdamW has it."""
+    """AdamW's weight decay."""
     epochs: Count = 10
     """Times that each row is seen at most."""
     tokens: Count = 4096

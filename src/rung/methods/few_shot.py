@@ -22,10 +22,10 @@ from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
 SIMILAR = 4
-"""Small models copy what the nearest examples agree on, and more labels in sight mislead them (benchmarks/RESULTS.md)."""
+"""Small models copy the label that the nearest examples share; more labels mislead them (benchmarks/RESULTS.md)."""
 
 MOST_SHARED_TOKENS = 2000
-"""Fixed demonstrations beyond this cost more memory and time than small models gain from them."""
+"""Beyond this, fixed demonstrations cost small models more memory and time than they gain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class FewShot(Method):
     pick: Literal["fixed", "similar"] = "fixed"
     """fixed: the same examples in every prompt, balanced over the labels; similar: those most like each input."""
     shots: Natural = 0
-    """How many examples; 0 takes one a label (at least 8) for fixed and 4 for similar."""
+    """How many examples; 0 takes one per label (at least 8) for fixed and 4 for similar."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         demo, stop = facts.input_tokens + facts.output_tokens, max(start.stop_behaviour, StopBehaviour.EXAMPLES)
@@ -84,12 +84,12 @@ class FewShot(Method):
 
 
 def balanced(examples: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
-    """`count` examples drawn label by label in turn, then shuffled: like labels in a row mislead a model."""
+    """`count` examples drawn label by label in turn, then shuffled: equal labels in a row mislead a model."""
     rng = random.Random(seed)
     by_label: dict[str, list[Example]] = defaultdict(list)
     for example in rng.sample(list(examples), len(examples)):
         by_label[example.output].append(example)
-    # texts rather than labels make every answer a label of its own, and turns become plain sampling
+    # for free answers every answer is its own label, and this becomes plain sampling
     turns = [e for turn in range(count) for rows in by_label.values() for e in rows[turn : turn + 1]]
     chosen = turns[:count]
     rng.shuffle(chosen)
@@ -97,7 +97,7 @@ def balanced(examples: Sequence[Example], count: int, seed: int) -> tuple[Exampl
 
 
 def within(chosen: Sequence[Example], start: Predictor, run: Run) -> tuple[Example, ...]:
-    """As many of the chosen as leave room for a question in the context and in the budget of shared tokens."""
+    """As many of the chosen as fit into the token budget and half the context, so that a question still fits."""
     engine = run.engines.open(start.model)
     most = min(MOST_SHARED_TOKENS, engine.context // 2)
     kept: list[Example] = []

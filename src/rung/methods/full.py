@@ -27,7 +27,7 @@ class Full(EpochOptions):
     learning_rate: Rate = 1e-4
     """Highest step size. About a tenth of LoRA's."""
     weight_decay: Weight = 0.0
-    """Pull of the weights towards zero, as AdamW has it."""
+    """AdamW's weight decay."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = self.load(1.0)
@@ -35,7 +35,7 @@ class Full(EpochOptions):
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
 
-        # a model that is trained on the labels need not read them each time
+        # a model that is trained on the labels need not be shown them
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run, whole=True)
         mixed = tuning.widened(loaded, run)

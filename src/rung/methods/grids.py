@@ -1,4 +1,4 @@
-"""What `rung tune` tries where it is not told: for each method a few values of the options that move its result most."""
+"""What `rung tune` tries by default: for each method a few values of the options that change its result most."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rung.methods.reward import Reward
 
 @dataclass(frozen=True)
 class Times:
-    """Multiples of the present value, whole where it is whole. Of 0, which leaves a value to the method, there are none."""
+    """Multiples of the present value, rounded for a whole number. None of 0, which lets the method choose."""
 
     factors: tuple[float, ...]
 
@@ -49,7 +49,7 @@ PROPOSED: Mapping[type, Mapping[str, Times | tuple[Any, ...]]] = {
     Calibrated: {"over": ("inputs", "bland"), "rows": TWOFOLD},
     PromptSearch: {"shots": (4, 8, 16)},
     Rag: {"passages": (1, 3, 5), "size": (100,)},
-    EncoderFull: {"learning_rate": (1.5e-5, 1.5e-4, 1.5e-3), "epochs": TWOFOLD},  # by default it goes by size
+    EncoderFull: {"learning_rate": (1.5e-5, 1.5e-4, 1.5e-3), "epochs": TWOFOLD},  # the default depends on the encoder's size
     Distil: {"least": (0.6, 0.8, 0.9)},
     Lora: {"learning_rate": RATES, "rank": (8, 16, 32)},
     QLora: {"learning_rate": RATES, "rank": (8, 16, 32)},
@@ -61,7 +61,7 @@ PROPOSED: Mapping[type, Mapping[str, Times | tuple[Any, ...]]] = {
     Continued: {"learning_rate": RATES, "replay": (0.05, 0.2)},
     Pretrain: {"learning_rate": RATES},
 }
-"""Method → option → values. A method that is not here chooses for itself, or has nothing to choose."""
+"""Method → option → values. A method that is not here chooses by itself, or has nothing to choose."""
 
 
 def proposed(method: Method) -> dict[str, tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""GRPO: adapters trained on the model's own answers, by what each is worth beside the others. https://arxiv.org/abs/2402.03300"""
+"""GRPO: adapters trained on the model's own answers, each weighted by its reward relative to the others of its prompt. https://arxiv.org/abs/2402.03300"""
 
 from __future__ import annotations
 
@@ -47,33 +47,33 @@ class Grpo(StepOptions, AdapterOptions):
     """What an answer is worth: by default the task's metric; or your own function, `rewards.py:score`; or `reward-model`, the
     model that the method reward fitted before."""
     samples: Annotated[int, Ge(2)] = 8
-    """Answers drawn for each prompt, from 2."""
+    """Answers sampled for each prompt."""
     batch: Count = 4
     """Prompts a step."""
     steps: Count = 100
-    """Times that answers are drawn."""
+    """Times that answers are sampled."""
     updates: Count = 1
-    """Updates made on the same answers. With more than one, `clip` holds."""
+    """Updates made on the same answers. `clip` applies with more than one."""
     clip: Rate = 0.2
-    """How far a token's probability may move from that it was drawn with, as a share, before it is pulled no further."""
+    """Relative change of a token's probability since sampling beyond which it gets no gradient."""
     beta: Weight = 0.0
-    """Weight of the divergence from the model that training began with; 0 saves a pass."""
+    """Weight of the KL divergence from the initial model; 0 saves a forward pass."""
     longest: Natural = 0
-    """Tokens an answer may have; 0 takes what the task's answers get."""
+    """Tokens an answer may have; 0 takes the task's limit."""
     learning_rate: Rate = 1e-4
     """Highest step size."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = tuning.TrainingLoad(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
         found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load)
-        thought = max(0.0, start.calls * start.output_tokens - facts.output_tokens)  # what is written before an answer
-        room = thought + (self.longest or 2 * facts.output_tokens)  # what is drawn is longer than what is meant
+        thought = max(0.0, start.calls * start.output_tokens - facts.output_tokens)  # reasoning tokens
+        length = thought + (self.longest or 2 * facts.output_tokens)  # sampled answers are longer than right ones
         prompts = self.batch * start.prompt_tokens + facts.shared_tokens
         answers = self.batch * self.samples
-        writing = machine.decode_seconds(facts.parameters, round(room), batch=answers)
-        reading = machine.prefill_seconds(facts.parameters, round((1 + bool(self.beta)) * (prompts + answers * room)))
-        learning = machine.training_seconds(facts.parameters, load.trained, round(prompts + answers * room), self.updates)
-        looking = (tuning.LOOKS if self.patience else 0) * tuning.HELD * facts.train_rows * found.row_seconds
+        writing = machine.decode_seconds(facts.parameters, round(length), batch=answers)
+        reading = machine.prefill_seconds(facts.parameters, round((1 + bool(self.beta)) * (prompts + answers * length)))
+        learning = machine.training_seconds(facts.parameters, load.trained, round(prompts + answers * length), self.updates)
+        looking = (tuning.CHECKS if self.patience else 0) * tuning.HELD * facts.train_rows * found.row_seconds
         return replace(found, fit_seconds=found.fit_seconds + self.steps * (writing + reading + learning) + looking)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
@@ -81,15 +81,15 @@ class Grpo(StepOptions, AdapterOptions):
         from rung.lm.training import grpo_groups, train
 
         loaded = tuning.open_model(start, run)
-        room = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
+        max_length = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
         rows, held = tuning.held_back(start, data, self.patience, run)
-        least = room if self.longest else 1  # without the option, answers have what their prompts leave
+        least = max_length if self.longest else 1  # without the option, answers get what their prompts leave
         asked = self._asked(loaded, start, rows, run, least)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         work = run.folder / "work"
         how = grpo_groups.Sampling(
             count=self.samples,
-            room=room,
+            max_length=max_length,
             clip=self.clip,
             beta=self.beta,
             updates=self.updates,
@@ -105,25 +105,25 @@ class Grpo(StepOptions, AdapterOptions):
             repeat=self.updates,
             tokens=self.tokens,
             patience=self.patience,
-            looks=tuning.LOOKS,
+            looks=tuning.CHECKS,
             seed=run.seed,
         )
         better = tuning.score(loaded, start, held, run) if held else None
         history = train.run(loaded, asked, plan, work, loss=loss, items=items, held=better, watch=watch)
-        run.notes["rewards"] = [seen.kept[step] for step in sorted(seen.kept)]
+        run.notes["rewards"] = [seen.by_step[step] for step in sorted(seen.by_step)]
         return tuning.keep_adapter(loaded, start, history, run)
 
-    def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run, room: int) -> list[Any]:
-        """The prompts of all steps: the rows in a random order, over again where there are more steps. `room`: of an answer."""
+    def _asked(self, loaded: Loaded, start: Predictor, rows: Sequence[Example], run: Run, least: int) -> list[Any]:
+        """The prompts of all steps: the rows in random order, repeated as needed. `least`: tokens left for an answer."""
         from rung.lm.training import grpo_groups
 
         worth = self._worth(loaded, start, run)
         begun = start.thinking.opening if start.thinking else ""
         prompts = [loaded.chat.prompt(prompt.messages, begun) for prompt in start.prompts(rows, run.engines)]
         for prompt, row in zip(prompts, rows):
-            if len(prompt) + room > loaded.room:
+            if len(prompt) + least > loaded.room:
                 raise DataError(
-                    f"the prompt has {len(prompt)} tokens and its answers need {room}; the model takes {loaded.room} in all.",
+                    f"the prompt has {len(prompt)} tokens and its answers need {least}; the model takes {loaded.room} in all.",
                     where=row.where,
                     remedy="Shorten or delete the row, set grpo's option longest, or name a base with a longer context.",
                 )
@@ -133,7 +133,7 @@ class Grpo(StepOptions, AdapterOptions):
         return [made[i] for i in order[:count]]
 
     def _worth(self, loaded: Loaded, start: Predictor, run: Run) -> Callable[[Tokens, Example, Sequence[Tokens]], list[float]]:
-        """From a prompt, its row and answers to what each answer is worth."""
+        """A function from a prompt, its row and its answers to each answer's reward."""
         chat = loaded.chat
         if self.reward in REWARD_MODEL:
             from rung.lm.models import fits
@@ -170,25 +170,25 @@ class Grpo(StepOptions, AdapterOptions):
 
 
 def _bare(text: str, how: Thinking | None) -> str:
-    """What is rewarded: the answer behind the mark, where it is reasoned about first. Nothing where the mark was not reached."""
+    """The part that is rewarded: with reasoning, the answer after the mark, or nothing if the mark was not reached."""
     return split(f"{how.opening} {text}".strip())[1] if how else text
 
 
 class _Seen:
-    """Mean and spread of each step's rewards, kept beside the checkpoints so that a killed run loses none."""
+    """Mean and standard deviation of each step's rewards, saved beside the checkpoints so that a killed run loses none."""
 
     def __init__(self, path: Path):
         self.path = path
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self.kept: dict[int, list[float]] = {int(step): found for step, found in known.items()}
+        self.by_step: dict[int, list[float]] = {int(step): found for step, found in known.items()}
 
     def __call__(self, step: int, rewards: Sequence[float]) -> None:
-        self.kept[step] = [round(statistics.fmean(rewards), 4), round(statistics.pstdev(rewards), 4)]
-        files.write_json(self.path, self.kept)
+        self.by_step[step] = [round(statistics.fmean(rewards), 4), round(statistics.pstdev(rewards), 4)]
+        files.write_json(self.path, self.by_step)
 
 
 def _function(name: str, home: Path) -> Callable[[str, Example], float]:
-    """The team's own function, called and checked as a metric is."""
+    """The team's own function, called and checked like a metric."""
     where = "rung.yaml methods.grpo.reward"
     if ":" not in name:
         remedy = "Write file.py:function or reward-model, or leave it out for the task's metric."

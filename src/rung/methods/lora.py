@@ -1,6 +1,7 @@
 """LoRA: train low-rank adapters on the examples while the base weights stay frozen. https://arxiv.org/abs/2106.09685
 
-With other scaling rsLoRA (https://arxiv.org/abs/2312.03732), with lengths trained apart DoRA (https://arxiv.org/abs/2402.09353).
+Scaled by the square root of the rank: rsLoRA (https://arxiv.org/abs/2312.03732). With magnitudes trained separately: DoRA
+(https://arxiv.org/abs/2402.09353).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Lora(EpochOptions, AdapterOptions):
     stabilised: bool = False
     """Scale by alpha / sqrt(rank) instead, so that a larger rank does not learn more slowly (rsLoRA)."""
     decomposed: bool = False
-    """Train the length of each row of the weights apart from its direction (DoRA). Slower."""
+    """Train the magnitude of each weight row separately from its direction (DoRA). Slower."""
     dropout: Part = 0.0
     """Share of the adapters' inputs dropped in training."""
     learning_rate: Rate = 1e-3
@@ -45,7 +46,7 @@ class Lora(EpochOptions, AdapterOptions):
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters
 
-        # a model that is trained on the labels need not read them each time
+        # a model that is trained on the labels need not be shown them
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run)
         shape = (self.rank, self.alpha, self.dropout, run.seed, self.stabilised, self.decomposed)

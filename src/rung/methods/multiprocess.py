@@ -1,6 +1,6 @@
-"""A fit by several processes, one to a GPU: the first does the command, the others join in the trainings it comes to.
+"""A fit by several processes, one per GPU: the first runs the command, the others join in its trainings.
 
-What is to be trained travels to the others as data, so they need no task, keep no store, print nothing and decide nothing.
+Each training is sent to the others as data, so they need no task and no store, print nothing and decide nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rung.predictor import Predictor
 from rung.types import TrainData
 
 TRAINS = {Family.ADAPTERS, Family.FULL, Family.PREFERENCE, Family.REWARD, Family.CONTINUED, Family.PRETRAINING}
-"""Families whose fit is shared out. All else is quick, or calls an API, or writes what the task shares: one process does it."""
+"""Families whose fit is distributed. One process does the others, which are quick, call an API, or write shared files."""
 
 
 @dataclass(frozen=True)
 class FitJob:
-    """A fit, as the leading process tells the others. Paths are the leading one's: all see the same files."""
+    """A fit, as the leading process sends it to the others. All processes see the same files under its paths."""
 
     method: Method
     start: Predictor
@@ -40,8 +40,8 @@ def lead(command: Callable[[], object]) -> None:
 
     processes.begin()
     if not processes.leads():
-        while (order := processes.broadcast_job(None)) is not None:
-            _follow(order)
+        while (job := processes.broadcast_job(None)) is not None:
+            _follow(job)
         processes.end()
         return
     try:
@@ -64,38 +64,38 @@ def fit(method: Method, start: Predictor, data: TrainData, run: Run) -> Predicto
     return _joined(lambda: method.fit(start, data, run))
 
 
-def _follow(order: FitJob) -> None:
-    """Do the leading process's fit beside it; what it writes of its own is thrown away, and it rewards nothing."""
+def _follow(job: FitJob) -> None:
+    """Take part in the leading process's fit. Files written here are thrown away; the leading process computes the rewards."""
     with tempfile.TemporaryDirectory() as place:
-        engines = Engines(order.machine, say=lambda text: None)
-        run = Run(Path(place), engines, order.seed, shared=order.shared, reward=lambda answer, row: 0.0, home=order.home)
+        engines = Engines(job.machine, say=lambda text: None)
+        run = Run(Path(place), engines, job.seed, shared=job.shared, reward=lambda answer, row: 0.0, home=job.home)
         try:
-            _joined(lambda: order.method.fit(order.start, order.data, run))
-        except _Told:
+            _joined(lambda: job.method.fit(job.start, job.data, run))
+        except _KnownToLeaderError:
             return
 
 
-class _Told(Exception):
-    """The leading process has the same error, or knows of this one's, and does what is to be done about it."""
+class _KnownToLeaderError(Exception):
+    """The leading process has the same error or has received this one, and handles it."""
 
 
 def _joined(train: Callable[[], Predictor]) -> Predictor:
-    """The training's outcome once all processes are through with it."""
+    """The training's result once all processes have finished."""
     from rung.lm import processes
 
     found, failed = None, None
     try:
         with processes.joint():
             found = train()
-    except Exception as error:  # told to the others before it goes on its way
+    except Exception as error:  # sent to the others before it is raised
         failed = error
-    said = processes.outcomes(f"{type(failed).__name__}: {failed}" if failed else "")
-    if not processes.leads() and any(said):
-        raise _Told
+    errors = processes.outcomes(f"{type(failed).__name__}: {failed}" if failed else "")
+    if not processes.leads() and any(errors):
+        raise _KnownToLeaderError
     if failed:
         raise failed
-    if any(said):
-        number, text = next((i, text) for i, text in enumerate(said) if text)
-        raise RungError(f"process {number} of {len(said)} failed. {text}")
+    if any(errors):
+        number, text = next((i, text) for i, text in enumerate(errors) if text)
+        raise RungError(f"process {number} of {len(errors)} failed. {text}")
     assert found is not None
     return found

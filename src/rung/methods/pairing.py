@@ -1,4 +1,4 @@
-"""What the methods that learn from pairs of answers share: rows of the answers, their scores, the quote, what is measured."""
+"""What the methods that learn from pairs of answers share: token rows, scores, the cost estimate, and what is measured."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from rung.machine import Machine
 
 Two = tuple[Any, Any]
-"""The rows of the better and of the worse answer; None for the one that a vote does not have."""
+"""The rows of the better and of the worse answer; None for the one that a single vote lacks."""
 Some = tuple[Preference, ...]
 
 
 def pair_training_estimate(
     start: CostEstimate, facts: Facts, machine: Machine, load: tuning.TrainingLoad, reads: float
 ) -> CostEstimate:
-    """The quote of training on pairs, and of reading them `reads` times without a gradient."""
+    """The estimate with training on pairs, and `reads` forward passes over them, added."""
     found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load)
     tree = round(facts.pairs * facts.pair_tokens + facts.shared_tokens * facts.pairs / load.batch)
     training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs)
     reading = machine.prefill_seconds(facts.parameters, round(reads * tree))
-    looking = load.looks * tuning.HELD * machine.prefill_seconds(facts.parameters, tree)
+    looking = load.checks * tuning.HELD * machine.prefill_seconds(facts.parameters, tree)
     return replace(found, fit_seconds=found.fit_seconds + training + reading + looking)
 
 
@@ -44,9 +44,9 @@ def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], ru
     for prompt, one in zip(prompts, preferences):
         if not (votes or (one.chosen and one.rejected)):
             raise DataError(
-                "this is a vote on one answer, and here two answers are compared.",
+                "this row is a vote on one answer, but this method compares two answers.",
                 where=one.where,
-                remedy="Give pairs (prompt, chosen, rejected), or take a method that learns from votes: kto.",
+                remedy="Give pairs (prompt, chosen, rejected), or use a method that learns from votes: kto.",
             )
         better, worse = (loaded.chat.row(prompt.messages, text) if text else None for text in (one.chosen, one.rejected))
         longest = max(len(row.tokens) for row in (better, worse) if row)
@@ -61,19 +61,19 @@ def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], ru
 
 
 def held_back(learnt: Some, patience: int, run: Run) -> tuple[Some, Some]:
-    """Preferences to learn from and, with `patience`, pairs to choose the epoch by; it is said where there are none."""
+    """Preferences to learn from and, with `patience`, pairs to choose the epoch by. Reports if there are none."""
     if not patience:
         return learnt, ()
     rest, held = hold_out(learnt, tuning.HELD, run.seed + 1)
     pairs = tuple(one for one in held if one.chosen and one.rejected)
     if rest and pairs:
         return rest, pairs
-    tuning.watch(run).say("patience has no effect: so few questions, or votes, leave no pairs to choose the epoch by")
+    tuning.watch(run).say("patience has no effect: too few questions with pairs to hold any back to choose the epoch by")
     return learnt, ()
 
 
 def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[float]:
-    """Log-probability of each row's answer by the model as it is, with progress and the deadline."""
+    """Log-probability of each row's answer under the present model, with progress and the deadline."""
     from rung.lm.training import preferences
 
     def tell(done: int, total: int) -> None:
@@ -83,7 +83,7 @@ def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[flo
 
 
 def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tokens: int, run: Run) -> dict[str, Any]:
-    """How held-out pairs are ranked, before (as `known`) and by the model as it is now; for the record."""
+    """How held-out pairs are ranked before (`known`) and after training; for the record."""
     from rung.metrics import pairs
 
     flat = list(dict.fromkeys(row for two in shown for row in two))
@@ -95,7 +95,7 @@ def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tok
 def score(shown: Sequence[Two], scores: Callable[[Sequence[Row]], Sequence[float]]) -> Callable[[], float]:
     """Share of pairs whose better answer the model in training scores higher; ties count half.
 
-    No deadline holds here: training stops before its next step, once what was done is saved.
+    The deadline is not checked here: training stops before its next step, after a checkpoint.
     """
     from rung.metrics import pairs
 
@@ -108,8 +108,8 @@ def score(shown: Sequence[Two], scores: Callable[[Sequence[Row]], Sequence[float
     return found
 
 
-def judged(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run) -> Interval:
-    """Share of held-out pairs whose better answer a reward model finds worth more."""
+def ranking_accuracy(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run) -> Interval:
+    """Share of held-out pairs whose better answer the reward model scores higher."""
     from rung.lm.training import preferences, rewards
     from rung.metrics import pairs
 
@@ -118,5 +118,5 @@ def judged(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run) -> Inter
 
 
 def questions(shown: Sequence[Two]) -> list[tuple[int, ...]]:
-    """The prompt of each pair: pairs of one question stand together in an interval."""
+    """The prompt of each pair: pairs of one question form a cluster in the interval."""
     return [better.tokens[: better.targets.index(True)] for better, _ in shown]

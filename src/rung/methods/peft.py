@@ -1,4 +1,4 @@
-"""Other small trained parts than LoRA's: factors, norms, biases, bottlenecks, and virtual tokens in front of every row.
+"""Small trained parts other than LoRA: factors, norms, biases, bottlenecks, and virtual tokens before every row.
 
 IA3: https://arxiv.org/abs/2205.05638. Layer-norm tuning: https://arxiv.org/abs/2312.11420. BitFit: https://arxiv.org/abs/2106.10199.
 Bottleneck adapters: https://arxiv.org/abs/1902.00751. Prompt tuning: https://arxiv.org/abs/2104.08691. Prefix tuning:
@@ -34,11 +34,11 @@ KINDS: dict[Kind, float] = {
     "prompt": 1e-4,
     "prefix": 2e-3,
 }
-"""Each with about what share of the parameters it trains, for the quote."""
+"""By kind, about what share of the parameters it trains, for the estimate."""
 
 
 OWN = ("layernorm", "bitfit", "bottleneck")
-"""Kinds that train in the base's own data type. In bfloat16 their small steps would be rounded away, so it is made float32."""
+"""Kinds that train in the base's own data type: bfloat16 would round their small steps away, so the base is made float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class Peft(EpochOptions):
     kind: Kind = "ia3"
     """What is trained: ia3, layernorm, bitfit, bottleneck, prompt or prefix."""
     size: Natural = 0
-    """Width of a bottleneck, or how many virtual tokens a prompt or prefix has; nothing to the other kinds."""
+    """Width of a bottleneck, or number of virtual tokens of a prompt or prefix; the other kinds ignore it."""
     learning_rate: Rate = 1e-3
-    """Highest step size. It moves the result more than the kind does."""
+    """Highest step size. It changes the result more than the kind does."""
     epochs: Count = 8
     """Times that each row is seen at most."""
 
@@ -73,7 +73,7 @@ class Peft(EpochOptions):
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
 
-        # a model that is trained on the labels need not read them each time
+        # a model that is trained on the labels need not be shown them
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run)
         mixed = self.kind in OWN and tuning.widened(loaded, run)

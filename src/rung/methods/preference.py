@@ -34,13 +34,13 @@ class Preferring(PairOptions):
     fit_version: ClassVar[int] = 2
 
     loss: Literal["dpo", "kto", "orpo", "simpo"] = "dpo"
-    """What is minimised. kto takes single votes too; orpo and simpo need no reference."""
+    """The loss. kto also takes single votes; orpo and simpo need no reference model."""
     beta: Rate = 0.1
-    """How closely the model is held to the one it began with; for orpo the weight of the odds, for simpo a scale."""
+    """How closely the model stays to the one it began with; for orpo the weight of the odds ratio, for simpo a scale."""
     gamma: Weight = 0.0
-    """Margin that simpo wants between the two answers, before the logistic function; the others have none."""
+    """Margin between the two answers in simpo, before the logistic function; the others have none."""
     learning_rate: Rate = 1e-4
-    """Highest step size; a tenth of what learning answers takes."""
+    """Highest step size; about a tenth of that for learning answers."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         return pairing.pair_training_estimate(start, facts, machine, self.load(0.03), reads=1)
@@ -81,12 +81,12 @@ class Preferring(PairOptions):
             run.notes["preferences"] = pairing.change(loaded, shown, known, self.tokens, run)
         return tuning.keep_adapter(loaded, start, history, run)
 
-    def _items(self, rows: Sequence[Any], room: int) -> list[Any]:
+    def _items(self, rows: Sequence[Any], max_length: int) -> list[Any]:
         from rung.lm.training import preferences
 
         match self.loss:
-            case "kto":  # all good ones first: the answer before is then one to another question
-                return preferences.votes([(row, k == 0) for k in (0, 1) for two in rows if (row := two[k])], room)
+            case "kto":  # all good ones first, so that the answer before belongs to another question
+                return preferences.votes([(row, k == 0) for k in (0, 1) for two in rows if (row := two[k])], max_length)
             case "orpo":
                 return [preferences.pair_with_question(*two) for two in rows]
         return [preferences.Pair(*two) for two in rows]

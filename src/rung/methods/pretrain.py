@@ -1,4 +1,4 @@
-"""Pre-training: a tokenizer and a Llama-shaped model made from nothing but the team's text. https://arxiv.org/abs/2203.15556"""
+"""Pre-training: a tokenizer and a Llama-shaped model trained from scratch on the team's text. https://arxiv.org/abs/2203.15556"""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from rung.lm.models.load import Loaded
 
 OPTIMAL = 20
-"""Tokens a parameter at which a given amount of computing buys the lowest loss (https://arxiv.org/abs/2203.15556, table 3)."""
+"""Tokens per parameter at which a given amount of compute gives the lowest loss (https://arxiv.org/abs/2203.15556, table 3)."""
 
 REPEATS = 4
-"""Times that text can be read with nearly the gain of new text (https://arxiv.org/abs/2305.16264)."""
+"""Times that text can be repeated with nearly the gain of new text (https://arxiv.org/abs/2305.16264)."""
 
 FLOP_AN_HOUR = 6 * 70e9 * 2e12 / 1_720_320
-"""Of one A100, as Llama 2 70B was trained: 6 operations a parameter and token, 2 trillion tokens, 1,720,320 hours
-(https://arxiv.org/abs/2307.09288, table 2)."""
+"""Floating-point operations of an A100 in an hour, as Llama 2 70B was trained: 6 per parameter and token,
+2 trillion tokens, 1,720,320 hours (https://arxiv.org/abs/2307.09288, table 2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +44,21 @@ class Pretrain(RawTextOptions):
     fit_version: ClassVar[int] = 2
 
     parameters: Count = 10_000_000
-    """Size of the model, embeddings counted; width, layers and heads follow from it."""
+    """Size of the model, embeddings included; width, layers and heads follow from it."""
     vocabulary: Count = 4096
-    """Most tokens that the tokenizer may know."""
+    """Most tokens in the tokenizer's vocabulary."""
     context: Count = 512
-    """Tokens of a window, and longest prompt and answer together."""
+    """Tokens of a window, and most tokens of a prompt with its answer."""
     batch: Count = 16
     """Windows a step."""
     steps: Count = 500
     """Updates."""
     learning_rate: Rate = 1e-3
-    """Highest step size; larger models want less."""
+    """Highest step size; larger models need less."""
     warmup: Share = 0.05
     """Share of the steps over which it rises; then it falls to a tenth along a cosine."""
     weight_decay: Weight = 0.1
-    """Pull of the matrices towards zero."""
+    """AdamW's weight decay, of matrices only."""
     tokens: Count = 8192
     """Most tokens computed at once; less needs less memory."""
     measured: Count = 50_000
@@ -70,7 +70,7 @@ class Pretrain(RawTextOptions):
             start,
             fit_seconds=start.fit_seconds
             + machine.training_seconds(self.parameters, 1.0, self._seen)
-            + machine.prefill_seconds(self.parameters, self.measured * (1 + (tuning.LOOKS if self.patience else 0))),
+            + machine.prefill_seconds(self.parameters, self.measured * (1 + (tuning.CHECKS if self.patience else 0))),
             row_seconds=answer_seconds(start.prompt_tokens, facts.shared_tokens, size, machine),
             memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
             parameters=self.parameters,
@@ -100,7 +100,7 @@ class Pretrain(RawTextOptions):
             weight_decay=self.weight_decay,
             mixed=run.engines.machine.dtype == "bfloat16",
             patience=self.patience,
-            looks=tuning.LOOKS,
+            looks=tuning.CHECKS,
             seed=run.seed,
         )
         history = train.run(
@@ -116,25 +116,23 @@ class Pretrain(RawTextOptions):
         if text.held:
             found = measure(loaded, text.held, self.context, self.measured)
             run.notes["bits_per_byte"] = str(bootstrap_interval(found, statistic=bits))
-        kept = tuning.keep_weights(loaded, start, history, run)
+        fitted = tuning.keep_weights(loaded, start, history, run)
         shutil.rmtree(work)
-        return kept
+        return fitted
 
     def advice(self, parameters: int, text: int, machine: Machine) -> str:
-        """What this training is beside a compute-optimal one, and what either takes. `text`: tokens there are to read."""
+        """How this training compares with a compute-optimal one, and what either takes. `text`: tokens in the training text."""
         seen, best = self._seen, OPTIMAL * parameters
         times = seen / text
         lines = [
             f"{parameters:,} parameters will read {seen:,} tokens, {seen / parameters:.2g} a parameter, each {times:.2g} times: "
             f"about {_hours(machine.training_seconds(parameters, 1.0, seen))} here, {gpu_hours(parameters, seen):.2g} GPU hours "
-            "at the pace of Llama 2 70B, which took 1,720,320.",
+            "at the speed of Llama 2 70B, which took 1,720,320.",
             f"Compute-optimal would be about {best:,} tokens, {OPTIMAL} a parameter: "
             f"{_hours(machine.training_seconds(parameters, 1.0, best))} here, {gpu_hours(parameters, best):.2g} GPU hours.",
         ]
         if times > REPEATS:
-            lines.append(
-                f"Text read more than {REPEATS} times teaches less and less: a smaller model or more text would do better."
-            )
+            lines.append(f"Text read more than {REPEATS} times teaches less and less: use a smaller model or more text.")
         return " ".join(lines)
 
     @property
@@ -142,7 +140,7 @@ class Pretrain(RawTextOptions):
         return self.steps * self.batch * self.context
 
     def _fresh(self, tokenizer: Any, run: Run) -> Loaded:
-        """The untrained model, drawn from the seed."""
+        """The untrained model, initialised from the seed."""
         from rung.lm.models import onednn_linear
         from rung.lm.models.chat import Chat
         from rung.lm.models.llama_shape import fresh
@@ -154,12 +152,12 @@ class Pretrain(RawTextOptions):
 
 
 def gpu_hours(parameters: int, tokens: int) -> float:
-    """Hours of one A100 that training takes at the pace of Llama 2 70B."""
+    """Hours of one A100 that training takes at the speed of Llama 2 70B."""
     return 6 * parameters * tokens / FLOP_AN_HOUR
 
 
 def _tokenizer(found: Texts, low: float, size: int, folder: Path) -> Any:
-    """The tokenizer of the text to train on, made once, whatever kills the fit."""
+    """The tokenizer of the training text, made once even if the fit is killed."""
     from rung.lm.models.chat import tokenizer
     from rung.lm.raw_text import bpe
 

@@ -1,8 +1,8 @@
-"""Prompt search: instructions and demonstrations raced on rows of train, kept only where they beat the start on fresh rows.
+"""Prompt search: instructions and demonstrations raced on rows of train, and accepted only if they win on fresh rows.
 
-Written variants and those that a model proposes (https://arxiv.org/abs/2211.01910) stand beside demonstrations in several
-numbers, choices and orders (https://arxiv.org/abs/2104.08786). Half of published searches end below zero-shot
-(https://arxiv.org/abs/2604.14585), so the best of a race is not believed before it has won on rows that it was not chosen on.
+Candidates are fixed rewordings, instructions that a model proposes (https://arxiv.org/abs/2211.01910), and demonstrations in
+several numbers, choices and orders (https://arxiv.org/abs/2104.08786). Half of published searches end below zero-shot
+(https://arxiv.org/abs/2604.14585), so the winner must also win on rows that it was not chosen on.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class PromptSearch(Method):
     calls: Count = 1500
     """Most rows asked in all, proposals included."""
     seconds: Weight = 0.0
-    """Most seconds of searching, looked at between chunks of rows; 0 for no limit but the task's own."""
+    """Most seconds of searching, checked between chunks of rows; 0 for no limit but the task's own."""
     shots: Natural = 0
-    """Most demonstrations in a prompt; 0 takes one a label, at least 8."""
+    """Most demonstrations in a prompt; 0 takes one per label, at least 8."""
     proposals: Natural = 3
     """Instructions that a model writes from the examples."""
     teacher: str = ""
@@ -58,9 +58,9 @@ class PromptSearch(Method):
         who = facts.of(self.teacher)
         writing = CostEstimate(
             prompt_tokens=facts.shared_tokens + proposing.SHOWN * pair,
-            row_seconds=who.call_seconds or machine.decode_seconds(who.parameters, proposing.ROOM),
+            row_seconds=who.call_seconds or machine.decode_seconds(who.parameters, proposing.MAX_NEW_TOKENS),
             memory_bytes=0,
-            output_tokens=proposing.ROOM,
+            output_tokens=proposing.MAX_NEW_TOKENS,
         )
         found = with_calls(searched, self.proposals, writing, who)
         return replace(found, shared_tokens=start.shared_tokens + demos)
@@ -70,13 +70,13 @@ class PromptSearch(Method):
         budget = SearchBudget(run, self.calls, until)
         pool, rows, fresh = parts(in_order(data.examples, run.seed))
         if len(rows) < LEAST or len(fresh) < LEAST:
-            return kept(start, f"no gain: {len(data.examples)} rows are too few to search on and to confirm on", [], budget)
-        bare = replace(start, calibration=None)  # it holds for one prompt
+            return kept(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
+        bare = replace(start, calibration=None)  # a calibration is valid for one prompt only
         tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, budget)]
         return within(start, budget, self.name, lambda: self._searched(tried, rows, fresh, budget))
 
     def _proposed(self, start: Predictor, pool: Sequence[Example], run: Run, budget: SearchBudget) -> list[proposing.Tried]:
-        """In the order in which they are left out where the budget is small: the last first."""
+        """The candidates, most important first: a small budget drops the last ones."""
         shots = self.shots or max(8, len(start.labels))
         model = run.engines.reference(self.teacher) if self.teacher else start.model
         written = proposing.by_model(start, pool, run.engines.open(model), self.proposals, run.seed)
@@ -94,13 +94,13 @@ class PromptSearch(Method):
         self, tried: list[proposing.Tried], rows: list[Example], fresh: list[Example], budget: SearchBudget
     ) -> Predictor:
         left = budget.calls - budget.spent
-        fresh = front(fresh, left // 6)  # asked of two, a third of what may be spent
+        fresh = front(fresh, left // 6)  # asked of two Predictors: a third of the budget
         most = left - 2 * len(fresh)
         tried = tried[: max(1, most // (2 * LEAST) - 1)]
-        rows = front(rows, most // (len(tried) + 1))  # one more: what won joined with what won
+        rows = front(rows, most // (len(tried) + 1))  # one more: the best wording with the best demonstrations
         start = tried[0].predictor
         if len(tried) < 2 or len(rows) < LEAST or len(fresh) < LEAST:
-            return kept(start, f"no gain: {budget.calls} calls are too few to search with", [], budget)
+            return kept(start, f"no gain: {budget.calls} calls are too few for a search", [], budget)
         clusters = clusters_of(rows)
         asked = [budget.asker(one.predictor) for one in tried]
         outcome = race(asked, rows, schedule_analyses(len(rows), clusters), alpha=ERROR, clusters=clusters)
@@ -118,7 +118,7 @@ class PromptSearch(Method):
 
 
 def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """How far wordings lie apart, and orders of the same demonstrations, each group on the rows that all of it were asked."""
+    """How much scores vary between wordings, and between orders of demonstrations, on rows that the whole group was asked."""
     out = {}
     for name in ("wording", "order"):
         group = [i for i, one in enumerate(tried) if name in one.varies]

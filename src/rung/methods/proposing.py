@@ -1,4 +1,4 @@
-"""What a prompt search tries: other wordings of an instruction, and demonstrations in other numbers, choices and orders."""
+"""Candidates of a prompt search: wordings of the instruction, and demonstrations in several numbers, choices and orders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDINGS: tuple[tuple[str, str], ...] = (
     ("under a heading", "# Task\n{task}\n\n# Rules\n- Follow the task exactly.\n- Keep to the form that it asks for."),
     ("like the examples", "{task}\nAnswer in the form that right answers to this task have."),
 )
-"""Ways to put the task's own instruction, each with its name."""
+"""Rewordings of the task's own instruction, each with its name."""
 
 ASKED = (
     "Here are inputs of a task, each with its right output.\n\n{pairs}\n\n"
@@ -28,19 +28,19 @@ ASKED = (
     "output. Write the instruction and nothing else."
 )
 SHOWN, LONGEST = 6, 800
-"""Examples that a proposer sees; characters that a proposal, and what is shown of an input, may have."""
-ROOM = 200
-"""Tokens that a proposal may have."""
+"""Examples in the proposer's prompt; most characters of a proposal, and of an input or output shown to the proposer."""
+MAX_NEW_TOKENS = 200
+"""Of a proposal."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A Predictor to race, and what is tried with it."""
+    """A Predictor to race, and a description of what it tries."""
 
     what: str
     predictor: Predictor
     varies: frozenset[str] = frozenset({"wording"})
-    """What it differs in from others of its group: wording, or order of the same demonstrations."""
+    """What differs within its group: the wording, or the order of the same demonstrations."""
 
 
 def by_hand(start: Predictor) -> list[Tried]:
@@ -49,15 +49,15 @@ def by_hand(start: Predictor) -> list[Tried]:
 
 
 def by_model(start: Predictor, pool: Sequence[Example], engine: Engine, count: int, seed: int) -> list[Tried]:
-    """Instructions that a model writes when it sees examples, each draw other ones. What is empty or long is left out."""
+    """Instructions that a model writes from examples, other ones each time. Empty and overlong ones are dropped."""
     asked = []
     for draw in range(count):
         rows = random.Random(f"{seed} {draw}").sample(list(pool), min(SHOWN, len(pool)))
         pairs = "\n\n".join(f"Input: {row.input[:LONGEST]}\nOutput: {row.output[:LONGEST]}" for row in rows)
         text = ASKED.format(pairs=pairs, task=start.instruction)
         asked.append(Prompt((Message("user", text),), text, draw=draw))
-    fitting = [prompt for prompt in asked if engine.count(prompt) + ROOM <= engine.context]
-    found = engine.generate(fitting, Decoding(max_new_tokens=ROOM, temperature=0.8, seed=seed)) if fitting else []
+    fitting = [prompt for prompt in asked if engine.count(prompt) + MAX_NEW_TOKENS <= engine.context]
+    found = engine.generate(fitting, Decoding(max_new_tokens=MAX_NEW_TOKENS, temperature=0.8, seed=seed)) if fitting else []
     texts = [one.text.strip() for one in found if one.finished and not one.error]
     return [
         Tried(f"instruction {text!r}", replace(start, instruction=text))
@@ -67,7 +67,7 @@ def by_model(start: Predictor, pool: Sequence[Example], engine: Engine, count: i
 
 
 def shown(start: Predictor, pool: Sequence[Example], shots: int, run: Run) -> list[Tried]:
-    """The start with demonstrations: all and half of them, another choice, and the first choice in three orders."""
+    """The start with demonstrations: all, half of them, another choice, and the first choice in three orders."""
     first, other = (within(balanced(pool, shots, run.seed + k), start, run) for k in range(2))
     half = first[: len(first) // 2]
     out = [_with(start, first, f"{len(first)} examples", "order")]

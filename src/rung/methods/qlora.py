@@ -16,7 +16,7 @@ from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 WEIGHT_BYTES = 0.6
-"""Of a weight: 4 bits, about half a bit for their scale, and a share of the embeddings, which stay as they were."""
+"""Bytes per weight: 4 bits, about half a bit for their scale, and a share of the embeddings, which are not rounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class QLora(EpochOptions, AdapterOptions):
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters
 
-        # a model that is trained on the labels need not read them each time
+        # a model that is trained on the labels need not be shown them
         start = replace(start, show_labels=False)
         loaded = tuning.open_model(start, run, four_bit=True)
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, self.dropout, run.seed))

@@ -1,10 +1,10 @@
-"""RAG: passages of the documents are looked up for each question and put in front of it. https://arxiv.org/abs/2005.11401
+"""RAG: passages of the documents are retrieved for each question and put before it. https://arxiv.org/abs/2005.11401
 
-The search (legs, fusion, weight, depth) is chosen on train rows whose passage is known, and so is the evidence below which
-the question is not answered. What is trained after it (`rag+lora`) learns from passages with distractors, some rows with
-their passage taken away: RAFT, https://arxiv.org/abs/2403.10131
+The search settings (legs, fusion, weight, depth) are chosen on train rows whose passage is known, and so is the evidence below
+which a question is not answered. A method trained after it (`rag+lora`) learns from passages with distractors, some rows
+without their passage: RAFT, https://arxiv.org/abs/2403.10131
 
-What is fitted answers everyone, so rows are asked as by someone without access labels.
+The fitted Predictor answers everyone, so rows are asked without access labels.
 """
 
 from __future__ import annotations
@@ -43,23 +43,23 @@ class Rag(Method):
     fit_version: ClassVar[int] = 3
 
     passages: Count = 3
-    """How many stand in the prompt. More hold the answer more often, cost more, and mislead small models."""
+    """How many are in the prompt. More contain the answer more often, cost more, and mislead small models."""
     size: Natural = 0
-    """Tokens of a passage at most, in the embedder's tokens; 0 takes 200, or as many as the embedder reads."""
+    """Most tokens of a passage, in the embedder's tokens; 0 takes 200, or as many as the embedder reads."""
     overlap: Natural = knowledge.OVERLAP
-    """Tokens that a passage repeats of the one before it."""
+    """Tokens that a passage shares with the one before it."""
     rerank: str = ""
-    """A cross-encoder that orders the passages anew; a hub id or a folder. Empty for none."""
+    """A cross-encoder that reranks the passages; a hub id or a folder. Empty for none."""
     abstain: bool = True
-    """Give no answer where the evidence is below a threshold learnt on train questions with and without their passages."""
+    """Give no answer if the evidence is below a threshold learnt on train questions with and without their passages."""
     unanswerable: Share = 0.05
-    """Share of questions expected to have no answer in the documents; the more, the more evidence is asked for."""
+    """Share of questions expected to have no answer in the documents; the more, the more evidence is required."""
     withheld: Share = 0.1
-    """Share of rows whose passage is taken away when a later method trains on them, so that not knowing is learnt."""
+    """Share of rows whose passage is removed when a later method trains on them, so that it learns to abstain."""
     planted: Share = 0.2
-    """Share of rows in whose passages an instruction is planted when a later method trains on them; the answer stays."""
+    """Share of rows with an instruction planted in a passage when a later method trains on them; the answer stays the same."""
     screen: bool = True
-    """Show passages without what they tell the answerer to do, and withhold answers that do not bear on the question."""
+    """Remove instructions to the model from passages, and withhold answers unrelated to the question."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         size = self.size or knowledge.SIZE
@@ -95,10 +95,10 @@ class Rag(Method):
 
 
 def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[Example, frozenset[str]]]:
-    """Train rows with the ids of the passages that answer them, as far as rows or words tell.
+    """Train rows with the ids of the passages that answer them, if the row names a source or the words match.
 
-    A row that names its source has that source's passages; of one that does not, only what a first search finds is read:
-    holding every answer against every passage would take hours on a large index.
+    For a row that names its source, that source's passages are tried; for another, only the hits of a first search, since
+    comparing every answer with every passage would take hours on a large index.
     """
     rows = random.Random(run.seed).sample(list(examples), min(ASKED, len(examples)))
     by_file: dict[str, list[Source]] = {}
@@ -128,9 +128,9 @@ def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run:
 
 
 def _weighed(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> list[Weighed]:
-    """The evidence for questions with their passages and without, each time from as many passages as answering has.
+    """The evidence for questions with their passages and without, each from as many passages as a prompt has.
 
-    Left out is a question whose own passages fill the whole search: without them nothing is left to compare with.
+    A question whose own passages fill the whole search is left out: without them nothing is left to compare with.
     """
     k = found.settings.k
     wide = replace(found, settings=replace(found.settings, k=max(lookup.DEEP, k)))
@@ -144,7 +144,7 @@ def _weighed(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run
 
 
 def _told(found: Threshold, n: int) -> dict[str, Any]:
-    """The threshold for the record, and why there is none."""
+    """The threshold for the record, or why there is none."""
     told = {"answered": found.answered, "withheld_refused": found.refused, "auc": found.auc}
-    why = {} if found.least else {"no_threshold": "the evidence does not tell questions with a passage from those without"}
+    why = {} if found.least else {"no_threshold": "the evidence does not separate questions with a passage from those without"}
     return {"least_evidence": found.least, "gain": found.gain, "n": n} | why | {k: str(v) for k, v in told.items() if v}

@@ -1,4 +1,4 @@
-"""What the methods that train on raw text share: tokens on disk, perplexity with its interval."""
+"""What the methods that train on raw text share: tokens on disk, and perplexity with its interval."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Parts:
 
 
 def cuts(found: Texts, share: float, patience: int) -> list[float]:
-    """The places below which a document is held out to measure on, and from there on to choose by."""
+    """Hash bounds: a document below the first is held out to measure on, below the second to choose a checkpoint by."""
     return corpus.cuts(found, share, tuning.HELD * (1 - share) if patience else 0.0)
 
 
 def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: int = 0) -> Parts:
-    """The text tokenised once, whatever kills the fit: a `share` of it held out, and with `patience` some more to choose by."""
+    """The text, tokenised once even if the fit is killed: a `share` held out, and with `patience` some more to choose by."""
     from rung.lm.raw_text import shards
 
     held, chosen = cuts(found, share, patience)
@@ -56,7 +56,7 @@ def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: i
 
 
 def score(loaded: Loaded, shard: Shard, length: int, most: int) -> Callable[[], float]:
-    """How well the model in training foretells a text, `most` tokens of it: minus the nats a token."""
+    """How well the model in training predicts at most `most` tokens of a text: minus nats per token."""
     from rung.lm.raw_text.perplexity import measure
 
     def found() -> float:
@@ -67,7 +67,7 @@ def score(loaded: Loaded, shard: Shard, length: int, most: int) -> Callable[[], 
 
 
 def perplexities(before: Rows, after: Rows) -> dict[str, Any]:
-    """Perplexity of held-out text before and after, and the quotient, with intervals from drawing documents again."""
+    """Perplexity of held-out text before and after, and their quotient, with intervals from resampling documents."""
     import numpy as np
 
     from rung.lm.raw_text.perplexity import perplexity

@@ -27,9 +27,9 @@ from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
 COLUMN = "reasoning"
-"""Where rows have their reasoning, and where what is written for them is kept."""
+"""Column of the rows' reasoning, given or written by the model."""
 PARTS = ("Thought:", "Plan:", "Check:")
-"""What planned reasoning consists of, each part on a line of its own."""
+"""Parts of planned reasoning, each on its own line."""
 RULES = {
     "steps": f'Think step by step. Then write "{MARK}" on a line of its own, and on the next line the answer alone.',
     "plan": "Work in four parts. Thought: what is asked, and what matters. Plan: the steps, carried out one by one. "
@@ -38,7 +38,7 @@ RULES = {
 }
 OPENINGS = {"steps": "Let's think step by step.", "plan": PARTS[0]}
 WRITTEN = 0.5
-"""Share of the tokens allowed that reasoning takes, for the quote."""
+"""Share of the allowed tokens that reasoning takes, for the estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +52,13 @@ class Reasoning(Method):
     form: Literal["steps", "plan"] = "steps"
     """steps: thinking step by step; plan: in the parts Thought, Plan and Check."""
     thought: Count = 256
-    """Tokens that the reasoning may have before it is cut and the answer is asked for."""
+    """Most tokens of the reasoning; then it is cut and the answer is asked for."""
     samples: Count = 1
-    """Reasonings drawn to a row. Of several the most frequent answer is taken, and its share is the confidence."""
+    """Reasonings sampled per row. Of several, the most frequent answer wins, and its share is the confidence."""
     temperature: Weight = 0.7
-    """At which several are drawn; a single one is the likeliest."""
+    """Sampling temperature of several reasonings; a single one is decoded greedily."""
     teacher: str = ""
-    """A base that writes the reasoning of demonstrations without one. Empty for the model itself."""
+    """A base that writes reasoning for demonstrations that have none. Empty for the model itself."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         found = self._reasoned(start, facts, machine, self.samples)
@@ -66,13 +66,13 @@ class Reasoning(Method):
         demos = max(0.0, start.shared_tokens - facts.shared_tokens - facts.label_tokens) / pair if pair else 0.0
         if not demos:
             return found
-        # as if none of them had reasoning of its own, and all that is written were kept
+        # as if no demonstration had reasoning, and all that is written led to the right answer
         found = replace(found, shared_tokens=found.shared_tokens + demos * self.thought * WRITTEN)
         who = facts.of(self.teacher)
         return with_calls(found, demos, self._reasoned(estimate_base(who, machine), who, machine, 1), who)
 
     def _reasoned(self, start: CostEstimate, facts: Facts, machine: Machine, samples: int) -> CostEstimate:
-        """The quote of rows answered after so many reasonings. Each is a call; with labels a second one chooses behind it."""
+        """The estimate with this many reasonings per row. Each is a call; with labels a second call chooses the label."""
         written = self.thought * WRITTEN
         calls = samples * (2 if facts.labels else 1)
         again = written / 2 if facts.labels else 0.0  # half of the calls read what the other half wrote
@@ -112,7 +112,7 @@ class Reasoning(Method):
         return Thinking(RULES[self.form], COLUMN, opening, self.thought, self.samples, self.temperature)
 
     def _traced(self, rows: Sequence[Example], reasoned: Predictor, run: Run) -> list[Example]:
-        """The rows with reasoning written for them, as far as it led to the right answer and has the form."""
+        """The rows with the reasoning written for them, if it led to the right answer and has all parts."""
         if time.monotonic() > run.deadline:
             raise BudgetError("no time is left to write reasoning.", remedy="Raise budget.minutes in rung.yaml.")
         run.progress("writing the reasoning of demonstrations", 0.0)
@@ -129,7 +129,7 @@ class Reasoning(Method):
 
 
 def _reasoned_pool(demos: Demos, run: Run) -> Demos:
-    """The demonstrations with only such in the pool as have reasoning: one without teaches the model to skip it."""
+    """The demonstrations, the pool reduced to those with reasoning: one without teaches the model to skip it."""
     own = [i for i, row in enumerate(demos.pool) if row.extra.get(COLUMN)]
     if len(own) == len(demos.pool):
         return demos
@@ -137,7 +137,7 @@ def _reasoned_pool(demos: Demos, run: Run) -> Demos:
         raise RungError(
             "none of the examples to draw similar ones from has reasoning to show.",
             where="reasoning",
-            remedy=f"Give rows of train a column {COLUMN!r}, or take few-shot+reasoning: there the model writes it.",
+            remedy=f"Give rows of train a column {COLUMN!r}, or use few-shot+reasoning: there the model writes it.",
         )
     files = run.folder / "demos"
     files.mkdir()

@@ -1,4 +1,4 @@
-"""A reward model: the base with a head that judges answers, learnt from pairs. https://arxiv.org/abs/2203.02155"""
+"""A reward model: the base with a head that scores answers, trained on pairs. https://arxiv.org/abs/2203.02155"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Reward(PairOptions):
-    """Answers stay as they were: what is learnt lies beside the model, for a method after it that is rewarded by it."""
+    """Answers stay as they were: the reward model is stored beside the model, for a later method such as grpo."""
 
     name: ClassVar[str] = "reward"
     family: ClassVar[Family] = Family.REWARD
@@ -63,7 +63,7 @@ class Reward(PairOptions):
         )
         run.notes.update(train.notes(loaded.model, history))
         if shown:
-            run.notes["preferences"] = {"accuracy": asdict(pairing.judged(loaded, shown, self.tokens, run))}
+            run.notes["preferences"] = {"accuracy": asdict(pairing.ranking_accuracy(loaded, shown, self.tokens, run))}
         files = run.folder / "model"
         rewards.save(loaded, files)
         fits.put_below(files, start.model.files)

@@ -1,4 +1,4 @@
-"""Structured output: answers are held to the JSON that the examples have, field by field. https://arxiv.org/abs/2307.09702"""
+"""Structured output: answers are constrained to the fields and types of the examples' JSON. https://arxiv.org/abs/2307.09702"""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Structured(Method):
     fit_version: ClassVar[int] = 1
 
     json: bool = True
-    """Hold answers to the fields and types of the examples' JSON; false leaves them free."""
+    """Constrain answers to the fields and types of the examples' JSON; false leaves them free."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         return start  # a mask costs microseconds a token
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         if start.labels or not self.json:
-            run.notes["schema"] = "none: labels are held to already" if start.labels else "none"
+            run.notes["schema"] = "none: answers are constrained to labels already" if start.labels else "none"
             return start
         shape = schema([_object(example) for example in data.examples])
         run.notes["schema"] = shape
@@ -42,12 +42,12 @@ class Structured(Method):
 
 
 def schema(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The JSON schema of objects with the fields seen, in the order most often seen first; required are those all have."""
+    """The JSON schema of these objects: all their fields in their usual order; those that all have are required."""
     return _of(list(values))
 
 
 def _of(values: list[Any]) -> dict[str, Any]:
-    """What all the values are: one kind, or any of several."""
+    """The schema of all values: one type, or any of several."""
     kinds: dict[str, list[Any]] = {}
     for value in values:
         name = "object" if isinstance(value, dict) else "array" if isinstance(value, list) else TYPES[type(value)]
@@ -69,7 +69,7 @@ def _kind(name: str, values: list[Any]) -> dict[str, Any]:
     for value in values:
         for at, key in enumerate(value):
             place[key] += at
-    order = sorted(seen, key=lambda key: place[key] / seen[key])  # as the objects have them, on average
+    order = sorted(seen, key=lambda key: place[key] / seen[key])  # by mean position
     return {
         "type": "object",
         "properties": {key: _of([value[key] for value in values if key in value]) for key in order},
@@ -85,7 +85,7 @@ def _object(example: Example) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise DataError(
-            f"the output {example.output[:80]!r} is no JSON object, so answers cannot be held to its fields.",
+            f"the output {example.output[:80]!r} is not a JSON object, so answers cannot be constrained to its fields.",
             where=example.where,
             remedy="Write outputs as JSON objects, or leave `structured` out of the rung.",
         )

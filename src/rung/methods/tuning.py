@@ -1,4 +1,4 @@
-"""What the methods that train weights share: open the model, make rows of the examples, train, keep what came out."""
+"""What the methods that train weights share: open the model, make training rows, train, and save the result."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from rung.machine import Machine
 
 HELD = 0.1
-"""Share of train to choose the checkpoint by, where a method stops early."""
+"""Share of train to choose the checkpoint by, if a method stops early."""
 
-LOOKS = 10
-"""Times that a method without epochs looks whether it has got better, where it stops early."""
+CHECKS = 10
+"""Times that a method without epochs checks whether it has improved, if it stops early."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingLoad:
-    """What training takes of a machine, for the quote."""
+    """What training takes of a machine, for the estimate."""
 
     epochs: int
     batch: int
@@ -43,18 +43,18 @@ class TrainingLoad:
     trained: float
     """Share of the parameters that are trained."""
     wide: bool = False
-    """The frozen weights are made float32."""
+    """Whether frozen weights are float32."""
     patience: int = 0
-    """With any, what is held back is scored after each epoch."""
+    """If above 0, held-back rows are scored after each epoch."""
 
     @property
-    def looks(self) -> int:
-        """Times that what is held back is scored."""
+    def checks(self) -> int:
+        """Times that held-back rows are scored."""
         return self.epochs if self.patience else 0
 
 
 def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load: TrainingLoad) -> CostEstimate:
-    """The quote of training on the examples: shared tokens are computed once a step, optimizer states kept in float32."""
+    """The estimate with training on the examples added: shared tokens are computed once a step, optimizer states are float32."""
     own = start.prompt_tokens + facts.output_tokens
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
@@ -64,7 +64,7 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
         start,
         fit_seconds=start.fit_seconds
         + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs)
-        + load.looks * HELD * facts.train_rows * row,
+        + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
         stop_behaviour=stop,
         memory_bytes=memory(facts.parameters, load.trained, load.tokens, weight),
@@ -72,19 +72,19 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
 
 
 def memory(parameters: int, trained: float, tokens: int, weight: int = 4) -> int:
-    """Bytes that training takes: weights, activations of the tokens at once, and of what is trained gradients and two moments.
+    """Bytes that training takes: weights, activations of `tokens` tokens, and for trained weights gradients and two moments.
 
-    `weight`: bytes of one; 4 where all are trained, which is done in float32.
+    `weight`: bytes per weight; 4 if all are trained, which is done in float32.
     """
     activations = tokens * 40 * 4 * round(parameters**0.5)
     return weight * parameters + round(12 * trained * parameters) + activations
 
 
 def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
-    """The weights that `start` answers with, what was fitted before merged in, ready to be trained.
+    """The weights that `start` answers with, earlier adapters merged in, ready to be trained.
 
-    `whole`: all weights are to be kept, so nothing may stand beside them. `four_bit`: as `rung.lm.models.load.load` has it.
-    RungError where what was fitted before cannot be built upon.
+    `whole`: all weights will be saved, so no adapter may remain beside them. `four_bit`: as in `rung.lm.models.load.load`.
+    RungError if an earlier fit cannot be merged.
     """
     from rung.lm.models import fits
     from rung.lm.models import load as loading
@@ -97,16 +97,16 @@ def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: boo
     below = fitted and (four_bit or fits.is_four_bit(fitted[-1]))
     if below or virtual.size(loaded.model) or (whole and not loading.whole(loaded.model)):
         raise RungError(
-            "what was fitted before cannot be merged into the weights, so nothing can be trained on top of it.",
+            "the method before this one cannot be merged into the weights, so nothing can be trained on top of it.",
             remedy="Put that method last in the rung, or leave it out.",
         )
     return loaded
 
 
 def widened(loaded: Loaded, run: Run) -> bool:
-    """The weights made float32 where the machine would train in bfloat16, whose rounding swallows small steps; whether they were.
+    """Make the weights float32 if the machine would train in bfloat16, which rounds small steps away. Returns whether it did.
 
-    Then the computing is done in bfloat16 all the same (`train.Plan.mixed`).
+    The computing is still done in bfloat16 (`train.Plan.mixed`).
     """
     if mixed := run.engines.machine.dtype == "bfloat16":
         loaded.model.float()
@@ -114,7 +114,7 @@ def widened(loaded: Loaded, run: Run) -> bool:
 
 
 def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, run: Run) -> Trained:
-    """Train on the examples as `start` would ask them; with `plan.patience` the best epoch on held-back rows is kept."""
+    """Train on the examples with the prompts of `start`; with `plan.patience` the best epoch on held-back rows is used."""
     from rung.lm.training import train
 
     rows, held = held_back(start, data, plan.patience, run)
@@ -129,22 +129,22 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
 
 
 def held_back(start: Predictor, data: TrainData, patience: int, run: Run) -> tuple[list[Example], list[Example]]:
-    """Rows to train on and, with `patience`, rows to choose the epoch by; it is said where there are none to choose by."""
+    """Rows to train on and, with `patience`, rows to choose the epoch by. Reports if there are none."""
     if not patience:
         return list(data.examples), []
     rows, held = hold_back(data.examples, HELD, run.seed, start.taught)
     if not held:
-        watch(run).say("patience has no effect: of so few rows, or groups of rows, none can be held back to choose the epoch by")
+        watch(run).say("patience has no effect: too few rows, or groups of rows, to hold any back to choose the epoch by")
     return rows, held
 
 
 def hold_back(
     examples: Sequence[Example], share: float, seed: int, taught: Collection[Example] = ()
 ) -> tuple[list[Example], list[Example]]:
-    """Rows to train on, one at least, and about a `share` to choose the epoch by, one at least where that can be.
+    """Rows to train on, at least one, and about a `share` to choose the epoch by, at least one if possible.
 
-    Rows of one group stay together, and rows of one question, as in the splits. What a teacher `taught` is never held back: an
-    epoch that repeats the teacher's mistakes would look good.
+    Rows of one group or one question stay together, as in the splits. Rows that a teacher labelled (`taught`) are never held
+    back: an epoch that repeats the teacher's mistakes would look good.
     """
     groups: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for i, row in enumerate(examples):
@@ -164,7 +164,7 @@ def hold_back(
 
 
 def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
-    """`start` answering with the adapter just trained, on top of what it answered with before."""
+    """`start` with the adapter just trained, on top of its earlier weights."""
     from rung.lm.models import adapters, fits
     from rung.lm.training import train
 
@@ -178,7 +178,7 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
 
 
 def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
-    """`start` answering with the whole weights just trained; nothing below them is needed any more."""
+    """`start` with the whole weights just trained; the earlier ones are no longer needed."""
     from rung.lm import processes
     from rung.lm.quiet import quiet
     from rung.lm.training import train
@@ -195,7 +195,7 @@ def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
 
 
 def name_ends(loaded: Loaded) -> None:
-    """Have the weights saved whole say where an answer ends, as it was learnt, and pad with no token that ends one."""
+    """Save with whole weights which tokens end an answer, and do not pad with one of them."""
     generation = loaded.model.generation_config
     generation.eos_token_id = sorted(loaded.chat.stops)
     if generation.pad_token_id in loaded.chat.stops:
@@ -205,7 +205,7 @@ def name_ends(loaded: Loaded) -> None:
 def watch(run: Run) -> Watch:
     """Progress with the time left, the deadline, and the team's trackers.
 
-    What trackers write to disk outlives the checkpoints: it lies in `trackers/` of the task's `.rung`, under the fit's key.
+    Files of trackers outlive the checkpoints: they are in `trackers/` of the task's `.rung`, under the fit's key.
     """
     from rung.lm.training.train import Watch
 
@@ -224,13 +224,13 @@ def watch(run: Run) -> Watch:
 
 
 def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Callable[[], float]:
-    """The task's metric on held-back rows, answered by the model in training."""
+    """A function that scores the model in training on held-back rows by the task's metric."""
     from rung.lm.inference.causal import CausalEngine
 
     engine, prompts = CausalEngine(loaded, watch(run).say), start.prompts(rows, run.engines)
 
     def found() -> float:
-        engine.forget()  # the weights have moved since the last time
+        engine.forget()  # the weights have changed since the last time
         answers = start.answers(engine, prompts)
         return sum(run.reward(answer, row) for answer, row in zip(answers, rows)) / len(rows)
 

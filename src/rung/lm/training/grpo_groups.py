@@ -58,7 +58,7 @@ class Sampling:
 
     count: int
     """Answers to a prompt."""
-    room: int
+    max_length: int
     """Tokens an answer may have."""
     clip: float
     """How far a token's probability may move from that it was sampled with before its gradient is cut, as a share."""
@@ -91,7 +91,7 @@ def grpo(
     def ready(asked: Sequence[Asked], step: int) -> Sequence[Group]:
         if step % how.updates == 0:
             engine.forget()  # the weights have moved since
-            decoding = Decoding(max_new_tokens=how.room, temperature=1.0, seed=how.seed * 1_000_003 + step)
+            decoding = Decoding(max_new_tokens=how.max_length, temperature=1.0, seed=how.seed * 1_000_003 + step)
             drawn = engine.samples([one.prompt for one in asked], how.count, decoding)
             rewards = [list(one.reward(answers)) for one, answers in zip(asked, drawn)]
             told(step, [value for group in rewards for value in group])
