@@ -66,9 +66,8 @@ class Dspy(Method):
             raise ModelError("the rung dspy needs DSPy, which is not installed.", remedy="pip install 'rung[dspy]'.") from error
         run = budget.run
         writer = run.engines.open(run.engines.reference(self.teacher) if self.teacher else start.model)
-        task = dspy_program.Task(
-            replace(start, calibration=None), shown, rows, budget
-        )  # a calibration is valid for one prompt only
+        bare = replace(start, calibration=None)  # a calibration is valid for one prompt only
+        task = dspy_program.Task(bare, shown, rows, budget)
         best = dspy_program.search(task, self.optimizer, self.shots, self.calls // 3 * 2, writer, run.seed)
         if best.predictor.digest == start.digest:
             return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), budget)
