@@ -78,23 +78,23 @@ def within(start: Predictor, budget: SearchBudget, name: str, search: Callable[[
                 f"{name}: the search {spent}.",
                 remedy=f"Raise budget.minutes in rung.yaml, or lower methods.{name}.calls.",
             ) from None
-        return kept(start, f"no gain: the search {spent}", [], budget)
+        return conclude(start, f"no gain: the search {spent}", [], budget)
 
 
-def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], told: list, budget: SearchBudget) -> Predictor:
+def confirmed(start: Predictor, best: proposing.Tried, fresh: list[Example], summary: list, budget: SearchBudget) -> Predictor:
     """The best of the race if it is shown to be better on fresh rows; else the start."""
     clusters = clusters_of(fresh)
     before, after = (budget.asker(one)(fresh) for one in (start, best.predictor))
     gain = resample.paired_bootstrap(before, after, clusters)
     budget.run.notes["fresh rows"] = {"start": str(interval(before)), "best": str(interval(after)), "difference": str(gain)}
     if gain.value > 0 and resample.sign_flip(before, after, clusters) <= 2 * ERROR:
-        return kept(best.predictor, f"gain: {best.what}, {gain} on fresh rows", told, budget)
-    return kept(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", told, budget)
+        return conclude(best.predictor, f"gain: {best.what}, {gain} on fresh rows", summary, budget)
+    return conclude(start, f"no gain: the best, {best.what}, differs by {gain} on fresh rows", summary, budget)
 
 
-def kept(found: Predictor, verdict: str, told: list[dict[str, Any]], budget: SearchBudget) -> Predictor:
+def conclude(found: Predictor, verdict: str, summary: list[dict[str, Any]], budget: SearchBudget) -> Predictor:
     """The Predictor chosen, with the reason in the fit's notes."""
-    budget.run.notes.update(verdict=verdict, tried=told, calls=budget.spent, seconds=round(time.monotonic() - budget.began, 1))
+    budget.run.notes.update(verdict=verdict, tried=summary, calls=budget.spent, seconds=round(time.monotonic() - budget.began, 1))
     return found
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from rung.errors import ModelError
 from rung.machine import Machine
 from rung.methods.base import Family, Method, MetricUse, Run
-from rung.methods.confirm import SearchBudget, confirmed, front, kept, parts, within
+from rung.methods.confirm import SearchBudget, conclude, confirmed, front, parts, within
 from rung.methods.estimate import CostEstimate, with_calls
 from rung.methods.facts import Facts
 from rung.methods.option import Count
@@ -54,7 +54,7 @@ class Dspy(Method):
         fresh = front(fresh, self.calls // 6)  # asked of two Predictors: a third of the budget
         rows, shown = front(rows, self.calls // 12), front(shown, self.calls // 12)
         if min(len(rows), len(fresh)) < LEAST or not shown:
-            return kept(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
+            return conclude(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
         return within(start, budget, self.name, lambda: self._searched(start, shown, rows, fresh, budget))
 
     def _searched(
@@ -70,5 +70,5 @@ class Dspy(Method):
         task = dspy_program.Task(bare, shown, rows, budget)
         best = dspy_program.search(task, self.optimizer, self.shots, self.calls // 3 * 2, writer, run.seed)
         if best.predictor.digest == start.digest:
-            return kept(start, "no gain: nothing that DSPy tried did better than the start", task.told(), budget)
-        return confirmed(start, best, fresh, task.told(), budget)
+            return conclude(start, "no gain: nothing that DSPy tried did better than the start", task.summary(), budget)
+        return confirmed(start, best, fresh, task.summary(), budget)

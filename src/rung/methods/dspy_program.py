@@ -63,8 +63,8 @@ class Task:
         fixed = demos or self.start.demos.fixed
         words = self.start.instruction if step.signature.instructions == self.begun else step.signature.instructions
         found = replace(self.start, instruction=words, demos=replace(self.start.demos, fixed=fixed))
-        told = [f"instruction {words!r}"] if words != self.start.instruction else []
-        return Tried(", ".join([*told, f"{len(demos)} examples"]), found)
+        summary = [f"instruction {words!r}"] if words != self.start.instruction else []
+        return Tried(", ".join([*summary, f"{len(demos)} examples"]), found)
 
     def answer(self, step: Any, asked: str) -> str:
         """One row's answer. The first of `rows` to be asked brings all in a batch, since DSPy asks for the others next."""
@@ -81,7 +81,7 @@ class Task:
         """DSPy's metric: the task's own."""
         return self.budget.worth(found.output, self.row(example.input))
 
-    def told(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[dict[str, Any]]:
         """The candidates that were scored on all rows, for the record."""
         out = []
         for tried, answers in self.had.values():

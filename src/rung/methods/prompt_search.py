@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from rung.machine import Machine
 from rung.methods import proposing
 from rung.methods.base import Family, Method, MetricUse, Run
-from rung.methods.confirm import ERROR, SearchBudget, confirmed, front, kept, parts, within
+from rung.methods.confirm import ERROR, SearchBudget, conclude, confirmed, front, parts, within
 from rung.methods.estimate import CostEstimate, with_calls
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Weight
@@ -70,7 +70,7 @@ class PromptSearch(Method):
         budget = SearchBudget(run, self.calls, until)
         pool, rows, fresh = parts(in_order(data.examples, run.seed))
         if len(rows) < LEAST or len(fresh) < LEAST:
-            return kept(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
+            return conclude(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
         bare = replace(start, calibration=None)  # a calibration is valid for one prompt only
         tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, budget)]
         return within(start, budget, self.name, lambda: self._searched(tried, rows, fresh, budget))
@@ -100,21 +100,21 @@ class PromptSearch(Method):
         rows = front(rows, most // (len(tried) + 1))  # one more: the best wording with the best demonstrations
         start = tried[0].predictor
         if len(tried) < 2 or len(rows) < LEAST or len(fresh) < LEAST:
-            return kept(start, f"no gain: {budget.calls} calls are too few for a search", [], budget)
+            return conclude(start, f"no gain: {budget.calls} calls are too few for a search", [], budget)
         clusters = clusters_of(rows)
         asked = [budget.asker(one.predictor) for one in tried]
         outcome = race(asked, rows, schedule_analyses(len(rows), clusters), alpha=ERROR, clusters=clusters)
-        told = _told(tried, outcome)
+        summary = _summary(tried, outcome)
         best = tried[outcome.winner]
         if both := proposing.joined(start, *_leaders(tried, outcome)):
             values = budget.asker(both.predictor)(rows)
-            told.append({"what": both.what, "rows": len(rows), "score": str(interval(values))})
+            summary.append({"what": both.what, "rows": len(rows), "score": str(interval(values))})
             if fmean(values) > max(fmean(found) for found in outcome.values if len(found) == len(rows)):
                 best = both
         budget.run.notes["spread"] = spread(tried, outcome)
         if best.predictor == start:
-            return kept(start, "no gain: nothing tried did better than the start", told, budget)
-        return confirmed(start, best, fresh, told, budget)
+            return conclude(start, "no gain: nothing tried did better than the start", summary, budget)
+        return confirmed(start, best, fresh, summary, budget)
 
 
 def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict[str, Any]]:
@@ -130,7 +130,7 @@ def spread(tried: Sequence[proposing.Tried], outcome: Outcome) -> dict[str, dict
     return out
 
 
-def _told(tried: Sequence[proposing.Tried], outcome: Outcome) -> list[dict[str, Any]]:
+def _summary(tried: Sequence[proposing.Tried], outcome: Outcome) -> list[dict[str, Any]]:
     dropped = {one.candidate: one.reason for one in outcome.dropped}
     return [
         {

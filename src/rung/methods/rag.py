@@ -89,7 +89,7 @@ class Rag(Method):
             refused_files=dict(changes.refused),
             search={"legs": found.settings.legs, "fusion": found.settings.fusion, "weight": found.settings.weight},
             known=len(known),
-            abstain=_told(at, len(weighed)),
+            abstain=_summary(at, len(weighed)),
         )
         return replace(start, lookup=replace(found, least=at.least if self.abstain else 0.0))
 
@@ -143,8 +143,8 @@ def _weighed(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run
     return out
 
 
-def _told(found: Threshold, n: int) -> dict[str, Any]:
+def _summary(found: Threshold, n: int) -> dict[str, Any]:
     """The threshold for the record, or why there is none."""
-    told = {"answered": found.answered, "withheld_refused": found.refused, "auc": found.auc}
+    intervals = {"answered": found.answered, "withheld_refused": found.refused, "auc": found.auc}
     why = {} if found.least else {"no_threshold": "the evidence does not separate questions with a passage from those without"}
-    return {"least_evidence": found.least, "gain": found.gain, "n": n} | why | {k: str(v) for k, v in told.items() if v}
+    return {"least_evidence": found.least, "gain": found.gain, "n": n} | why | {k: str(v) for k, v in intervals.items() if v}

@@ -1,7 +1,7 @@
 """Reasoning: the model writes its way to the answer before it answers. https://arxiv.org/abs/2201.11903
 
-Alone it is only told to (https://arxiv.org/abs/2205.11916). Behind few-shot the demonstrations show how: with the rows' own
-reasoning, or with what the model itself or a teacher wrote, kept only where it led to the right answer
+Alone it is an instruction (https://arxiv.org/abs/2205.11916). Behind few-shot the demonstrations show how: with the rows' own
+reasoning, or with what the model itself or a teacher wrote, used only if it led to the right answer
 (https://arxiv.org/abs/2203.14465). In the form of plan and reflection: https://arxiv.org/abs/2210.03629
 """
 
