@@ -111,14 +111,14 @@ def last_line_end(file: BinaryIO) -> int:
     return 0
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each whole line. One without an end was cut short by a killed process and is left out.
+def raw_lines(path: Path) -> list[bytes]:
+    """Each whole line. One without an end was cut short by a killed process and is left out."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
-    A byte that is no UTF-8 is replaced, and what reads the line finds it damaged.
-    """
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each whole line. A byte that is no UTF-8 is replaced, and what reads the line finds it damaged."""
+    for number, line in enumerate(raw_lines(path), 1):
         yield number, line.decode("utf-8", "replace")
 
 

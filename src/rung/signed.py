@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,22 @@ def opened(name: str, text: str) -> tuple[dict[str, Any] | None, str]:
     tail = TAIL.search(text, max(0, len(text) - 2 * SIZE - 80))
     holds = tail is not None and hmac.compare_digest(tail[1], _mac(name, text[: tail.start()]))
     return value, "" if holds else FOREIGN
+
+
+def checker(name: str) -> Callable[[bytes], bool]:
+    """Tells of lines kept under one name whether the signature holds, without reading their JSON."""
+    key, prefix = _key(key_path()), name.encode() + b"\0"
+    head, end = f', "{FIELD}": "'.encode(), b'"}'
+    start, close = -len(end) - SIZE, -len(end)
+    begin = start - len(head)
+
+    def holds(line: bytes) -> bool:
+        """False too for a signed line that is spaced otherwise: `opened` says what is wrong with a line, if anything is."""
+        if line[begin:start] != head or line[close:] != end:
+            return False
+        return hmac.compare_digest(line[start:close], hmac.digest(key, prefix + line[:begin], "sha256").hex()[:SIZE].encode())
+
+    return holds
 
 
 def seal_folder(name: str, folder: Path) -> None:

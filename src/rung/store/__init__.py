@@ -1,0 +1,27 @@
+"""The `.rung` folder beside a task: fits, predictions and records, append-only and keyed by content.
+
+lock                       one climb at a time
+records.jsonl              one Record a line
+fits/<key>/                a saved Predictor and fit.json (seconds, notes)
+work/<key>/                a fit under way; its checkpoints survive a killed process
+work/<key>.json            how often it was begun without getting any further
+trackers/<key>/            what experiment trackers wrote of it
+predictions/<digest>.jsonl answers of one Predictor, one row a line
+latency/<digest>.json      its latency
+marks/<digest>.jsonl       replies of a judge that runs here, one question a line
+ability/<digest>.json      general ability of one model, untouched or fitted
+tune/<key>.json            a race of settings
+test.json                  each look at the sealed rows, with its score
+decision.json              the last decision
+
+Files are signed (`rung.signed`) under their name in the folder. One whose signature does not hold counts as absent: it is
+reported once and made anew. `rung trust` signs what is there.
+"""
+
+from __future__ import annotations
+
+from rung.store.codec import decision, forgetting, prediction, record, scores
+from rung.store.fits import OWN
+from rung.store.store import NAME, Store
+
+__all__ = ["NAME", "OWN", "Store", "decision", "forgetting", "prediction", "record", "scores"]

@@ -1,0 +1,101 @@
+"""Signed JSON files and signed lines in one folder. What cannot be believed or read counts as absent, and is reported."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rung import files, signed
+from rung.store.codec import adapter, from_lines
+
+T = TypeVar("T")
+
+LOST = {
+    "records.jsonl": "What they say is measured again.",
+    "predictions": "Those rows are asked again.",
+    "marks": "The judge is asked again.",
+    "test.json": "How often the sealed rows were looked at is no longer known.",
+    "decision.json": "Climb again; what was measured is kept in records.jsonl.",
+    "fits": "It is fitted again.",
+    "work": "The fit begins anew.",
+}
+"""What becomes of what cannot be believed or read, by the first part of its name."""
+ANEW = "It is measured again."
+
+
+class SignedFolder:
+    """Reads and writes signed files. A line cut short by a killed process is dropped."""
+
+    def __init__(self, folder: Path, say: Callable[[str], object] = warnings.warn):
+        """`say`: receives once each thing that is not used, and why."""
+        self.folder, self._say = folder, say
+        self._told: set[str] = set()
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; empty where there is none that can be believed."""
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        value, why = signed.opened(name, path.read_text(encoding="utf-8", errors="replace"))
+        if why:
+            self._tell(name, why)
+        return value if value and not why else {}
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the folder."""
+        files.write_text(self.folder / name, signed.seal(name, signed.dumps(value, indent=1)))
+
+    def _append(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        files.append(self.folder / name, "".join(signed.seal(name, signed.dumps(row)) + "\n" for row in rows))
+
+    def _lines(self, name: str, kind: type[T], same: Callable[[T], Any], same_raw: Callable[[dict[str, Any]], Any]) -> list[T]:
+        """The values of a file's lines. The other lines are reported, with the reason; not those that a later line replaces.
+
+        `same`: what two values have in common of which the later counts; `same_raw`: the same of a line's JSON.
+        """
+        found: list[T] = []
+        faults: list[tuple[int, str, Any]] = []
+        if not (lines := files.raw_lines(self.folder / name)):
+            return []
+        holds = signed.checker(name)
+        signed_lines = [holds(line) for line in lines]
+        values = iter(from_lines(kind, [line for line, right in zip(lines, signed_lines) if right]))
+        for number, (line, right) in enumerate(zip(lines, signed_lines), 1):
+            value = next(values) if right else None
+            if value is None:
+                value, why, what = self._slow(name, kind, line, same_raw)
+                if value is None:
+                    faults.append((number, why, what))
+                    continue
+            found.append(value)
+        known = set(map(same, found)) if faults else set()
+        self._tell_lines(name, [(number, why) for number, why, what in faults if what is None or what not in known])
+        return found
+
+    def _slow(self, name: str, kind: type[T], line: bytes, same: Callable[[dict[str, Any]], Any]) -> tuple[T | None, str, Any]:
+        """A line's value, or why there is none and what a later line might replace it by."""
+        raw, why = signed.opened(name, line.decode("utf-8", "replace"))
+        if raw is None or why:
+            return None, why, same(raw) if raw else None
+        try:
+            return adapter(kind).validate_python(raw), "", None
+        except ValueError:
+            return None, "is damaged: it does not hold what such a line holds", same(raw)
+
+    # --- what is not used -------------------------------------------------------------------------------------
+
+    def _tell_lines(self, name: str, faults: list[tuple[int, str]]) -> None:
+        for why in dict.fromkeys(why for _, why in faults):
+            numbers = [number for number, told in faults if told == why]
+            shown = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+            self._tell(name, why, f"line {shown}: ")
+
+    def _tell(self, name: str, why: str, which: str = "") -> None:
+        lost = LOST.get(name.partition("/")[0], ANEW)
+        remedy = "" if "damaged" in why else f" {signed.TRUST}"
+        told = f"{self.folder / name}: {which}it {why}. {lost}{remedy}"
+        if told not in self._told:
+            self._told.add(told)
+            self._say(told)

@@ -1,0 +1,108 @@
+"""One task's `.rung` folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rung import files
+from rung.errors import BusyError, RungError
+from rung.store.codec import adapter
+from rung.store.fits import Fits
+from rung.types import Latency, Prediction, Record
+
+NAME = ".rung"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A judge's reply."""
+
+    id: str
+    """Content of the question."""
+    mark: str
+
+
+class Store(Fits):
+    """Reads and writes one task's `.rung` folder."""
+
+    def __init__(self, task_folder: Path, say: Callable[[str], object] = warnings.warn):
+        """`say`: receives once each thing that is not used, and why."""
+        super().__init__(task_folder / NAME, say)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one climb. A second one is told so at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        inside(self.folder)
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError(
+                "another rung process is at work in this task.",
+                where=str(self.folder),
+                remedy="Wait for it to end, or copy the task to another folder.",
+            ) from None
+        try:
+            for name in ("", "fits", "predictions", "latency", "ability", "attack", "tune", "work"):
+                files.sweep(self.folder / name)
+            yield
+        finally:
+            lock.release()
+
+    # --- predictions ------------------------------------------------------------------------------------------
+
+    def predictions(self, digest: str) -> dict[str, Prediction]:
+        """Answers of a Predictor by row; the last one of a row counts."""
+        return {one.id: one for one in self._lines(f"predictions/{digest}.jsonl", Prediction, lambda one: one.id, _id)}
+
+    def keep_predictions(self, digest: str, predictions: Iterable[Prediction]) -> None:
+        self._append(f"predictions/{digest}.jsonl", map(asdict, predictions))
+
+    def marks(self, judge: str) -> dict[str, str]:
+        """What a judge that runs here has said, by the content of what it was asked."""
+        return {one.id: one.mark for one in self._lines(f"marks/{judge}.jsonl", Mark, lambda one: one.id, _id)}
+
+    def keep_marks(self, judge: str, marks: Mapping[str, str]) -> None:
+        self._append(f"marks/{judge}.jsonl", ({"id": name, "mark": mark} for name, mark in marks.items()))
+
+    def latency(self, digest: str) -> Latency | None:
+        found = self.read(f"latency/{digest}.json")
+        return adapter(Latency).validate_python(found) if found else None
+
+    def keep_latency(self, digest: str, latency: Latency) -> None:
+        self.write(f"latency/{digest}.json", asdict(latency))
+
+    # --- records ----------------------------------------------------------------------------------------------
+
+    def records(self) -> list[Record]:
+        def key(row: dict[str, Any]) -> Any:
+            return (row.get("provenance") or {}).get("key")
+
+        return self._lines("records.jsonl", Record, lambda one: one.provenance.get("key"), key)
+
+    def keep_record(self, record: Record) -> None:
+        self._append("records.jsonl", [asdict(record)])
+
+
+def _id(row: dict[str, Any]) -> Any:
+    return row.get("id")
+
+
+def inside(folder: Path) -> None:
+    """RungError where something of a `.rung` folder is a link: what is written to it would land somewhere else.
+
+    The folder itself may be one, to where there is room, if it leads to such a folder or to an empty one.
+    """
+    if folder.is_symlink() and not (folder / "lock").exists() and any(folder.iterdir()):
+        raise RungError("it is a link to a folder that is none of rung's.", where=str(folder), remedy="Delete the link.")
+    for path in (*folder.iterdir(), *folder.glob("[!i]*/*")):
+        if path.is_symlink():
+            raise RungError("it is a link, and what is kept here is not written elsewhere.", where=str(path), remedy="Delete it.")
