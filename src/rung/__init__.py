@@ -3,7 +3,7 @@
 ```python
 import rung
 
-task = rung.Task(task="Name the intent.", kind="classify", examples=frame, goal={"accuracy": 0.8})
+task = rung.Task(task="Name the intent.", kind="classify", examples=frame, input="text", output="intent", goal=0.8)
 climb = rung.climb(task)
 climb.predictor.predict(["my card has not come"])
 ```

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,16 +56,10 @@ def test_climb_and_plan_can_be_called_whatever_was_imported_before(first: str) -
 def test_every_public_name_is_documented_and_typed(name: str) -> None:
     value = getattr(rung.api, name)
     assert f"`rung.{name}`" in (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    assert inspect.getdoc(value) and (inspect.isclass(value) or "```python" in inspect.getdoc(value))
+    assert inspect.getdoc(value) and (name.endswith("Error") or "```python" in inspect.getdoc(value))
     for part in (value, *(one for key, one in vars(value).items() if not key.startswith("_"))):
         if isinstance(part, property):
             part = part.fget
         if inspect.isfunction(part):
             missing = {*inspect.signature(part).parameters, "return"} - {"self", "cls"} - set(part.__annotations__)
             assert inspect.getdoc(part) and not missing, f"{name}.{part.__name__}: {missing or 'no docstring'}"
-
-
-def test_examples_in_docstrings_parse() -> None:
-    for name in NAMES:
-        for block in re.findall(r"```python\n(.*?)```", inspect.getdoc(getattr(rung.api, name)) or "", re.DOTALL):
-            compile(inspect.cleandoc(block), name, "exec")

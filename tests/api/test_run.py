@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import rung
+import rung.api
 from rung.cli import app
 
 pd = pytest.importorskip("pandas")
@@ -118,8 +121,8 @@ def test_data_that_cannot_decide_are_refused() -> None:
     ("rows", "said"),
     [
         ("a text", "Put it into a list"),
-        ([3], "item 1: 3 is no text"),
-        (["a", None], "item 2: None is no text"),
+        ([3], "item 1: 3 is not text"),
+        (["a", None], "item 2: None is not text"),
         ([{"txt": "a"}], "there is no column 'text'"),
         (pd.DataFrame({"txt": ["a"]}), "there is no column 'text'"),
     ],
@@ -154,3 +157,13 @@ def test_without_pandas_the_leaderboard_is_a_list(monkeypatch: pytest.MonkeyPatc
     climb = rung.climb(task(), progress=False)
     monkeypatch.setattr("rung.api.result.find_spec", lambda name: None)
     assert climb.leaderboard == climb.rows and isinstance(climb.rows, list)
+
+
+def test_examples_in_docstrings_run() -> None:
+    rung.climb(task(), progress=False)
+    ran = []
+    for name in rung.__all__:
+        for block in re.findall(r"```python\n(.*?)```", inspect.getdoc(getattr(rung.api, name)) or "", re.DOTALL):
+            exec(compile(block, name, "exec"), {"rung": rung, "frame": FRAME, "task": task()})
+            ran.append(name)
+    assert sorted(ran) == sorted(name for name in rung.__all__ if not name.endswith("Error"))

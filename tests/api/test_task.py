@@ -57,7 +57,7 @@ def test_what_was_not_written_from_here_stays(place: Path) -> None:
     with pytest.raises(TaskError, match="was edited after"):
         made(folder="mine")
     path.write_text("task: mine\n")
-    with pytest.raises(TaskError, match="has not written"):
+    with pytest.raises(TaskError, match="did not write"):
         made(folder="mine")
     assert path.read_text() == "task: mine\n"
     path.unlink()

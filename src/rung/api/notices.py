@@ -1,4 +1,4 @@
-"""What is said beside results: on standard error in a program, under the cell in a notebook."""
+"""Notices to the user: on standard error in a program, under the cell in a notebook."""
 
 from __future__ import annotations
 

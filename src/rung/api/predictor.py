@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer."""
+    """One answer.
+
+    ```python
+    [answer] = rung.load("support").predict(["my card has not come"])
+    answer.label, answer.confidence
+    ```
+    """
 
     text: str
     """What the model answers; of a classify task the label. Empty where there is no answer."""
@@ -46,7 +52,13 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A fitted rung that answers: `predictor.predict(["my card has not come"])`."""
+    """A fitted rung that answers.
+
+    ```python
+    predictor = rung.load("support")
+    predictor.predict(["my card has not come", {"text": "the motor hums"}])
+    ```
+    """
 
     rung: str
     """Its name, such as `few-shot+lora`."""
@@ -69,7 +81,7 @@ class Predictor:
             access: Labels of documents that the asker may see (`data.access`); without them, open documents alone.
 
         Raises:
-            DataError: A row is no text and has no input column.
+            DataError: A row is not text and has no input column.
             TaskError: No document carries a label of `access`.
         """
         from rung.evaluate.predict import portion
@@ -92,7 +104,7 @@ class Predictor:
             where = f"rows, item {number}"
             text = column_of(row, column, where) if isinstance(row, Mapping) else row
             if not isinstance(text, str):
-                raise DataError(f"{quoted(text)} is no text.", where=where, remedy="Give texts, or rows with the input column.")
+                raise DataError(f"{quoted(text)} is not text.", where=where, remedy="Give texts, or rows with the input column.")
             found.append(Example(str(text), "", where=where))
         return found
 

@@ -1,4 +1,4 @@
-"""A climb as it goes: a table in a notebook, the command line's screen in a terminal, nothing where it is not wanted."""
+"""Progress of a climb: a table in a notebook, the command line's screen in a terminal, or nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERY = 0.25
 
 @contextmanager
 def watching(goal: Goal, wanted: bool) -> Iterator[Watcher]:
-    """Who is told how a climb goes."""
+    """Something that shows the progress of a climb."""
     if not wanted:
         yield Silent()
     elif in_notebook():
@@ -38,7 +38,7 @@ def watching(goal: Goal, wanted: bool) -> Iterator[Watcher]:
 
 
 class Silent:
-    """Tells nobody."""
+    """Shows nothing."""
 
     def planned(self, steps: Sequence[Step]) -> None: ...
     def began(self, rung: str) -> None: ...
@@ -47,7 +47,7 @@ class Silent:
 
 
 class NotebookBoard:
-    """One output under the cell that is drawn again as the climb goes."""
+    """One output under the cell, redrawn as the climb proceeds."""
 
     def __init__(self, metric: str):
         self.metric = metric
@@ -76,12 +76,12 @@ class NotebookBoard:
         self._draw()
 
     def close(self) -> None:
-        """Leave one line in place of the table: the result shows its own."""
+        """Replace the table with one line; the result shows its own table."""
         done = sum(record.status == "done" for record in self.records.values())
         self._show(html.line(f"{done} of {len(self.steps)} rungs measured", f"in {time.monotonic() - self.begun:.1f} s"))
 
     def html(self) -> str:
-        """The table as it stands."""
+        """The current table."""
         rows = [(step.rung, *self._cells(step)) for step in self.steps]
         return html.table(("rung", f"{self.metric} (dev)", ""), rows, left=("rung", ""))
 

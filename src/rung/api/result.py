@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a climb, or one rung fitted alone, comes to. In a notebook it shows itself as the leaderboard."""
+    """What a climb, or one rung fitted alone, comes to. In a notebook it shows itself as the leaderboard.
+
+    ```python
+    result = rung.climb(task)
+    if result.verdict == "meets":
+        print(result.chosen, result.test.low, result.test.high)
+    ```
+    """
 
     decision: Decision
     """The verdict on the goal with its reason, each rung's verdict, paired comparisons."""
@@ -104,7 +111,12 @@ class Result:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan:
-    """The rungs that a climb would try, in order, each with what it is expected to cost. Nothing is fitted for it."""
+    """The rungs that a climb would try, in order, each with what it is expected to cost. Nothing is fitted for it.
+
+    ```python
+    sum(row["fit_s"] or 0 for row in rung.plan(task).rows)
+    ```
+    """
 
     rows: tuple[Mapping[str, Any], ...]
     """Of each rung: `rung`, `base`, `advice` and `why` of the flowchart; `fit_s` and `answer_s` in seconds, `memory_gb`,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
-from rung.api.notices import notice
+from rung.api.notices import in_notebook, notice
 from rung.api.predictor import Predictor, fitted
 from rung.api.progress import watching
 from rung.api.result import Findings, Plan, Result
@@ -141,6 +142,8 @@ def load(task: Task | PathLike, rung: str = "") -> Predictor:
 def _project(task: Task | PathLike, rung: str = "") -> Project:
     """A task made ready; of `rung` alone where one is named, on the usual base."""
     settings = (task if isinstance(task, Task) else Task.load(task)).settings
+    if in_notebook():  # a library's progress bar, which rung does not show
+        warnings.filterwarnings("ignore", "IProgress not found")
     return Project(settings.only(rung) if rung else settings, say=notice)
 
 

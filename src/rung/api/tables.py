@@ -1,4 +1,4 @@
-"""Rows from a data frame, a data set or a list of dicts, as plain JSON values. Nothing is imported that the caller has not."""
+"""Rows of a data frame, a data set or a list of dicts as plain JSON values. Imports none of the packages they come from."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def is_table(value: object) -> bool:
 def rows(table: Table, name: str) -> list[dict[str, Any]]:
     """The rows of a table: None for a missing cell, ISO 8601 for dates, lists and dicts for nested values; an index is left out.
 
-    `name` names the table in messages. DataError for no rows, for two columns of one name, for a cell that is no text, number,
-    date, list or dict.
+    `name` names the table in messages. DataError for no rows, for two columns of one name, for a cell that is not text,
+    a number, a date, a list or a dict.
     """
     reader = READERS.get(_package(table), _dicts)
     found = []
@@ -61,7 +61,7 @@ def column(table: Table, wanted: str, name: str) -> Iterator[Any]:
 
 
 def cell(value: Any, where: str) -> Any:
-    """One value as JSON knows it."""
+    """One value as JSON stores it; DataError if JSON cannot."""
     if value is None or type(value).__name__ in MISSING:
         return None
     if isinstance(value, str):
@@ -92,7 +92,7 @@ def _number(value: float | Decimal, where: str) -> Any:
     if value != value:
         return None
     if math.isinf(value):
-        raise DataError(f"{value} is no number that a file can hold.", where=where, remedy="Replace it, or drop the row.")
+        raise DataError(f"{value} cannot be stored as JSON.", where=where, remedy="Replace it, or drop the row.")
     return float(value) if isinstance(value, float) else str(value)
 
 
@@ -102,7 +102,7 @@ def _name(column: Any, where: str) -> str:
         return str(column)
     if isinstance(column, int) or _package(column) == "numpy":
         return str(column)
-    raise DataError(f"the column name {quoted(column)} is no text.", where=where, remedy="Rename the columns to texts.")
+    raise DataError(f"the column name {quoted(column)} is not text.", where=where, remedy="Rename the columns to texts.")
 
 
 def _names(columns: Iterable[Any], name: str) -> list[str]:
@@ -127,7 +127,7 @@ def _pandas(table: Any, name: str) -> Read:
 
 
 def _widened(column: Any) -> Iterable[Any]:
-    """A column's values. Whole numbers that pandas made floats, to have NaN beside them, are whole numbers again."""
+    """A column's values. Integers that pandas stored as floats, because some are missing, become integers again."""
     known = column.dropna()
     if column.dtype.kind == "f" and len(known) < len(column) and (known % 1 == 0).all():
         return [None if value != value else int(value) for value in column]
@@ -153,7 +153,7 @@ def _datasets(table: Any, name: str) -> Read:
 
 
 def _class(value: int | None, names: Sequence[str]) -> str | None:
-    """The name of a class; a negative number stands for a row without a label."""
+    """The name of a class; a negative number means no label."""
     return None if value is None or value < 0 else names[value]
 
 
@@ -165,13 +165,13 @@ def _arrow(table: Any, name: str) -> Read:
 def _dicts(table: Any, name: str) -> Read:
     if isinstance(table, Mapping) or not isinstance(table, Iterable):
         raise DataError(
-            f"a {type(table).__name__} is no table of rows.",
+            f"a {type(table).__name__} is not a table.",
             where=name,
             remedy="Give a pandas or Polars DataFrame, a datasets.Dataset or a list of dicts.",
         )
     for number, row in enumerate(table, 1):
         if not isinstance(row, Mapping):
-            raise DataError(f"{quoted(row)} is no dict.", where=f"{name} row {number}", remedy='Write {"input": …, "output": …}.')
+            raise DataError(f"{quoted(row)} is not a dict.", where=f"{name} row {number}", remedy='Write {"input": …}.')
         yield row, row.values()
 
 

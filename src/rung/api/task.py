@@ -26,12 +26,12 @@ FILES = ("corpus", "general", "documents")
 class Task:
     """What is to be done, on which rows, and what is good enough: a task folder, written from Python.
 
-    A climb keeps what it measures beside its task, so a task lives in a folder: `rung.yaml`, `data/*.jsonl` and later `.rung/`.
+    A climb stores what it measures beside its task, so a task lives in a folder: `rung.yaml`, `data/*.jsonl` and later `.rung/`.
     Every command of the command line works on it. The same task given again finds its folder again, and a climb resumes; with
     other rows or settings the folder is written again, and only what depends on the change is measured again.
 
     ```python
-    task = rung.Task(task="Name the intent.", kind="classify", examples=frame, goal={"accuracy": 0.8})
+    rung.Task(task="Name the intent.", kind="classify", examples=frame, input="text", output="intent", goal={"accuracy": 0.8})
     ```
     """
 
@@ -64,7 +64,7 @@ class Task:
 
         Raises:
             TaskError: A setting is wrong, or the folder holds a task that was not written from here.
-            DataError: A row holds what is no text, number, date, list or dict.
+            DataError: A cell is not text, a number, a date, a list or a dict.
         """
         place = Path(folder) if folder is not None else written.default_folder(task)
         given = {"examples": examples, "train": train, "dev": dev, "test": test} | settings

@@ -26,7 +26,7 @@ LONGEST = 48
 OURS = re.compile(r"\A# Written by rung\.Task \((\w+)\)[^\n]*\n")
 
 UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that YAML does not take as they are."""
+"""Characters that YAML reads as line ends, or refuses."""
 
 
 def default_folder(instruction: str) -> Path:
@@ -39,8 +39,8 @@ def default_folder(instruction: str) -> Path:
 def write(folder: Path, content: Mapping[str, Any], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Settings:
     """Write rung.yaml and `data/<name>.jsonl` for each table, and read the task back.
 
-    Rows come first and rung.yaml last; a file that is already as it should be is left alone. TaskError for settings that
-    rung.yaml could not have, and for files there that rung.Task has not written.
+    Rows come first and rung.yaml last; files that are already right are not touched. TaskError for settings that
+    rung.yaml could not have, and for files that rung.Task did not write.
     """
     text = _checked(content)
     path = folder / FILE_NAME
@@ -48,7 +48,7 @@ def write(folder: Path, content: Mapping[str, Any], tables: Mapping[str, Sequenc
     parts = {folder / "data" / f"{name}.jsonl": _lines(rows) for name, rows in tables.items()}
     for part, lines in parts.items():
         if not ours and part.exists() and part.read_text(encoding="utf-8") != lines:
-            raise TaskError("there is a file that rung.Task has not written.", where=str(part), remedy="Give another folder=.")
+            raise TaskError("rung.Task did not write this file.", where=str(part), remedy="Give another folder=.")
     body = f"# Written by rung.Task ({digest(text)[:12]}): change the task in Python, not here.\n{text}"
     for place, wanted in (*parts.items(), (path, body)):
         if not place.exists() or place.read_text(encoding="utf-8") != wanted:
@@ -57,14 +57,14 @@ def write(folder: Path, content: Mapping[str, Any], tables: Mapping[str, Sequenc
 
 
 def _refuse_edited(path: Path) -> bool:
-    """Whether rung.yaml is there and was written from here. TaskError where it is somebody's own."""
+    """Whether rung.yaml is there and was written from here. TaskError if somebody else wrote or edited it."""
     if not path.exists():
         return False
     text = path.read_text(encoding="utf-8", errors="replace")
     mark = OURS.match(text)
     if mark and mark[1] == digest(text[mark.end() :])[:12]:
         return True
-    what = "it was edited after rung.Task wrote it." if mark else "there is a task already that rung.Task has not written."
+    what = "it was edited after rung.Task wrote it." if mark else "there is already a task that rung.Task did not write."
     raise TaskError(what, where=str(path), remedy="Read it with rung.Task.load, or give another folder=.")
 
 
@@ -85,7 +85,7 @@ def _checked(content: Mapping[str, Any]) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value as JSON, which is YAML too once what YAML reads as a line end, or not at all, is escaped."""
+    """A value as JSON, which is YAML too once the characters that YAML would misread are escaped."""
     return UNREADABLE.sub(lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
