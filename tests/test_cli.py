@@ -151,7 +151,7 @@ def test_a_file_of_rows_is_answered(task: Path) -> None:
     rung("ask", task, "--rows", task / "new.csv", "--to", task / "out.csv")
     assert (task / "out.csv").read_text().splitlines()[0] == "id,text,answer,confidence,error,abstained"
     assert not list(task.glob("*.part"))
-    assert "one of a text and --rows" in rung("ask", task, code=2)
+    assert "either a text or --rows" in rung("ask", task, code=2)
     (task / "odd.csv").write_text("message\nhello\n")
     assert "no column 'text'" in rung("ask", task, "--rows", task / "odd.csv", "--to", task / "x.csv", code=2)
 
