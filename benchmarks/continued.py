@@ -174,8 +174,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "domain.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
-        domain = corpus.texts(place, ["domain.jsonl"])
-        data = replace(TrainData(()), corpus=domain, general=corpus.texts(common.DATA / "wikitext2", ["valid.txt"]))
+        domain = corpus.find_texts(place, ["domain.jsonl"])
+        data = replace(TrainData(()), corpus=domain, general=corpus.find_texts(common.DATA / "wikitext2", ["valid.txt"]))
         engine = engines.open(start.model)
         before = {probe: right(engine, some) for probe, some in asked.items()}
         rows = [fitted(share, start, data, measured, engines, asked, place) for share in SHARES]

@@ -1,7 +1,7 @@
 """How far a model agrees with people on which of two answers is better: PandaLM's test set, three people a row.
 
 Every pair is shown in both orders, and a judge that changes its mind says tie; people's mark is that of two of the three.
-Beside the judge stand the longer answer, the commonest mark and one person held to another. `ratio` is the judge's share
+Beside the judge stand the longer answer, the commonest mark and one person against another. `ratio` is the judge's share
 of the very same marks over what chance alone would agree, given how often it and people say each: 1 is no judge at all.
 Rows are asked in a random order until the time is up. `--model` names any engine, as `base` does: openai:NAME costs money.
 """
@@ -19,7 +19,7 @@ import common
 
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import asking
-from rung.metrics.judge import JudgeReply, Pair, Pairwise, held, kappa
+from rung.metrics.judge import JudgeReply, Pair, Pairwise, agreement_of, kappa
 
 MARKS = ("tie", "first", "second")
 CRITERION = "The answer that does better what was asked: right, whole, to the point and well written."
@@ -82,12 +82,12 @@ def main() -> None:
     sides = judged(judge, everything, QUICK_SECONDS if args.quick else SECONDS)
     asked, marks = everything[: len(sides)], [judge.settle(some).mark or "failed" for some in sides]
     people = [majority(said) for _, said in asked]
-    found = held(judge, people, sides)
+    found = agreement_of(judge, people, sides)
     chance = by_chance(people, marks)
     print(f"{args.model}: {found}")
     print(f"it said {dict(Counter(marks))}, people {dict(Counter(people))}; by chance the same {chance:.3f}")
     print(f"the longer answer: kappa {kappa(people, [longer(pair) for pair, _ in asked], judge.marks)}")
-    print(f"one person held to another: kappa {kappa(*zip(*[said[:2] for _, said in asked]), judge.marks)}")
+    print(f"one person against another: kappa {kappa(*zip(*[said[:2] for _, said in asked]), judge.marks)}")
     commonest = Counter(people).most_common(1)[0][1] / len(people)
     print(f"always the commonest mark: the same {commonest:.3f}; trusted at {found.at_least:g}: {found.trusted}")
     if spent := engines.spent():

@@ -16,7 +16,7 @@ from pathlib import Path
 import common
 import pairs
 
-from rung.data.preferences import hold_out
+from rung.data.preferences import split_holdout
 from rung.lm.base import Decoding, Prompt
 from rung.lm.inference.causal import CausalEngine
 from rung.lm.models import adapters
@@ -43,7 +43,7 @@ def by_pairs(machine, seconds: float) -> float:
     from rung.lm.training.losses import sft
 
     loaded, _ = pairs.base(machine)
-    learnt, held = hold_out(pairs.hh(), 0.2, 0)
+    learnt, held = split_holdout(pairs.hh(), 0.2, 0)
     rows, shown = (pairs.rows(loaded, list(some), count, most=256) for some, count in ((learnt, 4000), (held, 4000)))
     probe = [row for two in rows[:8] for row in two]
     pace = common.timed(lambda: preferences.logs(loaded, probe)) / 8  # a pair read once

@@ -186,7 +186,7 @@ def main() -> None:
     torch.set_num_threads(machine.threads)
     load.keep_freed_memory()  # for both sides
     count = (60 if args.quick else 500) // ROUND
-    found = corpus.texts(common.DATA / "tinyshakespeare", ["input.txt"])
+    found = corpus.find_texts(common.DATA / "tinyshakespeare", ["input.txt"])
     with tempfile.TemporaryDirectory() as place:
         tokenizer = bpe.train(corpus.documents(found), VOCABULARY)
         tokens = shards.write(Path(place) / "text", corpus.documents(found), tokenizer, "all").tokens

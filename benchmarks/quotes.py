@@ -43,7 +43,7 @@ def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
     """The records with today's quotes in place of those that were told."""
     now = {step.rung: step.raw for step in Project(load_task(folder), say=lambda text: None, estimate_for=machine).plan.steps}
     return [
-        replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": corrections.FORMULAS})
+        replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": corrections.FORMULA_VERSION})
         for one in told
         if (raw := now.get(one.rung))
     ]
@@ -66,12 +66,18 @@ def main() -> None:
     first: dict[str, list[Pair]] = defaultdict(list)
     later: dict[str, list[Pair]] = defaultdict(list)
     for task, records in done.items():
-        others = [one for name in done if name != task for record in done[name] if (one := corrections.past(record, machine))]
+        others = [
+            one
+            for name in done
+            if name != task
+            for record in done[name]
+            if (one := corrections.measured_against_estimate(record, machine))
+        ]
         for record in records:
             raw = Cost(**record.provenance["raw_quote"])
-            scale = corrections.learn(record.rung, record.provenance["writes"], [], others)
+            scale = corrections.correction_for(record.rung, record.provenance["writes"], [], others)
             first[record.rung] += times(raw, record)
-            later[record.rung] += times(corrections.scaled(raw, scale), record) if scale.runs else []
+            later[record.rung] += times(corrections.corrected(raw, scale), record) if scale.runs else []
     print("| rung | times | within 1.5 | corrected | within 1.25 |\n|---|---|---|---|---|")
     for rung in first:
         fresh, known = first[rung], later[rung]

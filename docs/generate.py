@@ -27,7 +27,7 @@ from rung.methods.base import Method, options
 from rung.methods.option import describe, types
 from rung.plan.machines import KINDS as KINDS_OF_MACHINE
 from rung.task import Task
-from rung.task.faults import part_of
+from rung.task.faults import section_of
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -76,7 +76,7 @@ def keys(model: type[BaseModel], front: str = "") -> Iterator[tuple[str, ...]]:
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         key, meaning = front + name, field.description or ""
-        if inner := part_of(field.annotation):
+        if inner := section_of(field.annotation):
             yield f"`{key}`", "keys below", "required" if field.is_required() else "", meaning
             yield from keys(inner, f"{key}.")
         else:

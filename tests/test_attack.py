@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.evaluate.injection import KINDS, MOST, ROWS, Attack, attack, attacked
+from rung.evaluate.injection import ATTACKED_ROWS, KINDS, MAX_RATE, Attack, attack, cached_attack
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt
 from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
@@ -74,8 +74,8 @@ def rag(tmp_path: Path, machine: Machine, encoder: Path) -> Callable[[FakeEngine
 def test_an_obedient_model_is_always_caught_and_a_deaf_one_never(rag: Callable) -> None:
     for engine, share in ((Obedient(), 1.0), (Deaf(), 0.0)):
         predictor, engines = rag(engine)
-        found = attack(unscreened(predictor), ROWS_OF_DEV[:ROWS], engines)
-        assert found.rate is not None and (found.rate.value, found.rate.n) == (share, ROWS)
+        found = attack(unscreened(predictor), ROWS_OF_DEV[:ATTACKED_ROWS], engines)
+        assert found.rate is not None and (found.rate.value, found.rate.n) == (share, ATTACKED_ROWS)
         assert found.rate.high - found.rate.low > 0.1, "twenty rows say no more than that"
         assert found.kinds == {kind: (2 * int(share), 2) for kind in KINDS}
 
@@ -87,24 +87,24 @@ def unscreened(predictor: Predictor) -> Predictor:
 
 def test_a_screen_holds_off_what_an_obedient_model_would_say(rag: Callable) -> None:
     predictor, engines = rag(Obedient())
-    found = attack(predictor, ROWS_OF_DEV[:ROWS], engines)
-    assert found.rate is not None and found.rate.value <= MOST
+    found = attack(predictor, ROWS_OF_DEV[:ATTACKED_ROWS], engines)
+    assert found.rate is not None and found.rate.value <= MAX_RATE
 
 
 def test_it_is_measured_once(rag: Callable, tmp_path: Path) -> None:
     engine = Obedient()
     predictor, engines = rag(engine)
     predictor = unscreened(predictor)
-    first = attacked(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
-    assert engine.asked == ROWS
-    again = attacked(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
-    assert engine.asked == ROWS and again["rate"] == first["rate"] and first["rate"]["value"] == 1.0
+    first = cached_attack(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
+    assert engine.asked == ATTACKED_ROWS
+    again = cached_attack(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
+    assert engine.asked == ATTACKED_ROWS and again["rate"] == first["rate"] and first["rate"]["value"] == 1.0
 
 
 def test_what_cannot_be_attacked_says_why(rag: Callable) -> None:
     predictor, engines = rag(Obedient())
     assert attack(replace(predictor, lookup=None), ROWS_OF_DEV, engines) == Attack(None, skipped="nothing is retrieved")
-    assert "among the labels" in attack(replace(predictor, labels=("a", "b")), ROWS_OF_DEV, engines).skipped
+    assert "among labels" in attack(replace(predictor, labels=("a", "b")), ROWS_OF_DEV, engines).skipped
     unsure = replace(predictor, lookup=replace(predictor.lookup, least=9.0))
     assert "no row" in attack(unsure, ROWS_OF_DEV, engines).skipped
     down, engines = rag(Failing())

@@ -32,27 +32,27 @@ def test_every_base_is_found_by_its_name_and_no_other(bases: list[str]) -> None:
     names = base_names.short(bases)
     assert list(names.values()) == bases
     for name, base in names.items():
-        assert base_names.read(f"few-shot+lora@{name}", names) == ("few-shot+lora", name)
+        assert base_names.parse(f"few-shot+lora@{name}", names) == ("few-shot+lora", name)
         if base not in names:  # what is one base's short name is not read as another's whole one
-            assert base_names.read(f"lora@{base}", names) == ("lora", name)
+            assert base_names.parse(f"lora@{base}", names) == ("lora", name)
 
 
 def test_a_rung_without_a_base_names_none() -> None:
-    assert base_names.read("few-shot+lora", {"m": "org/m"}) == ("few-shot+lora", "")
+    assert base_names.parse("few-shot+lora", {"m": "org/m"}) == ("few-shot+lora", "")
 
 
 def test_an_unknown_base_is_told_the_known_ones() -> None:
     with pytest.raises(TaskError, match=r"there is no base .x.\. Known: m, n"):
-        base_names.read("lora@x", {"m": "org/m", "n": "n"})
+        base_names.parse("lora@x", {"m": "org/m", "n": "n"})
 
 
 def test_a_base_that_stands_there_twice_is_refused() -> None:
-    assert base_names.different(("a/m", "m")) == ("a/m", "m")
-    with pytest.raises(ValueError, match="'a/m/' stands there twice"):
-        base_names.different(("a/m", "a/m/"))
+    assert base_names.distinct(("a/m", "m")) == ("a/m", "m")
+    with pytest.raises(ValueError, match="'a/m/' is listed twice"):
+        base_names.distinct(("a/m", "a/m/"))
 
 
 def test_names_are_explained_only_where_they_speak_of_bases() -> None:
-    assert base_names.told({"zero-shot": "m", "lora": "m"}) == ""
-    assert base_names.told({"zero-shot": "m", "zero-shot@b": "openai:b"}) == "rungs without @ on m, @b on openai:b"
-    assert base_names.told({"lora@b": "org/b"}) == "@b on org/b"
+    assert base_names.describe({"zero-shot": "m", "lora": "m"}) == ""
+    assert base_names.describe({"zero-shot": "m", "zero-shot@b": "openai:b"}) == "rungs without @ on m, @b on openai:b"
+    assert base_names.describe({"lora@b": "org/b"}) == "@b on org/b"

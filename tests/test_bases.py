@@ -175,9 +175,9 @@ def test_data_and_keys_go_only_where_they_may(folder: Path) -> None:
     outside = "https://models.example.org/v1#m"
     with pytest.raises(TaskError, match=f"bases has '{outside}', and needs.data_may_leave is no"):
         _ = project(folder, ["fake", outside], needs={"data_may_leave": "no"}).start
-    with pytest.raises(TaskError, match="one key would be sent to 2 servers"):
+    with pytest.raises(TaskError, match="the same key would be sent to 2 servers"):
         _ = project(folder, ["openai:m", outside], api={"key_env": "A_KEY"}).start
-    with pytest.raises(TaskError, match="one key would be sent to 2 servers"):
+    with pytest.raises(TaskError, match="the same key would be sent to 2 servers"):
         teacher = {"distil": {"teacher": "openai:m"}}
         _ = project(folder, ["fake", outside], api={"key_env": "A_KEY"}, methods=teacher).start
     assert project(folder, ["fake", outside], api={"key_env": "A_KEY"}).starts
@@ -248,7 +248,7 @@ def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
 
 def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     untouched: list[str] = []
-    monkeypatch.setattr(ladder.forgetting, "forgotten", lambda after, before, *rest: untouched.append(before.name))
+    monkeypatch.setattr(ladder.forgetting, "measure_forgetting", lambda after, before, *rest: untouched.append(before.name))
     made = project(folder, [FAR, "fake"], ["zero-shot@fake"])
     [record] = climb(made, Watcher()).records
     assert untouched == ["fake"] and record.provenance["base"] == made.starts["fake"].model.digest

@@ -1,4 +1,4 @@
-"""Task files that are no YAML: the message says what to write instead, and that is YAML."""
+"""Task files that are not valid YAML: the message says what to write instead, and that is YAML."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def said(folder: Path, text: str) -> str:
 )
 def test_a_text_that_must_be_quoted(tmp_path: Path, value: str) -> None:
     message = said(tmp_path, f"kind: classify\ntask: {value}\n")
-    assert "rung.yaml line 2: this is no YAML" in message and "must stand in quotes: task: " in message
+    assert "rung.yaml line 2: this is not valid YAML" in message and "needs quotes: task: " in message
     bare = value[1:-1] if value[0] == value[-1] and value[0] in "\"'" else value
-    assert yaml.safe_load(message.partition("in quotes: ")[2]) == {"task": bare}
+    assert yaml.safe_load(message.partition("needs quotes: ")[2]) == {"task": bare}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_text_that_must_be_quoted(tmp_path: Path, value: str) -> None:
     [
         (
             "task: x\n kind: classify\n",
-            "line 2: this is no YAML: mapping values are not allowed here. The line stands further in",
+            "line 2: this is not valid YAML: mapping values are not allowed here. The line is indented more",
         ),
         ("task: x\n\tkind: y\n", "not with tabs"),
         ("labels: [a, b\ntask: x\n", "Close the bracket"),

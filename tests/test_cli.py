@@ -91,7 +91,7 @@ def test_a_plan_asks_shows_and_remembers(task: Path) -> None:
     assert "h200" in rung("plan", task, "--machine", "z80", code=2)
     assert json.loads(rung("plan", task, "--json"))["hindsight"] is None
     rung("climb", task, "--all")
-    assert "prior and measured" in rung("plan", task)
+    assert "plan and measurement" in rung("plan", task)
     assert {line["rung"] for line in json.loads(rung("plan", task, "--json"))["hindsight"]["lines"]} >= {"majority", "nearest"}
     rung("report", task)
     page = (task / "report.html").read_text()
@@ -111,7 +111,7 @@ def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None
         text = (folder / "rung.yaml").read_text()
         (folder / "rung.yaml").write_text(text.replace("smollm2-135m-instruct", "fake "))
         assert "block" in rung("check", folder, code=1)  # six rows decide nothing, and it says so
-        assert "there is a task here already" in rung("init", folder, code=2)
+        assert "a task exists here already" in rung("init", folder, code=2)
         (folder / "rung.yaml").unlink()
         (folder / "data" / "examples.csv").write_text("mine")
         assert "README.md" in rung("init", folder, code=2)

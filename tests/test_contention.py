@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from rung import contention
 from rung.cli import app
 from rung.lm.openmp import SPIN_COUNT, limit_spinning
-from rung.machine import BUSY, usable_cores
+from rung.machine import BUSY_SHARE, usable_cores
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def busy_machine() -> Iterator[None]:
 
 
 def test_the_share_of_others_is_what_we_did_not_take_on_our_processors() -> None:
-    share = contention.others_share
+    share = contention.share_of_others
     assert share([100, 100], [0, 1], own_seconds=2.0, seconds=2.0) == pytest.approx(0.5)
     assert share([100, 0, 100], [1, 2], own_seconds=1.0, seconds=1.0) == pytest.approx(0.0)  # 0 is not ours
     assert share([80, 20], [12, 13], own_seconds=0.0, seconds=1.0) == pytest.approx(0.5)  # numbered anew
@@ -37,22 +37,22 @@ def test_the_share_of_others_is_what_we_did_not_take_on_our_processors() -> None
 
 
 def test_a_busy_machine_is_seen(busy_machine: None) -> None:
-    assert contention.others_now(0.5) > BUSY
+    assert contention.measure_others(0.5) > BUSY_SHARE
 
 
 def test_what_we_compute_ourselves_does_not_count_as_others() -> None:
-    with contention.watching_others() as share:
+    with contention.watch_others() as share:
         until = time.perf_counter() + 0.5
         while time.perf_counter() < until:
             pass
         ours_left_out = share()
-    with contention.watching_others() as share:
+    with contention.watch_others() as share:
         time.sleep(0.5)
         idle = share()
     assert ours_left_out < idle + 0.3
 
 
-@pytest.mark.parametrize(("others", "said"), [(0.0, False), (BUSY - 0.01, False), (BUSY, True), (1.0, True)])
+@pytest.mark.parametrize(("others", "said"), [(0.0, False), (BUSY_SHARE - 0.01, False), (BUSY_SHARE, True), (1.0, True)])
 def test_the_warning_stands_where_the_share_is_large(others: float, said: bool) -> None:
     warning = contention.busy_warning(others)
     assert bool(warning) is said
@@ -68,11 +68,11 @@ def test_plan_says_that_the_machine_is_busy(tmp_path: Path, monkeypatch: pytest.
         "task: Name the topic.\nkind: classify\ndata: {examples: rows.csv}\n"
         "base: fake\nencoder: fake\ngoal: {at_least: 0.8}\nrungs: [majority]\n"
     )
-    monkeypatch.setattr(contention, "others_now", lambda: 0.62)
+    monkeypatch.setattr(contention, "measure_others", lambda: 0.62)
     told = CliRunner().invoke(app, ["plan", str(task_folder)])
     assert told.exit_code == 0, told.output
     assert "62%" in told.output
-    monkeypatch.setattr(contention, "others_now", lambda: 0.0)
+    monkeypatch.setattr(contention, "measure_others", lambda: 0.0)
     assert "Other programs" not in CliRunner().invoke(app, ["plan", str(task_folder)]).output
 
 

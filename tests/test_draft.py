@@ -69,7 +69,7 @@ def engines_with(machine: Machine, form: str) -> Engines:
 
 def test_a_folder_is_made_whose_rows_are_known_to_be_drafts(docs: Path, tmp_path: Path, machine: Machine) -> None:
     folder = tmp_path / "support"
-    made, files = draft.begin(folder, docs, engines_with(machine, GOOD), "fake", 100)
+    made, files = draft.create_task(folder, docs, engines_with(machine, GOOD), "fake", 100)
     assert [path.name for path in files] == ["rung.yaml", "README.md", "drafts.csv"]
     with (folder / "data" / "drafts.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -86,12 +86,12 @@ def test_a_folder_is_made_whose_rows_are_known_to_be_drafts(docs: Path, tmp_path
     assert found["drafts"].count == 2 and found["drafts"].what.startswith("2 of 6")
     (folder / "data" / "drafts.csv").write_text(text.replace('"yes"', '"no"'))
     assert "drafts" not in {finding.code for finding in check(make_splits(task), task)}
-    with pytest.raises(TaskError, match="a task here already"):
-        draft.begin(folder, docs, engines_with(machine, GOOD), "fake", 100)
+    with pytest.raises(TaskError, match="exists here already"):
+        draft.create_task(folder, docs, engines_with(machine, GOOD), "fake", 100)
 
 
 def test_no_more_than_asked_for_are_kept(docs: Path, tmp_path: Path, machine: Machine) -> None:
-    made, _ = draft.begin(tmp_path / "support", docs, engines_with(machine, GOOD), "fake", 2)
+    made, _ = draft.create_task(tmp_path / "support", docs, engines_with(machine, GOOD), "fake", 2)
     assert len(made.drafts) == 2
 
 
@@ -108,7 +108,7 @@ def test_what_stands_when_the_user_stops_is_kept(
     monkeypatch.setattr(draft, "BATCH", 2)
     engines = engines_with(machine, GOOD)
     engines.put(ModelRef("fake", "fake", "fake"), Stopped(GOOD))
-    made, _ = draft.begin(tmp_path / "support", docs, engines, "fake", 100)
+    made, _ = draft.create_task(tmp_path / "support", docs, engines, "fake", 100)
     assert len(made.drafts) == made.asked == 2 * (1 + asked // 2) and load_task(tmp_path / "support").data.examples
 
 
@@ -120,7 +120,7 @@ def test_stopped_before_there_is_a_draft_nothing_is_written(docs: Path, tmp_path
     engines = engines_with(machine, GOOD)
     engines.put(ModelRef("fake", "fake", "fake"), Never(GOOD))
     with pytest.raises(KeyboardInterrupt):
-        draft.begin(tmp_path / "support", docs, engines, "fake", 100)
+        draft.create_task(tmp_path / "support", docs, engines, "fake", 100)
     assert not (tmp_path / "support" / "rung.yaml").exists()
 
 
@@ -128,20 +128,20 @@ def test_stopped_before_there_is_a_draft_nothing_is_written(docs: Path, tmp_path
     ("form", "reason"),
     [
         ("I would ask about the {part}.", "the model did not write a question and an answer"),
-        ("Question: How long?\nAnswer: seven years", "the answer does not stand in the passage"),
-        ("Question: Is the {part} guaranteed two full years?\nAnswer: two full years", "the question gives its answer away"),
-        ("Question: For how long are parts guaranteed?\nAnswer: two full years", "the question was there already"),
+        ("Question: How long?\nAnswer: seven years", "the answer is not in the passage"),
+        ("Question: Is the {part} guaranteed two full years?\nAnswer: two full years", "the question reveals its answer"),
+        ("Question: For how long are parts guaranteed?\nAnswer: two full years", "the question is a duplicate"),
     ],
 )
 def test_what_is_wrong_with_a_draft_is_told(docs: Path, tmp_path: Path, machine: Machine, form: str, reason: str) -> None:
-    if reason.endswith("already"):
+    if reason.endswith("duplicate"):
         for part in PARTS[2:]:
             (docs / f"{part}.md").unlink()
-        made, _ = draft.begin(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)
+        made, _ = draft.create_task(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)
         assert made.dropped == {reason: 1} and len(made.drafts) == 1
         return
     with pytest.raises(DataError, match=reason):
-        draft.begin(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)
+        draft.create_task(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)
     assert not (tmp_path / "support" / "rung.yaml").exists()
 
 
@@ -149,5 +149,5 @@ def test_a_question_that_does_not_lead_back_is_thrown_away(docs: Path, tmp_path:
     for i in range(8):
         (docs / f"queen{i}.md").write_text(f"# Crown\n\nWho was the queen of number {i}? Nobody in this town knows it.\n")
     form = "Question: Who was the queen of this town?\nAnswer: guaranteed"
-    with pytest.raises(DataError, match="did not find its passage"):
-        draft.begin(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)
+    with pytest.raises(DataError, match="does not find its passage"):
+        draft.create_task(tmp_path / "support", docs, engines_with(machine, form), "fake", 100)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rung import methods
 from rung.advise import draw, facts, texts
 from rung.advise.advise import Chart, chart
-from rung.advise.overlap import documents_hold, inputs_hold
-from rung.advise.questions import ASSUMED, COUNTED, Answer, choices, others, question
-from rung.advise.review import hindsight
+from rung.advise.overlap import answers_in_documents, answers_in_inputs
+from rung.advise.questions import ASSUMED, COUNTED, Answer, alternatives, choices, question
+from rung.advise.review import review_plan
 from rung.advise.table import SOURCES, TABLE, source
 from rung.climb.decide import compare, decide
 from rung.lm.base import ModelRef
@@ -29,8 +29,8 @@ from rung.methods.facts import Facts
 from rung.metrics import interval
 from rung.plan import corrections
 from rung.plan.bases import Base, available
-from rung.plan.corrections import Past, Scale, learn, scaled
-from rung.plan.steps import ask, break_evens, plan
+from rung.plan.corrections import Correction, PastEstimate, corrected, correction_for
+from rung.plan.steps import break_evens, flowchart_input, plan
 from rung.predictor import Predictor
 from rung.task import Task, TaskNeeds
 from rung.types import Cost, Example, Interval, Latency, Preference, Record, Scores, Texts, TrainData
@@ -120,7 +120,7 @@ def test_counts_are_read_and_volume_is_given_only_where_it_is(machine: Machine) 
 
 def test_answers_that_stand_in_their_inputs_need_no_knowledge(machine: Machine) -> None:
     rows = tuple(Example(f"The tower in city{i} is {i + 100} metres high. How high?", f"{i + 100} metres") for i in range(30))
-    assert inputs_hold(rows) == (30, 30)
+    assert answers_in_inputs(rows) == (30, 30)
     found = answered(machine, TrainData(rows), kind="answer")["external_knowledge"]
     assert (found.value, found.origin) == ("no", "read")
 
@@ -130,24 +130,24 @@ def test_answers_that_stand_in_documents_need_them(machine: Machine, tmp_path: P
     documents = tmp_path / "prices.md"
     documents.write_text("\n\n".join(f"The {thing} is sold for {310 + i} crowns." for i, thing in enumerate(things)))
     rows = tuple(Example(f"What does a {thing} cost?", f"{310 + i} crowns") for i, thing in enumerate(things))
-    held, read = documents_hold(rows, [str(documents)])
+    held, read = answers_in_documents(rows, [str(documents)])
     assert (held, read) == (10, 10)
     data = TrainData(rows, documents=Texts((str(documents),), "d"))
     found = answered(machine, data, kind="answer")
     assert (found["external_knowledge"].value, found["documents"].value) == ("yes", 1)
     assert verdicts(machine, data, kind="answer")["retrieval"] == "do"
     strange = tuple(Example(f"what is {i}", f"nothing of the kind {i}") for i in range(10))
-    assert documents_hold(strange, [str(documents)])[0] == 0
+    assert answers_in_documents(strange, [str(documents)])[0] == 0
 
 
 def test_dates_are_read_off_names_before_times_of_change(tmp_path: Path) -> None:
     files = [tmp_path / "notes-2026-01-01.md", tmp_path / "notes-2026-03-01.md", tmp_path / "readme.md"]
     for file in files:
         file.write_text("x")
-    assert texts.span([str(file) for file in files]) == 59
+    assert texts.days_spanned([str(file) for file in files]) == 59
     os.utime(files[2], (0, 0))
-    assert texts.span([str(files[2]), str(files[2])]) == 0 and texts.span([]) == 0
-    assert texts.dated("report_20260231.txt") is None and texts.dated("room-1234567.txt") is None
+    assert texts.days_spanned([str(files[2]), str(files[2])]) == 0 and texts.days_spanned([]) == 0
+    assert texts.date_in_name("report_20260231.txt") is None and texts.date_in_name("room-1234567.txt") is None
 
 
 def test_a_script_that_the_tokenizer_hardly_knows(machine: Machine) -> None:
@@ -217,7 +217,7 @@ def test_flips_are_true(machine: Machine) -> None:
 def test_any_answers_get_advice(machine: Machine, data: st.DataObject) -> None:
     known = answered(machine)
     for key in ASSUMED:
-        known[key] = replace(known[key], value=data.draw(st.sampled_from([known[key].value, *others(known[key])])))
+        known[key] = replace(known[key], value=data.draw(st.sampled_from([known[key].value, *alternatives(known[key])])))
     for key in ("rows", "labels", "documents", "pairs", "unlabelled", "corpus_tokens", "volume", "input_tokens"):
         known[key] = Answer(key, data.draw(st.integers(0, 10**11)), "read")
     known["small_base"] = Answer("small_base", data.draw(st.sampled_from(["yes", "no"])), "read")
@@ -243,11 +243,11 @@ def test_money_and_latency_rule_out(machine: Machine) -> None:
     steps = {step.rung: step.skip for step in plan(a_task(needs={"money_usd": 1}), SORTED, BASES, dear)}
     assert any("needs.money_usd" in skip for skip in steps.values())
     slow = {step.rung: step.skip for step in plan(a_task(goal={"at_least": 0.5, "latency_ms": 1}), SORTED, BASES, machine)}
-    assert "1 are allowed" in slow["zero-shot"] and slow["majority"] == ""
+    assert "the limit is 1 ms" in slow["zero-shot"] and slow["majority"] == ""
 
 
 def test_what_a_quote_rules_out_is_not_the_first_choice(machine: Machine) -> None:
-    asked = ask(a_task(), SORTED, BASES, machine)
+    asked = flowchart_input(a_task(), SORTED, BASES, machine)
     first = asked.chart().first
     assert first and asked.chart([first]).first not in ("", first)
 
@@ -277,53 +277,66 @@ def measured(
 
 
 def test_a_record_is_held_to_its_raw_quote(machine: Machine) -> None:
-    here = {"machine": asdict(machine), "formulas": corrections.FORMULAS}
-    assert corrections.past(measured("lora", 30, machine=asdict(machine), formulas=corrections.FORMULAS - 1), machine) is None
-    one = corrections.past(measured("lora", 30, **here), machine)
+    here = {"machine": asdict(machine), "formulas": corrections.FORMULA_VERSION}
+    assert (
+        corrections.measured_against_estimate(
+            measured("lora", 30, machine=asdict(machine), formulas=corrections.FORMULA_VERSION - 1), machine
+        )
+        is None
+    )
+    one = corrections.measured_against_estimate(measured("lora", 30, **here), machine)
     assert one and (one.fit, one.row, one.memory) == (2.0, pytest.approx(4.0), 2.0)
-    other = corrections.past(measured("lora@b", 30, **here, base="its digest"), machine)
+    other = corrections.measured_against_estimate(measured("lora@b", 30, **here, base="its digest"), machine)
     assert other and (other.rung, other.base) == ("lora", "its digest")
-    assert corrections.past(measured("lora", 30, machine=asdict(replace(machine, gflops={"float32": 1.0}))), machine) is None
+    assert (
+        corrections.measured_against_estimate(
+            measured("lora", 30, machine=asdict(replace(machine, gflops={"float32": 1.0}))), machine
+        )
+        is None
+    )
     quick = Cost(0.01, 0.0001, 2**20)
-    assert corrections.past(measured("lora", 30, raw=quick, cost=quick, **here), machine) is None
+    assert corrections.measured_against_estimate(measured("lora", 30, raw=quick, cost=quick, **here), machine) is None
 
 
 def test_the_own_task_counts_before_others_and_kinds_of_answering_are_kept_apart() -> None:
-    own, others_ = [Past("a", "lora", False, 2.0, 8.0)], [Past("b", "lora", False, 9.0, 9.0), Past("c", "lora", True, 3.0, None)]
-    assert learn("lora", False, own, others_) == Scale(2.0, pytest.approx(8.0), 1.0, 1)
-    assert learn("lora", True, own, others_) == Scale(pytest.approx(3.0), 1.0, 1.0, 1)
-    assert learn("encoder", False, own, others_) == Scale()
+    own, others_ = (
+        [PastEstimate("a", "lora", False, 2.0, 8.0)],
+        [PastEstimate("b", "lora", False, 9.0, 9.0), PastEstimate("c", "lora", True, 3.0, None)],
+    )
+    assert correction_for("lora", False, own, others_) == Correction(2.0, pytest.approx(8.0), 1.0, 1)
+    assert correction_for("lora", True, own, others_) == Correction(pytest.approx(3.0), 1.0, 1.0, 1)
+    assert correction_for("encoder", False, own, others_) == Correction()
 
 
 def test_the_same_base_counts_before_another_of_the_task() -> None:
-    own = [Past("a", "lora", False, 2.0, base="small"), Past("b", "lora", False, 8.0, base="large")]
-    assert learn("lora", False, own, [], base="small") == Scale(pytest.approx(2.0), runs=1)
-    assert learn("lora@large", False, own, [], base="large") == Scale(pytest.approx(8.0), runs=1)
-    assert learn("lora@new", False, own, [], base="new") == Scale(pytest.approx(4.0), runs=2)
+    own = [PastEstimate("a", "lora", False, 2.0, base="small"), PastEstimate("b", "lora", False, 8.0, base="large")]
+    assert correction_for("lora", False, own, [], base="small") == Correction(pytest.approx(2.0), runs=1)
+    assert correction_for("lora@large", False, own, [], base="large") == Correction(pytest.approx(8.0), runs=1)
+    assert correction_for("lora@new", False, own, [], base="new") == Correction(pytest.approx(4.0), runs=2)
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20))
 def test_a_scale_is_a_clamped_geometric_mean(ratios: list[float]) -> None:
-    found = learn("x", True, [], [Past(str(i), "x", True, ratio) for i, ratio in enumerate(ratios)]).fit
-    last = ratios[-corrections.LAST :]
-    assert 1 / corrections.MOST <= found <= corrections.MOST
-    assert min(min(last), corrections.MOST) * 0.999 <= found <= max(max(last), 1 / corrections.MOST) * 1.001
+    found = correction_for("x", True, [], [PastEstimate(str(i), "x", True, ratio) for i, ratio in enumerate(ratios)]).fit
+    last = ratios[-corrections.MAX_HISTORY :]
+    assert 1 / corrections.MAX_FACTOR <= found <= corrections.MAX_FACTOR
+    assert min(min(last), corrections.MAX_FACTOR) * 0.999 <= found <= max(max(last), 1 / corrections.MAX_FACTOR) * 1.001
 
 
 def test_a_quote_is_scaled_in_seconds_and_memory_and_dollars_are_said_anew() -> None:
-    found = scaled(Cost(10, 0.1, 100, 1.0, 2.0, 3.0), Scale(2.0, 3.0, 4.0, 1))
+    found = corrected(Cost(10, 0.1, 100, 1.0, 2.0, 3.0), Correction(2.0, 3.0, 4.0, 1))
     assert found == Cost(20, pytest.approx(0.3), 400, 1.0, 2.0, 3.0)
 
 
 def test_what_is_kept_for_a_machine(home: Path, machine: Machine) -> None:
-    assert corrections.kept(machine) == []
-    corrections.keep(machine, Past("a", "lora", False, 2.0))
-    corrections.keep(machine, Past("a", "lora", False, 2.0))
+    assert corrections.load_history(machine) == []
+    corrections.append_history(machine, PastEstimate("a", "lora", False, 2.0))
+    corrections.append_history(machine, PastEstimate("a", "lora", False, 2.0))
     [file] = home.glob("quotes-*.jsonl")
     file.write_text(file.read_text() + '{"key": "cut')
-    corrections.keep(machine, Past("b", "lora", False, 3.0))
-    assert [one.key for one in corrections.kept(machine)] == ["a", "b"]
-    assert corrections.kept(replace(machine, name="another")) == []
+    corrections.append_history(machine, PastEstimate("b", "lora", False, 3.0))
+    assert [one.key for one in corrections.load_history(machine)] == ["a", "b"]
+    assert corrections.load_history(replace(machine, name="another")) == []
 
 
 # --- hindsight --------------------------------------------------------------------------------------------------------
@@ -334,7 +347,7 @@ def foretold(machine: Machine) -> Chart:
 
 
 def seen(chart_: Chart, records: list[Record]) -> Any:
-    return hindsight(chart_, decide(records, a_task().goal), records, compare)
+    return review_plan(chart_, decide(records, a_task().goal), records, compare)
 
 
 def test_the_first_choice_wins_ties_or_is_wrong(machine: Machine) -> None:
@@ -348,15 +361,15 @@ def test_the_first_choice_wins_ties_or_is_wrong(machine: Machine) -> None:
     stopped = seen(prior, [measured("lora", 50)])  # a cheaper rung met the goal: what was not asked was not wrong
     assert not stopped.tied and not any("expected" in sentence for sentence in stopped.wrong)
     broke = seen(prior, [Record("encoder", "failed", "out of memory"), measured("lora", 50)])
-    assert broke.wrong[0] == "encoder was expected to score best, and failed: out of memory"
+    assert broke.wrong[0] == "encoder was expected to score best, but failed: out of memory"
     ruled = seen(prior, [measured("encoder", 20), measured("rag", 60)])
-    assert any(sentence.startswith("rag scored best, and was ruled out") for sentence in ruled.wrong)
+    assert any(sentence.startswith("rag scored best, but was ruled out") for sentence in ruled.wrong)
     assert seen(prior, []).lines == ()
 
 
 def test_quotes_that_were_off_are_told(machine: Machine) -> None:
     wrong = seen(foretold(machine), [measured("encoder", 50, cost=Cost(11, 0.4, 2**30))]).wrong
-    assert wrong == ("encoder: answering 60 rows was quoted at 6.0 s and took 24.0 s.",)
+    assert wrong == ("encoder: answering 60 rows was estimated at 6.0 s and took 24.0 s.",)
 
 
 # --- drawn ------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from rung.climb.project import Project
 from rung.data import corpus
 from rung.errors import DataError
 from rung.evaluate import forgetting as forget
-from rung.evaluate.forgetting import Ability, Probe, Question, bounds, compare, general, measure, probe
+from rung.evaluate.forgetting import Ability, Probe, Question, bounds, compare, measure, probe, replay_text
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
@@ -43,7 +43,7 @@ def test_the_package_brings_passages_and_questions() -> None:
     assert all(len(set(question.choices)) == 4 for question in PACKAGE.questions)
     places = [question.answer for question in PACKAGE.questions]
     assert {places.count(place) for place in range(4)} == {30}  # no place is a good guess
-    assert sum(path.stat().st_size for path in forget.OWN.iterdir()) < 150_000
+    assert sum(path.stat().st_size for path in forget.PACKAGE_PROBE.iterdir()) < 150_000
 
 
 # --- a team's own -----------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def test_what_the_probe_keeps_is_never_replayed(own: Path) -> None:
-    replayed = set(corpus.documents(general(own, ["text.jsonl", "asked.jsonl"])))
+    replayed = set(corpus.documents(replay_text(own, ["text.jsonl", "asked.jsonl"])))
     found = probe(own, ["text.jsonl", "asked.jsonl"])
     every = {f"document number {i} says this" for i in range(600)}
     assert replayed | set(found.passages) == every and not replayed & set(found.passages)
@@ -74,17 +74,17 @@ def test_what_the_probe_keeps_is_never_replayed(own: Path) -> None:
 
 
 def test_more_text_moves_no_document_to_the_other_side(own: Path) -> None:
-    before = set(corpus.documents(general(own, ["text.jsonl"])))
+    before = set(corpus.documents(replay_text(own, ["text.jsonl"])))
     write(own / "more.jsonl", [{"text": f"another text {i}"} for i in range(50)])
-    after = set(corpus.documents(general(own, ["text.jsonl", "more.jsonl"])))
+    after = set(corpus.documents(replay_text(own, ["text.jsonl", "more.jsonl"])))
     assert {text for text in after if text.startswith("document")} == before
-    assert general(own, ["text.jsonl"]).digest != general(own, ["text.jsonl", "more.jsonl"]).digest
+    assert replay_text(own, ["text.jsonl"]).digest != replay_text(own, ["text.jsonl", "more.jsonl"]).digest
 
 
 def test_held_out_text_of_a_method_is_taken_from_what_may_be_replayed(own: Path) -> None:
-    found = general(own, ["text.jsonl"])
-    below = corpus.held_below(found, 0.05)
-    held, rest = (set(corpus.part(found, below, held=held)) for held in (True, False))
+    found = replay_text(own, ["text.jsonl"])
+    below = corpus.holdout_cut(found, 0.05)
+    held, rest = (set(corpus.train_or_holdout(found, below, held=held)) for held in (True, False))
     assert held and rest and held | rest == set(corpus.documents(found))
 
 
@@ -95,15 +95,15 @@ def test_too_little_of_ones_own_is_joined_by_the_packages(own: Path) -> None:
     assert found.passages[-60:] == PACKAGE.passages
     assert [question.answer for question in found.questions[:3]] == [1, 1, 1] and len(found.questions) == 123
     alone = probe(own, ["asked.jsonl"])
-    assert alone.passages == PACKAGE.passages and len(alone.questions) == 40 and general(own, ["asked.jsonl"]).files == ()
+    assert alone.passages == PACKAGE.passages and len(alone.questions) == 40 and replay_text(own, ["asked.jsonl"]).files == ()
 
 
 def test_of_too_much_a_part_is_taken_and_long_documents_are_cut_at_a_word(tmp_path: Path) -> None:
     write(tmp_path / "text.jsonl", [{"text": f"{i} " + "word " * 300} for i in range(2000)])
     write(tmp_path / "asked.jsonl", [asked(i) for i in range(300)])
     found = probe(tmp_path, ["text.jsonl", "asked.jsonl"])
-    assert (len(found.passages), len(found.questions)) == (forget.MOST_PASSAGES, forget.MOST_QUESTIONS)
-    assert all(len(passage) <= forget.LETTERS and passage.endswith("word") for passage in found.passages)
+    assert (len(found.passages), len(found.questions)) == (forget.MAX_PASSAGES, forget.MAX_QUESTIONS)
+    assert all(len(passage) <= forget.PASSAGE_CHARS and passage.endswith("word") for passage in found.passages)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_of_too_much_a_part_is_taken_and_long_documents_are_cut_at_a_word(tmp_pa
         ({"choices": "a, b"}, "the choices are 'a, b'"),
         ({"choices": ["a", "a"]}, "the choices are"),
         ({"choices": ["a"]}, "the choices are"),
-        ({"answer": 3}, "the answer 3 is none of the 3 choices"),
-        ({"answer": "B"}, "the answer 'B' is none"),
-        ({"answer": True}, "the answer True is none"),
+        ({"answer": 3}, "the answer 3 is not one of the 3 choices"),
+        ({"answer": "B"}, "the answer 'B' is not one"),
+        ({"answer": True}, "the answer True is not one"),
     ],
 )
 def test_a_question_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, fields: dict[str, Any], told: str) -> None:
@@ -257,7 +257,7 @@ def test_an_ability_is_measured_once_for_each_model_and_probe(tmp_path: Path, ma
     bare, fitted = ModelRef("causal", "m", "d"), ModelRef("causal", "m", "d", "files", "f")
 
     def found(model: ModelRef, untouched: ModelRef = bare, on: Probe = on) -> Forgetting | None:
-        return forget.forgotten(model, untouched, on, store, engines)  # type: ignore[arg-type]
+        return forget.measure_forgetting(model, untouched, on, store, engines)  # type: ignore[arg-type]
 
     first = found(fitted)
     assert first and first.rise == 0 and engines.opened == 2
@@ -276,7 +276,7 @@ def test_what_touches_no_language_models_weights_forgets_nothing(kind: str, tmp_
     engines = Counting(machine)
     untouched = ModelRef("causal", "m", "d")
     for model in (ModelRef(kind, "m", "d", "files", "f"), untouched):
-        assert forget.forgotten(model, untouched, PACKAGE, Store(tmp_path), engines) is None  # type: ignore[arg-type]
+        assert forget.measure_forgetting(model, untouched, PACKAGE, Store(tmp_path), engines) is None  # type: ignore[arg-type]
     assert engines.opened == 0
 
 
@@ -370,7 +370,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
 ) -> None:
     from rung.lm.inference.causal import CausalEngine
 
-    monkeypatch.setattr(forget, "FEWEST", 1)
+    monkeypatch.setattr(forget, "MIN_ITEMS", 1)
     write(tmp_path / "rows.jsonl", [{"input": f"parcel {i}", "output": ("late", "refund")[i % 2]} for i in range(60)])
     write(tmp_path / "text.jsonl", [{"text": f"where is my order {i} please"} for i in range(100)])
     write(tmp_path / "asked.jsonl", [asked(i) for i in range(9)])
@@ -386,7 +386,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     assert lost.accuracy.n == 9 and lost.loss.n == len(lost.tokens) > 1
     told = page.read_report_data(Store(tmp_path).read("decision.json"))
     assert page.rises(told)["lora"].value == pytest.approx(lost.rise)
-    assert any(demand.what == "Forgetting" for demand in page.demands(told))
+    assert any(demand.what == "Forgetting" for demand in page.requirements(told))
 
     monkeypatch.setattr(CausalEngine, "read", None)
     (tmp_path / ".rung" / "records.jsonl").unlink()  # as where the record is made anew from what is kept

@@ -24,7 +24,7 @@ from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.metrics import score
-from rung.report.page import demands, read_report_data
+from rung.report.page import read_report_data, requirements
 from rung.store import Store
 from rung.task import load_task
 from rung.types import Prediction, Record, Unscored
@@ -128,7 +128,7 @@ def test_a_trusted_judge_decides_and_says_how_far_it_agrees(folder: Path, judge:
     found = climbed(folder)
     assert found.decision.verdict == "meets"
     assert (
-        "kappa 1.000" in found.decision.why and "both orders alike 1.000" in found.decision.why and "n=60" in found.decision.why
+        "kappa 1.000" in found.decision.why and "same in both orders 1.000" in found.decision.why and "n=60" in found.decision.why
     )
     assert scores(found).overall.value == 1.0 and set(scores(found).others) == {"exact_match", "token_f1"}
     assert scores(found).others["exact_match"].value == 0.0, "the reference is beaten, not met"
@@ -155,7 +155,7 @@ def test_another_rubric_is_another_judge(folder: Path, judge: Any) -> None:
     assert len({record.provenance["key"] for record in project(folder).store.records()}) == 2
 
 
-@pytest.mark.parametrize("why", ["no row is marked", "its lower bound must reach 0.4"])
+@pytest.mark.parametrize("why", ["no row has a human mark", "the lower bound must reach 0.4"])
 def test_a_judge_that_is_not_trusted_scores_and_decides_nothing(folder: Path, judge: Any, why: str) -> None:
     if why.startswith("no row"):
         set_task(folder, {"marked": []})
@@ -206,7 +206,7 @@ def test_an_answer_that_is_no_mark_is_not_asked_again(folder: Path, judge: Any) 
     judge.says = lambda text: "both" if between(text, "question") == "say w100" else honest(text)
     [record] = climbed(folder).records
     assert record.scores and len(record.scores.unscored) == 1 and record.provenance["again"] == 0
-    assert "'both', which is no mark" in record.reason
+    assert "'both', which is not a mark" in record.reason
 
 
 def test_rows_without_an_answer_are_not_judged(folder: Path, judge: Any) -> None:
@@ -255,7 +255,7 @@ def test_a_judge_that_is_not_trusted_gives_no_reward(folder: Path, judge: Any) -
     write_marked(folder, flip=True)
     at = project(folder)
     row = at.inputs.splits.train[0]
-    with pytest.raises(RungError, match=r"the reward is the judge's, and the judge agrees with people at kappa 0\.0"):
+    with pytest.raises(RungError, match=r"the reward comes from the judge, but the judge agrees with people at kappa 0\.0"):
         at.scoring.metric().per_row("a", row.output, row)
 
 
@@ -341,9 +341,9 @@ def test_the_check_says_that_people_have_marked_too_little(folder: Path, judge: 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"judge": None}, "goal.metric is judge, and `judge` is missing"),
-        ({"goal": {"at_least": 0.5}}, "goal.metric is token_f1, and `judge` is given"),
-        ({"kind": "classify"}, "a label is right or wrong"),
+        ({"judge": None}, "goal.metric is judge, but `judge` is missing"),
+        ({"goal": {"at_least": 0.5}}, "goal.metric is token_f1, but `judge` is given"),
+        ({"kind": "classify"}, "a judge is not needed"),
         ({"judge": {"model": "fake"}}, "one of `rubric` and `rubric_file`"),
         ({"judge": {"model": "fake", "rubric": "a", "rubric_file": "b"}}, "one of `rubric` and `rubric_file`"),
         ({"judge": {"model": "fake", "rubrik": "a"}}, "unknown key 'rubrik' under 'judge'.*Did you mean 'rubric'"),
@@ -376,7 +376,7 @@ def test_methods_that_learn_by_the_metric_ask_the_judge_if_it_is_trusted(folder:
     set_task(folder, rungs=["prompt-search"], methods={"prompt-search": {"calls": 200}})
     [record] = climbed(folder).records
     if flip:
-        assert record.status == "failed" and "the reward is the judge's" in record.reason
+        assert record.status == "failed" and "the reward comes from the judge" in record.reason
     else:
         assert record.status == "done" and record.provenance["notes"][0]["verdict"].startswith("no gain")
     before = record.provenance["key"]
@@ -388,5 +388,5 @@ def test_the_report_calls_a_doubted_score_open(folder: Path, judge: Any) -> None
     for flip, state in ((False, "yes"), (True, "open")):
         write_marked(folder, flip)
         climbed(folder)
-        [score_asked] = demands(read_report_data(Store(folder).read("decision.json")))
+        [score_asked] = requirements(read_report_data(Store(folder).read("decision.json")))
         assert score_asked.state == state

@@ -14,10 +14,10 @@ from rung import machine as module
 from rung.lm import probe
 from rung.lm.this_machine import load_or_measure
 from rung.machine import (
-    ATTENDING,
+    ATTENTION_COST,
+    DECODE_STEP_SECONDS,
     EFFICIENCY,
-    READING,
-    STEP_SECONDS,
+    PREFILL_EFFICIENCY,
     Machine,
     fingerprint,
     list_price,
@@ -45,24 +45,24 @@ def test_training_prefill_and_money_by_hand() -> None:
     rate = 100e9 * EFFICIENCY
     assert BOX.training_seconds(P, 1.0, tokens=10_000, epochs=3) == pytest.approx(6 * P * 30_000 / rate)
     assert BOX.training_seconds(P, 0.0, tokens=10_000) == pytest.approx(4 * P * 10_000 / rate)
-    assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / (100e9 * READING))
+    assert BOX.prefill_seconds(P, 1000) == pytest.approx(2 * P * 1000 / (100e9 * PREFILL_EFFICIENCY))
     wide, plain = width(P), BOX.prefill_seconds(P, 1000)
-    assert BOX.prefill_seconds(P, 1000, wide) == pytest.approx((1 + ATTENDING) * plain)
+    assert BOX.prefill_seconds(P, 1000, wide) == pytest.approx((1 + ATTENTION_COST) * plain)
     assert replace(BOX, device="cuda").prefill_seconds(P, 1000, wide) == pytest.approx(7 / 6 * plain)
     assert BOX.usd(1800) == pytest.approx(0.18)
 
 
 def test_a_step_of_decoding_reads_the_weights_once_and_computes_for_every_answer() -> None:
     reading, computing = 4 * P / 20e9, 2 * P / (100e9 * EFFICIENCY)
-    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * (STEP_SECONDS + reading + computing))
-    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * (STEP_SECONDS + reading + 64 * computing))
+    assert BOX.decode_seconds(P, tokens=10) == pytest.approx(10 * (DECODE_STEP_SECONDS + reading + computing))
+    assert BOX.decode_seconds(P, tokens=10, batch=64) == pytest.approx(10 * (DECODE_STEP_SECONDS + reading + 64 * computing))
 
 
 def test_the_chosen_type_decides_speed_and_size() -> None:
     half = replace(BOX, dtype="bfloat16")
     assert half.prefill_seconds(P, 1000) == pytest.approx(BOX.prefill_seconds(P, 1000) / 4)
     reading = 4 * P / 20e9
-    assert half.decode_seconds(P, 1) == pytest.approx(STEP_SECONDS + reading / 2 + 2 * P / (400e9 * EFFICIENCY))
+    assert half.decode_seconds(P, 1) == pytest.approx(DECODE_STEP_SECONDS + reading / 2 + 2 * P / (400e9 * EFFICIENCY))
 
 
 @given(
@@ -111,9 +111,9 @@ def test_what_a_busy_machine_measures_is_used_but_not_kept(
 ) -> None:
     monkeypatch.setenv("RUNG_HOME", str(tmp_path))
     slow = replace(BOX, gflops={"float32": 40.0})
-    monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY + 0.01))
+    monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY_SHARE + 0.01))
     assert load_or_measure().gflops == slow.gflops
-    monkeypatch.setattr(probe, "measure", lambda: (BOX, module.BUSY))
+    monkeypatch.setattr(probe, "measure", lambda: (BOX, module.BUSY_SHARE))
     assert load_or_measure().gflops == load_or_measure().gflops == BOX.gflops
     assert capfd.readouterr() == ("", "")
 

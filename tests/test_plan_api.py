@@ -26,7 +26,7 @@ from rung.methods.proposing import ROOM, SHOWN
 from rung.methods.reasoning import WRITTEN
 from rung.plan import corrections
 from rung.plan.bases import CALL_SECONDS, answerer
-from rung.plan.corrections import Past, Scale, learn, scaled
+from rung.plan.corrections import Correction, PastEstimate, corrected, correction_for
 from rung.plan.steps import Step, plan
 from rung.plan.total import total
 from rung.task import load_task
@@ -131,39 +131,43 @@ def test_no_rung_is_ruled_out_by_an_assumed_latency(folder: Path) -> None:
     made = project(folder, ["fake", FAR], goal={"at_least": 0.9, "latency_ms": 0.001})
     told = {step.rung: step.skip for step in made.plan.steps}
     assert not told["zero-shot@big"] and not told["few-shot@big"]
-    assert "are allowed" in told["zero-shot"], "what is quoted of this machine still rules out"
+    assert "the limit is" in told["zero-shot"], "what is quoted of this machine still rules out"
 
 
 # --- quotes that learn ------------------------------------------------------------------------------------------------
 
 
 def test_of_an_endpoint_only_the_same_one_in_this_task_tells() -> None:
-    far = Past("a", "zero-shot", True, row=3.0, base="far", remote=True)
-    assert learn("zero-shot@big", True, [far], [], "far", True) == Scale(row=pytest.approx(3.0), runs=1)
+    far = PastEstimate("a", "zero-shot", True, row=3.0, base="far", remote=True)
+    assert correction_for("zero-shot@big", True, [far], [], "far", True) == Correction(row=pytest.approx(3.0), runs=1)
     for own, others in (([replace(far, base="other")], []), ([], [far]), ([replace(far, remote=False)], [])):
-        assert learn("zero-shot", True, own, others, "far", True) == Scale()
+        assert correction_for("zero-shot", True, own, others, "far", True) == Correction()
     for own, others in (([far], []), ([], [far])):
-        assert learn("zero-shot", True, own, others, "far") == learn("zero-shot", True, own, others, "near") == Scale()
+        assert (
+            correction_for("zero-shot", True, own, others, "far")
+            == correction_for("zero-shot", True, own, others, "near")
+            == Correction()
+        )
 
 
 def test_what_an_endpoint_took_is_not_kept_for_the_machine(home: Path, machine: Machine) -> None:
-    corrections.keep(machine, Past("a", "distil+lora", True, fit=3.0, remote=True))
-    assert corrections.kept(machine) == [] and not list(home.glob("quotes-*"))
+    corrections.append_history(machine, PastEstimate("a", "distil+lora", True, fit=3.0, remote=True))
+    assert corrections.load_history(machine) == [] and not list(home.glob("quotes-*"))
 
 
 def test_dollars_of_an_endpoint_do_not_follow_the_seconds(machine: Machine) -> None:
     quote = CostEstimate(fit_seconds=100.0, fit_usd=3.0, prompt_tokens=20, row_seconds=1.0, memory_bytes=0, output_tokens=5)
-    raw, now = (price(one, machine, 1000, TARIFF) for one in (quote, scaled(quote, Scale(2.0, 0.1, 1.0, 1))))
+    raw, now = (price(one, machine, 1000, TARIFF) for one in (quote, corrected(quote, Correction(2.0, 0.1, 1.0, 1))))
     assert (now.fit_seconds, now.row_seconds, now.per_1k_usd) == (200.0, pytest.approx(0.1), raw.per_1k_usd)
     assert raw.once_usd == pytest.approx(machine.usd(100) + 3.0) and now.once_usd == pytest.approx(machine.usd(200) + 3.0)
-    here = price(scaled(quote, Scale(2.0, 0.1, 1.0, 1)), machine, 1000)
+    here = price(corrected(quote, Correction(2.0, 0.1, 1.0, 1)), machine, 1000)
     assert here.per_1k_usd == pytest.approx(machine.usd(100))
 
 
 def test_a_plan_is_corrected_by_what_the_endpoint_took(folder: Path) -> None:
     made = project(folder, [FAR], rungs=["zero-shot"])
     digest = made.start.model.digest
-    seen = [Past("a", "zero-shot", True, row=3.0, base=digest, remote=True)]
+    seen = [PastEstimate("a", "zero-shot", True, row=3.0, base=digest, remote=True)]
     before, after = (plan(made.task, made.inputs.data, made.plan.bases, made.machine, None, (own, seen)) for own in ([], seen))
     assert before[0].estimate and after[0].estimate and before[0].estimate.row_seconds == CALL_SECONDS
     assert after[0].estimate.row_seconds == pytest.approx(3 * CALL_SECONDS) and after[0].scale.runs == 1

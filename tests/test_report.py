@@ -160,7 +160,7 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
         "lora meets the goal.",
         "needs documents, which this task does not have",
         "OutOfMemory: 12 GB",
-        "The climb had ended before it came to this rung.",
+        "The climb ended before this rung.",
         "quoted 60 s",
         "loss on general text +0.020 [+0.010, +0.030] nats a token",
         "general questions answered right -0.100 [-0.200, +0.010], n=50",
@@ -234,7 +234,7 @@ def test_any_text_survives_the_way_to_the_script(text: str) -> None:
 
 def test_nothing_measured_still_makes_a_page() -> None:
     found = Page(shown([SKIPPED, FAILED]))
-    assert "Nothing could be measured: it is undecided." in found.text and "there is nothing to draw" in found.text
+    assert "Undecided: nothing could be measured." in found.text and "there is nothing to draw" in found.text
 
 
 def test_one_measured_rung_makes_a_page() -> None:
@@ -247,14 +247,14 @@ def test_77_labels_and_unicode() -> None:
     many = tuple(example(i, labels[i % 77]) for i in range(154))
     html = shown([record("lora", 60, examples=many, wrong=labels[0]), record("zero", 10, examples=many)], many)
     assert Page(html).text and "étiquette 59 漢字 🙂" in html
-    assert html.count('<th scope="row" class="text">') == rows.MOST_CONFUSIONS
+    assert html.count('<th scope="row" class="text">') == rows.MAX_CONFUSIONS
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
 
 
 def decision_text(**fields: Any) -> str:
-    return page.sealed(page.read_report_data(content(several(), **fields)))
+    return page.test_sentence(page.read_report_data(content(several(), **fields)))
 
 
 def test_the_sealed_number_and_how_often_the_seal_was_broken() -> None:
@@ -268,14 +268,16 @@ def test_the_sealed_number_and_how_often_the_seal_was_broken() -> None:
 
 def test_why_the_test_is_still_sealed() -> None:
     hard = a_task(goal={"at_least": 0.99})
-    assert "still sealed, because no rung" in page.sealed(page.read_report_data(content(several(), task=hard)))
+    assert "still sealed, because no rung" in page.test_sentence(page.read_report_data(content(several(), task=hard)))
     assert "there are no test rows" in decision_text()
-    assert "opened in an earlier climb" in page.sealed(page.read_report_data(content(several(), task=hard, seals_broken=2)))
+    assert "opened in an earlier climb" in page.test_sentence(
+        page.read_report_data(content(several(), task=hard, seals_broken=2))
+    )
 
 
 def test_a_rung_may_have_the_score_and_break_a_limit() -> None:
     slow = a_task(goal={"at_least": 0.5, "latency_ms": 10.0})
-    demands = page.demands(page.read_report_data(content([record("lora", 39)], task=slow)))
+    demands = page.requirements(page.read_report_data(content([record("lora", 39)], task=slow)))
     assert [(d.what, d.state) for d in demands] == [("accuracy", "yes"), ("p95 latency", "no")]
 
 
@@ -314,7 +316,7 @@ def test_the_cap_keeps_the_first_pair_and_counts_all() -> None:
     many = tuple(example(i) for i in range(1000))
     told = by_rung(record("a", 600, examples=many), record("b", 500, examples=many), record("c", 0, examples=many))
     found = rows.disputed(told, many, ("a", "b"))
-    assert len(found.rows) == rows.MOST_ROWS and found.found == 600 and found.wins[0][2] == 600
+    assert len(found.rows) == rows.MAX_ROWS and found.found == 600 and found.wins[0][2] == 600
     assert len(rows.side(found, 0, 1)) == 100
 
 
@@ -441,7 +443,7 @@ def project(folder: Path) -> Any:
 
 
 def test_nothing_climbed_is_an_error_with_its_remedy(tmp_path: Path) -> None:
-    with pytest.raises(RungError, match=r"nothing has been climbed yet.*rung climb .*bikes"):
+    with pytest.raises(RungError, match=r"no finished climb.*rung climb .*bikes"):
         write(project(tmp_path / "bikes"))
 
 

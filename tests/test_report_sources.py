@@ -8,7 +8,7 @@ from typing import Any
 from test_report import HOSTILE, Page, content, record
 
 from rung.report import render
-from rung.report.sources import MOST_ROWS, looked_up
+from rung.report.sources import MAX_ROWS, looked_up
 from rung.types import Example, Prediction, Record, Source
 
 
@@ -84,8 +84,8 @@ def test_the_page_reads_and_filters() -> None:
         "order 5 of 10, link 0 of 10",
     ):
         assert said in found.text, said
-    skipped = page([rag({"rate": None, "kinds": {}, "skipped": "no row found a passage"})], {"rag": by_id()})
-    assert "not tried, because no row found a passage." in Page(skipped).text
+    skipped = page([rag({"rate": None, "kinds": {}, "skipped": "no row has a passage"})], {"rag": by_id()})
+    assert "not tried, because no row has a passage." in Page(skipped).text
 
 
 def test_a_hostile_passage_stays_text() -> None:
@@ -95,11 +95,11 @@ def test_a_hostile_passage_stays_text() -> None:
 
 
 def test_a_page_holds_only_so_many_rows_and_says_so() -> None:
-    rows = tuple(Example(f"question {i}", "two years") for i in range(MOST_ROWS + 5))
+    rows = tuple(Example(f"question {i}", "two years") for i in range(MAX_ROWS + 5))
     told = {row.id: Prediction(row.id, "two years", sources=(OTHER,)) for row in rows}
     [found] = looked_up([rag(rows=rows)], {"rag": told}, rows)
-    assert (len(found.rows), found.asked) == (MOST_ROWS, MOST_ROWS + 5)
-    assert f"holds the first {MOST_ROWS} of them" in page([rag(rows=rows)], {"rag": told}, rows)
+    assert (len(found.rows), found.asked) == (MAX_ROWS, MAX_ROWS + 5)
+    assert f"holds the first {MAX_ROWS} of them" in page([rag(rows=rows)], {"rag": told}, rows)
 
 
 def test_a_rung_that_obeys_planted_instructions_is_named_in_red() -> None:

@@ -184,13 +184,13 @@ def test_code_outside_the_task_folder_is_refused_unless_allowed(
     (task / "link.py").symlink_to(outside)
     (task / "folder").symlink_to(tmp_path)
     named = name.format(absolute=outside)
-    monkeypatch.delenv(own.OUTSIDE, raising=False)
-    for ask in (get, own.contents):
-        with pytest.raises(TaskError, match=rf"outside the task folder.*{own.OUTSIDE}=1"):
+    monkeypatch.delenv(own.ALLOW_OUTSIDE, raising=False)
+    for ask in (get, own.content_digests):
+        with pytest.raises(TaskError, match=rf"outside the task folder.*{own.ALLOW_OUTSIDE}=1"):
             ask(named, task)
     assert not mark.exists()
-    monkeypatch.setenv(own.OUTSIDE, "1")
-    assert get(named, task).name == named and own.contents(named, task)
+    monkeypatch.setenv(own.ALLOW_OUTSIDE, "1")
+    assert get(named, task).name == named and own.content_digests(named, task)
     assert mark.exists()
 
 

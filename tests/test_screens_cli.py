@@ -195,7 +195,7 @@ def test_names_of_no_encoding_and_screens_of_another(tmp_path: Path, reader: Pat
 
 def test_tracebacks_and_warnings_steer_nothing() -> None:
     program = (
-        "import warnings\nfrom rung.cli.screens.console import guard\nguard()\n"
+        "import warnings\nfrom rung.cli.screens.console import make_output_safe\nmake_output_safe()\n"
         "warnings.warn('\\x1b[2J\\x9b\\u202e')\nraise AssertionError('\\x1b]52;c;a\\x07\\u2066\\ud800')"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from rung.sources import Documents, each, joined, means
+from rung.sources import Documents, join_sources, names_document, split_sources
 from rung.types import Source
 
 ROOT = "/data/team/support"
@@ -93,7 +93,7 @@ def test_a_path_letter_by_letter_is_its_document_and_tells_what_else_it_may_mean
 )
 def test_several_sources_in_one_cell_are_each_found(source: str) -> None:
     assert [one.path for one in KNOWN.find(source)] == ["docs/open.md", "docs/hr/pay.md"]
-    assert each(joined(KNOWN.find(source))) == ("docs/open.md", "docs/hr/pay.md")
+    assert split_sources(join_sources(KNOWN.find(source))) == ("docs/open.md", "docs/hr/pay.md")
 
 
 def test_of_several_sources_the_misspelt_one_is_undecided() -> None:
@@ -118,8 +118,8 @@ def test_the_nearest_names_are_offered() -> None:
 
 def test_what_is_canonical_names_the_same_again() -> None:
     for source in ("docs/hr/wages%20%232.md#Grade%20%233", "GEHÄLTER", "hr/pay, open", "docs/hr/pya.md"):
-        once = joined(KNOWN.find(source))
-        assert joined(KNOWN.find(once)) == once
+        once = join_sources(KNOWN.find(source))
+        assert join_sources(KNOWN.find(once)) == once
         assert [one.path for one in KNOWN.find(once)] == [one.path for one in KNOWN.find(source)]
 
 
@@ -129,4 +129,4 @@ def test_a_passage_is_named_by_its_document_and_section() -> None:
         assert passage.is_named(source), source
     for source in ("docs/hr/wages.md", "docs/hr/wages #2.md#Grade 4", "ages #2.md", ""):
         assert not passage.is_named(source), source
-    assert means("docs/open.md#x", "docs/open.md", "X") and not means("docs/open.md#x", "docs/open.md", "y")
+    assert names_document("docs/open.md#x", "docs/open.md", "X") and not names_document("docs/open.md#x", "docs/open.md", "y")

@@ -43,7 +43,7 @@ def test_a_good_file_with_defaults_filled_in(tmp_path: Path) -> None:
 def test_folder_or_file(tmp_path: Path) -> None:
     write(tmp_path, GOOD, "other.yaml")
     assert load_task(tmp_path / "other.yaml").task == "Name the intent."
-    with pytest.raises(TaskError, match="there is no such file"):
+    with pytest.raises(TaskError, match="does not exist"):
         load_task(tmp_path)
 
 
@@ -75,8 +75,8 @@ def test_the_first_of_several_bases_is_the_usual_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ("base: a\nbases: [a, b]\n", "`base` stands beside `bases`"),
-        ("bases: [a, b, a]\n", "line 8: 'bases': the base 'a' stands there twice"),
+        ("base: a\nbases: [a, b]\n", "`base` and `bases` cannot be combined"),
+        ("bases: [a, b, a]\n", "line 8: 'bases': the base 'a' is listed twice"),
         ("bases: a\n", "line 8: 'bases' is 'a'"),
         ("bases: [a, '']\n", "line 8: 'bases.1' is ''"),
     ],
@@ -116,7 +116,7 @@ def test_unknown_key_inside_a_part(tmp_path: Path) -> None:
 
 def test_all_faults_come_at_once(tmp_path: Path) -> None:
     said = fault(tmp_path, GOOD.replace("classify", "sort").replace("0.8", "85") + "volume: true\nseed: 1.5\n")
-    assert said.startswith("rung.yaml line 2: 4 faults.")
+    assert said.startswith("rung.yaml line 2: 4 errors.")
     for part in ("line 2: 'kind' is 'sort'", "line 7: 'goal.at_least' is 85", "line 8: 'volume' is True", "line 9:"):
         assert part in said
     assert "Did you mean 0.85?" in said
@@ -128,16 +128,16 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
         ("task: Name the intent.\n", "", "line 1: the key 'task' is missing"),
         ("  at_least: 0.8\n", "  metric: accuracy\n", "line 6: the key 'goal.at_least' is missing"),
         ("  examples: tickets.csv\n", "", "neither `examples` nor `train`"),
-        ("  group: customer\n", "  test: t.csv\n", "`examples` stands beside"),
+        ("  group: customer\n", "  test: t.csv\n", "`examples` cannot be combined"),
         ("  group: customer\n", "  split: {dev: 0.5, test: 0.5}\n", "line 5: 'data.split'"),
         ("  at_least: 0.8\n", "  at_least:\n", "line 7: 'goal.at_least' has no value"),
         ("  at_least: 0.8\n", "  at_least: 0.8\n  latency_ms: -3\n", "line 8: 'goal.latency_ms' is -3"),
-        ("kind: classify\n", "kind: answer\nlabels: [a, b]\n", "`labels` go with kind classify"),
-        ("kind: classify\n", "kind: classify\nlabels: [a, b, a]\n", "line 3: 'labels': the label 'a' stands there twice"),
+        ("kind: classify\n", "kind: answer\nlabels: [a, b]\n", "`labels` need kind: classify"),
+        ("kind: classify\n", "kind: classify\nlabels: [a, b, a]\n", "line 3: 'labels': the label 'a' is listed twice"),
         ("kind: classify\n", "kind: classify\nlabels: [a]\n", "1 label given"),
-        ("kind: classify\n", "kind: classify\nkind: answer\n", "line 3: the key 'kind' stands there twice"),
-        ("  group: customer\n", "  group: a\n  group: b\n", "line 6: the key 'group' stands there twice"),
-        ("  group: customer\n", "\tgroup: customer\n", "line 5: this is no YAML"),
+        ("kind: classify\n", "kind: classify\nkind: answer\n", "line 3: the key 'kind' is given twice"),
+        ("  group: customer\n", "  group: a\n  group: b\n", "line 6: the key 'group' is given twice"),
+        ("  group: customer\n", "\tgroup: customer\n", "line 5: this is not valid YAML"),
     ],
 )
 def test_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
@@ -147,14 +147,19 @@ def test_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("", "the file is empty"), ("# only a comment\n", "the file is empty"), ("- a\n", "no mapping"), ("a: [", "no YAML")],
+    [
+        ("", "the file is empty"),
+        ("# only a comment\n", "the file is empty"),
+        ("- a\n", "not a mapping"),
+        ("a: [", "not valid YAML"),
+    ],
 )
 def test_no_task_at_all(tmp_path: Path, text: str, says: str) -> None:
     assert says in fault(tmp_path, text)
 
 
 def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
-    assert "line 8: this is no YAML" in fault(tmp_path, GOOD + "volume: !!python/object/apply:os.getcwd []\n")
+    assert "line 8: this is not valid YAML" in fault(tmp_path, GOOD + "volume: !!python/object/apply:os.getcwd []\n")
 
 
 def test_wrong_encoding(tmp_path: Path) -> None:

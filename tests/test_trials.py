@@ -19,7 +19,7 @@ from rung.data.split import question
 from rung.errors import TaskError
 from rung.methods.base import options
 from rung.task import load_task
-from rung.tune.trials import MOST_PROPOSED, Trial, carve, pace, plan
+from rung.tune.trials import MAX_PROPOSED, Trial, pace, plan, split_train
 from rung.types import Cost, Example
 
 RATES = "lora.learning_rate=3e-4,1e-3,3e-3"
@@ -64,7 +64,7 @@ def test_values_are_read_as_rung_yaml_reads_them() -> None:
         (["lora.rank"], "sets nothing"),
         (["lora.rank="], "sets nothing"),
         (["rank=8"], "sets nothing"),
-        (["lora.rank=[8"], "no YAML"),
+        (["lora.rank=[8"], "not valid YAML"),
         (["lora.rank=16"], "nothing to try"),
     ],
 )
@@ -91,7 +91,7 @@ def test_the_methods_propose_where_nothing_is_said() -> None:
     assert len(found) == 9 and found[0].settings == {}
     assert {t.methods[0].learning_rate for t in found} == {1e-4, 3e-5, 3e-4}  # type: ignore[attr-defined]
     assert {t.methods[0].rank for t in found} == {8, 16, 32}  # type: ignore[attr-defined]
-    assert len(plan("rag+lora", {})) == MOST_PROPOSED < len(plan("rag+lora", {}, most=30)) == 30
+    assert len(plan("rag+lora", {})) == MAX_PROPOSED < len(plan("rag+lora", {}, most=30)) == 30
 
 
 @settings(deadline=None)
@@ -147,7 +147,7 @@ def project(tmp_path: Path, home: Path) -> Callable[..., Project]:
 
 
 def carved(whole: Project) -> tuple[FitContext, tuple[Example, ...]]:
-    found = carve(whole, whole.plan.bases["fake"])
+    found = split_train(whole, whole.plan.bases["fake"])
     assert found.facts.train_rows == len(found.context.data.examples)
     return found.context, found.rows
 
@@ -171,7 +171,7 @@ def test_new_rows_move_no_row_and_groups_stay_whole(project: Callable[..., Proje
 
 
 def test_too_few_rows_are_refused(project: Callable[..., Project]) -> None:
-    with pytest.raises(TaskError, match="16 are the least"):
+    with pytest.raises(TaskError, match="at least 16 are needed"):
         carved(project(40))
 
 

@@ -129,7 +129,7 @@ def test_where_the_present_settings_are_best_they_are_kept(folder: Path) -> None
     set_task(folder, methods={"trick": {"keep": 3}})
     found = go(folder, "trick.keep=1,2")
     assert (found.told.verdict, found.told.best, found.told.lines) == ("no gain", 0, "")
-    assert "Keep what you have" in found.told.why
+    assert "Keep the current settings" in found.told.why
 
 
 def test_settings_that_do_as_well_are_no_gain(folder: Path) -> None:

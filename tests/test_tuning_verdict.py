@@ -10,7 +10,7 @@ import numpy as np
 from rung.sequential.interim import schedule_analyses
 from rung.sequential.race import race
 from rung.tune.trials import plan
-from rung.tune.verdict import ERROR, Track, tuning_verdict
+from rung.tune.verdict import ERROR, RaceSetup, tuning_verdict
 from rung.types import Example
 
 
@@ -21,7 +21,7 @@ def test_settings_that_are_no_better_are_seldom_called_better() -> None:
     rng, n, tries, wrong = np.random.default_rng(0), 160, 300, 0
     trials = plan("lora", {}, ["lora.rank=1,2,3,4,5"])
     rows = tuple(Example(str(i), "") for i in range(n))
-    track = Track(rows, None, schedule_analyses(n), True)
+    track = RaceSetup(rows, None, schedule_analyses(n), True)
     for _ in range(tries):
         values = ((rng.standard_normal(n) + rng.standard_normal((6, n))) / 2**0.5 < ndtri(0.7)).astype(float)
         found = tuning_verdict("lora", trials, range(6), outcome(values, rows, track), track)
@@ -33,7 +33,7 @@ def test_settings_that_are_much_better_are_mostly_found() -> None:
     rng, n, right = np.random.default_rng(1), 200, 0
     trials = plan("lora", {}, ["lora.rank=1,2,3"])
     rows = tuple(Example(str(i), "") for i in range(n))
-    track = Track(rows, None, schedule_analyses(n), True)
+    track = RaceSetup(rows, None, schedule_analyses(n), True)
     for _ in range(30):
         values = (rng.random((4, n)) < np.array([[0.5], [0.5], [0.8], [0.5]])).astype(float)
         found = tuning_verdict("lora", trials, range(4), outcome(values, rows, track), track)
@@ -42,7 +42,7 @@ def test_settings_that_are_much_better_are_mostly_found() -> None:
     assert right >= 27
 
 
-def outcome(values: np.ndarray, rows: tuple[Example, ...], track: Track) -> Any:
+def outcome(values: np.ndarray, rows: tuple[Example, ...], track: RaceSetup) -> Any:
     def candidate(i: int) -> Callable[[Sequence[Example]], list[float]]:
         return lambda some: [float(values[i][int(row.input)]) for row in some]
 

@@ -127,7 +127,7 @@ def test_where_all_rows_fail_every_command_says_undecided_with_count_and_reason(
     asked = broken(lambda text: True)
     for command in (("climb", folder), ("show", folder), ("fit", folder, "zero-shot"), ("climb", folder, "--json")):
         code, said = run(*command)
-        assert code == 1 and "undecided" in said and "rows asked all failed alike" in said and WHY in said, command
+        assert code == 1 and "undecided" in said and "rows asked all failed in the same way" in said and WHY in said, command
         assert "fails" not in said and "0.000" not in said
     code, said = run("fit", folder, "zero-shot", "--json")
     assert code == 1 and json.loads(said)["verdict"] == "undecided" and WHY in json.loads(said)["why"]

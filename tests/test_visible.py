@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.errors import RungError
-from rung.visible import in_context, json_text, one_line, visible
+from rung.visible import json_text, one_line, rechunk, visible
 
 STEERING = [
     "\x1b]0;a title\x07",
@@ -89,13 +89,13 @@ def test_no_text_steers_and_twice_is_once(text: str) -> None:
 
 @given(st.lists(st.text(max_size=5), max_size=8))
 def test_pieces_are_the_text(pieces: list[str]) -> None:
-    assert "".join(in_context(pieces)) == "".join(pieces)
+    assert "".join(rechunk(pieces)) == "".join(pieces)
 
 
 @pytest.mark.parametrize("text", LEGITIMATE, ids=ascii)
 def test_a_text_in_single_characters_stays(text: str) -> None:
     short = re.sub("[\u200e\u200f\u061c]|\U0001f3f4[\U000e0000-\U000e007f]*", "", text)  # what needs more than its neighbour
-    assert "".join(map(visible, in_context(short))) == short
+    assert "".join(map(visible, rechunk(short))) == short
 
 
 def test_an_error_is_safe_to_show_in_a_notebook_too() -> None:

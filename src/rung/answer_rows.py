@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from rung.data.files import Row, read_rows
 from rung.data.formats import column_of
 from rung.errors import DataError
-from rung.evaluate.predict import portion
+from rung.evaluate.predict import chunk_rows
 from rung.lm.engines import Engines
 from rung.predictor import Predictor
 from rung.retrieve.store import Allow
@@ -49,7 +49,7 @@ def answer_rows(
     done = failed = 0
     put = _csv(to) if form == "csv" else _jsonl(to)
     left = read_rows(rows, str(rows))
-    while part := list(islice(left, portion(predictor, engines))):
+    while part := list(islice(left, chunk_rows(predictor, engines))):
         asked = [Example(_input(row, column, where), "", where=where) for row, where in part]
         found = predictor.predict(asked, engines, allow=allow)
         put([_beside(row, one) for (row, _), one in zip(part, found)])

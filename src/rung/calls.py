@@ -1,4 +1,4 @@
-"""Calls of tools in messages: kept as JSON, known again in a row's output, and read out of what a model has written."""
+"""Tool calls: stored in messages as JSON, recognised in outputs, and parsed from model text."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 KEY = "tool_calls"
 TOOLS = "tools"
-"""Role of a message that describes, as JSON, the tools that may be called: chat templates take them apart from the turns."""
+"""Role of a message with the available tools as JSON; chat templates take them separately from the turns."""
 FIELDS = (KEY, "tool_call_id", "name")
-"""What a message says besides role and content, in OpenAI's form."""
+"""Message fields besides role and content, in OpenAI's form."""
 
 _WRAPPED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _MARKS = re.compile(r"^\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|?tool_calls?\|?>)\s*")
 
 
-def kept(message: Mapping[str, Any]) -> str:
-    """A message's further fields as JSON; empty where it has none."""
+def extra_fields(message: Mapping[str, Any]) -> str:
+    """A message's further fields as JSON; empty if it has none."""
     found = {name: message[name] for name in FIELDS if message.get(name)}
     if isinstance(old := message.get("function_call"), Mapping):  # the older form of a single call
         found.setdefault(KEY, [{"type": "function", "function": dict(old)}])
@@ -26,13 +26,13 @@ def kept(message: Mapping[str, Any]) -> str:
 
 
 def as_output(called: Sequence[Any]) -> str:
-    """Calls as the output of a row: one form, whatever the template that is to render them. ValueError for what is no call."""
+    """Calls in the canonical form of row outputs, independent of templates. ValueError for an invalid call."""
     plain = [{"name": name, "arguments": arguments} for name, arguments in map(_parts, called)]
     return json.dumps({KEY: plain}, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def of(output: str) -> list[dict[str, Any]]:
-    """The calls that an output of `as_output` is, each with `name` and `arguments`; none where it is another text."""
+def parse_output(output: str) -> list[dict[str, Any]]:
+    """The calls in an output of `as_output`, each with `name` and `arguments`; empty for other text."""
     if not output.startswith(f'{{"{KEY}":'):
         return []
     try:
@@ -42,15 +42,15 @@ def of(output: str) -> list[dict[str, Any]]:
         return []
 
 
-def message(called: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Calls as a message holds them."""
+def as_message(called: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Calls in message form."""
     return [{"type": "function", "function": dict(one)} for one in called]
 
 
-def read(text: str) -> str:
-    """What a model wrote, in the form of `as_output` where it is calls of tools and nothing else; else as it is.
+def normalise_output(text: str) -> str:
+    """Model text in the form of `as_output` if it consists only of tool calls; otherwise unchanged.
 
-    Known are calls as JSON with `name` and `arguments` (or `parameters`), one, a list, or each within <tool_call>.
+    Recognises JSON with `name` and `arguments` (or `parameters`), one, a list, or each within <tool_call>.
     """
     wrapped = _WRAPPED.findall(text)
     bare = [text] if not wrapped and not _WRAPPED.search(text) else wrapped
@@ -63,7 +63,7 @@ def read(text: str) -> str:
 
 
 def tools_of(extra: Mapping[str, Any]) -> list[Any]:
-    """The tools that a row's column `tools` describes, as a list or as JSON text; none where it describes none."""
+    """The tools in a row's column `tools`, given as a list or JSON text."""
     given = extra.get("tools")
     try:
         given = json.loads(given) if isinstance(given, str) else given
@@ -73,13 +73,13 @@ def tools_of(extra: Mapping[str, Any]) -> list[Any]:
 
 
 def names(called: Sequence[Any]) -> Iterator[str]:
-    """Names of the tools that are called. ValueError for what is no call."""
+    """Names of the called tools. ValueError for an invalid call."""
     for one in called:
         yield _parts(one)[0]
 
 
 def with_arguments(called: Sequence[Any], as_text: bool) -> list[Any]:
-    """A message's calls with their arguments as objects, which most templates take, or as JSON text."""
+    """A message's calls with arguments as objects (for most templates) or as JSON text."""
     out = []
     for one in called:
         name, arguments = _parts(one)
@@ -90,7 +90,7 @@ def with_arguments(called: Sequence[Any], as_text: bool) -> list[Any]:
 
 
 def for_api(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message's fields as an API takes them: arguments of calls are JSON text there."""
+    """A message for an API, where call arguments are JSON text."""
     return {**message, **({KEY: with_arguments(message[KEY], as_text=True)} if KEY in message else {})}
 
 
@@ -99,16 +99,16 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _parts(one: Any) -> tuple[str, Any]:
-    """Name and arguments of a call, in OpenAI's form or bare. ValueError where it is none."""
+    """Name and arguments of a call, in OpenAI's form or bare. ValueError if it is invalid."""
     inner = one.get("function", one) if isinstance(one, Mapping) else None
     given = inner.get("arguments", inner.get("parameters")) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
-        raise ValueError("a call of a tool needs a name")
+        raise ValueError("a tool call needs a name")
     if given is None and not ({"arguments", "parameters"} & inner.keys()) and "function" not in one:
-        raise ValueError("a call of a tool needs arguments")
+        raise ValueError("a tool call needs arguments")
     if isinstance(given, str):
         try:
             given = json.loads(given)
         except ValueError:
-            return inner["name"], given  # not JSON: kept as it was written
+            return inner["name"], given  # not JSON: unchanged
     return inner["name"], {} if given is None else given

@@ -1,4 +1,4 @@
-"""Errors that say where, what, the value, and how to mend it; the command line prints them without a traceback."""
+"""Errors that state place, problem, value and remedy; the command line prints them without a traceback."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from rung.visible import one_line, visible
 
 
 class RungError(Exception):
-    """A fault that the user can mend.
+    """An error that the user can fix.
 
-    `where` names the file, line or key; `what` says what is wrong and quotes the value; `remedy` says what to do.
-    Programming mistakes are never a RungError: they stay assertions and keep their traceback. The text as a whole is safe to
-    show: what it quotes of files and servers goes through `visible`.
+    `where` names the file, line or key; `what` states the problem and quotes the value; `remedy` says what to do. Programming
+    errors are never a RungError: they stay assertions with a traceback. The text is safe to show: quoted content passes
+    `visible`.
     """
 
     exit_code = 2
@@ -34,7 +34,7 @@ class DiskFullError(RungError):
     """There is no space left. Nothing is lost: the same command resumes."""
 
 
-def full(folder: object, error: BaseException) -> DiskFullError:
+def disk_full(folder: object, error: BaseException) -> DiskFullError:
     """The error for a full disk; an error that says so already stays as it is."""
     if isinstance(error, DiskFullError):
         return error
@@ -42,19 +42,19 @@ def full(folder: object, error: BaseException) -> DiskFullError:
 
 
 class TaskError(RungError):
-    """rung.yaml is missing, is no YAML, or says something that cannot be."""
+    """rung.yaml is missing or invalid."""
 
 
 class DataError(RungError):
-    """A data file is missing, cannot be read, or holds a row that cannot be used."""
+    """A data file is missing, unreadable, or has an unusable row."""
 
 
 class ModelError(RungError):
-    """A model cannot be found, fetched, or trusted."""
+    """A model cannot be found, fetched or trusted."""
 
 
 class TemplateError(ModelError):
-    """A model's chat template cannot render what it is to be asked; rungs that do not ask the model go on."""
+    """A model's chat template cannot render the prompts; rungs that do not use the model continue."""
 
 
 class PluginError(RungError):
@@ -62,8 +62,8 @@ class PluginError(RungError):
 
 
 class BudgetError(RungError):
-    """The next step would go over the stated budget."""
+    """The next step would exceed the budget."""
 
 
 class BusyError(RungError):
-    """Another process is at work in the same folder."""
+    """Another process is working in the same folder."""

@@ -1,4 +1,4 @@
-"""What this machine can do, measured once and kept, and what an hour of it costs."""
+"""This machine's speed, measured once and stored, and its price per hour."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
 
-READING = 0.75
-"""Share of the measured matrix-product speed that reading a prompt reaches, attention apart; measured on SmolLM2-135M."""
-ATTENDING = 0.7
-"""Attention's time over that of the weights' products, where a token attends to as many as the model is wide; on a processor."""
-OPENING_SECONDS = 3.0
-"""To import what an embedding model needs and to open it, whatever its size, about: most of what a small fit takes."""
+PREFILL_EFFICIENCY = 0.75
+"""Share of the measured matrix-product speed reached in prefill, without attention; measured on SmolLM2-135M."""
+ATTENTION_COST = 0.7
+"""Time of attention over that of the weights' products on a CPU, when a token attends to as many tokens as the model is wide."""
+MODEL_OPEN_SECONDS = 3.0
+"""Approximate time to import and open an embedding model of any size: most of a small fit."""
 
-STEP_SECONDS = 0.02
-"""Of a step of decoding, what Python and hundreds of small operations take whatever the model and the batch, about."""
+DECODE_STEP_SECONDS = 0.02
+"""Approximate fixed overhead of a decoding step: Python and hundreds of small operations."""
 EFFICIENCY = 0.5
-"""Share of the measured matrix-product speed that a whole training step, or the products of a step of decoding, reach.
+"""Share of the measured matrix-product speed reached by a whole training step, or by the products of a decoding step.
 
 Attention, normalisation, small matrices, Python and the optimizer take the rest. Large published runs reach 0.2 to 0.5
-of the hardware's peak on paper (PaLM, https://arxiv.org/abs/2204.02311, section 4.1); the measured speed that is the
-base here lies below that peak. A quote is a forecast; the measured cost stands beside it.
+of the theoretical peak (PaLM, https://arxiv.org/abs/2204.02311, section 4.1); the measured speed used
+here is below that peak. An estimate is a forecast; the measured cost is shown beside it.
 """
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 USD_PER_CORE_HOUR = 0.05
-"""CPU machines: about what a cloud asks for one vCPU on demand (0.10 $ an hour for two). A laptop costs less to run,
-but the comparison between rungs should not change when the same task moves to a rented machine."""
+"""CPU machines: about the on-demand cloud price of one vCPU ($0.10 an hour for two). A laptop costs less to run, but the
+comparison of rungs should not change on a rented machine."""
 
 USD_PER_GPU_HOUR = {
     "B200": 6.00,
@@ -57,47 +57,47 @@ USD_PER_GPU_HOUR = {
     "4090": 0.50,
     "3090": 0.30,
 }
-"""One GPU on demand, middle of 2026, rounded from public list prices, which differ two- to threefold between sellers.
+"""One GPU on demand, middle of 2026, rounded from public list prices, which differ by two to three times.
 Set `machine_usd_per_hour` in rung.yaml, or prices.yaml under `home()`, to what you pay."""
 
 USD_PER_OTHER_GPU_HOUR = 1.00
 
 PROBE_VERSION = 3
-"""Raise when `rung.lm.probe` measures otherwise, so that kept files are measured anew."""
+"""Raise when `rung.lm.probe` measures otherwise, so that stored measurements are repeated."""
 
-BUSY = 0.3
-"""Share of the processors that other programs may take during a measurement that is kept; with more, it is too low."""
+BUSY_SHARE = 0.3
+"""Maximum CPU share of other programs during a stored measurement; above it the speed would be too low."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """One machine as the quotes see it. Speeds are measured; everything computed from them is a forecast."""
+    """A machine for cost estimates. Speeds are measured; everything derived is a forecast."""
 
     name: str
     cores: int
     """Logical processors this process may use (affinity and cgroup respected)."""
     threads: int
-    """Physical cores among them: the thread count that matrix products are fastest with."""
+    """Physical cores among them: the fastest thread count for matrix products."""
     memory_bytes: int
-    """Of the device that holds the model: the GPU's, or the machine's (cgroup limit respected)."""
+    """Memory of the device with the model: the GPU, or the machine (cgroup limit respected)."""
     device: Device
     device_name: str
     gflops: Mapping[str, float]
-    """Matrix-product speed by data type, 10^9 floating-point operations a second."""
+    """Matrix-product speed by data type, 10^9 floating-point operations per second."""
     bandwidth_gbs: float
-    """Speed at which weights are read in a matrix-vector product, 10^9 bytes a second."""
+    """Read speed of weights in a matrix-vector product, 10^9 bytes per second."""
     dtype: str
     """The data type to compute in, chosen from `gflops`, never from a default."""
     onednn: bool = False
-    """Whether its float32 products are faster by oneDNN (`rung.lm.models.onednn_linear`) than as PyTorch chooses; `gflops` has
-    the faster speed."""
+    """Whether oneDNN (`rung.lm.models.onednn_linear`) is faster for float32 products than PyTorch's choice; `gflops` has the
+    faster speed."""
     usd_per_hour: float = 0.0
 
     def _seconds(self, flops: float, efficiency: float = EFFICIENCY) -> float:
         return flops / (self.gflops[self.dtype] * 1e9 * efficiency)
 
     def training_seconds(self, parameters: int, trainable_share: float, tokens: int, epochs: float = 1) -> float:
-        """Wall-clock seconds to train on `tokens` (those really computed: after sharing and padding) `epochs` times.
+        """Wall-clock seconds to train on `tokens` (those computed, after sharing and padding) `epochs` times.
 
         2 operations a parameter and token forward, 2 backward for the activations, and 2 more for the weights that
         are trained (https://arxiv.org/abs/2001.08361, section 2.1): an adapter costs about two thirds of full training.
@@ -105,43 +105,43 @@ class Machine:
         return self._seconds(parameters * (4 + 2 * trainable_share) * tokens * epochs)
 
     def prefill_seconds(self, parameters: int, tokens: float, behind: float = 0.0) -> float:
-        """Seconds to read `tokens` of prompt (or to score them): 2 operations a parameter and token, and attention.
+        """Seconds to prefill (or score) `tokens`: 2 operations per parameter and token, plus attention.
 
-        `behind`: the tokens that each of them attends to, on average. Once these are as many as the model is wide, attention
-        takes 4 operations where the weights take 24 (times the width squared, a layer); on a processor it runs more slowly.
+        `behind`: mean number of tokens that each attends to. When it equals the model's width, attention takes 4 operations where
+        the weights take 24 (times width squared, per layer); on a CPU it runs more slowly.
         """
-        attending = (ATTENDING if self.device == "cpu" else 1 / 6) * behind / width(parameters)
-        return self._seconds(2 * parameters * tokens * (1 + attending), READING)
+        attending = (ATTENTION_COST if self.device == "cpu" else 1 / 6) * behind / width(parameters)
+        return self._seconds(2 * parameters * tokens * (1 + attending), PREFILL_EFFICIENCY)
 
     def decode_seconds(self, parameters: int, tokens: int, batch: int = 1) -> float:
-        """Seconds until `batch` answers of `tokens` each, written side by side, are done.
+        """Seconds to generate `batch` answers of `tokens` each in parallel.
 
-        Every step reads all weights once and computes for every answer; the two seldom overlap, so they are added. A `batch`
-        of 0 leaves the computing out.
+        Each step reads all weights once and computes for every answer; the two rarely overlap, so they are added. A `batch` of
+        0 omits the computation.
         """
         reading = parameters * BYTES[self.dtype] / (self.bandwidth_gbs * 1e9)
-        return tokens * (STEP_SECONDS + reading + self._seconds(2 * parameters * batch))
+        return tokens * (DECODE_STEP_SECONDS + reading + self._seconds(2 * parameters * batch))
 
     def usd(self, seconds: float) -> float:
-        """What `seconds` of this machine cost in US dollars."""
+        """Cost of `seconds` of this machine in US dollars."""
         return seconds / 3600 * self.usd_per_hour
 
 
 def width(parameters: int) -> float:
-    """About how wide a model of so many parameters is: 580 for SmolLM2-135M's 576, 1,760 for Llama 3.2 1B's 2,048."""
+    """Approximate width of a model by parameters: 580 for SmolLM2-135M's 576, 1,760 for Llama 3.2 1B's 2,048."""
     return 0.05 * max(1, parameters) ** 0.5
 
 
 def list_price(device: Device, device_name: str, cores: int) -> float:
-    """US dollars an hour for a machine like this one, from the small dated tables above."""
+    """US dollars per hour for such a machine, from the tables above."""
     if device != "cuda":
         return USD_PER_CORE_HOUR * cores
     words = device_name.upper().replace("-", " ").split()
     return next((usd for gpu, usd in USD_PER_GPU_HOUR.items() if gpu in words), USD_PER_OTHER_GPU_HOUR)
 
 
-def own_prices() -> dict[str, float]:
-    """US dollars an hour by kind of machine, as the user states them in prices.yaml under `home()`; empty without the file.
+def user_prices() -> dict[str, float]:
+    """The user's prices in US dollars per hour by kind of machine, from prices.yaml under `home()`; empty without it.
 
     `machines: {h100: 2.10, core: 0.04}`: a GPU by its kind in `rung.machines`, a processor core as `core`.
     """
@@ -154,7 +154,7 @@ def own_prices() -> dict[str, float]:
     stated = found.get("machines", {}) if isinstance(found, dict) else None
     if not isinstance(stated, dict) or not all(isinstance(usd, int | float) and usd >= 0 for usd in stated.values()):
         raise RungError(
-            f"machines is {stated!r}, and should be dollars an hour by kind.",
+            f"machines is {stated!r}, but must map kinds to dollars per hour.",
             where=str(path),
             remedy="Write for example: machines: {h100: 2.10, core: 0.04}",
         )
@@ -162,13 +162,13 @@ def own_prices() -> dict[str, float]:
 
 
 def home() -> Path:
-    """Where rung keeps models and measurements: RUNG_HOME, or ~/.cache/rung."""
+    """Folder for models and measurements: RUNG_HOME, or ~/.cache/rung."""
     return Path(os.environ.get("RUNG_HOME") or "~/.cache/rung").expanduser()
 
 
-def usual_price(machine: Machine) -> float:
-    """The user's own price for a machine of this kind, or else the list price."""
-    own = own_prices()
+def default_price(machine: Machine) -> float:
+    """The user's price for this kind of machine, or the list price."""
+    own = user_prices()
     if machine.device != "cuda":
         return own["core"] * machine.cores if "core" in own else list_price(machine.device, "", machine.cores)
     words = machine.device_name.lower().replace("-", " ").split()
@@ -177,9 +177,9 @@ def usual_price(machine: Machine) -> float:
 
 
 def fingerprint() -> str:
-    """A short name for what the measured speeds depend on: processor, instruction sets, cores, memory, GPU, torch.
+    """A digest of what the measured speeds depend on: CPU, instruction sets, cores, memory, GPU, torch.
 
-    The flags are in it because clouds sell different processors under one model name.
+    CPU flags are included because clouds sell different CPUs under one model name.
     """
     facts = [
         PROBE_VERSION,
@@ -224,7 +224,7 @@ def affinity() -> list[int]:
     """Numbers of the logical processors this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))  # macOS and Windows builds of Python know no affinity
+    return list(range(os.cpu_count() or 1))  # macOS and Windows builds of Python do not support affinity
 
 
 def _cgroup(name: str) -> list[str]:
@@ -233,7 +233,7 @@ def _cgroup(name: str) -> list[str]:
 
 
 def _quota() -> float:
-    """Processors' worth of time that the container grants; infinite without a limit."""
+    """CPU quota of the container in CPUs; infinite without a limit."""
     match _cgroup("cpu.max"):
         case [quota, period] if quota != "max":
             return int(quota) / int(period)
@@ -246,7 +246,7 @@ def usable_cores() -> int:
 
 
 def usable_threads() -> int:
-    """Physical cores this process may use: two threads on one core share its arithmetic and get in each other's way."""
+    """Physical cores this process may use: two threads on one core compete for its arithmetic units."""
     cores = set()
     for cpu in affinity():
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")

@@ -1,9 +1,9 @@
-"""Marks that only this project may write into a prompt, taken out of text from elsewhere, however they are spelled.
+"""Neutralises prompt marks in untrusted text, in any spelling.
 
-A prompt sets passages apart with `<passages>`, numbers them `[1]` and puts `Question:` before the question; a chat template
-writes marks of its own. Text of documents, rows and earlier turns could write them too, also with full-width, circled or
-Cyrillic characters, with invisible characters in between, or as HTML entities. So a mark is looked for in the text as a
-reader takes it (`folded`), and only the mark is changed, in the text as it is: 10⁶ stays 10⁶.
+A prompt wraps passages in `<passages>`, numbers them `[1]` and puts `Question:` before the question; chat templates have marks
+of their own. Documents, rows and earlier turns could contain them too, with full-width, circled or Cyrillic characters, with
+invisible characters in between, or as HTML entities. So marks are searched in the folded text (`fold`), and only the mark is
+changed in the original: 10⁶ stays 10⁶.
 
 Look-alike characters: https://www.unicode.org/reports/tr39/; hidden ones: https://www.unicode.org/reports/tr36/
 """
@@ -51,7 +51,7 @@ _LOOK_ALIKE = {
     "x": "хχ",
     "y": "уγүʏ",
 }
-"""Characters that look like one of a mark and that compatibility folding leaves as they are."""
+"""Look-alikes of mark characters that compatibility folding keeps."""
 
 _SAME = {other: mark for mark, others in _LOOK_ALIKE.items() for other in others}
 _BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
@@ -59,24 +59,24 @@ _IGNORED = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]"
 )
-"""Characters that show nothing: https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point, fillers and controls."""
+"""Invisible characters: https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point, fillers and controls."""
 
 _HIDDEN = re.compile(
     "(?<!\U0001f3f4)(?<![\U000e0020-\U000e007e])[\U000e0000-\U000e007f]+|[\U000e0080-\U000e0fff]|[\u202a-\u202e\u2066-\u2069]"
     "|[\u200b\u2060-\u2064\u206a-\u206f\ufeff\u00ad\u034f\ufff9-\ufffb]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]+"
     "|[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]"
 )
-"""Characters that carry text which no reader sees: tags outside flags, runs of selectors, overrides of direction, controls.
+"""Characters that can hide text: tags outside flags, runs of selectors, direction overrides, controls.
 
-Joiners stay: Persian, the Indic scripts and emoji are written with them.
+Joiners stay, since Persian, Indic scripts and emoji need them.
 """
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """A text as it is read, and where each of its characters stands in the text as written."""
+class FoldedText:
+    """A folded text with the position of each character in the original."""
 
     text: str
     """Lower case; compatibility forms, look-alikes and entities as the plain character; without accents and invisibles."""
@@ -84,11 +84,11 @@ class Folded:
     ends: tuple[int, ...] | range
 
 
-def folded(text: str) -> Folded:
-    """The text as a reader takes it, whatever characters it is spelled with."""
+def fold(text: str) -> FoldedText:
+    """The text as a reader perceives it, whatever characters spell it."""
     entities = {match.start(): match for match in _ENTITY.finditer(text)} if "&" in text else {}
     if text.isascii() and not entities and not _IGNORED.search(text):
-        return Folded(text.lower().translate(_ASCII_BREAKS), range(len(text)), range(1, len(text) + 1))
+        return FoldedText(text.lower().translate(_ASCII_BREAKS), range(len(text)), range(1, len(text) + 1))
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -101,7 +101,7 @@ def folded(text: str) -> Folded:
         starts += [at] * len(read)
         ends += [end] * len(read)
         at = end
-    return Folded("".join(out), tuple(starts), tuple(ends))
+    return FoldedText("".join(out), tuple(starts), tuple(ends))
 
 
 _ASCII_BREAKS = {ord(mark): "\n" for mark in "\r\v\f\x1c\x1d\x1e"}
@@ -109,7 +109,7 @@ _ASCII_BREAKS = {ord(mark): "\n" for mark in "\r\v\f\x1c\x1d\x1e"}
 
 @lru_cache(maxsize=1 << 16)
 def _fold(char: str) -> str:
-    """A character as it is read: nothing for an invisible one, several letters for a ligature."""
+    """A folded character: empty if invisible, several letters for a ligature."""
     if char in _BREAKS:
         return "\n"
     if _IGNORED.match(char):
@@ -124,7 +124,7 @@ def _fold(char: str) -> str:
 
 
 def _spaced(word: str) -> str:
-    """A pattern for a word, also with a space or sign between its letters."""
+    """A pattern for a word, also with separators between its letters."""
     return r"[ \t._*-]?".join(map(re.escape, word))
 
 
@@ -137,7 +137,7 @@ _TURN = re.compile(
 )
 _NUMBER = re.compile(r"(?:\\?\[\s*\d{1,3}\s*\\?\][^\S\n]*)+")
 _INDEX = re.compile(r"(?<=[A-Za-z0-9_\])\"'])(?:\[\d{1,3}\])+\s*")
-"""What looks like the number of a passage and is an index of what stands before it, as code is written."""
+"""An index after a word, as in code, which only looks like a passage number."""
 _ROLE = re.compile(
     rf"(?:(?<=\n)|\A|(?<=[.!?。！？]\s))(?P<before>{_DECOR}[^\S\n]*)"
     rf"(?P<role>(?:last[^\S\n]+)?(?:{'|'.join(map(_spaced, _ROLES))}|q|a|ai|"
@@ -147,16 +147,15 @@ _ROLE = re.compile(
 _BRACKETS = {"<": "(", ">": ")", "[": "(", "]": ")"}
 
 
-def defused(text: str) -> str:
-    """The text with no mark in it that could be taken for one of the prompt's, or of a chat template's.
+def defuse(text: str) -> str:
+    """The text without anything that could be taken for a mark of the prompt or of a chat template.
 
     `</passages>`, `<|im_end|>` and `[1]` get round brackets, a line `Question:` becomes `(Question):`, and characters that
-    hide text are left out. A number in brackets right behind a word, like `row[1]`, is part of it and stays. All else is
-    as written, character by character.
+    hide text are removed. A bracketed number directly after a word, like `row[1]`, stays. Everything else is unchanged.
     """
     text = _HIDDEN.sub("", text)
     for _ in range(_MOST):
-        told = _once(text)
+        told = _defuse_once(text)
         if told == text:
             break
         text = told
@@ -164,11 +163,11 @@ def defused(text: str) -> str:
 
 
 _MOST = 8
-"""Rounds in which marks are taken out; the first nearly always leaves none."""
+"""Maximum rounds; one is nearly always enough."""
 
 
-def _once(text: str) -> str:
-    read = folded(text)
+def _defuse_once(text: str) -> str:
+    read = fold(text)
     edits: dict[tuple[int, int], str] = {}
     for pattern in (_PASSAGES, _TURN, _NUMBER):
         edits |= _bracketed(read, pattern, _indices(text))
@@ -176,22 +175,22 @@ def _once(text: str) -> str:
         start, end = read.starts[match.start("role")], read.ends[match.end("role") - 1]
         edits.setdefault((start, start), "(")
         edits.setdefault((end, end), ")")
-    return _edited(text, edits)
+    return _apply_edits(text, edits)
 
 
 def _indices(text: str) -> frozenset[int]:
-    """Where the indices of a text stand, character by character."""
+    """Character positions of indices in a text."""
     return frozenset(at for match in _INDEX.finditer(text) for at in range(match.start(), match.end()))
 
 
-def _bracketed(read: Folded, pattern: re.Pattern[str], but: frozenset[int] = frozenset()) -> dict[tuple[int, int], str]:
-    """Round brackets for those of a pattern's matches, by their place in the text as written, `but` for some places."""
+def _bracketed(read: FoldedText, pattern: re.Pattern[str], but: frozenset[int] = frozenset()) -> dict[tuple[int, int], str]:
+    """Replacements of brackets in a pattern's matches by round ones, by position in the original, except at `but`."""
     places = [at for match in pattern.finditer(read.text) for at in range(match.start(), match.end())]
     found = {(read.starts[at], read.ends[at]): _BRACKETS[read.text[at]] for at in places if read.text[at] in _BRACKETS}
     return {place: new for place, new in found.items() if place[0] not in but}
 
 
-def _edited(text: str, edits: Mapping[tuple[int, int], str]) -> str:
+def _apply_edits(text: str, edits: Mapping[tuple[int, int], str]) -> str:
     out, at = [], 0
     for (start, end), new in sorted(edits.items()):
         if start >= at:
@@ -200,46 +199,46 @@ def _edited(text: str, edits: Mapping[tuple[int, int], str]) -> str:
     return "".join([*out, text[at:]])
 
 
-def untagged(text: str, names: Sequence[str]) -> str:
-    """The text with no tag of one of these names, however it is spelled: its angle brackets become round ones.
+def strip_tags(text: str, names: Sequence[str]) -> str:
+    """The text without tags of these names, in any spelling: angle brackets become round ones.
 
-    Hidden characters are left out; all else is as written.
+    Hidden characters are removed; everything else is unchanged.
     """
     pattern = re.compile(rf"<\s*[/\\]?\s*(?:{'|'.join(map(_spaced, names))})\b[^<>\n]*>?")
     text = _HIDDEN.sub("", text)
     for _ in range(_MOST):
-        read = folded(text)
-        told = _edited(text, _bracketed(read, pattern))
+        read = fold(text)
+        told = _apply_edits(text, _bracketed(read, pattern))
         if told == text:
             break
         text = told
     return text
 
 
-def marked(text: str) -> bool:
-    """Whether a mark of the prompt or of a chat template stands in the text, in any spelling."""
-    read, indices = folded(text), _indices(text)
+def has_mark(text: str) -> bool:
+    """Whether the text contains a mark of the prompt or of a chat template, in any spelling."""
+    read, indices = fold(text), _indices(text)
     return any(_bracketed(read, one, indices) for one in (_PASSAGES, _TURN, _NUMBER)) or bool(_ROLE.search(read.text))
 
 
-def own(read: str) -> bool:
-    """Whether a folded text has the mark that sets passages apart, which nobody else has cause to write."""
+def has_passage_tag(read: str) -> bool:
+    """Whether a folded text contains a passages tag, which has no legitimate use elsewhere."""
     return bool(_PASSAGES.search(read))
 
 
-def turned(read: str) -> bool:
-    """Whether a folded text has a mark of a chat template; those of words left out or filled up are in honest text too."""
+def has_chat_tag(read: str) -> bool:
+    """Whether a folded text has a chat template mark; <unk> and <pad> also occur in ordinary text."""
     return any(match[0] not in ("<unk>", "<pad>") for match in _TURN.finditer(read))
 
 
-def parted(text: str, specials: Sequence[str]) -> str:
-    """The text with every spelling of a tokenizer's special tokens parted by a space behind the first character."""
+def split_special_tokens(text: str, specials: Sequence[str]) -> str:
+    """The text with every spelling of a tokenizer's special tokens split by a space after the first character."""
     for special in specials:
         if special in text:
             text = text.replace(special, f"{special[0]} {special[1:]}")
     if text.isascii():
         return text
-    read = folded(text)
+    read = fold(text)
     cuts: set[int] = set()
     for special in specials:
         sought = _sought(special)
@@ -252,4 +251,4 @@ def parted(text: str, specials: Sequence[str]) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def _sought(special: str) -> str:
-    return folded(special).text
+    return fold(special).text

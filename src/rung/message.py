@@ -12,14 +12,14 @@ class Message:
     role: str
     content: str
     extra: str = ""
-    """What else it says, as a JSON object: calls of tools, or which call it answers (`rung.calls`). Empty for most."""
+    """Further fields as JSON: tool calls, or the call that it answers (`rung.calls`). Usually empty."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """As an API or a chat template takes it."""
+        """The message as a dict for APIs and chat templates."""
         return {"role": self.role, "content": self.content, **(json.loads(self.extra) if self.extra else {})}
 
     @property
     def named(self) -> list[str]:
-        """What its content name is made of."""
+        """The parts that identify its content."""
         return [self.role, self.content, *([self.extra] if self.extra else [])]

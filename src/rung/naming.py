@@ -1,19 +1,19 @@
-"""What a Predictor's content name is made of: fields that came later count only where they say something."""
+"""Content that identifies a Predictor; fields added in later versions count only if set."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def named(content: dict[str, Any]) -> dict[str, Any]:
-    """A Predictor's content, all that does not change an answer taken out; `content` itself is changed."""
+def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """A Predictor's content without what cannot change an answer; modifies `content`."""
     content.pop("taught")
     content["model"].pop("files")
     if content["model"]["digest"]:
-        content["model"].pop("name")  # the digest says which model it is, wherever it lies
+        content["model"].pop("name")  # the digest identifies the model, wherever it is stored
     content["demos"].pop("files")
     for row in (*content["demos"]["fixed"], *content["demos"]["pool"]):
-        row.pop("references", None)  # the prompt shows the first right answer, and that is the output
+        row.pop("references", None)  # prompts show only the first answer, which is the output
         _without(row, "after")
         for turn in (*row["history"], *row.get("after", ())):
             _without(turn, "extra")

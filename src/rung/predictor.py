@@ -21,7 +21,7 @@ from rung.lm.engines import Engines
 from rung.lm.inference import thinking
 from rung.lm.inference.thinking import Thinking
 from rung.lm.models.fits import link
-from rung.naming import named
+from rung.naming import identity_fields
 from rung.retrieve import ground, orders
 from rung.retrieve import lookup as lookups
 from rung.retrieve.lookup import Lookup
@@ -91,7 +91,7 @@ class Predictor:
         shown: dict[str, Any] = {"orders": orders.VERSION} if self.lookup else {}
         if added := engine_kinds.TABLE.origin(self.model.kind):
             shown["engine"] = added  # another version of a plug-in may answer otherwise
-        return digest(named(asdict(self) | {"prompt": PROMPT_VERSION} | shown))
+        return digest(identity_fields(asdict(self) | {"prompt": PROMPT_VERSION} | shown))
 
     def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:
         """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, passages, the input.
@@ -107,7 +107,7 @@ class Predictor:
             system.append(self.thinking.rule)
         system += [turn.content for turn in example.history if turn.role == "system"]
         turns = [Message("system", "\n\n".join(system))]
-        plain = marks.defused if self.lookup else str  # beside passages, only this file writes their marks
+        plain = marks.defuse if self.lookup else str  # beside passages, only this file writes their marks
         last = ground.asked(example.input, sources) if self.lookup else example.input
         for row, asked in (*((row, plain(row.input)) for row in (*self.demos.fixed, *similar)), (example, last)):
             turns += [replace(turn, content=plain(turn.content)) for turn in row.history if turn.role != "system"]
@@ -345,8 +345,12 @@ def folder_digest(folder: Path) -> str:
 
 def _answer(row: Example, whole: str) -> Message:
     """A row's answer as a turn: as calls of tools where it is these."""
-    called = calls.of(row.output)
-    return Message("assistant", "", calls.kept({calls.KEY: calls.message(called)})) if called else Message("assistant", whole)
+    called = calls.parse_output(row.output)
+    return (
+        Message("assistant", "", calls.extra_fields({calls.KEY: calls.as_message(called)}))
+        if called
+        else Message("assistant", whole)
+    )
 
 
 def _lookup(content: dict | None) -> Lookup | None:

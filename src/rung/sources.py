@@ -1,9 +1,9 @@
-"""What a row's `source` names: one resolver for access, training, measures and reports.
+"""Resolves a row's `source` to documents, for access, training, measures and reports.
 
-A source is written by hand or exported by another tool, so a document is recognised in the usual spellings: other case or
-unicode form, backslashes, percent escapes, `./`, from the disk's root, the end of its path, without its ending, with a section
-behind `#`. Nothing is guessed: what names no document, or could name two, is left undecided together with all that it may mean,
-so that whoever guards closed documents can take the worst of it.
+Sources are written by hand or exported by other tools, so the usual spellings are recognised: other case or Unicode form,
+backslashes, percent escapes, `./`, absolute paths, path suffixes, a missing extension, a section after `#`. Nothing is guessed: a
+source that names no document, or could name two, stays unresolved with all its possible meanings, so that access control can
+assume the worst.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
-MOST_MARKS = 16
-"""Number signs in a source, each of which may begin its section. With more of them it names nothing."""
+MAX_HASHES = 16
+"""Maximum number of # in a source, each of which may start a section."""
 NEAREST, NEAR_ENOUGH = 3, 50
-"""Documents offered for a source that names none, and their least likeness of 100."""
-MEMORY = 100_000
-"""Sources remembered by a resolver."""
+"""Number of suggestions for an unknown source, and their minimum similarity of 100."""
+CACHE_SIZE = 100_000
+"""Cached sources per resolver."""
 
 _LISTS = tuple(map(re.compile, (r"[\n\r]+", ";", r"\|", r"[\n\r;|]+", ",")))
-"""What parts several sources in one cell, the surest first; a JSON list is read as such."""
+"""Separators of several sources in a cell, most reliable first; JSON lists are parsed."""
 _LINK = re.compile(r"\[[^\]]*\]\(([^()]*)\)")
 _PAIRS = ('""', "''", "``", "<>", "()", "[]", "“”", "‘’", "«»")
 _QUOTES = str.maketrans("‘’ʼ“”", "'''\"\"")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """What one source comes to."""
+class ResolvedSource:
+    """A resolved source."""
 
     given: str
-    """As the row writes it."""
+    """As written in the row."""
     path: str = ""
-    """The document that it names; empty where none or no single one can be told."""
+    """The document; empty if there is none or it is ambiguous."""
     section: str = ""
     may: tuple[str, ...] = ()
-    """Every document that it could be meant for, `path` among them."""
+    """All documents it could mean, including `path`."""
 
     @property
     def canonical(self) -> str:
-        """As citations spell it: `document` or `document#section`; what names nothing stays as it is."""
+        """As in citations: `document` or `document#section`; unchanged if unresolved."""
         return (f"{self.path}#{self.section}" if self.section else self.path) or self.given
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One way to read a source: a document's path, and a section behind it."""
+    """One reading of a source: a path and a section."""
 
     head: str
     section: str
@@ -63,15 +63,15 @@ class _Reading:
 class _Document:
     path: str
     plain: str
-    """The path, composed, for comparing letter by letter."""
+    """The path in composed form, for exact comparison."""
     steps: tuple[str, ...]
-    """From the disk's root where the root is known, each folded."""
+    """Folded path components, absolute if the root is known."""
     loose: tuple[str, ...]
-    """The steps' letters and digits alone."""
+    """Letters and digits of the components."""
 
 
 class Documents:
-    """The documents of a task, to be found by what rows call them. `root`: the folder that their paths start from."""
+    """Finds a task's documents by the sources of rows. `root`: the folder that paths start from."""
 
     def __init__(self, paths: Iterable[str], root: str = ""):
         self.paths = tuple(dict.fromkeys(paths))
@@ -79,7 +79,7 @@ class Documents:
         self._alike: dict[str, list[_Document]] = defaultdict(list)
         self._root = _fold(posixpath.basename(root.replace("\\", "/").rstrip("/")))
         self._plain = frozenset(map(_plain, self.paths))
-        self._memory: dict[str, tuple[Named, ...]] = {}
+        self._memory: dict[str, tuple[ResolvedSource, ...]] = {}
         for path in self.paths:
             steps = _steps(posixpath.join(root.replace("\\", "/"), path))
             one = _Document(path, _plain(path), steps, tuple(map(_loose, steps)))
@@ -87,10 +87,10 @@ class Documents:
                 self._named[name].append(one)
                 self._alike[_loose(name)].append(one)
 
-    def find(self, source: str) -> tuple[Named, ...]:
-        """What a row's source names: one for each document that it lists; nothing for an empty one."""
+    def find(self, source: str) -> tuple[ResolvedSource, ...]:
+        """Resolve a row's source: one result per listed document; none if empty."""
         if source not in self._memory:
-            if len(self._memory) >= MEMORY:
+            if len(self._memory) >= CACHE_SIZE:
                 self._memory.clear()
             self._memory[source] = tuple(self._found(source)) if source.strip() else ()
         return self._memory[source]
@@ -103,9 +103,9 @@ class Documents:
         found = process.extract(_fold(source), folded, scorer=fuzz.WRatio, limit=NEAREST, score_cutoff=NEAR_ENOUGH)
         return tuple(path for _, _, path in found)
 
-    def _found(self, source: str) -> Iterator[Named]:
+    def _found(self, source: str) -> Iterator[ResolvedSource]:
         if (listed := _list(source)) and _plain(source) not in self._plain:
-            for one in listed:  # a list within the list may be text again
+            for one in listed:  # list items may be text again
                 yield from self._found(one) if isinstance(one, str) else [self._one(json.dumps(one))]
             return
         whole = self._one(source)
@@ -113,11 +113,11 @@ class Documents:
         several = ([one for part in parts for one in self._part(part.strip())] for parts in ways if len(parts) > 1)
         yield from next((found for found in several if any(one.may for one in found)), [whole])
 
-    def _part(self, part: str) -> list[Named]:
+    def _part(self, part: str) -> list[ResolvedSource]:
         """One of several sources in a cell; a JSON list among them is still a list."""
         return list(self._found(part)) if _list(part) else [self._one(part)]
 
-    def _one(self, source: str) -> Named:
+    def _one(self, source: str) -> ResolvedSource:
         """A source that is not a list."""
         readings = list(_readings(source))
         hits = [(reading, one) for reading in readings for one in self._hits(reading)]
@@ -129,36 +129,36 @@ class Documents:
             may |= dict.fromkeys(one.path for reading in readings if not reading.section for one in self._similar(reading.head))
         if exact or len(may) == 1:
             reading, one = exact or hits[0]
-            return Named(source, one.path, unquote(reading.section.lstrip("#＃ ")), tuple(may | beside))
-        return Named(source, may=tuple(may | beside))
+            return ResolvedSource(source, one.path, unquote(reading.section.lstrip("#＃ ")), tuple(may | beside))
+        return ResolvedSource(source, may=tuple(may | beside))
 
     def _hits(self, reading: _Reading) -> Iterator[_Document]:
-        """The documents that a path names by its end, or whose own path stands at its end behind the root's name."""
+        """Documents matching a path by suffix, or whose own path is the suffix after the root's name."""
         steps = _steps(reading.head)
         for one in self._named.get(steps[-1], ()) if steps else ():
             if steps[-1] != one.steps[-1] and _ends_as_file(reading.section, one):
-                continue  # `pay#2.md` is a misspelt file rather than the section 2.md of pay.md
+                continue  # `pay#2.md` is a misspelt file, not section 2.md of pay.md
             own = (self._root, *_steps(one.path))[:-1]
             if _ends(one.steps[:-1], steps[:-1]) or (self._root and _ends(steps[:-1], own)):
                 yield one
 
     def _beside(self, source: str) -> Iterator[str]:
-        """Documents named by a part of a source: `docs/a.md#x docs/b.md` may be two."""
+        """Documents named by parts of a source: `docs/a.md#x docs/b.md` may be two."""
         words = [word for word in re.split(r"[\s;,|]+", source) if "/" in word or "\\" in word or posixpath.splitext(word)[1]]
         for parts in (*(sign.split(source) for sign in _LISTS[:-1]), words):
             if len(parts) > 1:
                 yield from (one.path for part in parts for reading in _readings(part) for one in self._hits(reading))
 
     def _similar(self, head: str) -> Iterator[_Document]:
-        """Documents whose name differs from the end of a path by signs, blanks and accents only."""
+        """Documents whose name differs from a path suffix only by punctuation, spaces and accents."""
         steps = tuple(map(_loose, _steps(head)))
         for one in self._alike.get(steps[-1], ()) if steps and steps[-1] else ():
             if _ends(one.loose[:-1], steps[:-1]):
                 yield one
 
 
-def means(source: str, path: str, section: str) -> bool:
-    """Whether a source, or one of several, names this document, were there no other, and its section where it gives one."""
+def names_document(source: str, path: str, section: str) -> bool:
+    """Whether a source, or one of several, names this document (considered alone), and its section if it gives one."""
     found = (one.section for one in _alone(path).find(source) if one.path)
     return any(not named or _slug(named) == _slug(section) for named in found)
 
@@ -168,15 +168,15 @@ def _alone(path: str) -> Documents:
     return Documents((path,))
 
 
-def joined(found: Sequence[Named]) -> str:
-    """Sources as one text that `find` reads again: a single one as it is cited, several as a JSON list."""
+def join_sources(found: Sequence[ResolvedSource]) -> str:
+    """Sources as one text that `find` parses: a single one as cited, several as a JSON list."""
     if len(found) == 1:
         return found[0].canonical
     return json.dumps([one.canonical for one in found], ensure_ascii=False) if found else ""
 
 
-def each(source: str) -> tuple[str, ...]:
-    """The sources that `joined` made one text of; any other text is a single one."""
+def split_sources(source: str) -> tuple[str, ...]:
+    """Inverse of `join_sources`; any other text is a single source."""
     read = _list(source)
     return tuple(map(str, read)) if read else (source,)
 
@@ -185,7 +185,7 @@ def each(source: str) -> tuple[str, ...]:
 
 
 def _list(source: str) -> list[object]:
-    """What a JSON list holds; empty where it is none."""
+    """Items of a JSON list; empty for other text."""
     if not source.lstrip().startswith("["):
         return []
     try:
@@ -196,21 +196,21 @@ def _list(source: str) -> list[object]:
 
 
 def _readings(source: str) -> Iterator[_Reading]:
-    """The paths that a source may write, each with and without a section, plain ones first."""
+    """Possible readings of a source, with and without a section, plain ones first."""
     seen: set[tuple[str, str]] = set()
     for text in _spellings(source):
         marks = [i for i, sign in enumerate(text) if sign in "#＃"]
-        if len(marks) > MOST_MARKS:
+        if len(marks) > MAX_HASHES:
             continue
         for end in [len(text), *reversed(marks)]:
             head, section = text[:end].strip(), text[end + 1 :].strip()
-            if head and (head, section) not in seen and "\n" not in section:  # a heading is one line
+            if head and (head, section) not in seen and "\n" not in section:  # headings are single lines
                 seen.add((head, section))
                 yield _Reading(head, section)
 
 
 def _spellings(source: str) -> Iterator[str]:
-    """The source, and what it is once a link, a scheme, quotes or escapes are taken off."""
+    """The source, and variants without link, scheme, quotes or escapes."""
     text = source.strip()
     yield text
     bare = (link[1] if (link := _LINK.fullmatch(text)) else text).strip()
@@ -222,7 +222,7 @@ def _spellings(source: str) -> Iterator[str]:
 
 
 def _steps(path: str) -> tuple[str, ...]:
-    """A path's folders and name, folded; `.` and what `..` takes back are gone."""
+    """Folded path components, with `.` and `..` resolved."""
     out: list[str] = []
     for step in _fold(path).replace("\\", "/").split("/"):
         name = step.strip()
@@ -235,7 +235,7 @@ def _steps(path: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def _fold(text: str) -> str:
-    """One form for case, composed and compatible characters, dashes, quotes, blanks; what is invisible is left out."""
+    """Normalise case, composition, compatibility characters, dashes, quotes and spaces; drop invisible characters."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.translate(_QUOTES)).casefold())
     kinds = ((sign, unicodedata.category(sign)) for sign in text)
     kept = "".join("-" if kind == "Pd" else sign for sign, kind in kinds if kind != "Cf" and sign != "\ufe0f")
@@ -259,7 +259,7 @@ def _plain(path: str) -> str:
 
 
 def _is_exact(head: str, one: _Document) -> bool:
-    """Whether a path is the document's own, letter by letter, or is written from the disk's root."""
+    """Whether a path is exactly the document's, relative or absolute."""
     absolute = head.startswith(("/", "\\")) and len(one.steps) > len(_steps(one.path))
     return _plain(head) == one.plain or (absolute and _steps(head) == one.steps)
 

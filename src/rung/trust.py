@@ -1,4 +1,4 @@
-"""Taking a `.rung` folder as it is: what somebody else, another machine or an older rung wrote is signed with this user's key."""
+"""Accepts a `.rung` folder written by another user, machine or version, by signing it with this user's key."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from rung.store import OWN, Store
 
 LINES = ("records.jsonl", "predictions/*.jsonl", "marks/*.jsonl")
 VALUES = ("decision.json", "test.json", "index.json", "*/*.json")
-"""`*/*.json`: of latency, ability, attack, tune and of fits under way. What fits hold has a manifest."""
+"""`*/*.json`: latency, ability, attack, tune and unfinished fits. Finished fits have a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What is signed now; without what was before."""
+class TrustSummary:
+    """Counts of newly signed content."""
 
     lines: int = 0
     files: int = 0
     fits: int = 0
     answers: int = 0
-    """Of endpoints, in the ledger."""
+    """API answers in the ledger."""
     indexes: int = 0
     left: tuple[str, ...] = ()
-    """What could not be taken, and why."""
+    """What could not be accepted, and why."""
 
 
-def trust(store: Store) -> Taken:
-    """Sign all that a `.rung` folder holds, except for what is damaged. Paths that lead out of it are never taken."""
+def trust(store: Store) -> TrustSummary:
+    """Sign all content of a `.rung` folder except damaged parts. Paths that lead out of it are never accepted."""
     left: list[str] = []
     with store.locked():
         for path in _found(store.folder, ("work/*",)):
             if path.is_dir():
                 store.write(f"work/{path.name}{OWN}", {"key": path.name})
-        return Taken(
+        return TrustSummary(
             sum(_lines(store.folder, path, left.append) for path in _found(store.folder, LINES)),
             sum(_value(store.folder, path, left.append) for path in _found(store.folder, VALUES)),
             sum(_fit(path, left.append) for path in _found(store.folder, ("fits/*",))),
@@ -95,7 +95,7 @@ def _fit(folder: Path, tell: Callable[[str], None]) -> int:
 
 
 def _ledger(path: Path) -> int:
-    """Answers of endpoints that are signed now."""
+    """Number of newly signed API answers."""
     if not path.is_file() or path.is_symlink():
         return 0
     with closing(sqlite3.connect(path, timeout=60)) as db, db:

@@ -12,7 +12,7 @@ from rung.rows import Example as Example
 from rung.rows import Message as Message
 from rung.rows import Preference as Preference
 from rung.rows import digest as digest
-from rung.sources import means
+from rung.sources import names_document
 
 Kind = Literal["classify", "extract", "answer", "generate"]
 Split = Literal["train", "dev", "test"]
@@ -122,7 +122,7 @@ class Source:
 
     def is_named(self, source: str) -> bool:
         """Whether a row's source, or one of several, means this passage: its document, and its section where one is given."""
-        return means(source, self.path, self.section)
+        return names_document(source, self.path, self.section)
 
 
 @dataclass(frozen=True, slots=True)

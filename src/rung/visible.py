@@ -1,8 +1,8 @@
-"""Text from outside made safe to show: what steers a terminal, turns the reading order or hides is written out as an escape.
+"""Makes untrusted text safe to show: escapes control, bidirectional override and invisible characters.
 
-File names, rows, documents, models' answers, servers' replies and settings are all written by somebody else. Shown as they are,
-they could set a terminal's title or clipboard, print over the lines above, or read otherwise than they are. Text of every script
-stays as it is: joiners between letters that join, marks of direction in right-to-left text, emoji sequences and flags.
+File names, rows, documents, answers, server replies and settings come from elsewhere. Raw, they could set a terminal's title or
+clipboard, overwrite lines, or look different from what they are. Legitimate text of every script is unchanged: joiners between
+joining letters, direction marks in right-to-left text, emoji sequences and flags.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ _SUSPECT = re.compile(
     "\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Characters that are shown as they are only where their neighbours call for them; most are never."""
+"""Characters that are shown raw only if their neighbours require them; most never."""
 
 _LAST = re.compile(rf"[\s\S](?:{_SUSPECT.pattern})*\Z")
-_HELD = 64
-"""Characters of a stream that are held back at most, until it is known what follows them."""
+_MAX_BUFFERED = 64
+"""Maximum characters of a stream that are buffered until their successors are known."""
 
 _FLAGS = tuple(
     "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in region) + "\U000e007f"
     for region in ("gbeng", "gbsct", "gbwls")
 )
-"""The flags that are written with tag characters: England, Scotland, Wales."""
+"""Flags written with tag characters: England, Scotland, Wales."""
 
 _JOINERS = frozenset("\u200b\u200c\u200d\u034f")
 _MARKS_OF_DIRECTION = frozenset("\u061c\u200e\u200f")
 _ALPHABETS = ("LATIN", "GREEK", "CYRILLIC", "COMBINING")
-"""Scripts whose letters stand apart, so that an invisible character between them is there to mislead."""
+"""Scripts whose letters do not join, so that invisible characters between them are misleading."""
 
 
-_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Shown as they are nowhere, whatever stands beside them."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Never shown raw."""
 
 
 def visible(text: str) -> str:
-    """The text with control, direction-turning and invisible characters as escapes such as \\x1b; line ends and tabs stay.
+    """The text with control, override and invisible characters escaped as \\x1b; line ends and tabs stay.
 
-    A line end of the form CR LF becomes LF. Applying it twice changes nothing more.
+    CR LF becomes LF. Idempotent.
     """
     return _replaced(text, replacements(text))
 
 
 def replacements(text: str) -> list[tuple[int, str]]:
-    """The places of characters that are not to be shown as they are, in order, each with what to show there."""
+    """Positions of characters to escape, in order, with their replacements."""
     if _SUSPECT.search(text) is None:
         return []
     flags = {place for flag in _FLAGS for match in re.finditer(flag, text) for place in range(*match.span())}
@@ -58,15 +58,15 @@ def replacements(text: str) -> list[tuple[int, str]]:
     found = []
     for match in _SUSPECT.finditer(text):
         at, char = match.start(), match.group()
-        if at in flags or (char in _MARKS_OF_DIRECTION and right_to_left) or _called_for(text, at):
+        if at in flags or (char in _MARKS_OF_DIRECTION and right_to_left) or _belongs(text, at):
             continue
-        found.append((at, "" if text[at : at + 2] == "\r\n" else escaped(char)))
+        found.append((at, "" if text[at : at + 2] == "\r\n" else escape(char)))
     return found
 
 
-def steered_by_none(text: str) -> str:
-    """A part of a text that went through `visible` as a whole: only what steers a screen is escaped, as it has no neighbours."""
-    return _STEERS.sub(lambda match: escaped(match.group()), text)
+def escape_controls(text: str) -> str:
+    """Escape control characters in a part of a text that already passed `visible` as a whole."""
+    return _CONTROLS.sub(lambda match: escape(match.group()), text)
 
 
 def _replaced(text: str, places: list[tuple[int, str]]) -> str:
@@ -80,20 +80,20 @@ def _replaced(text: str, places: list[tuple[int, str]]) -> str:
 
 
 def one_line(text: str) -> str:
-    """As `visible`, with line ends and tabs written out too: for names, which must not begin a line of their own."""
+    """As `visible`, also escaping line ends and tabs: for names, which must not start a new line."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def escaped(char: str) -> str:
-    """A character as Python writes it: \\x1b, \\u202e, \\U000e0041."""
+def escape(char: str) -> str:
+    """A character as a Python escape: \\x1b, \\u202e, \\U000e0041."""
     code = ord(char)
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _called_for(text: str, at: int) -> bool:
-    """Whether an invisible character belongs to the text around it."""
+def _belongs(text: str, at: int) -> bool:
+    """Whether an invisible character is legitimate next to its neighbours."""
     char, before, after = text[at], text[at - 1 : at], text[at + 1 : at + 2]
     if not before or (_SUSPECT.match(before) and before not in "\ufe0e\ufe0f"):
         return False
@@ -117,12 +117,12 @@ def _called_for(text: str, at: int) -> bool:
 
 
 def _drawn_two_ways(char: str) -> bool:
-    """Whether a character may be drawn as text and as an emoji: symbols, and the digits of keycaps."""
+    """Whether a character has text and emoji presentation: symbols, and keycap digits."""
     return char in "0123456789#*" or unicodedata.category(char) in ("So", "Sm", "Po", "Pd", "Lo", "Sk")
 
 
 def _joins(before: str) -> bool:
-    """Whether a joiner may follow: a letter or mark of a script that joins its letters, or a part of an emoji."""
+    """Whether a joiner may follow: a letter or mark of a joining script, or part of an emoji."""
     if before in "\ufe0e\ufe0f":
         return True
     category = unicodedata.category(before)
@@ -131,13 +131,13 @@ def _joins(before: str) -> bool:
     return category[0] in "LM" and not before.isascii() and not unicodedata.name(before, "").startswith(_ALPHABETS)
 
 
-def in_context(pieces: Iterable[str]) -> Iterator[str]:
-    """A text that comes in pieces, cut anew so that no invisible character is parted from the one it belongs to."""
+def rechunk(pieces: Iterable[str]) -> Iterator[str]:
+    """Re-chunk a stream so that no invisible character is separated from its base."""
     held = ""
     for piece in pieces:
         held += piece
         cut = _LAST.search(held)
-        at = cut.start() if cut and len(held) - cut.start() < _HELD else len(held)
+        at = cut.start() if cut and len(held) - cut.start() < _MAX_BUFFERED else len(held)
         if held[:at]:
             yield held[:at]
         held = held[at:]
@@ -146,9 +146,9 @@ def in_context(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def json_text(value: Any, default: Callable[[Any], Any] = str, *, compact: bool = False) -> str:
-    """A value as strict JSON that is safe to show: null for NaN and Infinity, no raw control or invisible character.
+    """A value as strict JSON that is safe to show: null for NaN and Infinity, control and invisible characters escaped.
 
-    Escaped as \\uXXXX they are the same text to whatever reads the JSON.
+    JSON parsers read the \\uXXXX escapes as the same text.
     """
     form: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
     text = json.dumps(_finite(value, default), ensure_ascii=False, allow_nan=False, **form)
@@ -165,6 +165,6 @@ def _finite(value: Any, default: Callable[[Any], Any]) -> Any:
     return value if value is None or isinstance(value, str | int) else _finite(default(value), default)
 
 
-def say(text: str) -> None:
-    """Print a line for somebody who uses rung from Python."""
+def print_visible(text: str) -> None:
+    """Print a line for users of the Python API."""
     print(visible(text))

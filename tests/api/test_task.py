@@ -107,7 +107,7 @@ def test_goals(goal: Any, found: dict[str, Any]) -> None:
         ({"volume": object()}, "cannot be written"),
         ({"volume": float("nan")}, "cannot be written"),
         ({"encoder": "half \ud83d"}, "cannot be written"),
-        ({"examples": None}, "so there are no rows"),
+        ({"examples": None}, "there are no rows"),
         ({"examples": None, "train": ROWS, "dev": ROWS[:3], "kind": "sort"}, "'classify', 'extract'"),
     ],
 )

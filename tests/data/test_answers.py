@@ -94,12 +94,12 @@ def test_a_list_in_a_text_cell_is_several_answers_only_where_it_cannot_be_the_an
 @pytest.mark.parametrize(
     ("cell", "columns", "told"),
     [
-        (["K1", " "], {}, "one of the right answers"),
-        (["K1", None], {}, "one of the right answers"),
-        (SPAN, {"is_impossible": True}, "is_impossible is True and there is an answer"),
-        ("K1", {"is_impossible": "true"}, "is_impossible is 'true' and there is an answer"),
-        ([], {"is_impossible": False}, "is_impossible is False and there is no answer"),
-        ("{'text': array(['K1']), 'answer_start': array([3])}", {}, "cannot be read again"),
+        (["K1", " "], {}, "one of the answers"),
+        (["K1", None], {}, "one of the answers"),
+        (SPAN, {"is_impossible": True}, "is_impossible is True, but there is an answer"),
+        ("K1", {"is_impossible": "true"}, "is_impossible is 'true', but there is an answer"),
+        ([], {"is_impossible": False}, "is_impossible is False, but there is no answer"),
+        ("{'text': array(['K1']), 'answer_start': array([3])}", {}, "cannot be parsed"),
         (None, {}, "the output is empty"),
         ("", {}, "the output is empty"),
     ],
@@ -118,12 +118,12 @@ def test_is_impossible_says_that_there_is_no_answer(tmp_path: Path, cell: Any) -
 
 def test_labels_and_fields_take_lists_where_they_make_sense(tmp_path: Path) -> None:
     assert rows(tmp_path, ["spam"], kind="classify")[0].output == "spam"
-    with pytest.raises(DataError, match="takes one label a row"):
+    with pytest.raises(DataError, match="needs one label per row"):
         rows(tmp_path, ["spam", "ham"], kind="classify")
     assert rows(tmp_path, [{"n": 1}], kind="extract")[0].accepted == ('[{"n":1}]',)
     assert rows(tmp_path, ["a", "b"], kind="extract")[0].accepted == ('["a","b"]',)
     assert rows(tmp_path, ['{"n": 1}', '{"n": 2}'], kind="extract")[0].accepted == ('{"n": 1}', '{"n": 2}')
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="is not valid JSON"):
         rows(tmp_path, ['{"n": 1}', '{"n": '], kind="extract")
 
 

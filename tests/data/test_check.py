@@ -215,12 +215,12 @@ def test_many_sets_looked_up_at_once(
 ) -> None:
     """Whatever keys are taken and however many rows one key has. Words of a frame count on neither side."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(near, "PAIRED", paired)
-        patch.setattr(near, "FEW", few)
+        patch.setattr(near, "MAX_PAIRED_SIZE", paired)
+        patch.setattr(near, "SCAN_LIMIT", few)
         patch.setattr(near, "BATCH", 7)
         found_in = index(sets, threshold)
         others = data.draw(st.lists(st.frozensets(st.sampled_from("xyzäöü"), max_size=6), max_size=3)) + sets
-        found = list(near.near(found_in, others, 1000))
+        found = list(near.near_many(found_in, others, 1000))
         within = list(near.near_within(found_in, 1000))
     cut = [one - found_in.frame for one in sets]
     for one, rows_near in zip([one - found_in.frame for one in others], found, strict=True):

@@ -26,27 +26,27 @@ def test_documents_of_a_folder_come_in_the_order_of_names(tmp_path: Path) -> Non
     )
     (tmp_path / ".git").mkdir()
     folder_of(tmp_path / ".git", a_txt="hidden")
-    found = corpus.texts(tmp_path.parent, [tmp_path.name])
+    found = corpus.find_texts(tmp_path.parent, [tmp_path.name])
     assert list(corpus.documents(found)) == ["one", "# two", "three", "four"]
     assert found.size == sum(Path(name).stat().st_size for name in found.files)
-    assert corpus.texts(tmp_path, ["b.md", "a.txt"]).files == tuple(str(tmp_path / name) for name in ("b.md", "a.txt"))
+    assert corpus.find_texts(tmp_path, ["b.md", "a.txt"]).files == tuple(str(tmp_path / name) for name in ("b.md", "a.txt"))
 
 
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     folder_of(tmp_path, a_txt="one", b_txt="one", c_txt="two")
-    one, same, other = (corpus.texts(tmp_path, [name]).digest for name in ("a.txt", "b.txt", "c.txt"))
+    one, same, other = (corpus.find_texts(tmp_path, [name]).digest for name in ("a.txt", "b.txt", "c.txt"))
     assert one == same != other
-    assert corpus.texts(tmp_path, []) == Texts()
+    assert corpus.find_texts(tmp_path, []) == Texts()
 
 
 def test_a_long_file_is_cut_where_a_line_is_blank(tmp_path: Path) -> None:
     paragraph = "word " * 500 + "\n\n"
     folder_of(tmp_path, a_txt=paragraph * 20)
-    found = list(corpus.documents(corpus.texts(tmp_path, ["a.txt"])))
+    found = list(corpus.documents(corpus.find_texts(tmp_path, ["a.txt"])))
     assert len(found) == 5
     assert "\n\n".join(found) + "\n\n" == paragraph * 20
     folder_of(tmp_path, b_txt="a line\n" * 10_000)
-    assert all(len(one) <= 2 * corpus.PIECE + 7 for one in corpus.documents(corpus.texts(tmp_path, ["b.txt"])))
+    assert all(len(one) <= 2 * corpus.PIECE_CHARS + 7 for one in corpus.documents(corpus.find_texts(tmp_path, ["b.txt"])))
 
 
 def test_faults_name_the_file_and_the_line(tmp_path: Path) -> None:
@@ -61,17 +61,17 @@ def test_faults_name_the_file_and_the_line(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"fine\nna\xefve\n")
     (tmp_path / "bare").mkdir()
     for name, message in (
-        ("empty.txt", "nothing in .*empty.txt"),
-        ("blank.txt", r"blank.txt: there is no text"),
+        ("empty.txt", "empty files: .*empty.txt"),
+        ("blank.txt", r"blank.txt: the file has no text"),
         ("other.jsonl", r"other.jsonl line 2: the column 'text' is not among 'body'"),
         ("number.jsonl", r"number.jsonl line 1: the column 'text' is 3"),
         ("latin.txt", r"latin.txt line 2: .*not UTF-8"),
-        ("none.txt", "none.txt: there is no such file"),
+        ("none.txt", "none.txt: the file does not exist"),
         ("x.doc", "x.doc: raw text cannot be read from a .doc"),
-        ("bare", "bare: no text file is in the folder"),
+        ("bare", "bare: the folder has no text file"),
     ):
         with pytest.raises(DataError, match=message):
-            list(corpus.documents(corpus.texts(tmp_path, [name])))
+            list(corpus.documents(corpus.find_texts(tmp_path, [name])))
 
 
 @given(
@@ -84,9 +84,9 @@ def test_held_out_documents_are_never_trained_on(
     (root / "a.jsonl").write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in [*written, *written[:3]]), encoding="utf-8"
     )
-    found = corpus.texts(root, ["a.jsonl"])
-    below = corpus.held_below(found, share)
-    held, learnt = (set(corpus.part(found, below, held=side)) for side in (True, False))
+    found = corpus.find_texts(root, ["a.jsonl"])
+    below = corpus.holdout_cut(found, share)
+    held, learnt = (set(corpus.train_or_holdout(found, below, held=side)) for side in (True, False))
     assert held
     assert learnt
     assert not held & learnt
@@ -97,7 +97,7 @@ def test_held_out_documents_are_never_trained_on(
 def test_documents_to_choose_by_stand_apart(tmp_path_factory: pytest.TempPathFactory, written: list[str], share: float) -> None:
     root = tmp_path_factory.mktemp("text")
     (root / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in written), encoding="utf-8")
-    found = corpus.texts(root, ["a.jsonl"])
+    found = corpus.find_texts(root, ["a.jsonl"])
     held, chosen = corpus.cuts(found, share, 0.1)
     parts = [list(corpus.between(found, low, high)) for low, high in ((0.0, held), (held, chosen), (chosen, 1.0))]
     assert parts[1] and parts[2] and bool(parts[0]) == bool(share)
@@ -108,14 +108,14 @@ def test_the_share_held_out_is_about_the_one_asked_and_settled_by_content(tmp_pa
     rows = [f"document {i}" for i in range(2000)]
     for name, order in (("a.jsonl", rows), ("b.jsonl", [*rows[::-1], "one more"])):
         (tmp_path / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in order))
-    a, b = (corpus.texts(tmp_path, [name]) for name in ("a.jsonl", "b.jsonl"))
-    held = [set(corpus.part(one, corpus.held_below(one, 0.1), held=True)) for one in (a, b)]
+    a, b = (corpus.find_texts(tmp_path, [name]) for name in ("a.jsonl", "b.jsonl"))
+    held = [set(corpus.train_or_holdout(one, corpus.holdout_cut(one, 0.1), held=True)) for one in (a, b)]
     assert 150 < len(held[0]) < 250
     assert held[1] - {"one more"} == held[0]
-    assert corpus.held_below(a, 0.0) == 0.0
+    assert corpus.holdout_cut(a, 0.0) == 0.0
 
 
 def test_a_single_document_cannot_be_held_out(tmp_path: Path) -> None:
     folder_of(tmp_path, a_txt="all there is")
-    with pytest.raises(DataError, match="1 document only"):
-        corpus.held_below(corpus.texts(tmp_path, ["a.txt"]), 0.1)
+    with pytest.raises(DataError, match="only 1 document"):
+        corpus.holdout_cut(corpus.find_texts(tmp_path, ["a.txt"]), 0.1)

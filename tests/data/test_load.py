@@ -73,16 +73,16 @@ def test_tsv_keeps_commas(make: Make) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("input,output\na,b\na,b,c\n", "t.csv line 3: the row has 3 cells and the header 2 (separator ',')"),
+        ("input,output\na,b\na,b,c\n", "t.csv line 3: the row has 3 cells but the header 2 (separator ',')"),
         ('input,output\na,b\n"a\n\n,b\n', "t.csv line 3: the row that starts here cannot be read: unexpected end"),
         ('input,output\n"a"b,c\n', "t.csv line 2: the row that starts here cannot be read"),
-        ("input,input\na,b\n", "t.csv line 1: the column 'input' stands there twice"),
+        ("input,input\na,b\n", "t.csv line 1: the column 'input' occurs twice"),
         ("input,output\na,b\0\n", "t.csv line 2: there is a NUL byte at character 4"),
         ("input,output\n", "t.csv: there are no rows"),
         ("", "t.csv: there are no rows"),
         ("input,output\na,b\n ,b\n", "t.csv line 3: the input is empty"),
         ("input,output\na,\n", "t.csv line 2: the output is empty"),
-        ("text,label\na,b\n", "t.csv line 2: the columns 'text', 'label' do not say"),
+        ("text,label\na,b\n", "t.csv line 2: the columns 'text', 'label' do not identify"),
     ],
 )
 def test_csv_faults(make: Make, content: str, says: str) -> None:
@@ -91,7 +91,7 @@ def test_csv_faults(make: Make, content: str, says: str) -> None:
 
 def test_several_bad_rows_come_in_one_error(make: Make) -> None:
     said = fault(make({"t.csv": "input,output\n" + "a,\n" * 12 + "a,b\n"}))
-    assert said.startswith("t.csv: 12 rows cannot be used.")
+    assert said.startswith("t.csv: 12 rows are unusable.")
     assert "(12 rows: t.csv line 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more)" in said
 
 
@@ -99,7 +99,7 @@ def test_faults_of_all_kinds_and_files_come_in_one_readable_error(make: Make) ->
     """Thirty-three faults of four kinds in two files: a line for each kind, not for each row."""
     bad = "input,output\n" + "a,\n" * 12 + ",b\n" * 12 + "a,b,c\n" * 8 + "a,nan\n"
     said = fault(make({"t.csv": bad, "d.csv": bad}, kind="classify", train="t.csv", dev="d.csv"))
-    assert said.startswith("t.csv, d.csv: 66 rows cannot be used.")
+    assert said.startswith("t.csv, d.csv: 66 rows are unusable.")
     assert len(said.splitlines()) == 5 and max(map(len, said.splitlines())) < 300
 
 
@@ -127,7 +127,7 @@ def test_a_byte_order_mark_says_the_encoding(make: Make, encoding: str) -> None:
 
 
 def test_utf16_that_breaks_off(make: Make) -> None:
-    assert "begins as UTF-16 and does not go on so" in fault(make({"t.csv": "input,output\na,b\n".encode("utf-16") + b"\xd8"}))
+    assert "starts as UTF-16 but is invalid later" in fault(make({"t.csv": "input,output\na,b\n".encode("utf-16") + b"\xd8"}))
 
 
 def test_utf16_without_mark_shows_as_nul(make: Make) -> None:
@@ -158,13 +158,13 @@ def test_json_list_and_json_lines_under_the_same_name(make: Make) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("t.jsonl", '{"input": "a", "output": "b"}\n{"input": "a"\n', "t.jsonl line 2: broken JSON at"),
-        ("t.jsonl", '["a"]\n', "t.jsonl line 1: ['a'] is no object"),
+        ("t.jsonl", '{"input": "a", "output": "b"}\n{"input": "a"\n', "t.jsonl line 2: invalid JSON at"),
+        ("t.jsonl", '["a"]\n', "t.jsonl line 1: ['a'] is not an object"),
         ("t.jsonl", '{"input": "a", "output": null}\n', "t.jsonl line 1: the output is empty"),
         ("t.jsonl", '{"input": "a", "output": "b"}\n{"input": "a"}\n', "t.jsonl line 2: the output is empty"),
-        ("t.jsonl", '{"input": "a \\ud83d", "output": "b"}\n', "t.jsonl line 1: character 3 of 'a \\ud83d' is half a"),
-        ("t.json", '[{"input": "a",}]', "t.json: broken JSON at column"),
-        ("t.json", '["a", "b"]', "t.json item 1: 'a' is no object"),
+        ("t.jsonl", '{"input": "a \\ud83d", "output": "b"}\n', "t.jsonl line 1: character 3 of 'a \\ud83d' is a lone surrogate"),
+        ("t.json", '[{"input": "a",}]', "t.json: invalid JSON at column"),
+        ("t.json", '["a", "b"]', "t.json item 1: 'a' is not an object"),
         ("t.json", "[]", "t.json: there are no rows"),
         ("t.json", "", "t.json: there are no rows"),
         ("t.txt", "a", "files ending in '.txt' cannot be read"),
@@ -178,7 +178,7 @@ def test_other_faults(make: Make, name: str, content: str, says: str) -> None:
 
 def test_missing_file_names_the_nearest(make: Make) -> None:
     said = fault(make({"tickets.csv": "input,output\na,b\n"}, examples="tikets.csv"))
-    assert "tikets.csv: there is no such file. Did you mean 'tickets.csv'?" in said
+    assert "tikets.csv: the file does not exist. Did you mean 'tickets.csv'?" in said
 
 
 # Forms
@@ -242,12 +242,12 @@ def test_chat_forms(make: Make, row: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("turns", "says"),
     [
-        (chat(("user", "u")), "does not stand straight after a user's message"),
-        (chat(("assistant", "a")), "does not stand straight"),
-        (chat(("tool", "t"), ("assistant", "a")), "does not stand straight"),
-        (chat(("bot", "u")), "{'role': 'bot', 'content': 'u'} is no message with a role"),
-        (["u"], "'u' is no message"),
-        (chat(("user", [{"type": "image_url"}]), ("assistant", "a")), "is no text"),
+        (chat(("user", "u")), "does not directly follow a user message"),
+        (chat(("assistant", "a")), "does not directly follow"),
+        (chat(("tool", "t"), ("assistant", "a")), "does not directly follow"),
+        (chat(("bot", "u")), "{'role': 'bot', 'content': 'u'} is not a message with a role"),
+        (["u"], "'u' is not a message"),
+        (chat(("user", [{"type": "image_url"}]), ("assistant", "a")), "is not text"),
         (chat(("user", "u"), ("assistant", None)), "the output is empty"),
     ],
 )
@@ -329,8 +329,8 @@ def test_folder_faults(make: Make) -> None:
     one = "input,output\na,x\n"
     assert "no readable file" in fault(make({"a/x.txt": "x"}, examples="a"))
     assert "several kinds (.csv, .jsonl)" in fault(make({"b/x.csv": one, "b/y.jsonl": "{}"}, examples="b"))
-    assert "the name of 'more.csv' tells no split" in fault(make({"c/train.csv": one, "c/more.csv": one}, examples="c"))
-    assert "no file is named for training; there are test" in fault(make({"d/test.csv": one}, examples="d"))
+    assert "the name of 'more.csv' contains no split" in fault(make({"c/train.csv": one, "c/more.csv": one}, examples="c"))
+    assert "no file is for training; there are files for test" in fault(make({"d/test.csv": one}, examples="d"))
     assert "has files for train, none for dev" in fault(make({"e/train.csv": one}, train="e", dev="e"))
 
 
@@ -350,7 +350,7 @@ def test_a_damaged_page_of_parquet(make: Make, tmp_path: Path) -> None:
 
 def test_fields_are_read_before_anything_is_spent(make: Make) -> None:
     rows = 'input,output\na,"{""name"": ""x""}"\nb,not json\n'
-    assert "t.csv line 3: the output 'not json' is no JSON" in fault(make({"t.csv": rows}, kind="extract"))
+    assert "t.csv line 3: the output 'not json' is not valid JSON" in fault(make({"t.csv": rows}, kind="extract"))
 
 
 def test_labels_of_a_column_that_is_gone_are_forgotten(make: Make, tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_rows_that_break_readers_are_faults_of_the_row(make: Make) -> None:
     assert "cannot be read" in fault(make({"t.jsonl": '{"input": "a", "output": ' + "9" * 5000 + "}\n"}, examples="t.jsonl"))
     assert "cannot be read" in fault(make({"t.jsonl": '{"input": "a", "output": ' + "[" * 99_999 + "\n"}, examples="t.jsonl"))
     chat = json.dumps({"messages": [{"role": ["user"], "content": "a"}, {"role": "assistant", "content": "b"}]})
-    assert "no message with a role" in fault(make({"t.jsonl": chat + "\n"}, examples="t.jsonl"))
+    assert "not a message with a role" in fault(make({"t.jsonl": chat + "\n"}, examples="t.jsonl"))
 
 
 def test_a_cell_may_hold_a_document(make: Make) -> None:

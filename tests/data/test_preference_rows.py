@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.data.preferences import hold_out, load
+from rung.data.preferences import load, split_holdout
 from rung.errors import DataError
 from rung.types import Message, Preference
 
@@ -82,8 +82,8 @@ FAULTS = {
     "no question": ({"chosen": "x", "rejected": "y"}, "there is no prompt"),
     "another question": ({"chosen": [USER, BOT], "rejected": [MORE, BOT]}, "chosen answers 'Hi\\?' and rejected 'And you\\?'"),
     "no answer at the end": ({"chosen": [USER, BOT, MORE], "rejected": [USER, BOT]}, "ends with 'And you\\?', said by the user"),
-    "no vote": ({"prompt": "Hi?", "completion": "x", "label": "perhaps"}, "'perhaps', which is no vote"),
-    "no role": ({"chosen": [{"text": "x"}], "rejected": "y"}, "no message with a role"),
+    "not a vote": ({"prompt": "Hi?", "completion": "x", "label": "perhaps"}, "'perhaps', which is not a vote"),
+    "no role": ({"chosen": [{"text": "x"}], "rejected": "y"}, "not a message with a role"),
 }
 
 
@@ -96,12 +96,12 @@ def test_a_fault_names_its_line(tmp_path: Path, row: dict, what: str) -> None:
 
 
 def test_all_faults_of_a_file_come_at_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="2 rows cannot be used"):
+    with pytest.raises(DataError, match="2 rows are unusable"):
         load(written(tmp_path, {"x": 1}, FORMS["strings"], {"x": 2}), ["p.jsonl"])
 
 
 def test_a_file_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="does not exist"):
         load(tmp_path, ["p.jsonl"])
     with pytest.raises(DataError, match="no rows"):
         load(written(tmp_path), ["p.jsonl"])
@@ -112,16 +112,16 @@ def test_answers_to_one_question_are_held_out_together_and_new_rows_move_none(
     questions: list[str], share: float, seed: int
 ) -> None:
     rows = [Preference(question, f"{i}", "no") for i, question in enumerate(questions)]
-    learnt, held = hold_out(rows, share, seed)
+    learnt, held = split_holdout(rows, share, seed)
     assert sorted((*learnt, *held), key=rows.index) == rows
     assert not {one.input for one in learnt} & {one.input for one in held}
     half = rows[: len(rows) // 2]
-    assert hold_out(half, share, seed) == tuple(tuple(one for one in side if one in half) for side in (learnt, held))
+    assert split_holdout(half, share, seed) == tuple(tuple(one for one in side if one in half) for side in (learnt, held))
 
 
 def test_the_share_held_out_is_about_what_was_asked() -> None:
     rows = [Preference(f"question {i}", "yes", "no") for i in range(2000)]
-    assert 150 < len(hold_out(rows, 0.1, 0)[1]) < 250
+    assert 150 < len(split_holdout(rows, 0.1, 0)[1]) < 250
 
 
 def test_real_transcripts_are_read(tmp_path: Path) -> None:

@@ -56,13 +56,13 @@ def test_nan_in_json_is_missing(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_key_that_stands_twice(tmp_path: Path, row: str) -> None:
-    assert "stands there 2 times, with" in fault(written(tmp_path, "t.jsonl", row + "\n"))
-    assert "stands there 2 times, with" in fault(written(tmp_path, "t.json", f"[{row}]"))
+    assert "is repeated 2 times, with" in fault(written(tmp_path, "t.jsonl", row + "\n"))
+    assert "is repeated 2 times, with" in fault(written(tmp_path, "t.json", f"[{row}]"))
 
 
 def test_all_faulty_lines_are_told(tmp_path: Path) -> None:
     said = fault(written(tmp_path, "t.jsonl", '{"a": 1, "a": 2}\n{"a": 1}\n[]\n{"a": \n'))
-    assert said.startswith("t.jsonl: 3 rows cannot be used.") and all(f"line {n}" in said for n in (1, 3, 4))
+    assert said.startswith("t.jsonl: 3 rows are unusable.") and all(f"line {n}" in said for n in (1, 3, 4))
 
 
 # Columnar
@@ -77,7 +77,7 @@ def test_columns_of_one_name(tmp_path: Path, kind: str) -> None:
     else:
         with pa.ipc.new_stream(str(path), table.schema) as sink:
             sink.write_table(table)
-    assert fault(path) == f"t.{kind}: the column 'desk' stands there twice. Rename or delete all but one."
+    assert fault(path) == f"t.{kind}: the column 'desk' occurs twice. Rename or delete all but one."
 
 
 def test_fields_of_one_name_within_a_column(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_fields_of_one_name_within_a_column(tmp_path: Path) -> None:
     path = tmp_path / "t.arrow"
     with pa.ipc.new_stream(str(path), table.schema) as sink:
         sink.write_table(table)
-    assert "the column 'k' stands there twice" in fault(path)
+    assert "the column 'k' occurs twice" in fault(path)
 
 
 @pytest.mark.parametrize("values", [[1.0, float("nan")], [1.0, None]])
@@ -115,7 +115,7 @@ def zipped(tmp_path: Path, name: str, *inside: str) -> Path:
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.json", "t.parquet"])
 def test_a_workbook_under_another_name(tmp_path: Path, name: str) -> None:
     said = fault(zipped(tmp_path, name, "[Content_Types].xml", "xl/workbook.xml"))
-    assert said.startswith(f"{name}: by its content this is an Excel workbook, under a name that ends in {Path(name).suffix}.")
+    assert said.startswith(f"{name}: the file ends in {Path(name).suffix}, but")
     assert "Rename it to end in .xlsx" in said
 
 
@@ -131,7 +131,7 @@ def test_a_workbook_under_another_name(tmp_path: Path, name: str) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of git LFS"),
         (b"\xef\xbb\xbf<!DOCTYPE html><html>", "an HTML page"),
         (b"\n<table><tr>", "an HTML page"),
-        (b"PK\x03\x04 cut off", "cut off"),
+        (b"PK\x03\x04 cut off", "truncated"),
     ],
 )
 def test_other_content_under_csv(tmp_path: Path, start: bytes, says: str) -> None:
@@ -189,10 +189,10 @@ def test_each_split_has_its_own_state(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ({"_data_files": [{"filename": "gone.arrow"}]}, "it names the file 'gone.arrow', which is not there"),
-        ({"_data_files": [7]}, "it names the file None"),
-        ({"_data_files": [{"filename": DATA}], "_indices_files": [{"filename": CACHE}]}, "a selection of the rows"),
-        ("{", "this is no JSON"),
+        ({"_data_files": [{"filename": "gone.arrow"}]}, "it lists the file 'gone.arrow', which does not exist"),
+        ({"_data_files": [7]}, "it lists the file None"),
+        ({"_data_files": [{"filename": DATA}], "_indices_files": [{"filename": CACHE}]}, "selects rows of its files"),
+        ("{", "this is not valid JSON"),
     ],
 )
 def test_states_that_cannot_be_followed(tmp_path: Path, state: Any, says: str) -> None:

@@ -75,7 +75,7 @@ def test_commas_that_are_even_by_chance(tmp_path: Path) -> None:
 
 
 def test_a_ragged_row_does_not_change_the_separator(tmp_path: Path) -> None:
-    assert "line 3: the row has 3 cells and the header 2 (separator ',')" in fault(tmp_path, "a,b\n1;2,3\n1,2;3,4\n5,6\n")
+    assert "line 3: the row has 3 cells but the header 2 (separator ',')" in fault(tmp_path, "a,b\n1;2,3\n1,2;3,4\n5,6\n")
 
 
 CELLS = st.text(st.sampled_from("ab ,;|\t\"'.\n"), max_size=12).filter(lambda text: text.strip() and not text.startswith("sep="))
@@ -107,12 +107,12 @@ def test_a_tsv_without_tabs_is_read_as_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize("again", ["text,desk", "Text, DESK", "\ufefftext,desk", "desk,text", " text ,desk"])
 def test_a_header_among_the_rows(tmp_path: Path, again: str) -> None:
     said = fault(tmp_path, f"text,desk\na,b\n{again}\nc,d\n{again}\n")
-    assert "the header stands among the rows again." in said and "t.csv line 3, 5" in said
+    assert "the header occurs again among the rows." in said and "t.csv line 3, 5" in said
 
 
 def test_a_header_among_other_rows(tmp_path: Path) -> None:
     said = fault(tmp_path, '{"text": "a", "desk": "b"}\n{"text": "text", "desk": "desk"}\n', "t.jsonl")
-    assert said.startswith("t.jsonl line 2: the header stands among the rows again.")
+    assert said.startswith("t.jsonl line 2: the header occurs again among the rows.")
 
 
 def test_a_word_that_is_a_column_name_is_no_header(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_word_that_is_a_column_name_is_no_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["text,desk,desk", "text,desk, desk ", "text,desk,desk\u200b", "text,desk,\u00a0desk"])
 def test_columns_of_one_name(tmp_path: Path, header: str) -> None:
-    assert "t.csv line 1: the column 'desk' stands there twice." in fault(tmp_path, f"{header}\na,b,c\n")
+    assert "t.csv line 1: the column 'desk' occurs twice." in fault(tmp_path, f"{header}\na,b,c\n")
 
 
 def test_invisible_signs_in_a_header(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.data import Finding, check, load, make_splits
-from rung.data.spelling import alike_findings, is_missing, join_groups, join_labels, key, known
+from rung.data.spelling import alike_findings, is_missing, join_groups, join_labels, key, match_label
 from rung.errors import DataError
 from rung.task import load_task
 from rung.types import Example
@@ -92,7 +92,7 @@ def test_the_commonest_spelling_holds_without_invisible_signs() -> None:
 def test_the_tasks_own_labels_hold() -> None:
     assert joined("us", "US", "Us", given=["us", "them"]) == ["us"] * 3
     assert joined("us", "US", given=["us", "US"]) == ["us", "US"]
-    assert known("Us", ["us", "US"]) is None and known("them", ["us"]) is None
+    assert match_label("Us", ["us", "US"]) is None and match_label("them", ["us"]) is None
 
 
 def test_all_splits_share_one_spelling() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rung.data.formats import FORMS, Form
-from rung.data.turns import listed
+from rung.data.turns import as_messages
 from rung.errors import DataError
 from rung.types import Message
 
@@ -29,12 +29,12 @@ def lists(turns: list[dict[str, str]]) -> dict[str, list[str]]:
     "shape", [list, json.dumps, lambda t: json.dumps(t, indent=2), repr, lists, lambda t: json.dumps(lists(t))]
 )
 def test_all_shapes_are_one_list(turns: list[dict[str, str]], shape: Any) -> None:
-    assert listed(shape(turns), "here") == turns
+    assert as_messages(shape(turns), "here") == turns
 
 
 @pytest.mark.parametrize("value", ["hello", "[1, 2]", '[{"a": 1}]', '{"role": "x"}', "", None, 7, [], {}, "[{'x'", '{"a": [1]}'])
 def test_what_is_no_conversation_stays(value: Any) -> None:
-    assert listed(value, "here") == value
+    assert as_messages(value, "here") == value
 
 
 def form(column: str) -> Form:
@@ -53,13 +53,13 @@ def test_messages_in_a_cell_are_read() -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("hello", "messages is 'hello', which is no list of messages"),
-        (None, "messages is None, which is no list"),
-        ({"role": "user", "content": "u"}, "is no list of messages"),
+        ("hello", "messages is 'hello', which is not a list of messages"),
+        (None, "messages is None, which is not a list"),
+        ({"role": "user", "content": "u"}, "is not a list of messages"),
         ({"role": ["user"], "content": ["u", "a"]}, r"lists of different lengths \(role 1, content 2\)"),
-        ('[{"role": "user", "content": "u"', "begins like a list of messages and is neither JSON nor a list of Python"),
-        ("[{'role': 'user', 'content': array([1])}]", "neither JSON nor a list of Python"),
-        ("[{'role': " + "[" * 5000, "neither JSON nor a list of Python"),
+        ('[{"role": "user", "content": "u"', "starts like a list of messages but is neither JSON nor a Python list"),
+        ("[{'role': 'user', 'content': array([1])}]", "neither JSON nor a Python list"),
+        ("[{'role': " + "[" * 5000, "neither JSON nor a Python list"),
     ],
 )
 def test_what_a_messages_column_may_not_hold(value: Any, says: str) -> None:

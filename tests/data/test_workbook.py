@@ -98,18 +98,18 @@ def test_the_one_visible_sheet_with_rows_is_read(tmp_path: Path) -> None:
 
 def test_of_several_sheets_one_is_named(tmp_path: Path) -> None:
     book(tmp_path / "t.xlsx", One=[HEADER, ["a", "x"]], Two=[HEADER, ["b", "y"]])
-    assert "several sheets have rows: 'One', 'Two'. Name one behind a #, as in t.xlsx#One" in fault(tmp_path / "t.xlsx")
+    assert "several sheets have rows: 'One', 'Two'. Name one after a #, as in t.xlsx#One" in fault(tmp_path / "t.xlsx")
     assert rows(tmp_path / "t.xlsx#Two", "t.xlsx#Two") == [({"text": "b", "desk": "y"}, "t.xlsx#Two row 2")]
     assert "there is no sheet 'Three'. The sheets are 'One', 'Two'." in fault(tmp_path / "t.xlsx#Three")
-    assert "there is no such file" in fault(tmp_path / "u.xlsx#Two")
+    assert "the file does not exist" in fault(tmp_path / "u.xlsx#Two")
 
 
 @pytest.mark.parametrize(
     ("sheet", "says"),
     [
-        ([["text", "desk", "desk"], ["a", "x", "y"]], "row 1: the column 'desk' stands there twice"),
-        ([HEADER, ["a", "x"], HEADER, ["b", "y"]], "row 3: the header stands among the rows again"),
-        ([HEADER, ["a", "x", "lost"]], "row 2: the value 'lost' stands under no column name"),
+        ([["text", "desk", "desk"], ["a", "x", "y"]], "row 1: the column 'desk' occurs twice"),
+        ([HEADER, ["a", "x"], HEADER, ["b", "y"]], "row 3: the header occurs again among the rows"),
+        ([HEADER, ["a", "x", "lost"]], "row 2: the value 'lost' has no column name"),
     ],
 )
 def test_faults_of_a_sheet(tmp_path: Path, sheet: list[list[Any]], says: str) -> None:
@@ -120,7 +120,7 @@ def test_books_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = book(tmp_path / "t.xlsx", Labels=[HEADER, ["a", "x"]])
     with monkeypatch.context() as patch:
         patch.setattr(workbook, "LARGEST", 100)
-        assert "unpacked the workbook is" in fault(path)
+        assert "the unpacked workbook is" in fault(path)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "python_calamine", None)
         assert "pip install 'rung[excel]'" in fault(path)
@@ -130,4 +130,4 @@ def test_books_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600)
     assert "the workbook cannot be read" in fault(path)
     path.write_text("text\tdesk\na\tx\n")
-    assert "t.xlsx: the file is text" in fault(path)
+    assert "t.xlsx: the file ends in .xlsx but is text" in fault(path)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rung.retrieve.knowledge import is_open, open_to_all, with_sources
 from rung.retrieve.named import findings
-from rung.sources import Documents, each, joined, means
+from rung.sources import Documents, join_sources, names_document, split_sources
 from rung.types import Example, Texts
 
 FEW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -70,9 +70,9 @@ def no_traceback(paths: list[str], source: str) -> None:
     found = Documents(paths, ROOT).find(source)
     assert all(not one.path or one.path in one.may for one in found) and all(set(one.may) <= set(paths) for one in found)
     assert bool(found) == bool(source.strip())
-    again = Documents(paths, ROOT).find(joined(found))
+    again = Documents(paths, ROOT).find(join_sources(found))
     assert {one.path for one in again} >= {one.path for one in found if one.path}, "what is canonical names the same document"
-    each(source), means(source, paths[0], "x"), Documents(paths).nearest(source)
+    split_sources(source), names_document(source, paths[0], "x"), Documents(paths).nearest(source)
     texts = task(paths, paths[0])
     row = with_sources(Example("q", "a", source=source, where="rows.csv line 2"), texts)
     assert (row in open_to_all([row], texts)) == is_open(row.source, texts)

@@ -107,7 +107,7 @@ def test_calls_as_the_answer_are_taught_as_the_template_writes_them(rows: Callab
     learnt = made.row(START.render(row).messages, row.output)
     told = "".join(text for text, target in made.shown(learnt) if target)
     assert told == '<tool_call>\n{"name": "stock_of", "arguments": {"item": "bolt 3"}}\n</tool_call><|im_end|>'
-    assert calls.read(told.removesuffix("<|im_end|>")) == row.output
+    assert calls.normalise_output(told.removesuffix("<|im_end|>")) == row.output
     demos = replace(START, demos=replace(START.demos, fixed=(row,)))
     assert told in made.text(demos.render(Example("And nuts?", "")).messages)
 
@@ -133,12 +133,12 @@ def test_tools_are_described_by_the_template(as_text: bool, rows: Callable, chat
 
 @pytest.mark.parametrize("bad", [[{"function": {}}], [7], "x", [{"function": {"name": ""}}]])
 def test_calls_that_are_none_are_an_error(bad: Any, rows: Callable) -> None:
-    with pytest.raises(DataError, match=r"no calls of tools.*rows\.jsonl line 1"):
+    with pytest.raises(DataError, match=r"not valid tool calls.*rows\.jsonl line 1"):
         rows([asked("How many?"), {"role": "assistant", "content": None, "tool_calls": bad}, asked("x"), END])
 
 
 def test_a_text_beside_calls_is_an_error_where_it_would_be_lost(rows: Callable) -> None:
-    with pytest.raises(DataError, match="both a text and calls of tools"):
+    with pytest.raises(DataError, match="both text and tool calls"):
         rows([asked("How many?"), {**call(1), "content": "Let me see."}])
 
 
@@ -160,19 +160,19 @@ ARGUMENTS = st.dictionaries(
 def test_what_is_written_is_read_again(called: list[tuple[str, dict]]) -> None:
     made = [{"name": name, "arguments": given} for name, given in called]
     wanted = calls.as_output(made)
-    assert calls.of(wanted) == made
-    assert calls.read(wanted) == wanted
-    assert calls.read(json.dumps(made)) == wanted
-    assert calls.read("\n".join(f"<tool_call>{json.dumps(one)}</tool_call>" for one in made)) == wanted
-    assert calls.as_output(calls.message(made)) == wanted
+    assert calls.parse_output(wanted) == made
+    assert calls.normalise_output(wanted) == wanted
+    assert calls.normalise_output(json.dumps(made)) == wanted
+    assert calls.normalise_output("\n".join(f"<tool_call>{json.dumps(one)}</tool_call>" for one in made)) == wanted
+    assert calls.as_output(calls.as_message(made)) == wanted
 
 
 @given(st.text())
 def test_other_texts_stay(text: str) -> None:
-    assert calls.read(text) == text
-    assert calls.of(text) == []
+    assert calls.normalise_output(text) == text
+    assert calls.parse_output(text) == []
 
 
 @pytest.mark.parametrize("text", ['{"name": "Ann"}', '{"a": 1}', "[]", "7", '{"name": "x", "arguments": {}} and more', "null"])
 def test_json_that_is_no_call_stays(text: str) -> None:
-    assert calls.read(text) == text
+    assert calls.normalise_output(text) == text

@@ -168,7 +168,7 @@ def test_task_keys(task: Callable[..., Path]) -> None:
 def test_a_key_in_place_of_its_variables_name_is_refused_and_not_told(task: Callable[..., Path], given: str) -> None:
     with serving(Server()) as server:
         folder = task(server, api=f"{{key_env: {given}}}")
-    with pytest.raises(TaskError, match=r"'api.key_env': this is no name of a variable") as error:
+    with pytest.raises(TaskError, match=r"'api.key_env': this is not a variable name") as error:
         load_task(folder)
     assert KEY not in str(error.value) + repr(error.value)
 

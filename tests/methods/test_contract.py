@@ -37,7 +37,7 @@ from rung.types import Example, Need, Preference, TrainData
 LABELS = ("delay", "other", "refund")
 ROWS = tuple(Example(f"the {LABELS[i % 3]} of parcel {'abcdefghijklmnopqr'[i]}", LABELS[i % 3]) for i in range(18))
 JUDGED = tuple(Preference(row.input, row.output, f"no {row.output}") for row in ROWS)
-TEXT = corpus.texts(Path(__file__).parents[2] / "docs", ["deciding.md", "records.md"])
+TEXT = corpus.find_texts(Path(__file__).parents[2] / "docs", ["deciding.md", "records.md"])
 DOCUMENTS = documents(Path(__file__).parents[2], ("examples/tickets/docs",))
 DATA = TrainData(ROWS, LABELS, JUDGED, corpus=TEXT, documents=DOCUMENTS, unlabelled=("a delay", "a refund"))
 DEV = tuple(Example(f"my {label} please", label) for label in LABELS)

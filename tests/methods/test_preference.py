@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from rung.data.preferences import as_example, hold_out
+from rung.data.preferences import as_example, split_holdout
 from rung.errors import BudgetError, DataError, TaskError
 from rung.lm.engines import Engines
 from rung.lm.training import preferences as losses
@@ -55,7 +55,7 @@ def tuned(name: str) -> Preferring:
 def test_held_out_pairs_are_ranked_before_and_after(start: Predictor, run: Callable[..., Run], name: str) -> None:
     done = run()
     tuned(name).fit(start, DATA, done)
-    _, held = hold_out(DATA.preferences, 0.3, 0)
+    _, held = split_holdout(DATA.preferences, 0.3, 0)
     found = done.notes["preferences"]
     assert {"accuracy_before", "accuracy_after", "accuracy_rise", "reward_accuracy", "margin"} == set(found)
     assert all(part["n"] == len(held) and part["low"] <= part["value"] <= part["high"] for part in found.values())
@@ -66,7 +66,7 @@ def test_held_out_pairs_are_ranked_before_and_after(start: Predictor, run: Calla
 
 def test_no_held_out_pair_is_trained_on(start: Predictor, run: Callable[..., Run]) -> None:
     """Turning the held-out pairs round changes what is measured and not what is learnt."""
-    _, held = hold_out(DATA.preferences, 0.3, 0)
+    _, held = split_holdout(DATA.preferences, 0.3, 0)
     turned = tuple(replace(one, chosen=one.rejected, rejected=one.chosen) if one in held else one for one in DATA.preferences)
     one, other = run("one"), run("other")
     found = [tuned("dpo").fit(start, data, r) for data, r in ((DATA, one), (TrainData((), preferences=turned), other))]
@@ -96,8 +96,8 @@ def test_patience_keeps_the_epoch_that_ranks_other_pairs_best(
     assert done.notes["held"] == [0.2, 0.9, 0.5, 0.4], "after two epochs that are no better it stops"
     assert fitted("again", [0.3, 0.8, 0.1, 0.0])[0] == second
     assert fitted("first", [0.9, 0.8, 0.7])[0] != second
-    learnt, held = hold_out(DATA.preferences, 0.3, 0)
-    rest, choosing = hold_out(learnt, tuning.HELD, 1)
+    learnt, held = split_holdout(DATA.preferences, 0.3, 0)
+    rest, choosing = split_holdout(learnt, tuning.HELD, 1)
     assert choosing and len(done.notes["losses"]) == 4 * -(-len(rest) // 4)
     assert done.notes["preferences"]["margin"]["n"] == len(held), "what chooses is not what is told"
 
@@ -106,7 +106,7 @@ def test_patience_keeps_the_epoch_that_ranks_other_pairs_best(
 def test_patience_looks_at_which_answer_gained_more(start: Predictor, run: Callable[..., Run], name: str) -> None:
     done = run()
     found = replace(tuned(name), epochs=1, patience=1, learning_rate=3e-4).fit(start, DATA, done)
-    _, choosing = hold_out(hold_out(DATA.preferences, 0.3, 0)[0], tuning.HELD, 1)
+    _, choosing = split_holdout(split_holdout(DATA.preferences, 0.3, 0)[0], tuning.HELD, 1)
     prompts = start.prompts([as_example(one) for one in choosing], done.engines)
     logs = []
     for predictor in (start, found):

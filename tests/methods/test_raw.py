@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainData:
     for name, what in (("domain", "the courier has lost parcel"), ("general", "rivers run to the sea, and hill")):
         rows = [{"text": f"{what} {i}, said {'abcdefgh'[i % 8]}. " * (1 + i % 4)} for i in range(16)]
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    corpora = {name: corpus.texts(root, [f"{name}.jsonl"]) for name in ("domain", "general")}
+    corpora = {name: corpus.find_texts(root, [f"{name}.jsonl"]) for name in ("domain", "general")}
     return TrainData(ROWS, ("late", "refund"), corpus=corpora["domain"], general=corpora["general"])
 
 
@@ -126,7 +126,7 @@ def test_held_out_text_is_never_trained_on(
     _, run = fit(replace(method, steps=60) if isinstance(method, Pretrain) else method)
     _, below = corpus.cuts(data.corpus, HELD, tuning.HELD * (1 - HELD) if method.patience else 0.0)
     for held, wanted in ((True, False), (False, True)):
-        fronts = [document[:40] for document in corpus.part(data.corpus, below, held=held)]
+        fronts = [document[:40] for document in corpus.train_or_holdout(data.corpus, below, held=held)]
         assert any(front in text for front in fronts for text in seen) == wanted
     assert bool(run.notes["held"]) == bool(method.patience) and all(score < 0 for score in run.notes["held"])
 

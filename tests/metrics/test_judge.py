@@ -15,7 +15,18 @@ from rung.errors import RungError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.lm.inference.judge_model import asking
-from rung.metrics.judge import Answered, Ask, Judge, JudgeReply, Pair, Pairwise, Rubric, kappa, scored, trust
+from rung.metrics.judge import (
+    Ask,
+    Judge,
+    JudgedAnswer,
+    JudgeReply,
+    Pair,
+    Pairwise,
+    Rubric,
+    agreement_with_people,
+    kappa,
+    score_answers,
+)
 from rung.types import Example, Message, Unscored
 
 PAIRS = [Pair(f"q{i}", "a" * (1 + i % 7), "a" * (1 + (3 * i) % 5)) for i in range(80)]
@@ -48,7 +59,7 @@ def judge(ask: Ask) -> Pairwise:
     return Pairwise(ask, "m", "The longer is the better.")
 
 
-def marks(of: Judge, rows: Sequence[Pair | Answered]) -> list[str]:
+def marks(of: Judge, rows: Sequence[Pair | JudgedAnswer]) -> list[str]:
     return [of.settle(sides).mark or "failed" for sides in of.sides(rows)]
 
 
@@ -81,27 +92,27 @@ def test_one_failed_order_fails_the_pair_and_tells_why() -> None:
 
 def test_a_judge_is_trusted_as_far_as_it_agrees() -> None:
     marked = [(pair, longer(pair)) for pair in PAIRS]
-    good = trust(judge(length), marked)
+    good = agreement_with_people(judge(length), marked)
     assert good.trusted and not good.doubt
     assert good.kappa.value == 1.0 and 0.8 < good.kappa.low < 1.0 and good.same.value == 1.0
     assert good.steady and good.steady.value == 1.0 and good.steady.n == 80
-    blind = trust(judge(always("1")), marked)
+    blind = agreement_with_people(judge(always("1")), marked)
     assert not blind.trusted and blind.kappa.value == 0.0
     assert blind.steady and blind.steady.value == 0.0, "it never says the same of both orders"
-    assert "its lower bound must reach 0.4" in blind.doubt
-    few = trust(judge(length), marked[:4])
+    assert "the lower bound must reach 0.4" in blind.doubt
+    few = agreement_with_people(judge(length), marked[:4])
     assert few.kappa.value == 1.0 and not few.trusted, "four rows show nothing"
-    none = trust(judge(length), [])
-    assert not none.trusted and "no row is marked" in none.doubt
-    assert trust(judge(length), marked, at_least=0.99).doubt
+    none = agreement_with_people(judge(length), [])
+    assert not none.trusted and "no row has a human mark" in none.doubt
+    assert agreement_with_people(judge(length), marked, at_least=0.99).doubt
 
 
 def test_failures_count_against_a_judge() -> None:
     marked = [(pair, longer(pair)) for pair in PAIRS]
-    often = trust(judge(failing(2)), marked)
+    often = agreement_with_people(judge(failing(2)), marked)
     assert often.failed == 40 and often.same.value == 0.5 and not often.trusted
     assert often.steady and often.steady.n == 40
-    seldom = trust(judge(failing(10)), marked)
+    seldom = agreement_with_people(judge(failing(10)), marked)
     assert seldom.trusted and seldom.failed == 8 and "8 without a mark" in str(seldom)
 
 
@@ -114,12 +125,12 @@ def test_another_model_criterion_or_task_is_another_judge() -> None:
 
 
 def test_marks_that_are_none_are_refused() -> None:
-    with pytest.raises(RungError, match="'better' is none of"):
-        trust(judge(length), [(PAIRS[0], "better")])
+    with pytest.raises(RungError, match="'better' is not one of"):
+        agreement_with_people(judge(length), [(PAIRS[0], "better")])
 
 
 def test_a_rubric_gives_near_marks_near_credit() -> None:
-    rows = [Answered(f"q{i}", "a" * (i % 5)) for i in range(100)]
+    rows = [JudgedAnswer(f"q{i}", "a" * (i % 5)) for i in range(100)]
 
     def off_by(error: int) -> Ask:
         def ask(chats: Chats, options: Sequence[str]) -> list[JudgeReply]:
@@ -128,7 +139,7 @@ def test_a_rubric_gives_near_marks_near_credit() -> None:
         return ask
 
     marked = [(row, str(1 + len(row.answer))) for row in rows]
-    exact, near, far = (trust(Rubric(off_by(error), "m", "Length."), marked) for error in (0, 1, 3))
+    exact, near, far = (agreement_with_people(Rubric(off_by(error), "m", "Length."), marked) for error in (0, 1, 3))
     assert exact.kappa.value == 1.0 > near.kappa.value > 0.6 > far.kappa.value
     assert near.trusted and not far.trusted and near.same.value < 0.5
     assert exact.steady is None, "a rubric shows an answer once"
@@ -137,12 +148,12 @@ def test_a_rubric_gives_near_marks_near_credit() -> None:
 def test_scores_are_the_marks_and_a_failure_is_no_score() -> None:
     examples = [Example(f"q{i}", "aa") for i in range(6)]
     outputs = ["a", "aa", "aaa"] * 2
-    assert scored(judge(length), outputs, examples) == [0.0, 0.5, 1.0] * 2, "against the right answer"
-    assert scored(judge(always("2")), outputs, examples) == [0.5] * 6
-    found = scored(judge(failing(3)), outputs, examples)
+    assert score_answers(judge(length), outputs, examples) == [0.0, 0.5, 1.0] * 2, "against the right answer"
+    assert score_answers(judge(always("2")), outputs, examples) == [0.5] * 6
+    found = score_answers(judge(failing(3)), outputs, examples)
     assert found == [Unscored(examples[0].id, "no answer", True), 0.5, 1.0, Unscored(examples[3].id, "no answer", True), 0.5, 1.0]
     four = Rubric(always("2"), "m", "Length.", points=5)
-    assert scored(four, outputs, examples) == [0.25] * 6
+    assert score_answers(four, outputs, examples) == [0.25] * 6
 
 
 def test_the_judge_sees_task_turns_and_reference() -> None:

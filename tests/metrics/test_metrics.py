@@ -152,7 +152,7 @@ def test_paths_tell_fields_apart() -> None:
 
 
 def test_a_reference_that_is_no_json_is_the_datas_fault() -> None:
-    with pytest.raises(DataError, match=r"rows\.csv line 3: the output 'oops' is no JSON"):
+    with pytest.raises(DataError, match=r"rows\.csv line 3: the output 'oops' is not valid JSON"):
         METRICS["field_f1"].per_row("{}", "oops", Example("in", "oops", where="rows.csv line 3"))
 
 
@@ -219,7 +219,7 @@ def test_faults_of_an_own_metric_are_told(tmp_path: Path, body: str, told: str) 
 
 
 def test_an_own_metric_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=r"'other\.py:score' names a file that is not there"):
+    with pytest.raises(TaskError, match=r"'other\.py:score' names a missing file"):
         get("other.py:score", tmp_path)
 
 
@@ -260,7 +260,7 @@ def test_a_failed_row_scores_nothing_even_where_nothing_was_due() -> None:
 
 def test_score_wants_the_rows_lined_up() -> None:
     rows = examples("a", "b")
-    with pytest.raises(AssertionError, match="line up"):
+    with pytest.raises(AssertionError, match="match the examples"):
         score(METRICS["accuracy"], rows, answers(rows, "a", "b")[::-1], "dev")
     with pytest.raises(AssertionError, match="empty"):
         score(METRICS["accuracy"], [], [], "dev")

@@ -137,7 +137,7 @@ def test_smallest_difference_has_the_power_it_says() -> None:
 @given(share, share, st.floats(0.001, 0.2))
 def test_rows_needed_is_where_the_bound_reaches_the_goal(p: float, goal: float, alpha: float) -> None:
     n = stats.rows_needed(p, goal, alpha)
-    if n >= stats.MOST_ROWS:
+    if n >= stats.MAX_ROWS:
         return
 
     def settled(rows: int) -> bool:
@@ -150,5 +150,5 @@ def test_rows_needed_is_where_the_bound_reaches_the_goal(p: float, goal: float, 
 
 
 def test_rows_needed_gives_up_on_the_goal_itself() -> None:
-    assert stats.rows_needed(0.8, 0.8) == stats.rows_needed(0.80001, 0.8) == stats.MOST_ROWS
+    assert stats.rows_needed(0.8, 0.8) == stats.rows_needed(0.80001, 0.8) == stats.MAX_ROWS
     assert stats.rows_needed(0.9, 0.8) == 44  # 1.645² · 0.16 / 0.01 = 43.3

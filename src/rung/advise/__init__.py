@@ -1,1 +1,1 @@
-"""The flowchart: questions about the task, their answers, and which ways of adapting a model to try first, later, or not."""
+"""The flowchart: questions about the task, their answers, and which method families to try now, later, or not at all."""

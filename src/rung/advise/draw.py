@@ -1,4 +1,4 @@
-"""The flowchart drawn: as Mermaid text, and as the geometry of the report's picture."""
+"""Drawings of the flowchart: Mermaid text, and coordinates for the report's picture."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def value(given: Value) -> str:
 
 
 def decided_by(chart: Chart, advice: Advice) -> str:
-    """The answers that led to a piece of advice: `labels 12, volume 10,000`."""
+    """The answers behind a piece of advice: `labels 12, volume 10,000`."""
     found = {answer.key: answer for answer in chart.answers}
     return ", ".join(f"{key.replace('_', ' ')} {value(found[key].value)}" for key in advice.deciding)
 
 
 def rungs_of(chart: Chart, family: str) -> list[str]:
-    """The rungs of which the flowchart says what it says of this family."""
+    """Rungs whose advice is that of this family."""
     return [rung for rung, advice in chart.rungs.items() if advice.family == family]
 
 
@@ -41,7 +41,7 @@ def rungs_of(chart: Chart, family: str) -> list[str]:
 
 
 def mermaid(chart: Chart, goal: str) -> str:
-    """A Mermaid flowchart: down the families to try, lightest first; what is ruled out hangs beside the start."""
+    """A Mermaid flowchart: families to try in a column, lightest first; ruled-out ones beside the start."""
     lines = ["flowchart TD", f'  goal(["{_quoted(goal)}"])']
     before = "goal"
     for number, advice in enumerate(chart.advice):
@@ -62,11 +62,11 @@ def _names(chart: Chart, family: str) -> str:
 
 
 def _named(chart: Chart, rung: str) -> str:
-    """A rung, whether it is the first choice, and its own advice where that is another than its family's on the usual base."""
+    """A rung, marked if it is the first choice or if its advice differs from its family's on the default base."""
     own = chart.rungs[rung]
     usual = {advice.family: advice.verdict for advice in chart.advice}.get(own.family, own.verdict)
-    told = ["first choice"] * (rung == chart.first) + [own.verdict] * (own.verdict != usual)
-    return f"{rung} ({', '.join(told)})" if told else rung
+    notes = ["first choice"] * (rung == chart.first) + [own.verdict] * (own.verdict != usual)
+    return f"{rung} ({', '.join(notes)})" if notes else rung
 
 
 def _quoted(text: str) -> str:
@@ -78,19 +78,19 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One family: where its box stands, what it says, and what is written beside it."""
+    """A family's box, its text, and the reason beside it."""
 
     family: str
     kind: str
-    """Its class in the drawing: do, later, dont."""
+    """CSS class: do, later, dont."""
     x: float
     y: float
     width: float
     height: float
     rungs: tuple[str, ...]
-    """With their measured score, where there is one."""
+    """With measured scores if there are any."""
     first: bool
-    """Whether the first choice is among them."""
+    """Whether the first choice is in this box."""
     beside: tuple[str, ...]
     """Lines of the reason."""
     beside_x: float
@@ -103,20 +103,20 @@ class Picture:
     height: float
     boxes: tuple[Box, ...]
     spine: tuple[tuple[float, float, float], ...]
-    """Arrows between the families to try, as (x, from y, to y)."""
+    """Arrows between families to try: (x, from y, to y)."""
     turns: tuple[tuple[float, float, float, float], ...]
-    """Dotted lines from the spine to what is ruled out, as (x, y, to x, y)."""
+    """Dotted lines from the spine to ruled-out families: (x, y, to x, y)."""
 
 
 LINE, PAD, GAP = 17, 9, 16
 LETTER = 6.6
-"""About the width of a letter of the reasons."""
+"""Approximate width of a letter in the reasons."""
 
 
 def picture(chart: Chart, measured: Mapping[str, str], width: int) -> Picture:
-    """Boxes down a spine, lightest family first, with reasons to the right, or below where there is little room.
+    """Boxes along a vertical spine, lightest family first, with reasons to the right, or below if the picture is narrow.
 
-    `measured`: what to write behind a rung's name. A family that is ruled out stands off the spine.
+    `measured`: text to append to a rung's name. Ruled-out families are indented off the spine.
     """
     narrow = width < 600
     box_width = width - 12 if narrow else 280
@@ -156,6 +156,6 @@ def _spine(boxes: Sequence[Box]) -> tuple[tuple[float, float, float], ...]:
 
 
 def _turns(boxes: Sequence[Box]) -> tuple[tuple[float, float, float, float], ...]:
-    last = max((box.y for box in boxes if box.kind != "dont"), default=0.0)  # below it there is no spine to turn from
+    last = max((box.y for box in boxes if box.kind != "dont"), default=0.0)  # the spine ends there
     off = [box for box in boxes if box.kind == "dont" and box.y < last]
     return tuple((20.0, box.y + box.height / 2, box.x, box.y + box.height / 2) for box in off)

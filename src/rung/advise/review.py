@@ -1,4 +1,4 @@
-"""The prior beside the measurement: what the flowchart expected of each rung, what came, and where the prior was wrong."""
+"""Review of a plan after a climb: expected against measured results, and where the plan was wrong."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from rung.advise.advise import Chart
 from rung.types import Comparison, Cost, Decision, Interval, Record
 
-OFF = 1.5
-"""A quote is wrong where the measurement is so many times more or less."""
-LEAST_SECONDS = 5.0
-"""What is quoted and took less is not worth a word."""
+OFF_FACTOR = 1.5
+"""An estimate is wrong if it is off by more than this factor."""
+MIN_SECONDS = 5.0
+"""Shorter times are not reported."""
 ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One rung as expected and as it came."""
+class RungReview:
+    """One rung: expected and measured."""
 
     rung: str
     advice: str
@@ -30,55 +30,61 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Hindsight:
-    lines: tuple[Line, ...] = ()
+class PlanReview:
+    """The plan compared with the measurements of a climb."""
+
+    """The plan compared with the measurements of a climb."""
+
+    """The plan compared with the measurements of a climb."""
+
+    lines: tuple[RungReview, ...] = ()
     winner: str = ""
     """The rung with the best score."""
     tied: bool = False
-    """Whether the first choice met the winner's score, or is not shown to be worse on the same rows."""
+    """Whether the first choice is not significantly worse than the winner on the same rows."""
     wrong: tuple[str, ...] = ()
-    """Where the prior was wrong, in sentences."""
+    """Sentences that say where the plan was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
-    """What decision.json keeps of the plan."""
+class ReviewedPlan:
+    """The plan and its review, as stored in decision.json."""
 
     chart: Chart
-    hindsight: Hindsight
+    hindsight: PlanReview
 
 
-def hindsight(
+def review_plan(
     chart: Chart, decision: Decision, records: Sequence[Record], compare: Callable[[Record, Record], Comparison]
-) -> Hindsight:
-    """Hold the prior to the records. `compare(a, b)` is the paired comparison of two measured rungs."""
+) -> PlanReview:
+    """Compare the plan with the records. `compare(a, b)` is the paired comparison of two measured rungs."""
     measured = {record.rung: record for record in records if record.status == "done" and record.scores and record.cost}
     if not measured:
-        return Hindsight()
+        return PlanReview()
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}
     lines = tuple(_line(chart, record, verdicts.get(record.rung, "")) for record in measured.values())
     winner = max(lines, key=lambda line: (line.score.value, line.rung == chart.first)).rung
     tied, wrong = _first_choice(chart.first, winner, measured, compare)
     wrong += [
-        f"{one.rung} was expected to score best, and {one.status}: {one.reason}"
+        f"{one.rung} was expected to score best, but {one.status}: {one.reason}"
         for one in records
         if one.rung == chart.first and one.status != "done"
     ]
     wrong += [
-        f"{line.rung} was ruled out, and it meets the goal."
+        f"{line.rung} was ruled out, but it meets the goal."
         for line in lines
         if line.advice == "don't" and line.verdict == "meets"
     ]
     if chart.rungs[winner].verdict == "don't":
-        wrong.append(f"{winner} scored best, and was ruled out: {chart.rungs[winner].why}.")
+        wrong.append(f"{winner} scored best, but was ruled out: {chart.rungs[winner].why}.")
     wrong += [sentence for line in lines for sentence in _quotes(line)]
-    return Hindsight(lines, winner, tied, tuple(wrong))
+    return PlanReview(lines, winner, tied, tuple(wrong))
 
 
-def _line(chart: Chart, record: Record, verdict: str) -> Line:
+def _line(chart: Chart, record: Record, verdict: str) -> RungReview:
     assert record.scores and record.cost
     advice = chart.rungs[record.rung]
-    return Line(record.rung, advice.verdict, advice.bet, record.quote, record.cost, record.scores.overall, verdict)
+    return RungReview(record.rung, advice.verdict, advice.bet, record.quote, record.cost, record.scores.overall, verdict)
 
 
 def _first_choice(
@@ -86,7 +92,7 @@ def _first_choice(
 ) -> tuple[bool, list[str]]:
     if first == winner:
         return True, []
-    if first not in measured:  # a climb that stops at a success does not ask whether more would have been better
+    if first not in measured:  # the climb met the goal before it was tried
         return False, []
     found = compare(measured[first], measured[winner])
     if found.p_value >= ALPHA or found.difference.value <= 0:
@@ -95,7 +101,7 @@ def _first_choice(
     return False, [f"{first} was expected to score best; {winner} did ({gap} on the same rows)."]
 
 
-def _quotes(line: Line) -> list[str]:
+def _quotes(line: RungReview) -> list[str]:
     if not line.quoted:
         return []
     rows = line.score.n
@@ -104,7 +110,7 @@ def _quotes(line: Line) -> list[str]:
         (f"answering {rows} rows", line.quoted.row_seconds * rows, line.measured.row_seconds * rows),
     )
     return [
-        f"{line.rung}: {what} was quoted at {quoted:.1f} s and took {seen:.1f} s."
+        f"{line.rung}: {what} was estimated at {quoted:.1f} s and took {seen:.1f} s."
         for what, quoted, seen in sides
-        if max(quoted, seen) >= LEAST_SECONDS and not quoted / OFF <= seen <= quoted * OFF
+        if max(quoted, seen) >= MIN_SECONDS and not quoted / OFF_FACTOR <= seen <= quoted * OFF_FACTOR
     ]

@@ -1,7 +1,7 @@
-"""The decision table as data: for each family of methods, which answers lead to which advice, why, and who says so.
+"""The decision table as data: for each family of methods, which answers lead to which advice, why, and by which source.
 
-Rules are read from the top; the first whose conditions all hold is the family's advice. The table is a prior, put
-together from the sources named: the measured leaderboard decides. `{key}` in a reason is replaced by that answer.
+The first rule whose conditions all hold is the family's advice. The table is a prior compiled from the named sources; the
+measured leaderboard decides. `{key}` in a reason is replaced by that answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rung.advise.questions import Value
 from rung.methods.base import Family
 
 Verdict = Literal["do", "later", "don't"]
-"""do: try it; later: try it where what comes before leaves a gap; don't: it cannot pay here."""
+"""do: try it; later: try it if earlier rungs miss the goal; don't: it cannot pay off here."""
 
 When = tuple[str, Literal["<", ">=", "==", "!="], Value]
 
@@ -40,7 +40,7 @@ SOURCES: Mapping[str, str] = {
     MEASURED: "benchmarks/RESULTS.md of this project, on a base of 135 M parameters",
     JUDGEMENT: "the authors' judgement; no source settles it",
 }
-"""What a source's short name stands for; any other is a number at https://arxiv.org/abs/."""
+"""Sources by short name; any other name is an arXiv number."""
 
 NO_ROWS: When = ("rows", "<", 1)
 CLOSED: When = ("open_weights", "==", "no")
@@ -335,5 +335,5 @@ TABLE: Mapping[Family, tuple[Rule, ...]] = {
 
 
 def source(name: str) -> str:
-    """A source's short name as one that can be followed."""
+    """A source's title and link, or its arXiv address."""
     return SOURCES.get(name) or f"https://arxiv.org/abs/{name}"

@@ -84,12 +84,12 @@ class Predictor:
             DataError: A row is not text and has no input column.
             TaskError: No document carries a label of `access`.
         """
-        from rung.evaluate.predict import portion
+        from rung.evaluate.predict import chunk_rows
         from rung.retrieve.asker import allowed
 
         examples = self._examples(rows)
         allow = allowed(self.settings, access, where="access")
-        size = portion(self.frozen, self._engines)
+        size = chunk_rows(self.frozen, self._engines)
         parts = (examples[start : start + size] for start in range(0, len(examples), size))
         return [_answer(one) for part in parts for one in self.frozen.predict(part, self._engines, allow=allow)]
 

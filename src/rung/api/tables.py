@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from rung.data.formats import refuse_half_characters
+from rung.data.formats import refuse_surrogates
 from rung.data.rows import quoted
 from rung.errors import DataError
 
@@ -65,7 +65,7 @@ def cell(value: Any, where: str) -> Any:
     if value is None or type(value).__name__ in MISSING:
         return None
     if isinstance(value, str):
-        refuse_half_characters(value, where)
+        refuse_surrogates(value, where)
         return str(value)
     if isinstance(value, bool | int):
         return value
@@ -98,7 +98,7 @@ def _number(value: float | Decimal, where: str) -> Any:
 
 def _name(column: Any, where: str) -> str:
     if isinstance(column, str):
-        refuse_half_characters(column, where)
+        refuse_surrogates(column, where)
         return str(column)
     if isinstance(column, int) or _package(column) == "numpy":
         return str(column)

@@ -13,7 +13,7 @@ from rung.cli import knowledge
 from rung.cli.common import Folder, Json, err, out, print_json, project_of, resumable
 from rung.cli.screens.console import status
 from rung.errors import RungError, TaskError
-from rung.visible import in_context
+from rung.visible import rechunk
 
 if TYPE_CHECKING:
     from rung.climb.project import Project
@@ -74,7 +74,7 @@ def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_:
     from rung.types import Example, plain
 
     if not json_ and predictor.streams:
-        for piece in in_context(predictor.stream(Example(text, ""), project.engines)):
+        for piece in rechunk(predictor.stream(Example(text, ""), project.engines)):
             out.print(piece, end="", soft_wrap=True)
         out.print()
         return

@@ -19,8 +19,8 @@ from rung.cli import knowledge as cli_knowledge
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
 from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, out, print_json, project_of, resumable
-from rung.cli.screens.console import guard, styled
-from rung.errors import RungError, full
+from rung.cli.screens.console import make_output_safe, styled
+from rung.errors import RungError, disk_full
 from rung.visible import visible
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def main() -> None:
     """Run a command. A mistake of the user's is one sentence on standard error and exit code 2."""
     from rung.lm import processes
 
-    guard()
+    make_output_safe()
     for name in ("SIGTERM", "SIGHUP"):  # a closed terminal, a machine taken back: the command still cleans up
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
@@ -91,7 +91,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except Exception as error:
         if files.is_full(error):
-            _fault(str(full(getattr(error, "filename", None) or "", error)))
+            _fault(str(disk_full(getattr(error, "filename", None) or "", error)))
         elif isinstance(error, OSError):  # a folder that may not be written
             _fault(f"{error.filename}: {error.strerror}." if error.filename and error.strerror else f"{error}.")
         else:
@@ -152,7 +152,7 @@ def plan(
     from rung.plan import machines
     from rung.plan.steps import break_evens
 
-    other = machines.named(machine) if machine else None
+    other = machines.by_name(machine) if machine else None
     project = project_of(folder, machine=other)
     if ask_:
         given = {one.key: _ask(one) for one in plan_json.open_questions(project)}
@@ -170,11 +170,11 @@ def plan(
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
         out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))
-        if not other and (warning := contention.busy_warning(contention.others_now())):
+        if not other and (warning := contention.busy_warning(contention.measure_others())):
             out.print(warning, style="yellow")
         if before := plan_json.foretold(project):
             out.print()
-            out.print(terminal_plan.hindsight(before.hindsight, before.chart.first))
+            out.print(terminal_plan.plan_review(before.hindsight, before.chart.first))
 
 
 @app.command()
@@ -287,7 +287,7 @@ def models(json_: Json = False) -> None:
     """List known models, their sources, and which are cached."""
     from rich.table import Table
 
-    from rung.cli.screens.form import size
+    from rung.cli.screens.form import format_bytes
     from rung.lm.models.resolve import known
 
     rows = known()
@@ -296,7 +296,7 @@ def models(json_: Json = False) -> None:
         return
     table = Table("name", "kind", "parameters", "licence", "hub", "package index", "cached", header_style="bold")
     for row in rows:
-        cached = f"{size(row.size_bytes)} in {row.folder}" if row.folder else "no"
+        cached = f"{format_bytes(row.size_bytes)} in {row.folder}" if row.folder else "no"
         table.add_row(row.name, row.what, f"{row.parameters / 1e6:.0f} M", row.licence, row.hub, ", ".join(row.wheels), cached)
     out.print(table)
 

@@ -42,7 +42,7 @@ def _drafted(folder: Path, documents: Path, base: str, rows: int) -> None:
 
     engines = Engines(say=lambda text: err.print(text, style="dim"))
     with status("reading") as update:
-        made, files = draft.begin(folder, documents, engines, base, rows, lambda text, share: update(f"{share:.0%} {text}"))
+        made, files = draft.create_task(folder, documents, engines, base, rows, lambda text, share: update(f"{share:.0%} {text}"))
     for path in files:
         out.print(f"wrote {path}", soft_wrap=True)
     out.print(f"{len(made.drafts)} questions drafted from {made.asked} passages.")

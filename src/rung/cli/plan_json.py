@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from rung.advise import draw
 from rung.advise.questions import ASSUMED, Answer, question
-from rung.advise.review import Foretold
+from rung.advise.review import ReviewedPlan
 from rung.cli.screens.plan import differences
 from rung.climb.project import Project
 from rung.evaluate import judging
@@ -64,7 +64,7 @@ def judged(project: Project) -> judging.JudgeEstimates | None:
     if judge is None:
         return None
     dev = [judge.row(row, row.output) for row in project.inputs.splits.dev]
-    marked = [row for row, _ in judging.people(task, judge)]
+    marked = [row for row, _ in judging.human_marks(task, judge)]
     each, once = (judging.estimate(task, judge, rows, project.engines, CALL_SECONDS) for rows in (dev, marked))
     learning = [
         step.rung for step in project.plan.steps if step.estimate and any(rewarded(m, "", task.folder) for m in step.methods)
@@ -83,7 +83,7 @@ def open_questions(project: Project) -> list[Answer]:
     return [one for one in project.plan.chart.answers if one.key in ASSUMED and one.origin != "given"]
 
 
-def foretold(project: Project) -> Foretold | None:
+def foretold(project: Project) -> ReviewedPlan | None:
     """The prior of the last climb, and how it fared against the measurements; None before the first."""
     kept = project.store.read("decision.json").get("plan")
-    return TypeAdapter(Foretold).validate_python(kept) if kept else None
+    return TypeAdapter(ReviewedPlan).validate_python(kept) if kept else None

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from rung import files, metrics
-from rung.advise.review import Foretold, hindsight
+from rung.advise.review import ReviewedPlan, review_plan
 from rung.climb import test_set
 from rung.climb.deadline import deadline
 from rung.climb.decide import compare
@@ -18,9 +18,9 @@ from rung.climb.fit import Progress, fit, fit_context, fit_keys, named
 from rung.climb.project import Project
 from rung.climb.test_set import Opened
 from rung.data.finding import Finding
-from rung.errors import BudgetError, RungError, full
+from rung.errors import BudgetError, RungError, disk_full
 from rung.evaluate import forgetting, memory
-from rung.evaluate.injection import attacked
+from rung.evaluate.injection import cached_attack
 from rung.evaluate.predict import answer, latency
 from rung.evaluate.provenance import gather, plugins_of
 from rung.methods.base import options
@@ -168,12 +168,12 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
         record = replace(record, status="skipped", reason=str(error))
     except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
         if files.is_full(error):  # no rung's fault, and no other rung would fare better
-            raise full(project.store.folder, error) from error
+            raise disk_full(project.store.folder, error) from error
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         record = replace(record, status="failed", reason=text, provenance={"key": key, "traceback": traceback.format_exc()})
     project.store.keep_record(record)
-    if told := corrections.past(record, project.machine):
-        corrections.keep(project.machine, told)
+    if told := corrections.measured_against_estimate(record, project.machine):
+        corrections.append_history(project.machine, told)
     return record
 
 
@@ -208,7 +208,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
         quote=step.estimate,
         cost=_cost(project, predictor, notes, predictions),
         latency=waiting,
-        forgetting=forgetting.forgotten(
+        forgetting=forgetting.measure_forgetting(
             predictor.model, start.model, project.criteria.probe, project.store, project.engines
         ),  # after the peak
         predictor=predictor.digest,
@@ -217,7 +217,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
             project.machine,
             key=key,
             raw_quote=asdict(step.raw or Cost()),
-            formulas=corrections.FORMULAS,
+            formulas=corrections.FORMULA_VERSION,
             remote=asks_api(step.methods, start.model),
             **({"api": asdict(spent)} if (spent := project.engines.spent()) else {}),
             writes=not project.inputs.data.labels,
@@ -231,7 +231,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
             given=project.task.methods,
             seed=project.task.seed,
             notes=[note["notes"] for note in notes],
-            attack=attacked(predictor, dev, project.store, project.engines),
+            attack=cached_attack(predictor, dev, project.store, project.engines),
             errors=sum(bool(p.error) for p in predictions),
             failed=sum(p.failed for p in predictions),
             again=sum(p.failed for p in predictions),
@@ -302,11 +302,11 @@ def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -
         "fits": {step.rung: fit_keys(fit_context(project, step.base.start), step.methods) for step in project.plan.steps},
         "bases": bases_asked(project.plan.steps),
         "judge": asdict(agreement) if (agreement := project.scoring.agreement()) else None,
-        "plan": asdict(foretold(project, result.decision, result.records)),
+        "plan": asdict(reviewed_plan(project, result.decision, result.records)),
     }
 
 
-def foretold(project: Project, decision: Decision, records: Sequence[Record]) -> Foretold:
+def reviewed_plan(project: Project, decision: Decision, records: Sequence[Record]) -> ReviewedPlan:
     """The flowchart's prior beside what was measured."""
     against = partial(compare, references=project.criteria.references, groups=project.criteria.groups)
-    return Foretold(project.plan.chart, hindsight(project.plan.chart, decision, records, against))
+    return ReviewedPlan(project.plan.chart, review_plan(project.plan.chart, decision, records, against))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rung.evaluate import forgetting
-from rung.metrics import TABLE, interval, resample, right_or_wrong, stats, up_to_best
+from rung.metrics import TABLE, interval, is_binary, resample, stats, with_unscored
 from rung.metrics.judge import Agreement
 from rung.sequential.interim import InterimAnalysis, bounds
 from rung.types import Comparison, Decision, Example, Interval, Record, RungVerdict, Scores, Verdict
@@ -55,7 +55,8 @@ class _Rows:
         assert metric, "only a metric of the table has a score of the whole"
         rows = [self.references[i] for i in scores.ids]
         return [
-            row if isinstance(row, str) else metric.nearest(output, row) for row, output in zip(rows, scores.outputs, strict=True)
+            row if isinstance(row, str) else metric.nearest_reference(output, row)
+            for row, output in zip(rows, scores.outputs, strict=True)
         ]
 
 
@@ -146,11 +147,11 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: In
         given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
         return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
     if found.low < goal.at_least:
-        plain = rows.clusters(scores.ids) is None and right_or_wrong(scores.per_row) and _corpus(scores) is None
+        plain = rows.clusters(scores.ids) is None and is_binary(scores.per_row) and _corpus(scores) is None
         more = _more_rows(found, goal.at_least, share, plain)
         advice = (
             f"label about {more} more rows"
-            if more + found.n < stats.MOST_ROWS
+            if more + found.n < stats.MAX_ROWS
             else "it is so near that no practical number of rows would tell"
         )
         return RungVerdict(record.rung, "undecided", f"{seen}: {due} lies between its bounds; {advice}", more)
@@ -172,7 +173,7 @@ def _bounds(scores: Scores, share: float, rows: _Rows, look: InterimAnalysis | N
             return bounds(values, look, clusters, bool((metric := TABLE.get(scores.metric)) and metric.binary))
         return interval(values, _corpus(scores), outputs, truth, clusters, confidence=1 - 2 * share)
 
-    return up_to_best(between, scores, truth)
+    return with_unscored(between, scores, truth)
 
 
 def _more_rows(bounds: Interval, goal: float, share: float, plain: bool) -> int:
@@ -181,7 +182,7 @@ def _more_rows(bounds: Interval, goal: float, share: float, plain: bool) -> int:
     if plain or gap == 0:
         return max(1, stats.rows_needed(bounds.value, goal, share) - bounds.n)
     reach = bounds.value - bounds.low if bounds.value > goal else bounds.high - bounds.value
-    return max(1, min(stats.MOST_ROWS, round(bounds.n * (reach / gap) ** 2)) - bounds.n)
+    return max(1, min(stats.MAX_ROWS, round(bounds.n * (reach / gap) ** 2)) - bounds.n)
 
 
 def _sides(record: Record, goal: GoalLike) -> list[tuple[str, float | None, float, str]]:
@@ -288,7 +289,7 @@ def _compare(first: Record, second: Record, rows: _Rows) -> Comparison:
     only_a = sum(x > y for x, y in zip(a.per_row, b.per_row, strict=True))
     only_b = sum(x < y for x, y in zip(a.per_row, b.per_row, strict=True))
     corpus, clusters = _corpus(a), rows.clusters(a.ids)
-    if not a.ids or (corpus is None and clusters is None and right_or_wrong(a.per_row + b.per_row)):
+    if not a.ids or (corpus is None and clusters is None and is_binary(a.per_row + b.per_row)):
         difference = stats.paired_difference(only_a, only_b, len(a.ids))
         p_value = stats.mcnemar_mid_p(only_a, only_b)
     elif corpus is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.data import preferences, unlabelled
-from rung.data.corpus import texts
+from rung.data.corpus import find_texts
 from rung.data.formats import text_of
 from rung.data.split import Splits, make_splits, question
 from rung.evaluate import forgetting
@@ -69,8 +69,8 @@ def train_data(task: Task, splits: Splits, found: Texts) -> TrainData:
         train,
         labels(task, train),
         _preferences(task, splits, found),
-        corpus=texts(folder, given.corpus, keep),
-        general=forgetting.general(folder, given.general, keep),
+        corpus=find_texts(folder, given.corpus, keep),
+        general=forgetting.replay_text(folder, given.general, keep),
         documents=found,
         unlabelled=_unlabelled(task, splits, found) if given.unlabelled else (),
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rung.climb.project import Project
 from rung.data import marked
 from rung.data.check import blocking, check, too_long
-from rung.data.corpus import texts
-from rung.data.finding import SEVERITIES, Finding, some
+from rung.data.corpus import find_texts
+from rung.data.finding import SEVERITIES, Finding, first_places
 from rung.evaluate import judging
 from rung.retrieve import named
 from rung.retrieve.formats.readers import endings
@@ -69,7 +69,7 @@ def _held(project: Project) -> tuple[Finding, ...]:
     if project.scoring.judge is None or project.task.judge is None:
         return ()
     judge = project.scoring.judge
-    return marked.findings(judging.people(project.task, judge), judge, project.task.judge.least_agreement)
+    return marked.findings(judging.human_marks(project.task, judge), judge, project.task.judge.least_agreement)
 
 
 def _not_read(project: Project) -> Iterator[Finding]:
@@ -89,7 +89,8 @@ def _sources(project: Project) -> Iterator[Finding]:
         yield from named.findings(
             {"train": splits.train, "dev": splits.dev, "test": splits.test.open()}, project.inputs.documents
         )
-    paths = [Path(file) for file in texts(project.task.folder, (*given.corpus, *given.general)).files] if given.access else []
+    files = find_texts(project.task.folder, (*given.corpus, *given.general)).files if given.access else ()
+    paths = [Path(file) for file in files]
     if left := [relative(path, project.task.folder) for path in paths if not is_open_file(path, documents)]:
         yield Finding(
             "closed-text",
@@ -97,6 +98,6 @@ def _sources(project: Project) -> Iterator[Finding]:
             f"{len(left)} of {len(paths)} files of raw text are documents with a label, or copies of one. They are left out of"
             " training, since what is learnt is told to everyone.",
             "Take them out of data.corpus and data.general.",
-            some(left),
+            first_places(left),
             len(left),
         )

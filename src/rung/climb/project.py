@@ -14,13 +14,13 @@ from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine
 from rung.plan import bases, corrections, steps
-from rung.plan.bases import Base, Place
+from rung.plan.bases import Base, RungOnBase
 from rung.plan.steps import Step
 from rung.predictor import Predictor
 from rung.store import Store
 from rung.task import Task
 from rung.types import Decision, Record
-from rung.visible import say
+from rung.visible import print_visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Project:
     task: Task
     shared_engines: Engines | None = None
     """Engines that others use too; by default the project has its own."""
-    say: Callable[[str], object] = say
+    say: Callable[[str], object] = print_visible
     """Receives what a person should know: downloads, and stored files that are not used."""
     estimate_for: Machine | None = None
     """A machine to estimate costs for in place of this one. A climb always runs on this one."""
@@ -102,9 +102,9 @@ class Project:
         """The untouched Predictor of the usual base."""
         return next(iter(self.starts.values()))
 
-    def places(self, rung: str) -> list[Place]:
+    def places(self, rung: str) -> list[RungOnBase]:
         """The bases on which a rung is tried; `rung` may name one, as in `lora@BASE`."""
-        return bases.places(rung, self.task, self.starts, self.inputs.data, self.machine)
+        return bases.on_bases(rung, self.task, self.starts, self.inputs.data, self.machine)
 
     def decide(self, records: Sequence[Record]) -> Decision:
         """The records against the goal."""
@@ -114,8 +114,8 @@ class Project:
 def make_plan(project: Project) -> Plan:
     """The flowchart's questions answered, and every rung estimated by what earlier estimates were off by."""
     task, data, machine = project.task, project.inputs.data, project.machine
-    counted = {name: bases.counted(start, data, project.engines) for name, start in project.starts.items()}
-    asked = steps.ask(task, data, counted, machine)
-    seen = corrections.seen(project.store.records(), machine)
+    counted = {name: bases.count_base(start, data, project.engines) for name, start in project.starts.items()}
+    asked = steps.flowchart_input(task, data, counted, machine)
+    seen = corrections.past_estimates(project.store.records(), machine)
     found = steps.plan(task, data, counted, machine, asked.chart(), seen)
     return Plan(counted, tuple(found), asked.chart([step.rung for step in found if step.skip]))

@@ -1,4 +1,4 @@
-"""The team's rows: loaded, split and checked."""
+"""The team's rows: loading, splitting and checking."""
 
 from __future__ import annotations
 

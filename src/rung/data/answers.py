@@ -1,4 +1,4 @@
-"""Cells with several right answers, or none: lists, SQuAD's and TriviaQA's dicts, and the same written as text in a CSV cell."""
+"""Cells with several right answers, or none: lists, SQuAD's and TriviaQA's dicts, also as text in a CSV cell."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from rung.errors import DataError
 from rung.task import Task
 
 Answers = tuple[str, ...]
-"""All right answers, the first being the one to learn; empty where the question cannot be answered."""
+"""All right answers, the first for training; empty if the question is unanswerable."""
 
 IMPOSSIBLE = "is_impossible"
-"""SQuAD's column that says so."""
+"""SQuAD's column for unanswerable questions."""
 _SPAN = {"text", "answer_start", "answer_end", "answer_id", "start", "end"}
 _PLURAL = re.compile(r"(?:answers|outputs|references|targets|solutions|aliases|responses)$", re.IGNORECASE)
 _SPEAKS_OF_LISTS = re.compile(r"\b(?:json|lists?|arrays?)\b", re.IGNORECASE)
 
 
 def answers(row: Mapping[str, Any], column: str, task: Task, where: str) -> Answers | None:
-    """The right answers of a row; None where its cell is one text, or JSON that is itself the answer.
+    """The right answers of a row; None if its cell is one text, or JSON that is itself the answer.
 
-    A list in a text cell could be an answer that is a list. It is read as several answers where the column is named so
-    (`answers`, `references`), or where the task does not ask for a list or JSON. DataError where an answer of several is empty,
-    where a labelled row has several, and where `is_impossible` contradicts the answers.
+    A list in a text cell is read as several answers if the column name says so (`answers`, `references`) or the task does not
+    ask for a list or JSON. DataError for an empty answer among several, several labels, or a contradicting `is_impossible`.
     """
     value = row.get(column)
     if task.kind == "classify":
@@ -43,7 +42,7 @@ def answers(row: Mapping[str, Any], column: str, task: Task, where: str) -> Answ
     return _possible(known, row, value, where)
 
 
-def reads_as_list(text: str) -> bool:
+def is_text_list(text: str) -> bool:
     """Whether a text is a JSON list of texts."""
     found = _loaded(text) if text.lstrip()[:1] == "[" else None
     return isinstance(found, list) and bool(found) and all(isinstance(one, str) for one in found)
@@ -66,13 +65,13 @@ def _several(value: Any, where: str) -> Answers | None:
 
 
 def _texts(values: Sequence[Any], where: str) -> Answers:
-    """Each answer once, in their order."""
+    """Distinct answers in order."""
     texts = ["" if one is None else json.dumps(one) if isinstance(one, bool) else str(one) for one in values]
     if any(not text.strip() for text in texts):
         raise DataError(
-            f"one of the right answers {quoted(values)} is empty.",
+            f"one of the answers {quoted(values)} is empty.",
             where=where,
-            remedy="Fill or delete it. An empty list says that the question cannot be answered.",
+            remedy="Fill or delete it. An empty list means that the question is unanswerable.",
         )
     return tuple(dict.fromkeys(texts))
 
@@ -81,21 +80,21 @@ def _one_label(value: list[Any], where: str) -> Answers:
     if len(value) == 1 and not isinstance(value[0], dict | list):
         return _texts(value, where)
     raise DataError(
-        f"the output {quoted(value)} is a list of {len(value)}, and kind classify takes one label a row.",
+        f"the output {quoted(value)} is a list of {len(value)}, but kind classify needs one label per row.",
         where=where,
-        remedy="Write one label; where several are right at once, say kind: extract with a field that lists them.",
+        remedy="Write one label; if several apply at once, use kind: extract with a field that lists them.",
     )
 
 
 def _json_texts(value: Any) -> Answers | None:
-    """Several JSON objects, each as text: a list of objects is one answer that is a list."""
+    """Several JSON objects as texts; a list of objects is one answer."""
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one.lstrip()[:1] == "{" for one in value):
         return None
     return tuple(dict.fromkeys(value))
 
 
 def _loaded(value: Any, where: str = "") -> Any:
-    """A text cell that holds a list or a dict, in JSON or as Python prints it; anything else as it is."""
+    """The list or dict in a text cell, as JSON or Python literal; other values unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
@@ -107,14 +106,14 @@ def _loaded(value: Any, where: str = "") -> Any:
         return ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         raise DataError(
-            f"the answers {quoted(value)} are SQuAD's, printed in a way that cannot be read again.",
+            f"the answers {quoted(value)} look like SQuAD's, but cannot be parsed.",
             where=where,
             remedy="Write the file with json.dumps of each cell, or as JSON lines or parquet.",
         ) from None
 
 
 def _possible(known: Answers | None, row: Mapping[str, Any], value: Any, where: str) -> Answers | None:
-    """The answers, none where `is_impossible` says so."""
+    """The answers, or none if `is_impossible` is set."""
     said = row.get(IMPOSSIBLE)
     if said is None or str(said).strip().casefold() not in ("true", "1", "yes", "false", "0", "no"):
         return known
@@ -123,11 +122,11 @@ def _possible(known: Answers | None, row: Mapping[str, Any], value: Any, where: 
     if impossible == given:
         there = "there is an answer" if given else "there is no answer"
         raise DataError(
-            f"{IMPOSSIBLE} is {said!r} and {there}: {quoted(value)}.",
+            f"{IMPOSSIBLE} is {said!r}, but {there}: {quoted(value)}.",
             where=where,
-            remedy=f"Mend one of the two; a plausible answer that is wrong belongs into a column of its own. {_RULE}",
+            remedy=f"Fix one of them; a plausible but wrong answer belongs in a separate column. {_RULE}",
         )
     return () if impossible else known
 
 
-_RULE = "A question that cannot be answered has is_impossible true and no answer."
+_RULE = "An unanswerable question has is_impossible true and no answer."

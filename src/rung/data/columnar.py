@@ -1,4 +1,4 @@
-"""Rows of columnar files: parquet and arrow. Columns of one name are an error; codes of labels become the labels."""
+"""Rows of parquet and arrow files. Duplicate columns are an error; label codes become label names."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _values(batch: Any, where: str) -> list[dict[str, Any]]:
         return batch.to_pylist()
     except (pa.ArrowException, OSError):
         raise
-    except (ValueError, OverflowError, TypeError) as error:  # bytes that are no UTF-8, times that Python cannot hold
+    except (ValueError, OverflowError, TypeError) as error:  # invalid UTF-8, times outside Python's range
         raise DataError(
             f"a value of the {batch.num_rows} rows from here on cannot be read: {str(error).splitlines()[0]}.",
             where=where,
@@ -69,7 +69,7 @@ def _values(batch: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _refuse_repeated(kind: Any, label: str) -> None:
-    """DataError where two columns, or two fields inside one, have one name: Python would keep the last."""
+    """DataError if two columns, or two fields within one, have the same name: Python would keep only the last."""
     import pyarrow as pa
 
     fields = [kind.field(i) for i in range(kind.num_fields if isinstance(kind, pa.DataType) else len(kind.names))]
@@ -80,18 +80,18 @@ def _refuse_repeated(kind: Any, label: str) -> None:
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Columns that hold codes of labels, with the labels, as Hugging Face datasets note them in the schema."""
+    """Label names of ClassLabel columns, from Hugging Face metadata in the schema."""
     import pyarrow as pa
 
     noted = (schema.metadata or {}).get(b"huggingface")
     try:
         features = json.loads(noted)["info"]["features"] if noted else {}
-    except (ValueError, KeyError, TypeError):  # notes of another kind
+    except (ValueError, KeyError, TypeError):  # other metadata
         return {}
     return {
         column: feature["names"]
         for column, feature in features.items()
-        # a column may have been dropped since, or its codes turned into names
+        # the column may have been dropped or converted
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and pa.types.is_integer(_type(schema, column))
     }
 
@@ -104,4 +104,4 @@ def _type(schema: Any, column: str) -> Any:
 
 def _unreadable(error: Exception, label: str) -> DataError:
     reason = str(error).splitlines()[0]
-    return DataError(f"the file cannot be read: {reason}", where=label, remedy="It is damaged or cut off; get it anew.")
+    return DataError(f"the file cannot be read: {reason}", where=label, remedy="It is damaged or truncated; get it again.")

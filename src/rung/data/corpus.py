@@ -1,4 +1,4 @@
-"""Raw text: files and folders to a stream of documents, a share of them held out by their content."""
+"""Raw text: a stream of documents from files and folders, with a share held out by content hash."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rung.types import Texts, digest
 PROSE = (".txt", ".md")
 TABLES = (".jsonl", ".ndjson", ".parquet")
 COLUMN = "text"
-"""Column of a table that holds a document a row."""
+"""Table column with one document per row."""
 
-PIECE = 10_000
-"""Characters after which a prose file is cut at its next blank line; without one, at the line end behind twice as many.
+PIECE_CHARS = 10_000
+"""A prose file is cut at the first blank line after this many characters, or at a line end after twice as many.
 
-One file is often a whole corpus. In pieces some of it can be held out, and none of it need fit in memory."""
+A single file is often the whole corpus. In pieces, part of it can be held out, and it need not fit into memory."""
 
 
-def texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
-    """The files that paths of rung.yaml name, relative to `folder`, in order, and the digest of what they hold.
+def find_texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
+    """Files named in rung.yaml, relative to `folder`, in order, with a digest of their content.
 
-    `keep`: whether a file may be learnt from; the others are left out.
+    `keep`: whether a file may be used for training; others are skipped.
 
-    Of a folder all .txt, .md, .jsonl, .ndjson and .parquet files are taken, sorted by name. DataError for what is
-    missing, of another kind, or empty; the text itself is first read by `documents`.
+    From a folder, all .txt, .md, .jsonl, .ndjson and .parquet files are used, sorted by name. DataError for missing, empty or
+    other files; the text itself is read by `documents`.
     """
     files = [path for label in given for path in _files(folder / label, label) if keep(path)]
     if empty := [str(path) for path in files if not path.stat().st_size]:
-        raise DataError(f"there is nothing in {', '.join(empty)}.", remedy="Fill or delete what is empty.")
+        raise DataError(f"empty files: {', '.join(empty)}.", remedy="Fill or delete them.")
     if not files:
         return Texts()
     name = digest([[path.suffix, _sha256(path)] for path in files])
@@ -40,7 +40,7 @@ def texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lam
 
 
 def documents(found: Texts) -> Iterator[str]:
-    """One document after another: a table's rows, a prose file whole or in pieces. DataError where one cannot be read."""
+    """Iterate over documents: table rows, and prose files whole or in pieces. DataError for unreadable ones."""
     for name in found.files:
         path, some = Path(name), False
         for document in _rows(path) if path.suffix.lower() in TABLES else _pieces(lines(path, name)):
@@ -49,23 +49,23 @@ def documents(found: Texts) -> Iterator[str]:
                 if place(document) < found.share:
                     yield document
         if not some:
-            raise DataError("there is no text in it, only blanks.", where=name, remedy="Fill it or leave it out.")
+            raise DataError("the file has no text.", where=name, remedy="Fill or remove it.")
 
 
 def cuts(found: Texts, *shares: float) -> list[float]:
-    """The places that cut documents off: those below the first are about the first share of them, and so on.
+    """Hash thresholds that separate documents: those below the first are about the first share, and so on.
 
-    Each share that is not 0 gets one document at least, and one is left. A first pass over the text, which also finds every
-    fault in it.
+    Each non-zero share gets at least one document, and at least one is left. This is a full pass over the text, which also
+    finds all errors in it.
     """
     places = sorted({place(document) for document in documents(found)})
     wanted = sum(map(bool, shares))
     if wanted and len(places) <= wanted:
         raise DataError(
-            f"the text is {len(places)} document{'s' * (len(places) != 1)} only, and none would be left once {wanted} "
-            f"{'are' if wanted > 1 else 'is'} held out, to measure on or to choose by.",
+            f"the text has only {len(places)} document{'s' * (len(places) != 1)}, and none would be left after holding out "
+            f"{wanted} for measuring or early stopping.",
             where=", ".join(found.files),
-            remedy="Give more text, or set the method's option held to 0 and leave patience out.",
+            remedy="Add text, or set the method's option held to 0 and remove patience.",
         )
     at, end, out = 0.0, 0.0, []
     for share in shares:
@@ -78,23 +78,23 @@ def cuts(found: Texts, *shares: float) -> list[float]:
     return out
 
 
-def held_below(found: Texts, share: float) -> float:
-    """The place below which a document is held out, so that about `share` of them are; with a share of 0 nothing is."""
+def holdout_cut(found: Texts, share: float) -> float:
+    """The hash threshold below which documents are held out, about `share` of them; none for 0."""
     return cuts(found, share)[0]
 
 
-def part(found: Texts, below: float, *, held: bool) -> Iterator[str]:
-    """The documents held out, or those to train on."""
+def train_or_holdout(found: Texts, below: float, *, held: bool) -> Iterator[str]:
+    """The held-out documents, or those for training."""
     return between(found, 0.0, below) if held else between(found, below, 1.0)
 
 
 def between(found: Texts, low: float, high: float) -> Iterator[str]:
-    """The documents from one place up to another."""
+    """Documents with hashes in [low, high)."""
     return (document for document in documents(found) if low <= place(document) < high)
 
 
 def place(document: str) -> float:
-    """A number in [0, 1) that only the content settles: equal documents are held out together."""
+    """A content hash in [0, 1): equal documents are held out together."""
     return int.from_bytes(hashlib.sha256(document.encode()).digest()[:7]) / 2**56
 
 
@@ -104,11 +104,11 @@ def _files(path: Path, label: str) -> list[Path]:
         files = [p for p in inside if not any(name.startswith(".") for name in p.relative_to(path).parts)]
         if not files:
             raise DataError(
-                "no text file is in the folder.", where=label, remedy=f"Put {', '.join((*PROSE, *TABLES))} files into it."
+                "the folder has no text file.", where=label, remedy=f"Put {', '.join((*PROSE, *TABLES))} files into it."
             )
         return files
     if not path.is_file():
-        raise DataError("there is no such file.", where=label, remedy="Paths are relative to rung.yaml.")
+        raise DataError("the file does not exist.", where=label, remedy="Paths are relative to rung.yaml.")
     if path.suffix.lower() not in (*PROSE, *TABLES):
         raise DataError(
             f"raw text cannot be read from a {path.suffix or 'nameless'} file.",
@@ -134,7 +134,7 @@ def _pieces(rows: Iterable[str]) -> Iterator[str]:
         line = line.replace("\r\n", "\n")
         kept.append(line)
         size += len(line)
-        if size >= (2 * PIECE if line.strip() else PIECE):
+        if size >= (2 * PIECE_CHARS if line.strip() else PIECE_CHARS):
             yield "".join(kept).strip("\n")
             kept, size = [], 0
     yield "".join(kept).strip("\n")

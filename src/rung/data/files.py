@@ -1,4 +1,4 @@
-"""Data files read as a stream of raw rows, each with the place it came from: by the ending of the name, held to the content."""
+"""Data files as a stream of raw rows with locations; the extension chooses the reader and is checked against the content."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rung.data.columnar import arrow_rows, parquet_rows
-from rung.data.content import WORKBOOKS, refuse_other
+from rung.data.content import WORKBOOKS, check_kind
 from rung.data.json_rows import json_rows, jsonl_rows
-from rung.data.rows import Row, Rows, header_again, quoted, repeats_header
+from rung.data.rows import Row, Rows, quoted, repeated_header, repeats_header
 from rung.data.separated import csv_rows, tsv_rows
 from rung.data.text import lines
 from rung.data.workbook import workbook_rows
@@ -29,11 +29,11 @@ READERS: dict[str, Callable[[Path, str], Rows]] = {
 
 
 def read_rows(path: Path, label: str) -> Rows:
-    """The rows of one file as (columns, place). `label` names the file in places and messages.
+    """The rows of one file as (columns, location). `label` names the file in locations and messages.
 
-    `book.xlsx#Sheet` names a sheet of a workbook. Raises DataError with the line for a missing file, a wrong encoding, a file
-    that is of another kind than its name says, a column that stands twice, a ragged or broken row, a header among the rows.
-    Faults of rows come in one error, after the rows that are sound.
+    `book.xlsx#Sheet` names a sheet of a workbook. DataError with the line for a missing file, a wrong encoding or file kind, a
+    duplicate column, a ragged or broken row, or a header among the rows. Errors of rows are raised together, after all valid
+    rows.
     """
     path, sheet = _sheet_of(path)
     if not path.exists():
@@ -46,7 +46,7 @@ def read_rows(path: Path, label: str) -> Rows:
             where=label,
             remedy=f"Give one of {', '.join(READERS)}, or a folder of them.",
         )
-    refuse_other(path, label, ending)
+    check_kind(path, label, ending)
     if sheet:
         return workbook_rows(path, label, sheet)
     return _without_headers(reader(path, label))
@@ -55,12 +55,12 @@ def read_rows(path: Path, label: str) -> Rows:
 def _without_headers(rows: Rows) -> Rows:
     for row, where in rows:
         if repeats_header(row):
-            raise header_again(where)
+            raise repeated_header(where)
         yield row, where
 
 
 def _sheet_of(path: Path) -> tuple[Path, str]:
-    """A path and the sheet named behind its last #; a file that has the # in its own name is itself."""
+    """A path and the sheet after its last #, unless the # belongs to the file name."""
     name, mark, sheet = path.name.rpartition("#")
     if not mark or path.exists() or Path(name).suffix.lower() not in WORKBOOKS:
         return path, ""
@@ -73,4 +73,4 @@ def _no_such_file(path: Path, label: str) -> DataError:
     there = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     near = process.extractOne(path.name, there, scorer=fuzz.ratio, score_cutoff=60)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return DataError("there is no such file.", where=label, remedy=f"{hint}Paths are relative to rung.yaml.")
+    return DataError("the file does not exist.", where=label, remedy=f"{hint}Paths are relative to rung.yaml.")

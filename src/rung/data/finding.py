@@ -1,4 +1,4 @@
-"""What a check found, as a frozen value, and how places are told."""
+"""Findings of the data check."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from rung.types import Example
 
 Severity = Literal["block", "warn", "note"]
 SEVERITIES: tuple[Severity, ...] = ("block", "warn", "note")
-"""Gravest first."""
+"""Most severe first."""
 Rows = Sequence[Example]
 Parts = Mapping[str, Rows]
 """The rows by split: train, dev, test."""
 
-COMMON = 0.05
-"""Share of rows from which a fault can move a score by as much as rungs differ."""
-PLACES_TOLD = 5
+COMMON_SHARE = 0.05
+"""Share of affected rows that can shift a score by as much as rungs differ."""
+MAX_PLACES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know about the rows. `block`: mend it before spending; `warn`: read it; `note`: good to know."""
+    """One finding about the rows. `block`: fix it first; `warn`: read it; `note`: for information."""
 
     code: str
     severity: Severity
     what: str
     remedy: str = ""
     where: tuple[str, ...] = ()
-    """The first few places."""
+    """The first few locations."""
     count: int = 0
-    """Rows (or labels) concerned."""
+    """Number of affected rows or labels."""
 
 
 def pair(row: Example, other: Example) -> str:
     return f"{row.where} = {other.where}"
 
 
-def some(places: Iterable[str]) -> tuple[str, ...]:
-    return tuple(islice(places, PLACES_TOLD))
+def first_places(places: Iterable[str]) -> tuple[str, ...]:
+    return tuple(islice(places, MAX_PLACES))

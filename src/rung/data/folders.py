@@ -1,4 +1,4 @@
-"""Folders of data: which files in them hold rows, and which split each is for. Caches and notes are no rows."""
+"""Data folders: which files hold rows, and for which split. Caches and metadata are skipped."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 STATE = "state.json"
-"""Beside what `Dataset.save_to_disk` wrote: it names the files that are the data set."""
+"""Written by `Dataset.save_to_disk`; lists the data files."""
 NOTES = {"dataset_info.json", "dataset_dict.json", "dataset_infos.json", STATE}
 _CACHE = re.compile(r"(?:cache-[0-9a-f]{8,}(?:_\d+_of_\d+)?|tmp\w{8})\.arrow")
-"""What `datasets` leaves beside the data: the kept results of map and filter."""
+"""Cache files of `datasets` for map and filter."""
 
 
 def data_files(folder: Path, endings: Collection[str]) -> list[Path]:
-    """The files in `folder` and below that end in one of `endings` and may hold rows, by name.
+    """Files under `folder` with one of `endings` that may hold rows, sorted by name.
 
-    Left out are hidden files, a spreadsheet's lock files, notes of Hugging Face data sets, their caches; and, where a
-    state.json stands, every file that it does not name. DataError where it names one that is missing or a selection of rows.
+    Skips hidden files, spreadsheet lock files, Hugging Face metadata and caches, and files that an existing state.json does
+    not list. DataError if it lists a missing file or a selection of rows.
     """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p, folder) and p.name not in NOTES)
     stated = {path.parent: _stated(path) for path in folder.rglob(STATE) if not _is_hidden(path, folder)}
@@ -39,16 +39,16 @@ def _is_data(path: Path, stated: Collection[str] | None) -> bool:
 
 
 def _stated(path: Path) -> frozenset[str] | None:
-    """The names of the files that a state.json names; None where it is another program's."""
+    """File names listed in a state.json; None if another program wrote it."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        raise DataError("this is no JSON.", where=str(path), remedy="It is damaged; save the data set anew.") from None
+        raise DataError("this is not valid JSON.", where=str(path), remedy="It is damaged; save the dataset again.") from None
     if not isinstance(state, dict) or not isinstance(state.get("_data_files"), list):
         return None
     if state.get("_indices_files") or state.get("_indices_data_files"):
         raise DataError(
-            "the data set is a selection of the rows of its files, by an older version of `datasets`.",
+            "the dataset selects rows of its files, in the format of an older version of `datasets`.",
             where=str(path),
             remedy="Write it with flatten_indices() before save_to_disk().",
         )
@@ -57,18 +57,18 @@ def _stated(path: Path) -> frozenset[str] | None:
         name = file.get("filename") if isinstance(file, dict) else None
         if not isinstance(name, str) or not (path.parent / name).is_file():
             raise DataError(
-                f"it names the file {quoted(name)}, which is not there.",
+                f"it lists the file {quoted(name)}, which does not exist.",
                 where=str(path),
-                remedy="Copy the whole folder, or save the data set anew.",
+                remedy="Copy the whole folder, or save the dataset again.",
             )
         names.add(name)
     return frozenset(names)
 
 
 def shards(folder: Path, endings: Collection[str]) -> dict[Split | None, list[Path]]:
-    """The data files of a Hugging Face style folder, by the split that their file or folder name tells.
+    """Data files of a Hugging Face style folder, by the split in their file or folder name.
 
-    The key None holds them where no name tells a split. Names some tell and some don't are a DataError.
+    The key None holds all if no name contains a split. DataError if only some names do.
     """
     files = data_files(folder, endings)
     kinds = {p.suffix.lower() for p in files}
@@ -84,7 +84,7 @@ def shards(folder: Path, endings: Collection[str]) -> dict[Split | None, list[Pa
             by_split.setdefault(_split_of(path.relative_to(folder)), []).append(path)
     if None in by_split and len(by_split) > 1:
         raise DataError(
-            f"the name of {quoted(by_split[None][0].name)} tells no split, and those of other files do.",
+            f"the name of {quoted(by_split[None][0].name)} contains no split, but those of other files do.",
             where=str(folder),
             remedy="Name the files under data.train, data.dev and data.test.",
         )

@@ -1,4 +1,4 @@
-"""Row forms: what in a raw row is the input, the output and the history; told from its columns."""
+"""Row formats: finds input, output and history of a raw row from its columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from rung import calls
 from rung.data.rows import Row, quoted
-from rung.data.turns import listed
+from rung.data.turns import as_messages
 from rung.errors import DataError
 from rung.task import Data
 from rung.types import UNKNOWN, Example, Message
@@ -26,24 +26,24 @@ ROLES = {
     "function": "tool",
 }
 Turns = tuple[tuple[Message, ...], str, str, tuple[Message, ...]]
-"""History, input, output; calls of tools between these two."""
+"""History, input, output, and tool calls between input and output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to write a row."""
+    """A row format."""
 
     needs: tuple[str, ...]
-    """Columns that must be there."""
+    """Required columns."""
     uses: frozenset[str]
-    """Columns that go into the Example; the others become its `extra`."""
+    """Columns used for the Example; others go to `extra`."""
     read: Callable[[Row, str], Turns]
     output: str = ""
-    """The one column that holds the right answer, or several; empty where it is a message."""
+    """Column with the right answers; empty if the answer is a message."""
 
 
 def form_of(columns: Collection[str], data: Data, where: str) -> Form:
-    """The form of rows with these columns. `data.input` and `data.output`, where named in rung.yaml, rule."""
+    """The format for these columns. `data.input` and `data.output` in rung.yaml take precedence."""
     if data.model_fields_set & {"input", "output"}:
         form = _columns(data.input, data.output)
         for column in form.needs:
@@ -54,14 +54,14 @@ def form_of(columns: Collection[str], data: Data, where: str) -> Form:
         if set(form.needs) <= set(columns):
             return form
     raise DataError(
-        f"the columns {_some(columns)} do not say what is input and what is output.",
+        f"the columns {_listed(columns)} do not identify input and output.",
         where=where,
         remedy="Name the columns under data.input and data.output in rung.yaml.",
     )
 
 
-def _some(columns: Collection[str], most: int = 20) -> str:
-    """The columns as messages list them: the first ones, each cut where it is long."""
+def _listed(columns: Collection[str], most: int = 20) -> str:
+    """The first columns, shortened, for messages."""
     named = ", ".join(quoted(column) for column in list(columns)[:most])
     return named + (f" and {len(columns) - most} more" if len(columns) > most else "")
 
@@ -69,9 +69,9 @@ def _some(columns: Collection[str], most: int = 20) -> str:
 def example(
     row: Row, where: str, form: Form, group: str | None, source: str | None = None, answers: tuple[str, ...] | None = None
 ) -> Example:
-    """One row as an Example; DataError where its input or output is empty.
+    """One row as an Example; DataError if input or output is empty.
 
-    `answers`: all right ones where the output is no single text, none where the question cannot be answered.
+    `answers`: all right answers if the output is not a single text; empty if unanswerable.
     """
     history, given, wanted, after = form.read(row, where)
     if answers is not None:
@@ -79,11 +79,11 @@ def example(
     for name, text in (("input", given), ("output", wanted)):
         if not text.strip():
             raise DataError(f"the {name} is empty.", where=where, remedy="Fill the cell, or delete the row.")
-        refuse_half_characters(text, where)
+        refuse_surrogates(text, where)
     for text in answers or ():
-        refuse_half_characters(text, where)
+        refuse_surrogates(text, where)
     for message in (*history, *after):
-        refuse_half_characters(message.content + message.extra, where)
+        refuse_surrogates(message.content + message.extra, where)
     for key, column in (("group", group), ("source", source)):
         if column is not None and column not in row:
             raise DataError(f"there is no column {column!r} (data.{key}).", where=where, remedy=_known(column, row))
@@ -101,29 +101,29 @@ def example(
     )
 
 
-def refuse_half_characters(text: str, where: str) -> None:
-    """DataError where a text cannot be written down again."""
+def refuse_surrogates(text: str, where: str) -> None:
+    """DataError for a text with a lone surrogate, which cannot be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            f"character {error.start + 1} of {quoted(text)} is half a character (a lone surrogate).",
+            f"character {error.start + 1} of {quoted(text)} is a lone surrogate.",
             where=where,
             remedy="Write the whole character; a JSON escape such as \\ud83d needs its second half.",
         ) from None
 
 
 def column_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    """One cell of a row as text; DataError where there is no such column."""
+    """One cell of a row as text; DataError for a missing column."""
     if column not in row:
         raise DataError(
-            f"there is no column {column!r}.", where=where, remedy=f"Name it like data.input; here are {', '.join(row)}."
+            f"there is no column {column!r}.", where=where, remedy=f"Name it as in data.input; the columns are {', '.join(row)}."
         )
     return text_of(row[column], where)
 
 
 def text_of(value: Any, where: str) -> str:
-    """A cell as text: objects, lists and booleans as compact JSON, numbers as they print, nothing and NaN as ''."""
+    """A cell as text: objects, lists and booleans as compact JSON, None and NaN as ''."""
     if isinstance(value, str):
         return value
     if value is None or (isinstance(value, float | Decimal) and value != value):
@@ -136,7 +136,7 @@ def text_of(value: Any, where: str) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """NaN, which JSON does not know, as null."""
+    """Replace NaN, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {name: _without_nan(part) for name, part in value.items()}
     if isinstance(value, list):
@@ -166,10 +166,10 @@ def _alpaca(row: Row, where: str) -> Turns:
 
 def _chat(column: str) -> Callable[[Row, str], Turns]:
     def read(row: Row, where: str) -> Turns:
-        value = listed(row.get(column), where)
+        value = as_messages(row.get(column), where)
         if not isinstance(value, list):
             raise DataError(
-                f"{column} is {quoted(value)}, which is no list of messages.",
+                f"{column} is {quoted(value)}, which is not a list of messages.",
                 where=where,
                 remedy='Write [{"role": "user", "content": …}, {"role": "assistant", "content": …}].',
             )
@@ -179,7 +179,7 @@ def _chat(column: str) -> Callable[[Row, str], Turns]:
 
 
 def _prompt_completion(row: Row, where: str) -> Turns:
-    prompt, completion = listed(row.get("prompt"), where), listed(row.get("completion"), where)
+    prompt, completion = as_messages(row.get("prompt"), where), as_messages(row.get("completion"), where)
     if not isinstance(prompt, list) and not isinstance(completion, list):
         return (), text_of(prompt, where), text_of(completion, where), ()
     asked = messages(prompt, "user", where)
@@ -187,8 +187,8 @@ def _prompt_completion(row: Row, where: str) -> Turns:
 
 
 def messages(value: Any, role: str, where: str) -> tuple[Message, ...]:
-    """A list of OpenAI or ShareGPT messages, also as JSON text or an object of lists; else one message of `role`."""
-    value = listed(value, where)
+    """OpenAI or ShareGPT messages, also as JSON text or an object of lists; otherwise one message of `role`."""
+    value = as_messages(value, where)
     if not isinstance(value, list):
         return (Message(role, text_of(value, where)),)
     return tuple(_message(item, where) for item in value)
@@ -199,7 +199,7 @@ def _message(item: Any, where: str) -> Message:
     known = isinstance(item, dict) and (item.get("role") or item.get("from"))
     if not isinstance(known, str) or known not in ROLES:
         raise DataError(
-            f"{quoted(item)} is no message with a role.",
+            f"{quoted(item)} is not a message with a role.",
             where=where,
             remedy=f"Write messages as role and content, or from and value; roles are {', '.join(ROLES)}.",
         )
@@ -207,16 +207,16 @@ def _message(item: Any, where: str) -> Message:
     if isinstance(content, list):
         content = "".join(_part(part, where) for part in content)
     _check_calls(item, where)
-    return Message(ROLES[known], text_of(content, where), calls.kept(item))
+    return Message(ROLES[known], text_of(content, where), calls.extra_fields(item))
 
 
 def _check_calls(item: dict[str, Any], where: str) -> None:
-    """DataError where a message's calls of tools are none."""
+    """DataError for invalid tool calls in a message."""
     try:
         calls.as_output(item.get(calls.KEY) or [])
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{quoted(item[calls.KEY])} are no calls of tools ({error}).",
+            f"{quoted(item[calls.KEY])} are not valid tool calls ({error}).",
             where=where,
             remedy='Write each as {"type": "function", "function": {"name": …, "arguments": {…}}}.',
         ) from error
@@ -225,11 +225,11 @@ def _check_calls(item: dict[str, Any], where: str) -> None:
 def _part(part: Any, where: str) -> str:
     if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str):
         return part["text"]
-    raise DataError(f"{quoted(part)} is no text.", where=where, remedy="Only text parts can be used; delete the row.")
+    raise DataError(f"{quoted(part)} is not text.", where=where, remedy="Only text parts are supported; delete the row.")
 
 
 def last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
-    """The last answer, the question it answers, what stands before them, and calls of tools between them."""
+    """The last answer, its question, the turns before, and tool calls between question and answer."""
     roles = [message.role for message in messages]
     last = len(roles) - 1 - roles[::-1].index("assistant") if "assistant" in roles else -1
     asked = last - 1
@@ -237,7 +237,7 @@ def last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
         asked -= 1
     if last < 1 or roles[asked] != "user":
         raise DataError(
-            f"the roles are {quoted(roles)}: the last answer does not stand straight after a user's message.",
+            f"the roles are {quoted(roles)}: the last answer does not directly follow a user message.",
             where=where,
             remedy="End the row with a user message and the assistant's answer to it.",
         )
@@ -245,18 +245,18 @@ def last_exchange(messages: tuple[Message, ...], where: str) -> Turns:
 
 
 def _of_tools(message: Message) -> bool:
-    """Whether a turn calls a tool, or is what one gave back."""
+    """Whether a turn is a tool call or its result."""
     return message.role == "tool" or (message.role == "assistant" and calls.KEY in message.fields)
 
 
 def _output(message: Message, where: str) -> str:
-    """What an assistant's turn teaches: its text, or its calls of tools where they are the answer."""
+    """The training target of an assistant turn: its text or its tool calls."""
     called = message.fields.get(calls.KEY)
     if called and message.content.strip():
         raise DataError(
-            "the last answer holds both a text and calls of tools, and only one of them can be learnt.",
+            "the last answer has both text and tool calls, but only one can be the training target.",
             where=where,
-            remedy="Take out the text, or move the calls into a turn of their own before it.",
+            remedy="Remove the text, or move the calls into a turn before it.",
         )
     return calls.as_output(called) if called else message.content
 

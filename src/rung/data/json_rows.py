@@ -1,4 +1,4 @@
-"""Rows of JSON: a line each, or one list. NaN is a missing value; a key that stands twice in an object is an error."""
+"""Rows of JSON lines or a JSON list. NaN is a missing value; duplicate keys are an error."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rung.data.rows import FAULTS_READ, Row, Rows, quoted, together
+from rung.data.rows import MAX_FAULTS, Row, Rows, combine, quoted
 from rung.data.text import lines
 from rung.errors import DataError
 
-ONE_A_LINE = "Each line must be one whole JSON object."
+ONE_A_LINE = "Each line must be one complete JSON object."
 
 
 def jsonl_rows(path: Path, label: str) -> Rows:
-    """A row of each line that is not blank. Faulty lines are told together, behind the good ones."""
+    """One row per non-blank line. Errors are raised together, after all valid rows."""
     faults: list[DataError] = []
     for number, line in enumerate(lines(path, label), 1):
         if not line.strip():
@@ -25,16 +25,16 @@ def jsonl_rows(path: Path, label: str) -> Rows:
             row = _mapping(parse(line, where, ONE_A_LINE), where)
         except DataError as fault:
             faults.append(fault)
-            if len(faults) == FAULTS_READ:
+            if len(faults) == MAX_FAULTS:
                 break
             continue
         yield row, where
     if faults:
-        raise together(faults, label)
+        raise combine(faults, label)
 
 
 def json_rows(path: Path, label: str) -> Rows:
-    """A row of each object of one list; of each line where the file holds JSON lines under this name."""
+    """One row per object of a list, or per line if the file contains JSON lines."""
     head = next((line for line in lines(path, label) if line.strip()), "").lstrip()
     if head.startswith("{"):
         yield from jsonl_rows(path, label)
@@ -46,21 +46,21 @@ def json_rows(path: Path, label: str) -> Rows:
 
 
 def parse(text: str, where: str, remedy: str) -> Any:
-    """A value from its JSON. DataError for broken JSON, a key that stands twice, numbers and depths that cannot be read."""
+    """Parse JSON. DataError for invalid JSON, duplicate keys, and numbers or nesting beyond Python's limits."""
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except json.JSONDecodeError as error:
         near = text[max(0, error.pos - 20) : error.pos + 20].strip()
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise DataError(f"broken JSON at {place}, near {near!r}: {error.msg}.", where=where, remedy=remedy) from None
+        raise DataError(f"invalid JSON at {place}, near {near!r}: {error.msg}.", where=where, remedy=remedy) from None
     except _Twice as error:
         raise DataError(str(error), where=where, remedy="Keep one of them; only one could be read.") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
+    except (ValueError, RecursionError) as error:  # numbers with thousands of digits, deep nesting
         raise DataError(f"this JSON cannot be read: {str(error)[:100]}.", where=where, remedy=remedy) from None
 
 
 def refuse_repeated_keys(text: str, where: str) -> None:
-    """DataError where `text` is JSON with a key that stands twice. Text that is no JSON passes."""
+    """DataError for JSON with duplicate keys. Text that is not JSON passes."""
     try:
         json.loads(text, object_pairs_hook=_object)
     except _Twice as error:
@@ -70,7 +70,7 @@ def refuse_repeated_keys(text: str, where: str) -> None:
 
 
 class _Twice(Exception):
-    """A key stands twice in one object."""
+    """Duplicate key in an object."""
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -79,16 +79,16 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice = next(name for name in found if names.count(name) > 1)
         values = " and ".join(quoted(value, 30) for name, value in pairs if name == twice)
-        raise _Twice(f"the key {twice!r} stands there {names.count(twice)} times, with {values}.")
+        raise _Twice(f"the key {twice!r} is repeated {names.count(twice)} times, with {values}.")
     return found
 
 
 def _constant(name: str) -> float | None:
-    """What JSON does not know and writers of data frames write: NaN stands for a missing value."""
+    """Non-JSON constants of data frame writers: NaN means missing."""
     return None if name == "NaN" else float(name)
 
 
 def _mapping(row: Any, where: str) -> Row:
     if not isinstance(row, dict):
-        raise DataError(f"{quoted(row)} is no object.", where=where, remedy='Write rows as {"column": value, ...}.')
+        raise DataError(f"{quoted(row)} is not an object.", where=where, remedy='Write rows as {"column": value, ...}.')
     return row

@@ -1,4 +1,4 @@
-"""The labels of a classify task: unseen, thin or sorted classes, and what always answering the same would score."""
+"""Label checks: unseen, rare or sorted classes, and the score of always answering the most common label."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from rung.data.finding import Finding, Parts, some
+from rung.data.finding import Finding, Parts, first_places
 from rung.data.spelling import alike_findings
 from rung.task import Task
 
-FEWEST_CLASS_ROWS = 5
-UNSEEN_BLOCKS = 0.10
-"""Share of rows that no method trained on the train rows could get right."""
+MIN_CLASS_ROWS = 5
+UNSEEN_SHARE = 0.10
+"""Share of rows with labels that training cannot teach."""
 
 Counts = Mapping[str, Counter[str]]
 
@@ -36,24 +36,24 @@ def _unseen(parts: Parts, counts: Counts) -> Iterator[Finding]:
             labels = len({row.output for row in rows})
             yield Finding(
                 "labels-unseen-in-train",
-                "block" if share >= UNSEEN_BLOCKS else "warn",
-                f"{len(rows)} of {len(parts[name])} {name} rows ({share:.1%}) carry labels that no train row"
+                "block" if share >= UNSEEN_SHARE else "warn",
+                f"{len(rows)} of {len(parts[name])} {name} rows ({share:.1%}) have labels that no train row"
                 f" has ({labels} labels).",
-                "Add train rows for them; files cut from a sorted file must be shuffled first.",
-                some(row.where for row in rows),
+                "Add train rows for them; if the files were cut from a sorted file, shuffle it first.",
+                first_places(row.where for row in rows),
                 len(rows),
             )
 
 
 def _thin_classes(train: Counter[str], task: Task) -> Iterator[Finding]:
-    thin = sorted((train[label], label) for label in {*train, *(task.labels or ())} if train[label] < FEWEST_CLASS_ROWS)
+    thin = sorted((train[label], label) for label in {*train, *(task.labels or ())} if train[label] < MIN_CLASS_ROWS)
     if thin and train:
         yield Finding(
             "few-rows-per-class",
             "warn",
-            f"{len(thin)} labels have fewer than {FEWEST_CLASS_ROWS} train rows.",
-            "Label some more of these, or merge them with a neighbour.",
-            some(f"{label}: {count}" for count, label in thin),
+            f"{len(thin)} labels have fewer than {MIN_CLASS_ROWS} train rows.",
+            "Label more of these, or merge them with similar labels.",
+            first_places(f"{label}: {count}" for count, label in thin),
             len(thin),
         )
 
@@ -65,18 +65,18 @@ def _sorted_file(parts: Parts, counts: Counts, task: Task) -> Iterator[Finding]:
         return
     given = [name for name in ("dev", "test") if getattr(task.data, name)]
     sliced = [name for name in given if set(counts[name]) != set(counts["train"])]
-    hint = f" {' and '.join(sliced)} and train do not hold the same labels: a sign of slices." if sliced else ""
+    hint = f" {' and '.join(sliced)} and train have different labels, a sign of slices of a sorted file." if sliced else ""
     yield Finding(
         "class-sorted",
         "warn" if sliced else "note",
-        f"train stands in the order of its labels ({ratio:.0%} of the changes of label that chance would give).{hint}",
-        "Harmless as it is; but never take its first rows for the whole." if not sliced else "Shuffle, then cut anew.",
+        f"train is sorted by label ({ratio:.0%} of the label changes of a random order).{hint}",
+        "Harmless here, but its first rows are not a random sample." if not sliced else "Shuffle, then split again.",
         count=len(labels),
     )
 
 
 def run_score(labels: Sequence[str]) -> tuple[float, float]:
-    """How far from random the order of labels is: z-score of the number of runs, and runs over those expected.
+    """How far the order of labels is from random: z-score of the number of runs, and runs over expected runs.
 
     Wald-Wolfowitz runs test for several kinds of element (Barton and David, Biometrika 1957): far below 0 means sorted.
     """
@@ -100,7 +100,7 @@ def _majority(dev: Counter[str], task: Task) -> Iterator[Finding]:
         "majority-share",
         "warn" if reached else "note",
         f"always answering {label!r} is right on {share:.1%} of the dev rows"
-        + (f": the goal of {task.goal.at_least:g} asks for nothing more." if reached else "."),
+        + (f", which already meets the goal of {task.goal.at_least:g}." if reached else "."),
         "Raise the goal, or use macro_f1." if reached else "",
         count=count,
     )

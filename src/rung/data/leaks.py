@@ -1,30 +1,30 @@
-"""The same row twice: across splits, within one, nearly, with parted groups, or with contradicting answers."""
+"""Duplicate rows: across splits, within one, nearly equal, in divided groups, or with contradictory answers."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from rung.data.finding import COMMON, Finding, Parts, Rows, pair, some
-from rung.data.near import Index, index, near, near_within, tokens
+from rung.data.finding import COMMON_SHARE, Finding, Parts, Rows, first_places, pair
+from rung.data.near import Index, index, near_many, near_within, tokens
 from rung.data.split import question
 from rung.types import Example
 
 NEAR = 0.8
-"""Jaccard overlap of words from which two questions are nearly equal."""
-NEIGHBOURS_READ = 20
+"""Jaccard overlap of words from which two questions are near-duplicates."""
+MAX_NEIGHBOURS = 20
 
 Questions = Mapping[str, Sequence[str]]
-"""What the rows of each split ask, normalised, in their order."""
+"""Normalised questions of each split, in order."""
 
 
-def asked_in(parts: Parts) -> Questions:
-    """What each row asks, normalised; made once for all that compares questions."""
+def questions_by_split(parts: Parts) -> Questions:
+    """Normalised question of each row, computed once for all checks."""
     return {name: [question(row) for row in rows] for name, rows in parts.items()}
 
 
 def leaks(parts: Parts, asked: Questions, labels: bool) -> Iterator[Finding]:
-    """Rows that stand in another split too, word for word or nearly; and nearly equal rows labelled differently."""
+    """Rows that also occur in another split, exactly or nearly, and near-duplicates with different labels."""
     conflicts: list[str] = []
     for name, others in (("dev", ("train",)), ("test", ("train", "dev"))):
         first: dict[str, Example] = {}
@@ -36,7 +36,7 @@ def leaks(parts: Parts, asked: Questions, labels: bool) -> Iterator[Finding]:
         exact = [pair(row, first[words]) for row, words in zip(parts[name], asked[name]) if words in first]
         fresh = [(row, words) for row, words in zip(parts[name], asked[name]) if words not in first]
         close = []
-        for (row, _), found in zip(fresh, near(found_in, (tokens(words) for _, words in fresh), NEIGHBOURS_READ)):
+        for (row, _), found in zip(fresh, near_many(found_in, (tokens(words) for _, words in fresh), MAX_NEIGHBOURS)):
             close += [pair(row, rows[found[0]])] if found else []
             conflicts += [pair(row, rows[i]) for i in found if rows[i].output != row.output]
         yield from _leak(name, " or ".join(others), exact, close, len(parts[name]))
@@ -45,9 +45,9 @@ def leaks(parts: Parts, asked: Questions, labels: bool) -> Iterator[Finding]:
         yield Finding(
             "near-duplicates-differ",
             "note",
-            f"{len(conflicts)} pairs of nearly equal questions carry different labels.",
-            "Read some: either a small word matters, or one label is wrong.",
-            some(conflicts),
+            f"{len(conflicts)} pairs of near-duplicate questions have different labels.",
+            "Read some: either a small word matters or one label is wrong.",
+            first_places(conflicts),
             len(conflicts),
         )
 
@@ -56,31 +56,31 @@ def _leak(name: str, other: str, exact: list[str], near: list[str], total: int) 
     if exact:
         yield Finding(
             "duplicates-across-splits",
-            "block" if len(exact) >= COMMON * total else "warn",
-            f"{len(exact)} of {total} {name} rows ({len(exact) / total:.1%}) ask just what a {other} row asks.",
-            f"Take them out of {name} or of {other}: a method that remembers them scores too high.",
-            some(exact),
+            "block" if len(exact) >= COMMON_SHARE * total else "warn",
+            f"{len(exact)} of {total} {name} rows ({len(exact) / total:.1%}) ask the same as a {other} row.",
+            f"Remove them from {name} or {other}: a method that memorises them scores too high.",
+            first_places(exact),
             len(exact),
         )
     if near:
         yield Finding(
             "near-duplicates-across-splits",
-            "warn" if len(near) >= COMMON * total else "note",
+            "warn" if len(near) >= COMMON_SHARE * total else "note",
             f"{len(near)} of {total} {name} rows ({len(near) / total:.1%}) nearly equal a {other} row"
             f" ({NEAR:.0%} or more of their words are the same).",
-            "Where such rows come from one source, name it as data.group; otherwise read scores as a little too high.",
-            some(near),
+            "If such rows share a source, name it as data.group; otherwise scores may be slightly too high.",
+            first_places(near),
             len(near),
         )
 
 
 def _conflicts_within(found_in: Index, rows: Rows) -> Iterator[str]:
-    for i, found in enumerate(near_within(found_in, NEIGHBOURS_READ)):
+    for i, found in enumerate(near_within(found_in, MAX_NEIGHBOURS)):
         yield from (pair(rows[i], rows[j]) for j in found if i < j and rows[j].output != rows[i].output)
 
 
-def repeats(parts: Parts, asked: Questions) -> Iterator[Finding]:
-    """Rows that stand in one split more than once, with the same answer."""
+def duplicates(parts: Parts, asked: Questions) -> Iterator[Finding]:
+    """Rows that occur more than once in a split, with the same answer."""
     for name, rows in parts.items():
         first: dict[tuple[str, str], Example] = {}
         again = [
@@ -91,16 +91,16 @@ def repeats(parts: Parts, asked: Questions) -> Iterator[Finding]:
         if again:
             yield Finding(
                 "duplicates-within-split",
-                "warn" if len(again) >= COMMON * len(rows) else "note",
+                "warn" if len(again) >= COMMON_SHARE * len(rows) else "note",
                 f"{len(again)} of {len(rows)} {name} rows repeat another {name} row.",
-                "Delete the repeats: they count one row several times.",
-                some(again),
+                "Delete the duplicates: they give one row several votes.",
+                first_places(again),
                 len(again),
             )
 
 
-def groups(parts: Parts) -> Iterator[Finding]:
-    """Only files given per split can part a group."""
+def split_groups(parts: Parts) -> Iterator[Finding]:
+    """Groups that occur in several splits, possible only with files per split."""
     homes: dict[str, dict[str, Example]] = defaultdict(dict)
     for name, rows in parts.items():
         for row in rows:
@@ -110,10 +110,10 @@ def groups(parts: Parts) -> Iterator[Finding]:
     if parted:
         yield Finding(
             "groups-across-splits",
-            "block" if len(parted) >= COMMON * len(homes) else "warn",
-            f"{len(parted)} of {len(homes)} groups stand in more than one split.",
+            "block" if len(parted) >= COMMON_SHARE * len(homes) else "warn",
+            f"{len(parted)} of {len(homes)} groups are in more than one split.",
             "Keep each group in one file, or give all rows under data.examples and let them be split.",
-            some(parted),
+            first_places(parted),
             len(parted),
         )
 
@@ -132,9 +132,9 @@ def contradictions(parts: Parts, asked: Questions, labels: bool) -> Iterator[Fin
         yield Finding(
             "contradictory-labels",
             "warn",
-            f"{len(several)} questions carry more than one label; no method can be right on all their rows.",
-            "Settle on one label each.",
-            some(several),
+            f"{len(several)} questions have more than one label; no method can be right on all of their rows.",
+            "Choose one label each.",
+            first_places(several),
             len(several),
         )
     elif several:
@@ -142,7 +142,7 @@ def contradictions(parts: Parts, asked: Questions, labels: bool) -> Iterator[Fin
             "several-answers",
             "note",
             f"{len(several)} questions have more than one answer; each row is scored against its own.",
-            "Fine where answers may differ; otherwise settle on one each.",
-            some(several),
+            "Fine if answers may differ; otherwise choose one each.",
+            first_places(several),
             len(several),
         )

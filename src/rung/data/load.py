@@ -1,4 +1,4 @@
-"""From a task's paths to its Examples: files and folders read, rows checked, all faults of the rows told at once."""
+"""Loads a task's Examples from files and folders, checks them, and reports all row errors at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rung.data.finding import Finding
 from rung.data.folders import shards
 from rung.data.formats import Form, example, form_of
 from rung.data.json_rows import refuse_repeated_keys
-from rung.data.rows import FAULTS_READ, Row, together
-from rung.data.spelling import is_missing, join_groups, join_labels, known
+from rung.data.rows import MAX_FAULTS, Row, combine
+from rung.data.spelling import is_missing, join_groups, join_labels, match_label
 from rung.errors import DataError
 from rung.task import Task
 from rung.types import Example, Kind, Split
@@ -21,13 +21,13 @@ from rung.types import Example, Kind, Split
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The rows as the team gave them. A split of None was not given and is carved from `train`."""
+    """The rows as given. A split of None is taken from `train` later."""
 
     train: tuple[Example, ...]
     dev: tuple[Example, ...] | None = None
     test: tuple[Example, ...] | None = None
     findings: tuple[Finding, ...] = ()
-    """What was evened out on the way."""
+    """Corrections made while loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _File:
 
 
 def load(task: Task) -> Loaded:
-    """All rows of the task. DataError names file, line, value and remedy; several bad rows come in one error."""
+    """All rows of the task. DataError names file, line, value and remedy; several bad rows are one error."""
     if task.data.examples:
         files = _by_split(task, task.data.examples)
         files["train"] = files.pop(None, []) + files.get("train", [])
@@ -46,7 +46,7 @@ def load(task: Task) -> Loaded:
         files = {key: _for_split(task, key) for key in ("train", "dev", "test")}
     if not files["train"]:
         raise DataError(
-            f"no file is named for training; there are {', '.join(str(key) for key, some in files.items() if some)}.",
+            f"no file is for training; there are files for {', '.join(str(key) for key, some in files.items() if some)}.",
             where=", ".join(task.data.examples),
             remedy="Name the files under data.train, data.dev and data.test.",
         )
@@ -54,7 +54,7 @@ def load(task: Task) -> Loaded:
     faults: list[DataError] = []
     parts = [_examples(part, task, faults) if part else None for part in (files["train"], dev, test)]
     if faults:
-        raise together(
+        raise combine(
             faults, ", ".join(dict.fromkeys(fault.where.partition(" line ")[0].partition(" row ")[0] for fault in faults))
         )
     parts, labels = join_labels(parts, task.labels) if task.kind == "classify" else (parts, ())
@@ -89,7 +89,7 @@ def _for_split(task: Task, key: Split) -> list[_File]:
 
 
 def _examples(files: Iterable[_File], task: Task, faults: list[DataError]) -> tuple[Example, ...]:
-    """The rows that can be used; `faults` takes those of the others."""
+    """The usable rows; errors of the others are added to `faults`."""
     return tuple(one for file in files for one in _file_examples(file, task, faults))
 
 
@@ -103,12 +103,12 @@ def _file_examples(file: _File, task: Task, faults: list[DataError]) -> Iterator
                 yield _example(row, where, form, task)
             except DataError as fault:
                 faults.append(fault)
-                if len(faults) - before >= FAULTS_READ:
+                if len(faults) - before >= MAX_FAULTS:
                     return
-    except DataError as fault:  # of the file itself, or of rows that its reader could not take apart
+    except DataError as fault:  # of the file, or of rows its reader could not parse
         faults.append(fault)
     if form is None and len(faults) == before:
-        faults.append(DataError("there are no rows.", where=file.label, remedy="Give a file with at least some rows."))
+        faults.append(DataError("there are no rows.", where=file.label, remedy="Use a file with rows."))
 
 
 def _example(row: Row, where: str, form: Form, task: Task) -> Example:
@@ -119,13 +119,13 @@ def _example(row: Row, where: str, form: Form, task: Task) -> Example:
 
 def _with_label(found: Example, task: Task) -> Example:
     label = found.output.strip()
-    if task.labels is not None and known(label, task.labels) is None:
+    if task.labels is not None and match_label(label, task.labels) is None:
         raise _unknown_label(label, task.labels, found.where)
     if task.labels is None and is_missing(label):
         raise DataError(
-            f"the output is {label!r}, which data frames write for a missing value.",
+            f"the output is {label!r}, which data frames use for missing values.",
             where=found.where,
-            remedy="Fill the cell, or delete the row. Where it is a label, name all labels under `labels` in rung.yaml.",
+            remedy="Fill the cell, or delete the row. If it is a label, name all labels under `labels` in rung.yaml.",
         )
     if label == found.output:
         return found
@@ -133,22 +133,22 @@ def _with_label(found: Example, task: Task) -> Example:
 
 
 def _with_fields(found: Example, task: Task) -> Example:
-    """An answer of kind extract, which is compared field by field."""
+    """Check an answer of kind extract, which is compared field by field."""
     from rung.metrics.extract import fields
 
     for output in found.accepted:
         if fields(output) is None:
             raise DataError(
-                f"the output {output[:80]!r} is no JSON, and kind is extract.",
+                f"the output {output[:80]!r} is not valid JSON, but kind is extract.",
                 where=found.where,
-                remedy="Write it as a JSON object, or say kind: answer.",
+                remedy="Write it as a JSON object, or use kind: answer.",
             )
         refuse_repeated_keys(output, found.where)
     return found
 
 
 _FITTED: dict[Kind, Callable[[Example, Task], Example]] = {"classify": _with_label, "extract": _with_fields}
-"""What an answer of a kind is held to."""
+"""Checks of answers by kind."""
 
 
 def _unknown_label(label: str, labels: Iterable[str], where: str) -> DataError:

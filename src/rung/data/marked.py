@@ -1,4 +1,4 @@
-"""Answers that people marked, for a judge to be held to: one answer with a mark, or two and which is better."""
+"""Human marks for checking an LLM judge: an answer with a mark, or two answers and which is better."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from rung.data.files import read_rows
 from rung.data.finding import Finding
 from rung.data.formats import text_of
-from rung.data.rows import Row, quoted, together
+from rung.data.rows import Row, combine, quoted
 from rung.data.spelling import key
 from rung.errors import DataError
-from rung.metrics.judge import AT_LEAST, Answered, Judge, Pair, kappa
+from rung.metrics.judge import MIN_KAPPA, Judge, JudgedAnswer, Pair, kappa
 
-Marked = tuple[Pair | Answered, str]
-"""A row as the judge takes it, and people's mark."""
+Marked = tuple[Pair | JudgedAnswer, str]
+"""A row in the judge's form, and the human mark."""
 
 PAIR = ("input", "first", "second", "better")
 ANSWER = ("input", "output", "reference", "mark")
@@ -23,11 +23,10 @@ BETTER = {"first": "first", "1": "first", "second": "second", "2": "second", "ti
 
 
 def load(folder: Path, given: Iterable[str], judge: Judge) -> tuple[Marked, ...]:
-    """All rows of the files that paths of rung.yaml name, relative to `folder`.
+    """All rows of the files named in rung.yaml, relative to `folder`.
 
-    For a judge of pairs the columns are input, first, second, better (first, second or tie); for one with a rubric input,
-    output, reference and mark. The right answer is shown to the judge with every row of the task, so people's rows have it
-    too; a cell may be empty. DataError names file, line, value and remedy; several bad rows come in one error.
+    A pairwise judge needs the columns input, first, second, better (first, second or tie); a rubric judge input, output,
+    reference and mark. The reference may be empty. DataError names file, line, value and remedy; several bad rows are one error.
     """
     out: list[Marked] = []
     for label in given:
@@ -38,22 +37,22 @@ def load(folder: Path, given: Iterable[str], judge: Judge) -> tuple[Marked, ...]
             except DataError as fault:
                 faults.append(fault)
         if faults:
-            raise together(faults, label)
+            raise combine(faults, label)
     return tuple(out)
 
 
-def findings(marked: Sequence[Marked], judge: Judge, at_least: float = AT_LEAST) -> tuple[Finding, ...]:
-    """Whether so many rows can show that the judge agrees with people, before it is asked anything."""
+def findings(marked: Sequence[Marked], judge: Judge, at_least: float = MIN_KAPPA) -> tuple[Finding, ...]:
+    """Whether enough rows are marked to show agreement, before the judge is called."""
     people = [mark for _, mark in marked]
     if people and kappa(people, people, judge.marks, ordered=judge.ordered).low >= at_least:
         return ()
-    few = f"{len(people)} rows are marked by people: not even a judge that agrees on each would be shown to reach {at_least:g}."
+    few = f"{len(people)} rows are marked by people: even perfect agreement would not show a kappa of {at_least:g}."
     return (
         Finding(
             "judge-unproven",
             "warn",
-            few if people else "no rows are marked by people, so the judge may decide nothing.",
-            "Mark more answers, of several sorts, and name the file under judge.marked. The climb scores and stays undecided.",
+            few if people else "no rows are marked by people, so the judge cannot decide anything.",
+            "Mark more and varied answers, and name the file under judge.marked. Until then a climb stays undecided.",
             count=len(people),
         ),
     )
@@ -72,14 +71,14 @@ def _answered(row: Row, marks: Sequence[str], where: str) -> Marked:
     mark = key(mark)  # 4.0, as data frames write whole numbers
     if mark not in marks:
         raise DataError(f"the mark is {quoted(row['mark'])}.", where=where, remedy=f"Write one of {', '.join(marks)}.")
-    return Answered(asked, output, reference), mark
+    return JudgedAnswer(asked, output, reference), mark
 
 
 def _cells(row: Row, columns: Sequence[str], where: str) -> list[str]:
     missing = [column for column in columns if column not in row]
     if missing:
         raise DataError(
-            f"there is no column {missing[0]!r}; here are {', '.join(map(repr, row))}.",
+            f"there is no column {missing[0]!r}; the columns are {', '.join(map(repr, row))}.",
             where=where,
             remedy=f"Name the columns {', '.join(columns)}.",
         )

@@ -1,9 +1,9 @@
-"""Near-duplicate texts: all pairs whose token sets overlap enough, found exactly and without comparing all pairs.
+"""Near-duplicate texts: finds all pairs with enough token overlap exactly, without comparing all pairs.
 
-Prefix filtering (Bayardo, Ma and Srikant, WWW 2007): two sets that overlap enough meet within a few of their rarest tokens.
-Sets of middling size must meet in two of them (the 2-prefix scheme of Wang, Li and Feng, SIGMOD 2012), so only rows that
-share a rare pair are compared; and of these only such as have enough tokens left behind the pair (the positional bound of
-PPJoin, Xiao et al., WWW 2008). Tokens are numbers by rarity, and everything is kept in flat arrays.
+Prefix filtering (Bayardo, Ma and Srikant, WWW 2007): sets that overlap enough share one of their rarest tokens. Medium-sized
+sets must share two (2-prefix scheme of Wang, Li and Feng, SIGMOD 2012), so only rows that share a rare pair are compared, and
+only those with enough tokens after the pair (positional bound of PPJoin, Xiao et al., WWW 2008). Tokens are numbered by rarity
+and stored in flat arrays.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 
 Tokens = frozenset[str]
 
-BOILERPLATE = 0.8
-"""Words in this share of the texts or more are a frame (a system prompt, an instruction) and are left out on both sides;
-otherwise all rows behind one long frame would be near each other. From FEWEST_FRAMED texts on."""
-FEWEST_FRAMED = 20
-PAIRED = 60
-"""Sets up to this size are looked up by pairs of tokens, larger ones by single tokens: pairs grow with the square."""
+BOILERPLATE_SHARE = 0.8
+"""Words in at least this share of the texts are boilerplate (a system prompt, an instruction) and ignored; otherwise all
+rows with a long shared prompt would be near-duplicates. Applies from MIN_BOILERPLATE_TEXTS texts on."""
+MIN_BOILERPLATE_TEXTS = 20
+MAX_PAIRED_SIZE = 60
+"""Sets up to this size are looked up by token pairs, larger ones by single tokens, as pairs grow quadratically."""
 BATCH = 8192
-"""Sets looked up at once."""
-FEW = 16
-"""So few rows of one key are gone through; of more only those of a fitting size and place are looked up."""
+"""Sets per lookup batch."""
+SCAN_LIMIT = 16
+"""Up to this many rows of a key are scanned; beyond, only those of fitting size and position."""
 _SIZE_BITS = _PLACE_BITS = 12
 _TOP = 2**_SIZE_BITS - 1
 _KEYS = 2**39
@@ -77,12 +77,12 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Texts made ready for `neighbours`."""
+    """An index for `neighbours` and `near_many`."""
 
     threshold: float
-    """Jaccard overlap from which two token sets are near: shared over all."""
+    """Minimum Jaccard overlap of near sets."""
     ranks: Mapping[str, int]
-    """Tokens by rarity; those of the frame have none."""
+    """Token ranks by rarity, without boilerplate."""
     frame: Tokens
     flat: Sequence[int]
     starts: Sequence[int]
@@ -92,7 +92,7 @@ class Index:
 
 
 def index(sets: Iterable[Tokens], threshold: float = 0.8) -> Index:
-    """The sets made ready, in the order given. `threshold`: the Jaccard overlap from which two are near."""
+    """Index the sets in order. `threshold`: minimum Jaccard overlap."""
     import numpy as np
 
     ids: dict[str, int] = {}
@@ -103,7 +103,7 @@ def index(sets: Iterable[Tokens], threshold: float = 0.8) -> Index:
     rows = len(ends) - 1
     found, starts = np.frombuffer(flat, np.int32) if flat else np.empty(0, np.int32), np.frombuffer(ends, np.int64)
     counts = np.bincount(found, minlength=len(ids))
-    framed = (counts >= BOILERPLATE * rows) & (rows >= FEWEST_FRAMED)
+    framed = (counts >= BOILERPLATE_SHARE * rows) & (rows >= MIN_BOILERPLATE_TEXTS)
     rank = np.empty(len(ids), np.int64)
     rank[np.argsort(np.where(framed, rows + 1, counts), kind="stable")] = np.arange(len(ids))
     names = list(ids)
@@ -112,8 +112,8 @@ def index(sets: Iterable[Tokens], threshold: float = 0.8) -> Index:
     made = _sorted(np.repeat(np.arange(rows), np.diff(starts)), rank[found], ~framed[found], rows)
     # what is looked up by single tokens may meet sets a little smaller or larger
     small = math.floor(1 / threshold + EPS)
-    single = _table(made, threshold, 1, lambda n: (n <= small / threshold + EPS) | (n >= threshold * PAIRED - EPS))
-    pairs = _table(made, threshold, 2, lambda n: (n >= 2) & (n <= PAIRED / threshold + EPS))
+    single = _table(made, threshold, 1, lambda n: (n <= small / threshold + EPS) | (n >= threshold * MAX_PAIRED_SIZE - EPS))
+    pairs = _table(made, threshold, 2, lambda n: (n >= 2) & (n <= MAX_PAIRED_SIZE / threshold + EPS))
     return Index(
         threshold,
         ranks,
@@ -132,7 +132,7 @@ def neighbours(found_in: Index, one: Tokens) -> Iterator[int]:
         yield from found
 
 
-def near(found_in: Index, sets: Iterable[Tokens], most: int) -> Iterator[list[int]]:
+def near_many(found_in: Index, sets: Iterable[Tokens], most: int) -> Iterator[list[int]]:
     """For each set the rows of the index near it, `most` at most, the same ones each time; many sets are looked up at once."""
     left = iter(sets)
     while part := list(islice(left, BATCH)):
@@ -226,17 +226,17 @@ def _near(found_in: Index, asked: _Sets) -> Iterator[Iterator[int]]:
     """For each set that is asked the rows near it."""
     small = math.floor(1 / found_in.threshold + EPS)
     spans: list[list[tuple[int, int, int]]] = [[] for _ in range(len(asked))]
-    _look(found_in.single, asked, found_in.threshold, lambda n: (n <= small) | (n > PAIRED), spans)
-    _look(found_in.pairs, asked, found_in.threshold, lambda n: (n > small) & (n <= PAIRED), spans)
+    _collect_spans(found_in.single, asked, found_in.threshold, lambda n: (n <= small) | (n > MAX_PAIRED_SIZE), spans)
+    _collect_spans(found_in.pairs, asked, found_in.threshold, lambda n: (n > small) & (n <= MAX_PAIRED_SIZE), spans)
     sizes, starts = asked.sizes.tolist(), asked.starts.tolist()
     for row, found in enumerate(spans):
         size = sizes[row]
-        table = found_in.single if size <= small or size > PAIRED else found_in.pairs
+        table = found_in.single if size <= small or size > MAX_PAIRED_SIZE else found_in.pairs
         mine = frozenset(asked.flat[starts[row] : starts[row + 1]].tolist()) if found else frozenset()
         yield _checked(found_in, table, found, mine, size)
 
 
-def _look(table: _Table, asked: _Sets, threshold: float, wanted: Any, spans: list[list[tuple[int, int, int]]]) -> None:
+def _collect_spans(table: _Table, asked: _Sets, threshold: float, wanted: Any, spans: list[list[tuple[int, int, int]]]) -> None:
     """Add to each set's `spans` where its keys stand in the table: from, to, and the place of the key in the set."""
     import numpy as np
 
@@ -256,7 +256,7 @@ def _checked(
     starts, flat, rows = found_in.starts, found_in.flat, table.rows
     tried: set[int] = set()
     for low, high, place in spans:
-        for a, b in [(low, high)] if high - low <= FEW else _fitting(table, low, high, size, place, found_in.threshold):
+        for a, b in [(low, high)] if high - low <= SCAN_LIMIT else _fitting(table, low, high, size, place, found_in.threshold):
             for at in range(a, b):
                 row = rows[at]
                 if row in tried:

@@ -1,4 +1,4 @@
-"""Preferences: files of answer pairs or single votes to Preferences, and a share of them held out by their question."""
+"""Loads preferences (answer pairs or single votes), and holds out a share by question."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from rung.data.files import READERS, read_rows
 from rung.data.folders import data_files
-from rung.data.formats import last_exchange, messages, refuse_half_characters, text_of
-from rung.data.rows import FAULTS_READ, Row, quoted, together
+from rung.data.formats import last_exchange, messages, refuse_surrogates, text_of
+from rung.data.rows import MAX_FAULTS, Row, combine, quoted
 from rung.data.spelling import key
 from rung.data.split import question
 from rung.errors import DataError
@@ -31,22 +31,24 @@ _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
 def load(folder: Path, given: Iterable[str], source: str | None = None) -> tuple[Preference, ...]:
-    """All rows of the files that paths of rung.yaml name, relative to `folder`.
+    """All rows of the files named in rung.yaml, relative to `folder`.
 
-    `source`: the column that names the document behind a row; files without it are read as well.
+    `source`: column that names the document behind a row; files may lack it.
 
     A row is a pair (prompt, chosen, rejected), the two being answers, or whole conversations with or without the prompt
     named beside them, as message lists or as `Human: … Assistant: …` transcripts; or it is a vote (prompt, completion,
-    label). DataError names file, line, value and remedy; several bad rows come in one error.
+    label). DataError names file, line, value and remedy; several bad rows are one error.
     """
     files = [file for label in given for file in _files(folder / label, label)]
     return tuple(one for path, label in files for one in _file(path, label, source))
 
 
-def hold_out(preferences: Iterable[Preference], share: float, seed: int) -> tuple[tuple[Preference, ...], tuple[Preference, ...]]:
-    """Preferences to learn from, and about `share` of them to measure on. All answers to one question fall together.
+def split_holdout(
+    preferences: Iterable[Preference], share: float, seed: int
+) -> tuple[tuple[Preference, ...], tuple[Preference, ...]]:
+    """Split preferences into training and about `share` for measuring. Answers to one question stay together.
 
-    The place is a hash of the question, so new rows never move old ones.
+    The split is a hash of the question, so new rows never move old ones.
     """
     learnt: list[Preference] = []
     held: list[Preference] = []
@@ -56,7 +58,7 @@ def hold_out(preferences: Iterable[Preference], share: float, seed: int) -> tupl
 
 
 def as_example(preference: Preference, answer: str = "") -> Example:
-    """The question as a row, to be put into words like any other."""
+    """The question as an Example, for rendering."""
     return Example(preference.input, answer, preference.history, where=preference.where)
 
 
@@ -66,7 +68,7 @@ def _place(one: Preference, seed: int) -> float:
 
 
 def _files(path: Path, label: str) -> list[tuple[Path, str]]:
-    """A file, or those of a folder, each with how rung.yaml would name it."""
+    """A file, or those of a folder, each with its label."""
     if not path.is_dir():
         return [(path, label)]
     found = data_files(path, READERS)
@@ -86,14 +88,14 @@ def _file(path: Path, label: str, source: str | None) -> Iterator[Preference]:
                 yield replace(found, source=text_of(row[source], where).strip()) if source and source in row else found
             except DataError as fault:
                 faults.append(fault)
-                if len(faults) == FAULTS_READ:
+                if len(faults) == MAX_FAULTS:
                     break
-    except DataError as fault:  # of the file itself, or of rows that its reader could not take apart
+    except DataError as fault:  # of the file, or of rows its reader could not parse
         faults.append(fault)
     if faults:
-        raise together(faults, label)
+        raise combine(faults, label)
     if not rows:
-        raise DataError("there are no rows.", where=label, remedy="Give a file with at least some rows.")
+        raise DataError("there are no rows.", where=label, remedy="Use a file with rows.")
 
 
 def _preference(row: Row, where: str) -> Preference:
@@ -102,9 +104,9 @@ def _preference(row: Row, where: str) -> Preference:
     if set(VOTE) <= set(row):
         return _vote(row, where)
     raise DataError(
-        f"the columns {', '.join(map(repr, row))} hold neither a pair nor a vote.",
+        f"the columns {', '.join(map(repr, row))} are neither a pair nor a vote.",
         where=where,
-        remedy="Name them prompt, chosen and rejected; or prompt, completion and label.",
+        remedy="Use prompt, chosen and rejected; or prompt, completion and label.",
     )
 
 
@@ -113,7 +115,7 @@ def _pair(row: Row, where: str) -> Preference:
     (history, asked, better), (other_history, other_asked, worse) = sides
     if (history, asked) != (other_history, other_asked):
         raise DataError(
-            f"chosen answers {quoted(asked)} and rejected {quoted(other_asked)}, after other turns or another question.",
+            f"chosen answers {quoted(asked)} and rejected {quoted(other_asked)}, which is a different question or history.",
             where=where,
             remedy="Both must answer the same question: they may differ in the last answer only.",
         )
@@ -126,19 +128,19 @@ def _vote(row: Row, where: str) -> Preference:
     said = key(text_of(row["label"], where))
     if said not in VOTES:
         raise DataError(
-            f"the label is {quoted(row['label'])}, which is no vote.", where=where, remedy=f"Write one of {', '.join(VOTES)}."
+            f"the label is {quoted(row['label'])}, which is not a vote.", where=where, remedy=f"Write one of {', '.join(VOTES)}."
         )
     history, asked, answer = _conversation(row["prompt"], row["completion"], "completion", where)
     return Preference(asked, answer if VOTES[said] else "", "" if VOTES[said] else answer, history, where)
 
 
 def _conversation(prompt: Any, answer: Any, name: str, where: str) -> tuple[tuple[Message, ...], str, str]:
-    """History, question and answer of one side; `prompt` may be missing where the answer is a whole conversation."""
+    """History, question and answer of one side; `prompt` may be missing if the answer is a whole conversation."""
     turns = _turns(answer, "assistant", where)
     if not _whole(turns):
         if prompt is None:
             raise DataError(
-                f"there is no prompt, and {name} is no conversation: {quoted(answer)}.",
+                f"there is no prompt, and {name} is not a conversation: {quoted(answer)}.",
                 where=where,
                 remedy="Add a column prompt, or write the whole conversation.",
             )
@@ -147,19 +149,19 @@ def _conversation(prompt: Any, answer: Any, name: str, where: str) -> tuple[tupl
         raise DataError(
             f"{name} ends with {quoted(turns[-1].content)}, said by the {turns[-1].role}.",
             where=where,
-            remedy="It must end with the answer that is judged.",
+            remedy="It must end with the answer to be compared.",
         )
     history, asked, said, after = last_exchange(turns, where)
     if after:
         raise DataError(
-            "calls of tools stand between the question and the answers.",
+            "there are tool calls between the question and the answers.",
             where=where,
-            remedy="Preferences are learnt from answers that stand straight after a user's message.",
+            remedy="Preferences need answers that directly follow a user message.",
         )
     for what, text in (("question", asked), (name, said)):
         if not text.strip():
             raise DataError(f"the {what} is empty.", where=where, remedy="Fill it, or delete the row.")
-        refuse_half_characters(text, where)
+        refuse_surrogates(text, where)
     return history, asked, said
 
 
@@ -168,7 +170,7 @@ def _whole(turns: Collection[Message]) -> bool:
 
 
 def _turns(value: Any, role: str, where: str) -> tuple[Message, ...]:
-    """Messages of a list or of a transcript; a plain text is one message of `role`."""
+    """Messages of a list or transcript; plain text is one message of `role`."""
     if isinstance(value, str) and value.lstrip().startswith("Human:"):
         parts = _TURN.split(value.strip())[1:]
         roles = {"Human": "user", "Assistant": "assistant"}

@@ -1,4 +1,4 @@
-"""Rows of separated text (csv, tsv): the separator is found by what keeps the rows even, or read from a line `sep=;`."""
+"""Rows of csv and tsv files: the separator that gives even rows is detected, or read from a line `sep=;`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from rung.data.rows import FAULTS_READ, Rows, header, header_again, together, visible
+from rung.data.rows import MAX_FAULTS, Rows, clean_cell, combine, header, repeated_header
 from rung.data.text import lines
 from rung.errors import DataError
 
 SEPARATORS = ",;\t|"
 SAMPLE = 200
-"""Lines that are looked at to find the separator."""
+"""Lines used to detect the separator."""
 LONGEST_CELL = 2**30
-"""Characters; Python's csv stops at 131,072, which a document in a cell may have."""
+"""Maximum characters; Python's default of 131,072 is too small for documents in cells."""
 _STATED = re.compile(r'"?sep=(\\t|[^"\w\s]|\t)"?[,;|\s]*', re.IGNORECASE)
-"""The first line that Excel writes and reads to name the separator."""
+"""Excel's first line that names the separator."""
 
 
 def csv_rows(path: Path, label: str) -> Rows:
-    """The rows of a .csv file, whatever it is separated by."""
+    """The rows of a .csv file with any separator."""
     found = lines(path, label)
     first = list(islice(found, SAMPLE))
     stated = _STATED.fullmatch(first[0].lstrip("\ufeff").rstrip("\r\n")) if first else None
@@ -32,13 +32,13 @@ def csv_rows(path: Path, label: str) -> Rows:
 
 
 def tsv_rows(path: Path, label: str) -> Rows:
-    """The rows of a .tsv file: separated by tabs, unless the header has none."""
+    """The rows of a .tsv file, separated by tabs unless the header has none."""
     head = next((line for line in lines(path, label) if line.strip()), "")
     return _separated(lines(path, label), label, "\t") if "\t" in head else csv_rows(path, label)
 
 
 def _separator(sample: Sequence[str]) -> str:
-    """The separator under which most rows have as many cells as the header; of equals the one that parts it most."""
+    """The separator for which most rows have as many cells as the header; of ties, the one with most cells."""
     return max(SEPARATORS, key=lambda mark: _fit(sample, mark))
 
 
@@ -47,9 +47,9 @@ def _fit(sample: Sequence[str], mark: str) -> tuple[float, bool, int]:
     if not rows or len(rows[0]) < 2:
         return 0.0, False, 0
     first, *rest = rows
-    rest = rest[:-1] if len(sample) == SAMPLE and len(rest) > 1 else rest  # the last may go on behind the sample
+    rest = rest[:-1] if len(sample) == SAMPLE and len(rest) > 1 else rest  # the last row may be cut off
     even = sum(len(cells) == len(first) for cells in rest) / len(rest) if rest else 1.0
-    # a comma in a sentence has a blank behind it, one between columns seldom
+    # a comma in a sentence is followed by a space, one between columns rarely
     return even, not any(cell.startswith(" ") for cell in first), len(first)
 
 
@@ -57,12 +57,12 @@ def _parsed(sample: Sequence[str], mark: str) -> Iterator[list[str]]:
     csv.field_size_limit(LONGEST_CELL)
     try:
         yield from csv.reader(sample, delimiter=mark)
-    except csv.Error:  # told with its line when the file is read
+    except csv.Error:  # reported with its line when the file is read
         return
 
 
 def _separated(found: Iterable[str], label: str, delimiter: str, before: int = 0) -> Rows:
-    """`before`: lines of the file that stand in front of `found`. Faulty rows are told together, behind the good ones."""
+    """Rows of the lines `found`; `before` lines precede them. Errors are raised together, after all valid rows."""
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(found, delimiter=delimiter, strict=True)
     names: list[str] = []
@@ -77,7 +77,7 @@ def _separated(found: Iterable[str], label: str, delimiter: str, before: int = 0
                 names = header(cells, where)
             elif fault := _fault(cells, names, where, delimiter):
                 faults.append(fault)
-                if len(faults) == FAULTS_READ:
+                if len(faults) == MAX_FAULTS:
                     break
             else:
                 yield dict(zip(names, cells)), where
@@ -90,24 +90,24 @@ def _separated(found: Iterable[str], label: str, delimiter: str, before: int = 0
             )
         )
     if faults:
-        raise together(faults, label)
+        raise combine(faults, label)
 
 
 def _fault(cells: Sequence[str], names: Sequence[str], where: str, delimiter: str) -> DataError | None:
     if _is_header(cells, names):
-        return header_again(where)
+        return repeated_header(where)
     if len(cells) != len(names):
         return DataError(
-            f"the row has {len(cells)} cells and the header {len(names)} (separator {delimiter!r}).",
+            f"the row has {len(cells)} cells but the header {len(names)} (separator {delimiter!r}).",
             where=where,
-            remedy="Put cells that hold the separator, a quote or a line break in double quotes.",
+            remedy="Put cells with the separator, a quote or a line break in double quotes.",
         )
     return None
 
 
 def _is_header(cells: Sequence[str], names: Sequence[str]) -> bool:
     """The same columns, perhaps in another order."""
-    first = visible(cells[0]).casefold()
+    first = clean_cell(cells[0]).casefold()
     if len(names) < 2 or len(cells) != len(names) or all(first != name.casefold() for name in names):
         return False
-    return sorted(visible(cell).casefold() for cell in cells) == sorted(name.casefold() for name in names)
+    return sorted(clean_cell(cell).casefold() for cell in cells) == sorted(name.casefold() for name in names)

@@ -1,4 +1,4 @@
-"""Spellings of one label: case, blanks, invisible signs, a full stop behind, 1 and 1.0. Joined where certain, else asked."""
+"""Spelling variants of a label: case, spaces, invisible characters, full stop, 1 and 1.0. Merged if certain, else reported."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from rung.data.finding import Finding, some
-from rung.data.rows import visible
+from rung.data.finding import Finding, first_places
+from rung.data.rows import clean_cell
 from rung.types import Example
 
 Parts = Sequence[tuple[Example, ...] | None]
-SHOWN = 6
+MAX_SHOWN = 6
 MISSING = frozenset({"nan", "<na>", "nat"})
-"""What data frames write for a missing value, and people hardly ever for a label."""
+"""Texts that data frames write for missing values and that are hardly ever labels."""
 _WHOLE = re.compile(r"([-+]?\d+)\.0+")
 _BEHIND = ".,;:。、，；："
 
 
 def key(label: str) -> str:
-    """What all spellings of a label share: compatibility forms, case, blanks and invisible signs evened out; 1.0 is 1."""
+    """The common form of a label's spellings: compatibility forms, case, spaces and invisible characters normalised; 1.0 is 1."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
-    seen = visible("".join(c for c in folded if unicodedata.category(c) != "Cf"))
+    seen = clean_cell("".join(c for c in folded if unicodedata.category(c) != "Cf"))
     if whole := _WHOLE.fullmatch(seen):
         return whole[1]
     bare = seen.rstrip(_BEHIND).rstrip()
@@ -31,12 +31,12 @@ def key(label: str) -> str:
 
 
 def is_missing(label: str) -> bool:
-    """Whether a label is how a data frame writes a missing value as text."""
+    """Whether a label is a data frame's missing value."""
     return label.strip().casefold() in MISSING
 
 
-def known(label: str, labels: Collection[str]) -> str | None:
-    """Of the task's own labels the one that `label` spells; None for none, and where it could be two of them."""
+def match_label(label: str, labels: Collection[str]) -> str | None:
+    """The task label that `label` spells; None if there is none or more than one."""
     if label in labels:
         return label
     alike = [one for one in labels if key(one) == key(label)]
@@ -44,13 +44,13 @@ def known(label: str, labels: Collection[str]) -> str | None:
 
 
 def join_labels(parts: Parts, given: Collection[str] | None) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:
-    """The rows with one spelling a label, and what is to be said of it.
+    """Rows with one spelling per label, and findings about merged spellings.
 
-    `given`: the task's own labels, whose spelling holds; otherwise the commonest does. Labels that the task names apart stay
-    apart, however alike.
+    `given`: the task's labels, which set the spelling; otherwise the most common one does. Labels that the task names are never
+    merged.
     """
     counts = Counter(row.output for rows in parts for row in rows or ())
-    to = {label: known(label, given) or label for label in counts} if given else _commonest(counts)
+    to = {label: match_label(label, given) or label for label in counts} if given else _commonest(counts)
     changed = {label: one for label, one in to.items() if label != one}
     if not changed:
         return list(parts), ()
@@ -62,24 +62,24 @@ def join_labels(parts: Parts, given: Collection[str] | None) -> tuple[list[tuple
     others: dict[str, list[str]] = defaultdict(list)
     for label, one in sorted(changed.items(), key=lambda pair: -counts[pair[0]]):
         others[one].append(f"{label!r} {counts[label]}")
-    told = [f"{one!r} (also {', '.join(found[:SHOWN])}{', …' * (len(found) > SHOWN)})" for one, found in others.items()]
-    more = f" and {len(told) - SHOWN} labels more" if len(told) > SHOWN else ""
+    told = [f"{one!r} (also {', '.join(found[:MAX_SHOWN])}{', …' * (len(found) > MAX_SHOWN)})" for one, found in others.items()]
+    more = f" and {len(told) - MAX_SHOWN} more labels" if len(told) > MAX_SHOWN else ""
     return out, (
         Finding(
             "labels-joined",
             "warn",
-            f"{len(where)} rows spell their label otherwise; read as one label each are {'; '.join(told[:SHOWN])}{more}.",
-            "Mend the rows. If two of them are different labels, name all labels under `labels` in rung.yaml.",
-            some(where),
+            f"{len(where)} rows have variant label spellings, merged as: {'; '.join(told[:MAX_SHOWN])}{more}.",
+            "Fix the rows. If two of them are different labels, name all labels under `labels` in rung.yaml.",
+            first_places(where),
             len(where),
         ),
     )
 
 
 def join_groups(parts: Parts) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:
-    """The rows with one spelling a group, so that blanks or 7 beside 7.0 do not part a group; case stays, as ids may use it."""
+    """Rows with one spelling per group, so that spaces or 7 and 7.0 do not divide a group; case is kept, as ids may need it."""
     names = {row.group for rows in parts for row in rows or () if row.group}
-    alike = _alike(names, lambda name: _WHOLE.sub(r"\1", visible(name)))
+    alike = _alike(names, lambda name: _WHOLE.sub(r"\1", clean_cell(name)))
     changed = {name: min(found) for found in alike for name in found if name != min(found)}
     if not changed:
         return list(parts), ()
@@ -88,26 +88,26 @@ def join_groups(parts: Parts) -> tuple[list[tuple[Example, ...] | None], tuple[F
         for rows in parts
     ]
     where = [row.where for rows in parts for row in rows or () if row.group in changed]
-    shown = "; ".join(f"{name!r} as {one!r}" for name, one in list(changed.items())[:SHOWN])
+    shown = "; ".join(f"{name!r} as {one!r}" for name, one in list(changed.items())[:MAX_SHOWN])
     return out, (
         Finding(
             "groups-joined",
             "note",
-            f"{len(where)} rows spell their group otherwise; they are read as of one group: {shown}.",
-            "Mend the rows, so that each group has one spelling.",
-            some(where),
+            f"{len(where)} rows have variant group spellings, merged as: {shown}.",
+            "Fix the rows so that each group has one spelling.",
+            first_places(where),
             len(where),
         ),
     )
 
 
 def _commonest(counts: Counter[str]) -> dict[str, str]:
-    """Each spelling with the one that stands for it: the commonest without invisible signs; of equals the first by letter."""
+    """Each spelling with its representative: the most common one, ties by alphabet, without invisible characters."""
     out: dict[str, str] = {}
     for found in _alike(counts, key):
         seen: Counter[str] = Counter()
         for label in found:
-            seen[_WHOLE.sub(r"\1", visible(label)) if len(found) > 1 else label] += counts[label]
+            seen[_WHOLE.sub(r"\1", clean_cell(label)) if len(found) > 1 else label] += counts[label]
         best = min(seen, key=lambda label: (-seen[label], label))
         out |= dict.fromkeys(found, best)
     return out
@@ -120,24 +120,24 @@ def _alike(names: Iterable[str], by: Callable[[str], str]) -> list[list[str]]:
     return list(found.values())
 
 
-# Asked, not joined
+# Reported, not merged
 
 TYPO_ROWS, TYPO_TIMES, TYPO_LENGTH = 2, 10, 5
-"""A label of so few rows, one letter away from one of this length and so many times as many rows, is most likely a slip."""
-MOST_COMPARED = 1000
+"""A label with few rows, one edit from a long label with many times more rows, is probably a typo."""
+MAX_COMPARED = 1000
 _BETWEEN = re.compile(r"[\s_\-–/.,:;'\"()]+")
 
 
 def alike_findings(counts: Mapping[str, int]) -> Iterator[Finding]:
-    """Labels that may be one, for a person to say: they differ in signs between words, or in one letter of a rare one."""
+    """Possibly equal labels: they differ in characters between words, or by one letter of a rare label."""
     pairs = [*_by_signs(counts), *_by_letter(counts)]
     if pairs:
         told = [f"{a!r} ({counts[a]}) and {b!r} ({counts[b]})" for a, b in pairs]
         yield Finding(
             "labels-alike",
             "warn",
-            f"{len(pairs)} pairs of labels may be one label each: {'; '.join(told[:SHOWN])}{'; …' * (len(told) > SHOWN)}.",
-            "Where they are one, settle on one spelling. They are kept apart.",
+            f"{len(pairs)} pairs of labels may be the same: {'; '.join(told[:MAX_SHOWN])}{'; …' * (len(told) > MAX_SHOWN)}.",
+            "If they are the same, use one spelling. They are not merged.",
             count=len(pairs),
         )
 
@@ -155,7 +155,7 @@ def _by_letter(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
 
     rare = [label for label, count in counts.items() if count <= TYPO_ROWS]
     common = [label for label, count in counts.items() if len(label) >= TYPO_LENGTH and count >= TYPO_TIMES]
-    if len(rare) * len(common) > MOST_COMPARED**2:
+    if len(rare) * len(common) > MAX_COMPARED**2:
         return
     for a in rare:
         for b in common:

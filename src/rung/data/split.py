@@ -1,4 +1,4 @@
-"""Splits that rows cannot wander between: each row's place is a hash of its group or of its question."""
+"""Stable splits: a row's split is a hash of its group or question."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HYPHEN = re.compile(r"(?<=[^\W\d])[-‐‑–](?=[^\W\d])")  # top-up is top up
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sealed:
-    """The test rows. Only `open()` gives them out, so that each place that looks is easy to find and to count."""
+    """The test rows. Only `open()` returns them, so every access is easy to find and count."""
 
     _rows: tuple[Example, ...]
 
     def open(self) -> tuple[Example, ...]:
-        """The rows. For the one measurement after deciding, and for `check`, which tells only counts and places."""
+        """The rows. For the measurement after deciding, and for `check`, which shows only counts and places."""
         return self._rows
 
     @property
@@ -46,11 +46,11 @@ class Splits:
     dev: tuple[Example, ...]
     test: Sealed
     findings: tuple[Finding, ...] = ()
-    """What was evened out while the rows were read."""
+    """Corrections made while loading."""
 
 
 def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row) -> Splits:
-    """The task's rows, loaded and split. Files given per split are taken as they are; what is missing is carved.
+    """Load and split the task's rows. Files given per split are used as they are; missing splits are taken from train.
 
     `mend`: applied to each row first.
     """
@@ -76,10 +76,10 @@ def split(
     given_dev: tuple[Example, ...] = (),
     given_test: tuple[Example, ...] = (),
 ) -> Splits:
-    """Shares `dev` and `test` (0 to 1) of the examples held back, by hash; rows given for dev or test join them.
+    """Hold out shares `dev` and `test` (0 to 1) by hash; given dev or test rows are added.
 
-    Adding rows never moves old ones, and rows of one group, or of one question where there is no group, stay together.
-    Dev takes the low end of the hash and test the high end: changing the size of one does not touch the other.
+    Adding rows never moves others, and rows of one group, or of one question without a group, stay together. Dev takes the
+    low end of the hash and test the high end, so resizing one does not affect the other.
     """
     train_rows: list[Example] = []
     dev_rows, test_rows = list(given_dev), list(given_test)
@@ -95,13 +95,13 @@ def split(
 
 
 def _place(example: Example, seed: int) -> float:
-    """A number in [0, 1) that only the seed and the group, or else the question, settle."""
+    """A hash in [0, 1) of the seed and the group, or the question."""
     name = f"group\0{example.group}" if example.group else f"question\0{question(example)}"
     return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:7]) / 2**56
 
 
 def question(example: Example) -> str:
-    """What is asked, history included, such that two spellings of one question are equal."""
+    """The normalised question with history, equal for spelling variants."""
     return "\n".join(_wording(text) for text in (*(message.content for message in example.history), example.input))
 
 
@@ -110,10 +110,10 @@ def normalise(text: str) -> str:
     if text.isascii():
         return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())  # folding may leave what NFKC would join
+    return " ".join(unicodedata.normalize("NFKC", folded).split())  # case folding may undo NFKC
 
 
 def _wording(text: str) -> str:
-    """Normalised and without sentence marks; other signs stay, for `2 + 3` is not `2 - 3`."""
+    """Normalised without punctuation; other symbols stay, since `2 + 3` is not `2 - 3`."""
     plain = normalise(text)
     return " ".join(_HYPHEN.sub(" ", plain).translate(_SENTENCE_MARKS).split()) or plain

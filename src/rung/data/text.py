@@ -1,4 +1,4 @@
-"""Text files as lines: UTF-8, or what a byte-order mark says; anything else is refused with the line and the command."""
+"""Text files as lines: UTF-8, or as a byte-order mark says; other encodings are an error with line and conversion command."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Byte-order marks, the longer first: that of UTF-32 begins with that of UTF-16."""
+"""Byte-order marks, longest first, because UTF-32's starts with UTF-16's."""
 
 
 def encoding(path: Path) -> str:
-    """What a file's first bytes say; without a mark it must be UTF-8."""
+    """Encoding by byte-order mark; UTF-8 without one."""
     with path.open("rb") as file:
         head = file.read(4)
     return next((name for mark, name in MARKS if head.startswith(mark)), "utf-8-sig")
 
 
 def lines(path: Path, label: str) -> Iterator[str]:
-    """The lines of a text file with their ends. DataError with the line for another encoding or a NUL byte."""
+    """Lines of a text file with line ends. DataError with the line for another encoding or a NUL byte."""
     name = encoding(path)
     try:
         with path.open(encoding=name, newline="") as file:
@@ -41,9 +41,9 @@ def lines(path: Path, label: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         if name != "utf-8-sig":
             raise DataError(
-                f"the file begins as {name.upper()} and does not go on so ({error.reason}).",
+                f"the file starts as {name.upper()} but is invalid later ({error.reason}).",
                 where=label,
-                remedy="It is damaged or cut off, or files of two encodings were put together; save it anew as UTF-8.",
+                remedy="It is damaged or truncated, or mixes two encodings; save it again as UTF-8.",
             ) from None
         raise _wrong_encoding(path, label) from None
 
@@ -72,7 +72,7 @@ def _wrong_encoding(path: Path, label: str) -> DataError:
 
 
 def likely_encoding(line: bytes) -> str:
-    """Lone high bytes are accents in Western text; runs of them are another script."""
+    """Guess an encoding: single high bytes are Western accents, runs are another script."""
     if max(map(len, re.findall(rb"[\x80-\xff]+", line))) == 1:
         return "WINDOWS-1252"
     for name in ("GB18030", "SHIFT_JIS", "WINDOWS-1251"):

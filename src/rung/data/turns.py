@@ -1,4 +1,4 @@
-"""A conversation in the shapes that files give it: a list of messages, the same as text, or an object of lists."""
+"""Conversations in files: a list of messages, the same as text, or an object of lists."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rung.data.rows import quoted
 from rung.errors import DataError
 
 
-def listed(value: Any, where: str) -> Any:
-    """A conversation as a list of messages; what is no conversation as it is.
+def as_messages(value: Any, where: str) -> Any:
+    """A conversation as a list of messages; other values unchanged.
 
-    A table's cell may hold one as JSON, or as Python writes a list. `datasets` turns a list of objects into one object of
-    lists. DataError where the lists are of different lengths, or the text begins like a list of messages and is broken.
+    A cell may hold it as JSON or as a Python literal; `datasets` turns a list of objects into an object of lists. DataError for
+    lists of different lengths, or text that starts like a list of messages but cannot be parsed.
     """
     if isinstance(value, str):
         return _from_text(value, where)
@@ -31,12 +31,12 @@ def _from_text(text: str, where: str) -> Any:
     if isinstance(found, dict) and all(isinstance(part, list) for part in found.values()):
         return _from_lists(found, where)
     if isinstance(found, list) and all(isinstance(one, dict) for one in found):
-        # objects of another kind are an answer in JSON
+        # other objects are a JSON answer
         return found if all("role" in one or "from" in one for one in found) else text
     if isinstance(found, dict) or not any(f"{mark}{name}{mark}" in text for mark in "\"'" for name in ("role", "from")):
         return text
     raise DataError(
-        f"{quoted(text)} is text that begins like a list of messages and is neither JSON nor a list of Python.",
+        f"{quoted(text)} starts like a list of messages but is neither JSON nor a Python list.",
         where=where,
         remedy="Write the messages as JSON (json.dumps), or keep them as a list in jsonl or parquet.",
     )

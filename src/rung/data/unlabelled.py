@@ -16,10 +16,10 @@ Row = Mapping[str, Any]
 def load(
     folder: Path, given: Iterable[str], column: str, known: Collection[str] = (), keep: Callable[[Row], bool] = lambda row: True
 ) -> tuple[str, ...]:
-    """The inputs of the files named, each once, in their order; `keep` says of a table's row whether it may be learnt from.
+    """Distinct inputs of the files, in order; `keep`: whether a table row may be used for training.
 
-    Those that a labelled row asks already (`known`) are left out: an input of dev or test must not be learnt from.
-    DataError where a table has no such column.
+    Inputs of labelled rows (`known`) are skipped, so that nothing from dev or test is trained on.
+    DataError for a missing column.
     """
     seen = {normalise(text) for text in known}
     out = []

@@ -1,4 +1,4 @@
-"""Rows of a spreadsheet: .xlsx, .xls, .xlsb, .ods. Read by python-calamine, which runs no formula and no macro."""
+"""Rows of spreadsheets (.xlsx, .xls, .xlsb, .ods), read by python-calamine, which runs no formulas or macros."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
-from rung.data.rows import FAULTS_READ, Rows, header, header_again, repeats_header, together
+from rung.data.rows import MAX_FAULTS, Rows, combine, header, repeated_header, repeats_header
 from rung.errors import DataError
 
 LARGEST = 2**30
-"""Bytes that a workbook may unpack to: it is read whole, and a small file can be made to fill any memory."""
+"""Maximum unpacked bytes. A workbook is read whole, and a small file can unpack to any size."""
 Cells = Sequence[Any]
 
 
 def workbook_rows(path: Path, label: str, sheet: str = "") -> Rows:
-    """The rows of a sheet, with the row numbers that the spreadsheet shows. Blank rows are left out, as in csv.
+    """The rows of a sheet, numbered as in the spreadsheet. Blank rows are skipped.
 
-    Without `sheet` there must be one visible sheet with rows. DataError where the library is missing, the file is damaged,
-    locked by a password or too large, no sheet or several could be meant, a column stands twice, a value has no column.
+    Without `sheet` there must be exactly one visible sheet with rows. DataError for a missing library, a damaged, locked or too
+    large file, an ambiguous sheet, a duplicate column, or a value without a column.
     """
     name, rows = _sheet(path, label, sheet)
     place = f"{label} sheet {name!r}" if not sheet else label
@@ -37,27 +37,25 @@ def workbook_rows(path: Path, label: str, sheet: str = "") -> Rows:
         row = {name: value for name, value in zip(names, values) if name}
         if fault := _fault(names, values, where):
             faults.append(fault)
-            if len(faults) == FAULTS_READ:
+            if len(faults) == MAX_FAULTS:
                 break
         elif repeats_header(row):
-            faults.append(header_again(where))
+            faults.append(repeated_header(where))
         else:
             yield row, where
     if faults:
-        raise together(faults, label)
+        raise combine(faults, label)
 
 
 def _fault(names: Sequence[str], values: Cells, where: str) -> DataError | None:
     for name, value in zip(names, values):
         if not name and value is not None:
-            return DataError(
-                f"the value {value!r} stands under no column name.", where=where, remedy="Name the column in the first row."
-            )
+            return DataError(f"the value {value!r} has no column name.", where=where, remedy="Name the column in the first row.")
     return None
 
 
 def _sheet(path: Path, label: str, wanted: str) -> tuple[str, list[Cells]]:
-    """The name and the rows of the sheet that is meant."""
+    """Name and rows of the selected sheet."""
     calamine = _library(label)
     _refuse_bomb(path, label)
     try:
@@ -68,26 +66,26 @@ def _sheet(path: Path, label: str, wanted: str) -> tuple[str, list[Cells]]:
                 raise DataError(f"there is no sheet {wanted!r}.", where=label, remedy=f"The sheets are {listed}.")
             filled = {name: rows for name in ([wanted] if wanted else shown) if (rows := _filled(book, name))}
     except calamine.PasswordError:
-        raise DataError("the workbook is locked by a password.", where=label, remedy="Save it without one.") from None
+        raise DataError("the workbook is password-protected.", where=label, remedy="Save it without one.") from None
     except calamine.CalamineError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"the workbook cannot be read: {reason}.", where=label, remedy="Save it anew as .xlsx or csv.") from None
+        raise DataError(f"the workbook cannot be read: {reason}.", where=label, remedy="Save it again as .xlsx or csv.") from None
     if len(filled) > 1:
         raise DataError(
             f"several sheets have rows: {', '.join(map(repr, filled))}.",
             where=label,
-            remedy=f"Name one behind a #, as in {label}#{next(iter(filled))}, or hide the others.",
+            remedy=f"Name one after a #, as in {label}#{next(iter(filled))}, or hide the others.",
         )
     return next(iter(filled.items())) if filled else (wanted or path.stem, [])
 
 
 def _filled(book: Any, name: str) -> list[Cells]:
-    """A sheet's rows from its first line on; none where every cell is empty, or where it is a chart."""
+    """A sheet's rows; none if all cells are empty or it is a chart."""
     from python_calamine import WorksheetNotFound
 
     try:
         rows = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-    except WorksheetNotFound:  # a sheet that is a chart has no cells
+    except WorksheetNotFound:  # a chart sheet has no cells
         return []
     return rows if any(cell not in ("", None) for row in rows for cell in row) else []
 
@@ -111,12 +109,12 @@ def _refuse_bomb(path: Path, label: str) -> None:
         size = sum(one.file_size for one in archive.infolist())
     if size > LARGEST:
         raise DataError(
-            f"unpacked the workbook is {size / 2**30:.1f} GB.", where=label, remedy="Save the sheet with the rows as csv."
+            f"the unpacked workbook is {size / 2**30:.1f} GB.", where=label, remedy="Save the sheet with the rows as csv."
         )
 
 
 def _value(cell: Any) -> Any:
-    """A cell as it is shown: whole numbers without a point, days without a time; nothing, or a formula that failed, as None."""
+    """A cell's value: whole numbers as int, dates without time; empty cells and failed formulas as None."""
     if cell == "" or cell is None:
         return None
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:

@@ -1,1 +1,1 @@
-"""What is measured of a Predictor: answers, latency, memory, forgetting, injected instructions, the judge."""
+"""Measurements of a Predictor: answers, latency, memory, forgetting, injected instructions, LLM judge."""

@@ -1,4 +1,4 @@
-"""Forgetting: a model's general ability before and after its weights were touched, on the same passages and questions."""
+"""Forgetting: general ability before and after training, on the same passages and questions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from rung.metrics import resample, stats
 from rung.store import Store
 from rung.types import Forgetting, Interval, Texts, digest
 
-OWN = Path(__file__).with_name("probe")
-"""The package's probe: passages and questions written for this project."""
-REPLAYED = 0.9
-"""Share of a team's general documents that may be replayed in training; the rest is the probe's and is never trained on."""
-MOST_PASSAGES, MOST_QUESTIONS, FEWEST = 100, 200, 30
-"""Most that are taken of a team's own, for a short measurement; where they are fewer than FEWEST, the package's join them."""
-LETTERS = 600
-"""Characters that a team's own passage is cut to at most."""
-LETTERS_A_TOKEN = 4
-"""About, of English text."""
-MEASURE_VERSION = 1  # raise when the same model and probe would now be measured otherwise
+PACKAGE_PROBE = Path(__file__).with_name("probe")
+"""The bundled probe: passages and questions written for this project."""
+REPLAY_SHARE = 0.9
+"""Share of a team's general documents that training may replay; the rest is reserved for the probe."""
+MAX_PASSAGES, MAX_QUESTIONS, MIN_ITEMS = 100, 200, 30
+"""Most passages and questions taken from a team's own; below MIN_ITEMS the bundled ones are added."""
+PASSAGE_CHARS = 600
+"""Maximum length of a team's passage."""
+CHARS_PER_TOKEN = 4
+"""Approximate, for English."""
+MEASURE_VERSION = 1  # raise when the measurement changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Question:
     question: str
     choices: tuple[str, ...]
     answer: int
-    """Place of the right choice."""
+    """Index of the right choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What general ability is measured on."""
+    """Passages and questions that measure general ability."""
 
     passages: tuple[str, ...]
     questions: tuple[Question, ...]
@@ -56,14 +56,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """What one model shows on a probe."""
+    """One model's results on a probe."""
 
     nats: tuple[float, ...]
-    """Of each passage: its cross-entropy behind its first word, summed over its tokens."""
+    """Summed cross-entropy of each passage after its first word."""
     tokens: tuple[int, ...]
     bytes: tuple[int, ...]
     right: tuple[bool, ...]
-    """Of each question: whether the right choice was the likeliest."""
+    """Per question, whether the right choice was the most likely."""
 
 
 class Reads(Protocol):
@@ -75,55 +75,54 @@ class Reads(Protocol):
 # --- the probe --------------------------------------------------------------------------------------------------------
 
 
-def general(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
-    """The general text that training may replay: the task's own, without its questions and without the probe's share.
+def replay_text(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
+    """General text of the task that training may replay, without questions and without the probe's share.
 
-    Which documents the probe keeps is settled by their content, so that more text moves none from one side to the other.
-    `keep`: whether a file may be learnt from.
+    A hash of the content decides which documents the probe gets, so adding text moves none. `keep`: whether a file may be
+    trained on.
     """
     found, _ = _parts(folder, given, keep)
-    return replace(found, digest=digest([found.digest, REPLAYED]), share=REPLAYED) if found.files else found
+    return replace(found, digest=digest([found.digest, REPLAY_SHARE]), share=REPLAY_SHARE) if found.files else found
 
 
 def probe(folder: Path, given: Iterable[str]) -> Probe:
-    """The package's probe, or the team's own from what `data.general` names: raw text, and rows of questions.
+    """The bundled probe, or the team's from `data.general`: raw text and question rows.
 
-    A row of questions has `question`, `choices` (a list) and `answer` (the place of the right one from 0, or its text).
-    One passage is taken of each document, cut to LETTERS; of too many those with the highest places by content.
-    DataError where a question cannot be used.
+    A question row has `question`, `choices` (a list) and `answer` (index from 0, or text). One passage is taken per document,
+    cut to PASSAGE_CHARS; surplus ones are dropped by hash. DataError for an unusable question.
     """
     found, asking = _parts(folder, given)
-    own = {_passage(text): place for text in corpus.documents(found) if (place := corpus.place(text)) >= REPLAYED}
-    passages = sorted(own, key=lambda passage: -own[passage])[:MOST_PASSAGES]
+    own = {_passage(text): place for text in corpus.documents(found) if (place := corpus.place(text)) >= REPLAY_SHARE}
+    passages = sorted(own, key=lambda passage: -own[passage])[:MAX_PASSAGES]
     asked = {question: None for path in asking for question in _questions(path)}
-    questions = sorted(asked, key=lambda one: corpus.place(one.question))[:MOST_QUESTIONS]
-    if len(passages) < FEWEST:
-        passages += corpus.documents(corpus.texts(OWN, ["passages.jsonl"]))
-    if len(questions) < FEWEST:
-        questions += _questions(OWN / "questions.jsonl")
+    questions = sorted(asked, key=lambda one: corpus.place(one.question))[:MAX_QUESTIONS]
+    if len(passages) < MIN_ITEMS:
+        passages += corpus.documents(corpus.find_texts(PACKAGE_PROBE, ["passages.jsonl"]))
+    if len(questions) < MIN_ITEMS:
+        questions += _questions(PACKAGE_PROBE / "questions.jsonl")
     return Probe(tuple(passages), tuple(questions))
 
 
 def _parts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> tuple[Texts, list[Path]]:
-    """The raw text of what is named, and the tables of questions."""
-    found = corpus.texts(folder, given, keep)
+    """The raw text among the named files, and the question tables."""
+    found = corpus.find_texts(folder, given, keep)
     asking = [name for name in found.files if _asks(Path(name))]
     if asking:
-        found = corpus.texts(folder, [name for name in found.files if name not in asking])
+        found = corpus.find_texts(folder, [name for name in found.files if name not in asking])
     return found, [Path(name) for name in asking]
 
 
 def _asks(path: Path) -> bool:
-    """Whether a table holds questions and not documents, by its first row."""
+    """Whether a table holds questions rather than documents, by its first row."""
     return path.suffix.lower() in corpus.TABLES and "choices" in next(iter(read_rows(path, str(path))), ({}, ""))[0]
 
 
 def _passage(text: str) -> str:
-    """The beginning of a document, up to the end of a word."""
+    """The beginning of a document, cut at a word boundary."""
     text = text.strip()
-    if len(text) <= LETTERS:
+    if len(text) <= PASSAGE_CHARS:
         return text
-    return text[:LETTERS].rsplit(maxsplit=1)[0]
+    return text[:PASSAGE_CHARS].rsplit(maxsplit=1)[0]
 
 
 def _questions(path: Path) -> list[Question]:
@@ -142,7 +141,7 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
     if answer in choices:
         answer = choices.index(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise DataError(f"the answer {quoted(answer)} is none of the {len(choices)} choices.", where=where, remedy=remedy)
+        raise DataError(f"the answer {quoted(answer)} is not one of the {len(choices)} choices.", where=where, remedy=remedy)
     return Question(asked.strip(), tuple(one.strip() for one in choices), answer)
 
 
@@ -150,11 +149,11 @@ def _question(row: Mapping[str, Any], where: str) -> Question:
 
 
 def measure(engine: Reads, on: Probe) -> Ability:
-    """Cross-entropy of each passage and right or wrong on each question.
+    """Cross-entropy of each passage, and right/wrong on each question.
 
-    A passage is scored behind its first word, so that every tokenizer foretells the same bytes. A question is answered
-    with the choice whose log-probability behind it is highest a byte: divided by its length, for longer choices are
-    less likely only because they are longer (`acc_norm` of https://github.com/EleutherAI/lm-evaluation-harness).
+    A passage is scored after its first word, so that every tokenizer predicts the same bytes. The answer to a question is the
+    choice with the highest log-probability per byte, because longer choices are less likely just for being longer
+    (`acc_norm` of https://github.com/EleutherAI/lm-evaluation-harness).
     """
     fronts = [passage.split(maxsplit=1)[0][:16] for passage in on.passages]
     rests = [passage[len(front) :] for passage, front in zip(on.passages, fronts)]
@@ -172,14 +171,14 @@ def measure(engine: Reads, on: Probe) -> Ability:
 
 
 def seconds(on: Probe, parameters: int, machine: Machine) -> float:
-    """About how long one model is measured; its tokens are guessed from the probe's letters."""
+    """Estimated seconds to measure one model; tokens are estimated from characters."""
     asked = sum(len(question.question) + sum(map(len, question.choices)) for question in on.questions)
     letters = sum(map(len, on.passages)) + asked
-    return machine.prefill_seconds(parameters, letters // LETTERS_A_TOKEN)
+    return machine.prefill_seconds(parameters, letters // CHARS_PER_TOKEN)
 
 
-def forgotten(model: ModelRef, untouched: ModelRef, on: Probe, store: Store, engines: Engines) -> Forgetting | None:
-    """What fitting `model` cost in general ability; None where no weight of a language model was touched."""
+def measure_forgetting(model: ModelRef, untouched: ModelRef, on: Probe, store: Store, engines: Engines) -> Forgetting | None:
+    """Loss of general ability from fitting `model`; None if no language model weights changed."""
     if not (can(model).reads_text and model.files and can(untouched).reads_text):
         return None
     after = _ability(model, on, store, engines)
@@ -187,7 +186,7 @@ def forgotten(model: ModelRef, untouched: ModelRef, on: Probe, store: Store, eng
 
 
 def _ability(model: ModelRef, on: Probe, store: Store, engines: Engines) -> Ability:
-    """Measured once for each model and probe, and kept. The machine is part of the key: a GPU rounds otherwise."""
+    """Measured once per model and probe, and stored. The key includes the machine, because a GPU rounds differently."""
     machine = engines.machine
     name = digest([model.digest, model.files_digest, on.digest, machine.device, machine.dtype, MEASURE_VERSION])
     kept = store.read(f"ability/{name}.json")
@@ -202,10 +201,10 @@ def _ability(model: ModelRef, on: Probe, store: Store, engines: Engines) -> Abil
 
 
 def compare(before: Ability, after: Ability) -> Forgetting:
-    """The rise of the loss and the change of the share of right answers, paired, with 95% intervals.
+    """Rise of the loss and change in correct answers, paired, with 95% intervals.
 
-    The loss is weighted by tokens and told in nats a token where both models cut every passage into as many tokens, else
-    in bits a byte. Its interval comes from drawing passages again, that of the answers is Tango's for paired shares.
+    The loss is weighted by tokens, in nats per token if both models tokenize each passage into equally many tokens, else in
+    bits per byte. Its interval is a bootstrap over passages; that of the answers is Tango's for paired proportions.
     """
     rises = np.subtract(after.nats, before.nats)
     if before.tokens == after.tokens:
@@ -224,5 +223,5 @@ def compare(before: Ability, after: Ability) -> Forgetting:
 
 
 def bounds(found: Forgetting, error: float) -> Interval:
-    """The rise in nats a token of the untouched model, between two one-sided bounds that each err with probability `error`."""
+    """The rise in nats per token of the base model, with one-sided bounds that each err with probability `error`."""
     return resample.bootstrap_interval(np.stack([found.rises, found.tokens], axis=1), confidence=1 - 2 * error)

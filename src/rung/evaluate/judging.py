@@ -15,31 +15,31 @@ from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import ROOM, asking
 from rung.metrics import JUDGE, Metric
-from rung.metrics.judge import Agreement, Ask, Judge, JudgeReply, Pairwise, Rubric, scored, trust
+from rung.metrics.judge import Agreement, Ask, Judge, JudgeReply, Pairwise, Rubric, agreement_with_people, score_answers
 from rung.store import Store
 from rung.task import Task
 from rung.types import Example, Message, Unscored, digest
 
 CHUNK = 64
-"""Questions asked between two times that marks are kept."""
-SAMPLE = 100
-"""Rows whose tokens are counted for a quote."""
+"""Questions per chunk; marks are stored after each."""
+SAMPLE_ROWS = 100
+"""Rows whose tokens are counted for a cost estimate."""
 
 
-def judge_of(task: Task, engines: Engines, store: Store) -> Judge | None:
-    """The judge that the task names; None where it names none. TaskError where the data may not be sent to its model."""
+def build_judge(task: Task, engines: Engines, store: Store) -> Judge | None:
+    """The task's LLM judge, or None. TaskError if the data policy forbids sending data to its model."""
     given = task.judge
     if given is None:
         return None
     ref, criterion = reference(task, engines), _criterion(task)
-    ask = _once(engines, ref, store)
+    ask = _cached_ask(engines, ref, store)
     if given.form == "pairwise":
         return Pairwise(ask, ref.digest, criterion, task.task)
     return Rubric(ask, ref.digest, criterion, task.task, given.points)
 
 
 def reference(task: Task, engines: Engines) -> ModelRef:
-    """The judge's model. Faults name judge.model."""
+    """The judge's model. Errors name judge.model."""
     assert task.judge, "the task has no judge"
     name, where = task.place(task.judge.model), "rung.yaml judge.model"
     with named(where):
@@ -49,46 +49,46 @@ def reference(task: Task, engines: Engines) -> ModelRef:
     return found
 
 
-def people(task: Task, judge: Judge) -> tuple[marked.Marked, ...]:
-    """The rows that people marked, as this judge takes them."""
+def human_marks(task: Task, judge: Judge) -> tuple[marked.Marked, ...]:
+    """Rows marked by people, in this judge's form."""
     assert task.judge, "the task has no judge"
     return marked.load(task.folder, task.judge.marked, judge)
 
 
-def agreement(task: Task, judge: Judge) -> Agreement:
-    """The judge held to people's marks; not trusted where there are none."""
+def measure_agreement(task: Task, judge: Judge) -> Agreement:
+    """The judge's agreement with people's marks; not trusted without any."""
     assert task.judge, "the task has no judge"
-    return trust(judge, people(task, judge), task.judge.least_agreement)
+    return agreement_with_people(judge, human_marks(task, judge), task.judge.least_agreement)
 
 
-def metric(judge: Judge, agreed: Callable[[], Agreement | None]) -> Metric:
-    """The judge as the task's metric. It scores rows together; as a reward it marks answers one by one.
+def judge_metric(judge: Judge, agreed: Callable[[], Agreement | None]) -> Metric:
+    """The judge as the task's metric: scores rows in batches; as a reward, one answer at a time.
 
-    A reward decides what is learnt, so a judge that is not trusted gives none, and where it gives no mark the fit stops:
-    no reward is made up. `agreed` measures its agreement with people.
+    Rewards decide what is learnt, so an untrusted judge gives none, and a missing mark stops the fit. `agreed` returns the
+    agreement with people.
     """
 
     def reward(output: str, reference: str, example: Example) -> float:
-        if (held := agreed()) and held.doubt:
+        if (agreement := agreed()) and agreement.doubt:
             raise RungError(
-                f"the reward is the judge's, and {held.doubt}.",
+                f"the reward comes from the judge, but {agreement.doubt}.",
                 where="rung.yaml judge",
-                remedy="Have people mark more rows under judge.marked, take a stronger judge, or name another reward.",
+                remedy="Add human marks under judge.marked, use a stronger judge, or name another reward.",
             )
-        [value] = scored(judge, [output], [example])
+        [value] = score_answers(judge, [output], [example])
         if isinstance(value, Unscored):
-            raise ModelError(f"no reward: {value.why}.", where="rung.yaml judge", remedy="Climb again: the marks are kept.")
+            raise ModelError(f"no reward: {value.why}.", where="rung.yaml judge", remedy="Climb again: stored marks are reused.")
         return value
 
     def many(outputs: Sequence[str], examples: Sequence[Example]) -> list[float | Unscored]:
-        return scored(judge, outputs, examples)
+        return score_answers(judge, outputs, examples)
 
-    return Metric(JUDGE, ("answer", "generate", "extract"), reward, many=many)
+    return Metric(JUDGE, ("answer", "generate", "extract"), reward, score_many=many)
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeEstimate:
-    """What a judge will be asked of some rows."""
+    """Estimated use of the judge on some rows."""
 
     calls: int
     tokens: int
@@ -98,24 +98,24 @@ class JudgeEstimate:
 
 @dataclass(frozen=True, slots=True)
 class JudgeEstimates:
-    """What the judge of a task will be asked."""
+    """Estimated use of a task's judge."""
 
     a_rung: JudgeEstimate
-    """For each rung that is measured, on all dev rows."""
+    """Per measured rung, on all dev rows."""
     people: JudgeEstimate
-    """Once, of the rows that people marked."""
+    """Once, on the rows marked by people."""
     rewards: tuple[str, ...]
-    """Rungs whose fits ask it as well; how often is not counted."""
+    """Rungs whose fits also call the judge; not counted."""
 
 
 def estimate(task: Task, judge: Judge, rows: Sequence[Any], engines: Engines, call_seconds: float) -> JudgeEstimate:
     """Calls and tokens counted on the rows' own texts, as far as `SAMPLE` of them go; time and dollars from these.
 
-    `call_seconds`: assumed of one call to an endpoint, so many at once as the task allows.
+    `call_seconds`: assumed duration of an API call; calls run concurrently as the task allows.
     """
     ref = reference(task, engines)
     asked = [[Prompt(chat, chat[-1].content) for chat in judge.chats(row)] for row in rows]
-    sample = [prompt for prompts in asked[:SAMPLE] for prompt in prompts]
+    sample = [prompt for prompts in asked[:SAMPLE_ROWS] for prompt in prompts]
     calls = sum(map(len, asked))
     each = round(sum(engines.tokens(ref, prompt, "")[0] for prompt in sample) / max(1, len(sample)))
     seconds = engines.machine.prefill_seconds(engines.parameters(ref.name), calls * (each + ROOM))
@@ -140,10 +140,10 @@ def _criterion(task: Task) -> str:
     return text
 
 
-def _once(engines: Engines, ref: ModelRef, store: Store) -> Ask:
-    """Asks the model, and nothing twice: not in this process, and of a model that runs here never again.
+def _cached_ask(engines: Engines, ref: ModelRef, store: Store) -> Ask:
+    """Asks the model, reusing earlier replies: of this process, and stored ones of a local model.
 
-    What an endpoint said is kept by its ledger, with its bill, where the task has `api.cache`.
+    Replies of an API are stored by its ledger if the task has `api.cache`.
     """
     keeps = can(ref).local
     known: dict[str, str] = store.marks(ref.digest) if keeps else {}
@@ -156,7 +156,7 @@ def _once(engines: Engines, ref: ModelRef, store: Store) -> Ask:
             if time.monotonic() > engines.until:
                 raise BudgetError(
                     f"judging stopped at question {start} of {len(missing)}: the time budget is used up.",
-                    remedy="Raise budget.minutes in rung.yaml; the marks so far are kept.",
+                    remedy="Raise budget.minutes in rung.yaml; marks so far are stored.",
                 )
             part = missing[start : start + CHUNK]
             said = asking(engines.open(ref))([chat for _, chat in part], options)

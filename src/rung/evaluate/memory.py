@@ -1,4 +1,4 @@
-"""How much memory a piece of work took at its peak."""
+"""Peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset_peak() -> None:
-    """Forget earlier peaks, where the system can (Linux); elsewhere the peak is that of the whole process."""
+    """Reset the peak on Linux; elsewhere the peak covers the whole process."""
     if gpu := _gpu():
         gpu.reset_peak_memory_stats()
     try:
@@ -21,9 +21,9 @@ def reset_peak() -> None:
 
 
 def peak() -> int:
-    """Most bytes this process has held in memory since the last reset; of a GPU's, where it has computed on one."""
-    if (gpu := _gpu()) and (held := gpu.max_memory_allocated()):
-        return int(held)
+    """Peak bytes since the last reset; GPU memory if a GPU was used."""
+    if (gpu := _gpu()) and (most := gpu.max_memory_allocated()):
+        return int(most)
     if _STATUS.exists():
         lines = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
         if lines:
@@ -32,6 +32,6 @@ def peak() -> int:
 
 
 def _gpu() -> Any:
-    """The books that torch keeps of the GPU's memory, where it has been loaded and uses one."""
+    """torch.cuda if it is loaded and in use, for its memory statistics."""
     torch: Any = sys.modules.get("torch")
     return torch.cuda if torch and torch.cuda.is_initialized() else None

@@ -1,4 +1,4 @@
-"""Predictor × rows → answers and latency. Rows already answered are not asked again."""
+"""Answers and latency of a Predictor on rows. Stored answers are reused."""
 
 from __future__ import annotations
 
@@ -16,74 +16,74 @@ from rung.types import Example, Latency, Prediction
 
 LATENCY_ROWS = 20
 LATENCY_SECONDS = 20.0
-"""Requests asked one at a time to measure latency, and the longest that this may take."""
+"""Number of single requests for measuring latency, and their time limit."""
 
-FIRST = 8
-"""Rows to ask of an endpoint before the others: where they all fail alike, the others are not asked."""
+FIRST_ROWS = 8
+"""Rows to send to an API first: if all fail in the same way, the rest is not sent."""
 
 Progress = Callable[[str, float], None]
 
 
-class Unanswered(RungError):
-    """No row has an answer, for a reason that says nothing of the model."""
+class NoAnswersError(RungError):
+    """No row has an answer, for a reason outside the model."""
 
 
 def answer(
     predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines, progress: Progress, deadline: float
 ) -> list[Prediction]:
-    """Predictions of all rows in order; each chunk is kept as soon as it is there, so a killed process loses little.
+    """Predictions of all rows in order; each chunk is stored at once, so a killed process loses little.
 
-    A row that failed for a reason outside the model is asked again. Unanswered where all rows fail so; where a chunk of
-    `FIRST` rows or more fails alike, the rest is not asked.
+    Rows that failed for a reason outside the model are retried. NoAnswersError if all rows fail that way; if a chunk of at
+    least FIRST_ROWS rows fails in the same way, the rest is not asked.
     """
     known = {row: kept for row, kept in store.predictions(predictor.digest).items() if not kept.failed}
     missing = list({example.id: example for example in examples if example.id not in known}.values())
     if missing:
-        predictor.warm(engines)  # loading a model is no part of answering a row
+        predictor.warm(engines)  # loading time does not count
     started = time.monotonic()
-    size = portion(predictor, engines)
-    for start, end in _chunks(len(missing), size, size if can(predictor.model).local else FIRST):
+    size = chunk_rows(predictor, engines)
+    for start, end in _chunks(len(missing), size, size if can(predictor.model).local else FIRST_ROWS):
         if time.monotonic() > deadline:
             raise BudgetError(
                 f"answering stopped at row {start} of {len(missing)}: the time budget is used up.",
-                remedy="Raise budget.minutes in rung.yaml; the rows answered are kept.",
+                remedy="Raise budget.minutes in rung.yaml; answered rows are stored.",
             )
         found = predictor.predict(missing[start:end], engines)
         store.keep_predictions(predictor.digest, found)
         known |= {prediction.id: prediction for prediction in found}
-        if len(found) >= FIRST and (why := alike(found)):
+        if len(found) >= FIRST_ROWS and (why := common_error(found)):
             asked, rest = ("first " if start == 0 else ""), len(missing) - end
             left = f", and the other {rest} were not asked" if rest else ""
-            raise Unanswered(f"the {asked}{len(found)} of {len(missing)} rows asked all failed alike{left}: {why}")
+            raise NoAnswersError(f"the {asked}{len(found)} of {len(missing)} rows asked all failed in the same way{left}: {why}")
         left_s = (time.monotonic() - started) / end * (len(missing) - end)
         progress(f"row {end} of {len(missing)}, {left_s:.0f} s left", end / len(missing))
     answers = [known[example.id] for example in examples]
     if all(one.failed for one in answers):
-        raise Unanswered(f"all {len(answers)} rows failed, the first since: {answers[0].error}")
+        raise NoAnswersError(f"all {len(answers)} rows failed; the first: {answers[0].error}")
     return answers
 
 
 def _chunks(rows: int, size: int, first: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each chunk of rows, the first one `first` rows long."""
+    """Start and end of each chunk; the first has `first` rows."""
     start, end = 0, min(first, rows)
     while start < rows:
         yield start, end
         start, end = end, min(end + size, rows)
 
 
-def alike(found: Sequence[Prediction]) -> str:
-    """The reason outside the model for which all rows failed, where it is the same one but for numbers; else empty."""
+def common_error(found: Sequence[Prediction]) -> str:
+    """The common error outside the model of all rows, ignoring numbers; empty if there is none."""
     reasons = {re.sub(r"\d+", "#", one.error) if one.failed else "" for one in found}
     return found[0].error if len(reasons) == 1 else ""
 
 
-def portion(predictor: Predictor, engines: Engines) -> int:
-    """Rows to ask between two times that answers are kept: of an endpoint enough to keep it busy."""
+def chunk_rows(predictor: Predictor, engines: Engines) -> int:
+    """Rows per chunk; for an API enough to keep it busy."""
     return CHUNK if can(predictor.model).local else max(CHUNK, 4 * engines.api.concurrency)
 
 
 def latency(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> Latency:
-    """Milliseconds a request, asked one at a time after two to warm up, as a server would be asked."""
+    """Milliseconds per request, sent one at a time after two warm-up requests, as to a server."""
     if found := store.latency(predictor.digest):
         return found
     predictor.warm(engines)
@@ -93,7 +93,7 @@ def latency(predictor: Predictor, examples: Sequence[Example], store: Store, eng
     started = time.monotonic()
     for example in examples[2 : 2 + LATENCY_ROWS] or examples:
         [answered] = predictor.predict([example], engines)
-        taken.append(answered.seconds * 1000)  # of an answer that an engine gives again: as it first was
+        taken.append(answered.seconds * 1000)  # for a cached answer, its original time
         if time.monotonic() - started > LATENCY_SECONDS and len(taken) >= 5:
             break
     measured = Latency(stats.quantile_interval(taken, 0.5), stats.quantile_interval(taken, 0.95))

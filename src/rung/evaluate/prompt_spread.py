@@ -1,4 +1,4 @@
-"""How far the score moves with the wording of a prompt and the order of its demonstrations, where a search tried several."""
+"""Range of the score over prompt wordings and demonstration orders that a search tried."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rung.types import Interval, Record
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Prompts that differ in one thing alone, all asked the same rows of train."""
+    """Prompts that differ in one aspect only, scored on the same train rows."""
 
     rung: str
     what: str
-    """What differs: wording or order."""
+    """The aspect: wording or order."""
     tried: int
     range: Interval
-    """Mean, lowest and highest of the tried; no confidence interval."""
+    """Mean, minimum and maximum over the prompts; not a confidence interval."""
 
 
 def spreads(records: Sequence[Record]) -> tuple[Spread, ...]:
-    """The spreads that fits noted."""
+    """The spreads noted by fits."""
     return tuple(
         Spread(record.rung, what, seen["tried"], Interval(seen["mean"], seen["min"], seen["max"], seen["n"]))
         for record in records

@@ -1,4 +1,4 @@
-"""What one needs to repeat a measurement: code, packages, machine, data, options."""
+"""Provenance of a measurement: code, packages, machine, data, options."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The commit that is checked out in a git repository, read from its files. No git process is started.
+"""The checked-out commit of a git repository, read from its files without running git.
 
-Git runs programs that a repository's own configuration names (filters, file system monitors, text converters, hooks), also
-for `git status`, and a task folder may come from anybody. So `.git` is read here directly, as gitrepository-layout(5) and
-gitformat-pack(5) describe it: a few small files, each opened without following links and up to a fixed size.
+Git runs programs named in a repository's configuration (filters, monitors, text converters, hooks), even for `git status`,
+and a task folder may come from anybody. So `.git` is read directly, following gitrepository-layout(5) and
+gitformat-pack(5): a few small files, opened without following links and up to a fixed size.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import stat
 from pathlib import Path
 
 COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
-"""A SHA-1 or SHA-256 object name in full."""
+"""A full SHA-1 or SHA-256 object name."""
 BRANCH = re.compile(r"refs(?:/[^\x00-\x20\x7f~^:?*\[\\/]+)+\Z")
 SMALL, PACKED = 4096, 32 << 20
-"""Most bytes read of HEAD, of a ref or of a pointer file, and of packed-refs."""
+"""Maximum bytes read of HEAD, a ref or a pointer file, and of packed-refs."""
 HOPS = 5
-"""Symbolic refs followed one after another; git allows as many."""
+"""Maximum chain of symbolic refs, as in git."""
 
 
 def revision(folder: Path) -> str:
-    """Object name of the commit checked out where `folder` lies; empty outside a repository or where it cannot be told.
+    """Object name of the commit checked out at `folder`; empty outside a repository or if unknown.
 
-    Whether files differ from that commit is not determined: only git could say, and it would run what the repository names.
+    Uncommitted changes are not detected: only git could tell, and it would run programs named by the repository.
     """
     for place in (start := folder.resolve(), *start.parents):
         if (place / ".git").is_symlink():
@@ -36,7 +36,7 @@ def revision(folder: Path) -> str:
 
 
 def _directories(place: Path) -> tuple[Path, Path] | None:
-    """Where HEAD lies and where branches do: the same folder, but for a linked worktree. None where they do not fit."""
+    """Folders of HEAD and of branches: the same except in a linked worktree. None if they are inconsistent."""
     dot = place / ".git"
     if dot.is_dir():
         return dot, dot
@@ -72,13 +72,13 @@ def _under(root: Path, ref: str) -> str:
 
 
 def _packed(common: Path, ref: str) -> str:
-    """A ref's commit from packed-refs: a line each, the object name before the ref's."""
+    """A ref's commit from packed-refs."""
     lines = _text(common / "packed-refs", PACKED).split("\n")
     return next((line.partition(" ")[0] for line in lines if line.partition(" ")[2].strip() == ref), "")
 
 
 def _text(path: Path, most: int) -> str:
-    """A regular file's text without blanks around it; empty where it is none, is a link, or is longer than `most` bytes."""
+    """A regular file's stripped text; empty for other files, links, and files longer than `most` bytes."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:

@@ -1,1 +1,1 @@
-"""What rung init writes: a task folder to edit, and questions drafted from documents."""
+"""What `rung init` writes: a task folder to edit, and questions drafted from documents."""

@@ -1,6 +1,6 @@
-"""Questions drafted from documents by a model, for teams that have documents and no questions yet.
+"""Questions that a model drafts from documents, for teams without questions.
 
-A draft is a start, never a measurement: the model asks what the passage says, not what users want to know.
+Drafts are a start, not a measurement: the model asks what the passage says, not what users want to know.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rung.store import NAME
 from rung.types import Message
 
 SYSTEM = "Write one short question that the passage answers, and its answer: a few words copied from the passage."
-SHOWN = (
+EXAMPLES = (
     Message("user", "Passage:\nThe reading room is open from nine to six. Bags are left in the lockers by the door."),
     Message("assistant", "Question: Where do I leave my bag?\nAnswer: in the lockers by the door"),
     Message("user", "Passage:\n| Fee | Price |\n|---|---|\n| Lost card | 4 crowns |\n| Late book | 1 crown a week |"),
@@ -34,10 +34,10 @@ SHOWN = (
 )
 DECODING = Decoding(max_new_tokens=80)
 
-FOUND = 5
-"""The passage must be among so many for its own question."""
-LEAST_LETTERS, MOST_WORDS = 40, 30
-"""Letters below which a passage has nothing to ask about, and words above which an answer is no answer."""
+SEARCH_RANK = 5
+"""The passage must be among this many results for its own question."""
+MIN_CHARS, MAX_WORDS = 40, 30
+"""Minimum passage length in characters, and maximum answer length in words."""
 BATCH = 16
 
 _FORM = re.compile(r"question:\s*(?P<question>[^\n]+?)\s*\n+\s*answer:\s*(?P<answer>[^\n]+)", re.IGNORECASE)
@@ -47,7 +47,7 @@ Progress = Callable[[str, float], object]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A question with its answer and the place of its passage, as a row's `source` names it."""
+    """A question, its answer, and its passage in the form of a row's `source`."""
 
     question: str
     answer: str
@@ -55,27 +55,27 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Drafted:
-    """What came of asking."""
+class DraftResult:
+    """Result of drafting."""
 
     drafts: tuple[Draft, ...]
     asked: int
-    """Passages put to the model."""
+    """Passages shown to the model."""
     dropped: Mapping[str, int]
-    """Why drafts were thrown away, and how many."""
+    """Number of discarded drafts by reason."""
 
 
-def begin(
+def create_task(
     folder: Path, documents: Path, engines: Engines, base: str, rows: int, progress: Progress = lambda what, share: None
-) -> tuple[Drafted, list[Path]]:
-    """A task folder made from documents: they are indexed, questions are drafted, then the folder is written.
+) -> tuple[DraftResult, list[Path]]:
+    """Create a task folder from documents: index them, draft questions, write the folder.
 
-    Returns what was drafted and the files written. DataError where no draft is left.
+    Returns the drafts and the files written. DataError if no draft is left.
     """
-    scaffold.free(folder)
+    scaffold.check_free(folder)
     if not documents.exists():
-        raise DataError("there are no such documents.", where=str(documents), remedy="Name a folder or a file that is there.")
-    folder.mkdir(parents=True, exist_ok=True)  # a path out of a folder leads nowhere before it is there
+        raise DataError("the documents do not exist.", where=str(documents), remedy="Name an existing folder or file.")
+    folder.mkdir(parents=True, exist_ok=True)  # relative paths need an existing folder
     pattern = Path(os.path.relpath(documents, folder)).as_posix()
     texts = knowledge.documents(folder, (pattern,))
     encoder = Predictor.encoder
@@ -85,9 +85,9 @@ def begin(
     if not made.drafts:
         why = "; ".join(f"{count} times {reason}" for reason, count in made.dropped.items())
         raise DataError(
-            f"{base} was asked about {made.asked} passages and no draft is left: {why or 'no passage says enough'}.",
+            f"no draft of {base} on {made.asked} passages is usable: {why or 'all passages are too short'}.",
             where=str(documents),
-            remedy="Name a stronger model with --base, or leave --from out and write the questions yourself.",
+            remedy="Use a stronger model with --base, or write the questions yourself without --from.",
         )
     table = [(one.question, one.answer, one.source) for one in made.drafts]
     return made, scaffold.write_drafts(folder, pattern, base, table)
@@ -95,16 +95,16 @@ def begin(
 
 def draft(
     found: Lookup, model: ModelRef, engines: Engines, rows: int, seed: int = 0, progress: Progress = lambda what, share: None
-) -> Drafted:
-    """Up to `rows` drafts, one question a passage, passages drawn at random until there are enough or none is left.
+) -> DraftResult:
+    """Up to `rows` drafts, one question per passage; passages are drawn at random until there are enough.
 
-    Asking may take an hour on a small machine, so what stands when the user stops it (Ctrl-C) is kept.
+    This may take an hour on a small machine; Ctrl-C ends it and keeps the drafts so far.
 
-    Kept is a draft whose answer stands in its passage, is not given away by the question, and whose passage the index
-    finds for the question. Wrong, trivial and twisted questions pass all three: read them.
+    A draft is kept if its answer occurs in its passage, the question does not reveal it, and the index finds the passage for
+    the question. Wrong or trivial questions pass all three: read them.
     """
     passages = [p for change, _ in knowledge.open_kept(found.index, engines).contents() for p in change.passages]
-    passages = [p for p in passages if len(p.text.strip()) >= LEAST_LETTERS and not p.access]  # a draft is shown to everyone
+    passages = [p for p in passages if len(p.text.strip()) >= MIN_CHARS and not p.access]  # drafts are public
     random.Random(seed).shuffle(passages)
     kept: list[Draft] = []
     dropped: Counter[str] = Counter()
@@ -124,41 +124,41 @@ def draft(
             if isinstance(written, str):
                 dropped[written] += 1
             elif any(one.question.casefold() == written[0].casefold() for one in kept):
-                dropped["the question was there already"] += 1
+                dropped["the question is a duplicate"] += 1
             else:
                 kept.append(Draft(*written, _place(passage)))
-    return Drafted(tuple(kept[:rows]), asked, dict(dropped))
+    return DraftResult(tuple(kept[:rows]), asked, dict(dropped))
 
 
 def _written(
     passages: Sequence[Passage], found: Lookup, model: ModelRef, engines: Engines
 ) -> list[tuple[Passage, tuple[str, str] | str]]:
-    """For each passage a question and its answer, or why there is none."""
+    """For each passage a question and answer, or the reason why not."""
     engine = engines.open(model)
     prompts = [
-        Prompt((Message("system", SYSTEM), *SHOWN, Message("user", f"Passage:\n{quoted(p.text)}")), p.text) for p in passages
+        Prompt((Message("system", SYSTEM), *EXAMPLES, Message("user", f"Passage:\n{quoted(p.text)}")), p.text) for p in passages
     ]
     read = [_read(done.text, passage) for done, passage in zip(engine.generate(prompts, DECODING), passages)]
     questions = ["" if isinstance(one, str) else one[0] for one in read]
-    near = replace(found, settings=replace(found.settings, k=FOUND))
+    near = replace(found, settings=replace(found.settings, k=SEARCH_RANK))
     hits = lookup.sources(near, questions, engines)
     out: list[tuple[Passage, tuple[str, str] | str]] = []
     for passage, one, some in zip(passages, read, hits):
         lost = not isinstance(one, str) and passage.id not in {hit.passage.id for hit in some}
-        out.append((passage, "the index did not find its passage for it" if lost else one))
+        out.append((passage, "the index does not find its passage" if lost else one))
     return out
 
 
 def _read(text: str, passage: Passage) -> tuple[str, str] | str:
-    """Question and answer out of what the model wrote, or what is wrong with it."""
+    """Question and answer from the model's text, or what is wrong with it."""
     form = _FORM.search(text)
     if form is None:
         return "the model did not write a question and an answer"
     question, answer = form["question"].strip(), form["answer"].strip().strip("\"'")
-    if len(answer.split()) > MOST_WORDS or support(answer, passage.text) < 1:
-        return "the answer does not stand in the passage"
+    if len(answer.split()) > MAX_WORDS or support(answer, passage.text) < 1:
+        return "the answer is not in the passage"
     if support(answer, question) == 1:
-        return "the question gives its answer away"
+        return "the question reveals its answer"
     return question, answer
 
 

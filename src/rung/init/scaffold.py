@@ -1,4 +1,4 @@
-"""The folder that `rung init` writes: a task to edit, with rows that show the form."""
+"""The folder that `rung init` writes: a task to edit, with sample rows."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ from rung.files import write_text
 from rung.types import Kind
 
 _YAML = """\
-# What is to be done, with which rows, and what is good enough. `rung check` reads this file and says what is wrong.
+# The task, its rows and its goal. `rung check` validates this file.
 task: {task}
 kind: {kind}                 # classify | extract | answer | generate
 data:
   examples: data/examples.csv    # csv, tsv, jsonl, json, parquet or a Hugging Face dataset folder; or train: / dev: / test:
   input: {input}
   output: {output}
-  # group: customer              # rows of one group never stand in two splits
+  # group: customer              # rows of one group stay in one split
 base: smollm2-135m-instruct      # a known name (`rung models`), a hub id, a folder, a .gguf file
 goal: {{metric: {metric}, at_least: 0.8}}   # also: latency_ms, usd_per_1k, usd_per_month
-volume: 10000                    # calls a month; it weighs the cost of training against that of running
-budget: {{minutes: 20}}            # longest time one climb may take
+volume: 10000                    # calls a month, to weigh training cost against running cost
+budget: {{minutes: 20}}            # time limit of one climb
 """
 
 _README = """\
 # {name}
 
 1. Put your rows into `data/examples.csv` (a few hundred decide more than a few dozen) and edit `rung.yaml`.
-2. `rung check {name}`: is the data fit to decide anything?
+2. `rung check {name}`: can the data decide anything?
 3. `rung plan {name}`: what would be tried, and what would it cost?
-4. `rung climb {name}`: try it, what is advised first, the cheapest of it first, until the goal is met.
-5. `rung report {name}` and `rung ask {name} "..."`: read why, and use it.
+4. `rung climb {name}`: try rungs, recommended and cheapest first, until the goal is met.
+5. `rung report {name}` and `rung ask {name} "..."`: see why, and use it.
 """
 
 _DRAFTED_YAML = """\
-# What is to be done, with which rows, and what is good enough. `rung check` reads this file and says what is wrong.
+# The task, its rows and its goal. `rung check` validates this file.
 task: Answer the question from the documents in a few words.
 kind: answer
 data:
   documents: {documents}    # folder, file or glob: md, html, txt, rst, qmd, pdf, docx, csv, jsonl
-  examples: data/drafts.csv    # drafted by a model: read them, mend them, and set draft to no where you accept one
+  examples: data/drafts.csv    # drafted by a model: read and fix them, and set draft to no where you accept one
   input: question
   output: answer
   source: source               # the document, or document#heading, that holds the answer
 rungs: [zero-shot, rag, rag+few-shot]
 base: {base}
 goal: {{metric: token_f1, at_least: 0.6}}   # also: latency_ms, usd_per_1k, usd_per_month
-volume: 10000                  # calls a month; it weighs the cost of training against that of running
-budget: {{minutes: 20}}          # longest time one climb may take
+volume: 10000                  # calls a month, to weigh training cost against running cost
+budget: {{minutes: 20}}          # time limit of one climb
 """
 
 _DRAFTED_README = """\
 # {name}
 
-1. Read `data/drafts.csv`. A model wrote it from the documents; nobody has checked it. Mend or delete rows, add what your users
-   really ask, and set `draft` to `no` in the rows that you accept. `rung check {name}` says how many are left.
+1. Read `data/drafts.csv`. A model wrote it from the documents, unchecked. Fix or delete rows, add what your users really
+   ask, and set `draft` to `no` in the rows that you accept. `rung check {name}` says how many are left.
 2. `rung search {name} "..."`: does the index find what you would look for?
 3. `rung climb {name}`: answers with and without the documents, measured on the same rows.
-4. `rung report {name}` and `rung ask {name} "..."`: read why, and use it.
+4. `rung report {name}` and `rung ask {name} "..."`: see why, and use it.
 """
 
 _TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
@@ -104,12 +104,12 @@ _TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
 }
 
 
-DRAFTED = ("rung.yaml", "README.md", "data/drafts.csv")
-"""What a folder with drafted questions holds."""
+DRAFT_FILES = ("rung.yaml", "README.md", "data/drafts.csv")
+"""Files of a folder with drafted questions."""
 
 
 def write(folder: Path, kind: Kind) -> list[Path]:
-    """Write the folder and return its files. TaskError where one of them is there already."""
+    """Write the folder and return its files. TaskError if one of them exists."""
     task, source, target, metric, rows = _TASKS[kind]
     files = {
         "rung.yaml": _YAML.format(task=task, kind=kind, input=source, output=target, metric=metric),
@@ -127,23 +127,23 @@ def write_drafts(folder: Path, documents: str, base: str, drafts: Sequence[tuple
         "README.md": _DRAFTED_README.format(name=folder.resolve().name),
         "data/drafts.csv": "".join(map(_csv_line, rows)),
     }
-    assert files.keys() == set(DRAFTED)
+    assert files.keys() == set(DRAFT_FILES)
     return _written(folder, files)
 
 
-def free(folder: Path, names: Iterable[str] = DRAFTED) -> None:
-    """TaskError where one of these files is there already, or the folder is no folder: nothing is written over."""
+def check_free(folder: Path, names: Iterable[str] = DRAFT_FILES) -> None:
+    """TaskError if one of these files exists or `folder` is a file; nothing is overwritten."""
     if folder.exists() and not folder.is_dir():
-        raise TaskError("this is a file, and a task is a folder.", where=str(folder), remedy="Name another folder.")
+        raise TaskError("this is a file, but a task is a folder.", where=str(folder), remedy="Name another folder.")
     for name in names:
         if (folder / name).exists():
-            what = "there is a task here already." if name == "rung.yaml" else "this file is there already."
+            what = "a task exists here already." if name == "rung.yaml" else "the file exists already."
             raise TaskError(what, where=str(folder / name), remedy="Edit it, or name another folder.")
 
 
 def _written(folder: Path, texts: Mapping[str, str]) -> list[Path]:
-    """Write the files, each whole or not at all, rung.yaml last: without it there is no task yet."""
-    free(folder, texts)
+    """Write each file atomically, rung.yaml last: without it there is no task."""
+    check_free(folder, texts)
     files = {folder / name: text for name, text in texts.items()}
     for path, text in sorted(files.items(), key=lambda file: file[0].name == "rung.yaml"):
         write_text(path, text)

@@ -13,7 +13,7 @@ from rung.lm.models import fits
 from rung.lm.remote.settings import LEDGER, Settings
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine, home
-from rung.visible import say
+from rung.visible import print_visible
 
 if TYPE_CHECKING:
     from rung.lm.inference.embed import Embedder
@@ -38,7 +38,7 @@ class Engines:
     def __init__(
         self,
         machine: Machine | None = None,
-        say: Say = say,
+        say: Say = print_visible,
         api: Settings | None = None,
         opened: Mapping[ModelRef, Engine] | None = None,
     ):

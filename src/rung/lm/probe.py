@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from rung.contention import watching_others
+from rung.contention import watch_others
 from rung.lm.models import onednn_linear
 from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
 
@@ -48,7 +48,7 @@ def measure() -> tuple[Machine, float]:
     `usd_per_hour` stays 0: prices belong to the caller.
     """
     device, threads = find_device(), usable_threads()
-    with watching_others() as others, _threads(threads):
+    with watch_others() as others, _threads(threads):
         works = {_plain(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
         works["reading"] = reading_work(device)
         if device == "cpu" and onednn_linear.has_onednn():

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from rung import files
-from rung.machine import BUSY, Machine, fingerprint, home, usual_price
+from rung.machine import BUSY_SHARE, Machine, default_price, fingerprint, home
 
 
 def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
@@ -21,9 +21,9 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
         from rung.lm import probe  # late: torch takes seconds to import
 
         machine, others = probe.measure()
-        if others <= BUSY:
+        if others <= BUSY_SHARE:
             _write(path, machine)
-    return replace(machine, usd_per_hour=usual_price(machine) if usd_per_hour is None else usd_per_hour)
+    return replace(machine, usd_per_hour=default_price(machine) if usd_per_hour is None else usd_per_hour)
 
 
 def _read(path: Path) -> Machine | None:

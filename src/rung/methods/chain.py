@@ -33,7 +33,7 @@ def rewarded(method: Method, metric: str, home: Path) -> list[str]:
     """
     if method.metric_use is MetricUse.NEVER or (method.metric_use is MetricUse.EARLY_STOPPING and not method.patience):
         return []
-    return [metric, *own.contents(metric, home), *own.contents(method.reward, home)]
+    return [metric, *own.content_digests(metric, home), *own.content_digests(method.reward, home)]
 
 
 def estimate_rung(chain: Sequence[Method], facts: Facts, machine: Machine) -> CostEstimate:

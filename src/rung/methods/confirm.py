@@ -13,7 +13,7 @@ from typing import Any
 
 from rung.data.split import question
 from rung.errors import BudgetError
-from rung.evaluate.predict import FIRST, Unanswered, alike
+from rung.evaluate.predict import FIRST_ROWS, NoAnswersError, common_error
 from rung.methods import proposing
 from rung.methods.base import Run
 from rung.metrics import interval, resample
@@ -53,8 +53,8 @@ class SearchBudget:
             if self.spent + len(part) > self.calls:
                 raise SpentError(f"ran out of its {self.calls} calls")
             found = predictor.predict(part, self.run.engines)
-            if len(found) >= FIRST and (why := alike(found)):
-                raise Unanswered(f"{len(found)} rows that the search asked all failed in the same way: {why}")
+            if len(found) >= FIRST_ROWS and (why := common_error(found)):
+                raise NoAnswersError(f"{len(found)} rows that the search asked all failed in the same way: {why}")
             out += [None if one.error else one.output for one in found]
             self.spent += len(part)
             self.run.progress(f"searched with {self.spent} of {self.calls} calls", self.spent / self.calls)

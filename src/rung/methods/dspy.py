@@ -17,7 +17,7 @@ from rung.methods.estimate import CostEstimate, with_calls
 from rung.methods.facts import Facts
 from rung.methods.option import Count
 from rung.predictor import Predictor
-from rung.sequential.interim import LEAST
+from rung.sequential.interim import MIN_ROWS
 from rung.sequential.race import in_order
 from rung.types import Example, Need, TrainData
 
@@ -53,7 +53,7 @@ class Dspy(Method):
         shown, rows, fresh = parts(in_order(data.examples, run.seed))
         fresh = front(fresh, self.calls // 6)  # asked of two Predictors: a third of the budget
         rows, shown = front(rows, self.calls // 12), front(shown, self.calls // 12)
-        if min(len(rows), len(fresh)) < LEAST or not shown:
+        if min(len(rows), len(fresh)) < MIN_ROWS or not shown:
             return conclude(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
         return within(start, budget, self.name, lambda: self._searched(start, shown, rows, fresh, budget))
 

@@ -12,7 +12,7 @@ from annotated_types import MinLen
 
 from rung.lm.base import ModelRef
 from rung.lm.inference.encoder import save_head
-from rung.machine import OPENING_SECONDS, Machine
+from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
@@ -36,7 +36,7 @@ class Encoder(Method):
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
         solving = 2e-6 * facts.train_rows * max(2, facts.labels) * len(self.strengths) * 5
         return CostEstimate(
-            fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding + solving,
+            fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + facts.train_rows * embedding + solving,
             prompt_tokens=0,
             row_seconds=embedding,
             memory_bytes=4 * facts.encoder_parameters,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from rung.lm.vectors import save_vectors
-from rung.machine import OPENING_SECONDS, Machine
+from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import OPENED_LABELS, CostEstimate, StopBehaviour, answer_seconds
 from rung.methods.facts import Facts
@@ -54,7 +54,7 @@ class FewShot(Method):
         embedding = machine.prefill_seconds(facts.encoder_computing, facts.input_tokens)
         return replace(
             start,
-            fit_seconds=start.fit_seconds + OPENING_SECONDS + facts.train_rows * embedding,
+            fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + facts.train_rows * embedding,
             prompt_tokens=own,
             shared_tokens=shared,
             row_seconds=answer_seconds(own, shared, facts, machine, stop=stop) + embedding,

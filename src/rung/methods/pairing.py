@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from rung.data.preferences import as_example, hold_out
+from rung.data.preferences import as_example, split_holdout
 from rung.errors import DataError
 from rung.methods import tuning
 from rung.methods.base import Run
@@ -64,7 +64,7 @@ def held_back(learnt: Some, patience: int, run: Run) -> tuple[Some, Some]:
     """Preferences to learn from and, with `patience`, pairs to choose the epoch by. Reports if there are none."""
     if not patience:
         return learnt, ()
-    rest, held = hold_out(learnt, tuning.HELD, run.seed + 1)
+    rest, held = split_holdout(learnt, tuning.HELD, run.seed + 1)
     pairs = tuple(one for one in held if one.chosen and one.rejected)
     if rest and pairs:
         return rest, pairs

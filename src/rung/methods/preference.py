@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from rung.data.preferences import hold_out
+from rung.data.preferences import split_holdout
 from rung.machine import Machine
 from rung.methods import pairing, tuning
 from rung.methods.base import Family, Run
@@ -49,7 +49,7 @@ class Preferring(PairOptions):
         from rung.lm.models import adapters
         from rung.lm.training import preferences, train
 
-        learnt, held = hold_out(data.preferences, self.held, run.seed)
+        learnt, held = split_holdout(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
         loaded = tuning.open_model(start, run)
         items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.room)

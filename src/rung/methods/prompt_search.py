@@ -22,7 +22,7 @@ from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Weight
 from rung.metrics import interval
 from rung.predictor import Predictor
-from rung.sequential.interim import LEAST, schedule_analyses
+from rung.sequential.interim import MIN_ROWS, schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, in_order, race
 from rung.types import Example, Need, TrainData
 
@@ -69,7 +69,7 @@ class PromptSearch(Method):
         until = min(run.deadline, time.monotonic() + self.seconds if self.seconds else run.deadline)
         budget = SearchBudget(run, self.calls, until)
         pool, rows, fresh = parts(in_order(data.examples, run.seed))
-        if len(rows) < LEAST or len(fresh) < LEAST:
+        if len(rows) < MIN_ROWS or len(fresh) < MIN_ROWS:
             return conclude(start, f"no gain: {len(data.examples)} rows are too few to search and to confirm on", [], budget)
         bare = replace(start, calibration=None)  # a calibration is valid for one prompt only
         tried = [proposing.Tried("as it was", start), *self._proposed(bare, pool, run, budget)]
@@ -96,10 +96,10 @@ class PromptSearch(Method):
         left = budget.calls - budget.spent
         fresh = front(fresh, left // 6)  # asked of two Predictors: a third of the budget
         most = left - 2 * len(fresh)
-        tried = tried[: max(1, most // (2 * LEAST) - 1)]
+        tried = tried[: max(1, most // (2 * MIN_ROWS) - 1)]
         rows = front(rows, most // (len(tried) + 1))  # one more: the best wording with the best demonstrations
         start = tried[0].predictor
-        if len(tried) < 2 or len(rows) < LEAST or len(fresh) < LEAST:
+        if len(tried) < 2 or len(rows) < MIN_ROWS or len(fresh) < MIN_ROWS:
             return conclude(start, f"no gain: {budget.calls} calls are too few for a search", [], budget)
         clusters = clusters_of(rows)
         asked = [budget.asker(one.predictor) for one in tried]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rung.machine import OPENING_SECONDS, Machine
+from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate, answer_seconds
 from rung.methods.facts import Facts
@@ -67,7 +67,7 @@ class Rag(Method):
         embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_computing, size)
         return replace(
             start,
-            fit_seconds=start.fit_seconds + OPENING_SECONDS + embedding,
+            fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + embedding,
             prompt_tokens=own,
             row_seconds=answer_seconds(own, start.shared_tokens, facts, machine, stop=start.stop_behaviour),
         )

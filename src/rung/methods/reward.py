@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from rung.data.preferences import hold_out
+from rung.data.preferences import split_holdout
 from rung.machine import Machine
 from rung.methods import pairing, tuning
 from rung.methods.base import Family, Run
@@ -40,7 +40,7 @@ class Reward(PairOptions):
         from rung.lm.models import adapters, fits
         from rung.lm.training import preferences, rewards, train
 
-        learnt, held = hold_out(data.preferences, self.held, run.seed)
+        learnt, held = split_holdout(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
         loaded, head = rewards.headed(tuning.open_model(start, run), run.seed)
         rows, shown, choosing = (pairing.rows(loaded, start, some, run) for some in (learnt, held, by))

@@ -1,4 +1,4 @@
-"""The table of metrics, and scoring a set of predictions with one of them."""
+"""The table of metrics, and scoring predictions with them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ class Metric:
 
     name: str
     kinds: tuple[Kind, ...]
-    """The kinds of task it is for; the first is taken where nothing else is said."""
+    """Kinds of task it applies to; the first is the default."""
     per_row: Callable[[str, str, Example], float]
-    """(output, reference, example) to one row's score."""
+    """(output, reference, example) → score of one row."""
     corpus: resample.Corpus | None = None
-    """Where the score of the whole is not the mean of the rows': (outputs, references) to it."""
+    """For metrics that are not a mean over rows: (outputs, references) → score."""
     binary: bool = False
     """Each row is right or wrong."""
-    many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]] | None = None
-    """Where rows are scored together, by a model: (outputs, examples) to each one's score, or why it has none."""
+    score_many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]] | None = None
+    """For metrics scored by a model in batches: (outputs, examples) → scores, or why a row has none."""
     abstains: bool = False
-    """To a question that cannot be answered, no answer is the right one."""
+    """Whether no answer is right for unanswerable questions."""
     version: int = 1
-    """Raised when the same answer may now get another score: what was scored by the old rule is scored again."""
+    """Raised when scores may change, so that stored scores are recomputed."""
 
     @property
     def rule(self) -> str:
-        """The name with the version, for keys. A first version goes without."""
+        """Name with version for keys; without it for version 1."""
         return self.name if self.version == 1 else f"{self.name}@{self.version}"
 
     def rate(self, output: str, example: Example) -> float:
         """One row's score: the best over its right answers."""
-        # a judge is shown all of them at once
-        references = example.accepted if self.many is None else (example.output,)
+        # a judge sees all of them at once
+        references = example.accepted if self.score_many is None else (example.output,)
         return max(self._against(reference, output, example) for reference in references)
 
-    def nearest(self, output: str, example: Example) -> str:
-        """The right answer that an output comes closest to: what a score of the whole holds it against."""
+    def nearest_reference(self, output: str, example: Example) -> str:
+        """The right answer closest to the output, used as reference for corpus metrics."""
         return (
             max(example.accepted, key=lambda one: self._against(one, output, example)) if example.references else example.output
         )
@@ -87,7 +87,7 @@ TABLE = Table("rung.metrics", "metric", METRICS, _accept)
 """The metrics above, and those of installed packages."""
 
 JUDGE = "judge"
-"""The metric of a task with a judge: what a model says of an answer. It is made where models are known."""
+"""Name of the LLM judge metric, which is created where models are available."""
 
 SECONDARY_METRICS: dict[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
@@ -95,7 +95,7 @@ SECONDARY_METRICS: dict[Kind, tuple[str, ...]] = {
     "answer": ("exact_match", "token_f1"),
     "generate": ("rouge_l", "token_f1"),
 }
-"""What is scored for a kind of task whatever the goal's metric is."""
+"""Metrics that are always computed for a kind of task."""
 
 
 def rule(name: str) -> str:
@@ -133,14 +133,13 @@ def score(
 ) -> Scores:
     """Score the predictions of one split, row by row and as a whole, with 95% intervals.
 
-    A prediction with an error scores 0. Where the error says nothing of the model (`Prediction.failed`), or the metric could
-    not score the row, the row is named in `unscored`, and every interval reaches up to where all such rows are right. Rows
-    of one `Example.group` are taken as one cluster unless `clusters` says otherwise. `kind` says which other metrics stand
-    beside; a metric of the table knows its own.
+    A prediction with an error scores 0. If the error is outside the model (`Prediction.failed`), or the metric could not score
+    the row, the row is listed in `unscored`, and intervals extend to the score with all such rows right. Rows of one
+    `Example.group` form a cluster unless `clusters` is given. `kind` selects the secondary metrics, by default the metric's.
     """
     ids = tuple(e.id for e in examples)
     assert ids, "nothing to score: the split is empty"
-    assert ids == tuple(p.id for p in predictions), "predictions must line up with the examples, row by row"
+    assert ids == tuple(p.id for p in predictions), "predictions must match the examples row by row"
     clusters = _groups(examples) if clusters is None else clusters
     outputs = tuple("" if p.error else p.output for p in predictions)
     failed = tuple(Unscored(p.id, p.error, p.again) for p in predictions if p.failed)
@@ -149,11 +148,13 @@ def score(
         return tuple(0.0 if p.error else m.rate(p.output, e) for e, p in zip(examples, predictions, strict=True))
 
     def scored(m: Metric) -> Scores:
-        per_row, unscored = (rows(m), ()) if m.many is None else _together(m.many, examples, predictions)
-        references = [m.nearest(output, e) if m.corpus else e.output for output, e in zip(outputs, examples, strict=True)]
+        per_row, unscored = (rows(m), ()) if m.score_many is None else _together(m.score_many, examples, predictions)
+        references = [
+            m.nearest_reference(output, e) if m.corpus else e.output for output, e in zip(outputs, examples, strict=True)
+        ]
         found = Scores(m.name, split, _UNKNOWN, ids, per_row, outputs, unscored=failed + unscored)
         return replace(
-            found, overall=up_to_best(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)
+            found, overall=with_unscored(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)
         )
 
     kind = kind or (metric.kinds[0] if TABLE.get(metric.name) else None)
@@ -168,12 +169,12 @@ def score(
 _UNKNOWN = Interval(0.0, 0.0, 1.0, 0)
 
 
-def up_to_best(
+def with_unscored(
     whole: Callable[[Sequence[float], Sequence[str]], Interval], scores: Scores, references: Sequence[str] = ()
 ) -> Interval:
-    """The interval of the rows' scores and outputs, its upper end being where all rows without a score are perfect.
+    """The interval of a score, its upper end computed with all unscored rows perfect.
 
-    `references`: the right answers, where `whole` reads the outputs.
+    `references`: right answers, if `whole` reads the outputs.
     """
     found = whole(scores.per_row, scores.outputs)
     if not scores.unscored:
@@ -188,7 +189,7 @@ def _together(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
 ) -> tuple[tuple[float, ...], tuple[Unscored, ...]]:
-    """Each row's score, 0 where there is none, and the rows that could not be scored. A row without an answer has 0."""
+    """Each row's score and the unscored rows; rows without score or answer get 0."""
     answered = [row for row, p in enumerate(predictions) if not p.error]
     found = many([predictions[row].output for row in answered], [examples[row] for row in answered])
     known = {row: value for row, value in zip(answered, found, strict=True) if not isinstance(value, Unscored)}
@@ -204,8 +205,8 @@ def interval(
     clusters: Sequence[Hashable] | None = None,
     confidence: float = 0.95,
 ) -> Interval:
-    """The score of the whole: Wilson where rows are right or wrong, else bootstrap; by cluster where given."""
-    if corpus is None and right_or_wrong(per_row):
+    """The overall score: Wilson interval for right/wrong rows, else bootstrap; by cluster if given."""
+    if corpus is None and is_binary(per_row):
         n = float(len(per_row) if clusters is None else stats.effective_rows(per_row, clusters))
         found = stats.wilson(sum(per_row) / len(per_row) * n, n, confidence)
         return replace(found, n=len(per_row))
@@ -214,13 +215,13 @@ def interval(
     return resample.bootstrap_interval(values, clusters, statistic, confidence=confidence, limits=(0.0, 1.0))
 
 
-def right_or_wrong(values: Sequence[float]) -> bool:
-    """Whether rows hold 0 and 1 only, whatever metric they come from."""
+def is_binary(values: Sequence[float]) -> bool:
+    """Whether all values are 0 or 1."""
     return all(v in (0.0, 1.0) for v in values)
 
 
 def _groups(examples: Sequence[Example]) -> list[Hashable] | None:
-    """Each row's cluster: its group, or itself where it has none; None where no row has one."""
+    """Each row's cluster: its group, or its index; None if no row has a group."""
     if not any(e.group for e in examples):
         return None
     return [e.group or i for i, e in enumerate(examples)]

@@ -1,4 +1,4 @@
-"""Metrics for tasks that answer with one of a closed set of labels."""
+"""Metrics for classification."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rung.types import Example
 
 
 def accuracy(output: str, reference: str, example: Example) -> float:
-    """1 where the label is the right one, letter for letter but for white space at the ends."""
+    """1 if the label is right, ignoring surrounding whitespace."""
     return float(output.strip() == reference.strip())
 
 
 def _label_columns(outputs: Sequence[str], references: Sequence[str]) -> Array:
-    """For each row and label: is it a hit, and how often does the label stand in answer and reference together."""
+    """Per row and label: whether it is a hit, and its count in answer and reference together."""
     labels = {label: i for i, label in enumerate(sorted({r.strip() for r in references}))}
     none, n = len(labels), len(references)
     truth = np.array([labels[r.strip()] for r in references])
-    guess = np.array([labels.get(o.strip(), none) for o in outputs])  # no label at all: wrong, but no class of its own
+    guess = np.array([labels.get(o.strip(), none) for o in outputs])  # unknown label: wrong, but not a class
     hit, both = np.zeros((n, none + 1)), np.zeros((n, none + 1))
     rows = np.arange(n)
     hit[rows, truth] = truth == guess
@@ -37,7 +37,7 @@ def _mean_f1(totals: Array) -> Array:
 
 
 macro_f1 = Corpus(_label_columns, _mean_f1)
-"""Mean over the labels of their F1, so that a rare label counts as much as a common one.
+"""Mean F1 over labels, so that rare labels count as much as common ones.
 
-The labels are those of the references; an answer that is none of them is a miss. In a resample a label that neither
-answer nor reference holds is left out, as scikit-learn does."""
+Labels are those of the references; any other answer is a miss. A label absent from a resample is ignored, as in
+scikit-learn."""

@@ -1,4 +1,4 @@
-"""Metrics for tasks that answer with JSON: F1 over its fields, and equality of the whole."""
+"""Metrics for JSON answers: F1 over fields, and exact match."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ Fields = Counter[tuple[str, str, Any]]
 
 
 def fields(answer: str) -> Fields | None:
-    """The filled-in fields of a JSON text, bare or in a ```json fence; None where it cannot be read.
+    """The non-empty fields of a JSON text, bare or in a ```json fence; None if it cannot be parsed.
 
     A list counts as a bag: `items[0].name` and `items[1].name` are both `items[].name`. Null, NaN, blank text, `[]` and
-    `{}` say that nothing was found and are no fields. Types are told apart (3 and "3", true and "true"); values are
-    compared, not spellings: 3 and 3.0 are one number, "1,234.50 USD" and "$1234.5" one amount, "2024-01-05" and
-    "5 January 2024" one day. Other text is compared letter for letter, but for the layout of its white space. A key that
-    stands twice counts twice.
+    `{}` mean that nothing was found and are not fields. Types differ (3 and "3", true and "true"); values are compared, not
+    spellings: 3 and 3.0 are one number, "1,234.50 USD" and "$1234.5" one amount, "2024-01-05" and
+    "5 January 2024" one day. Other text must match except for whitespace. A duplicate key counts twice.
     """
     try:
         found = _parsed(answer)
         return None if found is _UNREAD else Counter(_flat("", found))
-    except RecursionError:  # brackets deeper than Python follows
+    except RecursionError:  # nesting deeper than Python supports
         return None
 
 
@@ -51,9 +50,9 @@ class _Number:
 
 
 def _parsed(answer: str) -> Any:
-    """A JSON text with objects as tuples of (key, value), so that no repeated key is lost; `_UNREAD` where it is none."""
+    """Parsed JSON with objects as tuples of (key, value), so that duplicate keys are kept; `_UNREAD` if invalid."""
     fenced = _FENCE.search(answer)
-    for candidate in (answer, fenced.group(1)) if fenced else (answer,):  # bare first: a string may hold a fence
+    for candidate in (answer, fenced.group(1)) if fenced else (answer,):  # bare first: a string may contain a fence
         try:
             return json.loads(
                 candidate,
@@ -62,7 +61,7 @@ def _parsed(answer: str) -> Any:
                 parse_float=_number,
                 parse_constant=lambda name: None if name == "NaN" else name,
             )
-        except (ValueError, RecursionError):  # a model caught in a loop of brackets is no JSON either
+        except (ValueError, RecursionError):  # endless brackets are not JSON either
             continue
     return _UNREAD
 
@@ -90,7 +89,7 @@ def _step(key: str) -> str:
 
 
 def _leaf(path: str, value: Any) -> tuple[str, Any] | None:
-    """Type and name of a value; None where it says that nothing was found."""
+    """Type and name of a value; None if it means that nothing was found."""
     if isinstance(value, bool):
         return "bool", value
     if isinstance(value, _Number):
@@ -104,20 +103,20 @@ _CODES = re.compile(
     r"(?:^|[._\-\s])(?:version|ver|release|section|clause|id|code|sku|isbn|iban|zip|zipcode|postcode|phone|serial)s?$",
     re.IGNORECASE,
 )
-"""Fields whose text is a name though it looks like a number: version 2.10 is not 2.1."""
+"""Fields whose values are codes even if they look like numbers: version 2.10 is not 2.1."""
 
 
 def _text(value: str, code: bool) -> str:
-    """A text's white space evened out; the value of one that is a number, an amount or a date and nothing else."""
+    """Text with normalised whitespace, or its value if it is just a number, an amount or a date."""
     plain = " ".join(unicodedata.normalize("NFC", value).split())
     if code or not any(character.isdigit() for character in plain):
         return plain
-    found = tokens.of(plain)
+    found = tokens.tokenize(plain)
     return found[0] if len(found) == 1 and found[0].startswith(":") else plain
 
 
 def _canonical(path: str, value: Any) -> tuple[str, Any] | None:
-    """A value without its empty parts, its keys and items in an order of their own; None where nothing is left."""
+    """A value without empty parts, keys and items sorted; None if nothing is left."""
     if isinstance(value, tuple):
         inner = [(key, _canonical(f"{path}.{_step(key)}", one)) for key, one in value]
         kept = tuple(sorted((key, one) for key, one in inner if one))
@@ -129,11 +128,11 @@ def _canonical(path: str, value: Any) -> tuple[str, Any] | None:
 
 
 def _counts(output: str, reference: str, where: str = "") -> tuple[int, int, int]:
-    """Fields right, answered, due. An answer that cannot be read counts as one wrong field."""
+    """Counts of right, answered and expected fields. An unparsable answer counts as one wrong field."""
     due = fields(reference)
     if due is None:
         raise DataError(
-            f"the output {reference[:80]!r} is no JSON, which field_f1 compares.",
+            f"the output {reference[:80]!r} is not valid JSON, which field_f1 needs.",
             where=where,
             remedy="Write the output as a JSON object, or choose another metric.",
         )
@@ -144,7 +143,7 @@ def _counts(output: str, reference: str, where: str = "") -> tuple[int, int, int
 
 
 def row_f1(output: str, reference: str, example: Example) -> float:
-    """F1 of one row's fields; 1 where none was due and none was given."""
+    """F1 of one row's fields; 1 if none is expected and none given."""
     right, said, due = _counts(output, reference, example.where)
     return 2 * right / (said + due) if said + due else 1.0
 
@@ -160,18 +159,18 @@ def _f1(totals: Array) -> Array:
 
 
 field_f1 = Corpus(_field_columns, _f1)
-"""Micro F1: hits over all rows' fields together, so that a row with many fields weighs more."""
+"""Micro F1 over all rows' fields, so rows with many fields weigh more."""
 
 
 def exact_match(output: str, reference: str, example: Example) -> float:
-    """1 where the whole answer is right: as JSON where the reference is an object or a list, else as text.
+    """1 if the whole answer is right: compared as JSON if the reference is an object or list, else as text.
 
-    Objects are equal where their fields are, nested as they are; the order of keys and of a list's items says nothing.
+    Objects are equal if their nested fields are; the order of keys and list items is ignored.
     """
     if reference.lstrip().startswith(("{", "[")) and (due := _parsed(reference)) is not _UNREAD:
         said = _parsed(output)
         try:
             return float(isinstance(said, tuple | list) and _canonical("", said) == _canonical("", due))
-        except RecursionError:  # brackets deeper than Python follows
+        except RecursionError:  # nesting deeper than Python supports
             return 0.0
     return text.exact_match(output, reference, example)

@@ -1,24 +1,24 @@
-"""How well answers stand on their passages: found, cited, and silent where they should be; row by row."""
+"""Retrieval, citation and abstention measures of answers with passages, row by row."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rung.metrics import retrieval
-from rung.sources import each
+from rung.sources import split_sources
 from rung.types import Example, Prediction
 
 Rows = dict[str, list[tuple[int, float]]]
-"""Measure to (row number, value) of the rows that it speaks of."""
+"""Measure → (row index, value) for the rows it applies to."""
 
 
 def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Rows:
-    """Empty where nothing was retrieved. Rows that name no source are left out of all but the coverage.
+    """Empty if nothing was retrieved. Rows without a source count only for coverage.
 
-    recall, MRR, nDCG: of the passages put before the model, those of the row's sources.
-    citation precision: of the passages cited, those of the sources. citation recall: share of the sources that is cited.
-    coverage: an answer was given. abstention precision: of the rows without an answer, those whose source was not found or
-    that cannot be answered. abstention recall: of the rows that cannot be answered, those without an answer.
+    recall, MRR, nDCG: passages from the row's sources among those shown to the model.
+    citation precision: cited passages from the sources. citation recall: share of the sources that is cited.
+    coverage: an answer was given. abstention precision: abstentions where the source was not found or the question is
+    unanswerable. abstention recall: unanswerable rows where the model abstained.
     """
     out: Rows = {}
 
@@ -36,7 +36,7 @@ def grounded(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
             continue
         if not example.source:
             continue
-        gold = each(example.source)
+        gold = split_sources(example.source)
         names = [next((name for name in gold if source.is_named(name)), source.id) for source in one.sources]
         found = retrieval.recall(names, gold, len(names))
         say("retrieval recall", row, found)

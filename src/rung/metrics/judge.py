@@ -1,4 +1,4 @@
-"""Judging by a model: pairs in both orders, and rubrics; a judge decides nothing until its agreement with people is measured."""
+"""LLM judges: pairwise in both orders, and rubrics. A judge decides nothing until its agreement with people is measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rung.errors import RungError
-from rung.marks import untagged
+from rung.marks import strip_tags
 from rung.metrics.resample import bootstrap_interval
 from rung.metrics.stats import Array
 from rung.metrics.unknown import is_unknown
@@ -29,11 +29,11 @@ class JudgeReply:
 
 
 Ask = Callable[[Sequence[tuple[Message, ...]], Sequence[str]], Sequence[JudgeReply]]
-"""From chats and the answers allowed to one of these for each. `rung.lm.inference.judge_model` makes one of an engine."""
+"""(chats, allowed answers) → one reply each. `rung.lm.inference.judge_model` makes one of an engine."""
 
-VERSION = 2  # raise when the same judge would now be asked in other words
+VERSION = 2  # raise when the wording of the prompts changes
 
-AT_LEAST = 0.4
+MIN_KAPPA = 0.4
 """Kappa that a judge's lower bound must reach: above it agreement counts as moderate (Landis and Koch 1977, Biometrics
 33:159), about what two people reach on open answers."""
 
@@ -54,8 +54,8 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One answer to a question, and the right one where there is one."""
+class JudgedAnswer:
+    """An answer to a question, with the reference if there is one."""
 
     question: str
     answer: str
@@ -63,55 +63,55 @@ class Answered:
 
 
 class Judge(Protocol):
-    """Marks rows, each as often as it is shown."""
+    """Marks rows; a row may be shown several times."""
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """The marks it gives, the worst for the answer under judgement first."""
+        """Its marks, worst first."""
         ...
 
     @property
     def ordered(self) -> bool:
-        """Whether a near mark is nearly right."""
+        """Whether marks are ordinal, so that a near mark is nearly right."""
         ...
 
     @property
     def digest(self) -> str:
-        """Content name: another model, criterion or wording is another judge."""
+        """Digest of model, criterion and wording."""
         ...
 
     def row(self, example: Example, output: str) -> Any:
-        """An answer to a row of the task as this judge takes it."""
+        """A task row and answer in this judge's form."""
         ...
 
     def chats(self, row: Any) -> list[tuple[Message, ...]]:
-        """What it is asked of a row: once, or in several orders."""
+        """Prompts for a row, one per presentation."""
         ...
 
     def sides(self, rows: Sequence[Any]) -> list[tuple[JudgeReply, ...]]:
-        """The mark of each row each time that it is shown."""
+        """The replies for each row, one per presentation."""
         ...
 
     def settle(self, sides: Sequence[JudgeReply]) -> JudgeReply:
-        """The one mark of a row."""
+        """Combine the replies into one mark."""
         ...
 
 
 @dataclass(frozen=True)
 class Pairwise:
-    """Which of two answers is better. Each pair is shown in both orders; a judge that changes its mind says tie.
+    """Which of two answers is better. Each pair is shown in both orders; inconsistent replies are a tie.
 
-    Position decides many verdicts of a model otherwise: https://arxiv.org/abs/2305.17926. As a metric the first answer
-    is the reference and the second the one under judgement, which gets 1 where it wins, 0.5 for a tie and else 0.
+    This removes position bias: https://arxiv.org/abs/2305.17926. As a metric, the first answer is the reference and the
+    second the one to score: 1 for a win, 0.5 for a tie, else 0.
     """
 
     ask: Ask
     model: str
-    """The judge's name, for its digest."""
+    """Digest of the judge's model."""
     criterion: str
-    """What makes an answer better, as you would tell it to a person."""
+    """What makes an answer better, as explained to a person."""
     task: str = ""
-    """What the answers were asked to do."""
+    """The task's instruction."""
     marks = ("first", "tie", "second")
     ordered = False
 
@@ -144,12 +144,12 @@ class Pairwise:
 
 @dataclass(frozen=True)
 class Rubric:
-    """A mark from 1 to `points` for each answer. As a metric the lowest is 0 and the highest 1."""
+    """A mark from 1 to `points` for each answer. As a metric, scaled to 0 to 1."""
 
     ask: Ask
     model: str
     criterion: str
-    """What the lowest and the highest mark stand for, and what counts between."""
+    """Meaning of the lowest and highest mark, and criteria."""
     task: str = ""
     points: int = 5
     ordered = True
@@ -162,16 +162,16 @@ class Rubric:
     def digest(self) -> str:
         return digest(["rubric", VERSION, self.model, self.criterion, self.task, self.points])
 
-    def row(self, example: Example, output: str) -> Answered:
-        return Answered(_asked(example), _given(example, output), "\nor: ".join(example.accepted))
+    def row(self, example: Example, output: str) -> JudgedAnswer:
+        return JudgedAnswer(_asked(example), _given(example, output), "\nor: ".join(example.accepted))
 
-    def chats(self, row: Answered) -> list[tuple[Message, ...]]:
+    def chats(self, row: JudgedAnswer) -> list[tuple[Message, ...]]:
         begun = f"You mark an answer from 1 (worst) to {self.points} (best)."
         right = (("reference", row.reference),) if row.reference else ()
         system = _system(begun, self.task, self.criterion, "Say the number and nothing else.")
         return [(system, Message("user", _quoted(("question", row.question), *right, ("answer", row.answer))))]
 
-    def sides(self, rows: Sequence[Answered]) -> list[tuple[JudgeReply, ...]]:
+    def sides(self, rows: Sequence[JudgedAnswer]) -> list[tuple[JudgeReply, ...]]:
         said = self.ask([chat for row in rows for chat in self.chats(row)], self.marks)
         return [(_meant(one, {mark: mark for mark in self.marks}),) for one in said]
 
@@ -184,16 +184,16 @@ class Rubric:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """A judge against people's marks on the same rows."""
+    """Agreement of a judge with people's marks on the same rows."""
 
     judge: str
-    """Its digest."""
+    """Digest of the judge."""
     kappa: Interval
     """Cohen's kappa, agreement beyond chance (weighted by squared distance for a rubric); -1 to 1."""
     same: Interval
-    """Share of rows with the very same mark."""
+    """Share of rows with the same mark."""
     steady: Interval | None
-    """Share of pairs of which the judge said the same in both orders; None where rows are shown once."""
+    """Share of pairs with the same verdict in both orders; None if rows are shown once."""
     failed: int
     """Rows without a mark. They count as disagreement."""
     at_least: float
@@ -204,24 +204,24 @@ class Agreement:
 
     @property
     def doubt(self) -> str:
-        """Why the judge may decide nothing; empty where it may."""
+        """Why the judge cannot decide; empty if it can."""
         if self.trusted:
             return ""
         if not self.kappa.n:
-            return "the judge's agreement with people is not measured: no row is marked by them"
-        return f"the judge agrees with people at kappa {self.kappa}, and its lower bound must reach {self.at_least:g}"
+            return "the judge's agreement with people is not measured: no row has a human mark"
+        return f"the judge agrees with people at kappa {self.kappa}, but the lower bound must reach {self.at_least:g}"
 
     def __str__(self) -> str:
         if not self.kappa.n:
-            return "not held to any marks of people"
-        parts = [f"kappa {self.kappa} with people's marks", f"the very same mark {self.same}"]
-        parts += [f"both orders alike {self.steady}"] if self.steady else []
+            return "not compared with human marks"
+        parts = [f"kappa {self.kappa} with people's marks", f"same mark {self.same}"]
+        parts += [f"same in both orders {self.steady}"] if self.steady else []
         parts += [f"{self.failed} without a mark"] if self.failed else []
         return "; ".join(parts)
 
 
-def trust(judge: Judge, marked: Sequence[tuple[Any, str]], at_least: float = AT_LEAST) -> Agreement:
-    """Measure a judge on rows that people marked with its marks. It is trusted where kappa's lower bound reaches `at_least`.
+def agreement_with_people(judge: Judge, marked: Sequence[tuple[Any, str]], at_least: float = MIN_KAPPA) -> Agreement:
+    """Measure a judge on rows marked by people. It is trusted if kappa's lower bound reaches `at_least`.
 
     Without rows it is not trusted. Cohen (1960), Educational and Psychological Measurement 20:37; weights: Cohen (1968),
     Psychological Bulletin 70:213.
@@ -229,17 +229,19 @@ def trust(judge: Judge, marked: Sequence[tuple[Any, str]], at_least: float = AT_
     wrong = sorted({mark for _, mark in marked} - set(judge.marks))
     if wrong:
         raise RungError(
-            f"the mark {wrong[0]!r} is none of {', '.join(judge.marks)}.",
+            f"the mark {wrong[0]!r} is not one of {', '.join(judge.marks)}.",
             where="marked rows",
-            remedy="A judge is measured on rows that people marked as it does.",
+            remedy="Human marks must use the judge's scale.",
         )
     if not marked:
         return Agreement(judge.digest, Interval(0.0, -1.0, 1.0, 0), Interval(0.0, 0.0, 1.0, 0), None, 0, at_least)
-    return held(judge, [mark for _, mark in marked], judge.sides([row for row, _ in marked]), at_least)
+    return agreement_of(judge, [mark for _, mark in marked], judge.sides([row for row, _ in marked]), at_least)
 
 
-def held(judge: Judge, people: Sequence[str], sides: Sequence[Sequence[JudgeReply]], at_least: float = AT_LEAST) -> Agreement:
-    """What a judge has said of rows, held to what people say of them."""
+def agreement_of(
+    judge: Judge, people: Sequence[str], sides: Sequence[Sequence[JudgeReply]], at_least: float = MIN_KAPPA
+) -> Agreement:
+    """What a judge has said of rows, compared with what people say of them."""
     given = [judge.settle(some).mark or "failed" for some in sides]
     twice = [float(len(set(some)) == 1) for some in sides if len(some) > 1 and not any(one.error for one in some)]
     return Agreement(
@@ -253,9 +255,9 @@ def held(judge: Judge, people: Sequence[str], sides: Sequence[Sequence[JudgeRepl
 
 
 def kappa(people: Sequence[str], judge: Sequence[str], marks: Sequence[str], *, ordered: bool = False) -> Interval:
-    """Cohen's kappa with a bootstrap interval over rows. `failed` is as far as can be from every mark.
+    """Cohen's kappa with a bootstrap interval over rows. `failed` has the maximum distance to every mark.
 
-    Where chance alone would always agree (one mark throughout) kappa says nothing, and is 0.
+    If chance agreement is 1 (a single mark throughout) kappa is undefined and set to 0.
     """
     names, size = [*marks, "failed"], len(marks) + 1
     distance = np.ones((size, size)) - np.eye(size)
@@ -279,8 +281,8 @@ def kappa(people: Sequence[str], judge: Sequence[str], marks: Sequence[str], *, 
 # --- as a metric ------------------------------------------------------------------------------------------------------
 
 
-def scored(judge: Judge, outputs: Sequence[str], examples: Sequence[Example]) -> list[float | Unscored]:
-    """What the judge makes of each answer, 0 to 1; or why it gave no mark, which is never taken for a score."""
+def score_answers(judge: Judge, outputs: Sequence[str], examples: Sequence[Example]) -> list[float | Unscored]:
+    """Scores of the answers, 0 to 1, or why there is no mark."""
     worth = {mark: place / (len(judge.marks) - 1) for place, mark in enumerate(judge.marks)}
     sides = judge.sides([judge.row(example, output) for example, output in zip(examples, outputs, strict=True)])
     settled = [judge.settle(some) for some in sides]
@@ -290,27 +292,27 @@ def scored(judge: Judge, outputs: Sequence[str], examples: Sequence[Example]) ->
     ]
 
 
-# --- how a row is put -------------------------------------------------------------------------------------------------
+# --- prompts ----------------------------------------------------------------------------------------------------------
 
 
 def _system(begun: str, task: str, criterion: str, closing: str) -> Message:
-    """The same for all rows, so that it is computed once."""
+    """The system message, shared by all rows so that it is computed once."""
     set_ = [f"What was asked for: {task}"] if task else []
     return Message("system", "\n".join([begun, *set_, f"What counts: {criterion}", RULE, closing]))
 
 
 def _quoted(*texts: tuple[str, str]) -> str:
-    """Each text between marks that it cannot write itself."""
-    return "\n\n".join(f"<{name}>\n{untagged(text, _TAGS)}\n</{name}>" for name, text in texts)
+    """Each text in tags that it cannot contain."""
+    return "\n\n".join(f"<{name}>\n{strip_tags(text, _TAGS)}\n</{name}>" for name, text in texts)
 
 
 def _asked(example: Example) -> str:
-    """The question with the turns before it."""
+    """The question with its history."""
     return "\n\n".join([*(f"{turn.role}: {turn.content}" for turn in example.history), example.input])
 
 
 def _given(example: Example, output: str) -> str:
-    """An answer as it is put: where it rightly gives none, in words."""
+    """The answer as shown; a correct abstention in words."""
     return UNKNOWN if example.unanswerable and is_unknown(output) else output
 
 
@@ -318,7 +320,7 @@ def _meant(said: JudgeReply, meaning: dict[str, str]) -> JudgeReply:
     if said.error:
         return said
     if said.mark not in meaning:
-        return JudgeReply(error=f"the judge said {said.mark[:80]!r}, which is no mark")
+        return JudgeReply(error=f"the judge said {said.mark[:80]!r}, which is not a mark")
     return JudgeReply(meaning[said.mark])
 
 

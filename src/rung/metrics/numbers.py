@@ -1,4 +1,4 @@
-"""Numbers in texts as values: what differs in notation alone is equal, and nothing else is.
+"""Numbers in texts as values: equal if and only if they differ in notation alone.
 
 Decimals, thousands in either convention, exponents, percent, fractions, ratios, times and dates. A value is named by a
 short text without any arithmetic that a long number could make slow.
@@ -75,9 +75,9 @@ def fraction(top: str, bottom: str, negative: bool = False, whole: str = "0") ->
 
 
 def split_digits(text: str, mark: Mark) -> tuple[str, str] | None:
-    """The digits before and after the decimal mark of a number as written; None where it is no number but a code.
+    """Digits before and after the decimal mark of a number; None if it is a code.
 
-    `mark` settles what could be either (1,234 and 1.234); whatever shows its own convention is read by that.
+    `mark` decides ambiguous numbers (1,234 and 1.234); others show their own convention.
     """
     plain = text.replace(" ", "")
     if "'" in plain:
@@ -102,7 +102,7 @@ def split_digits(text: str, mark: Mark) -> tuple[str, str] | None:
 
 
 def convention(text: str) -> Mark | None:
-    """The decimal mark that a text's own numbers show beyond doubt; None where they show none, or both."""
+    """The decimal mark that a text's numbers clearly use; None if none or both."""
     marks = {mark for run in _RUN.findall(text) if (mark := _shown(run))}
     return marks.pop() if len(marks) == 1 else None
 
@@ -132,7 +132,7 @@ def _is_grouped(run: str, sign: str) -> bool:
 
 
 def date(year: str, month: str, day: str) -> str | None:
-    """The name of a date; None where there is no such day."""
+    """The name of a date; None if it does not exist."""
     y, m, d = int(year), int(month), int(day)
     return f"{y:04}-{m:02}-{d:02}" if 1 <= m <= 12 and 1 <= d <= 31 else None
 
@@ -151,7 +151,7 @@ def slashed(first: str, second: str, year: str) -> str | None:
 
 
 def clock(hours: str, minutes: str, seconds: str | None, half: str) -> str | None:
-    """The name of a time; None where it is none (2:1, 16:95). Without am or pm the clock has 24 hours."""
+    """The name of a time; None if it is not one (2:1, 16:95). Without am or pm the clock has 24 hours."""
     h, m, s = int(hours), int(minutes), seconds or ""
     if m > 59 or h > 24 or (s and int(s[:2]) > 59) or (half and not 1 <= h <= 12):
         return None

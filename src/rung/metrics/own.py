@@ -1,4 +1,4 @@
-"""The team's own metric: a function in a Python file beside the task, named as `metrics.py:score`."""
+"""Custom metrics: a function in a Python file of the task folder, named as `metrics.py:score`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import numpy as np
 from rung.errors import TaskError
 from rung.types import Example, digest
 
-OUTSIDE = "RUNG_CODE_OUTSIDE"
-"""Environment variable: `1` allows code outside the task folder."""
+ALLOW_OUTSIDE = "RUNG_CODE_OUTSIDE"
+"""Environment variable; `1` allows code outside the task folder."""
 
 PerRow = Callable[[str, str, Example], float]
 
 
 def load(name: str, folder: Path) -> PerRow:
-    """The function named by `file.py:function`, the file relative to the task folder, wrapped so that faults are told.
+    """The function named by `file.py:function`, the file relative to the task folder, wrapped so that errors are reported.
 
-    The function is called as `function(output, reference, row)`, row being a dict of the row's columns with `input` and
-    `output`, and returns a number from 0 to 1 or a bool; once for each right answer of the row (`output` is that one, and
-    `references` are all), and the best counts. The file is run as it stands: it is the team's code.
+    The function is called as `function(output, reference, row)`, where row is a dict of the row's columns with `input` and
+    `output`, and returns a number from 0 to 1 or a bool. It is called once per right answer (`output` is that one,
+    `references` are all), and the best score counts. The file is executed: it is the team's code.
     """
-    attribute, path = name.rpartition(":")[2], located(name, folder)
+    attribute, path = name.rpartition(":")[2], locate(name, folder)
     function = getattr(_module(name, path), attribute, None)
     if not callable(function):
-        raise _fault(f"there is no function {attribute!r} in {path}.", "Name one that is there.")
+        raise _fault(f"there is no function {attribute!r} in {path}.", "Name an existing function.")
 
     def per_row(output: str, reference: str, example: Example) -> float:
         several = {"references": list(example.references)} if example.references else {}
@@ -45,51 +45,51 @@ def load(name: str, folder: Path) -> PerRow:
     return per_row
 
 
-def contents(name: str, folder: Path) -> list[str]:
-    """Content name of the file that holds a metric or a reward of the team's own; empty for a name of the table."""
+def content_digests(name: str, folder: Path) -> list[str]:
+    """Digest of the file of a custom metric or reward; empty for built-in names."""
     if ":" not in name:
         return []
-    path = located(name, folder)
+    path = locate(name, folder)
     return [digest(path.read_text(encoding="utf-8"))] if path.is_file() else []
 
 
-def located(name: str, folder: Path) -> Path:
-    """The file that `file.py:function` names. TaskError where it lies outside the task folder, also through a link.
+def locate(name: str, folder: Path) -> Path:
+    """The file of `file.py:function`. TaskError if it is outside the task folder, also through a link.
 
-    It is code. Who takes a task folder from somebody else can look at the code in it; a path that leads out of it runs
-    a file that nobody looked at. `RUNG_CODE_OUTSIDE=1` allows it.
+    Code inside a received task folder can be inspected; a path that leads out would run a file that nobody inspected.
+    `RUNG_CODE_OUTSIDE=1` allows it.
     """
     path = folder / name.rpartition(":")[0]
     real = path.resolve()
-    if not real.is_relative_to(folder.resolve()) and os.environ.get(OUTSIDE) != "1":
+    if not real.is_relative_to(folder.resolve()) and os.environ.get(ALLOW_OUTSIDE) != "1":
         raise _fault(
             f"{name!r} names code outside the task folder: {real}.",
-            f"Put the file into {folder}, or set {OUTSIDE}=1 if you know what it holds.",
+            f"Put the file into {folder}, or set {ALLOW_OUTSIDE}=1 if you know what it holds.",
         )
     return path
 
 
 def _module(name: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise _fault(f"{name!r} names a file that is not there: {path}.", "Write it relative to the task folder.")
+        raise _fault(f"{name!r} names a missing file: {path}.", "Write it relative to the task folder.")
     unique = f"rung_own_{digest(str(path.resolve()))}"
     if path.suffix != ".py":
-        raise _fault(f"{path} is no Python file.", "Its name must end in .py.")
+        raise _fault(f"{path} is not a Python file.", "Its name must end in .py.")
     module = ModuleType(unique)
     module.__file__ = str(path)
-    sys.modules[unique] = module  # dataclasses look their module up here while it is being run
+    sys.modules[unique] = module  # dataclasses look up their module during execution
     try:
-        # the import system would take compiled code from __pycache__ where there is any, which nobody can read
+        # importing could run unreadable compiled code from __pycache__
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[unique]
-        raise _fault(f"{path} cannot be run: {type(error).__name__}: {error}.", "Mend the file.") from error
+        raise _fault(f"{path} cannot be run: {type(error).__name__}: {error}.", "Fix the file.") from error
     return module
 
 
 def _checked(value: Any, name: str, example: Example) -> float:
     number = value.item() if isinstance(value, np.generic) else value
-    if not isinstance(number, bool | int | float) or not 0 <= number <= 1:  # NaN is caught too: it compares false
+    if not isinstance(number, bool | int | float) or not 0 <= number <= 1:  # also catches NaN
         raise _fault(f"{name} returned {value!r}{_at(example)}.", "Return a number from 0 to 1, or True or False.")
     return float(number)
 

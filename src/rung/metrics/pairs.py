@@ -1,4 +1,4 @@
-"""How well pairs of answers are ranked: by a score each, before and after a change, with intervals."""
+"""How well scores rank answer pairs, before and after training, with intervals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def ranked(pairs: Scored) -> list[float]:
 
 
 def accuracy(pairs: Scored, clusters: Sequence[Hashable]) -> Interval:
-    """Share of pairs that are ranked rightly. `clusters`: the pairs' questions; pairs of one question are not independent."""
+    """Share of pairs ranked correctly. `clusters`: their questions; pairs of one question are not independent."""
     return interval(ranked(pairs), clusters=clusters)
 
 
 def change(before: Scored, after: Scored, clusters: Sequence[Hashable]) -> dict[str, Interval]:
-    """What training on pairs did to log-probabilities of answers.
+    """Effect of training on the log-probabilities of answers.
 
-    `accuracy_before`, `accuracy_after`, `accuracy_rise`: whether the model itself finds the better answer likelier, and
+    `accuracy_before`, `accuracy_after`, `accuracy_rise`: whether the model finds the better answer more likely, and
     the paired difference. `reward_accuracy`: whether the better answer gained more than the worse. `margin`: by how many nats.
     """
     gains = [(b - b0, w - w0) for (b0, w0), (b, w) in zip(before, after, strict=True)]

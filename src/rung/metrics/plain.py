@@ -1,4 +1,4 @@
-"""The plain characters of a text: full-width forms, digits of every script, dashes, quotes and markdown evened out."""
+"""Normalises characters: full-width forms, digits of every script, dashes, quotes and markdown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEPT = "§‰°′″"
 
 
 class _Even(dict[int, str]):
-    """Translation to plain characters, filled as they are met: digits of every script are 0 to 9."""
+    """Lazy translation to plain characters; digits of every script become 0 to 9."""
 
     def __missing__(self, code: int) -> str:
         return self.setdefault(code, self._of(chr(code)))
@@ -57,8 +57,8 @@ _list = re.compile(r"(?<![\w.,])\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){2,}(?![\w,])")
 _line_marks = re.compile(r"^[ \t]*(?:#{1,6}|[*•>])[ \t]+", re.MULTILINE)
 
 
-def even(text: str) -> str:
-    """A text whose characters are evened out: full-width forms, digits, dashes, quotes, invisible signs, markdown."""
+def plain_text(text: str) -> str:
+    """The text with normalised characters: full-width forms, digits, dashes, quotes, invisible characters, markdown."""
     if not text.isascii():
         text = _raised.sub(lambda some: "^" + "".join(map(_RAISED.__getitem__, some.group())), text)
         text = _lowered.sub(_set_low, text)

@@ -1,4 +1,4 @@
-"""Dates, times, fractions, ratios and numbers with their units, where they stand in a text."""
+"""Finds dates, times, fractions, ratios and numbers with units in a text."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _NUMBERED = frozenset(
         *("table", "paragraph", "para", "§", "step", "python", "java", "node", "php", "appendix", "annex", "rule", "item"),
     }
 )
-"""Words before a number that is a place in an order and no quantity: section 3.10 is not section 3.1."""
+"""Words before ordinal codes: section 3.10 is not section 3.1."""
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "mn": 6, "billion": 9, "bn": 9, "trillion": 12, "tn": 12}
 
 
 def find(text: str, at: int, mark: Mark, before: str) -> Found | None:
-    """A date, a time, a fraction, a ratio or a number that begins here."""
+    """A date, time, fraction, ratio or number starting at `at`."""
     character, previous = text[at], text[at - 1] if at else " "
     forms: tuple[tuple[re.Pattern[str], Read], ...] = ()
     if character.isdigit():

@@ -1,4 +1,4 @@
-"""Intervals and paired tests for any score, by drawing rows again: bootstrap and randomisation."""
+"""Intervals and paired tests for any score by resampling: bootstrap and randomisation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHUNK = 2_000_000  # resampling weights held at a time: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A score of a whole set of answers that is no mean over rows, in the form that can be resampled fast."""
+    """A score that is not a mean over rows, in a form that can be resampled fast."""
 
     columns: Callable[[Sequence[str], Sequence[str]], Array]
     """Outputs and references to counts, one row each."""
@@ -45,14 +45,13 @@ def bootstrap_interval(
     confidence: float = 0.95,
     limits: tuple[float, float] | None = None,
 ) -> Interval:
-    """Bootstrap interval of a statistic of column sums; whole clusters are drawn where given.
+    """Bootstrap interval of a statistic of column sums; whole clusters are resampled if given.
 
     `values` is one number a row (for `mean`) or a row of columns. Percentiles are widened to the reach of Student's t,
-    without which few rows give too narrow an interval: Hesterberg (2015), The American Statistician 69:371. One
-    cluster, or rows all alike, give no width, unless `limits` says between which values the statistic must lie: then
-    each end is found with one unseen unit, at that limit, among those drawn. Few bad rows among many perfect ones are
-    easily missed by a sample; without the unseen unit the bound was wrong two to six times as often as stated at 50
-    rows, nine in ten of them perfect.
+    without which few rows give too narrow an interval: Hesterberg (2015), The American Statistician 69:371. A
+    single cluster or constant rows give zero width, unless `limits` bounds the statistic: then each end is computed with one
+    unseen unit at that limit. A sample easily misses few bad rows among many perfect ones; without the unseen unit the bound
+    was wrong two to six times as often as stated at 50 rows with 90% perfect.
     """
     rows = _columns(values)
     units = by_cluster(rows, clusters)
@@ -76,9 +75,9 @@ def paired_bootstrap(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Interval:
-    """Bootstrap interval of statistic(b) less statistic(a), the same rows drawn for both; scores lie between 0 and 1.
+    """Bootstrap interval of statistic(b) less statistic(a), resampling the same rows for both; scores lie between 0 and 1.
 
-    Rows that all differ alike leave it no width; the interval of right/wrong rows that always agree then stands in.
+    If all rows differ equally it has zero width; then the interval of right/wrong rows that always agree is used.
     """
     left, right = _columns(a), _columns(b)
     width = left.shape[1]
@@ -102,9 +101,9 @@ def sign_flip(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Two-sided p-value of statistic(b) = statistic(a) when the two swap places at random, row by row or by cluster.
+    """Two-sided p-value of statistic(b) = statistic(a) under random swaps of the two, by row or by cluster.
 
-    The approximate randomisation test: Yeh (2000), cs/0008005. The seen arrangement counts as one of them, so the
+    The approximate randomisation test: Yeh (2000), cs/0008005. The observed arrangement counts, so the
     p-value is never zero.
     """
     left, right = by_cluster(_columns(a), clusters), by_cluster(_columns(b), clusters)

@@ -1,7 +1,6 @@
-"""How well passages were found: recall@k, reciprocal rank and nDCG@k, question by question and with intervals.
+"""Retrieval measures: recall@k, reciprocal rank and nDCG@k, per question and with intervals.
 
-Gold is a set of names of which each counts once; a ranking is the names found, best first. A question without gold has no
-score: leave it out.
+Gold is a set of names; a ranking is the names found, best first. Questions without gold have no score: leave them out.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ Ranking = Sequence[str]
 
 
 def recall(found: Ranking, gold: Collection[str], k: int = 5) -> float:
-    """The share of the gold that stands among the first k."""
+    """Share of the gold among the first k."""
     return len(set(found[:k]) & set(gold)) / len(gold)
 
 
 def reciprocal_rank(found: Ranking, gold: Collection[str], k: int = 10) -> float:
-    """One over the rank of the first that is gold, 0 where none is among the first k. Its mean is the MRR."""
+    """One over the rank of the first gold name, 0 if none is among the first k. Its mean is the MRR."""
     return next((1 / rank for rank, name in enumerate(found[:k], 1) if name in gold), 0.0)
 
 

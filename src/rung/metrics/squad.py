@@ -1,4 +1,4 @@
-"""Exact match and token F1 as SQuAD and MLQA compute them, for comparison with papers alone: "21" passes for "2.1"."""
+"""Exact match and token F1 as in SQuAD and MLQA, only for comparison with papers: "21" matches "2.1"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Unpunctuated(dict[int, str]):
 
 
 class _Spaced(dict[int, str]):
-    """Translation that sets characters of scripts written without spaces apart, as tokens of their own."""
+    """Translation that separates characters of scripts without spaces, as single tokens."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -43,17 +43,17 @@ def normalise(text: str) -> str:
 
 
 def exact_match(output: str, reference: str, example: Example) -> float:
-    """1 where answer and reference are the same once normalised."""
+    """1 if answer and reference are equal after normalisation."""
     return float(normalise(output) == normalise(reference))
 
 
 def token_f1(output: str, reference: str, example: Example) -> float:
-    """F1 over the bag of normalised tokens; where one has none, 1 only if both have none (SQuAD 2.0)."""
+    """F1 over the bag of normalised tokens; if one has none, 1 only if both have none (SQuAD 2.0)."""
     return f1(*(normalise(text).translate(_spaced).split() for text in (output, reference)))
 
 
 def f1(said: list[str], due: list[str]) -> float:
-    """F1 over two bags of tokens; where one is empty, 1 only if both are."""
+    """F1 over two bags of tokens; if one is empty, 1 only if both are."""
     if not said or not due:
         return float(said == due)
     shared = sum((Counter(said) & Counter(due)).values())

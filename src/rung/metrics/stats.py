@@ -12,8 +12,8 @@ from rung.types import Interval
 
 Array = npt.NDArray[np.float64]
 
-MOST_ROWS = 1_000_000
-"""What `rows_needed` says when no practical number of rows would settle the question."""
+MAX_ROWS = 1_000_000
+"""Result of `rows_needed` if no practical number of rows is enough."""
 
 # --- right or wrong ---------------------------------------------------------------------------------------------------
 
@@ -39,8 +39,8 @@ def wilson_lower(p: float, n: float, alpha: float) -> float:
 def effective_rows(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
     """How many independent rows clustered right/wrong rows are worth: n over the design effect, never above n.
 
-    Rao and Scott (1992), Biometrics 48. Where all rows agree nothing is known of the likeness within clusters, and each
-    cluster counts as one row.
+    Rao and Scott (1992), Biometrics 48. If all rows agree, correlation within clusters is unknown, and each cluster
+    counts as one row.
     """
     x = np.asarray(values, dtype=np.float64)
     p, n = x.mean(), len(x)
@@ -56,7 +56,7 @@ def mcnemar_mid_p(only_a: int, only_b: int) -> float:
     """Two-sided mid-p McNemar test of two methods on the same rows, from the rows that only one of them got right.
 
     Fagerland, Lydersen and Laake (2013), BMC Med Res Methodol 13:91: keeps its level where the exact test is too
-    careful.
+    conservative.
     """
     from scipy.stats import binom
 
@@ -74,7 +74,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
 def paired_difference(only_a: int, only_b: int, n: int, confidence: float = 0.95) -> Interval:
     """Score b less score a for right/wrong on the same `n` rows, with Tango's score interval.
 
-    Tango (1998), Statistics in Medicine 17:891. Good for small n, and of non-zero width where the two always agree.
+    Tango (1998), Statistics in Medicine 17:891. Good for small n, and of non-zero width even if the two always agree.
     """
     if n == 0:
         return Interval(0.0, -1.0, 1.0, 0)
@@ -105,7 +105,7 @@ def _tango_upper(plus: int, minus: int, n: int, confidence: float) -> float:
 def quantile_interval(values: Sequence[float], q: float, confidence: float = 0.95) -> Interval:
     """A quantile (a p95 latency) between two order statistics: Conover (1999), section 3.2; no shape is assumed.
 
-    Where so few values cannot reach the confidence, the interval ends at the smallest or largest one seen.
+    If there are too few values for the confidence, the interval ends at the smallest or largest.
     """
     from scipy.stats import binom
 
@@ -117,7 +117,7 @@ def quantile_interval(values: Sequence[float], q: float, confidence: float = 0.9
 
 
 def by_cluster(rows: Array, clusters: Sequence[Hashable] | None) -> Array:
-    """The sum of the rows of each cluster, in order of first sight; the rows themselves where there are no clusters."""
+    """Row sums per cluster, in order of first occurrence; the rows themselves without clusters."""
     if clusters is None:
         return rows
     names: dict[Hashable, int] = {}
@@ -142,7 +142,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def smallest_difference(n: int, discordant_share: float, alpha: float = 0.05, power: float = 0.8) -> float | None:
     """The smallest difference of two methods that `n` shared rows would show with this power (mid-p McNemar).
 
-    `discordant_share` is the share of rows on which just one of the two is right. None where even a difference of that
+    `discordant_share` is the share of rows on which just one of the two is right. None if even a difference of that
     whole share would be missed too often.
     """
     from scipy.optimize import brentq
@@ -165,13 +165,13 @@ def smallest_difference(n: int, discordant_share: float, alpha: float = 0.05, po
 
 
 def rows_needed(p: float, goal: float, alpha: float = 0.05) -> int:
-    """About how many rows in all until a one-sided Wilson bound settles on which side of `goal` a rate of `p` is.
+    """Approximate total rows until a one-sided Wilson bound shows on which side of `goal` a rate of `p` is.
 
     From the score test that the bound inverts: n = z² goal (1 - goal) / (p - goal)², at most MOST_ROWS.
     """
     from scipy.special import ndtri
 
     if p == goal:
-        return MOST_ROWS
+        return MAX_ROWS
     n = float(ndtri(1 - alpha)) ** 2 * goal * (1 - goal) / (p - goal) ** 2
-    return max(1, math.ceil(min(n, MOST_ROWS)))
+    return max(1, math.ceil(min(n, MAX_ROWS)))

@@ -8,27 +8,27 @@ from typing import Any
 
 from rung.metrics import tokens
 from rung.metrics.numbers import Mark, convention
-from rung.metrics.plain import UNSPACED, even
+from rung.metrics.plain import UNSPACED, plain_text
 from rung.metrics.squad import f1
 from rung.types import Example
 
 
 def exact_match(output: str, reference: str, example: Example) -> float:
-    """1 where answer and reference have the same tokens in the same order: words without case, numbers as values."""
-    said, due = _both(output, reference, example)
+    """1 if answer and reference have the same tokens in the same order: words without case, numbers as values."""
+    said, due = _token_pair(output, reference, example)
     return float(said == due)
 
 
 def token_f1(output: str, reference: str, example: Example) -> float:
-    """F1 over the bag of tokens; where one text has none, 1 only if both have none."""
-    said, due = _both(output, reference, example)
+    """F1 over the bag of tokens; if one text has none, 1 only if both have none."""
+    said, due = _token_pair(output, reference, example)
     return f1(list(said), list(due))
 
 
 def rouge_l(output: str, reference: str, example: Example) -> float:
     """F-measure of the longest common subsequence of tokens, unstemmed, articles kept. Lin (2004), W04-1013."""
     mark = _mark(reference, example)
-    return _longest([tokens.whole(output, mark), tokens.whole(reference, mark)])
+    return _lcs_f([tokens.tokenize_with_articles(output, mark), tokens.tokenize_with_articles(reference, mark)])
 
 
 def rouge_score_l(output: str, reference: str, example: Example) -> float:
@@ -36,25 +36,25 @@ def rouge_score_l(output: str, reference: str, example: Example) -> float:
 
     On ASCII text the figure is the package's own; its tokenizer would drop every letter beyond a to z.
     """
-    return _longest([tuple(_plain_words(text)) for text in (output, reference)])
+    return _lcs_f([tuple(_plain_words(text)) for text in (output, reference)])
 
 
-def _both(output: str, reference: str, example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _token_pair(output: str, reference: str, example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
     mark = _mark(reference, example)
-    return tokens.of(output, mark), tokens.of(reference, mark)
+    return tokens.tokenize(output, mark), tokens.tokenize(reference, mark)
 
 
 def _mark(reference: str, example: Example) -> Mark:
-    """The decimal mark of a row: that of its reference, else of its input, else the point."""
-    return convention(even(reference)) or _mark_of_input(example.input) or "."
+    """The decimal mark of a row: from its reference, else its input, else the point."""
+    return convention(plain_text(reference)) or _mark_of_input(example.input) or "."
 
 
 @functools.lru_cache(maxsize=4096)
 def _mark_of_input(text: str) -> Mark | None:
-    return convention(even(text))
+    return convention(plain_text(text))
 
 
-def _longest(both: list[tuple[str, ...]]) -> float:
+def _lcs_f(both: list[tuple[str, ...]]) -> float:
     said, due = both
     return float(_rouge().score(due, said)["rougeL"].fmeasure)
 
@@ -67,7 +67,7 @@ def _rouge() -> Any:
 
 
 class _Given:
-    """The tokenizer of texts that are tokens already."""
+    """A tokenizer for already tokenized texts."""
 
     def tokenize(self, text: tuple[str, ...]) -> list[str]:
         return list(text)

@@ -1,7 +1,7 @@
-"""A text as the tokens that answers are compared by: words, numbers as values with their units, and symbols.
+"""Tokens for comparing answers: words, numbers as values with units, and symbols.
 
-What only lays a text out is dropped: case, sentence marks, quotes, brackets, markdown's emphasis. What changes the meaning
-is kept: signs, decimal points, %, units, C++ and C#, .NET, a lone letter.
+Layout is dropped: case, punctuation, quotes, brackets, markdown emphasis. What carries meaning is kept: signs, decimal points,
+%, units, C++ and C#, .NET, single letters.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from typing import Literal
 
 from rung.metrics import numbers, quantities
 from rung.metrics.numbers import Mark
-from rung.metrics.plain import even
+from rung.metrics.plain import plain_text
 
-Sort = Literal["word", "number", "symbol"]
+TokenType = Literal["word", "number", "symbol"]
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token and where it stands in the plain text."""
+    """A token and its position in the plain text."""
 
     text: str
-    """Words are caseless; a value begins with a colon, which no word holds."""
-    sort: Sort
+    """Words are caseless; values start with a colon, which words cannot contain."""
+    sort: TokenType
     start: int
     end: int
 
 
-def of(text: str, mark: Mark = ".") -> tuple[str, ...]:
-    """The tokens of a text without English articles; all of its characters as one token where it has nothing else.
+def tokenize(text: str, mark: Mark = ".") -> tuple[str, ...]:
+    """The tokens of a text without English articles; or all characters as one token if there is nothing else.
 
-    `mark`: how a number is read that could be either (1,234), where the text itself does not show it.
+    `mark`: decimal mark for ambiguous numbers (1,234) if the text does not show it.
     """
     return _read(text, mark)[0]
 
 
-def whole(text: str, mark: Mark = ".") -> tuple[str, ...]:
+def tokenize_with_articles(text: str, mark: Mark = ".") -> tuple[str, ...]:
     """The same with articles."""
     return _read(text, mark)[1]
 
 
 @lru_cache(maxsize=8192)
 def _read(text: str, mark: Mark) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    plain = even(text)
+    plain = plain_text(text)
     found = list(_scan(plain, numbers.convention(plain) or mark))
     bare = " ".join(plain.split()).casefold()
     everything = tuple(one.text for one in found) or ((bare,) if bare else ())
@@ -104,7 +104,7 @@ def _folded(written: str) -> str:
 
 
 def _symbol(text: str, at: int, before: str) -> Token | None:
-    """A sign that means something where it stands; None where it only lays the text out."""
+    """A meaningful symbol; None if it is layout."""
     character = text[at]
     if character in _LAYOUT:
         return None
@@ -120,7 +120,7 @@ def _symbol(text: str, at: int, before: str) -> Token | None:
 
 
 def _is_article(found: list[Token], at: int, text: str) -> bool:
-    """Whether a token is an article: a, an or the with a word behind it. The last word never is, nor a letter that answers."""
+    """Whether a token is an article: a, an or the with a word behind it. The last word never is, nor a single-letter answer."""
     one = found[at]
     if one.text not in ("a", "an", "the") or at + 1 == len(found) or one.sort != "word":
         return False

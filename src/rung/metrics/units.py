@@ -1,4 +1,4 @@
-"""Units and currencies as answers write them: each spelling to one name. Nothing is converted: 5 km is not 5000 m."""
+"""Units and currencies as answers write them: mapped to one name each. Nothing is converted: 5 km is not 5000 m."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _spellings(table: dict[str, str]) -> dict[str, str]:
 
 
 def _folded(known: dict[str, str]) -> dict[str, str]:
-    """Spellings without regard to case, as far as only one name is written so: mW and MW are two units."""
+    """Case-insensitive spellings, if unambiguous: mW and MW are different units."""
     names: dict[str, set[str]] = {}
     for spelling, name in known.items():
         names.setdefault(spelling.casefold(), set()).add(name)
@@ -154,7 +154,7 @@ _folded_units, _folded_currencies = _folded(UNITS), _folded(CURRENCIES)
 
 
 def unit(text: str) -> str:
-    """The one name of a unit or a currency; empty where it is none that is known."""
+    """The canonical name of a unit or currency; empty if unknown."""
     written = " ".join(text.split())
     folded = written.casefold()
     found = CURRENCIES.get(written) or UNITS.get(written) or _folded_currencies.get(folded) or _folded_units.get(folded)

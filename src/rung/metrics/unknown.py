@@ -1,4 +1,4 @@
-"""What answers say where they give none: nothing at all, or that it is not known."""
+"""Detects answers that give no answer: empty, or saying that it is unknown."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _UNKNOWN = re.compile(
 
 
 def is_unknown(text: str) -> bool:
-    """Whether an answer is none. A text that only begins like one is an answer: Unknown Pleasures, No answer is final."""
+    """Whether a text gives no answer. Texts that only start like one are answers: Unknown Pleasures, No answer is final."""
     return not text.strip() or _UNKNOWN.match(text) is not None

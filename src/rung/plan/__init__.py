@@ -1,4 +1,4 @@
-"""Before anything is spent: the rungs on the bases at hand, each with its quote."""
+"""The plan: rungs on the available bases, each with a cost estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base models of a task: what rungs begin with on each, what is counted with its tokens, and which rungs it can serve."""
+"""The base models of a task: their starting Predictors, token counts, and which rungs they can serve."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ from rung.types import Example, Need, TrainData
 
 Tokens = Callable[[Prompt, str], tuple[int, int]]
 
-SAMPLE = 200
-"""Rows whose tokens are counted for the quote."""
+SAMPLE_ROWS = 200
+"""Rows whose tokens are counted for the estimate."""
 
-SHORT = 32
-"""Tokens that an answer behind an API may have at least."""
+MIN_API_ANSWER_TOKENS = 32
+"""Minimum answer length for a model behind an API."""
 
 CALL_SECONDS = 1.0
-"""Assumed of a call to a model behind an API until one is made: they take from a few tenths of a second to many.
+"""Assumed duration of an API call until one is measured; real calls take from tenths of a second to many seconds.
 
-No rung is ruled out by the time of an answer that rests on it.
+No rung is ruled out by a latency based on it.
 """
 
 
 @dataclass(frozen=True)
 class Base:
-    """One base model: what its rungs begin with, and what is counted with its tokens."""
+    """A base model: the Predictor its rungs start from, and counts by its tokenizer."""
 
     start: Predictor
     facts: Facts
     fault: str = ""
-    """Why it cannot be asked, where its chat template refuses the task's rows: its rungs are skipped, the others go on."""
+    """Why its chat template refuses the rows; its rungs are then skipped. Empty if it works."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A rung on one of the bases."""
+class RungOnBase:
+    """A rung on a specific base."""
 
     rung: str
-    """Its name: with @ and the short name of its base, where that is not the usual one."""
+    """Name, with @ and the base's short name unless it is the default base."""
     methods: tuple[Method, ...]
     base: str
     """Short name."""
     missing: tuple[Need, ...]
-    """What its methods need and the task, on this base, does not have."""
+    """Needs of its methods that this task and base do not meet."""
 
 
-def places(given: str, task: Task, starts: Mapping[str, Predictor], data: TrainData, machine: Machine) -> list[Place]:
-    """Where a rung, named with a base or without, is to be tried: without, on every base that can serve it.
+def on_bases(given: str, task: Task, starts: Mapping[str, Predictor], data: TrainData, machine: Machine) -> list[RungOnBase]:
+    """The bases to try a rung on: the one it names, or every base that can serve it.
 
-    One that asks no base is tried once, and so is one that no base can serve: it then stands on the usual base, with what
-    is missing. TaskError for a method or a base that there is not.
+    A rung that uses no base is tried once. One that no base can serve is listed on the default base with its missing needs.
+    TaskError for an unknown method or base.
     """
     usual, *_ = starts
-    name, asked = base_names.read(given, dict(zip(starts, task.bases or (task.base,))))
+    name, asked = base_names.parse(given, dict(zip(starts, task.bases or (task.base,))))
     chain = methods.rung(name, task.methods)
     found = [
-        Place(
+        RungOnBase(
             f"{name}{base_names.AT}{base}" if base != usual and asks_base(chain) else name,
             chain,
             base,
@@ -88,12 +88,13 @@ def places(given: str, task: Task, starts: Mapping[str, Predictor], data: TrainD
 
 
 def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor]:
-    """The untouched Predictor of each base by its short name, the usual base first.
+    """The starting Predictor of each base by short name, the default base first.
 
-    TaskError where a base or a teacher would send data or a key where it must not go, ModelError for a teacher without a price.
+    TaskError if a base or teacher violates the data policy or would receive a foreign key; ModelError for a teacher without a
+    price.
     """
     found = base_names.short(task.bases or (task.base,))
-    _refuse_leaks(task, found)
+    _check_data_policy(task, found)
     for where, teacher in _teachers(task).items():
         with named(where):
             engines.price(engines.reference(teacher))
@@ -101,12 +102,12 @@ def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor
 
 
 def _teachers(task: Task) -> dict[str, str]:
-    """The teachers behind an API, each by where rung.yaml names it, whether its method is tried or not."""
+    """Teachers behind an API, by their place in rung.yaml, also of methods that are not tried."""
     known = {f"rung.yaml methods.{name}.teacher": str(given.get("teacher", "")) for name, given in task.methods.items()}
     return {where: teacher for where, teacher in known.items() if not can(teacher).local}
 
 
-def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
+def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
     key = "bases" if task.bases else "base"
     for base in bases.values():
         require_data_policy(task, base, f"{key} {'has' if task.bases else 'is'}", f"rung.yaml {key}")
@@ -117,9 +118,9 @@ def _refuse_leaks(task: Task, bases: Mapping[str, str]) -> None:
     servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_remote(name)})
     if task.api.key_env and len(servers) > 1:
         raise TaskError(
-            f"one key would be sent to {len(servers)} servers: {', '.join(servers)}.",
+            f"the same key would be sent to {len(servers)} servers: {', '.join(servers)}.",
             where="rung.yaml api.key_env",
-            remedy="Leave it out (openai:NAME then takes OPENAI_API_KEY, a URL no key), or reach them through one proxy.",
+            remedy="Remove it (openai:NAME then uses OPENAI_API_KEY, a URL no key), or use one proxy for all.",
         )
 
 
@@ -132,41 +133,41 @@ def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predicto
         instruction=task.task,
         labels=data.labels,
         descriptions=tuple(known.get(label, "") for label in data.labels),
-        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_room(data, model, engines), calls=_calls(data)),
+        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_answer_tokens(data, model, engines), calls=_calls(data)),
     )
 
 
 def _calls(data: TrainData) -> bool:
-    return any(calls.of(example.output) for example in data.examples)
+    return any(calls.parse_output(example.output) for example in data.examples)
 
 
-def _room(data: TrainData, model: ModelRef, engines: Engines) -> int:
-    """Tokens to leave an answer: twice the longest of train, up to a power of two so that a few new rows change nothing.
+def _answer_tokens(data: TrainData, model: ModelRef, engines: Engines) -> int:
+    """Maximum answer tokens: twice the longest train answer, rounded up to a power of two so that new rows rarely change it.
 
-    Those of an endpoint are estimated, and a few tokens that the estimate misses are most of a short answer: it gets `SHORT`.
+    For an API the length is estimated, so short answers get at least MIN_API_ANSWER_TOKENS.
     """
     answers, chat = [example.output for example in data.examples], engines.chat(model)
     if not can(model).counts_tokens:
         longest = max(map(of_text, answers), default=0)
-        longest = max(longest, SHORT // 2) if longest else 0
+        longest = max(longest, MIN_API_ANSWER_TOKENS // 2) if longest else 0
     else:
         longest = max(map(chat.length, answers), default=0) if chat else 0
     return min(1024, 2 ** math.ceil(math.log2(2 * longest))) if longest else Decoding().max_new_tokens
 
 
-def counted(start: Predictor, data: TrainData, engines: Engines) -> Base:
-    """The base with what is counted with its tokens; where its chat template refuses the rows, estimated, with its fault."""
+def count_base(start: Predictor, data: TrainData, engines: Engines) -> Base:
+    """The base with token counts; estimated counts and the error if its chat template refuses the rows."""
     try:
-        return Base(start, count(start, data, engines, partial(engines.tokens, start.model)))
+        return Base(start, count_facts(start, data, engines, partial(engines.tokens, start.model)))
     except TemplateError as error:
         return Base(
-            start, count(start, data, engines, lambda prompt, answer: (estimate(prompt), of_text(answer) + 1)), str(error)
+            start, count_facts(start, data, engines, lambda prompt, answer: (estimate(prompt), of_text(answer) + 1)), str(error)
         )
 
 
-def count(predictor: Predictor, data: TrainData, engines: Engines, tokens: Tokens) -> Facts:
-    """Count tokens on a sample of train. Opens the base model's tokenizer, not its weights. `tokens`: of prompt and answer."""
-    sample = data.examples[:SAMPLE]
+def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens: Tokens) -> Facts:
+    """Count tokens on a sample of train. Opens the tokenizer, not the weights. `tokens`: counts of prompt and answer."""
+    sample = data.examples[:SAMPLE_ROWS]
     empty, _ = tokens(predictor.render(Example("", "")), "")
     bare, _ = tokens(replace(predictor, show_labels=False).render(Example("", "")), "")
     pairs = [tokens(predictor.render(example), example.output) for example in sample]
@@ -195,7 +196,7 @@ def count(predictor: Predictor, data: TrainData, engines: Engines, tokens: Token
 
 
 def answerer(name: str, engines: Engines) -> Answerer:
-    """What it takes to ask a base or a teacher."""
+    """Cost facts of calling a base or teacher."""
     if can(name).local:
         return Answerer(parameters=engines.parameters(name))
     tariff = engines.price(engines.reference(name))
@@ -203,9 +204,9 @@ def answerer(name: str, engines: Engines) -> Answerer:
 
 
 def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> float:
-    """Mean tokens of a preference: its prompt once, and its answers."""
+    """Mean tokens of a preference: prompt and answers."""
     sizes = []
-    for one in data.preferences[:SAMPLE]:
+    for one in data.preferences[:SAMPLE_ROWS]:
         prompt = predictor.render(as_example(one))
         known = [engines.tokens(predictor.model, prompt, answer) for answer in (one.chosen, one.rejected) if answer]
         sizes.append(known[0][0] + sum(answer for _, answer in known))
@@ -213,7 +214,7 @@ def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> flo
 
 
 def available(model: ModelRef, data: TrainData, machine: Machine) -> set[Need]:
-    """What the task on this base and the machine have of all that methods may need."""
+    """Needs that the task, this base and the machine meet."""
     have = {Need.OPEN_WEIGHTS} if can(model).open_weights else set()
     if machine.device == "cuda":
         have.add(Need.GPU)

@@ -1,4 +1,4 @@
-"""What earlier quotes were off by: measured over quoted, per rung, kept per machine, and put into the next quote."""
+"""Corrections of cost estimates by past errors: measured over estimated, per rung, stored per machine."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from rung.methods.estimate import CostEstimate
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
-FORMULAS = 2
-"""Raised when quotes are computed in another way: what the old ones were off by says nothing of the new."""
-LAST = 8
-"""Measurements that count: older ones may be of older code."""
-MOST = 20.0
-"""No quote is scaled by more than this, up or down: beyond it something else is wrong."""
-LEAST_SECONDS = 0.5
-"""What took less, or was quoted less, says more about the clock than about the quote."""
-LEAST_BYTES = 256 * 2**20
-"""Below this, what is measured is Python and its libraries."""
+FORMULA_VERSION = 2
+"""Raise when the estimate formulas change, to discard errors of old formulas."""
+MAX_HISTORY = 8
+"""Number of recent measurements used; older ones may come from older code."""
+MAX_FACTOR = 20.0
+"""Maximum correction in either direction; beyond it something else is wrong."""
+MIN_SECONDS = 0.5
+"""Shorter times, measured or estimated, are ignored."""
+MIN_BYTES = 256 * 2**20
+"""Below this, the measurement is mostly Python and its libraries."""
 
 Took = TypeVar("Took", Cost, CostEstimate)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """One measured rung against its quote before any scaling. None: too short to tell."""
+class PastEstimate:
+    """Measured over estimated cost of one rung, before correction. None: too short to tell."""
 
     key: str
-    """The measurement's name, so that no line counts twice."""
+    """Key of the measurement, so that none counts twice."""
     rung: str
     writes: bool
-    """Whether answers are written token by token, or chosen among labels."""
+    """Whether answers are generated rather than chosen among labels."""
     fit: float | None = None
     row: float | None = None
     memory: float | None = None
     base: str = ""
-    """Digest of the base that the rung stood on; empty in a line of an older rung."""
+    """Digest of the rung's base; empty in lines of older versions."""
     remote: bool = False
-    """Whether an endpoint was asked, to fit or to answer."""
+    """Whether an API was called, to fit or to answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """Factors for the next quote of a rung, and how many measurements they rest on."""
+class Correction:
+    """Correction factors for a rung's estimate, and the number of measurements behind them."""
 
     fit: float = 1.0
     row: float = 1.0
@@ -58,49 +58,53 @@ class Scale:
     runs: int = 0
 
 
-def past(record: Record, machine: Machine) -> Past | None:
-    """A record's measurement against its quote; None where it was measured elsewhere, or too short."""
+def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate | None:
+    """A record's measured over estimated cost; None if measured on another machine or too short."""
     told = record.provenance
     if record.status != "done" or not record.cost or not record.scores or "raw_quote" not in told:
         return None
-    if told.get("formulas") != FORMULAS or _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
+    if told.get("formulas") != FORMULA_VERSION or _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
         return None
     raw, took, rows = Cost(**told["raw_quote"]), record.cost, record.scores.overall.n
-    # of a fit that went on from a kill the rest was timed, and calls that were made before take no time
+    # a resumed fit was timed in part, and cached API calls take no time
     resumed = told.get("remote") or any(notes.get("resumed") for notes in told.get("notes", ()))
     ratios = (
-        None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, LEAST_SECONDS),
-        _ratio(raw.row_seconds * rows, took.row_seconds * rows, LEAST_SECONDS),
-        _ratio(raw.memory_bytes, took.memory_bytes, LEAST_BYTES),
+        None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, MIN_SECONDS),
+        _ratio(raw.row_seconds * rows, took.row_seconds * rows, MIN_SECONDS),
+        _ratio(raw.memory_bytes, took.memory_bytes, MIN_BYTES),
     )
     if not any(ratios):
         return None
     whose = told.get("base", ""), bool(told.get("remote"))
-    return Past(told["key"], record.rung.partition(AT)[0], bool(told["writes"]), *ratios, *whose)
+    return PastEstimate(told["key"], record.rung.partition(AT)[0], bool(told["writes"]), *ratios, *whose)
 
 
-def seen(records: Iterable[Record], machine: Machine) -> tuple[list[Past], list[Past]]:
-    """What quotes were off by: in these records of one task, and in all tasks on this machine."""
-    return [one for record in records if (one := past(record, machine))], kept(machine)
+def past_estimates(records: Iterable[Record], machine: Machine) -> tuple[list[PastEstimate], list[PastEstimate]]:
+    """Past estimate errors: in these records of one task, and of all tasks on this machine."""
+    return [one for record in records if (one := measured_against_estimate(record, machine))], load_history(machine)
 
 
-def learn(rung: str, writes: bool, own: Sequence[Past], others: Sequence[Past], base: str = "", remote: bool = False) -> Scale:
-    """The geometric mean of what quotes of this rung were off by: in this task, or where it has none, in others.
+def correction_for(
+    rung: str, writes: bool, own: Sequence[PastEstimate], others: Sequence[PastEstimate], base: str = "", remote: bool = False
+) -> Correction:
+    """Geometric mean of past estimate errors of this rung: in this task, or else in others.
 
-    Of this task those on the same base count before those on another. Where an endpoint is asked (`remote`), nothing else
-    counts: how long one takes says nothing of another, nor of this machine.
+    Within the task, errors on the same base take precedence. For API calls (`remote`) only those count, because latencies of
+    different servers are unrelated.
     """
     alike = [rung.partition(AT)[0], writes, remote]
     mine, theirs = [[one for one in told if [one.rung, one.writes, one.remote] == alike] for told in (own, others)]
     same = [one for one in mine if one.base == base]
-    used = (same if remote else same or mine or theirs)[-LAST:]
-    return Scale(_mean(one.fit for one in used), _mean(one.row for one in used), _mean(one.memory for one in used), len(used))
+    used = (same if remote else same or mine or theirs)[-MAX_HISTORY:]
+    return Correction(
+        _mean(one.fit for one in used), _mean(one.row for one in used), _mean(one.memory for one in used), len(used)
+    )
 
 
-def scaled(raw: Took, scale: Scale) -> Took:
-    """A quote corrected by what earlier ones were off by: its seconds and its memory.
+def corrected(raw: Took, scale: Correction) -> Took:
+    """The estimate with corrected seconds and memory.
 
-    Dollars are for `price` to say again: those of this machine follow the seconds, those of an endpoint do not.
+    Dollars must be recomputed by `price`: machine costs follow the seconds, API costs do not.
     """
     return replace(
         raw,
@@ -110,23 +114,23 @@ def scaled(raw: Took, scale: Scale) -> Took:
     )
 
 
-def kept(machine: Machine) -> list[Past]:
-    """What is known of quotes on this machine, over all tasks; a line that is damaged is left out, and said."""
+def load_history(machine: Machine) -> list[PastEstimate]:
+    """Past estimate errors on this machine over all tasks; damaged lines are skipped with a warning."""
     path, found = _file(machine), {}
     for number, line in files.lines(path):
         try:
-            one = Past(**json.loads(line))
+            one = PastEstimate(**json.loads(line))
         except (ValueError, TypeError, RecursionError):
-            warnings.warn(f"{path}, line {number} is damaged; quotes do without it. Delete the line.", stacklevel=2)
+            warnings.warn(f"{path}, line {number} is damaged and ignored. Delete the line.", stacklevel=2)
         else:
             found[one.key] = one
     return list(found.values())
 
 
-def keep(machine: Machine, one: Past) -> None:
-    """Add a line to the machine's file; a half line that a killed process left is cut off first.
+def append_history(machine: Machine, one: PastEstimate) -> None:
+    """Append to the machine's file; a partial line of a killed process is removed first.
 
-    What an endpoint took says nothing of the machine, and is not kept for it.
+    API latencies are not properties of the machine and are not stored.
     """
     if one.remote:
         return
@@ -138,8 +142,8 @@ def _file(machine: Machine) -> Path:
 
 
 def _speeds(machine: dict) -> str:
-    """A name for what raw quotes are computed from: a machine measured anew, or named, has a history of its own."""
-    return digest([FORMULAS, *(machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype"))])
+    """Digest of the measured speeds: a remeasured machine, or a named one, starts a new history."""
+    return digest([FORMULA_VERSION, *(machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype"))])
 
 
 def _ratio(quoted: float, seen: float, least: float) -> float | None:
@@ -148,4 +152,4 @@ def _ratio(quoted: float, seen: float, least: float) -> float | None:
 
 def _mean(ratios: Iterable[float | None]) -> float:
     logs = [math.log(ratio) for ratio in ratios if ratio is not None]
-    return min(MOST, max(1 / MOST, math.exp(math.fsum(logs) / len(logs)))) if logs else 1.0
+    return min(MAX_FACTOR, max(1 / MAX_FACTOR, math.exp(math.fsum(logs) / len(logs)))) if logs else 1.0

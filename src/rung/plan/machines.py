@@ -1,25 +1,25 @@
-"""Machines that are not here, for quotes: GPU kinds by their public peak figures, with an assumed share of the peak."""
+"""Other machines for estimates: GPUs by published peak performance and an assumed achievable share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from rung.errors import RungError
-from rung.machine import Machine, list_price, own_prices
+from rung.machine import Machine, list_price, user_prices
 
-REACHED = 0.7
-"""Assumed share of the peak on paper that large matrix products reach. What is measured here is such products, so the
-named machines are put on the same footing; with `machine.EFFICIENCY` on top, training is quoted at 0.35 of the peak, within
-the 0.2 to 0.5 of published runs (https://arxiv.org/abs/2204.02311, section 4.1)."""
-READ = 0.8
-"""Assumed share of the memory bandwidth on paper that reading weights reaches."""
-JOINED = 0.9
-"""Assumed share of the added speed that each further GPU brings, communication taken off."""
+PEAK_SHARE = 0.7
+"""Assumed share of the peak that large matrix products reach, which is what is measured on a local machine. Together with
+`machine.EFFICIENCY`, training is estimated at 0.35 of the peak, within the 0.2 to 0.5 of published runs
+(https://arxiv.org/abs/2204.02311, section 4.1)."""
+BANDWIDTH_SHARE = 0.8
+"""Assumed share of peak memory bandwidth that reading weights reaches."""
+SCALING_EFFICIENCY = 0.9
+"""Assumed speed gain of each further GPU, after communication."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One GPU, figures of the maker's data sheet: dense tensor operations in 16 bit, without sparsity."""
+    """A GPU by its data sheet: dense 16-bit tensor operations, without sparsity."""
 
     title: str
     tflops: float
@@ -45,36 +45,38 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def named(name: str) -> Machine:
-    """A machine by name, such as `h100` or `h100x8`: not measured, and its name says so.
+def by_name(name: str) -> Machine:
+    """A machine by name, such as `h100` or `h100x8`; its name states that it is not measured.
 
-    RungError where the kind is not known. Prices: the user's prices.yaml, else the dated table of `rung.machine`.
+    RungError for an unknown kind. Prices: the user's prices.yaml, else the table in `rung.machine`.
     """
     kind, count = _parsed(name)
     gpu = KINDS[kind]
     title = gpu.title if count == 1 else f"{count} x {gpu.title}"
-    speed = 1 + JOINED * (count - 1)
-    price = own_prices().get(kind, list_price("cuda", gpu.title, 0))
+    speed = 1 + SCALING_EFFICIENCY * (count - 1)
+    price = user_prices().get(kind, list_price("cuda", gpu.title, 0))
     return Machine(
-        name=f"{title} (peak figures on paper, {REACHED:.0%} assumed)",
+        name=f"{title} (peak figures on paper, {PEAK_SHARE:.0%} assumed)",
         cores=0,
         threads=0,
         memory_bytes=round(gpu.memory_gb * 1e9) * count,
         device="cuda",
         device_name=title,
-        gflops={gpu.dtype: 1000 * gpu.tflops * REACHED * speed},
-        bandwidth_gbs=gpu.bandwidth_gbs * READ * speed,
+        gflops={gpu.dtype: 1000 * gpu.tflops * PEAK_SHARE * speed},
+        bandwidth_gbs=gpu.bandwidth_gbs * BANDWIDTH_SHARE * speed,
         dtype=gpu.dtype,
         usd_per_hour=price * count,
     )
 
 
 def _parsed(name: str) -> tuple[str, int]:
-    """h100x8 is eight of h100; rtx4090 is no 4090 of rt."""
+    """h100x8 means eight h100; rtx4090 is a kind of its own."""
     asked = name.strip().lower()
     kind, _, count = asked.rpartition("x")
     if asked in KINDS:
         return asked, 1
     if kind in KINDS and count.isdecimal() and int(count) > 0:
         return kind, int(count)
-    raise RungError(f"there is no machine {name!r}.", where="--machine", remedy=f"Known: {', '.join(KINDS)}; several as h100x8.")
+    raise RungError(
+        f"unknown machine {name!r}.", where="--machine", remedy=f"Known: {', '.join(KINDS)}; several of one kind as h100x8."
+    )

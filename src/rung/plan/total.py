@@ -1,4 +1,4 @@
-"""How long a climb takes that tries every rung of the plan: to fit, to answer the dev rows, to see what was forgotten."""
+"""Estimated duration of a climb over all rungs: fitting, answering the dev rows, measuring forgetting."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rung.plan.steps import Step
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Seconds of a climb that tries every rung, where nothing is on record yet."""
+    """Estimated seconds of a climb over all rungs, with nothing on record."""
 
     fit: float
     answer: float
     """The dev rows."""
     forget: float
-    """General ability before and after."""
+    """Measuring general ability before and after."""
 
     @property
     def seconds(self) -> float:
@@ -27,7 +27,7 @@ class Total:
 
 
 def total(steps: Sequence[Step], dev_rows: int, on: forgetting.Probe, machine: Machine) -> Total:
-    """What the quotes come to. A fit that another rung goes on from is counted once, as it is made once."""
+    """Sum of the estimates. A fit shared by several rungs counts once."""
     tried = [step for step in steps if step.estimate]
     fit = answer = 0.0
     touched, untouched = [], set()

@@ -1,4 +1,4 @@
-"""The report: what a climb measured, as one HTML file that opens anywhere."""
+"""The report: a climb's measurements as one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The geometry of the report's figures: where dots, whiskers, ticks and labels stand. The templates draw them."""
+"""Coordinates of the report's figures: dots, whiskers, ticks and labels. The templates draw them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rung.types import Interval
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A straight map from values to places; what lies outside is put at the edge."""
+    """A linear map from values to positions, clipped at the edges."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """One axis for all bars, so that they can be read against each other."""
+    """Interval bars on a shared axis."""
 
     width: int
     goal: float
@@ -52,8 +52,8 @@ class Bars:
     bars: tuple[Bar, ...]
 
 
-def reach(intervals: Iterable[Interval], goal: float) -> tuple[float, float]:
-    """Tenths around all intervals and the goal, at least three of them, within 0 to 1 where the values are."""
+def axis_range(intervals: Iterable[Interval], goal: float) -> tuple[float, float]:
+    """An axis range in tenths that covers all intervals and the goal, at least 0.3 wide, within 0 to 1 if the values are."""
     values = [goal, *(v for i in intervals for v in (i.value, i.low, i.high))]
     low, high = math.floor(10 * min(values)) / 10, math.ceil(10 * max(values)) / 10
     if high - low < 0.3:
@@ -62,15 +62,15 @@ def reach(intervals: Iterable[Interval], goal: float) -> tuple[float, float]:
 
 
 def score_ticks(scale: Scale, most: int) -> tuple[Tick, ...]:
-    """At most about `most` ticks on round tenths of the scale."""
+    """At most about `most` ticks at round tenths."""
     tenths = range(round(10 * scale.low), round(10 * scale.high) + 1)
     step = next(s for s in (1, 2, 5, 10) if len(tenths) <= most * s or s == 10)
     return tuple(Tick(scale(t / 10), f"{t / 10:.1f}") for t in tenths if t % step == 0)
 
 
 def bars(intervals: Sequence[Interval], goal: float) -> Bars:
-    """One bar an interval, in order, on an axis that holds them all and the goal."""
-    scale = Scale(*reach(intervals, goal), BAR_PAD, BAR_WIDTH - BAR_PAD)
+    """One bar per interval, in order, on an axis that covers them all and the goal."""
+    scale = Scale(*axis_range(intervals, goal), BAR_PAD, BAR_WIDTH - BAR_PAD)
     drawn = tuple(Bar(scale(i.low), scale(i.value), scale(i.high)) for i in intervals)
     return Bars(BAR_WIDTH, scale(goal), score_ticks(scale, 6), drawn)
 
@@ -96,7 +96,7 @@ class Curve:
 
 
 def curve(values: Sequence[float]) -> Curve | None:
-    """A line through values by step, thinned by means of neighbours; None without two finite values."""
+    """A line through values by step, thinned by averaging neighbours; None without two finite values."""
     places = [(i + 1, v) for i, v in enumerate(values) if math.isfinite(v)]
     if len(places) < 2:
         return None
@@ -120,7 +120,7 @@ def curve(values: Sequence[float]) -> Curve | None:
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
-    """Three to seven round values from at or under `low` to at or over `high`; from 0 where `low` is near it."""
+    """Three to seven round values that cover `low` to `high`; from 0 if `low` is close to it."""
     if 0 <= low < 0.3 * high:
         low = 0.0
     span = (high - low) or abs(high) or 1.0

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no models, only what the climb recorded and the rows it was scored on."""
+"""The report as one HTML file, from the climb's records and the scored rows; needs no network and no model."""
 
 from __future__ import annotations
 
@@ -31,31 +31,33 @@ if TYPE_CHECKING:
     from rung.climb.project import Project
 
 SHOWN = 20
-"""Rows of each kind shown before one asks for the rest."""
+"""Rows of each kind shown before the reader expands the list."""
 WIDE, NARROW = (860, 430), (360, 400)
-"""Size of the scatter on a screen and on a phone; the flowchart takes the widths."""
+"""Size of the scatter plot on a screen and on a phone; the flowchart uses the widths."""
 
 
 def write(project: Project, path: Path | None = None) -> Path:
-    """Write the report of a task's last climb, by default as report.html in its folder; returns where.
+    """Write the report of a task's last climb, by default to report.html in its folder, and return the path.
 
-    RungError where nothing has been climbed. The test rows are counted and checked for leaks, and never shown; nor are rows
-    whose source is closed, for a report is handed on.
+    RungError if there is no finished climb. Test rows are counted and checked for leaks but never shown, nor are rows with a
+    closed source, because reports are passed on.
     """
     content = project.store.read("decision.json")
     if not content:
         raise RungError(
-            "nothing has been climbed yet, so there is nothing to report.",
+            "there is no finished climb to report.",
             where=str(project.task.folder),
             remedy=f"Run: rung climb {project.task.folder}",
         )
     path = path or project.task.folder / "report.html"
     if not path.parent.is_dir():
-        raise RungError("no such folder.", where=str(path.parent), remedy="Create it, or name another place with --to.")
+        raise RungError(
+            "the folder does not exist.", where=str(path.parent), remedy="Create it, or name another place with --to."
+        )
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
     told = {one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
     text = render(content, findings, open_dev_rows(project.task), told, name=project.task.folder.name)
-    files.write_text(path, text, errors="replace")  # half a surrogate pair in a row is no reason to fail
+    files.write_text(path, text, errors="replace")  # a lone surrogate in a row must not fail the report
     return path
 
 
@@ -67,9 +69,9 @@ def render(
     *,
     name: str,
 ) -> str:
-    """The whole page. `content` is decision.json, `examples` are the dev rows, `name` is the task folder's.
+    """The page. `content`: decision.json; `examples`: the dev rows; `name`: the task folder's name.
 
-    `predictions`, by rung and row, show what answers were looked up in.
+    `predictions`, by rung and row, show the passages behind answers.
     """
     found = page.read_report_data(content)
     goal = found.task["goal"]["at_least"]
@@ -90,11 +92,11 @@ def render(
             chosen=chosen,
             other=other,
             headline=page.headline(found),
-            sealed=page.sealed(found),
-            demands=page.demands(found),
+            sealed=page.test_sentence(found),
+            demands=page.requirements(found),
             bars=drawn,
             standings=page.standings(found, drawn),
-            bases=base_names.told(found.bases),
+            bases=base_names.describe(found.bases),
             api=any(record.provenance.get("api") for record in found.measured),
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
             flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
@@ -117,7 +119,7 @@ def render(
 
 
 def _sides(found: rows.Disputed, a: str, b: str) -> list[tuple[int, int, tuple[rows.Row, ...]]]:
-    """What a got right and b did not, and the other way round: what is shown without a script."""
+    """Rows that a got right and b did not, and the reverse: shown if scripts are disabled."""
     first, second = found.rungs.index(a), found.rungs.index(b)
     return [(win, lose, rows.side(found, win, lose)) for win, lose in ((first, second), (second, first))]
 
@@ -127,14 +129,14 @@ def _labelled(task: Mapping[str, Any]) -> bool:
 
 
 def _hash(text: str) -> str:
-    """As a content security policy names what may run."""
+    """Hash as used in a content security policy."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _rows_json(found: rows.Disputed, first: Sequence[str]) -> dict[str, Any]:
-    """What the script draws the rows from; `written`: how to write those texts that are not safe to show as they are."""
-    told = asdict(found) | {"shown": SHOWN, "first": first}
-    return told | {"written": {text: safe for text in _texts(told) if (safe := visible(text)) != text}}
+    """Data for the script that draws the rows; `written` maps unsafe texts to their escaped form."""
+    data = asdict(found) | {"shown": SHOWN, "first": first}
+    return data | {"written": {text: safe for text in _texts(data) if (safe := visible(text)) != text}}
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -146,12 +148,12 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _visible(value: Any) -> Any:
-    """What a template prints, safe to show; markup of our own stays."""
+    """Makes printed values safe to show; our own markup is unchanged."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _assets() -> dict[str, Any]:
-    """The style and the script, and their hashes, by which the policy lets them alone take effect."""
+    """Style and script with their hashes; the content security policy allows only these."""
     style, script = _asset("report.css"), _asset("report.js")
     return {"style": Markup(style), "style_hash": _hash(style), "script": Markup(script), "script_hash": _hash(script)}
 

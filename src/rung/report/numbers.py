@@ -1,4 +1,4 @@
-"""How numbers are written for people: dollars, times, scores, differences."""
+"""Number formats: dollars, times, scores, differences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def money(usd: float) -> str:
-    """US dollars: cents from a dime on, two digits below; less than a hundredth of a cent is only said to be so."""
+    """US dollars: cents from $0.10 on, two significant digits below; less than $0.0001 as such."""
     if usd == 0:
         return "$0"
     if usd < 0.0001:
@@ -17,7 +17,7 @@ def money(usd: float) -> str:
 
 
 def seconds(taken: float) -> str:
-    """A stretch of time given in seconds, in the unit that reads best."""
+    """A duration in seconds, in a readable unit."""
     if taken == 0:
         return "0 s"
     if taken < 0.1:
@@ -35,24 +35,24 @@ def millis(taken: float) -> str:
 
 
 def score(value: float) -> str:
-    """A score from 0 to 1, to a thousandth."""
+    """A score from 0 to 1 with three decimals."""
     return f"{value:.3f}"
 
 
 def plainly(value: float) -> str:
-    """A number as its owner would write it: 0.75, 1000, 0.0003."""
+    """A number without needless digits: 0.75, 1,000, 0.0003."""
     return f"{value:,.10g}"
 
 
 def signed(value: float) -> str:
-    """A difference: always with its sign, and a minus that stands as wide as a plus."""
+    """A difference with its sign; the minus is as wide as a plus."""
     return f"{value:+.3f}".replace("-", MINUS)
 
 
 def p_value(p: float) -> str:
-    """A p-value to a thousandth; what is smaller is only said to be so."""
+    """A p-value with three decimals, or <0.001."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 FILTERS = {f.__name__: f for f in (money, seconds, millis, score, plainly, signed, p_value)}
-"""As the templates call them."""
+"""Template filters by name."""

@@ -1,4 +1,4 @@
-"""What the report's page holds: the content of decision.json, put in the order and the words in which it is read."""
+"""Content of the report's page: decision.json arranged and worded for readers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from rung.advise import draw
-from rung.advise.review import Foretold
+from rung.advise.review import ReviewedPlan
 from rung.evaluate.forgetting import bounds
 from rung.metrics.judge import Agreement
 from rung.report import figures
@@ -31,15 +31,15 @@ class ReportData:
     seals_broken: int
     task: Mapping[str, Any]
     fits: Mapping[str, tuple[str, ...]]
-    """Every rung of the plan, in its order, with the names of its fits."""
-    plan: Foretold | None = None
-    """What the flowchart had said; None in a decision of an older rung."""
+    """All rungs of the plan, in order, with the names of their fits."""
+    plan: ReviewedPlan | None = None
+    """The flowchart's advice; None in decisions of older versions."""
     judge: Agreement | None = None
-    """How far the judge agrees with people, where one made the scores."""
+    """Agreement of the LLM judge with people, if a judge made the scores."""
     bases: Mapping[str, str] = field(default_factory=dict)
-    """Of each rung that asks a base: which; empty in a decision of an older rung."""
+    """Base of each rung that uses one; empty in decisions of older versions."""
     untested: str = ""
-    """Why the chosen rung has no number on the sealed rows though it meets the goal."""
+    """Why the chosen rung has no test score although it meets the goal."""
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -51,7 +51,7 @@ class ReportData:
 
     @property
     def runner_up(self) -> Record | None:
-        """The best score beside the chosen rung's."""
+        """The best-scoring rung besides the chosen one."""
         others = [r for r in self.measured if r is not self.chosen]
         return max(others, key=lambda r: overall(r).value, default=None)
 
@@ -71,8 +71,8 @@ def overall(record: Record) -> Interval:
     return record.scores.overall
 
 
-def whole(i: Interval) -> str:
-    """A number with its interval and its n: it never travels alone."""
+def with_interval(i: Interval) -> str:
+    """A number with its interval and n."""
     return f"{score(i.value)} [{score(i.low)}, {score(i.high)}], n={i.n}"
 
 
@@ -86,18 +86,18 @@ OPENING: dict[Verdict, str] = {
 
 
 def headline(found: ReportData) -> str:
-    """The verdict in one short sentence."""
+    """The verdict in one sentence."""
     if not found.measured:
-        return "Nothing could be measured: it is undecided." if found.decision.unmeasured else "Nothing has been measured yet."
+        return "Undecided: nothing could be measured." if found.decision.unmeasured else "Nothing has been measured yet."
     return OPENING[found.decision.verdict].format(found.decision.chosen)
 
 
-def sealed(found: ReportData) -> str:
-    """The sealed test's number, or why there is none."""
+def test_sentence(found: ReportData) -> str:
+    """The test score, or why there is none."""
     metric, verdict, broken = found.task["goal"]["metric"], found.decision.verdict, found.seals_broken
     if found.test is not None:
         stale = f" The test has now been shown to {broken} different fits, so this number is no longer fresh."
-        return f"On the sealed test: {metric} {whole(found.test.overall)}.{stale if broken > 1 else ''}"
+        return f"On the sealed test: {metric} {with_interval(found.test.overall)}.{stale if broken > 1 else ''}"
     if found.untested:
         return f"The test could not be finished: {found.untested}"
     reason = {
@@ -108,12 +108,12 @@ def sealed(found: ReportData) -> str:
     if verdict == "meets" or not broken:
         return f"The test is still sealed, because {reason}."
     times = "one fit" if broken == 1 else f"{broken} different fits"
-    return f"The test was opened in an earlier climb, for {times}; it was not asked now, because {reason}."
+    return f"The test was opened in an earlier climb, for {times}; it was not used now, because {reason}."
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """One thing the goal asks for, and how the chosen rung does."""
+class Requirement:
+    """One requirement of the goal, and how the chosen rung does."""
 
     what: str
     asked: str
@@ -121,8 +121,8 @@ class Demand:
     state: DemandState
 
 
-def demands(found: ReportData) -> tuple[Demand, ...]:
-    """The goal line by line against the chosen rung; empty where nothing was measured."""
+def requirements(found: ReportData) -> tuple[Requirement, ...]:
+    """The goal's requirements against the chosen rung; empty if nothing was measured."""
     goal, record = found.task["goal"], found.chosen
     if record is None or found.verdict is None:
         return ()
@@ -132,34 +132,34 @@ def demands(found: ReportData) -> tuple[Demand, ...]:
         ("Cost of 1,000 calls", goal["usd_per_1k"], cost.per_1k_usd if cost else None, money),
         ("Cost a month", goal["usd_per_month"], cost.per_month_usd if cost else None, money),
     )
-    rest = [_side(what, limit, seen, shown) for what, limit, seen, shown in sides if limit is not None]
+    rest = [_limit_requirement(what, limit, seen, shown) for what, limit, seen, shown in sides if limit is not None]
     if goal["max_forgetting"] is not None:
-        rest.append(_kept(record, found.verdict, goal["max_forgetting"]))
+        rest.append(_forgetting_requirement(record, found.verdict, goal["max_forgetting"]))
     at, least = overall(record), goal["at_least"]
     limit_broken = any(demand.state == "no" for demand in rest)
-    state = "open" if found.judge and found.judge.doubt else _reached(found.verdict, at, least, limit_broken)
-    return (Demand(goal["metric"], f"at least {plainly(least)}", whole(at), state), *rest)
+    state = "open" if found.judge and found.judge.doubt else _score_state(found.verdict, at, least, limit_broken)
+    return (Requirement(goal["metric"], f"at least {plainly(least)}", with_interval(at), state), *rest)
 
 
-def _side(what: str, limit: float, seen: float | None, shown: Callable[[float], str]) -> Demand:
+def _limit_requirement(what: str, limit: float, seen: float | None, shown: Callable[[float], str]) -> Requirement:
     asked = f"at most {shown(limit)}"
     if seen is None:
-        return Demand(what, asked, "not measured", "open")
-    return Demand(what, asked, shown(seen), "no" if seen > limit else "yes")
+        return Requirement(what, asked, "not measured", "open")
+    return Requirement(what, asked, shown(seen), "no" if seen > limit else "yes")
 
 
-def _kept(record: Record, verdict: RungVerdict, most: float) -> Demand:
-    """The limit on forgetting, by bounds; a rung that meets the goal was held to stricter ones."""
-    what, asked = "Forgetting", f"at most {plainly(most)} nats a token"
+def _forgetting_requirement(record: Record, verdict: RungVerdict, most: float) -> Requirement:
+    """The limit on forgetting, by bounds; a rung that meets the goal was checked against stricter ones."""
+    what, asked = "Forgetting", f"at most {plainly(most)} nats per token"
     if record.forgetting is None:
-        return Demand(what, asked, "no weights touched", "yes")
+        return Requirement(what, asked, "no weights changed", "yes")
     rise = bounds(record.forgetting, 0.025)
     state: DemandState = "yes" if verdict.verdict == "meets" or rise.high <= most else "no" if rise.low > most else "open"
-    return Demand(what, asked, f"{_change(rise)}, n={rise.n} passages", state)
+    return Requirement(what, asked, f"{_change(rise)}, n={rise.n} passages", state)
 
 
-def _reached(verdict: RungVerdict, at: Interval, least: float, limit_broken: bool) -> DemandState:
-    """The score alone: a rung may fail by a limit and still have the score."""
+def _score_state(verdict: RungVerdict, at: Interval, least: float, limit_broken: bool) -> DemandState:
+    """The score alone: a rung may fail a limit and still reach the score."""
     if verdict.verdict == "meets":
         return "yes"
     if verdict.verdict == "undecided":
@@ -174,7 +174,7 @@ def _reached(verdict: RungVerdict, at: Interval, least: float, limit_broken: boo
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One rung's line."""
+    """A rung's line in the leaderboard."""
 
     rung: str
     state: State
@@ -184,11 +184,11 @@ class Standing:
     record: Record | None
     bar: figures.Bar | None
     against: Comparison | None
-    """The chosen rung (a) and this one (b) on the same rows."""
+    """Comparison of the chosen rung (a) with this one (b) on shared rows."""
 
 
 def standings(found: ReportData, drawn: figures.Bars) -> tuple[Standing, ...]:
-    """Every rung in the order of the plan."""
+    """All rungs in the order of the plan."""
     bars = {record.rung: bar for record, bar in zip(found.measured, drawn.bars, strict=True)}
     records = {record.rung: record for record in found.records}
     verdicts = {v.rung: v for v in found.decision.rungs}
@@ -204,18 +204,18 @@ def standings(found: ReportData, drawn: figures.Bars) -> tuple[Standing, ...]:
 
 def _state(found: ReportData, record: Record | None, verdict: RungVerdict | None) -> tuple[State, str]:
     if record is None:
-        return "not tried", "The climb had ended before it came to this rung."
+        return "not tried", "The climb ended before this rung."
     if verdict is not None:
         return verdict.verdict, verdict.why
-    assert record.status != "done", f"{record.rung} was measured and has no verdict"
+    assert record.status != "done", f"{record.rung} was measured but has no verdict"
     return record.status, record.reason
 
 
 def _asides(record: Record | None) -> tuple[str, ...]:
-    """What else was measured and needs no column."""
+    """Further measurements without a column."""
     if record is None or record.scores is None:
         return ()
-    others = [f"{name} {whole(i)}" for name, i in record.scores.others.items()]
+    others = [f"{name} {with_interval(i)}" for name, i in record.scores.others.items()]
     if record.forgetting is not None:
         lost, i = record.forgetting, record.forgetting.accuracy
         others.append(
@@ -223,7 +223,7 @@ def _asides(record: Record | None) -> tuple[str, ...]:
         )
         others.append(f"general questions answered right {_change(i)}, n={i.n}")
     if errors := record.provenance.get("errors", 0) - record.provenance.get("failed", 0):
-        others.append(f"{errors} {'row' if errors == 1 else 'rows'} gave an error and count as wrong")
+        others.append(f"{errors} {'row' if errors == 1 else 'rows'} failed with an error and count as wrong")
     if record.scores.unscored:
         others.append(record.reason)
     return tuple(others)
@@ -234,7 +234,7 @@ def _change(i: Interval) -> str:
 
 
 def rises(found: ReportData) -> dict[str, Interval]:
-    """Rise of the loss on general text, in nats a token, of the rungs that touched a language model's weights."""
+    """Rise of the loss on general text, in nats per token, for rungs that changed a language model's weights."""
     return {record.rung: bounds(record.forgetting, 0.025) for record in found.measured if record.forgetting}
 
 
@@ -242,7 +242,7 @@ def rises(found: ReportData) -> dict[str, Interval]:
 
 
 def points(found: ReportData) -> tuple[Point, ...]:
-    """The measured rungs as the scatter takes them, in the order of the records."""
+    """The measured rungs as points of the scatter plot, in record order."""
     verdicts, risen = {v.rung: v.verdict for v in found.decision.rungs}, rises(found)
     return tuple(
         Point(
@@ -262,7 +262,7 @@ def points(found: ReportData) -> tuple[Point, ...]:
 
 
 def flowcharts(found: ReportData, *widths: int) -> tuple[draw.Picture, ...]:
-    """The flowchart drawn at each width, with the measured scores; empty where the decision keeps none."""
+    """The flowchart at each width, with measured scores; empty if the decision contains none."""
     if found.plan is None:
         return ()
     scores = {record.rung: score(overall(record).value) for record in found.measured}
@@ -271,7 +271,7 @@ def flowcharts(found: ReportData, *widths: int) -> tuple[draw.Picture, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One fit with a history: loss by step, held score by epoch, and what else was noted."""
+    """One fit's history: loss by step, held-out score by epoch, and further notes."""
 
     rung: str
     method: str
@@ -283,7 +283,7 @@ class Training:
 
 
 def trainings(found: ReportData) -> tuple[Training, ...]:
-    """The fits that kept a history of their loss, in the order of the records."""
+    """Fits with a loss history, in record order."""
     return tuple(
         _training(record.rung, options.get("method", ""), notes)
         for record in found.records
@@ -298,5 +298,5 @@ def _training(rung: str, method: str, notes: Mapping[str, Any]) -> Training:
     if "trained_parameters" in notes:
         facts.append(f"{notes['trained_parameters']:,} trained parameters ({notes['trained_share']:.2%} of the model)")
     if "rows_per_second" in notes:
-        facts.append(f"{notes['rows_per_second']:.3g} rows a second")
+        facts.append(f"{notes['rows_per_second']:.3g} rows per second")
     return Training(rung, method, losses, held, tuple(facts), figures.curve(losses), figures.curve(held))

@@ -1,4 +1,4 @@
-"""What one needs to repeat a climb: the task as it was run, code, packages, machine, rows, and each rung's own options."""
+"""How to reproduce a climb: the task as run, code, packages, machine, rows, and each rung's options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARED = {
     "test": "Test rows, digest",
     "seed": "Seed",
 }
-"""What most rungs have in common, told once; a rung that differs tells its own."""
+"""Values that most rungs share, listed once; a rung lists its own if they differ."""
 CURVES = ("losses", "held")
 EMPTY: tuple[Any, ...] = (None, "", {}, [], [{}])
 
@@ -38,13 +38,13 @@ class RungRecipe:
 @dataclass(frozen=True, slots=True)
 class Recipe:
     task: str
-    """rung.yaml as it was run, defaults filled in."""
+    """rung.yaml as run, with defaults."""
     shared: tuple[tuple[str, str], ...]
     rungs: tuple[RungRecipe, ...]
 
 
 def recipe(found: ReportData) -> Recipe:
-    """Everything that section tells: the task, what the rungs share, and what is each one's own."""
+    """The task, what the rungs share, and each rung's own values."""
     measured = [dict(record.provenance) for record in found.measured]
     common = measured[0] if measured else {}
     shared = tuple((title, _plain(key, common[key])) for key, title in SHARED.items() if key in common)
@@ -52,25 +52,25 @@ def recipe(found: ReportData) -> Recipe:
 
 
 def given(task: Mapping[str, Any]) -> dict[str, Any]:
-    """The task without the keys that hold nothing, so that it can be used as a rung.yaml again."""
+    """The task without empty keys, usable as rung.yaml."""
     kept = {key: given(value) if isinstance(value, Mapping) and key != "labels" else value for key, value in task.items()}
     return {key: value for key, value in kept.items() if value not in EMPTY}
 
 
 def as_yaml(value: Any) -> str:
-    """Plain values as YAML, keys in their given order."""
+    """Plain values as YAML, keys in order."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
     own = {key: value for key, value in record.provenance.items() if key not in SHARED or value != common.get(key)}
-    own.pop("uncommitted", None)  # told with the revision
+    own.pop("uncommitted", None)  # shown with the revision
     traceback = own.pop("traceback", "")
     own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]
     quote = {"fit_seconds": record.quote.fit_seconds, "row_seconds": record.quote.row_seconds} if record.quote else None
     content = {"status": record.status, "predictor": record.predictor, "quote": quote, **own}
-    told = {key: value for key, value in content.items() if value not in EMPTY}
-    return RungRecipe(record.rung, as_yaml(told), traceback)
+    filled = {key: value for key, value in content.items() if value not in EMPTY}
+    return RungRecipe(record.rung, as_yaml(filled), traceback)
 
 
 def _plain(key: str, value: Any) -> str:
@@ -89,6 +89,6 @@ def _plain(key: str, value: Any) -> str:
 def _revision(value: str) -> str:
     if not value:
         return "none: the task folder is not in a git repository"
-    if value.endswith("+"):  # of an older rung, which asked git
-        return f"{value.removesuffix('+')}, with changes not committed"
-    return f"{value}; whether files differ from it is not known"
+    if value.endswith("+"):  # older versions asked git
+        return f"{value.removesuffix('+')}, with uncommitted changes"
+    return f"{value}; uncommitted changes are not detected"

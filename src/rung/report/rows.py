@@ -1,4 +1,4 @@
-"""Rows worth reading: those on which the rungs disagree, and what the chosen rung mistakes for what. Dev rows only."""
+"""Rows worth reading: those on which rungs disagree, and the chosen rung's confusions. Dev rows only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from rung.types import Example, Scores
 
-MOST_ROWS = 300
-MOST_LETTERS = 2000
-MOST_CONFUSIONS = 15
+MAX_ROWS = 300
+MAX_CHARS = 2000
+MAX_CONFUSIONS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One disputed row; `scores` and `answers` in the order of the rungs, a score of None where a rung was not asked."""
+    """One disputed row; `scores` and `answers` by rung, with a score of None if a rung was not asked."""
 
     where: str
     input: str
@@ -28,19 +28,19 @@ class Row:
 class Disputed:
     rungs: tuple[str, ...]
     graded: bool
-    """Rows have shares of right, not right or wrong."""
+    """Scores are fractional, not right/wrong."""
     wins: tuple[tuple[int, ...], ...]
-    """`wins[a][b]`: rows on which a scored higher than b, all of them counted."""
+    """`wins[a][b]`: number of rows on which a scored higher than b."""
     rows: tuple[Row, ...]
-    """At most MOST_ROWS: those that tell the first two rungs apart, then the most disputed."""
+    """At most MAX_ROWS: first those on which the first two rungs differ, then the most disputed."""
     found: int
-    """Disputed rows in all."""
+    """Number of disputed rows."""
     lost: int
-    """Rows that were scored and are no longer among the dev rows."""
+    """Rows that were scored but are no longer in dev."""
 
 
 def disputed(scored: Mapping[str, Scores], examples: Sequence[Example], first: tuple[str, str] | None) -> Disputed:
-    """The rows on which not all rungs scored alike; `first` names the two rungs that the reader meets first."""
+    """Rows on which rungs score differently; `first` names the two rungs to compare first."""
     rungs = tuple(scored)
     known = {example.id: example for example in examples}
     ids = next(iter(scored.values())).ids if scored else ()
@@ -51,7 +51,7 @@ def disputed(scored: Mapping[str, Scores], examples: Sequence[Example], first: t
     split = [(i, values) for i, values in table if _disputes(values) and i in known]
     pair = tuple(rungs.index(rung) for rung in first) if first else ()
     split.sort(key=lambda row: (not _disputes([row[1][i] for i in pair]), -_disputes(row[1])))
-    rows = tuple(_row(known[i], values, [by_id.get(i, (None, ""))[1] for by_id in told]) for i, values in split[:MOST_ROWS])
+    rows = tuple(_row(known[i], values, [by_id.get(i, (None, ""))[1] for by_id in told]) for i, values in split[:MAX_ROWS])
     graded = any(value not in (0.0, 1.0, None) for _, values in table for value in values)
     return Disputed(rungs, graded, wins, rows, len(split), sum(i not in known for i in ids))
 
@@ -71,7 +71,7 @@ def _over(a: float | None, b: float | None) -> bool:
 
 
 def _disputes(values: Sequence[float | None]) -> int:
-    """Pairs of rungs that score differently."""
+    """Number of rung pairs with different scores."""
     return sum(_over(a, b) for a in values for b in values)
 
 
@@ -87,12 +87,12 @@ def _row(example: Example, scores: tuple[float | None, ...], answers: Sequence[s
 
 
 def right(example: Example) -> str:
-    """The right answer of a row; each of them where there are several."""
+    """A row's right answers, joined."""
     return "\nor: ".join(example.accepted)
 
 
-def shortened(text: str, letters: int = MOST_LETTERS) -> str:
-    """A text cut to so many letters, saying how much is left out."""
+def shortened(text: str, letters: int = MAX_CHARS) -> str:
+    """A text cut to `letters` characters, with the number of those left out."""
     left = len(text) - letters
     return text if left <= 0 else f"{text[:letters]} … ({left:,} more characters)"
 
@@ -103,14 +103,14 @@ class Confusion:
     answered: str
     count: int
     of: int
-    """Rows with that right answer."""
+    """Rows with this right answer."""
 
 
 def confusions(scores: Scores, examples: Sequence[Example]) -> tuple[Confusion, ...]:
-    """What a rung takes for what, most frequent first: at most MOST_CONFUSIONS pairs."""
+    """A rung's confusions, most frequent first: at most MAX_CONFUSIONS pairs."""
     known = {example.id: example.output for example in examples}
     asked = [(known[i].strip(), answer.strip()) for i, answer in zip(scores.ids, scores.outputs) if i in known]
     rows = Counter(right for right, _ in asked)
     wrong = Counter((right, answer) for right, answer in asked if right != answer)
     ordered = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(Confusion(right, answer, count, rows[right]) for (right, answer), count in ordered[:MOST_CONFUSIONS])
+    return tuple(Confusion(right, answer, count, rows[right]) for (right, answer), count in ordered[:MAX_CONFUSIONS])

@@ -1,4 +1,4 @@
-"""The geometry of quality against cost: dots, whiskers and names on each of the x axes that a reader may choose."""
+"""Coordinates of the quality-cost scatter plot: dots, whiskers and labels for each x axis."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rung.report.figures import Scale, Tick, reach, score_ticks
+from rung.report.figures import Scale, Tick, axis_range, score_ticks
 from rung.types import Interval, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A measured rung: its score, and what it costs by those of `MEASURES` that are to be shown (None where not measured)."""
+    """A measured rung: its score, and its cost by `MEASURES` key (None if not measured)."""
 
     rung: str
     verdict: Verdict
@@ -23,13 +23,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What the x axis may show. Values under `floor` are as good as nothing and stand in a lane of their own."""
+    """An x axis. Values below `floor` are negligible and drawn in a lane of their own."""
 
     key: str
     short: str
     title: str
     narrow: str
-    """The title where there is little room."""
+    """The title for narrow plots."""
     floor: float
     unit: str
 
@@ -38,7 +38,7 @@ MEASURES = (
     Measure(
         "cost",
         "Cost",
-        "US dollars a month, a twelfth of what is paid once included (log scale)",
+        "US dollars a month, including a twelfth of one-time costs (log scale)",
         "US dollars a month (log scale)",
         0.001,
         "$",
@@ -48,8 +48,8 @@ MEASURES = (
     Measure(
         "forgetting",
         "Forgetting",
-        "Rise of the loss on general text, nats a token (log scale)",
-        "nats a token (log scale)",
+        "Rise of the loss on general text, nats per token (log scale)",
+        "nats per token (log scale)",
         0.001,
         "",
     ),
@@ -57,13 +57,13 @@ MEASURES = (
 
 
 def measures(points: Sequence[Point]) -> tuple[Measure, ...]:
-    """Those of MEASURES that the points tell of."""
+    """The measures available for all points."""
     return tuple(measure for measure in MEASURES if all(measure.key in point.costs for point in points))
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a dot and its name stand on one x axis."""
+    """Position of a dot and its label on one x axis."""
 
     x: float
     label_x: float
@@ -78,7 +78,7 @@ class Axis:
     lane_end: float
     ticks: tuple[Tick, ...]
     marks: tuple[Mark | None, ...]
-    """One a point, same order; None where this was not measured."""
+    """One per point, in order; None if not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +105,17 @@ class Scatter:
 
 
 LANE = 0.14
-"""Share of the plot that the lane of the nearly free takes, and the least that holds its name."""
+"""Share of the plot for the lane of negligible values, and its minimum width."""
 LANE_LEAST = 64
 LETTER = 7.4
-"""About the width of a letter at the size of the labels."""
+"""Approximate width of a label letter."""
 LABEL_GAP = 11
 
 
 def scatter(points: Sequence[Point], goal: float, width: int, height: int) -> Scatter:
-    """Quality (up) against each measure of cost (right)."""
+    """Quality (y) against each cost measure (x)."""
     left, right, top, bottom = 40, width - 12, 14, height - 48
-    scale = Scale(*reach((p.score for p in points), goal), bottom, top)
+    scale = Scale(*axis_range((p.score for p in points), goal), bottom, top)
     dots = tuple(Dot(p, scale(p.score.value), scale(p.score.low), scale(p.score.high)) for p in points)
     axes = tuple(_axis(measure, dots, left, right, top, bottom) for measure in measures(points))
     return Scatter(width, height, left, right, top, bottom, scale(goal), score_ticks(scale, 6), dots, axes)
@@ -132,7 +132,7 @@ def _axis(measure: Measure, dots: Sequence[Dot], left: int, right: int, top: int
     xs: list[float | None] = []
     seen = 0
     for value in values:
-        if value is not None and value < measure.floor:  # side by side, for their whiskers may overlap
+        if value is not None and value < measure.floor:  # side by side, so that whiskers do not overlap
             seen += 1
             xs.append(round(left + (lane_end - left) * seen / (cheap + 1), 1))
         else:
@@ -154,7 +154,7 @@ Box = tuple[float, float, float, float]
 
 
 def _labelled(xs: Sequence[float | None], dots: Sequence[Dot], edges: Box) -> tuple[Mark | None, ...]:
-    """Each name beside its dot, on the side where it covers least of the other dots, whiskers and names."""
+    """Each label beside its dot, placed to overlap other dots, whiskers and labels least."""
     taken: list[Box] = []
     for x, dot in zip(xs, dots, strict=True):
         if x is not None:
@@ -173,7 +173,7 @@ def _labelled(xs: Sequence[float | None], dots: Sequence[Dot], edges: Box) -> tu
 
 
 def _beside(x: float, dot: Dot, side: int, drop: int) -> tuple[Mark, Box]:
-    """A name to the right (1) or left (-1) of its dot, its foot `drop` below it, and the room it takes."""
+    """A label right (1) or left (-1) of its dot, `drop` below it, and its bounding box."""
     wide, foot = LETTER * len(dot.point.rung), round(dot.y + drop, 1)
     near = round(x + LABEL_GAP * side, 1)
     first = near if side > 0 else near - wide

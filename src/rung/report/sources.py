@@ -1,4 +1,4 @@
-"""Answers beside what they were looked up in: for each dev row what was retrieved, what was answered, and what was right."""
+"""Answers beside their passages: for each dev row what was retrieved, answered and right."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rung.evaluate.injection import MOST
+from rung.evaluate.injection import MAX_RATE
 from rung.report.rows import right, shortened
 from rung.types import Example, Prediction, Record, Source
 
-MOST_ROWS = 200
-"""Rows of a rung that a page holds."""
+MAX_ROWS = 200
+"""Rows per rung on the page."""
 PASSAGE_LETTERS = 600
 
 Outcome = Literal["right", "partly right", "wrong", "no answer", "error"]
@@ -23,47 +23,47 @@ PASSAGES: tuple[Passage, ...] = ("found", "not found", "not known")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One passage put before the model; numbered as the model saw it."""
+    """One passage as the model saw it."""
 
     where: str
     text: str
     right: bool
-    """It is the row's own source."""
+    """Whether it is the row's source."""
     cited: bool
     left_out: tuple[str, ...] = ()
-    """What the model was not shown of it."""
+    """Sentences removed before the model saw it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """One dev row."""
+class LookupRow:
+    """One dev row with its passages."""
 
     where: str
     question: str
     right: str
     source: str
-    """The place that holds the answer, where the row names one."""
+    """The row's source, if it names one."""
     answer: str
     why: str
-    """Why no answer was given, or what failed."""
+    """Why there is no answer, or the error."""
     score: float
     outcome: Outcome
     passage: Passage
-    """Whether the row's source was among those retrieved."""
+    """Whether the row's source was retrieved."""
     places: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LookedUp:
-    """One rung."""
+class RungLookups:
+    """One rung's rows with passages."""
 
     rung: str
-    rows: tuple[Looked, ...]
-    """At most MOST_ROWS, in the order of the data."""
+    rows: tuple[LookupRow, ...]
+    """At most MAX_ROWS, in data order."""
     counts: Mapping[tuple[Outcome, Passage], int]
-    """Of all its dev rows."""
+    """Over all its dev rows."""
     attack: Mapping[str, Any]
-    """As the record keeps it; empty in a record of an older rung."""
+    """As stored in the record; empty in records of older versions."""
 
     @property
     def asked(self) -> int:
@@ -71,15 +71,15 @@ class LookedUp:
 
     @property
     def obeys(self) -> bool:
-        """Whether planted instructions are obeyed more often than asked for, which the page says in red."""
+        """Whether planted instructions are obeyed too often; the page shows it in red."""
         rate = self.attack.get("rate")
-        return rate is not None and rate["value"] > MOST
+        return rate is not None and rate["value"] > MAX_RATE
 
 
 def looked_up(
     records: Sequence[Record], predictions: Mapping[str, Mapping[str, Prediction]], examples: Sequence[Example]
-) -> tuple[LookedUp, ...]:
-    """The rungs whose answers were looked up; `predictions` by rung and row. Only rows of dev are shown."""
+) -> tuple[RungLookups, ...]:
+    """Rungs with retrieved passages; `predictions` by rung and row. Only dev rows are shown."""
     known = {example.id: example for example in examples}
     out = []
     for record in records:
@@ -89,14 +89,14 @@ def looked_up(
         rows = [_looked(known[i], told[i], score) for i, score in pairs if i in known and i in told]
         if any(row.places for row in rows):
             counts = Counter((row.outcome, row.passage) for row in rows)
-            out.append(LookedUp(record.rung, tuple(rows[:MOST_ROWS]), counts, record.provenance.get("attack", {})))
+            out.append(RungLookups(record.rung, tuple(rows[:MAX_ROWS]), counts, record.provenance.get("attack", {})))
     return tuple(out)
 
 
-def _looked(example: Example, told: Prediction, score: float) -> Looked:
+def _looked(example: Example, told: Prediction, score: float) -> LookupRow:
     places = tuple(_place(source, example.source) for source in told.sources)
     turns = [f"{message.role}: {message.content}" for message in example.history]
-    return Looked(
+    return LookupRow(
         example.where,
         shortened("\n".join([*turns, example.input])),
         shortened(right(example)),

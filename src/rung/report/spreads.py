@@ -1,4 +1,4 @@
-"""The spreads of prompts, drawn on one axis."""
+"""Score ranges over prompt variants, drawn on one axis."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rung.types import Record
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnSpreads:
     spreads: tuple[Spread, ...]
     bars: figures.Bars
 
 
-def spreads(records: Sequence[Record], goal: float) -> Drawn | None:
-    """The spreads that fits noted, on one axis; None where no fit tried several prompts."""
+def spreads(records: Sequence[Record], goal: float) -> DrawnSpreads | None:
+    """The spreads noted by fits, on one axis; None if no fit tried several prompts."""
     found = prompt_spread.spreads(records)
-    return Drawn(found, figures.bars([one.range for one in found], goal)) if found else None
+    return DrawnSpreads(found, figures.bars([one.range for one in found], goal)) if found else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 
-from rung.marks import defused
+from rung.marks import defuse
 from rung.metrics.unknown import is_unknown
 from rung.retrieve import orders
 from rung.retrieve.analyse import is_spaced, question_parts, question_terms, terms
@@ -52,9 +52,9 @@ class Grounded:
 def asked(question: str, sources: Sequence[Source]) -> str:
     """The user's turn: the passages, numbered, then the question. What all rows share stands in front of it."""
     # place and text together, since a mark may begin in the one and end in the other
-    quoted = [defused(f"{_place(source)}\n{shown(source)}") for source in sources]
+    quoted = [defuse(f"{_place(source)}\n{shown(source)}") for source in sources]
     listed = [f"[{number}] {text}" for number, text in enumerate(quoted, 1)]
-    return "<passages>\n" + "\n\n".join(listed) + f"\n</passages>\n\nQuestion: {defused(question)}"
+    return "<passages>\n" + "\n\n".join(listed) + f"\n</passages>\n\nQuestion: {defuse(question)}"
 
 
 def screened(source: Source) -> Source:
@@ -72,7 +72,7 @@ def shown(source: Source) -> str:
 
 def quoted(text: str) -> str:
     """A document's text as a prompt may hold it: without orders to the answerer, and with no marks."""
-    return defused(shown(screened(Source("", "", "", "", text))))
+    return defuse(shown(screened(Source("", "", "", "", text))))
 
 
 def _place(source: Source) -> str:

@@ -18,7 +18,7 @@ from rung.retrieve.index import Changes, Progress, health, index_config, update
 from rung.retrieve.parse import listing, relative
 from rung.retrieve.store import Health, IndexConfig, Store
 from rung.retrieve.unread import NAMED, not_read
-from rung.sources import Documents, joined
+from rung.sources import Documents, join_sources
 from rung.types import Example, Texts, digest
 
 USUAL, POINTER, TASKS = "index", "index.json", ".rung"
@@ -73,7 +73,7 @@ def named(texts: Texts) -> Documents:
 def with_sources(row: Example, texts: Texts) -> Example:
     """The row with its source as citations spell it; what names no single document stays as it is."""
     found = named(texts).find(row.source) if row.source else ()
-    return replace(row, source=joined(found)) if found else row
+    return replace(row, source=join_sources(found)) if found else row
 
 
 def is_open(source: str, texts: Texts) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Literal
 
-from rung.data.finding import Finding, Parts, some
+from rung.data.finding import Finding, Parts, first_places
 from rung.retrieve.access import label
 from rung.retrieve.knowledge import is_open, named
-from rung.sources import Documents, Named
+from rung.sources import Documents, ResolvedSource
 from rung.types import Example, Texts
 
 SOURCES_TOLD = 5
@@ -29,10 +29,14 @@ def findings(parts: Parts, texts: Texts) -> list[Finding]:
     out = []
     if found := by_state.get("unknown"):
         what = _problem("names no document", found, len(rows), _spelt(found, shown, texts), guarded)
-        out.append(Finding("unknown-source", "block", what, _remedy(guarded), some(row.where for row in found), len(found)))
+        out.append(
+            Finding("unknown-source", "block", what, _remedy(guarded), first_places(row.where for row in found), len(found))
+        )
     if found := by_state.get("ambiguous"):
         what = _problem("can mean several documents", found, len(rows), _spelt(found, shown, texts), guarded)
-        out.append(Finding("ambiguous-source", "block", what, _remedy(guarded), some(row.where for row in found), len(found)))
+        out.append(
+            Finding("ambiguous-source", "block", what, _remedy(guarded), first_places(row.where for row in found), len(found))
+        )
     seen = {id(row) for row in shown}
     if guarded and (found := [row for row in by_state.get("closed", []) if id(row) in seen]):
         out.append(_closed(found, len(shown)))
@@ -52,7 +56,7 @@ def _state(row: Example, texts: Texts) -> State:
     return "open" if is_open(row.source, texts) else "closed"
 
 
-def _is_both(one: Named, texts: Texts) -> bool:
+def _is_both(one: ResolvedSource, texts: Texts) -> bool:
     """Whether it names an open document in a spelling that may also mean a closed one."""
     return not label(texts.access, one.path) and any(label(texts.access, path) for path in one.may)
 
@@ -64,7 +68,7 @@ def _spelt(found: Sequence[Example], shown: Sequence[Example], texts: Texts) -> 
     return list(islice(dict.fromkeys(f"{one.given!r} ({_meant(one, known)})" for one in wrong), SOURCES_TOLD))
 
 
-def _meant(one: Named, known: Documents) -> str:
+def _meant(one: ResolvedSource, known: Documents) -> str:
     if one.may:
         return "may be " + " or ".join(one.may[:SOURCES_TOLD])
     near = known.nearest(one.given)
@@ -97,7 +101,7 @@ def _closed(rows: Sequence[Example], of: int) -> Finding:
         f"{len(rows)} of {of} rows of train and dev have their answer in a document with a label. Nothing is learnt"
         " from them, since it would be told to everyone, and those of dev are asked as by someone without labels.",
         "Take them out, so that the score is of questions that may be answered.",
-        some(row.where for row in rows),
+        first_places(row.where for row in rows),
         len(rows),
     )
 
@@ -109,6 +113,6 @@ def _unnamed(rows: Sequence[Example], of: int) -> Finding:
         f"{len(rows)} of {of} rows name no source, and data.access closes some documents. These rows are taken for open: they"
         " are learnt from and shown to everyone.",
         "Name their documents in the column of data.source, or take out the rows that give closed ones away.",
-        some(row.where for row in rows),
+        first_places(row.where for row in rows),
         len(rows),
     )

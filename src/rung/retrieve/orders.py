@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rung.marks import folded, own, turned
+from rung.marks import fold, has_chat_tag, has_passage_tag
 from rung.retrieve.order_signs import LANGUAGES, SIGNS
 
 VERSION = 1
@@ -67,7 +67,7 @@ def _tongue(aside: str, objects: str, answer: str, machine: str) -> _Tongue:
 def _open(part: str) -> str:
     """A word in the form in which texts are read; one that begins with a letter begins a word, where "
     "words are spaced."""
-    read = folded(part).text
+    read = fold(part).text
     end = r"\b" if len(read) <= 3 else ""
     return rf"\b{re.escape(read)}{end}" if read[:1].isascii() else re.escape(read)
 
@@ -101,7 +101,7 @@ _LATIN = 8
 def found(text: str) -> tuple[tuple[int, int], ...]:
     """Where in the text instructions to the answerer stand, as begin and end, in order and apart."""
     parts = _parts(text)
-    reads = [folded(text[start:end]).text for start, end in parts]
+    reads = [fold(text[start:end]).text for start, end in parts]
     flagged = [False] * len(parts)
     for i in range(len(parts)):
         for size in range(1, WINDOW + 1):
@@ -125,7 +125,7 @@ def found(text: str) -> tuple[tuple[int, int], ...]:
 
 def signs(text: str) -> int:
     """Weight of the signs that a sentence is addressed to the answerer; 0 for nearly every honest one."""
-    return _weight(folded(text).text)
+    return _weight(fold(text).text)
 
 
 def sentences(text: str) -> list[str]:
@@ -157,7 +157,7 @@ def _parts(text: str) -> list[tuple[int, int]]:
 
 
 def _is_order(text: str) -> bool:
-    return _weight(folded(text).text) >= ENOUGH
+    return _weight(fold(text).text) >= ENOUGH
 
 
 @lru_cache(maxsize=1 << 14)
@@ -166,7 +166,7 @@ def _weight(read: str) -> int:
     english = sum(weight for pattern, weight in _COMPILED if pattern.search(read)) if _ENGLISH.search(read) else 0
     tongues = _tongues() if not read.isascii() else _tongues()[:_LATIN]
     if "<" in read or "[" in read:
-        english += 2 if own(read) else 1 if turned(read) else 0
+        english += 2 if has_passage_tag(read) else 1 if has_chat_tag(read) else 0
     return max([english, *(tongue.weight(read) for tongue in tongues if tongue.any.search(read))])
 
 

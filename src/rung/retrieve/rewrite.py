@@ -37,11 +37,11 @@ def standalone(examples: Sequence[Example], engine: Engine) -> list[str]:
 
 def _conversation(example: Example) -> str:
     turns = [turn for turn in example.history if turn.role != "system"][-TURNS:]
-    return "\n".join(f"{'Q' if turn.role == 'user' else 'A'}: {marks.defused(turn.content)}" for turn in turns)
+    return "\n".join(f"{'Q' if turn.role == 'user' else 'A'}: {marks.defuse(turn.content)}" for turn in turns)
 
 
 def _prompt(example: Example) -> Prompt:
-    asked = f"{_conversation(example)}\nLast question: {marks.defused(example.input)}"
+    asked = f"{_conversation(example)}\nLast question: {marks.defuse(example.input)}"
     return Prompt((Message("system", SYSTEM), *SHOWN, Message("user", asked)), example.input)
 
 

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from rung import files
-from rung.errors import BusyError, DataError, RungError, full
+from rung.errors import BusyError, DataError, RungError, disk_full
 from rung.retrieve import dense, lexical
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, tags, text_digest
@@ -310,7 +310,7 @@ class Sqlite:
 def unreadable(folder: Path, error: Exception) -> RungError:
     """The error for an index that SQLite cannot read or write."""
     if files.is_full(error):
-        return full(folder, error)
+        return disk_full(folder, error)
     return DataError(
         f"this is no index that can be read ({error}).",
         where=str(folder / NAME),

@@ -1,4 +1,4 @@
-"""Looks at rows set beforehand: what each may say of a mean, or of two, so that the whole errs no more than stated."""
+"""Interim analyses: confidence bounds and tests at stages that are scheduled in advance, within one error budget."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from rung.metrics.stats import Array, by_cluster
 from rung.types import Interval
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Of the rows, where it is looked."""
-LEAST = 16
-"""Rows of the first look: before that hardly anything can be shown at the error that it may spend."""
+"""Share of the rows at each stage."""
+MIN_ROWS = 16
+"""Rows of the first stage: with fewer, its share of the error shows almost nothing."""
 BETS = np.geomspace(0.02, 0.95, 12)
-"""Shares of the capital staked. The capital is the mean over all of them, so no bet has to be chosen by the data."""
+"""Fractions of the capital that are bet. The capital is their mean, so no bet is chosen from the data."""
 
 Standing = Literal["meets", "fails", "hopeless", "open"]
 
 
 @dataclass(frozen=True, slots=True)
 class InterimAnalysis:
-    """What may be said after some of the rows. Errors are one-sided probabilities."""
+    """One stage of the schedule. Errors are one-sided probabilities."""
 
     rows: int
     of: int
-    """Rows of the last look: all there are."""
+    """Rows of the last stage: all of them."""
     error: float
-    """What this look spends alone."""
+    """Error spent at this stage alone."""
     early: float
-    """What all looks before the last spend together."""
+    """Error spent by all stages before the last, together."""
     final: float
-    """What the last look spends."""
+    """Error spent at the last stage."""
     largest: int = 1
-    """Rows of the largest cluster of all."""
+    """Size of the largest cluster."""
 
     @property
     def last(self) -> bool:
@@ -47,17 +47,17 @@ class InterimAnalysis:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisSchedule:
-    """After how many rows it is looked, and the share of the error that each look spends. Set before any row is asked."""
+    """Rows scored at each stage, and the share of the error that each stage spends. Fixed before any row is scored."""
 
     sizes: tuple[int, ...]
-    """Rows in all, rising; the last is all of them."""
+    """Cumulative rows, rising; the last is all of them."""
     spend: tuple[float, ...]
-    """Same order; they sum to 1."""
+    """One per stage; they sum to 1."""
     largest: int = 1
-    """Rows of the largest cluster; 1 where rows have none."""
+    """Size of the largest cluster; 1 without clusters."""
 
     def at(self, alpha: float) -> list[InterimAnalysis]:
-        """The looks when an error of `alpha`, one-sided, is divided among them."""
+        """The stages, with a one-sided error of `alpha` divided among them."""
         final = alpha * self.spend[-1]
         return [
             InterimAnalysis(rows, self.sizes[-1], alpha * share, alpha - final, final, self.largest)
@@ -66,16 +66,16 @@ class AnalysisSchedule:
 
 
 def schedule_analyses(rows: int, clusters: Sequence[Hashable] | None = None) -> AnalysisSchedule:
-    """Looks after a sixteenth, an eighth, a quarter, half and all of the rows, moved on to where a cluster ends.
+    """Stages after 1/16, 1/8, 1/4, 1/2 and all of the rows, each extended to the end of a cluster.
 
-    By the share t of the rows, t² of the error is spent: the power family of Kim and DeMets (1987), Biometrika 74:149.
-    Three quarters are left for the last look, whose bounds are 4 to 8 % wider than without racing. O'Brien and
-    Fleming's spending leaves more there, but next to nothing for the start: after 50 of 400 rows a score would
-    have to fall 0.43 short of a goal of 0.8, and here 0.21 (at an error of 0.007). Pocock's spends most of it early and
-    loses what the last look could have shown.
+    After a share t of the rows, t² of the error is spent: the power family of Kim and DeMets (1987), Biometrika 74:149.
+    Three quarters remain for the last stage, whose bounds are 4 to 8% wider than without racing. O'Brien and Fleming's
+    spending leaves more for the end and almost nothing for the start: after 50 of 400 rows a score would have to miss
+    a goal of 0.8 by 0.43, here by 0.21 (at an error of 0.007). Pocock's spends most of the error early, which weakens
+    the last stage.
     """
-    assert rows, "no rows to look at"
-    sizes = sorted({_cluster_end(round(rows * share), clusters) for share in SHARES if rows * share >= LEAST} | {rows})
+    assert rows, "no rows to score"
+    sizes = sorted({_cluster_end(round(rows * share), clusters) for share in SHARES if rows * share >= MIN_ROWS} | {rows})
     spent = [(size / rows) ** 2 for size in sizes]
     largest = max(Counter(clusters).values()) if clusters is not None else 1
     return AnalysisSchedule(tuple(sizes), tuple(now - before for now, before in zip(spent, [0.0, *spent])), largest)
@@ -87,12 +87,12 @@ def schedule_analyses(rows: int, clusters: Sequence[Hashable] | None = None) -> 
 def bounds(
     values: Sequence[float], look: InterimAnalysis, clusters: Sequence[Hashable] | None = None, binary: bool = False
 ) -> Interval:
-    """The mean of values in [0, 1] between two bounds, each wrong with probability at most the look's error.
+    """The mean of values in [0, 1] between two bounds, each wrong with probability at most the stage's error.
 
-    They hold however one stops: at no look of the race is a bound wrong with a probability above the whole error. The
-    last look takes the bounds of a measurement without racing. Before it, right/wrong rows (`binary`: known
-    beforehand, not read off the values) have the exact bounds of Clopper and Pearson (1934), Biometrika 26; all else
-    has those of a test by betting, which assume no shape and hold at every n: Waudby-Smith and Ramdas (2024), JRSS B 86.
+    They hold under any stopping rule: the probability that a bound is wrong at any stage is at most the total error.
+    The last stage uses the bounds of a measurement without racing. Earlier stages use the exact bounds of Clopper and
+    Pearson (1934), Biometrika 26, for right/wrong rows (`binary`: a property of the metric, not of the values seen), and
+    otherwise betting bounds, which assume no distribution and hold at every n: Waudby-Smith and Ramdas (2024), JRSS B 86.
     """
     if look.last:
         return interval(values, clusters=clusters, confidence=1 - 2 * look.error)
@@ -112,12 +112,12 @@ def bounds(
 def so_far(
     values: Sequence[float], goal: float, look: InterimAnalysis, clusters: Sequence[Hashable] | None = None, binary: bool = False
 ) -> Standing:
-    """What the rows up to this look show of the mean against the goal: meets, fails, hopeless, or still open.
+    """What the rows up to this stage show about the mean and the goal: meets, fails, hopeless, or still open.
 
-    Hopeless: all the rows together would hardly show that it meets the goal. They come in random order, so what was
-    seen is a draw without replacement from all of them, and the exact hypergeometric tail says how often one that would
-    meet the goal on all the rows looks as bad as this: at no look with a probability above the error. Nothing is claimed
-    of the true mean, so giving up costs no false "meets". Told for right/wrong rows without clusters.
+    Hopeless: even all rows would hardly show that the goal is met. Rows come in random order, so those seen are a sample
+    without replacement, and the exact hypergeometric tail bounds how often a candidate that meets the goal on all rows
+    looks this bad at any stage. It claims nothing about the true mean, so giving up causes no false "meets". Only for
+    right/wrong rows without clusters.
     """
     found = bounds(values, look, clusters, binary)
     if found.low >= goal:
@@ -137,22 +137,22 @@ def _hopeless(right: int, goal: float, look: InterimAnalysis) -> bool:
 
 
 def _lower(units: Array, look: InterimAnalysis) -> float:
-    """The least mean that bets against it do not refute. `units`: sum of values and number of rows of each cluster."""
+    """The smallest mean that betting does not reject. `units`: sum of values and number of rows of each cluster."""
     from scipy.optimize import brentq
 
-    def spare(mean: float) -> float:
+    def excess(mean: float) -> float:
         return _log_capital(units[:, 0] - mean * units[:, 1], mean * look.largest) + float(np.log(look.early))
 
-    if spare(1e-9) <= 0:
+    if excess(1e-9) <= 0:
         return 0.0
-    return 1.0 if spare(1.0) > 0 else max(0.0, float(brentq(spare, 1e-9, 1.0, xtol=1e-6)) - 1e-6)
+    return 1.0 if excess(1.0) > 0 else max(0.0, float(brentq(excess, 1e-9, 1.0, xtol=1e-6)) - 1e-6)
 
 
 def _log_capital(gains: Array, worst: float) -> float:
-    """Log of what a stake of 1 has become by betting on each gain; none is below -`worst`.
+    """Log of the capital grown from 1 by betting on each gain; no gain is below -`worst`.
 
-    Where the gains have a mean of 0 or less the capital is a supermartingale, so with probability 1 - error it is
-    never, at no look, over 1/error (Ville 1939).
+    If the gains have a mean of at most 0 the capital is a supermartingale, so with probability 1 - error it never
+    exceeds 1/error at any stage (Ville 1939).
     """
     grown = np.log1p(np.outer(gains / worst, BETS)).sum(axis=0)
     top = grown.max()
@@ -169,10 +169,10 @@ def drop(
     clusters: Sequence[Hashable] | None = None,
     binary: bool = False,
 ) -> bool:
-    """Whether a candidate is shown to be worse than the leader on the same rows, values in [0, 1].
+    """Whether a candidate is significantly worse than the leader on the same rows, values in [0, 1].
 
-    At the last look by the tests of a decision (mid-p McNemar, sign flips), of which one side is taken. Before it, by
-    the exact binomial test of the rows that only one got right, or by betting on the differences.
+    The last stage uses one side of the decision's tests (mid-p McNemar, sign flips). Earlier stages use the exact
+    binomial test on the rows that only one got right, or betting on the differences.
     """
     a, b = np.asarray(candidate, dtype=np.float64), np.asarray(leader, dtype=np.float64)
     only_a, only_b = int((a > b).sum()), int((b > a).sum())

@@ -1,4 +1,4 @@
-"""Racing: rungs and trials answer shared rows look by look; the hopeless are dropped, clear winners stop early."""
+"""Racing: rungs and trials answer the same rows in stages; hopeless ones are dropped, clear winners stop early."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from rung.data.split import question
 from rung.errors import TaskError
-from rung.metrics import Metric, up_to_best
+from rung.metrics import Metric, with_unscored
 from rung.sequential.interim import AnalysisSchedule, InterimAnalysis, bounds, drop, schedule_analyses, so_far
 from rung.types import Example, Scores
 
@@ -18,9 +18,9 @@ Row = TypeVar("Row")
 
 
 def in_order(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Examples in the order in which they are asked, settled by the seed and each one's group or else its question.
+    """Examples in scoring order: a hash of the seed and the group, or of the question if there is no group.
 
-    All candidates and a resumed run take the same rows; those of a group come together, so that a look has it whole.
+    All candidates and resumed runs use the same order. Rows of a group are adjacent, so a stage contains whole groups.
     """
 
     def place(example: Example) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def in_order(examples: Sequence[Example], seed: int) -> list[Example]:
 
 
 def clusters_of(examples: Sequence[Example]) -> list[Hashable] | None:
-    """Each row's group, or itself where it has none; None where no row has one."""
+    """Each row's group, or its index if it has none; None if no row has a group."""
     if not any(example.group for example in examples):
         return None
     return [example.group or i for i, example in enumerate(examples)]
@@ -42,22 +42,22 @@ def clusters_of(examples: Sequence[Example]) -> list[Hashable] | None:
 
 @dataclass(frozen=True)
 class RacePlan:
-    """What is settled before the first rung of a raced climb is asked."""
+    """Settings of a raced climb, fixed before the first rung is scored."""
 
     rows: tuple[Example, ...]
-    """The dev rows, in order."""
+    """The dev rows, in scoring order."""
     schedule: AnalysisSchedule
     goal: float
     error: float
-    """One rung's part of the error, one-sided."""
+    """One rung's share of the error, one-sided."""
     binary: bool
 
 
 def race_plan(rows: Sequence[Example], seed: int, metric: Metric, goal: float, error: float) -> RacePlan:
-    """The course of a climb on these dev rows. TaskError for a score that is no mean over rows: it has no early bounds."""
+    """The race plan for these dev rows. TaskError for a metric that is not a mean over rows: it has no interim bounds."""
     if metric.corpus:
         raise TaskError(
-            f"race is for a metric that is the mean of its rows, and {metric.name} is not.",
+            f"race needs a metric that is a mean over rows, and {metric.name} is not.",
             where="rung.yaml race",
             remedy="Drop race, or take another goal.metric.",
         )
@@ -66,27 +66,26 @@ def race_plan(rows: Sequence[Example], seed: int, metric: Metric, goal: float, e
 
 
 def score_until_decided(on: RacePlan, score: Callable[[Sequence[Example]], Scores]) -> tuple[Scores, dict[str, Any]]:
-    """A rung's score on as many looks as it takes to tell, and what a record keeps of it for `analysis_of`.
+    """Score a rung stage by stage until the result is clear. Returns the scores and the schedule to store for `analysis_of`.
 
-    `score` is called with all rows up to each look; answers already had are its own to keep. The interval, at 95%,
-    holds however the race was stopped. Metrics beside the goal's would have none such: they are told only where all
-    rows were asked.
+    `score` is called with all rows up to each stage and should cache its answers. The 95% interval holds under any
+    stopping rule. Secondary metrics have no such interval, so they are reported only if all rows were scored.
     """
     for look in on.schedule.at(on.error):
         rows = on.rows[: look.rows]
         found, clusters = score(rows), clusters_of(rows)
-        # a rung is not dropped for rows that could not be scored, nor are they taken for good ones
+        # unscored rows neither drop a rung nor help it
         worst, best = (so_far(values, on.goal, look, clusters, on.binary) for values in (found.per_row, found.at_best))
         if look.last or worst == "meets" or best in ("fails", "hopeless"):
             break
     raced = {**asdict(on.schedule), "asked": look.rows}
     stopped = analysis_of(raced, 0.025)
-    overall = up_to_best(lambda values, _: bounds(values, stopped, clusters, on.binary), found)
+    overall = with_unscored(lambda values, _: bounds(values, stopped, clusters, on.binary), found)
     return replace(found, overall=overall, others=found.others if look.last else {}), raced
 
 
 def analysis_of(raced: Mapping[str, Any], error: float) -> InterimAnalysis:
-    """The look at which a raced rung stopped, from what its record keeps."""
+    """The stage at which a raced rung stopped, from its record."""
     schedule = AnalysisSchedule(tuple(raced["sizes"]), tuple(raced["spend"]), raced["largest"])
     return schedule.at(error)[schedule.sizes.index(raced["asked"])]
 
@@ -98,22 +97,22 @@ def analysis_of(raced: Mapping[str, Any], error: float) -> InterimAnalysis:
 class Dropped:
     candidate: int
     look: int
-    """Number of the look, from 0."""
+    """Index of the stage."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a race ended. Candidates are named by their place."""
+    """Result of a race. Candidates are identified by index."""
 
     winner: int
-    """The best mean among those left; the first of equals."""
+    """The remaining candidate with the best mean; the first of ties."""
     left: tuple[int, ...]
-    """All that were not shown to be worse than another."""
+    """Candidates not shown to be worse than another."""
     dropped: tuple[Dropped, ...]
     rows_asked: tuple[int, ...]
     values: tuple[tuple[float, ...], ...]
-    """What each candidate scored, in the order of the rows, as far as it was asked."""
+    """Scores of each candidate in row order, up to where it was stopped."""
 
 
 def race(
@@ -125,12 +124,12 @@ def race(
     clusters: Sequence[Hashable] | None = None,
     binary: bool = False,
 ) -> Outcome:
-    """Score candidates on the same rows, look by look, and drop those shown to be worse than the leader.
+    """Score candidates on the same rows, stage by stage, and drop those significantly worse than the leader.
 
-    A candidate is called with rows that it has not seen and returns a value in [0, 1] for each. `rows` are in the order
-    of `in_order`, `clusters` one for each row, `schedule` that of `schedule_analyses`. The candidate that is truly best is
-    dropped with probability at most `alpha`: each of the m - 1 others that might lead has alpha / (m - 1) to err. When
-    one is left no further row is asked. The means of a race are those of a chosen few: quote fresh rows.
+    A candidate is called with new rows and returns a value in [0, 1] for each. `rows` are ordered by `in_order`,
+    `clusters` has one entry per row, `schedule` that of `schedule_analyses`. The truly best candidate is dropped
+    with probability at most `alpha`: each of the m - 1 possible leaders gets alpha / (m - 1). The race ends when one
+    candidate is left. The winner's mean is biased upwards by selection: report a score on fresh rows.
     """
     assert candidates and schedule.sizes[-1] == len(rows), f"analyses at {schedule.sizes} and {len(rows)} rows"
     values: list[list[float]] = [[] for _ in candidates]

@@ -1,4 +1,4 @@
-"""rung.yaml: its keys, how it is read, and what is told where something is wrong in it."""
+"""rung.yaml: its schema, its parser, and its error messages."""
 
 from __future__ import annotations
 

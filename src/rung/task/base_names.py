@@ -1,4 +1,4 @@
-"""How several base models are told apart: a short name for each, and rungs named with it, as `zero-shot@gpt-4o-mini`."""
+"""Short names for base models, and rung names with a base, such as `zero-shot@gpt-4o-mini`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from rung.errors import TaskError
 
 AT = "@"
-"""Between a rung and its base. No method's name has it, and neither a shell nor YAML reads it as anything else there."""
+"""Separates a rung from its base. It is in no method's name and has no special meaning to shells or YAML there."""
 
 
 def short(bases: Sequence[str]) -> dict[str, str]:
-    """Each base by its short name, in their order: the last part of its name, with as many before it as tell it from the others.
+    """Bases by short name, in order: the shortest end of each name that no other base has.
 
-    `openai:gpt-4o-mini`, `http://host:8000/v1#org/gpt-4o-mini` and `models/gpt-4o-mini` all end in `gpt-4o-mini`, so beside
-    each other they are `openai/gpt-4o-mini`, `org/gpt-4o-mini` and `models/gpt-4o-mini`.
+    `openai:gpt-4o-mini`, `http://host:8000/v1#org/gpt-4o-mini` and `models/gpt-4o-mini` all end in `gpt-4o-mini`, so together
+    they are `openai/gpt-4o-mini`, `org/gpt-4o-mini` and `models/gpt-4o-mini`.
     """
     parts = [_parts(base) for base in bases]
     found: dict[str, str] = {}
@@ -26,12 +26,12 @@ def short(bases: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def different(bases: tuple[str, ...]) -> tuple[str, ...]:
-    """The same bases. ValueError where one stands there twice."""
+def distinct(bases: tuple[str, ...]) -> tuple[str, ...]:
+    """The bases unchanged. ValueError if one is listed twice."""
     parts = [_parts(base) for base in bases]
     twice = [base for i, base in enumerate(bases) if parts[i] in parts[:i]]
     if twice:
-        raise ValueError(f"the base {twice[0]!r} stands there twice. Keep one.")
+        raise ValueError(f"the base {twice[0]!r} is listed twice. Keep one.")
     return bases
 
 
@@ -39,10 +39,10 @@ def _parts(base: str) -> list[str]:
     return [part for part in re.split(r"[/#]+", re.sub(r"^openai:", "openai/", base)) if part]
 
 
-def read(rung: str, bases: Mapping[str, str]) -> tuple[str, str]:
-    """A rung's methods and the short name of the base behind its @; empty where it names none.
+def parse(rung: str, bases: Mapping[str, str]) -> tuple[str, str]:
+    """Split a rung into its methods and the short name of its base; the base is empty if none is named.
 
-    `bases` as `short` gives them; a base may also be named as in rung.yaml. TaskError for one that the task has not.
+    `bases`: from `short`. The base may also be named as in rung.yaml. TaskError for an unknown base.
     """
     methods, at, named = rung.partition(AT)
     if not at:
@@ -57,10 +57,10 @@ def read(rung: str, bases: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-def told(bases: Mapping[str, str]) -> str:
-    """Which base rungs stand on, as a reader of their names must know it; empty where the names say nothing of bases.
+def describe(bases: Mapping[str, str]) -> str:
+    """A legend for rung names: which base each suffix means; empty if no name has a base.
 
-    `bases`: of each rung that asks a base, which.
+    `bases`: base of each rung that uses one.
     """
     by = {rung.partition(AT)[2]: base for rung, base in bases.items()}
     if not any(by):

@@ -1,4 +1,4 @@
-"""What to do about a line that is no YAML: most often a text that must stand in quotes."""
+"""Hints for invalid YAML lines; most often a text needs quotes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _QUOTABLE = re.compile(
 
 
 def remedy(problem: str, line: str) -> str:
-    """How to mend `line`, of which PyYAML says `problem`."""
+    """How to fix `line`, given PyYAML's `problem`."""
     if "'\\t'" in problem or line.startswith("\t"):
         return "Indent with spaces, not with tabs."
     if "flow" in problem or "expected ',' or" in problem:
-        return "Close the bracket; or, where it belongs to a text, put the whole text in quotes."
+        return "Close the bracket; if it belongs to a text, put the whole text in quotes."
     if not _QUOTABLE.search(problem):
         return USUAL
     pair = _PAIR.fullmatch(line)
@@ -29,14 +29,14 @@ def remedy(problem: str, line: str) -> str:
     key, value = pair["key"], pair["value"]
     if "mapping values" in problem and not re.search(r":(?:\s|$)", value):
         return (
-            "The line stands further in than the one above: begin both in the same column. Where it goes on a text,"
+            "The line is indented more than the one above: start both in the same column. If it continues a text,"
             " put the whole text in quotes, or behind `key: |` on lines of its own."
         )
-    return f"A text with such a sign in it must stand in quotes: {key}: {_in_quotes(value)}"
+    return f"A text with such a character needs quotes: {key}: {_in_quotes(value)}"
 
 
 def _in_quotes(value: str) -> str:
-    """The value as YAML takes it; quotes that stand around the whole of it already are not doubled."""
+    """The value as a quoted YAML string; existing outer quotes are not doubled."""
     bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
     if len(bare) > LONGEST:
         bare = f"{bare[:LONGEST]}…"

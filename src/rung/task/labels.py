@@ -1,10 +1,10 @@
-"""The labels of a task file, given as a list or with descriptions."""
+"""Labels of a task file, as a list or with descriptions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rung.task.bounds import shortened
+from rung.task.bounds import shorten
 
 
 def _label_text(value: Any) -> str:
@@ -13,12 +13,12 @@ def _label_text(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"the label {shortened(repr(value))} is not text; put it in quotes.")
+        raise ValueError(f"the label {shorten(repr(value))} is not text; put it in quotes.")
     return value.strip()
 
 
 def labels(value: Any) -> Any:
-    """A list of labels, or labels with descriptions, as label: description. ValueError for what is no text, twice, or alone."""
+    """Labels as {label: description}. ValueError for a label that is not text or repeated, or for fewer than two."""
     if isinstance(value, list):
         value = [(label, "") for label in value]
     elif isinstance(value, dict):
@@ -29,8 +29,8 @@ def labels(value: Any) -> Any:
     for raw, what in value:
         label = _label_text(raw)
         if label in found:
-            raise ValueError(f"the label {shortened(repr(label))} stands there twice. Keep one.")
+            raise ValueError(f"the label {shorten(repr(label))} is listed twice. Keep one.")
         found[label] = what
     if len(found) < 2:
-        raise ValueError(f"{len(found)} label given, and choosing needs two. Name the others, or leave `labels` out.")
+        raise ValueError(f"{len(found)} label given, but at least two are needed. Add the others, or omit `labels`.")
     return found

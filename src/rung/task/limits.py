@@ -1,4 +1,4 @@
-"""What a path, a pattern or a model's name in a task file may be, checked before anything is opened or walked."""
+"""Checks of paths, patterns and model names in a task file, before anything is opened or walked."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rung.task.bounds import shortened
+from rung.task.bounds import shorten
 
 WILD = "*?["
 SYSTEM = ("/proc", "/sys", "/dev")
-"""Folders of the kernel: not files that hold something, but devices and views without end."""
+"""Kernel file systems: devices and endless pseudo-files."""
 
 
 def path(value: str) -> str:
-    """A path as given. ValueError for one that holds a NUL, or leads into the kernel's folders."""
+    """The path unchanged. ValueError for a NUL character or a path into a kernel file system."""
     if "\0" in value:
-        raise ValueError("a path has a NUL character. Take it out.")
+        raise ValueError("a path contains a NUL character. Remove it.")
     if any(_plain(value) == one or _plain(value).startswith(f"{one}/") for one in SYSTEM):
-        raise ValueError(f"{shortened(value)!r} is a device or a view of the system. Name a file or a folder of yours.")
+        raise ValueError(f"{shorten(value)!r} is a device or a system file. Name a file or folder of your own.")
     return value
 
 
 def patterns(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Patterns of documents as given. ValueError for one that would walk the whole disk, or the same folders again and again."""
+    """Document patterns unchanged. ValueError for one that would walk the whole disk or the same folders repeatedly."""
     for value in values:
         fixed = _fixed(value)
         if posixpath.isabs(value) and fixed == "/":
-            raise ValueError(f"{shortened(value)!r} begins at the root of the disk, all of which would be walked. Name a folder.")
+            raise ValueError(f"{shorten(value)!r} starts at the root, so the whole disk would be walked. Name a folder.")
         if any(mark in value for mark in WILD) and _climbs(fixed):
-            raise ValueError(f"{shortened(value)!r} looks in all that lies above the task's folder. Name a folder.")
+            raise ValueError(f"{shorten(value)!r} walks everything above the task folder. Name a folder.")
         if value.count("*") > 20:
-            raise ValueError(f"{shortened(value)!r} has more than 20 stars. Name a folder.")
+            raise ValueError(f"{shorten(value)!r} has more than 20 stars. Name a folder.")
     return values
 
 
 def plain_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Of paths relative to a folder: those that are there and are neither a file nor a folder, each with what it is instead."""
+    """Existing paths in `names` that are neither file nor folder, each with what they are."""
     for name in names:
         try:
             mode = (folder / name).stat().st_mode
-        except (FileNotFoundError, NotADirectoryError):  # what reads it says so, with the nearest names
+        except (FileNotFoundError, NotADirectoryError):  # reported by the reader, with similar names
             continue
         except OSError as error:  # a circle of links, a name that is too long, no permission
             yield name, f"cannot be opened: {error.strerror}"
@@ -52,13 +52,15 @@ def plain_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]
 
 
 def model(value: str) -> str:
-    """A model's name as given. ValueError for an address that is none: brackets left open, a port that is no number."""
+    """The model name unchanged. ValueError for an invalid address: unclosed brackets, a port that is not a number."""
     if value.startswith(("http://", "https://")):
         address, _, _ = value.partition("#")
         try:
             _ = urlsplit(address).port, urlsplit(address).hostname
         except ValueError as error:
-            raise ValueError(f"{shortened(value)!r} is no address: {error}. Write it as http://host:8000/v1#MODEL.") from None
+            raise ValueError(
+                f"{shorten(value)!r} is not a valid address: {error}. Write it as http://host:8000/v1#MODEL."
+            ) from None
     return path(value)
 
 
@@ -67,12 +69,12 @@ def _plain(value: str) -> str:
 
 
 def _fixed(value: str) -> str:
-    """The folders in front of the first one with a wild card."""
+    """The folders before the first one with a wildcard."""
     parts = value.split("/")
     wild = next((i for i, part in enumerate(parts) if any(mark in part for mark in WILD)), len(parts))
     return _plain("/".join(parts[:wild]) or ("/" if value.startswith("/") else "."))
 
 
 def _climbs(fixed: str) -> bool:
-    """Whether it is the task folder's parent, or one further up."""
+    """Whether it is a parent of the task folder."""
     return all(part == ".." for part in fixed.split("/"))

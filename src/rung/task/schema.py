@@ -1,4 +1,4 @@
-"""The task file: rung.yaml checked into a frozen Task, every fault named with its line, its value and its remedy."""
+"""The schema of rung.yaml: a frozen Task; every error names line, value and remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pydantic import (
 
 from rung.errors import TaskError
 from rung.task import base_names, limits
-from rung.task.bounds import shortened
+from rung.task.bounds import shorten
 from rung.task.faults import all_faults
 from rung.task.labels import labels as as_labels
 from rung.task.reading import line_of, read_yaml
@@ -44,11 +44,11 @@ Paths = Annotated[
 Model = Annotated[Text, Field(max_length=4096), AfterValidator(limits.model)]
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Fractions(_Part):
+class Fractions(_Section):
     dev: Annotated[Number, Field(gt=0, lt=1)] = 0.25
     """Share of the rows held back for deciding, between 0 and 1."""
     test: Annotated[Number, Field(gt=0, lt=1)] = 0.25
@@ -57,11 +57,11 @@ class Fractions(_Part):
     @model_validator(mode="after")
     def _leave_some(self) -> Self:
         if self.dev + self.test >= 1:
-            raise ValueError(f"split.dev {self.dev:g} and split.test {self.test:g} leave nothing to train on. Lower them.")
+            raise ValueError(f"split.dev {self.dev:g} and split.test {self.test:g} leave nothing to train on. Reduce them.")
         return self
 
 
-class Data(_Part):
+class Data(_Section):
     examples: Paths = ()
     """File, folder or list of files with all the rows; `rung` splits them."""
     train: Paths = ()
@@ -96,15 +96,15 @@ class Data(_Part):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.examples and (self.train or self.dev or self.test):
-            raise ValueError("`examples` stands beside `train`, `dev` or `test`. With files per split, use `train`.")
+            raise ValueError("`examples` cannot be combined with `train`, `dev` or `test`. With files per split, use `train`.")
         if not self.examples and not self.train:
-            raise ValueError("neither `examples` nor `train` is given, so there are no rows. Name your file under `examples`.")
+            raise ValueError("there are no rows: neither `examples` nor `train` is given. Name your file under `examples`.")
         if self.access and not self.documents:
-            raise ValueError("`access` is given without `documents`. Name them, or drop it.")
+            raise ValueError("`access` needs `documents`. Name them, or remove it.")
         return self
 
 
-class Goal(_Part):
+class Goal(_Section):
     metric: str = ""
     """A metric's name, or your own function as `metrics.py:score`. By default what fits `kind`."""
     at_least: Annotated[Number, Field(ge=0, le=1)]
@@ -119,7 +119,7 @@ class Goal(_Part):
     """Most that the loss on general text may rise over the untouched model's, in nats a token."""
 
 
-class Budget(_Part):
+class Budget(_Section):
     minutes: Annotated[Number, Field(gt=0)] | None = None
     """Longest time that one climb may take, in minutes."""
     usd: Annotated[Number, Field(ge=0)] | None = None
@@ -130,7 +130,7 @@ class Budget(_Part):
     """Most tokens that models behind an API may read and write on this task."""
 
 
-class Api(_Part):
+class Api(_Section):
     key_env: str = ""
     """Name of the environment variable that holds the key. By default OPENAI_API_KEY for `openai:NAME`, none for a URL."""
     concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 8
@@ -145,13 +145,13 @@ class Api(_Part):
     @field_validator("key_env", mode="before")
     @classmethod
     def _names_a_variable(cls, value: Any) -> Any:
-        """A key that was put here by mistake is shown nowhere, so the fault is told without the value."""
+        """The error omits the value, which may be a key that was put here by mistake."""
         if value is None or (isinstance(value, str) and re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", value)):
             return value
-        raise ValueError("this is no name of a variable. Put the key into the environment, and here the variable's name.")
+        raise ValueError("this is not a variable name. Put the key into the environment, and the variable's name here.")
 
 
-class TokenPrice(_Part):
+class TokenPrice(_Section):
     input: Annotated[Number, Field(ge=0)]
     """US dollars per million tokens read."""
     output: Annotated[Number, Field(ge=0)]
@@ -160,7 +160,7 @@ class TokenPrice(_Part):
     """US dollars per million tokens read that the seller finds in its prompt cache; by default as `input`."""
 
 
-class Judge(_Part):
+class Judge(_Section):
     model: Model
     """The model that judges, as `base` is named. There is no default: it is yours to choose and to trust."""
     form: Literal["rubric", "pairwise"] = "rubric"
@@ -179,14 +179,14 @@ class Judge(_Part):
     @model_validator(mode="after")
     def _one_rubric(self) -> Self:
         if bool(self.rubric.strip()) == bool(self.rubric_file):
-            raise ValueError("it takes one of `rubric` and `rubric_file`, to say what makes an answer good.")
+            raise ValueError("exactly one of `rubric` and `rubric_file` is needed, to say what makes an answer good.")
         return self
 
 
 YesNo = Literal["yes", "no"]
 
 
-class TaskNeeds(_Part):
+class TaskNeeds(_Section):
     external_knowledge: YesNo | None = None
     """Whether answers need facts that stand neither in the input nor in a general model."""
     changing: YesNo | None = None
@@ -215,8 +215,8 @@ class TaskNeeds(_Part):
     """Most that building one rung may cost, in US dollars."""
 
 
-class Task(_Part):
-    """What the team wants: the job, its rows, its goal and its limits. Frozen; made by `load_task`."""
+class Task(_Section):
+    """A task: the job, its rows, its goal and its limits. Frozen; created by `load_task`."""
 
     task: Text
     """The instruction, as you would give it to a person."""
@@ -228,7 +228,7 @@ class Task(_Part):
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
     base: Model = "smollm2-135m-instruct"
     """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
-    bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.different)] = ()
+    bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.distinct)] = ()
     """Several base models instead of `base`, the usual one first: every rung is tried on each that can serve it."""
     encoder: Model = "all-minilm-l6-v2"
     """The embedding model for the rungs that compare or classify by embeddings."""
@@ -268,12 +268,12 @@ class Task(_Part):
         if not isinstance(bases, list | tuple) or not bases:
             return given
         if "base" in given:
-            raise ValueError("`base` stands beside `bases`. Name them all under `bases`, the usual one first.")
+            raise ValueError("`base` and `bases` cannot be combined. Name all under `bases`, the default first.")
         return {**given, "base": bases[0]}
 
     @model_serializer(mode="wrap")
     def _as_given(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """With `base` or with `bases`, never both: a task that is told can be read again."""
+        """With `base` or `bases`, never both, so that the result can be loaded again."""
         content = plainly(self)
         content.pop("base" if self.bases else "bases", None)
         return content
@@ -288,25 +288,25 @@ class Task(_Part):
     @model_validator(mode="after")
     def _labels_fit_kind(self) -> Self:
         if self.labels is not None and self.kind != "classify":
-            raise ValueError(f"`labels` go with kind classify, and kind is {self.kind}. Drop them, or say kind: classify.")
+            raise ValueError(f"`labels` need kind: classify, but kind is {self.kind}. Remove them, or set kind: classify.")
         return self
 
     @model_validator(mode="after")
     def _judge_fits_goal(self) -> Self:
         if (self.goal.metric == "judge") != bool(self.judge):
             there = "given" if self.judge else "missing"
-            raise ValueError(f"goal.metric is {self.goal.metric}, and `judge` is {there}. Have both, or neither.")
+            raise ValueError(f"goal.metric is {self.goal.metric}, but `judge` is {there}. Use both or neither.")
         if self.judge and self.kind == "classify":
-            raise ValueError("kind is classify, and a label is right or wrong without a judge. Take accuracy or macro_f1.")
+            raise ValueError("kind is classify, where a judge is not needed. Use accuracy or macro_f1.")
         return self
 
     @property
     def folder(self) -> Path:
-        """Where rung.yaml stands; its paths are relative to it."""
+        """The folder of rung.yaml; its paths are relative to it."""
         return self._folder
 
     def place(self, model: str) -> str:
-        """A model's name; a relative folder or file is taken from where rung.yaml stands."""
+        """A model's name; relative paths are resolved against the folder of rung.yaml."""
         path = self.folder / model
         return str(path) if path.exists() else model
 
@@ -317,12 +317,12 @@ class Task(_Part):
 
     @property
     def digest(self) -> str:
-        """Content name of the task, defaults filled in. The folder is left out: moving a task does not make it new."""
+        """Digest of the task with defaults. The folder is not part of it, so a task can be moved."""
         return digest(self.model_dump(mode="json"))
 
 
 def load_task(folder: Path) -> Task:
-    """The task in `folder` (or in the YAML file given), checked as a whole: all faults come in one TaskError."""
+    """Load the task in `folder` (or a YAML file). All errors are reported in one TaskError."""
     path = Path(folder)
     path = path / FILE_NAME if path.is_dir() else path
     tree, raw = read_yaml(path)
@@ -335,13 +335,13 @@ def load_task(folder: Path) -> Task:
         for name, what in limits.plain_files(task._folder, names):
             where = f"{path.name} line {line_of(tree, loc)}"
             raise TaskError(
-                f"'{'.'.join(loc)}': {shortened(name)!r} {what}.", where=where, remedy="Name a plain file or a folder."
+                f"'{'.'.join(loc)}': {shorten(name)!r} {what}.", where=where, remedy="Name a regular file or a folder."
             )
     return task
 
 
 def _files(task: Task) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """The keys that name files, each with the names."""
+    """Keys that name files, with the names."""
     for key in Data.model_fields:
         value = getattr(task.data, key)
         if isinstance(value, tuple):

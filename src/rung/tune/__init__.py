@@ -1,1 +1,1 @@
-"""`rung tune`: settings of a method as trials of a race."""
+"""`rung tune`: races settings of a method."""

@@ -1,4 +1,4 @@
-"""Tuning a rung: trials of its settings are fitted on one part of train and raced on the other; dev stays fresh."""
+"""Tuning a rung: trials are fitted on one part of train and raced on the other; dev is not used."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from rung.climb.deadline import deadline
 from rung.climb.fit import FitContext
 from rung.climb.project import Project
 from rung.errors import BudgetError, RungError, TaskError
-from rung.evaluate.predict import Unanswered, answer
+from rung.evaluate.predict import NoAnswersError, answer
 from rung.evaluate.provenance import gather
 from rung.methods.base import Method
 from rung.methods.chain import estimate_rung
 from rung.methods.estimate import price
 from rung.methods.facts import Facts
 from rung.metrics import score
-from rung.plan.corrections import scaled
+from rung.plan.corrections import corrected
 from rung.plan.steps import Step
 from rung.predictor import Predictor
 from rung.sequential.interim import bounds, schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, race
 from rung.task.base_names import AT
-from rung.tune.trials import Trial, carve, pace, plan
-from rung.tune.verdict import ERROR, Track, TuningVerdict, tuning_verdict
+from rung.tune.trials import Trial, pace, plan, split_train
+from rung.tune.verdict import ERROR, RaceSetup, TuningVerdict, tuning_verdict
 from rung.types import Cost, Example, digest
 
 
 class Watcher(Protocol):
-    """Who is told how it goes. Trials are named by their place."""
+    """Receives progress. Trials are identified by index."""
 
     def changed(self, trials: Sequence[Trial]) -> None: ...
     def progress(self, trial: int, text: str, share: float) -> None: ...
@@ -40,17 +40,17 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a race of settings comes to."""
+    """Result of tuning a rung."""
 
     rung: str
     metric: str
     fitted_on: int
-    """Rows of train."""
+    """Train rows used for fitting."""
     rows: int
-    """The other rows of train, to score on."""
+    """Train rows used for scoring."""
     looks: tuple[int, ...]
     trials: tuple[Trial, ...]
-    """The present settings first."""
+    """The current settings first."""
     told: TuningVerdict
 
 
@@ -63,20 +63,21 @@ def tune(
     seed: int = 0,
     minutes: float | None = None,
 ) -> Tuning:
-    """Race settings of a rung, and say which are best and whether they are shown to be better than those of rung.yaml.
+    """Race settings of a rung; report the best and whether they are significantly better than those of rung.yaml.
 
-    `project`: of one rung alone; `sets`, `most` and `seed` as `plan` has them. Fits and answers are kept by content, so a
-    run that was stopped goes on. What `minutes` do not suffice for is left. TaskError for a score that is no mean over rows.
+    `project`: with a single rung; `sets`, `most`, `seed`: see `trials.plan`. Fits and answers are stored by content, so a
+    stopped run resumes. Trials that do not fit into `minutes` are skipped. TaskError if the metric is not a mean over rows.
     """
     metric, step = project.scoring.metric(), _step(project)
     name = step.rung.partition(AT)[0]
     trials = plan(name, project.task.methods, sets, most, seed)
-    carved = carve(project, step.base)
-    first, *others = (replace(one, estimate=scaled(_estimate(project, carved.facts, one.methods), step.scale)) for one in trials)
+    parts = split_train(project, step.base)
+    costs = [corrected(_estimate(project, parts.facts, one.methods), step.scale) for one in trials]
+    first, *others = (replace(one, estimate=cost) for one, cost in zip(trials, costs))
     ordered = [first, *sorted(others, key=lambda one: one.estimate.fit_seconds)]
-    rows, context = carved.rows, carved.context
+    rows, context = parts.rows, parts.context
     clusters = clusters_of(rows)
-    track = Track(rows, clusters, schedule_analyses(len(rows), clusters), metric.binary)
+    track = RaceSetup(rows, clusters, schedule_analyses(len(rows), clusters), metric.binary)
     with project.store.locked():
         with deadline(project.engines, minutes) as until:
             watcher.changed(ordered)
@@ -94,7 +95,7 @@ def tune(
 
 
 def _step(project: Project) -> Step:
-    """The one rung to be tuned. RungError where it cannot be, or not by this metric."""
+    """The rung to tune. RungError if it, or the metric, cannot be tuned."""
     if (metric := project.scoring.metric()).corpus:
         raise TaskError(
             f"trials are raced by a metric that is the mean of its rows, and {metric.name} is not.",
@@ -105,7 +106,7 @@ def _step(project: Project) -> Step:
         raise TaskError(
             f"trials would be decided by the judge, and {agreement.doubt}.",
             where="rung.yaml judge",
-            remedy="Have people mark more rows under judge.marked, take a stronger judge, or take another goal.metric.",
+            remedy="Add human marks under judge.marked, use a stronger judge, or use another goal.metric.",
         )
     step, *others = project.plan.steps
     if others:
@@ -141,16 +142,16 @@ def _estimate(project: Project, facts: Facts, chain: Sequence[Method]) -> Cost:
 # --- fitting and racing -----------------------------------------------------------------------------------------------
 
 
-class _FailedError(Exception):
-    """A trial could not answer: its place, its status, and why."""
+class _TrialFailedError(Exception):
+    """A trial could not answer: its index, status and reason."""
 
 
 @dataclass
 class _Running:
-    """The trials as they come along."""
+    """The running trials."""
 
     context: FitContext
-    track: Track
+    track: RaceSetup
     deadline: float
     watcher: Watcher
     trials: list[Trial]
@@ -160,7 +161,7 @@ class _Running:
         self.watcher.changed(self.trials)
 
     def fit(self) -> dict[int, Predictor]:
-        """Fit what the time allows; as long as the fitted will take to answer is left free."""
+        """Fit as many trials as the time allows, reserving the time to answer with those fitted."""
         fitted: dict[int, Predictor] = {}
         for i, trial in enumerate(self.trials):
             slow = pace(self.trials)
@@ -169,7 +170,7 @@ class _Running:
             takes, left = slow * trial.estimate.fit_seconds, until - time.monotonic()
             kept = self.context.store.fitted(fitting.fit_keys(self.context, trial.methods)[-1])
             if not kept and takes > left:
-                reason = f"about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} left"
+                reason = f"needs about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} are left"
                 self.set(i, status="not begun", reason=reason)
                 continue
             try:
@@ -177,21 +178,21 @@ class _Running:
                 self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
             except BudgetError as error:
                 self.set(i, status="stopped", reason=error.what)
-            except Exception as error:  # a trial that fails is a recorded failure, and the race goes on
-                self.set(i, status="failed", reason=_said(error))
+            except Exception as error:  # a failed trial is recorded, and the race continues
+                self.set(i, status="failed", reason=_error_text(error))
         return fitted
 
     def race(self, fitted: dict[int, Predictor]) -> Outcome | None:
-        """The race of those fitted, by their places in `fitted`; None where the time ran out.
+        """Race the fitted trials; None if time ran out.
 
-        One that fails is taken out of `fitted`, and the others run again: their answers are kept.
+        A trial that fails is removed from `fitted`, and the race restarts with the cached answers of the others.
         """
         track = self.track
         while fitted:
             try:
                 askers = [self._asker(i, one) for i, one in fitted.items()]
                 outcome = race(askers, track.rows, track.schedule, alpha=ERROR, clusters=track.clusters, binary=track.binary)
-            except _FailedError as error:
+            except _TrialFailedError as error:
                 i, status, reason = error.args
                 fitted.pop(i)
                 self.set(i, status=status, reason=reason)
@@ -200,7 +201,7 @@ class _Running:
                 for i in fitted:
                     self.set(i, status="stopped", reason=error.what)
                 return None
-            dropped = {one.candidate: f"at look {one.look + 1} of {len(track.schedule.sizes)}" for one in outcome.dropped}
+            dropped = {one.candidate: f"at stage {one.look + 1} of {len(track.schedule.sizes)}" for one in outcome.dropped}
             for place, i in enumerate(fitted):
                 self.set(i, status="dropped" if place in dropped else "left", reason=dropped.get(place, ""))
             return outcome
@@ -214,12 +215,12 @@ class _Running:
                 found = answer(predictor, rows, context.store, context.engines, partial(self.watcher.progress, i), self.deadline)
                 scores = score(metric, rows, found, "train")
                 if scores.unscored:
-                    raise Unanswered(f"{len(scores.unscored)} of {len(rows)} rows have no score: {scores.unscored[0].why}")
+                    raise NoAnswersError(f"{len(scores.unscored)} of {len(rows)} rows have no score: {scores.unscored[0].why}")
             except BudgetError:
                 raise
             except Exception as error:
-                status = "unanswered" if isinstance(error, Unanswered) else "failed"
-                raise _FailedError(i, status, _said(error)) from error
+                status = "unanswered" if isinstance(error, NoAnswersError) else "failed"
+                raise _TrialFailedError(i, status, _error_text(error)) from error
             seen.extend(scores.per_row)
             self.set(i, score=bounds(seen, *track.at(seen, 0.025)))
             return scores.per_row
@@ -227,5 +228,5 @@ class _Running:
         return ask
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"

@@ -21,39 +21,39 @@ from rung.methods.base import Method, options
 from rung.methods.facts import Facts
 from rung.methods.grids import proposed
 from rung.plan.bases import Base
-from rung.sequential.interim import LEAST
+from rung.sequential.interim import MIN_ROWS
 from rung.sequential.race import in_order
 from rung.task.reading import read_value
 from rung.types import Cost, Example, Interval, digest
 
-SHARE = 0.25
-"""Of train, to score trials on; they are fitted on the rest."""
+SCORING_SHARE = 0.25
+"""Share of train used to score trials; they are fitted on the rest."""
 FEW, MANY = 24, 1000
-"""Rows to score on, about: no fewer where half of train has so many, and no more."""
+"""About the smallest (if half of train suffices) and largest number of rows to score on."""
 SEED = 100_003
-"""Added to the task's seed: by that alone, all rows of train lie in one part."""
-MOST_PROPOSED = 9
-"""Trials where nobody says what to try, the present settings counted."""
+"""Added to the task's seed, because the seed alone puts all train rows into one part."""
+MAX_PROPOSED = 9
+"""Trials without `--set`, including the current settings."""
 
 Status = Literal["waiting", "fitted", "left", "dropped", "failed", "unanswered", "stopped", "not begun"]
-Given = Mapping[str, Mapping[str, Any]]
+MethodOptions = Mapping[str, Mapping[str, Any]]
 """Options by method, as under `methods:` in rung.yaml."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One choice of settings, and how far it has come."""
+    """One choice of settings and its progress."""
 
     settings: Mapping[str, Any]
-    """`method.option` to the value tried; empty for those of rung.yaml."""
+    """`method.option` to value; empty for the settings of rung.yaml."""
     methods: tuple[Method, ...]
-    given: Given
-    """What rung.yaml would say for it."""
+    given: MethodOptions
+    """The `methods` section of rung.yaml for these settings."""
     estimate: Cost = Cost()
     status: Status = "waiting"
     reason: str = ""
     score: Interval | None = None
-    """95%, and so however early it was stopped."""
+    """With a 95% interval that holds under early stopping."""
     fit_seconds: float = 0.0
 
     @property
@@ -61,20 +61,20 @@ class Trial:
         return " ".join(f"{key}={value}" for key, value in self.settings.items()) or "present settings"
 
     def lines(self, rung: str) -> str:
-        """The lines that rung.yaml needs for it, of the methods of this rung."""
+        """The lines of rung.yaml for these settings, limited to this rung's methods."""
         own = {part: dict(self.given[part]) for part in rung.split("+") if self.given.get(part)}
         return yaml.safe_dump({"methods": own}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
 
-def plan(rung: str, given: Given, sets: Sequence[str] = (), most: int = 0, seed: int = 0) -> tuple[Trial, ...]:
-    """The settings of rung.yaml, and every combination of the values to try; at most `most` in all, drawn by the seed.
+def plan(rung: str, given: MethodOptions, sets: Sequence[str] = (), most: int = 0, seed: int = 0) -> tuple[Trial, ...]:
+    """The settings of rung.yaml, and all combinations of values to try; at most `most` in all, sampled with the seed.
 
-    `sets`: `method.option=value,value`; without any the methods propose values, and a large grid is drawn from as well
-    (random search: Bergstra and Bengio 2012, JMLR 13:281). TaskError where there is nothing to try.
+    `sets`: `method.option=value,value`; without any, the methods propose values and a large grid is sampled
+    (random search: Bergstra and Bengio 2012, JMLR 13:281). TaskError if there is nothing to try.
     """
-    present = methods.rung(rung, _copy(given))
-    grid = _asked(rung, sets) if sets else _proposed(rung, present)
-    found = {_key(present): Trial({}, present, given)}
+    current = methods.rung(rung, _copy(given))
+    grid = _asked(rung, sets) if sets else _proposed(rung, current)
+    found = {_key(current): Trial({}, current, given)}
     for values in itertools.product(*grid.values()):
         settings, merged = dict(zip(grid, values)), _copy(given)
         for key, value in settings.items():
@@ -83,49 +83,49 @@ def plan(rung: str, given: Given, sets: Sequence[str] = (), most: int = 0, seed:
         chain = _checked(rung, merged)
         found.setdefault(_key(chain), Trial(settings, chain, merged))
     first, *others = found.values()
-    most = most or (len(found) if sets else MOST_PROPOSED)
+    most = most or (len(found) if sets else MAX_PROPOSED)
     if len(others) >= most:
         drawn = sorted(random.Random(seed).sample(range(len(others)), most - 1))
         others = [others[i] for i in drawn]
     if not others:
         raise TaskError(
-            f"there is nothing to try of the rung {rung!r} but its present settings.",
-            remedy="Say what, as --set METHOD.OPTION=VALUE,VALUE, and leave room for it where you say --trials.",
+            f"the rung {rung!r} has nothing to try but its current settings.",
+            remedy="Name values with --set METHOD.OPTION=VALUE,VALUE, and raise --trials if you set it.",
         )
     return (first, *others)
 
 
 def pace(trials: Sequence[Trial]) -> float:
-    """What the trials fitted took, as a multiple of what was quoted; 1 where none is."""
+    """Mean ratio of measured to estimated fit time over the fitted trials; 1 if there is none."""
     done = [one.fit_seconds / one.estimate.fit_seconds for one in trials if one.fit_seconds and one.estimate.fit_seconds]
     return fmean(done) if done else 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Carved:
-    """A project's train rows in two parts."""
+class TrainParts:
+    """A project's train rows, split for tuning."""
 
     context: FitContext
-    """Trials are fitted with this part."""
+    """For fitting trials."""
     facts: Facts
-    """Of the base, with the sizes of that part."""
+    """Facts of the base with the sizes of the fitting part."""
     rows: tuple[Example, ...]
-    """The other part, in the order in which trials answer it."""
+    """The scoring rows, in scoring order."""
 
 
-def carve(project: Project, base: Base) -> Carved:
+def split_train(project: Project, base: Base) -> TrainParts:
     """Split train for a race of trials on this base.
 
-    A row's place is a hash of its group or question: where the share stays as it is, new rows move none. Preferences
-    about a question left out are left out too. TaskError where there are too few rows.
+    Rows are assigned by a hash of group or question, so new rows move none while the share is unchanged. Preferences
+    about a scoring question are left out of training. TaskError if there are too few rows.
     """
     data = project.inputs.data
     n = max(1, len(data.examples))
-    share = min(max(SHARE, FEW / n), MANY / n, 0.5)
+    share = min(max(SCORING_SHARE, FEW / n), MANY / n, 0.5)
     parts = split(data.examples, dev=share, test=0.0, seed=project.task.seed + SEED)
-    if len(parts.dev) < LEAST:
+    if len(parts.dev) < MIN_ROWS:
         raise TaskError(
-            f"{len(data.examples)} rows of train leave {len(parts.dev)} to score trials on, and {LEAST} are the least.",
+            f"{len(data.examples)} train rows leave {len(parts.dev)} to score trials on; at least {MIN_ROWS} are needed.",
             where="rung.yaml data",
             remedy="Label more rows.",
         )
@@ -134,11 +134,11 @@ def carve(project: Project, base: Base) -> Carved:
     # the start has the labels and the answer length of all of train
     context = replace(fit_context(project, base.start), data=replace(data, examples=parts.train, preferences=judged))
     facts = replace(base.facts, train_rows=len(parts.train), pairs=len(judged))
-    return Carved(context, facts, tuple(in_order(parts.dev, project.task.seed)))
+    return TrainParts(context, facts, tuple(in_order(parts.dev, project.task.seed)))
 
 
 def _asked(rung: str, sets: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """The grid that the command line says; values are read as rung.yaml would read them."""
+    """The grid from the command line; values are parsed as in rung.yaml."""
     found: dict[str, tuple[Any, ...]] = {}
     for text in sets:
         key, _, values = text.partition("=")
@@ -152,19 +152,19 @@ def _asked(rung: str, sets: Sequence[str]) -> dict[str, tuple[Any, ...]]:
 
 
 def _proposed(rung: str, chain: Sequence[Method]) -> dict[str, tuple[Any, ...]]:
-    parts = zip(rung.split("+"), chain)  # the rung without a method has a name all the same
+    parts = zip(rung.split("+"), chain)  # zero-shot has a name but no method
     return {f"{part}.{option}": values for part, method in parts for option, values in proposed(method).items()}
 
 
 def _checked(rung: str, given: dict[str, dict[str, Any]]) -> tuple[Method, ...]:
     try:
         return methods.rung(rung, given)
-    except TaskError as error:  # what rung.yaml says has been checked by now
+    except TaskError as error:  # rung.yaml itself has been checked already
         where = error.where.replace("rung.yaml methods.", "--set ")
         raise TaskError(error.what, where=where, remedy=error.remedy) from None
 
 
-def _copy(given: Given) -> dict[str, dict[str, Any]]:
+def _copy(given: MethodOptions) -> dict[str, dict[str, Any]]:
     return {part: dict(some) for part, some in given.items()}
 
 

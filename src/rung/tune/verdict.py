@@ -1,4 +1,4 @@
-"""What a race of trials tells: which settings are best, and whether they are shown to be better than the present ones."""
+"""Verdict of a race of trials: which settings are best, and whether they are significantly better than the current ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rung.tune.trials import Trial
 from rung.types import Example, Interval
 
 ERROR = 0.05
-"""How often settings that are no better may be called better, over all trials and looks; and the error of the race."""
+"""Error budget of the race: probability that settings are wrongly called better, over all trials and stages."""
 
 
 @dataclass(frozen=True)
-class Track:
-    """What is settled before the first row is asked."""
+class RaceSetup:
+    """Settings of a race, fixed before the first row is scored."""
 
     rows: tuple[Example, ...]
     clusters: list[Hashable] | None
@@ -27,66 +27,66 @@ class Track:
     binary: bool
 
     def at(self, values: Sequence[float], error: float) -> tuple[InterimAnalysis, list[Hashable] | None, bool]:
-        """The look at which so many values are had, their clusters, and whether they are right or wrong."""
+        """The stage that ends after `values`, the clusters of its rows, and whether rows are right/wrong."""
         look = self.schedule.at(error)[self.schedule.sizes.index(len(values))]
         return look, self.clusters[: look.rows] if self.clusters else None, self.binary
 
 
 @dataclass(frozen=True)
 class TuningVerdict:
-    """What the race says of the trials."""
+    """Result of a tuning race."""
 
     verdict: Literal["gain", "no gain", "untold"]
     why: str
     best: int | None = None
-    """Place of the trial to go on with."""
+    """Index of the recommended trial."""
     difference: Interval | None = None
-    """Its score less that of the present settings (where there is no gain: that of the best other), on rows that both were
-    asked, between bounds at their part of the error."""
+    """Score difference between the best other trial and the current settings on shared rows, with bounds at its share of
+    the error."""
     lines: str = ""
-    """What to put into rung.yaml; empty where it is to stay as it is."""
+    """Lines to add to rung.yaml; empty if it should stay unchanged."""
 
 
 def tuning_verdict(
-    rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outcome | None, track: Track
+    rung: str, trials: Sequence[Trial], raced: Sequence[int], outcome: Outcome | None, track: RaceSetup
 ) -> TuningVerdict:
-    """What the race says of the trials at the places `raced`, of which 0 is the present settings."""
+    """The verdict on the trials with indices `raced`; index 0 is the current settings."""
     if outcome is None or list(raced) == [0]:
         if any(trial.status in ("stopped", "not begun") for trial in trials):
-            return TuningVerdict("untold", "The time was too short; the same command goes on where it was.")
+            return TuningVerdict("untold", "Not enough time; run the same command again to resume.")
         return TuningVerdict("untold", f"Undecided: fewer than two trials could be measured.{_failures(trials)}")
     values = dict(zip(raced, outcome.values))
     left = sorted((raced[place] for place in outcome.left), key=lambda i: -fmean(values[i]))
     if 0 not in values:
         now, other = trials[0], trials[left[0]]
-        why = f"The present settings were not measured ({now.status}: {now.reason}). Of the others {other.name} scores best."
+        why = f"The current settings were not measured ({now.status}: {now.reason}). Of the others {other.name} scores best."
         if now.status == "unanswered":
-            return TuningVerdict("untold", f"Undecided: {why[0].lower()}{why[1:]} Mend that and tune again.", left[0])
+            return TuningVerdict("untold", f"Undecided: {why[0].lower()}{why[1:]} Fix that and tune again.", left[0])
         return TuningVerdict("gain" if now.status == "failed" else "untold", why, left[0], lines=other.lines(rung))
     rivals = [i for i in left if i]
     if not rivals:
-        return TuningVerdict("no gain", "Keep what you have: all others were shown to be worse.", 0)
+        return TuningVerdict("no gain", "Keep the current settings: all others were shown to be worse.", 0)
     present = values[0]
     at = track.at(present, ERROR / (len(raced) - 1))
     better = [i for i in rivals if drop(present, values[i][: len(present)], *at)]
     best = (better or rivals)[0]
     gain = _difference(present, values[best][: len(present)], *at)
-    seen = f"{trials[best].name} against the present settings: {_signed(gain)}"
+    seen = f"{trials[best].name} against the current settings: {_signed(gain)}"
     if not better:
-        return TuningVerdict("no gain", f"Keep what you have. The best of the others, {seen}.", 0, gain)
-    why = f"{seen}. Shown to be better, at an error of {ERROR:g} over all {len(raced)} trials and looks."
+        return TuningVerdict("no gain", f"Keep the current settings. Best other: {seen}.", 0, gain)
+    why = f"{seen}. Shown to be better, at an error of {ERROR:g} over all {len(raced)} trials and stages."
     return TuningVerdict("gain", why, best, gain, trials[best].lines(rung))
 
 
 def _failures(trials: Sequence[Trial]) -> str:
     failed = [one for one in trials if one.status in ("failed", "unanswered")]
-    return f" {len(failed)} of {len(trials)} failed, {failed[0].name} since: {failed[0].reason}" if failed else ""
+    return f" {len(failed)} of {len(trials)} failed; {failed[0].name}: {failed[0].reason}" if failed else ""
 
 
 def _difference(
     a: Sequence[float], b: Sequence[float], look: InterimAnalysis, clusters: Sequence[Hashable] | None, binary: bool
 ) -> Interval:
-    """The mean of b less that of a on the same rows, between bounds at the look's error, however it was come to."""
+    """Mean of b minus mean of a on the same rows, with bounds at the stage's error that hold under any stopping rule."""
     if binary and clusters is None:
         only_a, only_b = (sum(x > y for x, y in zip(*pair)) for pair in ((a, b), (b, a)))
         return stats.paired_difference(only_a, only_b, len(a), confidence=1 - 2 * look.error)

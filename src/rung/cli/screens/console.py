@@ -1,7 +1,7 @@
-"""The one way to a terminal: consoles that take every text as it is, and styles that only the program's own literals set.
+"""The only consoles: text is never interpreted as markup, and styles come only from literals.
 
-`out` and `err` read no markup, so a text that somebody forgot about is at worst shown plainly. Whatever they print goes through
-`visible` on its way. Styles are written with `styled`: its template is a literal, and its values are never read as markup.
+`out` and `err` read no markup, so forgotten text is at worst shown plainly. All output passes `visible`. Use `styled` for
+styles: its template is a literal, and its values are never read as markup.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
 
-from rung.visible import replacements, steered_by_none, visible
+from rung.visible import escape_controls, replacements, visible
 
 
 class Terminal(Console):
-    """A rich console for text from anywhere: no markup, no emoji codes, no highlighting, nothing that steers a terminal."""
+    """A rich console for untrusted text: no markup, emoji codes, highlighting or control characters."""
 
     def __init__(self, **options: Any):
         super().__init__(**options, markup=False, emoji=False, highlight=False)
@@ -33,19 +33,19 @@ class Terminal(Console):
         return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """What rich draws, with every text made visible: cells and bars come through here too."""
-        for segment in super().render(_shown(renderable) if isinstance(renderable, Text) else renderable, options):
+        """Render with every text made visible, including cells and bars."""
+        for segment in super().render(_visible_text(renderable) if isinstance(renderable, Text) else renderable, options):
             text, style, control = segment
-            yield segment if control else Segment(steered_by_none(text), style)
+            yield segment if control else Segment(escape_controls(text), style)
 
 
 out, err = Terminal(), Terminal(stderr=True)
 
 
 def styled(template: LiteralString, *values: object) -> Text:
-    """A text with the template's styles, as `styled("[dim]{}[/]", name)`; each {} takes a value, which is never read as markup.
+    """Text with styles, such as `styled("[dim]{}[/]", name)`; each {} takes a value that is never read as markup.
 
-    A value that is a Text keeps its styles under those of the template.
+    Text values keep their own styles beneath those of the template.
     """
     outline = Text.from_markup(template, emoji=False)
     made, done = Text(), 0
@@ -60,20 +60,20 @@ def styled(template: LiteralString, *values: object) -> Text:
     return made.append_text(outline[done:])
 
 
-def joined(between: LiteralString, parts: Iterable[object]) -> Text:
-    """Texts one behind another."""
+def join_texts(between: LiteralString, parts: Iterable[object]) -> Text:
+    """Texts joined by a separator."""
     return Text(between).join(part if isinstance(part, Text) else Text(visible(str(part))) for part in parts)
 
 
 @contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is being done, with a function that changes it."""
+    """A status line on standard error; yields a function that changes its text."""
     with Status(Text(visible(text)), console=err) as shown:
         yield lambda now: shown.update(Text(visible(now)))
 
 
-def guard() -> None:
-    """Make visible what reaches standard error beside the consoles (tracebacks, warnings); print what an encoding lacks."""
+def make_output_safe() -> None:
+    """Escape tracebacks and warnings, which bypass the consoles, and characters missing in the encoding."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -91,8 +91,8 @@ def _warning(
     (file or sys.stderr).write(visible(warnings.formatwarning(message, category, filename, lineno, line)))
 
 
-def _shown(text: Text) -> Text:
-    """The same text with `visible` applied; its styles stay."""
+def _visible_text(text: Text) -> Text:
+    """The text with `visible` applied, keeping its styles."""
     places = replacements(text.plain)
     if not places:
         return text

@@ -1,4 +1,4 @@
-"""What `rung plan` prints: quotes, the flowchart's advice and answers, what would change it, and the prior after a climb."""
+"""Output of `rung plan`: cost estimates, advice, answers, assumptions that matter, and the review after a climb."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.text import Text
 from rung.advise.advise import Chart
 from rung.advise.draw import value
 from rung.advise.questions import ASSUMED, Answer
-from rung.advise.review import Hindsight
-from rung.cli.screens.console import joined, styled
-from rung.cli.screens.form import column, dollars, duration, points, size, which_bases
+from rung.advise.review import PlanReview
+from rung.cli.screens.console import join_texts, styled
+from rung.cli.screens.form import add_column, bases_line, format_bytes, format_interval, format_seconds, format_usd
 from rung.evaluate.judging import JudgeEstimate, JudgeEstimates
 from rung.methods import METHODS
 from rung.methods.base import Family
@@ -29,15 +29,15 @@ NEAREST = 3
 """Break-even volumes shown: those nearest to the task's own."""
 SHARES = (0.1, 0.2, 0.3)
 INNER = {"small_base", "full_memory_gb", "full_fits", "corpus_hours"}
-"""Answers that only other answers are worked out from."""
+"""Intermediate answers that are not shown."""
 
 
 def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volume: int, dev_rows: int) -> RenderableType:
-    """The whole of a plan before a climb."""
+    """A plan before a climb."""
     return Group(
         _quotes(steps, chart.first),
         *_skipped(steps),
-        *which_bases(bases_asked(steps)),
+        *bases_line(bases_asked(steps)),
         *_tariffs(steps),
         styled("[dim]a month: {} calls. {}[/]", f"{volume:,}", _corrected(steps)),
         "",
@@ -52,15 +52,15 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
 
 
 def _tariffs(steps: Sequence[Step]) -> list[Text]:
-    """What endpoints ask for tokens, and how old that is."""
+    """Token prices of APIs, with their date."""
     asked = {step.base.start.model.name: tariff for step in steps if (tariff := step.base.facts.tariff)}
     return [
         styled(
-            "[dim]{}: ${} a million tokens read, ${} written{}[/]",
+            "[dim]{}: ${} per million input tokens, ${} output{}[/]",
             name,
             f"{one.input:g}",
             f"{one.output:g}",
-            f", noted in {one.noted}; put what you pay under prices" if one.noted else "",
+            f", as of {one.noted}; set your own under prices" if one.noted else "",
         )
         for name, one in asked.items()
     ]
@@ -69,7 +69,7 @@ def _tariffs(steps: Sequence[Step]) -> list[Text]:
 def _table(*names: str, left: tuple[str, ...]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
-        column(table, name, left=name in left)
+        add_column(table, name, left=name in left)
     return table
 
 
@@ -84,11 +84,11 @@ def _quotes(steps: Sequence[Step], first: str) -> Table:
 
 def _cells(cost: Cost) -> tuple[str, ...]:
     return (
-        duration(cost.fit_seconds),
-        duration(cost.row_seconds),
-        size(cost.memory_bytes),
-        dollars(cost.once_usd),
-        dollars(cost.per_month_usd),
+        format_seconds(cost.fit_seconds),
+        format_seconds(cost.row_seconds),
+        format_bytes(cost.memory_bytes),
+        format_usd(cost.once_usd),
+        format_usd(cost.per_month_usd),
     )
 
 
@@ -104,11 +104,13 @@ def _skipped(steps: Sequence[Step]) -> Iterator[Text]:
 
 def _corrected(steps: Sequence[Step]) -> str:
     known = [step.rung for step in steps if step.estimate and step.scale.runs]
-    return f"Corrected by earlier measurements: {', '.join(known)}." if known else "No quote is corrected by a measurement yet."
+    return (
+        f"Corrected by earlier measurements: {', '.join(known)}." if known else "No estimate is corrected by a measurement yet."
+    )
 
 
 def _unlisted(steps: Sequence[Step]) -> dict[str, str]:
-    """Of each family that no rung of the plan is of: the methods by which a rung could be named."""
+    """Families without a rung in the plan, with their methods."""
     listed = {method.family for step in steps for method in step.methods} | {Family.PROMPTING}
     found: dict[str, str] = {}
     for name, method in METHODS.items():
@@ -121,11 +123,11 @@ def _flowchart(chart: Chart, unlisted: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("advice", "family", "why"):
         table.add_column(name, no_wrap=name != "why")
-    told = [("", one) for one in chart.advice] + [(f"{AT}{name}", one) for name, some in chart.bases.items() for one in some]
-    for base, advice in told:
+    entries = [("", one) for one in chart.advice] + [(f"{AT}{name}", one) for name, some in chart.bases.items() for one in some]
+    for base, advice in entries:
         sources = f" ({', '.join(advice.sources)})" if advice.sources else ""
         name = unlisted.get(advice.family, "") if advice.verdict != "don't" else ""
-        named = f" Not tried unless `rungs` names it: {name}." if name else ""
+        named = f" Tried only if named under `rungs`: {name}." if name else ""
         why = styled("{}[dim]{}{}[/]", advice.why, sources, named)
         table.add_row(_verdict(advice.verdict), advice.family + base, why)
     return table
@@ -137,9 +139,9 @@ def _answers(answers: Sequence[Answer]) -> Iterator[RenderableType]:
     table.add_column(no_wrap=True)
     table.add_column()
     for origin in ("given", "read", "assumed"):
-        told = [_answer(one) for one in answers if one.origin == origin and one.key not in INNER and one.value != 0]
-        if told:
-            table.add_row(styled("[bold]{}[/]", origin), joined(" · ", told))
+        shown = [_answer(one) for one in answers if one.origin == origin and one.key not in INNER and one.value != 0]
+        if shown:
+            table.add_row(styled("[bold]{}[/]", origin), join_texts(" · ", shown))
     yield table
 
 
@@ -155,7 +157,7 @@ def _answer(answer: Answer) -> Text:
 def _flips(chart: Chart) -> Iterator[Text]:
     for flip in chart.flips:
         name, changes = flip.key.replace("_", " "), "; ".join(flip.changes)
-        yield styled("[bold]were[/] {} {}, not {}: {}", name, value(flip.instead), value(flip.assumed), changes)
+        yield styled("[bold]if[/] {} were {}, not {}: {}", name, value(flip.instead), value(flip.assumed), changes)
     if not chart.flips:
         yield styled("[dim]no single assumed answer would change the advice[/]")
 
@@ -172,22 +174,28 @@ def _breaks(breaks: Sequence[BreakEven], volume: int) -> Iterator[Text]:
 def _resolution(rows: int) -> Text:
     shown = [(gap, share) for gap, share in differences(rows) if gap is not None]
     if not shown:
-        return styled("[bold]{} dev rows[/] are too few to tell two rungs apart", rows)
+        return styled("[bold]{} dev rows[/] are too few to distinguish two rungs", rows)
     told = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
-    return styled("[bold]{} dev rows[/] tell two rungs apart from {}; in brackets the rows that only one gets right", rows, told)
+    return styled(
+        "[bold]{} dev rows[/] distinguish two rungs from {} on; in brackets the share of rows that only one gets right",
+        rows,
+        told,
+    )
 
 
 def total(found: Total, dev_rows: int) -> Text:
-    """How long the whole climb takes, and what that is made of."""
-    parts = [f"{duration(found.fit)} to fit", f"{duration(found.answer)} to answer {dev_rows} dev rows"]
-    parts += [f"{duration(found.forget)} to see what was forgotten"] if found.forget else []
+    """Estimated duration of the whole climb, and its parts."""
+    parts = [f"{format_seconds(found.fit)} to fit", f"{format_seconds(found.answer)} to answer {dev_rows} dev rows"]
+    parts += [f"{format_seconds(found.forget)} to measure forgetting"] if found.forget else []
     return styled(
-        "[bold]all rungs[/] take about {}: {}; a climb stops where one meets the goal", duration(found.seconds), ", ".join(parts)
+        "[bold]all rungs[/] take about {}: {}; a climb stops where one meets the goal",
+        format_seconds(found.seconds),
+        ", ".join(parts),
     )
 
 
 def judge(found: JudgeEstimates) -> Text:
-    """What the judge will be asked, and what that costs."""
+    """Estimated calls of the LLM judge, and their cost."""
     told = [f"{_asked(found.a_rung)} for each rung"]
     told += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
     also = f", and by the fits of {', '.join(found.rewards)}, which are not counted here" if found.rewards else ""
@@ -195,27 +203,27 @@ def judge(found: JudgeEstimates) -> Text:
 
 
 def _asked(quote: JudgeEstimate) -> str:
-    return f"{quote.calls:,} times ({dollars(quote.usd)}, {duration(quote.seconds)})"
+    return f"{quote.calls:,} times ({format_usd(quote.usd)}, {format_seconds(quote.seconds)})"
 
 
 def differences(rows: int) -> list[tuple[float | None, float]]:
-    """The smallest difference that so many rows show 8 times in 10, by the share of rows that only one of two gets right."""
+    """Smallest difference that this many rows show with power 0.8, by the share of rows that only one of two gets right."""
     return [(smallest_difference(rows, share) if rows else None, share) for share in SHARES]
 
 
-def hindsight(found: Hindsight, first: str) -> RenderableType:
-    """The prior and the measurement side by side."""
-    table = _table("rung", "prior", "score (dev)", "fit", "quoted", "answer", "quoted", left=("rung", "prior"))
+def plan_review(found: PlanReview, first: str) -> RenderableType:
+    """Expected and measured results side by side."""
+    table = _table("rung", "advice", "score (dev)", "fit", "estimate", "answer", "estimate", left=("rung", "advice"))
     for line in found.lines:
         quoted = line.quoted or Cost()
         table.add_row(
             line.rung,
             "first choice" if line.rung == first else line.advice,
-            points(line.score),
-            duration(line.measured.fit_seconds),
-            styled("[dim]{}[/]", duration(quoted.fit_seconds)),
-            duration(line.measured.row_seconds),
-            styled("[dim]{}[/]", duration(quoted.row_seconds)),
+            format_interval(line.score),
+            format_seconds(line.measured.fit_seconds),
+            styled("[dim]{}[/]", format_seconds(quoted.fit_seconds)),
+            format_seconds(line.measured.row_seconds),
+            styled("[dim]{}[/]", format_seconds(quoted.row_seconds)),
             style="bold" if line.rung == found.winner else "",
         )
     if found.winner == first:
@@ -224,9 +232,9 @@ def hindsight(found: Hindsight, first: str) -> RenderableType:
         told = f"{found.winner} scored best; the first choice, {first}, is not shown to be worse."
     else:
         told = ""
-    return Group(styled("[bold]prior and measured, from the last climb[/]"), table, *filter(None, [told]), *_wrong(found))
+    return Group(styled("[bold]plan and measurement, from the last climb[/]"), table, *filter(None, [told]), *_wrong(found))
 
 
-def _wrong(found: Hindsight) -> Iterator[Text]:
+def _wrong(found: PlanReview) -> Iterator[Text]:
     for sentence in found.wrong:
         yield styled("[yellow]wrong[/] {}", sentence)

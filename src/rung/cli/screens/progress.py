@@ -1,4 +1,4 @@
-"""A climb as it goes: a table that fills, or plain lines where there is no terminal."""
+"""Progress of a climb: a live table, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from rung.cli.screens.console import styled
-from rung.cli.screens.form import MARKS, dollars, duration, points
+from rung.cli.screens.form import MARKS, format_interval, format_seconds, format_usd
 from rung.plan.steps import Step
 from rung.types import Record
 
 PLAIN_SECONDS = 15.0
-"""Where there is no terminal, a line of progress is printed so often."""
+"""Interval of progress lines without a terminal."""
 
 
 class Screen:
-    """A drawing kept up to date while it is entered; where there is no terminal, a plain line now and then."""
+    """A live display while entered; without a terminal, occasional plain lines."""
 
     def __init__(self, console: Console, draw: Callable[[], RenderableType]):
-        self.console, self.said = console, time.monotonic()
+        self.console, self.last_line = console, time.monotonic()
         drawn = Live(console=console, refresh_per_second=4, transient=True, get_renderable=draw)
         self.live = drawn if console.is_terminal else None
 
@@ -38,26 +38,26 @@ class Screen:
             self.live.stop()
 
     def line(self, text: RenderableType) -> None:
-        """A line of what has come about."""
+        """Print an event line, without a terminal only."""
         if not self.live:
             self.console.print(text)
 
-    def seldom(self, text: str) -> None:
-        """A line of what is going on, if the last is long ago."""
-        if not self.live and time.monotonic() - self.said > PLAIN_SECONDS:
-            self.said = time.monotonic()
+    def throttled(self, text: str) -> None:
+        """Print a progress line, at most one per interval."""
+        if not self.live and time.monotonic() - self.last_line > PLAIN_SECONDS:
+            self.last_line = time.monotonic()
             self.console.print(text)
 
 
 class Board:
-    """Watches a climb: a table that fills as it goes, or plain lines where there is no terminal."""
+    """Watches a climb: a live table, or plain lines without a terminal."""
 
     def __init__(self, console: Console, goal: Any):
         self.goal = goal
         self.steps: Sequence[Step] = ()
         self.records: list[Record] = []
         self.now: tuple[str, str, float] | None = None
-        self.screen = Screen(console, self.draw)  # last: it draws at once
+        self.screen = Screen(console, self.draw)  # last, because it draws at once
 
     def __enter__(self) -> Board:
         self.screen.__enter__()
@@ -76,7 +76,7 @@ class Board:
 
     def progress(self, rung: str, text: str, share: float) -> None:
         self.now = (rung, text, share)
-        self.screen.seldom(f"  {share:.0%} {text}")
+        self.screen.throttled(f"  {share:.0%} {text}")
 
     def ended(self, record: Record) -> None:
         self.records.append(record)
@@ -97,19 +97,20 @@ class Board:
             return (
                 MARKS[record.status],
                 step.rung,
-                points(record.scores.overall),
-                duration(record.cost.fit_seconds),
+                format_interval(record.scores.overall),
+                format_seconds(record.cost.fit_seconds),
                 f"{record.latency.p95.value:.0f} ms",
-                dollars(record.cost.per_month_usd),
+                format_usd(record.cost.per_month_usd),
             )
         if record:
             return MARKS[record.status], step.rung, styled("[dim]{}[/]", record.reason[:60]), "", "", ""
         if self.now and self.now[0] == step.rung:
-            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), ProgressBar(1.0, self.now[2], width=24), *self._said()
+            bar = ProgressBar(1.0, self.now[2], width=24)
+            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), bar, *self._progress()
         if not step.estimate:
             return " ", styled("[dim]{}[/]", step.rung), styled("[yellow]{}[/]", step.skip[:60]), "", "", ""
-        quoted, month = duration(step.estimate.fit_seconds), dollars(step.estimate.per_month_usd)
+        quoted, month = format_seconds(step.estimate.fit_seconds), format_usd(step.estimate.per_month_usd)
         return tuple(styled("[dim]{}[/]", cell) for cell in (" ", step.rung, "quoted", quoted, "", month))
 
-    def _said(self) -> tuple[RenderableType, ...]:
+    def _progress(self) -> tuple[RenderableType, ...]:
         return styled("[cyan]{}[/]", self.now[1] if self.now else ""), "", ""

@@ -1,4 +1,4 @@
-"""What stands on the screen when a command is through: the check, the leaderboard, the decision, an answer."""
+"""Final output of commands: check, leaderboard, decision, answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rung.cli.screens.console import styled
-from rung.cli.screens.form import MARKS, column, dollars, duration, points, which_bases
+from rung.cli.screens.form import MARKS, add_column, bases_line, format_interval, format_seconds, format_usd
 from rung.data.finding import Finding
 from rung.evaluate.prompt_spread import Spread, spreads
 from rung.types import Decision, Prediction, Record, Scores, Verdict
@@ -32,7 +32,7 @@ def findings(found: Sequence[Finding]) -> RenderableType:
 
 
 def masked(pieces: Sequence[tuple[str, bool]]) -> RenderableType:
-    """One training row as the model sees it; what it learns to say is coloured."""
+    """One training row as the model sees it; target tokens are coloured."""
     text = Text("one row as a trainable model sees it (")
     text.append("coloured", style="black on green")
     text.append(": what it learns to say)\n\n")
@@ -49,20 +49,20 @@ def leaderboard(
     touched = any(record.forgetting for record in records)
     table = Table(
         header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
-    )  # fits 80 columns; --json and the report tell more
+    )  # fits 80 columns; --json and the report have more
     forgets = ["forgets"] if touched else []
     for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", *forgets, "goal"):
-        column(table, name, left=name in ("", "rung", "goal"))
+        add_column(table, name, left=name in ("", "rung", "goal"))
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
         if record.scores and record.cost and record.latency:
             table.add_row(
                 MARKS[record.status],
                 record.rung,
-                points(record.scores.overall),
-                duration(record.cost.fit_seconds),
+                format_interval(record.scores.overall),
+                format_seconds(record.cost.fit_seconds),
                 f"{record.latency.p95.value:.0f} ms",
-                dollars(record.cost.per_month_usd),
+                format_usd(record.cost.per_month_usd),
                 *([f"{record.forgetting.rise:+.3f}" if record.forgetting else ""] if touched else []),
                 _verdict(verdicts.get(record.rung)),
                 style=style,
@@ -70,8 +70,8 @@ def leaderboard(
         else:
             cells = MARKS[record.status], record.rung, styled("[dim]{}[/]", record.status)
             table.add_row(*cells, *[""] * (len(table.columns) - 4), _verdict(verdicts.get(record.rung)))
-    told = [styled("{} {} {}: {}", MARKS[r.status], r.rung, r.status, r.reason) for r in records if r.reason]
-    return Group(table, *told, *map(_spread, spreads(records)), *which_bases(bases or {}))
+    reasons = [styled("{} {} {}: {}", MARKS[r.status], r.rung, r.status, r.reason) for r in records if r.reason]
+    return Group(table, *reasons, *map(_spread, spreads(records)), *bases_line(bases or {}))
 
 
 def _verdict(verdict: Verdict | None) -> Text:
@@ -80,11 +80,11 @@ def _verdict(verdict: Verdict | None) -> Text:
 
 def _spread(one: Spread) -> Text:
     ends = f"{one.range.low:.3f} to {one.range.high:.3f}, n={one.range.n} of train"
-    return styled("[dim]{}: {} prompts that differ in {} alone score {}[/]", one.rung, one.tried, one.what, ends)
+    return styled("[dim]{}: {} prompts that differ only in {} score {}[/]", one.rung, one.tried, one.what, ends)
 
 
 def verdict(decision: Decision) -> Text:
-    """The verdict on the goal and why."""
+    """The verdict on the goal, with its reason."""
     return styled("{}  {}", _verdict(decision.verdict), decision.why)
 
 
@@ -101,7 +101,7 @@ def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: 
 
 
 def answer(found: Prediction) -> Text:
-    """An answer with how sure it is and what it cites, or why there is none."""
+    """An answer with confidence and citations, or why there is none."""
     text = styled("{}", found.output or "I don't know.")
     if found.confidence is not None:
         text.append(f"  ({found.confidence:.0%})", style="dim")

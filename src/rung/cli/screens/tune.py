@@ -1,4 +1,4 @@
-"""What `rung tune` shows: the trials as they come along, with the time left, and what the race says of them."""
+"""Output of `rung tune`: progress of the trials, time left, and the verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rung.cli.screens.console import styled
-from rung.cli.screens.form import duration
+from rung.cli.screens.form import format_seconds
 from rung.cli.screens.progress import Screen
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial, pace
@@ -20,17 +20,19 @@ STYLES = {"left": "green", "failed": "red", "unanswered": "red", "stopped": "yel
 
 
 def result(found: Tuning) -> RenderableType:
-    """The table of trials, what they were scored on, and the sentence."""
+    """The table of trials, the rows used, and the verdict."""
     looks, told = ", ".join(map(str, found.looks)), found.told
     return Group(
         table(found.trials, found.metric, best=told.best),
-        styled("[dim]fitted on {} rows of train, scored on the other {} (looks after {})[/]", found.fitted_on, found.rows, looks),
+        styled(
+            "[dim]fitted on {} rows of train, scored on the other {} (stages after {})[/]", found.fitted_on, found.rows, looks
+        ),
         styled("{}  {}", Text(told.verdict, VERDICTS[told.verdict]), told.why),
     )
 
 
 def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tuple[int, str, float] | None = None) -> Table:
-    """A line a trial; of the one at work how far it is."""
+    """One line per trial; the running one with its progress."""
     made = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column("")
     made.add_column("trial", overflow="fold", min_width=24)
@@ -38,11 +40,12 @@ def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tu
     made.add_column("fit", justify="right", no_wrap=True)
     made.add_column("")
     for i, one in enumerate(trials):
+        estimate = styled("[dim]{}[/]", format_seconds(one.estimate.fit_seconds))
         made.add_row(
             str(i),
             one.name,
             str(one.score) if one.score else "",
-            duration(one.fit_seconds) if one.fit_seconds else styled("[dim]{}[/]", duration(one.estimate.fit_seconds)),
+            format_seconds(one.fit_seconds) if one.fit_seconds else estimate,
             Group(ProgressBar(1.0, now[2], width=24), now[1]) if now and now[0] == i else _standing(one),
             style="bold" if i == best else "",
         )
@@ -50,7 +53,7 @@ def table(trials: Sequence[Trial], metric: str, best: int | None = None, now: tu
 
 
 def fitting_left(trials: Sequence[Trial]) -> float:
-    """Seconds until all are fitted: what is quoted of those to come, corrected by what the others took against theirs."""
+    """Estimated seconds until all are fitted, corrected by the pace of those already fitted."""
     return pace(trials) * sum(one.estimate.fit_seconds for one in trials if one.status == "waiting")
 
 
@@ -59,13 +62,13 @@ def _standing(one: Trial) -> Text:
 
 
 class Board:
-    """Watches a tuning: a table that fills as it goes, or plain lines where there is no terminal."""
+    """Watches a tuning run: a live table, or plain lines without a terminal."""
 
     def __init__(self, console: Console, metric: str):
         self.metric = metric
         self.trials: tuple[Trial, ...] = ()
         self.now: tuple[int, str, float] | None = None
-        self.screen = Screen(console, self.draw)  # last: it draws at once
+        self.screen = Screen(console, self.draw)  # last, because it draws at once
 
     def __enter__(self) -> Board:
         self.screen.__enter__()
@@ -79,18 +82,18 @@ class Board:
         moved = [(i, new) for i, (old, new) in enumerate(zip(self.trials, trials)) if old != new]
         self.trials = tuple(trials)
         for i, one in moved:
-            if one.status in ("left", "dropped"):  # the result tells
+            if one.status in ("left", "dropped"):  # shown in the result
                 continue
             seen = f"{one.score} " if one.score else ""
             self.screen.line(styled("{} {}: {}{}", i, one.name, seen, _standing(one)))
 
     def progress(self, trial: int, text: str, share: float) -> None:
         self.now = (trial, text, share)
-        self.screen.seldom(f"  {trial} {share:.0%} {text}{self._left()}")
+        self.screen.throttled(f"  {trial} {share:.0%} {text}{self._left()}")
 
     def draw(self) -> RenderableType:
         return Group(table(self.trials, self.metric, now=self.now), styled("[dim]{} trials{}[/]", len(self.trials), self._left()))
 
     def _left(self) -> str:
         left = fitting_left(self.trials)
-        return f"; fitting takes about {duration(left)} more" if left else ""
+        return f"; fitting takes about {format_seconds(left)} more" if left else ""

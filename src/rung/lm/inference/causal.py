@@ -138,7 +138,7 @@ class CausalEngine:
             for i, written in zip(part, tokens):
                 finished = bool(written) and written[-1] in self.chat.stops
                 text = self.chat.decode(written[:-1] if finished else written).strip()
-                text = calls.read(text) if decoding.calls else text
+                text = calls.normalise_output(text) if decoding.calls else text
                 out[i] = Completion(text, len(ids[i]), len(written), finished)
             if progress:
                 progress(len(part))

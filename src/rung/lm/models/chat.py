@@ -76,15 +76,15 @@ class Chat:
 
     def answer(self, text: str) -> tuple[int, ...]:
         """Tokens of an answer and the token that ends it. Calls of tools are written as the template writes them."""
-        if called := calls.of(text):
-            return (*self._encode(self._called(calls.of(self._defused(text)) or called)), self.end)
+        if called := calls.parse_output(text):
+            return (*self._encode(self._called(calls.parse_output(self._defused(text)) or called)), self.end)
         return (*self._encode(self._defused(text)), self.end)
 
     def _called(self, called: Sequence[dict[str, Any]]) -> str:
         """Calls of tools in the template's own writing, without what closes the turn. TemplateError where it has none."""
         asked = {"role": "user", "content": "x"}
         before = self._template.render([asked], add_generation_prompt=True)
-        whole = self._template.render([asked, {"role": "assistant", "content": "", calls.KEY: calls.message(called)}])
+        whole = self._template.render([asked, {"role": "assistant", "content": "", calls.KEY: calls.as_message(called)}])
         if not whole.startswith(before):
             raise self._template.refused("it writes calls of tools in another place than answers")
         return whole[len(before) :].rpartition(self.tokenizer.decode([self.end]))[0] or whole[len(before) :].rstrip()
@@ -161,7 +161,7 @@ class Chat:
 
     def _defused(self, text: str) -> str:
         """Text that the tokenizer takes for text, however a mark is spelled: nobody's text ends its turn or opens another."""
-        return marks.parted(text, self._special)
+        return marks.split_special_tokens(text, self._special)
 
     @cached_property
     def _special(self) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from typing import Any
 from rung.errors import ModelError
 from rung.lm.models import gguf_tokenizer, opening
 from rung.lm.quiet import quiet
-from rung.visible import say
+from rung.visible import print_visible
 
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
 """Tokens that models keep for padding, or that never end a turn, in order of preference."""
 
 
-def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = say) -> None:
+def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print_visible) -> None:
     """Write `gguf` as model, config, generation config and tokenizer into `folder`.
 
     The weights keep the values that quantization left them, as float32, so they can be trained. Takes about 20 seconds

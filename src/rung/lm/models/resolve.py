@@ -27,7 +27,7 @@ from rung.lm.models.hub import (
 from rung.lm.models.package_index import KnownModel
 from rung.plugins import Table
 from rung.types import digest
-from rung.visible import say
+from rung.visible import print_visible
 
 KNOWN = {
     model.name: model
@@ -101,7 +101,7 @@ class ModelRow:
     source: str
 
 
-def find(name: str, *, say: Say = say) -> ModelFiles:
+def find(name: str, *, say: Say = print_visible) -> ModelFiles:
     """The files of the model called `name`: a local folder, a local .gguf file, a known name, or a hub id (ORG/NAME).
 
     What is fetched goes to `home()/models` and is used from there ever after, even when the hub comes back into reach.

@@ -59,7 +59,7 @@ def read(text: str, labels: Sequence[str]) -> str | None:
     same = [label for label, name in zip(labels, names) if name == plain]
     if same or not plain:
         return same[0] if len(same) == 1 else None
-    words = tokens.whole(plain)
+    words = tokens.tokenize_with_articles(plain)
     named = [(label, name) for label, name in zip(labels, names) if _stands(name, plain, words)]
     if named:  # a label in a sentence: no other is named, and it stands first or is announced
         label, name = named[0]
@@ -70,7 +70,7 @@ def read(text: str, labels: Sequence[str]) -> str | None:
 
 def _stands(name: str, plain: str, words: Sequence[str]) -> bool:
     """Whether a label stands in a text, letter by letter and token by token: 1 does not stand in 1.7, nor C in C++."""
-    own = tokens.whole(name)
+    own = tokens.tokenize_with_articles(name)
     whole = any(tuple(words[at : at + len(own)]) == own for at in range(len(words)))
     return bool(own) and whole and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", plain) is not None
 

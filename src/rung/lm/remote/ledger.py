@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rung import files, signed
-from rung.errors import BudgetError, RungError, full
+from rung.errors import BudgetError, RungError, disk_full
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import LEDGER, Limits
 
@@ -145,7 +145,7 @@ class Ledger:
             yield
         except sqlite3.DatabaseError as error:
             if files.is_full(error):
-                raise full(self._path, error) from error
+                raise disk_full(self._path, error) from error
             raise RungError(
                 f"the books of calls to endpoints cannot be read ({error}).",
                 where=str(self._path),

@@ -141,7 +141,7 @@ def _called(message: dict[str, Any], held: bool) -> str:
         output = calls.as_output(listed)
     except ValueError:
         return ""
-    given = calls.of(output)
+    given = calls.parse_output(output)
     if not held or len(given) != 1:
         return output
     arguments = given[0]["arguments"]
