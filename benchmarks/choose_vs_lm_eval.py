@@ -77,7 +77,7 @@ def main() -> None:
     engine.choose(asked[:2], labels)  # warm
     times = []
     for _ in range(3):
-        engine.forget()  # the demonstrations' cache is computed within the time
+        engine.clear_cache()  # the demonstrations' cache is computed within the time
         times.append(common.timed(lambda: engine.choose(asked, labels)))
     ours = engine.choose(asked, labels)
     our_seconds = common.median(times) / len(asked)

@@ -38,12 +38,12 @@ def ours(machine, rows) -> tuple[float, float, list[float]]:
     loaded, _ = pairs.base(machine)
     flat = [row for two in rows for row in two]
     known: list[float] = []
-    reading = common.timed(lambda: known.extend(preferences.logs(loaded, flat)))
-    items = preferences.referred([preferences.Pair(*two) for two in rows], dict(zip(flat, known)))
+    reading = common.timed(lambda: known.extend(preferences.score_rows(loaded, flat)))
+    items = preferences.with_reference([preferences.Pair(*two) for two in rows], dict(zip(flat, known)))
     loaded, model = fresh(machine)
     loss, made = preferences.dpo(BETA)
     marks: list[float] = []
-    plan = train.Plan(learning_rate=RATE, epochs=1, batch=BATCH)
+    plan = train.TrainConfig(learning_rate=RATE, epochs=1, batch=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         watch = train.Watch(step=lambda *_: marks.append(common.time.perf_counter()))
         found = train.run(replace(loaded, model=model), items, plan, Path(folder) / "work", loss=loss, items=made, watch=watch)

@@ -28,7 +28,7 @@ RATE = 2e-5
 def ours(machine, rows: list[Row]) -> tuple[float, list[float]]:
     """Median seconds a step, losses."""
     marks: list[float] = []
-    plan = train.Plan(learning_rate=RATE, epochs=1, batch=BATCH)
+    plan = train.TrainConfig(learning_rate=RATE, epochs=1, batch=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         watch = train.Watch(step=lambda *_: marks.append(common.time.perf_counter()))
         found = train.run(load(common.base_folder(), machine), rows, plan, Path(folder) / "work", watch=watch)

@@ -115,7 +115,7 @@ def ours(size: str, lora: bool, bench: Bench) -> Speed:
         marks.append(common.time.perf_counter())
 
     mixed = not lora and bench.dtype == torch.bfloat16
-    plan = train.Plan(learning_rate=RATE, epochs=1, batch=BATCH, tokens=bench.tokens, mixed=mixed)
+    plan = train.TrainConfig(learning_rate=RATE, epochs=1, batch=BATCH, tokens=bench.tokens, mixed=mixed)
     unchecked = train.Items(check=lambda rows, loaded: None)  # random tokens end nowhere
     with tempfile.TemporaryDirectory() as folder:
         loaded = Loaded(model, None, True, 4096)  # type: ignore[arg-type]

@@ -39,17 +39,17 @@ def ours(machine, rows, steps: int) -> tuple[list[float], list[int], list[float]
     written: list[int] = []
     means: list[float] = []
 
-    def asked(row) -> grpo_groups.Asked:
+    def asked(row) -> grpo_groups.RewardedPrompt:
         def reward(answers) -> list[float]:
             written.append(sum(map(len, answers)))
             return [worth(loaded.chat.decode(answer), row.output) for answer in answers]
 
-        return grpo_groups.Asked(loaded.chat.prompt((Message("system", SYSTEM), Message("user", row.input))), reward)
+        return grpo_groups.RewardedPrompt(loaded.chat.prompt((Message("system", SYSTEM), Message("user", row.input))), reward)
 
-    how = grpo_groups.Sampling(count=SAMPLES, room=ROOM, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
+    how = grpo_groups.Sampling(count=SAMPLES, max_new_tokens=ROOM, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
     loss, items = grpo_groups.grpo(loaded, how, lambda _, rewards: means.append(sum(rewards) / len(rewards)))
     marks: list[float] = []
-    plan = train.Plan(learning_rate=RATE, epochs=1, batch=BATCH)
+    plan = train.TrainConfig(learning_rate=RATE, epochs=1, batch=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         watch = train.Watch(step=lambda *_: marks.append(common.time.perf_counter()))
         given = [asked(row) for row in rows[: steps * BATCH]]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import common
 
 from rung.lm.engines import Engines
-from rung.lm.inference.judge_model import asking
+from rung.lm.inference.judge_model import judge_with
 from rung.metrics.judge import JudgeReply, Pair, Pairwise, agreement_of, kappa
 
 MARKS = ("tie", "first", "second")
@@ -77,7 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     engines = Engines(common.machine())
     ref = engines.reference(args.model)
-    judge = Pairwise(asking(engines.open(ref)), ref.digest, CRITERION)
+    judge = Pairwise(judge_with(engines.open(ref)), ref.digest, CRITERION)
     everything = rows()
     sides = judged(judge, everything, QUICK_SECONDS if args.quick else SECONDS)
     asked, marks = everything[: len(sides)], [judge.settle(some).mark or "failed" for some in sides]

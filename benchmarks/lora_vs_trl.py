@@ -133,7 +133,7 @@ def main() -> None:
     from dataclasses import replace
 
     marks: list[float] = [common.time.perf_counter()]
-    plan = train.Plan(learning_rate=5e-4, epochs=1, batch=BATCH)
+    plan = train.TrainConfig(learning_rate=5e-4, epochs=1, batch=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         train.run(
             replace(loaded, model=model),

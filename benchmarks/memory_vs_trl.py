@@ -33,7 +33,7 @@ def side(name: str) -> None:
             rows = rows_of(loaded.chat, BATCH * STEPS)
             before = _held()
             memory.reset_peak()
-            plan = train.Plan(learning_rate=5e-4, epochs=1, batch=BATCH)
+            plan = train.TrainConfig(learning_rate=5e-4, epochs=1, batch=BATCH)
             train.run(replace(loaded, model=model), rows, plan, Path(folder) / "work")
         else:
             chat = load(common.base_folder(), machine).chat

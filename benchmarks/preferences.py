@@ -33,7 +33,7 @@ def tuned(machine, items, loss, made, rate: float) -> Loaded:
     loaded, _ = pairs.base(machine)
     loaded = replace(loaded, model=adapters.lora(loaded.model, 16, 32, 0.0, 0))
     with tempfile.TemporaryDirectory() as folder:
-        plan = train.Plan(learning_rate=rate, epochs=1, batch=BATCH)
+        plan = train.TrainConfig(learning_rate=rate, epochs=1, batch=BATCH)
         train.run(loaded, items, plan, Path(folder) / "work", loss=loss, items=made)
     return loaded
 
@@ -46,7 +46,7 @@ def by_pairs(machine, seconds: float) -> float:
     learnt, held = split_holdout(pairs.hh(), 0.2, 0)
     rows, shown = (pairs.rows(loaded, list(some), count, most=256) for some, count in ((learnt, 4000), (held, 4000)))
     probe = [row for two in rows[:8] for row in two]
-    pace = common.timed(lambda: preferences.logs(loaded, probe)) / 8  # a pair read once
+    pace = common.timed(lambda: preferences.score_rows(loaded, probe)) / 8  # a pair read once
     # read: held three times, learnt once; trained: DPO three times a reading, SFT half of that
     most = max(BATCH, int(seconds / pace / (0.25 * 3 + 1 + 4.5)))
     rows, shown = rows[:most], shown[: max(8, most // 4)]
@@ -54,15 +54,15 @@ def by_pairs(machine, seconds: float) -> float:
         f"{len(rows)} pairs of hh_rlhf up to 256 tokens to learn from, {len(shown)} held out by question; cut to the time given"
     )
     flat, held_flat = ([row for two in some for row in two] for some in (rows, shown))
-    known = dict(zip([*flat, *held_flat], preferences.logs(loaded, [*flat, *held_flat])))
+    known = dict(zip([*flat, *held_flat], preferences.score_rows(loaded, [*flat, *held_flat])))
     asked = [better.tokens[: better.targets.index(True)] for better, _ in shown]
     before = [(known[better], known[worse]) for better, worse in shown]
     gains = {}
-    items = preferences.referred([preferences.Pair(*two) for two in rows], known)
+    items = preferences.with_reference([preferences.Pair(*two) for two in rows], known)
     runs = {"SFT": (([two[0] for two in rows], sft, train.Items()), 5e-4), "DPO": ((items, *preferences.dpo(0.1)), 1e-4)}
     for name, (given, rate) in runs.items():
         now = tuned(machine, *given, rate)
-        after = preferences.logs(now, held_flat)
+        after = preferences.score_rows(now, held_flat)
         both = list(zip(after[::2], after[1::2]))
         found = ranking.change(before, both, asked)
         gains[name] = [(b - b0, w - w0) for (b0, w0), (b, w) in zip(before, both)]
@@ -87,8 +87,8 @@ def by_reward(machine, seconds: float) -> float:
         found = CausalEngine(model).generate(asked, Decoding(max_new_tokens=room))
         return [worth(answer.text, row.output) for answer, row in zip(found, held)]
 
-    def asked(turns, row) -> grpo_groups.Asked:
-        return grpo_groups.Asked(
+    def asked(turns, row) -> grpo_groups.RewardedPrompt:
+        return grpo_groups.RewardedPrompt(
             chat.prompt(turns), lambda answers: [worth(chat.decode(answer), row.output) for answer in answers]
         )
 
@@ -98,11 +98,11 @@ def by_reward(machine, seconds: float) -> float:
     steps = min(50, max(4, int((seconds - 2 * pace) / (0.64 * pace))))
     loaded = replace(loaded, model=adapters.lora(loaded.model, 16, 32, 0.0, 0))
     means: list[float] = []
-    how = grpo_groups.Sampling(count=8, room=room, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
+    how = grpo_groups.Sampling(count=8, max_new_tokens=room, clip=0.2, beta=0.0, updates=1, seed=0, tokens=2048)
     loss, items = grpo_groups.grpo(loaded, how, lambda _, rewards: means.append(sum(rewards) / len(rewards)))
     given = [asked(turns, row) for turns, row in zip(messages, rows)][: 4 * steps]
     with tempfile.TemporaryDirectory() as folder:
-        plan = train.Plan(learning_rate=2e-4, epochs=1, batch=4)
+        plan = train.TrainConfig(learning_rate=2e-4, epochs=1, batch=4)
         train.run(loaded, given, plan, Path(folder) / "work", loss=loss, items=items)
     fifth = max(1, steps // 5)
     print(

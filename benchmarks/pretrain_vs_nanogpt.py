@@ -25,7 +25,7 @@ from rung.data import corpus
 from rung.lm.models import llama_shape, load, onednn_linear
 from rung.lm.models.chat import Chat
 from rung.lm.raw_text import bpe, shards
-from rung.lm.training import pack, train
+from rung.lm.training import raw_text_steps, train
 from rung.machine import Machine
 
 PARAMETERS, VOCABULARY, CONTEXT, BATCH = 10_000_000, 4096, 128, 8
@@ -107,7 +107,7 @@ def plain_from(model) -> Plain:
     return made
 
 
-def plain_loop(model: Plain, steps: pack.Draws) -> Iterator[float]:
+def plain_loop(model: Plain, steps: raw_text_steps.RandomWindows) -> Iterator[float]:
     """Losses, step by step."""
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
@@ -127,11 +127,11 @@ def plain_loop(model: Plain, steps: pack.Draws) -> Iterator[float]:
         yield loss.item()
 
 
-def rung_loop(loaded: load.Loaded, steps: pack.Draws, folder: Path) -> Iterator[float]:
+def rung_loop(loaded: load.Loaded, steps: raw_text_steps.RandomWindows, folder: Path) -> Iterator[float]:
     """Losses of `train.run`, step by step: it runs in a thread that waits its turn after each step."""
     told: queue.Queue[float | BaseException] = queue.Queue()
     turn = threading.Semaphore(0)
-    plan = train.Plan(
+    plan = train.TrainConfig(
         learning_rate=PEAK,
         epochs=1,
         batch=1,
@@ -152,7 +152,13 @@ def rung_loop(loaded: load.Loaded, steps: pack.Draws, folder: Path) -> Iterator[
         turn.acquire()
         try:
             train.run(
-                loaded, range(len(steps)), plan, folder, loss=pack.dense, items=pack.drawn(steps), watch=train.Watch(watched)
+                loaded,
+                range(len(steps)),
+                plan,
+                folder,
+                loss=raw_text_steps.dense_loss,
+                items=raw_text_steps.items_of(steps),
+                watch=train.Watch(watched),
             )
         except BaseException as error:  # handed over: a failure must not leave the other side waiting
             told.put(error)
@@ -192,8 +198,8 @@ def main() -> None:
         tokens = shards.write(Path(place) / "text", corpus.documents(found), tokenizer, "all").tokens
         model = llama_shape.fresh(PARAMETERS, CONTEXT, tokenizer, seed=0)
         loaded = load.Loaded(model, Chat(tokenizer), trees=False, context=CONTEXT)
-        onednn_linear.quicken(model, machine)
-        steps = pack.Draws(tokens, CONTEXT, BATCH, count * ROUND, seed=0)
+        onednn_linear.use_onednn(model, machine)
+        steps = raw_text_steps.RandomWindows(tokens, CONTEXT, BATCH, count * ROUND, seed=0)
         size = sum(p.numel() for p in model.parameters())
         config = model.config
         print(

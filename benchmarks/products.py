@@ -27,9 +27,9 @@ from rung.types import Message
 
 def switch(model: Any, on: bool, machine: Any) -> None:
     for layer in model.modules():
-        if type(layer) is onednn_linear.Quick:
+        if type(layer) is onednn_linear.OneDnnLinear:
             layer.__class__ = torch.nn.Linear
-    onednn_linear.quicken(model, replace(machine, onednn=on))
+    onednn_linear.use_onednn(model, replace(machine, onednn=on))
 
 
 def works(machine: Any) -> dict[str, tuple[Any, Callable[[], object]]]:
@@ -44,15 +44,15 @@ def works(machine: Any) -> dict[str, tuple[Any, Callable[[], object]]]:
     labels = sorted({label for _, label in data})
 
     def write() -> object:
-        engine.forget()
+        engine.clear_cache()
         return engine.generate(prompts, Decoding(max_new_tokens=24))
 
     def choose() -> object:
-        engine.forget()
+        engine.clear_cache()
         return engine.choose(prompts[:16], labels)
 
     def singly() -> object:
-        engine.forget()
+        engine.clear_cache()
         return [engine.choose([prompt], labels) for prompt in prompts[:16]]
 
     return {

@@ -19,7 +19,7 @@ import numpy as np
 from rung.metrics.resample import paired_bootstrap
 from rung.metrics.retrieval import scores
 from rung.retrieve.passage import Passage, embedded_text
-from rung.retrieve.search import Asked, Settings, choose, search
+from rung.retrieve.search import LabelledQuestion, Settings, choose, search
 from rung.retrieve.sqlite import Sqlite
 from rung.retrieve.store import Change, IndexConfig, text_digest
 
@@ -50,13 +50,13 @@ def fts5(texts: list[str], questions: list[str], k: int = 10) -> Rankings:
     return out
 
 
-def report(name: str, rankings: Rankings, asked: list[Asked], articles: list[str]) -> dict:
+def report(name: str, rankings: Rankings, asked: list[LabelledQuestion], articles: list[str]) -> dict:
     found = scores(rankings, [one.gold for one in asked], articles)
     print(f"{name:34s} " + "   ".join(f"{measure} {interval}" for measure, (_, interval) in found.items()))
     return found
 
 
-def chinese(texts: list[str], asked: list[Asked], articles: list[str]) -> None:
+def chinese(texts: list[str], asked: list[LabelledQuestion], articles: list[str]) -> None:
     store, _ = store_of(texts, None)
     words = Settings(legs=("lexical",))
     own = [[hit.passage.id for hit in search(store, one.question, None, words)] for one in asked]
@@ -65,7 +65,7 @@ def chinese(texts: list[str], asked: list[Asked], articles: list[str]) -> None:
     print(f"ratio={found['recall@5'][1].value:.3f} recall@5 of the lexical leg")
 
 
-def hybrid(texts: list[str], asked: list[Asked], articles: list[str]) -> None:
+def hybrid(texts: list[str], asked: list[LabelledQuestion], articles: list[str]) -> None:
     from rung.lm.engines import Engines
 
     embedder = Engines().embedder(knowledge.EMBEDDER)
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--lang", choices=("en", "de", "zh"), default="en")
     lang = parser.parse_args().lang
     texts, questions = knowledge.xquad(lang)
-    asked = [Asked(one.text, frozenset({f"p{one.passage}"})) for one in questions]
+    asked = [LabelledQuestion(one.text, frozenset({f"p{one.passage}"})) for one in questions]
     articles = [one.article for one in questions]
     (chinese if lang == "zh" else hybrid)(texts, asked, articles)
 

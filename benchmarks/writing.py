@@ -63,7 +63,7 @@ def main() -> None:
     print(f"{len(asked)} prompts of about {engine.count(asked[0])} tokens, {SHOTS} demonstrations in front of all")
 
     def ours() -> list[str]:
-        engine.forget()  # the demonstrations are read within the time
+        engine.clear_cache()  # the demonstrations are read within the time
         return [found.text for found in engine.generate(asked, Decoding(max_new_tokens=MOST))]
 
     same = sum(a == b for a, b in zip(ours(), plainly(model, tokenizer, asked, 16)))

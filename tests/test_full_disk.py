@@ -80,7 +80,7 @@ def test_a_cut_database_names_the_file(tmp_path: Path, cut: float) -> None:
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
     with pytest.raises(DataError, match=r"knowledge\.sqlite.*Delete the folder"):
         list(Sqlite(tmp_path / "index").contents())
-    with pytest.raises(RungError, match=r"books of calls to endpoints cannot be read.*Delete the file"):
+    with pytest.raises(RungError, match=r"ledger of API calls cannot be read.*Delete the file"):
         Ledger(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_an_index_of_somebody_else_is_built_anew_in_a_task_and_not_opened_elsewh
         Sqlite(folder).close()
     said: list[str] = []
     opened(str(tmp_path / ".rung" / "index"), said.append)
-    assert len(said) == 1 and "built anew from the documents" in said[0]
+    assert len(said) == 1 and "rebuilt from the documents" in said[0]
     opened(str(tmp_path / ".rung" / "index"), said.append)
     assert len(said) == 1
     with pytest.raises(DataError, match=r"carries no signature.*rung trust"):

@@ -156,7 +156,7 @@ def test_the_type_comes_from_what_was_measured() -> None:
 
 
 def test_a_real_measurement_is_plausible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "SECONDS", 0.01)
+    monkeypatch.setattr(probe, "WINDOW_SECONDS", 0.01)
     monkeypatch.setattr(probe, "VECTOR_BYTES", dict.fromkeys(probe.VECTOR_BYTES, 2**24))
     measured, others = probe.measure()
     assert 0 <= others <= 1

@@ -172,7 +172,7 @@ def test_an_index_moves_with_the_task(tmp_path: Path) -> None:
     (tmp_path / "a").rename(tmp_path / "b")
     found = predictors.load(tmp_path / "b" / ".rung" / "fits" / "k")
     assert found.lookup and found.lookup.index == str(tmp_path / "b" / ".rung" / "index")
-    with pytest.raises(RungError, match="the index is not there"):
+    with pytest.raises(RungError, match="the index does not exist"):
         lookup.sources(found.lookup, ["?"], Engines())
     far = replace(one, lookup=Lookup("s3://bucket/index", "d", "fake"))
     predictors.save(far, tmp_path / "far")

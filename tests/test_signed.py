@@ -271,14 +271,14 @@ def test_answers_of_endpoints_are_signed_too(tmp_path: Path) -> None:
     books = Ledger(folder)
     for key in "ab":
         books.settle(books.reserve(1, 0.0), Usage(1, 1), None, key, {"text": key})
-    assert Ledger(folder, say=said.append).kept("a") == {"text": "a"} and not said
+    assert Ledger(folder, say=said.append).cached("a") == {"text": "a"} and not said
     with sqlite3.connect(folder / LEDGER) as db:
         db.execute("UPDATE answers SET content = (SELECT content FROM answers WHERE key = 'a') WHERE key = 'b'")
         db.execute("INSERT INTO answers VALUES ('c', '{\"text\": \"c\"}')")
     again = Ledger(folder, say=said.append)
-    assert [again.kept(key) for key in "abc"] == [{"text": "a"}, None, None] and len(said) == 1
+    assert [again.cached(key) for key in "abc"] == [{"text": "a"}, None, None] and len(said) == 1
     assert trust(Store(tmp_path)).answers == 2
-    assert Ledger(folder).kept("c") == {"text": "c"}
+    assert Ledger(folder).cached("c") == {"text": "c"}
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

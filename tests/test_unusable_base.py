@@ -62,7 +62,7 @@ def test_a_broken_template_skips_the_rungs_that_ask_it(
         "zero-shot": "skipped",
         "lora": "skipped",
     }
-    assert "its chat template refuses the messages" in records["zero-shot"].reason
+    assert "its chat template rejects the messages" in records["zero-shot"].reason
 
 
 # Room

@@ -190,7 +190,7 @@ class Predictor:
         engine = engines.open(self.model)
         found = self.retrieve(examples, engines, allow)
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
-        room = thinking.label_room(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
+        room = thinking.max_label_tokens(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
         if self.thinking:
             room += len(thinking.turn(self.thinking.opening, ""))  # reasoning takes what is left
         unasked = [self._unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]

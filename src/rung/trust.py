@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rung import files, predictor, signed
 from rung.errors import RungError
-from rung.lm.remote.ledger import opened, sealed
+from rung.lm.remote.ledger import signed_text, verified
 from rung.lm.remote.settings import LEDGER
 from rung.retrieve.ours import claim
 from rung.store import OWN, Store
@@ -100,6 +100,7 @@ def _ledger(path: Path) -> int:
         return 0
     with closing(sqlite3.connect(path, timeout=60)) as db, db:
         rows = db.execute("SELECT key, content FROM answers").fetchall()
-        new = [(sealed(key, value), key) for key, content in rows for value, why in [opened(key, content)] if value and why]
+        checked = [(key, *verified(key, content)) for key, content in rows]
+        new = [(signed_text(key, value), key) for key, value, why in checked if value and why]
         db.executemany("UPDATE answers SET content = ? WHERE key = ?", new)
     return len(new)

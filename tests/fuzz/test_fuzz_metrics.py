@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rung.data.answers import answers
 from rung.errors import DataError
-from rung.lm.remote import labels
+from rung.lm.remote import label_matching
 from rung.metrics import METRICS, score
 from rung.metrics.unknown import is_unknown
 from rung.task import Task
@@ -97,7 +97,7 @@ def _cells(found: Any, kind: str, impossible: Any) -> None:
 
 
 def _labels(said: str, known: list[str]) -> None:
-    found = labels.read(said, known)
+    found = label_matching.match_label(said, known)
     assert found is None or found in known
 
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rung.errors import RungError
-from rung.lm.remote import forms, labels
+from rung.lm.remote import label_matching, request_forms
 from rung.lm.remote.settings import Endpoint
 from rung.lm.remote.wire import Reply, RetryableError, Wire
 from rung.types import Message
@@ -172,28 +172,28 @@ def any_reply(sent: Given) -> None:
     wire = wire_to(sent)
     body = {"messages": [{"role": "user", "content": "left or right"}], "response_format": {}, "max_tokens": 9}
     reply, shown = heard(lambda: wire.send(body))
-    assert not wire.gate.holds(shown)
+    assert not wire.key_filter.holds(shown)
     if reply is not None:
-        label = labels.read(reply.text, LABELS)
-        sure = labels.confidence(label, reply.text, reply.tokens) if label else None
+        label = label_matching.match_label(reply.text, LABELS)
+        sure = label_matching.confidence(label, reply.text, reply.tokens) if label else None
         assert label in (*LABELS, None) and (sure is None or 0.0 <= sure <= 1.0)
         assert all(math.isfinite(log) and log <= 0 for _, log in reply.tokens)
     pieces, shown = heard(lambda: list(wire.stream(body)))
-    assert not wire.gate.holds(shown)
+    assert not wire.key_filter.holds(shown)
     if pieces is not None:
         assert isinstance(pieces[-1], Reply) and all(isinstance(one, str) for one in pieces[:-1])
-        assert not wire.gate.holds("".join(pieces[:-1]))
+        assert not wire.key_filter.holds("".join(pieces[:-1]))
     _, shown = heard(wire.models)
-    assert not wire.gate.holds(shown)
+    assert not wire.key_filter.holds(shown)
 
 
 def any_refusal(words: str, roles: list[str], room: int) -> None:
-    turns = forms.turns([Message(role, "x") for role in roles], frozenset())
+    turns = request_forms.turns([Message(role, "x") for role in roles], frozenset())
     body = {"messages": turns, "max_tokens": room, "response_format": {}, "logprobs": True, "seed": 0}
-    assert forms.named(body, words) <= {*body, forms.ROLES}
-    left = forms.room(words, room, 5)
+    assert request_forms.named_by_refusal(body, words) <= {*body, request_forms.ROLES}
+    left = request_forms.allowed_tokens(words, room, 5)
     assert left is None or left < room or room <= 1
-    folded = forms.turns([Message(role, "x") for role in roles], frozenset({forms.ROLES}))
+    folded = request_forms.turns([Message(role, "x") for role in roles], frozenset({request_forms.ROLES}))
     said = [turn["role"] for turn in folded]
     assert set(said) <= {"user", "assistant"} and all(a != b for a, b in itertools.pairwise(said))
 

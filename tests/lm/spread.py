@@ -27,7 +27,7 @@ from rung.machine import Machine
 from rung.methods import multiprocess
 from rung.types import Message
 
-PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=5, tokens=150, seed=5)
+PLAN = train.TrainConfig(learning_rate=1e-2, epochs=3, batch=5, tokens=150, seed=5)
 
 
 def rows(loaded: Loaded, count: int = 11) -> list[Row]:
@@ -38,34 +38,34 @@ def rows(loaded: Loaded, count: int = 11) -> list[Row]:
 
 def lora(loaded: Loaded) -> Loaded:
     """Adapters that begin elsewhere in each process, where they are not made the same."""
-    return replace(loaded, model=adapters.lora(loaded.model, 2, 4, 0.0, processes.place()[0]))
+    return replace(loaded, model=adapters.lora(loaded.model, 2, 4, 0.0, processes.rank_and_world_size()[0]))
 
 
-def sft(loaded: Loaded, folder: Path) -> train.Trained:
+def sft(loaded: Loaded, folder: Path) -> train.History:
     return train.run(loaded, rows(loaded), PLAN, folder)
 
 
-def dpo(loaded: Loaded, folder: Path) -> train.Trained:
+def dpo(loaded: Loaded, folder: Path) -> train.History:
     given = rows(loaded)
     pairs = [preferences.Pair(a, b, (-3.0 - i, -4.0)) for i, (a, b) in enumerate(pairwise(given))]
     loss, items = preferences.dpo(0.1)
     return train.run(loaded, pairs, PLAN, folder, loss=loss, items=items)
 
 
-def kto(loaded: Loaded, folder: Path) -> train.Trained:
-    votes = preferences.votes([(row, i % 2 > 0) for i, row in enumerate(rows(loaded))], loaded.room)
+def kto(loaded: Loaded, folder: Path) -> train.History:
+    votes = preferences.votes([(row, i % 2 > 0) for i, row in enumerate(rows(loaded))], loaded.max_length)
     votes = [replace(vote, reference=(-30.0, -35.0)) for vote in votes]
     loss, items = preferences.kto(0.1, 1.0, 1.0, loaded)
     return train.run(loaded, votes, PLAN, folder, loss=loss, items=items)
 
 
-def chosen(loaded: Loaded, folder: Path) -> train.Trained:
+def chosen(loaded: Loaded, folder: Path) -> train.History:
     """The second epoch is the best; the scores of a process that does not lead say otherwise and are not to count."""
-    scores = iter([0.5, 0.9, 0.4] if processes.leads() else [0.9, 0.8, 0.7])
-    return train.run(loaded, rows(loaded), replace(PLAN, patience=2), folder, held=lambda: next(scores))
+    scores = iter([0.5, 0.9, 0.4] if processes.is_main_process() else [0.9, 0.8, 0.7])
+    return train.run(loaded, rows(loaded), replace(PLAN, patience=2), folder, validate=lambda: next(scores))
 
 
-def resumed(loaded: Loaded, folder: Path) -> train.Trained:
+def resumed(loaded: Loaded, folder: Path) -> train.History:
     """Stopped in the second epoch by the leading process's clock alone, and gone on with; only its folder holds anything."""
     late = {"now": float("inf")}
 
@@ -73,7 +73,7 @@ def resumed(loaded: Loaded, folder: Path) -> train.Trained:
         deadline = property(lambda self: late["now"])  # type: ignore[assignment]
 
     def step(done: int, total: int, loss: float) -> None:
-        if done == 5 and processes.leads():
+        if done == 5 and processes.is_main_process():
             late["now"] = time.monotonic() - 1
 
     watch = Clock.__new__(Clock)
@@ -83,17 +83,17 @@ def resumed(loaded: Loaded, folder: Path) -> train.Trained:
         train.run(first, rows(first), PLAN, folder, watch=watch)
         raise AssertionError("the clock did not stop it")
     except BudgetError:
-        assert folder.exists() == processes.leads()
+        assert folder.exists() == processes.is_main_process()
     return train.run(loaded, rows(loaded), PLAN, folder)
 
 
-def hungry(loaded: Loaded, folder: Path) -> train.Trained:
+def hungry(loaded: Loaded, folder: Path) -> train.History:
     """Out of memory once, in one of the processes, in the middle of its share of a step."""
     calls: list[int] = []
 
     def loss(model: Any, part: Any, trees: bool) -> torch.Tensor:
         calls.append(len(part))
-        if len(calls) == 2 and processes.leads():
+        if len(calls) == 2 and processes.is_main_process():
             raise MemoryError
         return losses.sft(model, part, trees)
 
@@ -110,7 +110,7 @@ def padded(loaded: Loaded) -> Loaded:
     return replace(loaded, trees=False)
 
 
-WORK: dict[str, tuple[str, Callable[[Loaded], Loaded], Callable[[Loaded, Path], train.Trained]]] = {
+WORK: dict[str, tuple[str, Callable[[Loaded], Loaded], Callable[[Loaded, Path], train.History]]] = {
     "lora": ("llama", lora, sft),
     "full": ("llama", whole, sft),
     "padded": ("llama", padded, sft),
@@ -127,11 +127,11 @@ def do(name: str, bases: dict[str, str], machine: Machine, to: Path) -> None:
     """One training; the leading process keeps its history and what was trained."""
     kind, adapted, work = WORK[name]
     loaded = adapted(load(Path(bases[kind]), machine))
-    own = to / f"work-{processes.place()[0]}"
+    own = to / f"work-{processes.rank_and_world_size()[0]}"
     history = work(loaded, own)
     spread = any(isinstance(p, DTensor) for p in loaded.model.parameters())
-    state = processes.state(loaded.model)
-    if processes.leads():
+    state = processes.full_state_dict(loaded.model)
+    if processes.is_main_process():
         found = state or {key: p.detach() for key, p in loaded.model.named_parameters() if p.requires_grad}
         save_file({key: tensor.contiguous().clone() for key, tensor in found.items()}, to / f"{name}.safetensors")
         (to / f"{name}.json").write_text(json.dumps(asdict(history) | {"left": own.exists(), "spread": spread}))
@@ -155,28 +155,28 @@ def shard() -> None:
 def main() -> None:
     given = json.loads(sys.argv[1])
     machine, to = Machine(**given["machine"]), Path(given["to"])
-    processes.begin()
+    processes.initialize()
     for name in given["plain"]:
-        with processes.joint():
+        with processes.joint_training():
             do(name, given["bases"], machine, to)
     try:
-        processes.at_it()
+        processes.check_joint()
     except RungError as error:
-        (to / f"alone-{processes.place()[0]}").write_text(str(error))
+        (to / f"alone-{processes.rank_and_world_size()[0]}").write_text(str(error))
     shard()
     (to / "fsdp").mkdir(exist_ok=True)
     for name in given["spread"]:
-        with processes.joint():
+        with processes.joint_training():
             do(name, given["bases"], machine, to / "fsdp")
-    (to / f"ends-{processes.place()[0]}.json").write_text(json.dumps(ends()))
+    (to / f"ends-{processes.rank_and_world_size()[0]}.json").write_text(json.dumps(ends()))
 
 
 def ends() -> list[str]:
     """What comes of a fit that fails in both processes, that fails in one, and of a process that is gone."""
 
     def fails(where: tuple[int, ...]) -> Any:
-        if processes.place()[0] in where:
-            raise DataError(f"no row in {processes.place()[0]}")
+        if processes.rank_and_world_size()[0] in where:
+            raise DataError(f"no row in {processes.rank_and_world_size()[0]}")
         return "fitted"
 
     found = []
@@ -185,7 +185,7 @@ def ends() -> list[str]:
             found.append(multiprocess._joined(lambda where=where: fails(where)))  # type: ignore[misc]
         except Exception as error:
             found.append(f"{type(error).__name__}: {error}")
-    if not processes.leads():
+    if not processes.is_main_process():
         os._exit(0)
     try:
         processes.broadcast_job("work")

@@ -14,8 +14,8 @@ import torch
 from rung.errors import ModelError
 from rung.lm.base import Decoding, Prompt
 from rung.lm.inference.causal import CausalEngine
-from rung.lm.models import adapters, fits, small_parts
-from rung.lm.models.load import Loaded, load, whole
+from rung.lm.models import adapters, fits, own_adapters
+from rung.lm.models.load import Loaded, load, saves_completely
 from rung.lm.training import losses, train
 from rung.lm.trees import virtual
 from rung.lm.trees.forest import Forest
@@ -23,17 +23,17 @@ from rung.lm.trees.tree import Row
 from rung.machine import Machine
 from rung.types import Message
 
-PLAN = train.Plan(learning_rate=1e-2, epochs=2, batch=4, seed=5)
+PLAN = train.TrainConfig(learning_rate=1e-2, epochs=2, batch=4, seed=5)
 LABELS = ("late", "refund", "refund me")
 
 KINDS: dict[str, Callable[[Loaded], Any]] = {
     "plain": lambda one: adapters.lora(one.model, 2, 4, 0.0, 0),
     "stabilised": lambda one: adapters.lora(one.model, 2, 4, 0.0, 0, stabilised=True),
     "decomposed": lambda one: adapters.lora(one.model, 2, 4, 0.0, 0, decomposed=True),
-    "factors": lambda one: adapters.factors(one.model),
+    "factors": lambda one: adapters.ia3(one.model),
     "norms": lambda one: adapters.norms(one.model),
-    "biases": lambda one: small_parts.biases(one.model),
-    "bottleneck": lambda one: small_parts.bottleneck(one.model, 4, 0),
+    "biases": lambda one: own_adapters.biases(one.model),
+    "bottleneck": lambda one: own_adapters.bottleneck(one.model, 4, 0),
     "prompt": lambda one: adapters.prompt(one.model, words(one)),
     "prefix": lambda one: adapters.prefix(one.model, words(one)),
 }
@@ -48,7 +48,7 @@ Fresh = Callable[[str], Loaded]
 
 
 def words(loaded: Loaded, count: int = 5) -> list[int]:
-    return virtual.words(loaded.chat, "sort these parcels", count)
+    return virtual.initial_tokens(loaded.chat, "sort these parcels", count)
 
 
 def turns(i: int) -> tuple[Message, ...]:
@@ -160,7 +160,7 @@ def test_merged_it_has_the_logits_of_unmerged(
     loaded = adapted(fresh(arch), kind, noise=0.02)
     adapters.save(loaded.model, tmp_path / "saved")
     merged = load(base(arch), machine, str(tmp_path / "saved"))
-    assert whole(merged.model)
+    assert saves_completely(merged.model)
     ids = torch.tensor([rows(loaded)[0].tokens])
     found = []
     for model in (loaded.model.double(), merged.model.double()):
@@ -177,7 +177,7 @@ def test_weights_that_can_stand_alone_open_alone(
     loaded = adapted(fresh("llama"), kind)
     adapters.save(loaded.model, tmp_path / "saved")
     opened = load(base("llama"), machine, str(tmp_path / "saved"))
-    assert whole(opened.model) == (kind in MERGED)
+    assert saves_completely(opened.model) == (kind in MERGED)
     if kind in MERGED:
         opened.model.save_pretrained(tmp_path / "whole")
         opened.chat.tokenizer.save_pretrained(tmp_path / "whole")
@@ -248,7 +248,7 @@ def test_stopping_early_keeps_the_best(fresh: Fresh, kind: str, tmp_path: Path) 
         seen.append({name: value.detach().clone() for name, value in trained(loaded.model).items()})
         return [0.1, 0.9, 0.2][len(seen) - 1]
 
-    train.run(loaded, rows(loaded), replace(PLAN, epochs=4, patience=1), tmp_path / "work", held=held)
+    train.run(loaded, rows(loaded), replace(PLAN, epochs=4, patience=1), tmp_path / "work", validate=held)
     assert len(seen) == 3
     assert seen[1], "nothing is trained"
     now = dict(loaded.model.named_parameters())
@@ -313,8 +313,8 @@ def test_all_ways_of_asking_agree(fresh: Fresh, kind: str) -> None:
 def test_it_takes_up_room_in_the_context(fresh: Fresh, kind: str) -> None:
     loaded = fresh("gpt2-short")
     longer = adapted(loaded, kind)
-    assert longer.room == loaded.context - 5
-    assert CausalEngine(longer).context == longer.room
+    assert longer.max_length == loaded.context - 5
+    assert CausalEngine(longer).context == longer.max_length
 
 
 # What cannot be
@@ -327,9 +327,9 @@ def test_a_model_that_peft_does_not_know_is_refused_by_name(fresh: Fresh) -> Non
 
 
 def test_tensors_of_another_base_are_refused(fresh: Fresh, tmp_path: Path) -> None:
-    small_parts.save(small_parts.bottleneck(fresh("gemma3").model, 4, 0), tmp_path)
+    own_adapters.save(own_adapters.bottleneck(fresh("gemma3").model, 4, 0), tmp_path)
     with pytest.raises((ModelError, AttributeError)):
-        small_parts.put(fresh("llama").model, tmp_path)
+        own_adapters.restore(fresh("llama").model, tmp_path)
 
 
 def test_a_mark_tells_what_was_trained_beside_four_bits(tmp_path: Path) -> None:
@@ -340,6 +340,6 @@ def test_a_mark_tells_what_was_trained_beside_four_bits(tmp_path: Path) -> None:
 
 def test_biases_of_a_model_that_has_some_are_its_own(fresh: Fresh) -> None:
     own = {name for name, _ in fresh("qwen2").model.named_parameters() if name.endswith(".bias")}
-    assert set(trained(small_parts.biases(fresh("qwen2").model))) == own
-    given = trained(small_parts.biases(fresh("llama").model))
+    assert set(trained(own_adapters.biases(fresh("qwen2").model))) == own
+    given = trained(own_adapters.biases(fresh("llama").model))
     assert len(given) == 14, "seven linear layers in each of two blocks, and not the output head"

@@ -66,4 +66,4 @@ def test_a_short_path_is_not_padded_to_the_longest() -> None:
     n = 640
     found = attention.blocks(np.tri(n, dtype=bool), np.arange(n), np.arange(n), size=64)
     needed = sum(64 * end for end in range(64, n + 1, 64))
-    assert needed <= sum(group.allow.numel() for group in found.groups) < needed / attention.CLOSE
+    assert needed <= sum(group.allow.numel() for group in found.groups) < needed / attention.MIN_WIDTH_RATIO

@@ -115,9 +115,9 @@ def test_calls_as_the_answer_are_taught_as_the_template_writes_them(rows: Callab
 def test_a_template_without_calls_is_an_error_that_says_so(rows: Callable, chat: Callable) -> None:
     earlier, answer = rows([*EARLIER, END], [asked("How many bolts 3?"), call(3)])
     blind = chat(BLIND)
-    with pytest.raises(TemplateError, match="leaves out the call of the tool 'stock_of'"):
+    with pytest.raises(TemplateError, match="drops the call of the tool 'stock_of'"):
         blind.text(START.render(earlier).messages)
-    with pytest.raises(TemplateError, match="leaves out the call of the tool 'stock_of'"):
+    with pytest.raises(TemplateError, match="drops the call of the tool 'stock_of'"):
         blind.row(START.render(answer).messages, answer.output)
     assert blind.text(START.render(Example("hello", "")).messages)
 

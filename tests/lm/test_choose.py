@@ -38,14 +38,14 @@ def run(
     def path(node: int | None) -> tuple[int, ...]:
         return () if node is None else (*path(parent.get(node)), tree.tokens[node])
 
-    def open_nodes(asks):
+    def expand(asks):
         model.calls += 1
         for _, chain in asks:  # a chain goes down the tree without a gap
             assert all(parent.get(b) == a for a, b in itertools.pairwise(chain))
         return [[model.after(q, path(node)) for node in chain] for q, chain in asks]
 
     first = np.stack([model.after(q, ()) for q in range(questions)])
-    return search.choose(tree, first, open_nodes, width, whole)
+    return search.choose(tree, first, expand, width, whole)
 
 
 @given(LABELS, st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0, 4.0]), st.integers(1, 3), st.integers(1, 40))
@@ -60,7 +60,7 @@ def test_the_winner_is_the_one_that_brute_force_finds(labels, seed: int, sharpne
         assert scores[label] == pytest.approx(scores.max(), abs=1e-9)  # equal ones may change places
         share = np.exp(scores.max() - np.logaddexp.reduce(scores))
         assert 0 < found.confidence() <= share + 1e-9
-        assert found.opened <= nodes - len(answers)  # leaves need no opening
+        assert found.expanded <= nodes - len(answers)  # leaves are not expanded
 
 
 @given(LABELS, st.data(), st.integers(0, 10**6), st.sampled_from([0.3, 1.0, 4.0]), st.integers(1, 40))
@@ -79,7 +79,7 @@ def test_with_a_bias_the_winner_is_still_the_one_that_brute_force_finds(labels, 
 def test_a_bias_as_large_as_the_odds_does_not_cost_more_than_opening_all() -> None:
     answers = [(1 + i % 3, 1 + i // 3 % 3, 1 + i // 9 % 3, END) for i in range(27)]
     sure = run(Model(3, 30.0), answers, 1, 1, [0.1 * (i % 2) for i in range(27)])[0]
-    assert sure.opened <= 6 < 3 + 9 + 27
+    assert sure.expanded <= 6 < 3 + 9 + 27
 
 
 @given(LABELS, st.integers(0, 10**6), st.integers(1, 40))
@@ -88,7 +88,7 @@ def test_the_whole_search_scores_every_label(labels, seed: int, width: int) -> N
     model = Model(seed, 1.0)
     (found,) = run(model, answers, 1, width, whole=True)
     scores = {label: -score for score, label in found.done}
-    assert not found.open
+    assert not found.frontier
     assert [scores[i] for i in range(len(labels))] == pytest.approx([model.score(0, answer) for answer in answers], abs=1e-9)
     logs = np.array(list(scores.values()))
     assert found.confidence() == pytest.approx(np.exp(logs.max() - np.logaddexp.reduce(logs)))
@@ -105,7 +105,7 @@ def test_a_question_gets_the_same_answer_alone_and_in_company(labels, seed: int,
 def test_a_sure_model_opens_one_path_of_many() -> None:
     answers = [(1 + i % 3, 1 + i // 3 % 3, 1 + i // 9 % 3, END) for i in range(27)]
     found = run(Model(3, 30.0), answers, 1, 1)[0]
-    assert found.opened <= 6 < 3 + 9 + 27
+    assert found.expanded <= 6 < 3 + 9 + 27
 
 
 def test_the_confidence_is_the_share_where_all_is_open() -> None:
@@ -138,6 +138,6 @@ def test_an_open_branch_that_is_a_little_likelier_is_followed() -> None:
     after = {(): [0.45, 0.5, 0.025, 0.025], (1,): [0.99, 0.004, 0.003, 0.003]}
     first = np.log([after[()]])
     (found,) = search.choose(tree, first, lambda asks: [[np.log(after[1,])] for _ in asks], 1)
-    assert (found.done[0][1], found.opened) == (1, 1)
+    assert (found.done[0][1], found.expanded) == (1, 1)
     assert np.exp(-found.done[0][0]) == pytest.approx(0.495)
     assert found.confidence() == pytest.approx(0.495 / (0.495 + 0.45))

@@ -207,24 +207,24 @@ def test_no_prompts_no_answers(engine: Callable) -> None:
     assert one.choose([], LABELS) == one.generate([], Decoding()) == one.score([], []) == []
 
 
-def test_rows_written_together_are_bounded_by_what_they_keep(
+def test_a_decode_batch_is_bounded_by_its_rows_and_its_tokens(
     engine: Callable, ask: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few rows at once, or few places for their prompts' own parts: more batches, and the same answers."""
     prompts = [ask(f"{text} {'x' * i}") for i in range(5) for text in TEXTS]
     wanted = engine("llama").generate(prompts, Decoding(max_new_tokens=6))
     sizes: list[tuple[int, int]] = []
-    write = sample.write
+    decode = sample.decode
 
     def noted(model, forks, logits, *rest):
         sizes.append(tuple(forks.real.shape))
-        return write(model, forks, logits, *rest)
+        return decode(model, forks, logits, *rest)
 
-    monkeypatch.setattr(sample, "write", noted)
+    monkeypatch.setattr(sample, "decode", noted)
     for together, own in ((3, 10_000), (1000, 40), (1000, 1)):
         sizes.clear()
-        monkeypatch.setattr("rung.lm.inference.causal.TOGETHER", together)
-        monkeypatch.setattr("rung.lm.inference.causal.OWN", own)
+        monkeypatch.setattr("rung.lm.inference.decode.DECODE_BATCH", together)
+        monkeypatch.setattr("rung.lm.inference.decode.DECODE_TOKENS", own)
         assert engine("llama").generate(prompts, Decoding(max_new_tokens=6)) == wanted
         assert sum(rows for rows, _ in sizes) == len(prompts)
         assert all(rows <= together and (rows == 1 or rows * width <= own) for rows, width in sizes)

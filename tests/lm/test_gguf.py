@@ -68,8 +68,8 @@ def test_parts_of_another_split_are_told_by_their_tensors(tmp_path: Path) -> Non
     ("fields", "message"),
     [
         ({"general.type": "adapter", "adapter.type": "lora", "general.base_model.0.name": "Llama X"}, "adapter of 'Llama X'"),
-        ({"adapter.type": "lora"}, "only an adapter whose base it does not name"),
-        ({"general.type": "mmproj"}, "reads pictures"),
+        ({"adapter.type": "lora"}, "only an adapter of an unnamed base"),
+        ({"general.type": "mmproj"}, "image encoder"),
         ({"general.type": "imatrix"}, "statistics"),
     ],
 )
@@ -95,6 +95,6 @@ def test_a_cut_off_part_is_an_error(tmp_path: Path) -> None:
     write_gguf(tmp_path / "split.gguf", split=4)
     last = sorted(tmp_path.glob("split-*.gguf"))[-1]
     last.write_bytes(last.read_bytes()[:-200])
-    with pytest.raises(ModelError, match="cut off"):
+    with pytest.raises(ModelError, match="truncated"):
         found(last)
     assert gguf_files.PART.fullmatch(last.name)

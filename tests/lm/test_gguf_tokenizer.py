@@ -51,7 +51,7 @@ def cut(text: str, *patterns: str) -> list[str]:
     return [text[begin:end] for _, (begin, end) in pre_tokenizers.Sequence(parts).pre_tokenize_str(text)]
 
 
-@pytest.mark.parametrize("pre", sorted(gguf_tokenizer.DIGITS_APART))
+@pytest.mark.parametrize("pre", sorted(gguf_tokenizer.SPLITS_DIGITS))
 def test_digits_are_cut_apart(pre: str, tmp_path: Path) -> None:
     backend = converted(tmp_path / "model.gguf", pre)
     for text in TEXTS:
@@ -74,7 +74,7 @@ def test_kinds_that_transformers_restores(pre: str, pattern: str, tmp_path: Path
     backend = converted(tmp_path / "model.gguf", pre)
     for text in TEXTS:
         assert pieces(backend, text) == cut(text, pattern), text
-    assert backend.model.ignore_merges is (pre in gguf_tokenizer.WORDS_FIRST)
+    assert backend.model.ignore_merges is (pre in gguf_tokenizer.IGNORES_MERGES)
 
 
 @given(st.text(alphabet=st.sampled_from("ab 12\n\t's½九😀"), max_size=30))
@@ -82,7 +82,7 @@ def test_two_blanks_before_a_digit_are_cut_as_smollm_cuts_them(text: str) -> Non
     from tokenizers import models as kinds
 
     backend = Tokenizer(kinds.BPE())
-    gguf_tokenizer.cut_digits(backend)
+    gguf_tokenizer.split_digits(backend)
     assert pieces(backend, text) == cut(text, r"\p{N}", GPT2)
 
 
@@ -97,7 +97,7 @@ def test_a_rule_that_is_not_known_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_names_no_rule_says_so(pre: str, tmp_path: Path) -> None:
     said: list[str] = []
     assert pieces(converted(tmp_path / "model.gguf", pre, said), "a  12") == ["a", " ", " 12"]
-    assert any("does not say how text is cut" in line for line in said)
+    assert any("names no pre-tokenizer" in line for line in said)
 
 
 def test_an_older_conversion_of_the_default_model_is_renewed_without_another_download(tmp_path: Path, home: Path) -> None:

@@ -407,7 +407,7 @@ def test_a_local_folder_goes_by_content(tmp_path: Path) -> None:
         (["pytorch_model.bin", "config.json"], "only .bin/pickle weights.*[Cc]onvert"),
         (["model-q4.gguf"], "Give the file itself: model-q4.gguf"),
         (["README.md"], "no safetensors"),
-        (["adapter_model.safetensors", "adapter_config.json"], "only an adapter whose base it does not name"),
+        (["adapter_model.safetensors", "adapter_config.json"], "only an adapter of an unnamed base"),
     ],
 )
 def test_folders_that_are_no_model(files: list[str], message: str, tmp_path: Path) -> None:

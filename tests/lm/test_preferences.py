@@ -20,7 +20,7 @@ from rung.lm.trees import attention, tree
 from rung.lm.trees.tree import Row
 from rung.types import Message
 
-PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=4, seed=5)
+PLAN = train.TrainConfig(learning_rate=1e-2, epochs=3, batch=4, seed=5)
 LOSSES = ("dpo", "simpo", "orpo", "kto")
 
 
@@ -36,12 +36,12 @@ def aimed(loaded: Loaded, name: str, given: Sequence[tuple[Row, Row]]) -> tuple[
     """Items of each kind with their reference, and the loss."""
     items: list[Any] = [Pair(*pair) for pair in given]
     if name == "kto":
-        items = preferences.votes([(pair[k], k == 0) for k in (0, 1) for pair in given], loaded.room)
+        items = preferences.votes([(pair[k], k == 0) for k in (0, 1) for pair in given], loaded.max_length)
     if name == "orpo":
         items = [preferences.pair_with_question(*pair) for pair in given]
     if name in ("dpo", "kto"):
-        rows = list(dict.fromkeys(row for item in items for row in item.compared))
-        items = preferences.referred(items, dict(zip(rows, preferences.logs(loaded, rows))))
+        rows = list(dict.fromkeys(row for item in items for row in item.reference_rows))
+        items = preferences.with_reference(items, dict(zip(rows, preferences.score_rows(loaded, rows))))
     aims = {
         "dpo": lambda: preferences.dpo(0.3),
         "simpo": lambda: preferences.simpo(2.0, 0.7),
@@ -65,7 +65,7 @@ def stepped(loaded: Loaded, items: Sequence[Any], aim: tuple[train.Loss, train.I
     """The loss of a step and its gradient."""
     loss, made = aim
     loaded.model.zero_grad()
-    ready = made.ready(items, 0)
+    ready = made.prepare(items, 0)
     loaded.model.set_attn_implementation(attention.NAME if trees else "sdpa")
     value = loss(loaded.model, ready, trees) / made.weight(ready)
     value.backward()
@@ -153,7 +153,7 @@ def test_kto_is_that_of_trl(fresh: Callable[[str], Loaded], tmp_path: Path) -> N
     now, given = moved(began), two(began)
     items, _ = aimed(began, "kto", given)
     aim = preferences.kto(0.3, 1.5, 0.7, now)
-    assert aim[1].ready(items, 0)[0].moved > 0, "a divergence of 0 would leave half of the loss untested"
+    assert aim[1].prepare(items, 0)[0].kl > 0, "a divergence of 0 would leave half of the loss untested"
     table = [
         {"prompt_ids": halves(pair[k])[0], "completion_ids": halves(pair[k])[1], "label": k == 0}
         for k in (0, 1)
@@ -214,7 +214,7 @@ def weights(loaded: Loaded) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in loaded.model.state_dict().items()}
 
 
-def trained(loaded: Loaded, name: str, folder: Path, **given: Any) -> train.Trained:
+def trained(loaded: Loaded, name: str, folder: Path, **given: Any) -> train.History:
     plan = given.pop("plan", PLAN)
     items, (loss, made) = aimed(loaded, name, two(loaded, given.pop("count", 6)))
     return train.run(loaded, items, plan, folder, loss=given.pop("loss", loss), items=made, **given)
@@ -223,9 +223,9 @@ def trained(loaded: Loaded, name: str, folder: Path, **given: Any) -> train.Trai
 @pytest.mark.parametrize("name", LOSSES)
 def test_training_on_pairs_learns(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     loaded = adapted(fresh)
-    found = trained(loaded, name, tmp_path / "work", plan=train.Plan(learning_rate=2e-2, epochs=10, batch=6))
+    found = trained(loaded, name, tmp_path / "work", plan=train.TrainConfig(learning_rate=2e-2, epochs=10, batch=6))
     assert found.losses[-1] < 0.9 * found.losses[0]
-    better, worse = (preferences.logs(loaded, [pair[k] for pair in two(loaded)]) for k in (0, 1))
+    better, worse = (preferences.score_rows(loaded, [pair[k] for pair in two(loaded)]) for k in (0, 1))
     assert sum(better) > sum(worse)
 
 
@@ -258,20 +258,20 @@ def test_out_of_memory_halves_the_parts_and_cuts_no_pair(fresh: Callable[[str], 
             raise MemoryError
         return loss(model, part, trees)
 
-    plan = train.Plan(learning_rate=1e-2, epochs=1, batch=40, tokens=260)
+    plan = train.TrainConfig(learning_rate=1e-2, epochs=1, batch=40, tokens=260)
     said: list[str] = []
     trained(small, name, tmp_path / "small", count=20, plan=plan, loss=hungry, watch=train.Watch(say=said.append))
     trained(whole, name, tmp_path / "whole", count=20, plan=replace(plan, tokens=100_000))
-    assert said == ["out of memory: going on with 130 tokens at once"]
+    assert said == ["out of memory: continuing with 130 tokens per pass"]
     for key, value in weights(whole).items():
         torch.testing.assert_close(weights(small)[key], value, rtol=1e-3, atol=1e-5)
 
 
 def test_a_pair_is_one_part_and_shares_its_question(fresh: Callable[[str], Loaded]) -> None:
     given = two(fresh("llama"))
-    assert tree.cut_groups(given, range(6), 1) == [[i] for i in range(6)]
+    assert tree.split_groups(given, range(6), 1) == [[i] for i in range(6)]
     own = [tree.count(pair)[1] for pair in given]
-    assert tree.cut_groups(given, range(6), own[0] + own[1] - 1)[0][:2] == [0, 1], "the system message is counted once"
+    assert tree.split_groups(given, range(6), own[0] + own[1] - 1)[0][:2] == [0, 1], "the system message is counted once"
     assert sum(own) < sum(len(row.tokens) for pair in given for row in pair)
 
 
@@ -279,32 +279,36 @@ def test_the_answer_before_is_joined_to_each_question(fresh: Callable[[str], Loa
     given = two(fresh("llama"), 3)
     marked = [(pair[0], True) for pair in given]
     for vote, (before, _) in zip(preferences.votes(marked, 1024), [marked[-1], *marked]):
-        assert halves(vote.other) == (halves(vote.row)[0], halves(before)[1])
+        assert halves(vote.mismatched) == (halves(vote.row)[0], halves(before)[1])
 
 
 def test_a_joined_answer_is_cut_where_the_model_reads_no_further(fresh: Callable[[str], Loaded]) -> None:
     """A long question with a short answer and a short one with a long answer: each fits, and joined they would not."""
     short = fresh("gpt2-short")
     rows = [short.chat.row((Message("user", asked),), answer) for asked, answer in (("z" * 20, "no"), ("?", "q" * 20))]
-    assert all(len(row.tokens) <= short.room for row in rows)
-    found = preferences.votes([(row, True) for row in rows], short.room)
-    assert [len(vote.other.tokens) for vote in found] == [short.room, len(halves(rows[1])[0]) + len(halves(rows[0])[1])]
-    assert found[0].other.tokens == (*halves(rows[0])[0], *halves(rows[1])[1])[: short.room]
-    assert len(preferences.logs(short, [vote.other for vote in found])) == 2
+    assert all(len(row.tokens) <= short.max_length for row in rows)
+    found = preferences.votes([(row, True) for row in rows], short.max_length)
+    sizes = [len(vote.mismatched.tokens) for vote in found]
+    assert sizes == [
+        short.max_length,
+        len(halves(rows[1])[0]) + len(halves(rows[0])[1]),
+    ]
+    assert found[0].mismatched.tokens == (*halves(rows[0])[0], *halves(rows[1])[1])[: short.max_length]
+    assert len(preferences.score_rows(short, [vote.mismatched for vote in found])) == 2
 
 
 def test_kto_scores_within_its_own_budget_of_tokens(fresh: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = fresh("llama")
     asked: list[int] = []
-    real = preferences.logs
+    real = preferences.score_rows
 
     def watched(loaded: Loaded, rows: Sequence[Row], tokens: int = 2048) -> list[float]:
         asked.append(tokens)
         return real(loaded, rows, tokens)
 
-    monkeypatch.setattr(preferences, "logs", watched)
+    monkeypatch.setattr(preferences, "score_rows", watched)
     _, items = preferences.kto(0.1, 1.0, 1.0, loaded, 300)
-    items.ready(preferences.votes([(pair[0], True) for pair in two(loaded)], 1024), 0)
+    items.prepare(preferences.votes([(pair[0], True) for pair in two(loaded)], 1024), 0)
     assert asked == [300]
 
 
@@ -325,15 +329,15 @@ def test_numbers_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
         return [1.5, -2.25]
 
     with pytest.raises(BudgetError):
-        preferences.kept(path, compute)
-    assert preferences.kept(path, compute) == preferences.kept(path, compute) == [1.5, -2.25]
+        preferences.cached(path, compute)
+    assert preferences.cached(path, compute) == preferences.cached(path, compute) == [1.5, -2.25]
     assert len(calls) == 2
 
 
 def test_scoring_stops_at_the_deadline(fresh: Callable[[str], Loaded]) -> None:
     loaded = fresh("llama")
     with pytest.raises(BudgetError, match="0 of 2"):
-        preferences.logs(loaded, two(loaded, 1)[0], until=0.0)
+        preferences.score_rows(loaded, two(loaded, 1)[0], deadline=0.0)
 
 
 def test_odds_of_sure_answers_have_a_gradient() -> None:

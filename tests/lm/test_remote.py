@@ -23,8 +23,8 @@ from servers import Server, echo, of_engine, serving, slow
 from rung.errors import BudgetError, ModelError
 from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote import bounded, client, labels, shapes, wire
-from rung.lm.remote.engine import CONTEXT, REASONING_ROOM, RemoteEngine
+from rung.lm.remote import bounded, client, label_matching, replies, wire
+from rung.lm.remote.engine import CONTEXT, REASONING_TOKENS, RemoteEngine
 from rung.lm.remote.prices import KNOWN, Price
 from rung.lm.remote.settings import Endpoint, Limits, Settings, endpoint, is_remote, undated
 from rung.lm.remote.tokens import bound, estimate
@@ -121,14 +121,14 @@ LABELS = ("refund", "refund_late", "delivery", "Other")
     ],
 )
 def test_an_answer_is_read_as_a_label_or_not_at_all(said: str, label: str | None) -> None:
-    assert labels.read(said, LABELS) == label
+    assert label_matching.match_label(said, LABELS) == label
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5, unique=True), st.text())
 def test_every_label_reads_as_itself_and_nothing_else_is_made_up(names: list[str], text: str) -> None:
     for name in names:
-        assert labels.read(name, names) in (name, labels.read(name.strip(), names))
-    assert labels.read(text, names) in (*names, None)
+        assert label_matching.match_label(name, names) in (name, label_matching.match_label(name.strip(), names))
+    assert label_matching.match_label(text, names) in (*names, None)
 
 
 @given(st.text(), st.text())
@@ -270,11 +270,11 @@ def test_a_server_is_held_to_a_schema_and_free_without(opened: Callable[..., Rem
 
 
 def strict(shape: dict[str, Any]) -> bool:
-    return labels.held_to(shape)["json_schema"]["strict"]
+    return label_matching.schema_format(shape)["json_schema"]["strict"]
 
 
 def test_a_server_is_held_strictly_only_to_what_may_be_strict() -> None:
-    assert labels.schema(("a", "b"))["json_schema"]["strict"] and strict({"type": "string"})
+    assert label_matching.label_format(("a", "b"))["json_schema"]["strict"] and strict({"type": "string"})
     always, seldom = {"a": 1, "of": [{"b": "x"}]}, {"a": 1, "of": [{"b": "x"}, {}]}
     assert strict(schema([always, {**always, "a": None}]))
     assert not strict(schema([always, {"a": 1}])) and not strict(schema([seldom])), "a field that some leave out, at any depth"
@@ -292,11 +292,11 @@ def test_a_model_that_thinks_first_has_room_for_it_whatever_it_is_asked(opened: 
         engine.choose([prompt("a or b")], ("a", "b"))
         assert list(engine.stream(prompt("say more"), PLAIN)) == ["mor", "e"]
     room = [body["max_completion_tokens"] for body in server.bodies if "max_completion_tokens" in body]
-    assert room[0] == room[2] == 20 + REASONING_ROOM and room[1] > REASONING_ROOM
+    assert room[0] == room[2] == 20 + REASONING_TOKENS and room[1] > REASONING_TOKENS
 
 
 def test_an_answer_that_thinking_left_no_room_for_is_an_error_and_is_paid_once(opened: Callable[..., RemoteEngine]) -> None:
-    said = "the model used all 20 tokens before it wrote an answer."
+    said = "the model used all 20 tokens before it gave an answer."
     with serving(Server(["thought"] * 2)) as server:
         engine = opened(server)
         [found] = engine.generate([prompt("say hello")], PLAIN)
@@ -311,7 +311,7 @@ def test_a_stream_that_thinking_left_no_room_for_is_an_error(opened: Callable[..
     with serving(Server(["thought"])) as server:
         engine = opened(server)
         for _ in range(2):
-            with pytest.raises(ModelError, match="used all 20 tokens before it wrote"):
+            with pytest.raises(ModelError, match="used all 20 tokens before it gave"):
                 list(engine.stream(prompt("say hello"), PLAIN))
     spent = engine.ledger.spent()
     assert (server.moves.total(), spent.calls, spent.failed, spent.tokens_out) == (1, 1, 0, 20)
@@ -361,7 +361,7 @@ def test_a_stream_that_does_not_begin_is_tried_again(fault: str, opened: Callabl
 def test_half_a_stream_is_an_error(opened: Callable[..., RemoteEngine]) -> None:
     with serving(Server(["half"])) as server:
         engine, said = opened(server), []
-        with pytest.raises(ModelError, match="broke off"):
+        with pytest.raises(ModelError, match="was interrupted"):
             for piece in engine.stream(prompt("say something"), PLAIN):
                 said.append(piece)
     assert said == ["som"] and engine.ledger.spent().unsure == 1
@@ -373,7 +373,7 @@ def test_a_reader_who_leaves_closes_the_books(opened: Callable[..., RemoteEngine
         stream = engine.stream(prompt("say something"), PLAIN)
         next(stream)
         stream.close()  # type: ignore[attr-defined]
-    assert engine.ledger.spent().unsure == 1 and engine.ledger._under_way == 0
+    assert engine.ledger.spent().unsure == 1 and engine.ledger._in_flight == 0
 
 
 # --- answers kept -----------------------------------------------------------------------------------------------------
@@ -509,7 +509,7 @@ def test_a_key_goes_to_no_stranger(opened: Callable[..., RemoteEngine], monkeypa
 
 
 def test_a_missing_key_is_named(opened: Callable[..., RemoteEngine], monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(Server()) as server, pytest.raises(ModelError, match="the variable NOT_THERE is not set"):
+    with serving(Server()) as server, pytest.raises(ModelError, match="the environment variable NOT_THERE is not set"):
         opened(server, key_env="NOT_THERE").generate(prompts(1), PLAIN)
     assert not server.moves
 
@@ -549,7 +549,7 @@ def test_a_key_that_no_header_takes_is_not_quoted(monkeypatch: pytest.MonkeyPatc
 def test_a_bill_that_cannot_be_is_no_bill(counts: tuple[Any, Any, Any]) -> None:
     read, written, cached = counts
     told = {"prompt_tokens": read, "completion_tokens": written, "prompt_tokens_details": {"cached_tokens": cached}}
-    assert shapes.usage({"usage": told}) is None
+    assert replies.usage({"usage": told}) is None
 
 
 @pytest.mark.parametrize(
@@ -581,7 +581,7 @@ def test_an_answer_without_end_is_left() -> None:
 def test_a_key_is_taken_out_however_it_is_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "sk-good/key")
     one = Wire(Endpoint("http://x/v1", "m", "A_KEY"), 1.0)
-    assert one.gate.text(json.loads('"my key is sk-good\\/key \\ud800"')) == "my key is [key] ?"
+    assert one.key_filter.text(json.loads('"my key is sk-good\\/key \\ud800"')) == "my key is [key] ?"
 
 
 @pytest.mark.parametrize(

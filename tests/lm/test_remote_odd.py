@@ -17,8 +17,8 @@ from servers import ANSWERED, FAILING, OK, STREAMS, Odd, completion, endless, ha
 from rung.errors import RungError
 from rung.lm.base import Decoding, Prompt
 from rung.lm.engines import Engines
-from rung.lm.remote import bounded, client, forms, labels, shapes
-from rung.lm.remote.engine import REASONING_ROOM, RemoteEngine
+from rung.lm.remote import bounded, client, label_matching, replies, request_forms
+from rung.lm.remote.engine import REASONING_TOKENS, RemoteEngine
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.wire import RetryableError, Wire
 from rung.types import Message
@@ -118,13 +118,13 @@ def test_a_system_message_is_folded_into_the_first_of_the_user(opened: Callable[
 
 
 def test_what_a_tool_said_is_told_as_the_users() -> None:
-    told = forms.turns([Message("user", "a"), Message("tool", "b"), Message("developer", "c")], frozenset())
+    told = request_forms.turns([Message("user", "a"), Message("tool", "b"), Message("developer", "c")], frozenset())
     assert told == [
         {"role": "user", "content": "a"},
         {"role": "user", "content": "[tool]\nb"},
         {"role": "system", "content": "c"},
     ]
-    assert forms.turns([Message("user", "a"), Message("tool", "b")], frozenset({forms.ROLES})) == [
+    assert request_forms.turns([Message("user", "a"), Message("tool", "b")], frozenset({request_forms.ROLES})) == [
         {"role": "user", "content": "a\n\n[tool]\nb"}
     ]
 
@@ -137,10 +137,10 @@ def test_calls_of_tools_are_sent_as_such_where_they_can_be() -> None:
         Message("assistant", "", json.dumps(call)),
         Message("tool", "b", '{"tool_call_id": "c1"}'),
     ]
-    told = forms.turns(asked, frozenset())
+    told = request_forms.turns(asked, frozenset())
     assert [turn["role"] for turn in told] == ["system", "assistant", "tool"] and "[]" in told[0]["content"]
     assert told[1]["tool_calls"][0]["function"]["arguments"] == '{"a": 1}' and told[2]["tool_call_id"] == "c1"
-    folded = forms.turns(asked, frozenset({forms.ROLES}))
+    folded = request_forms.turns(asked, frozenset({request_forms.ROLES}))
     assert [turn["role"] for turn in folded] == ["user", "assistant", "user"] and '"name": "f"' in folded[1]["content"]
 
 
@@ -153,7 +153,7 @@ def test_the_room_is_what_the_context_leaves(opened: Callable[..., RemoteEngine]
 
 def test_a_model_that_thinks_unasked_gets_room_once(opened: Callable[..., RemoteEngine]) -> None:
     def way(body: dict[str, Any]) -> Any:
-        cut = body["max_tokens"] < REASONING_ROOM
+        cut = body["max_tokens"] < REASONING_TOKENS
         return 200, completion("" if cut else right(body), "length" if cut else "stop", reasoning="hm")
 
     with serving(Odd(way)) as server:
@@ -179,7 +179,7 @@ def test_a_model_that_thinks_unasked_gets_room_once(opened: Callable[..., Remote
     ],
 )
 def test_labels_are_read_where_they_are_announced(said: str, label: str | None) -> None:
-    assert labels.read(said, LABELS) == label
+    assert label_matching.match_label(said, LABELS) == label
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_labels_are_read_where_they_are_announced(said: str, label: str | None) 
     ],
 )
 def test_only_reasoning_before_an_answer_is_left_out(text: str, rest: str) -> None:
-    assert shapes.unthought(text)[0] == rest
+    assert replies.strip_reasoning(text)[0] == rest
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -246,21 +246,26 @@ def spelt(key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("spelling", spelt(KEY))
-def test_no_spelling_of_the_key_passes_the_gate(spelling: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Wire(Endpoint("http://x/v1", "m", "RUNG_TEST_KEY"), 1.0).gate
+def test_no_spelling_of_the_key_passes_the_key_filter(spelling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key_filter = Wire(Endpoint("http://x/v1", "m", "RUNG_TEST_KEY"), 1.0).key_filter
     text = f"you sent <{spelling}>, no?"
-    assert gate.holds(text)
-    for found in (gate.text(text), gate.value({"a": [text]})["a"][0], next(iter(gate.value({text: 1}))), gate.short(text)):
-        assert "[key]" in found and not gate.holds(found)
+    assert key_filter.holds(text)
+    for found in (
+        key_filter.text(text),
+        key_filter.value({"a": [text]})["a"][0],
+        next(iter(key_filter.value({text: 1}))),
+        key_filter.short(text),
+    ):
+        assert "[key]" in found and not key_filter.holds(found)
     for size in (1, 2, 5, 50):
-        pieces = list(gate.pieces(text[i : i + size] for i in range(0, len(text), size)))
-        assert not gate.holds("".join(pieces)) and "you sent <" in "".join(pieces)
+        pieces = list(key_filter.pieces(text[i : i + size] for i in range(0, len(text), size)))
+        assert not key_filter.holds("".join(pieces)) and "you sent <" in "".join(pieces)
 
 
 def test_a_short_key_takes_no_words_along(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNG_TEST_KEY", "none")
-    gate = Wire(Endpoint("http://x/v1", "m", "RUNG_TEST_KEY"), 1.0).gate
-    assert gate.text("None of these") == "None of these" and gate.text("none") == "[key]"
+    key_filter = Wire(Endpoint("http://x/v1", "m", "RUNG_TEST_KEY"), 1.0).key_filter
+    assert key_filter.text("None of these") == "None of these" and key_filter.text("none") == "[key]"
 
 
 HALVES = [KEY[:7], KEY[7:]]
@@ -333,7 +338,7 @@ def everything(engine: RemoteEngine, tmp_path: Path) -> str:
 def test_the_key_does_not_get_out_by_the_connection(way: str, opened: Callable[..., RemoteEngine], tmp_path: Path) -> None:
     with harming(WAYS_OUT[way]) as url:
         engine = opened(url, key_env="RUNG_TEST_KEY", retries=1, timeout_s=2.0)
-        assert not engine.client.wire.gate.holds(everything(engine, tmp_path))
+        assert not engine.client.wire.key_filter.holds(everything(engine, tmp_path))
 
 
 @pytest.mark.parametrize("way", ANSWERS_OUT)
@@ -342,7 +347,7 @@ def test_the_key_does_not_get_out_by_an_answer(way: str, opened: Callable[..., R
         engine = opened(server.url, key_env="RUNG_TEST_KEY", retries=1)
         said = everything(engine, tmp_path)
         assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
-    assert not engine.client.wire.gate.holds(said)
+    assert not engine.client.wire.key_filter.holds(said)
 
 
 # --- answers without end ----------------------------------------------------------------------------------------------
@@ -372,7 +377,7 @@ ENDLESS: dict[str, Any] = {
 
 @pytest.mark.parametrize("way", ENDLESS)
 def test_an_answer_without_end_ends(way: str, opened: Callable[..., RemoteEngine], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "MOST_BYTES", 4 << 20)
+    monkeypatch.setattr(bounded, "MAX_BYTES", 4 << 20)
     monkeypatch.setattr(client, "BILLED_TRIES", 1)
     monkeypatch.setattr("rung.lm.remote.wire.CONNECT_SECONDS", 1.0)
     started = time.monotonic()

@@ -37,5 +37,5 @@ def test_a_score_for_each_text_and_none_depends_on_its_neighbours(tmp_path: Path
 
 
 def test_a_classifier_is_no_reranker(tmp_path: Path, machine: Machine) -> None:
-    with pytest.raises(ModelError, match="3 outputs"):
+    with pytest.raises(ModelError, match="one output, got 3"):
         Reranker(cross_encoder(tmp_path / "model", 3), machine)

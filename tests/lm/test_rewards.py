@@ -25,26 +25,26 @@ def two(loaded: Loaded, count: int = 8) -> list[tuple[Row, Row]]:
 
 
 def judging(fresh: Callable[[str], Loaded], kind: str = "llama") -> Loaded:
-    loaded, head = rewards.headed(fresh(kind), 1)
+    loaded, head = rewards.with_reward_head(fresh(kind), 1)
     return replace(loaded, model=adapters.lora(loaded.model, 2, 4, 0.0, 0, whole=(head,)))
 
 
-def trained(loaded: Loaded, folder: Path, epochs: int = 6, **given: Any) -> train.Trained:
-    plan = train.Plan(learning_rate=2e-2, epochs=epochs, batch=4)
+def trained(loaded: Loaded, folder: Path, epochs: int = 6, **given: Any) -> train.History:
+    plan = train.TrainConfig(learning_rate=2e-2, epochs=epochs, batch=4)
     items = [Pair(*pair) for pair in two(loaded)]
-    return train.run(loaded, items, plan, folder, loss=rewards.better, items=preferences.pairs(), **given)
+    return train.run(loaded, items, plan, folder, loss=rewards.bradley_terry, items=preferences.pairs(), **given)
 
 
 def test_the_number_is_that_of_a_sequence_classifier(base: Callable[[str], Path], fresh: Callable[[str], Loaded]) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    ours, _ = rewards.headed(fresh("llama"), 1)
+    ours, _ = rewards.with_reward_head(fresh("llama"), 1)
     theirs = AutoModelForSequenceClassification.from_pretrained(base("llama"), num_labels=1)
     with torch.no_grad():
         theirs.score.weight.copy_(ours.model.get_output_embeddings().weight)
         rows = [row for pair in two(ours) for row in pair]
         wanted = torch.cat([theirs(torch.tensor([row.tokens])).logits[0] for row in rows])
-        torch.testing.assert_close(rewards.worth(ours.model, rows, True), wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(rewards.row_rewards(ours.model, rows, True), wanted, rtol=1e-4, atol=1e-5)
     assert wanted.std() > 0.01
 
 
@@ -54,7 +54,7 @@ def test_it_learns_to_rank(fresh: Callable[[str], Loaded], tmp_path: Path, kind:
     found = trained(loaded, tmp_path / "work", 12)
     assert found.losses[-1] < 0.5 * found.losses[0]
     for better, worse in two(loaded):
-        a, b = preferences.logs(loaded, [better, worse], of=rewards.worth)
+        a, b = preferences.score_rows(loaded, [better, worse], of=rewards.row_rewards)
         assert a > b
 
 
@@ -82,7 +82,7 @@ def test_saved_and_opened_it_judges_the_same(
     trained(loaded, tmp_path / "work")
     rewards.save(loaded, tmp_path / "model")
     rows = [row for pair in two(loaded) for row in pair]
-    wanted = preferences.logs(loaded, rows, of=rewards.worth)
+    wanted = preferences.score_rows(loaded, rows, of=rewards.row_rewards)
     assert fits.reward_model(str(tmp_path / "model")) == tmp_path / "model"
     assert fits.reward_model("") is None
     assert rewards.RewardModel(base("llama"), machine, tmp_path / "model")(rows) == pytest.approx(wanted, abs=1e-4)

@@ -132,7 +132,7 @@ def test_the_score_is_that_of_the_answer_given(head: EncoderEngine) -> None:
 
 
 def test_an_encoder_cannot_write(head: EncoderEngine) -> None:
-    with pytest.raises(ModelError, match="not write"):
+    with pytest.raises(ModelError, match="cannot generate"):
         head.generate([prompt("x")], Decoding())
 
 
@@ -158,7 +158,7 @@ def test_batches_hold_each_text_once_and_no_more_tokens_than_they_may(encoder: P
     batches = list(one._batches(texts))
     assert sorted(text for batch in batches for text in batch) == sorted(texts)
     for batch in batches:
-        longest = max(min(one.count(text), one.longest) for text in batch)
+        longest = max(min(one.count(text), one.max_length) for text in batch)
         assert len(batch) == 1 or len(batch) * longest <= 40
     assert any(len(batch) > 1 for batch in batches)
     assert one.embed([]).shape == (0,)

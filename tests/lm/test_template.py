@@ -78,7 +78,7 @@ def test_strict_templates_get_a_form_that_they_take(template: str, messages: tup
     ],
 )
 def test_a_template_that_refuses_everything_is_a_named_error(template: str, chat: Callable) -> None:
-    with pytest.raises(TemplateError, match="its chat template refuses the messages"):
+    with pytest.raises(TemplateError, match="its chat template rejects the messages"):
         chat(template).text([SYSTEM, USER])
 
 

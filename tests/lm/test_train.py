@@ -24,7 +24,7 @@ from rung.lm.trees import tree
 from rung.lm.trees.tree import Row
 from rung.types import Message
 
-PLAN = train.Plan(learning_rate=1e-2, epochs=3, batch=4, seed=5)
+PLAN = train.TrainConfig(learning_rate=1e-2, epochs=3, batch=4, seed=5)
 
 
 def rows(loaded: Loaded, count: int = 10) -> list[Row]:
@@ -57,7 +57,7 @@ def kill_at(step: int) -> train.Watch:
 @pytest.mark.parametrize("kind", ["llama", "bloom"])
 def test_training_learns(fresh: Callable[[str], Loaded], tmp_path: Path, kind: str) -> None:
     loaded = fresh(kind)
-    found = train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-2, epochs=12, batch=4), tmp_path / "work")
+    found = train.run(loaded, rows(loaded), train.TrainConfig(learning_rate=1e-2, epochs=12, batch=4), tmp_path / "work")
     assert found.losses[-1] < 0.3 * found.losses[0]
     assert found.rows_seen == 120
     assert not (tmp_path / "work").exists(), "the checkpoints are left lying about"
@@ -68,7 +68,7 @@ def test_a_step_in_parts_has_the_gradient_of_the_whole(fresh: Callable[[str], Lo
     found = []
     for tokens in (10_000, 150, 1):
         loaded = fresh("llama")
-        plan = train.Plan(learning_rate=1e-2, epochs=1, batch=10, tokens=tokens, warmup=0.0)
+        plan = train.TrainConfig(learning_rate=1e-2, epochs=1, batch=10, tokens=tokens, warmup=0.0)
         history = train.run(loaded, rows(loaded), plan, tmp_path / str(tokens))
         found.append((history, torch.cat([p.flatten() for p in loaded.model.parameters()])))
     assert found[0][0].nodes < found[1][0].nodes < found[2][0].nodes
@@ -84,7 +84,7 @@ def test_the_loss_told_is_the_token_mean(fresh: Callable[[str], Loaded], tmp_pat
         wanted = float(losses.sft(loaded.model, given, True)) / losses.weight(given)
     told: list[tuple[int, int, float]] = []
     watch = train.Watch(lambda *step: told.append(step))
-    found = train.run(loaded, given, train.Plan(learning_rate=1e-3, epochs=2, batch=10), tmp_path / "w", watch=watch)
+    found = train.run(loaded, given, train.TrainConfig(learning_rate=1e-3, epochs=2, batch=10), tmp_path / "w", watch=watch)
     assert found.losses[0] == pytest.approx(wanted, rel=1e-4)
     assert told == [(1, 2, found.losses[0]), (2, 2, found.losses[1])]
 
@@ -93,7 +93,7 @@ def test_one_seed_one_result(fresh: Callable[[str], Loaded], tmp_path: Path) -> 
     found = []
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         loaded = fresh("llama")
-        train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-2, epochs=2, batch=4, seed=seed), tmp_path / name)
+        train.run(loaded, rows(loaded), train.TrainConfig(learning_rate=1e-2, epochs=2, batch=4, seed=seed), tmp_path / name)
         found.append(weights(loaded))
         torch.rand(7)  # a state left behind by others must not matter
     assert same(found[0], found[1])
@@ -185,7 +185,7 @@ def test_there_are_up_to_ten_checkpoints_none_between_updates_on_one_draw() -> N
 def test_one_step_learns(fresh: Callable[[str], Loaded], tmp_path: Path, count: int) -> None:
     loaded = fresh("llama")
     before = losses.sft(loaded.model, rows(loaded, count), True).item()
-    train.run(loaded, rows(loaded, count), train.Plan(learning_rate=1e-2, epochs=1, batch=8), tmp_path / "work")
+    train.run(loaded, rows(loaded, count), train.TrainConfig(learning_rate=1e-2, epochs=1, batch=8), tmp_path / "work")
     assert losses.sft(loaded.model, rows(loaded, count), True).item() < before
 
 
@@ -215,7 +215,7 @@ def test_what_a_tracker_writes_outlives_the_checkpoints(
     if own:
         monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "own"))
     loaded = fresh("llama")
-    watch = train.Watch(trackers=("tensorboard",), place=tmp_path / "kept")
+    watch = train.Watch(trackers=("tensorboard",), tracker_folder=tmp_path / "kept")
     train.run(loaded, rows(loaded), PLAN, tmp_path / "work", watch=watch)
     written = (tmp_path / ("own" if own else "kept") / "events").read_text()
     assert sum(" train/loss " in line for line in written.splitlines()) == 9
@@ -241,9 +241,9 @@ def test_stopping_early_keeps_the_best(fresh: Callable[[str], Loaded], tmp_path:
         seen.append(weights(loaded))
         return scores[len(seen) - 1]
 
-    plan = train.Plan(learning_rate=1e-2, epochs=5, batch=5, patience=2)
-    found = train.run(loaded, rows(loaded), plan, tmp_path / "work", held=held)
-    assert found.held == (0.2, 0.9, 0.5, 0.4), "two epochs without a better score are enough"
+    plan = train.TrainConfig(learning_rate=1e-2, epochs=5, batch=5, patience=2)
+    found = train.run(loaded, rows(loaded), plan, tmp_path / "work", validate=held)
+    assert found.scores == (0.2, 0.9, 0.5, 0.4), "two epochs without a better score are enough"
     assert same(weights(loaded), seen[1])
 
 
@@ -255,8 +255,8 @@ def test_the_best_is_kept_through_a_kill(fresh: Callable[[str], Loaded], tmp_pat
             calls.append(1)
             return scores[len(calls) - 1]
 
-        plan = train.Plan(learning_rate=1e-2, epochs=4, batch=5, patience=2)
-        train.run(loaded, rows(loaded), plan, tmp_path / folder, held=held, watch=watch)
+        plan = train.TrainConfig(learning_rate=1e-2, epochs=4, batch=5, patience=2)
+        train.run(loaded, rows(loaded), plan, tmp_path / folder, validate=held, watch=watch)
 
     whole, killed, again = fresh("llama"), fresh("llama"), fresh("llama")
     go(whole, "whole", [])
@@ -311,11 +311,11 @@ def test_out_of_memory_halves_the_parts_and_not_the_gradient(
             raise error
         return losses.sft(model, part, trees)
 
-    plan = train.Plan(learning_rate=1e-2, epochs=1, batch=32, tokens=300)
-    assert len(tree.cut(rows(whole, 32), range(32), 300)) > 1
+    plan = train.TrainConfig(learning_rate=1e-2, epochs=1, batch=32, tokens=300)
+    assert len(tree.split_rows(rows(whole, 32), range(32), 300)) > 1
     said: list[str] = []
     train.run(small, rows(small, 32), plan, tmp_path / "small", loss=hungry, watch=train.Watch(say=said.append))
-    assert said == ["out of memory: going on with 150 tokens at once"]
+    assert said == ["out of memory: continuing with 150 tokens per pass"]
     train.run(whole, rows(whole, 32), plan, tmp_path / "whole")
     assert max(calls[2:]) < max(calls[:2])
     for name, value in weights(whole).items():
@@ -324,7 +324,7 @@ def test_out_of_memory_halves_the_parts_and_not_the_gradient(
 
 def test_the_held_score_is_looked_at_so_often_and_after_the_last_step(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
     loaded, steps = fresh("llama"), []
-    plan = train.Plan(learning_rate=1e-2, epochs=1, batch=2, patience=9, looks=3)
+    plan = train.TrainConfig(learning_rate=1e-2, epochs=1, batch=2, patience=9, evaluations=3)
     watch = train.Watch(step=lambda done, *_: steps.append(done))
     looked: list[int] = []
 
@@ -332,9 +332,9 @@ def test_the_held_score_is_looked_at_so_often_and_after_the_last_step(fresh: Cal
         looked.append(steps[-1])
         return -float(len(looked))
 
-    found = train.run(loaded, rows(loaded, 14), plan, tmp_path / "work", held=held, watch=watch)
+    found = train.run(loaded, rows(loaded, 14), plan, tmp_path / "work", validate=held, watch=watch)
     assert looked == [3, 6, 7]
-    assert found.held == (-1.0, -2.0, -3.0)
+    assert found.scores == (-1.0, -2.0, -3.0)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_layers_of_adapters_are_merged_in_their_order(
     second = replace(second, model=adapters.lora(second.model, 2, 4, 0.0, 1))
     train.run(second, rows(second)[::-1], PLAN, tmp_path / "work")
     second.model.save_pretrained(tmp_path / "second")
-    fits.put_below(tmp_path / "second", str(tmp_path / "first"))
+    fits.link_previous(tmp_path / "second", str(tmp_path / "first"))
     opened = load(base("llama"), machine, str(tmp_path / "second"))
     opened.model.save_pretrained(tmp_path / "whole")
     opened.chat.tokenizer.save_pretrained(tmp_path / "whole")
@@ -377,7 +377,7 @@ def test_another_loss_can_be_given(fresh: Callable[[str], Loaded], tmp_path: Pat
         calls.append(len(part))
         return losses.sft(model, part, trees)
 
-    train.run(loaded, rows(loaded), train.Plan(learning_rate=1e-3, epochs=1, batch=4), tmp_path / "work", loss=loss)
+    train.run(loaded, rows(loaded), train.TrainConfig(learning_rate=1e-3, epochs=1, batch=4), tmp_path / "work", loss=loss)
     assert sum(calls) == 10
 
 
@@ -479,6 +479,6 @@ def test_the_loss_is_that_of_trl(fresh: Callable[[str], Loaded], tmp_path: Path)
     )
     trainer.train()
     wanted = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    plan = train.Plan(learning_rate=1e-3, epochs=2, batch=len(given))
+    plan = train.TrainConfig(learning_rate=1e-3, epochs=2, batch=len(given))
     found = train.run(ours, given, plan, tmp_path / "work")
     assert found.losses == pytest.approx(wanted, rel=1e-4)

@@ -83,10 +83,10 @@ def test_targets_are_counted_as_often_as_rows_have_them(rows: list[Row]) -> None
 
 
 @given(ROWS, st.integers(1, 30), st.randoms())
-def test_cut_keeps_every_row_once_within_the_budget(rows: list[Row], budget: int, random) -> None:
+def test_split_rows_keeps_every_row_once_within_the_budget(rows: list[Row], budget: int, random) -> None:
     chosen = list(range(len(rows)))
     random.shuffle(chosen)
-    parts = tree.cut(rows, chosen, budget)
+    parts = tree.split_rows(rows, chosen, budget)
     assert [i for part in parts for i in part] == chosen
     for part in parts:
         assert part
@@ -95,31 +95,31 @@ def test_cut_keeps_every_row_once_within_the_budget(rows: list[Row], budget: int
 
 
 @given(ROWS)
-def test_cut_parts_are_not_smaller_than_they_need_be(rows: list[Row]) -> None:
-    assert len(tree.cut(rows, range(len(rows)), budget=10_000)) == 1
+def test_parts_of_split_rows_are_not_smaller_than_they_need_be(rows: list[Row]) -> None:
+    assert len(tree.split_rows(rows, range(len(rows)), budget=10_000)) == 1
 
 
 @given(ROWS, st.integers(1, 5), st.randoms())
-def test_shares_hold_every_row_once_and_neighbours_together(rows: list[Row], count: int, random) -> None:
+def test_split_evenly_holds_every_row_once_and_neighbours_together(rows: list[Row], count: int, random) -> None:
     chosen = list(range(len(rows)))
     random.shuffle(chosen)
-    found = tree.shares([(r,) for r in rows], chosen, count)
+    found = tree.split_evenly([(r,) for r in rows], chosen, count)
     assert len(found) == count
     assert [i for share in found for i in share] == chosen
 
 
-def test_shares_are_alike_whatever_stands_in_front_of_all() -> None:
+def test_split_evenly_ignores_the_shared_prefix() -> None:
     front, marks = tuple(range(3, 103)), (False,) * 102 + (True,)
     rows = [Row((*front, 200 + i, 1, 2), marks) for i in range(12)]
     for count in (1, 2, 3, 4):
-        assert {len(share) for share in tree.shares([(r,) for r in rows], range(12), count)} == {12 // count}
+        assert {len(share) for share in tree.split_evenly([(r,) for r in rows], range(12), count)} == {12 // count}
     equal = [Row((*front, 0, 1, 2), marks)] * 4
-    assert [len(share) for share in tree.shares([(r,) for r in equal], range(4), 2)] == [2, 2]
+    assert [len(share) for share in tree.split_evenly([(r,) for r in equal], range(4), 2)] == [2, 2]
 
 
 def test_nothing_makes_an_empty_tree() -> None:
     assert len(tree.build([]).tokens) == 0
-    assert tree.cut([], [], 10) == []
+    assert tree.split_rows([], [], 10) == []
     assert tree.count([]) == (0, 0)
 
 
@@ -152,5 +152,5 @@ def test_a_deep_chain_takes_no_recursion() -> None:
 def test_a_first_token_cannot_be_a_target() -> None:
     with pytest.raises(ValueError, match="first token"):
         Row((1, 2), (True, True))
-    with pytest.raises(ValueError, match="2 tokens but 1"):
+    with pytest.raises(ValueError, match="got 1 for 2 tokens"):
         Row((1, 2), (False,))

@@ -62,7 +62,7 @@ def test_the_rate_goes_by_size_where_none_is_named(
     seen: list[float] = []
     plain = train.run
 
-    def run(loaded: Any, rows: Any, plan: train.Plan, *rest: Any, **more: Any) -> Any:
+    def run(loaded: Any, rows: Any, plan: train.TrainConfig, *rest: Any, **more: Any) -> Any:
         seen.append(plan.learning_rate)
         return plain(loaded, rows, plan, *rest, **more)
 
@@ -119,18 +119,18 @@ def test_saved_and_moved_it_answers_the_same(start: tuple[Predictor, Engines], t
 
 def test_a_batch_changes_no_answer(roberta: Path, encoder: Path, machine: Machine) -> None:
     for folder in (roberta, encoder):
-        loaded = classifier.begin(folder, LABELS, machine, 0)
+        loaded = classifier.with_new_head(folder, LABELS, machine, 0)
         texts = [row.input for row in ROWS] + ["a", "b " * 200]
         together = classifier.logits(loaded, texts)
         alone = np.concatenate([classifier.logits(loaded, [text]) for text in texts])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
-        assert classifier.cut(loaded, texts) == 1
+        assert classifier.count_truncated(loaded, texts) == 1
 
 
 def test_the_loss_is_the_cross_entropy_of_the_labels(roberta: Path, machine: Machine) -> None:
-    loaded = classifier.begin(roberta, LABELS, machine, 0)
+    loaded = classifier.with_new_head(roberta, LABELS, machine, 0)
     wanted = [LABELS.index(row.output) for row in ROWS]
-    rows = classifier.read(loaded, [row.input for row in ROWS])
+    rows = classifier.tokenize(loaded, [row.input for row in ROWS])
     items, loss = classifier.items(loaded.chat.tokenizer.pad_token_id)
     given = [classifier.Labelled(row, label) for row, label in zip(rows, wanted)]
     with torch.no_grad():
@@ -160,5 +160,5 @@ def test_the_best_epoch_on_held_back_rows_is_kept(start: tuple[Predictor, Engine
 
 def test_it_cannot_write(start: tuple[Predictor, Engines], tmp_path: Path) -> None:
     found, _ = fit(start, tmp_path / "run", replace(QUICK, epochs=1))
-    with pytest.raises(ModelError, match="not write text"):
+    with pytest.raises(ModelError, match="cannot generate text"):
         start[1].open(found.model).generate([Prompt((), "x")], Decoding())

@@ -187,7 +187,7 @@ def test_a_prompt_without_room_for_its_answers_is_told_before_any_is_drawn(
     if fits:
         method.fit(start, TrainData(rows), done)
         return
-    with pytest.raises(DataError, match=r"rows.csv line 8: the prompt has \d+ tokens .* 900; the model takes 1024"):
+    with pytest.raises(DataError, match=r"rows.csv line 8: a prompt of \d+ tokens and answers of 900 .* 1024 tokens"):
         method.fit(start, TrainData(rows), done)
     assert not told
 

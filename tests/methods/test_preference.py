@@ -157,8 +157,8 @@ def test_killed_it_goes_on_to_the_same_weights_without_the_reference_anew(
 
     with pytest.raises(Killed):
         tuned(name).fit(start, DATA, run("cut", progress=kill))
-    kept = losses.kept
-    monkeypatch.setattr(losses, "kept", lambda path, compute: kept(path, lambda: pytest.fail("computed anew")))
+    kept = losses.cached
+    monkeypatch.setattr(losses, "cached", lambda path, compute: kept(path, lambda: pytest.fail("computed anew")))
     assert tuned(name).fit(start, DATA, run("cut")).digest == whole.digest
 
 
@@ -187,13 +187,13 @@ def test_the_reference_is_what_stood_before(start: Predictor, run: Callable[...,
     rows = tuple(Example(f"parcel {i}?", "late") for i in range(8))
     first = Lora(rank=2, epochs=4, batch=4, learning_rate=2e-2).fit(start, TrainData(rows), run("lora"))
     asked: list[tuple[Any, list[float]]] = []
-    logs = losses.logs
+    logs = losses.score_rows
 
     def watched(loaded: Any, *given: Any, **more: Any) -> list[float]:
         asked.append((loaded.model, logs(loaded, *given, **more)))
         return asked[-1][1]
 
-    monkeypatch.setattr(losses, "logs", watched)
+    monkeypatch.setattr(losses, "score_rows", watched)
     plain, stacked = run("plain"), run("stacked")
     tuned("dpo").fit(start, DATA, plain)
     found = tuned("dpo").fit(first, DATA, stacked)

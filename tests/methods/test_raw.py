@@ -118,7 +118,7 @@ def test_held_out_text_is_never_trained_on(
     real = train.run
 
     def watched(loaded: Any, rows: Any, *rest: Any, items: Any, **more: Any) -> Any:
-        drawn = [row for step in rows for row in items.ready([step], step)]
+        drawn = [row for step in rows for row in items.prepare([step], step)]
         seen.extend(loaded.chat.tokenizer.decode(row.tokens) for row in drawn)
         return real(loaded, rows, *rest, items=items, **more)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rung.errors import RungError
 from rung.lm.base import Choice, Completion, Decoding, Prompt
 from rung.lm.engines import Engines
-from rung.lm.inference.thinking import MARK, split, turn
+from rung.lm.inference.thinking import MARKER, split, turn
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
 from rung.methods.base import Run
@@ -75,7 +75,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\x85\u2028\u2
 )
 
 
-@given(texts.filter(lambda t: MARK.lower() not in t.lower()), texts.filter(lambda t: MARK.lower() not in t.lower()))
+@given(texts.filter(lambda t: MARKER.lower() not in t.lower()), texts.filter(lambda t: MARKER.lower() not in t.lower()))
 def test_a_whole_answer_is_read_as_it_was_put_together(trace: str, answer: str) -> None:
     read = split(turn(trace, answer))
     assert read == (trace, answer)
@@ -103,12 +103,12 @@ def test_a_free_answer_is_what_stands_behind_the_mark(asked: Callable, tmp_path:
     assert (prediction.output, prediction.confidence, prediction.error) == ("4", None, "")
     assert (prediction.tokens_in, prediction.tokens_out) == (10, 3)
     assert engine.decodings[0] == Decoding(max_new_tokens=55)
-    assert MARK in engine.prompts[0].messages[0].content
+    assert MARKER in engine.prompts[0].messages[0].content
     assert engine.prompts[0].begun == "Let's think step by step."
 
 
 def test_without_the_mark_the_answer_is_asked_for(asked: Callable, tmp_path: Path) -> None:
-    start, engines, engine = asked(lambda p: "5\nAnswer: 6" if MARK in p.begun else "I add and add")
+    start, engines, engine = asked(lambda p: "5\nAnswer: 6" if MARKER in p.begun else "I add and add")
     found, _ = fit(Reasoning(), start, engines, tmp_path)
     (prediction,) = found.predict(SUMS[:1], engines)
     assert prediction.output == "5"
@@ -185,7 +185,7 @@ def test_planned_reasoning_is_kept_only_in_its_form(asked: Callable, tmp_path: P
     found, _ = fit(Reasoning(form="plan"), replace(start, demos=Demos(fixed=rows)), engines, tmp_path)
     assert engine.prompts[0].begun == "Thought:"
     (demo,) = found.demos.fixed
-    assert all(part in found.render(SUMS[1]).messages[2].content for part in (*PARTS, MARK))
+    assert all(part in found.render(SUMS[1]).messages[2].content for part in (*PARTS, MARKER))
     assert demo.input == "2 and 2"
 
 

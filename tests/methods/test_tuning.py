@@ -155,5 +155,6 @@ def test_patience_without_rows_to_choose_by_is_told(start: Start, tmp_path: Path
 
 def test_trackers_have_a_folder_that_stays(start: Start, tmp_path: Path) -> None:
     work, shared = tmp_path / ".rung" / "work" / "abc", tmp_path / ".rung"
-    assert tuning.watch(Run(work, start[1], shared=shared, trackers=("tensorboard",))).place == shared / "trackers" / "abc"
-    assert tuning.watch(Run(work, start[1], shared=shared)).place is None
+    watch = tuning.watch(Run(work, start[1], shared=shared, trackers=("tensorboard",)))
+    assert watch.tracker_folder == shared / "trackers" / "abc"
+    assert tuning.watch(Run(work, start[1], shared=shared)).tracker_folder is None

@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from rung.errors import RungError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
-from rung.lm.inference.judge_model import asking
+from rung.lm.inference.judge_model import judge_with
 from rung.metrics.judge import (
     Ask,
     Judge,
@@ -202,9 +202,9 @@ def test_an_engine_as_a_judge() -> None:
             return [Choice("", 0.0, None, error="no answer"), Choice("perhaps", 0.0, None), *found[2:]]
 
     chats = [(Message("user", text),) for text in ("one", "two", "three", "word " * 80)]
-    [failed, other, good, over] = asking(Broken())(chats, ("1", "2"))
+    [failed, other, good, over] = judge_with(Broken())(chats, ("1", "2"))
     assert failed.again and "no answer" in failed.error
     assert other == JudgeReply("perhaps"), "told as it is: the judge says that it is no mark"
     assert good.mark in ("1", "2")
-    assert not over.again and "over the judge's context" in over.error
-    assert set(marks(judge(asking(FakeEngine())), PAIRS)) <= {"first", "second", "tie"}
+    assert not over.again and "do not fit the judge's context" in over.error
+    assert set(marks(judge(judge_with(FakeEngine())), PAIRS)) <= {"first", "second", "tie"}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.errors import DataError
-from rung.retrieve.access import idle, label
+from rung.retrieve.access import label, unmatched
 from rung.retrieve.knowledge import documents, open_to_all
 from rung.types import Example
 
@@ -43,7 +43,7 @@ def test_the_last_pattern_holds_and_an_empty_label_opens_again() -> None:
     rules = (("docs", "staff"), ("docs/hr", "hr"), ("docs/hr/holidays.md", ""))
     assert [label(rules, f"docs/{name}") for name in ("a.md", "hr/pay.md", "hr/holidays.md")] == ["staff", "hr", ""]
     assert label(rules[::-1], "docs/hr/holidays.md") == "staff"
-    assert label((), "docs/a.md") == "" and idle(rules, ["docs/a.md"]) == ["docs/hr", "docs/hr/holidays.md"]
+    assert label((), "docs/a.md") == "" and unmatched(rules, ["docs/a.md"]) == ["docs/hr", "docs/hr/holidays.md"]
 
 
 @given(STEPS, st.integers(0, 3))
@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_pattern_that_covers_nothing_is_an_error(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"data.access: 'docs/rh/\*\*' covers no document.*such as docs/hr/pay\.md"):
+    with pytest.raises(DataError, match=r"data.access: 'docs/rh/\*\*' matches no document.*such as docs/hr/pay\.md"):
         documents(folder, ("docs/",), (("docs/hr/**", "hr"), ("docs/rh/**", "hr")))
 
 

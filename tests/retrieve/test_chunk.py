@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.retrieve.chunk import LONGEST_TOKEN, CountTokens, chunk
+from rung.retrieve.chunk import CHARACTERS_PER_TOKEN, CountTokens, chunk
 from rung.retrieve.formats.markdown import read_markdown
 from rung.retrieve.formats.plain import read_text_file
 from rung.retrieve.parse import listing, parse
@@ -64,7 +64,7 @@ def test_nothing_is_lost_and_the_order_is_kept(document: Document, size: int, ov
 def test_no_passage_is_over_the_size(document: Document, size: int, overlap: int, count: CountTokens) -> None:
     for passage in chunk(document, count, size, overlap):
         heading = count(" > ".join(passage.heading) + "\n") if passage.heading else 0
-        assert max(count(passage.text), len(passage.text) // LONGEST_TOKEN) <= max(size - heading, size // 2)
+        assert max(count(passage.text), len(passage.text) // CHARACTERS_PER_TOKEN) <= max(size - heading, size // 2)
 
 
 @given(DOCUMENT, SIZE, st.integers(0, 20))
@@ -175,7 +175,7 @@ def test_the_headings_count_in_the_size() -> None:
 
 def test_a_word_without_end_is_cut_although_it_is_one_token() -> None:
     found = chunk(markdown("x" * 50_000), lambda text: len(text.split()), 200)
-    assert max(len(p.text) for p in found) < (200 + 1) * LONGEST_TOKEN
+    assert max(len(p.text) for p in found) < (200 + 1) * CHARACTERS_PER_TOKEN
     assert sum(len(p.text) for p in found) == 50_000
 
 

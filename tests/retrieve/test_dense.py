@@ -166,7 +166,7 @@ def passages(tmp_path: Path) -> Passages:
 
 
 def test_codes_follow_the_vectors_through_changes_and_holes(passages: Passages) -> None:
-    with patch.object(dense, "AT_ONCE", 7):
+    with patch.object(dense, "ENCODE_BATCH", 7):
         for more, fewer in [(0, 0), (5, 0), (30, 0), (0, 0.3), (9, 0.9), (1, 0), (0, 1), (3, 0)]:
             passages.check(passages.change(more, fewer))
 

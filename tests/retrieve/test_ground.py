@@ -52,7 +52,7 @@ def test_not_knowing_is_no_answer(text: str) -> None:
 
 def test_what_no_passage_bears_out_is_not_answered() -> None:
     found = ground.settle("Paris, in the spring of 1789 [1].", BOTH)
-    assert (found.text, found.abstained) == ("", "no passage bears out what the model answered")
+    assert (found.text, found.abstained) == ("", "no passage supports the model's answer")
 
 
 def test_a_row_is_taught_to_cite_the_passage_that_holds_its_answer() -> None:

@@ -24,7 +24,7 @@ MANY = 40
 class Toy:
     """Counts letters, and counts how often it was asked."""
 
-    longest = 256
+    max_length = 256
 
     def __init__(self, width: int = 26) -> None:
         self.asked: list[str] = []

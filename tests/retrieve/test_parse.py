@@ -400,7 +400,7 @@ def test_a_file_that_grows_is_read_no_further_than_the_cap(tmp_path: Path, monke
 
 @pytest.mark.parametrize(("name", "content"), [("a.md", ""), ("a.txt", " \n\n"), ("a.html", "<p></p>"), ("a.md", "<!-- x -->")])
 def test_nothing_in_it(tmp_path: Path, name: str, content: str) -> None:
-    assert refusal(tmp_path, name, content).reason in ("it is empty.", "it holds no text.")
+    assert refusal(tmp_path, name, content).reason in ("it is empty.", "it contains no text.")
 
 
 def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path) -> None:
@@ -534,7 +534,7 @@ def test_listing(folder: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["absent", "docs/*.pdf", "absent.md"])
 def test_a_pattern_that_names_nothing_is_an_error(folder: Path, pattern: str) -> None:
-    with pytest.raises(DataError, match="names no file"):
+    with pytest.raises(DataError, match="matches no file"):
         listing(folder, [pattern])
 
 

@@ -90,23 +90,23 @@ def test_the_reranker_has_the_last_word(store: Sqlite) -> None:
 
 def test_choosing_takes_the_leg_that_works(store: Sqlite) -> None:
     eye = np.eye(20, dtype=np.float32)
-    asked = [s.Asked(f"word{i}", frozenset({f"p{i}"})) for i in range(20)]
+    asked = [s.LabelledQuestion(f"word{i}", frozenset({f"p{i}"})) for i in range(20)]
     assert s.choose(store, asked, np.roll(eye, 3, axis=0)).legs == ("lexical",), "dense vectors point elsewhere"
-    blind = [s.Asked("nothing known", frozenset({f"p{i}"})) for i in range(20)]
+    blind = [s.LabelledQuestion("nothing known", frozenset({f"p{i}"})) for i in range(20)]
     assert s.choose(store, blind, eye).legs == ("dense",)
     assert s.choose(store, asked, None).legs == ("lexical",)
 
 
 def test_choosing_fuses_where_each_leg_knows_another_half(store: Sqlite) -> None:
     eye = np.eye(20, dtype=np.float32)
-    asked = [s.Asked(f"word{i}" if i % 2 else "nothing known", frozenset({f"p{i}"})) for i in range(20)]
+    asked = [s.LabelledQuestion(f"word{i}" if i % 2 else "nothing known", frozenset({f"p{i}"})) for i in range(20)]
     vectors = np.array([eye[(i + 5) % 20] if i % 2 else eye[i] for i in range(20)])
     chosen = s.choose(store, asked, vectors)
     assert chosen.legs == ("lexical", "dense")
 
 
 def test_gold_may_be_a_file(store: Sqlite) -> None:
-    asked = [s.Asked(f"word{i}", frozenset({f"f{i // 2}.md"})) for i in range(20)]
+    asked = [s.LabelledQuestion(f"word{i}", frozenset({f"f{i // 2}.md"})) for i in range(20)]
     assert s.choose(store, asked, np.roll(np.eye(20, dtype=np.float32), 7, axis=0)).legs == ("lexical",)
 
 

@@ -80,7 +80,7 @@ def main() -> None:
         if number and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, _stopped)
     try:
-        if processes.several():
+        if processes.is_distributed():
             from rung.methods import multiprocess
 
             multiprocess.lead(app)

@@ -13,7 +13,7 @@ from rung.lm.base import ModelRef, Prompt
 from rung.lm.data_policy import named, require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
-from rung.lm.inference.judge_model import ROOM, asking
+from rung.lm.inference.judge_model import REPLY_TOKENS, judge_with
 from rung.metrics import JUDGE, Metric
 from rung.metrics.judge import Agreement, Ask, Judge, JudgeReply, Pairwise, Rubric, agreement_with_people, score_answers
 from rung.store import Store
@@ -118,12 +118,12 @@ def estimate(task: Task, judge: Judge, rows: Sequence[Any], engines: Engines, ca
     sample = [prompt for prompts in asked[:SAMPLE_ROWS] for prompt in prompts]
     calls = sum(map(len, asked))
     each = round(sum(engines.tokens(ref, prompt, "")[0] for prompt in sample) / max(1, len(sample)))
-    seconds = engines.machine.prefill_seconds(engines.parameters(ref.name), calls * (each + ROOM))
+    seconds = engines.machine.prefill_seconds(engines.parameters(ref.name), calls * (each + REPLY_TOKENS))
     if not can(ref).local:
         seconds = calls * call_seconds / task.api.concurrency
     tariff = engines.price(ref)
-    usd = tariff.usd(calls * each, calls * ROOM) if tariff else engines.machine.usd(seconds)
-    return JudgeEstimate(calls, calls * (each + ROOM), seconds, usd)
+    usd = tariff.usd(calls * each, calls * REPLY_TOKENS) if tariff else engines.machine.usd(seconds)
+    return JudgeEstimate(calls, calls * (each + REPLY_TOKENS), seconds, usd)
 
 
 def _criterion(task: Task) -> str:
@@ -159,7 +159,7 @@ def _cached_ask(engines: Engines, ref: ModelRef, store: Store) -> Ask:
                     remedy="Raise budget.minutes in rung.yaml; marks so far are stored.",
                 )
             part = missing[start : start + CHUNK]
-            said = asking(engines.open(ref))([chat for _, chat in part], options)
+            said = judge_with(engines.open(ref))([chat for _, chat in part], options)
             found = {name: one for (name, _), one in zip(part, said, strict=True)}
             given = {name: one.mark for name, one in found.items() if one.mark in options}
             if keeps and given:

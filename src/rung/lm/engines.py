@@ -88,9 +88,9 @@ class Engines:
             return len(chat.prompt(prompt.messages)), len(chat.answer(answer))
         if can(ref).counts_tokens:
             return self.open(ref).count(prompt), len(answer.split()) + 1
-        from rung.lm.remote.tokens import estimate, of_text
+        from rung.lm.remote.tokens import estimate, estimate_text
 
-        return estimate(prompt), of_text(answer) + 1
+        return estimate(prompt), estimate_text(answer) + 1
 
     def context(self, ref: ModelRef) -> int | None:
         """Longest prompt and answer together, as the model's configuration says; None where it says nothing."""

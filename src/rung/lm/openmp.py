@@ -7,21 +7,21 @@ import sys
 from collections.abc import MutableMapping
 
 SPIN_COUNT = "3000"
-"""Rounds that a waiting thread of libgomp spins before it sleeps.
+"""Rounds that a waiting libgomp thread spins before it sleeps.
 
-libgomp's own default is 300,000, some milliseconds. On a machine that does nothing else that saves a wake-up; beside any other
-program the spinning thread takes the processor from the thread that it waits for. `benchmarks/contended.py` measures both sides.
+libgomp's own default is 300,000, a few milliseconds. On an idle machine that saves a wake-up; if other programs run, the
+spinning thread takes the core from the thread it waits for. `benchmarks/contended.py` measures both.
 """
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""What a user may have set about waiting; then nothing is changed."""
+"""Variables by which a user may have configured waiting; then nothing is changed."""
 
 
 def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
-    """Set GOMP_SPINCOUNT where the user has set nothing about waiting; whether it was set.
+    """Set GOMP_SPINCOUNT unless the user has configured waiting; returns whether it was set.
 
-    libgomp reads it once, when it is loaded: after torch it would be too late, so then nothing is done. Child
-    processes inherit it. macOS's and Intel's OpenMP do not read it. https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
+    libgomp reads it once, on load. Once torch is imported it is too late, and nothing is done. Child
+    processes inherit it. OpenMP of macOS and Intel ignore it. https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
     """
     if "torch" in sys.modules or any(name in environment for name in WAITING):
         return False

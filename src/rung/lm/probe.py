@@ -1,4 +1,4 @@
-"""Measuring this machine: matrix-product speed by data type, the speed of reading weights, memory (up to 2 s)."""
+"""Measures this machine: matrix-product speed by data type, memory bandwidth, memory size (up to 2 s)."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ from rung.lm.models import onednn_linear
 from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
 
 Work = tuple[float, Callable[[], Any]]
-"""10^9 operations or bytes, and the call that gets through them."""
+"""10^9 operations or bytes, and the call that processes them."""
 
-SECONDS = 0.08
-"""Length of one window. The best run within it counts, since a neighbour's load only ever slows one down."""
+WINDOW_SECONDS = 0.08
+"""Length of one window. The best run in it counts: other load can only slow a run down."""
 
 ROUNDS = 4
-"""Windows for each number. The numbers take turns, so that a neighbour's burst spoils one window of each, not one number."""
+"""Windows per measurement. Measurements take turns, so that a burst of other load spoils one window of each."""
 
 SIZES = {"cpu": 1024, "cuda": 8192, "mps": 4096}
-"""Edge of the square matrices: large enough that the machine, not the call, is measured."""
+"""Edge of the square matrices: large enough that call overhead does not matter."""
 
-SMALL = 256
-"""Edge of a first, cheap product for the types that a processor may have no units for (bf16 then runs about 70 times
-slower than float32): where it shows that, the large one is left out, since it would take seconds."""
+SMALL_SIZE = 256
+"""Edge of a first, cheap product for types that a CPU may not support in hardware (bf16 then runs about 70 times slower
+than float32). If it is that slow, the large product is skipped: it would take seconds."""
 
 VECTOR_BYTES = {"cpu": 2**28, "cuda": 2**30, "mps": 2**29}
-"""Size of the matrix read in the bandwidth measurement: well over any cache."""
+"""Size of the matrix in the bandwidth measurement: well over any cache."""
 
-WORTH = 1.2
-"""bf16 is taken on an accelerator when it measures at least this many times the speed of float32: below that the lost
-digits buy nothing."""
+BF16_MIN_SPEEDUP = 1.2
+"""An accelerator uses bf16 if it measures at least this many times the speed of float32; below that the lost precision buys
+nothing."""
 
-WORTH_ONEDNN = 1.02
-"""oneDNN is taken when it measures at least this many times the speed of PyTorch's own choice."""
+ONEDNN_MIN_SPEEDUP = 1.02
+"""oneDNN is used if it measures at least this many times the speed of PyTorch's own choice."""
 
 
 def measure() -> tuple[Machine, float]:
-    """This machine, measured now, and the share of its processors, 0 to 1, that other programs took meanwhile.
+    """This machine, measured now, and the share of its CPU time, 0 to 1, that other programs took meanwhile.
 
-    `usd_per_hour` stays 0: prices belong to the caller.
+    `usd_per_hour` stays 0: the caller sets prices.
     """
     device, threads = find_device(), usable_threads()
     with watch_others() as others, _threads(threads):
-        works = {_plain(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
+        works = {_dtype_name(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
         works["reading"] = reading_work(device)
         if device == "cpu" and onednn_linear.has_onednn():
             works["oneDNN"] = matrix_work(device, torch.float32, onednn_linear.onednn)
         speeds = dict(zip(works, fastest(device, list(works.values())), strict=True))
         share = others()
     bandwidth, by_onednn = speeds.pop("reading"), speeds.pop("oneDNN", 0.0)
-    onednn = by_onednn >= WORTH_ONEDNN * speeds["float32"]
+    onednn = by_onednn >= ONEDNN_MIN_SPEEDUP * speeds["float32"]
     gflops = speeds | {"float32": by_onednn if onednn else speeds["float32"]}
     name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
     machine = Machine(
@@ -81,15 +81,15 @@ def find_device() -> Device:
 
 
 def choose_dtype(device: Device, gflops: dict[str, float]) -> str:
-    """float32 on a processor, always: bf16 loses digits in the optimizer, and most processors have no units for it.
-    bf16 on an accelerator that measures it faster. float16 never: it needs loss scaling."""
+    """float32 on a CPU, always: bf16 loses precision in the optimizer, and most CPUs do not support it in hardware.
+    bf16 on an accelerator that measures it faster. Never float16: it needs loss scaling."""
     if device == "cpu":
         return "float32"
-    return "bfloat16" if gflops.get("bfloat16", 0) >= WORTH * gflops["float32"] else "float32"
+    return "bfloat16" if gflops.get("bfloat16", 0) >= BF16_MIN_SPEEDUP * gflops["float32"] else "float32"
 
 
 def matrix_work(device: Device, dtype: torch.dtype, by: onednn_linear.Product = linear) -> Work:
-    """A square matrix product, of a layer's kind."""
+    """A square matrix product, as a linear layer computes it."""
 
     def product(size: int) -> Work:
         a = torch.randn(size, size, device=device).to(dtype)
@@ -98,14 +98,14 @@ def matrix_work(device: Device, dtype: torch.dtype, by: onednn_linear.Product = 
 
     size = SIZES[device]
     if device == "cpu" and dtype != torch.float32:
-        small = product(SMALL)
-        if _window(device, small[1]) * (size / SMALL) ** 3 > 4 * SECONDS:
+        small = product(SMALL_SIZE)
+        if _window(device, small[1]) * (size / SMALL_SIZE) ** 3 > 4 * WINDOW_SECONDS:
             return small
     return product(size)
 
 
 def reading_work(device: Device) -> Work:
-    """Reading weights as decoding does: a matrix times a vector."""
+    """A matrix-vector product, which reads weights as decoding does."""
     size = VECTOR_BYTES[device]
     matrix = torch.ones(size // 4 // 4096, 4096, device=device)
     vector = torch.ones(4096, device=device)
@@ -113,7 +113,7 @@ def reading_work(device: Device) -> Work:
 
 
 def fastest(device: Device, works: Sequence[Work]) -> list[float]:
-    """The speed of each piece of work, 10^9 a second, in the fastest run of several short windows."""
+    """The speed of each piece of work, 10^9 per second, in its fastest run over several short windows."""
     best = [math.inf] * len(works)
     for _ in range(ROUNDS):
         for i, (_, call) in enumerate(works):
@@ -122,7 +122,7 @@ def fastest(device: Device, works: Sequence[Work]) -> list[float]:
 
 
 def memory(device: Device) -> int:
-    """Bytes of the memory that holds the model."""
+    """Bytes of memory available to the model."""
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[1])
     if device == "mps":
@@ -136,13 +136,13 @@ def _dtypes(device: Device) -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.bfloat16, torch.float16)
 
 
-def _plain(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
 def _window(device: Device, call: Callable[[], Any]) -> float:
     """Seconds of the fastest run in one window."""
-    times, end = [_timed(device, call)], time.perf_counter() + SECONDS
+    times, end = [_timed(device, call)], time.perf_counter() + WINDOW_SECONDS
     while time.perf_counter() < end:
         times.append(_timed(device, call))
     return min(times)

@@ -1,7 +1,7 @@
-"""Several processes at one training, one to a GPU: who leads, what all are told, gradients added up, shards put together.
+"""Distributed training, one process per GPU: rank, broadcast, gradient all-reduce, full state dicts of sharded models.
 
-They are started by `accelerate launch` or `torchrun`, which give each its number in the environment. Nothing here imports
-torch before it is known that there are several.
+`accelerate launch` or `torchrun` starts the processes and sets each one's rank in the environment. This module imports
+torch only when there are several processes.
 """
 
 from __future__ import annotations
@@ -17,197 +17,197 @@ from rung.errors import RungError
 
 Value = TypeVar("Value")
 
-STEP = timedelta(minutes=30)
-"""Longest wait within a training, while another process computes its share or measures."""
+STEP_TIMEOUT = timedelta(minutes=30)
+"""Timeout within a training, while another process computes its share or evaluates."""
 
-IDLE = timedelta(days=365)
-"""Longest wait for the next training, while the leading process answers rows and scores."""
+IDLE_TIMEOUT = timedelta(days=365)
+"""Timeout between trainings, while the main process answers rows and scores."""
 
-PATIENCE = timedelta(minutes=10)
-"""How long a process that failed waits to hear whether the others failed with it."""
+FAILURE_TIMEOUT = timedelta(minutes=10)
+"""How long a failed process waits for the others to report whether they failed too."""
 
-BUCKET = 2**26
-"""Numbers added up at once over the processes."""
+BUCKET_NUMEL = 2**26
+"""Elements in one all-reduce."""
 
-_joined = False
+_training_jointly = False
 
 
-def several() -> bool:
-    """Whether this process was started as one of several."""
+def is_distributed() -> bool:
+    """Whether this process is one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "LOCAL_RANK" in os.environ
 
 
-def place() -> tuple[int, int]:
-    """This process's number, from 0, and how many there are."""
-    return (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) if several() else (0, 1)
+def rank_and_world_size() -> tuple[int, int]:
+    """This process's rank, from 0, and the number of processes."""
+    return (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) if is_distributed() else (0, 1)
 
 
-def leads() -> bool:
-    """Whether this process writes, prints and decides: the first, or the only one."""
-    return place()[0] == 0
+def is_main_process() -> bool:
+    """Whether this process writes, prints and decides: rank 0, or the only process."""
+    return rank_and_world_size()[0] == 0
 
 
-def shards() -> bool:
-    """Whether the weights are to be spread over the processes (FSDP), by what the launcher was told."""
-    return several() and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+def uses_fsdp() -> bool:
+    """Whether the launcher is configured to shard the weights over the processes (FSDP)."""
+    return is_distributed() and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def begin() -> None:
-    """Meet the other processes, each on its own GPU where there are any. To be called once by all of them.
+def initialize() -> None:
+    """Set up the process group, one GPU per process if there are GPUs. Every process calls this once.
 
-    RungError for ways of spreading a model that are not supported.
+    RungError for sharding strategies that are not supported.
     """
-    _refuse_unknown()
-    # each process reads the weights itself: whether a model takes trees is found out by trying it
+    _check_strategy()
+    # each process reads the weights itself: whether a model supports prefix trees is tested on it
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     import torch
     import torch.distributed as dist
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=STEP)
-    _group(IDLE), _group(STEP)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=STEP_TIMEOUT)
+    _group(IDLE_TIMEOUT), _group(STEP_TIMEOUT)
 
 
-def end() -> None:
-    """Leave the other processes."""
+def shut_down() -> None:
+    """Leave the process group."""
     import torch.distributed as dist
 
     dist.destroy_process_group()
 
 
 @contextmanager
-def joint() -> Iterator[None]:
-    """While all processes do the same training. Outside of it the leading one is at work alone and may train nothing."""
-    global _joined
-    _joined = True
+def joint_training() -> Iterator[None]:
+    """Context in which all processes run the same training. Outside of it only the main process works, and it may not train."""
+    global _training_jointly
+    _training_jointly = True
     try:
         yield
     finally:
-        _joined = False
+        _training_jointly = False
 
 
-def at_it() -> bool:
-    """Whether several processes are at one training now. RungError where several were started and this one is alone."""
-    if several() and not _joined:
+def check_joint() -> bool:
+    """Whether several processes are training together now. RungError if several were started but only this one would train."""
+    if is_distributed() and not _training_jointly:
         raise RungError(
-            "several processes were started, and this training is done by one.",
-            remedy="Start it as a plain command; or, for what can be shared out, as: accelerate launch -m rung.cli fit …",
+            "several processes were started, but this training runs in one process.",
+            remedy="Run it as a plain command; only fits that can be distributed run as: accelerate launch -m rung.cli fit …",
         )
-    return several()
+    return is_distributed()
 
 
 def broadcast(value: Value) -> Value:
-    """The leading process's value, in all of them, while they are at one training."""
-    return _broadcast(value, STEP) if _joined and several() else value
+    """The main process's value, in every process, during a joint training."""
+    return _broadcast(value, STEP_TIMEOUT) if _training_jointly and is_distributed() else value
 
 
 def broadcast_job(value: Value) -> Value:
-    """The same between trainings, however long it takes to come."""
-    return _broadcast(value, IDLE)
+    """The same between trainings, with no practical limit on the wait."""
+    return _broadcast(value, IDLE_TIMEOUT)
 
 
-def wait() -> None:
-    """Go on when all processes have come here."""
-    if _joined and several():
+def barrier() -> None:
+    """Continue when all processes have reached this point."""
+    if _training_jointly and is_distributed():
         import torch.distributed as dist
 
-        dist.barrier(group=_group(STEP))
+        dist.barrier(group=_group(STEP_TIMEOUT))
 
 
-def outcomes(error: str) -> list[str]:
-    """What each process's training ended with, an error or nothing, in all of them.
+def gather_errors(error: str) -> list[str]:
+    """Each process's error from its training, or an empty string, in every process.
 
-    Where one failed and the others go on, they wait for it in vain: it ends, and with it all.
+    If one process fails while the others still train, it exits after FAILURE_TIMEOUT, and so do the others.
     """
     import torch.distributed as dist
 
-    found: list[Any] = [""] * place()[1]
+    errors: list[Any] = [""] * rank_and_world_size()[1]
     try:
-        dist.monitored_barrier(group=_group(IDLE), timeout=PATIENCE if error else IDLE)
-        dist.all_gather_object(found, error, group=_group(IDLE))
+        dist.monitored_barrier(group=_group(IDLE_TIMEOUT), timeout=FAILURE_TIMEOUT if error else IDLE_TIMEOUT)
+        dist.all_gather_object(errors, error, group=_group(IDLE_TIMEOUT))
     except RuntimeError:
-        raise _alone(f" This one: {error}" if error else "") from None
-    return found
+        raise _peer_lost(f" This one: {error}" if error else "") from None
+    return errors
 
 
 def all_reduce(tensors: Sequence[Any]) -> None:
-    """Add tensors up over the processes, in place."""
+    """Sum tensors over the processes, in place."""
     import torch
     import torch.distributed as dist
 
-    for some in _buckets(tensors):
-        flat = torch.cat([tensor.flatten() for tensor in some])
+    for bucket in _buckets(tensors):
+        flat = torch.cat([tensor.flatten() for tensor in bucket])
         dist.all_reduce(flat)
-        for tensor, summed in zip(some, flat.split([tensor.numel() for tensor in some])):
+        for tensor, summed in zip(bucket, flat.split([tensor.numel() for tensor in bucket])):
             tensor.copy_(summed.view_as(tensor))
 
 
-def make_same(tensors: Iterable[Any]) -> None:
-    """Give all processes the leading one's tensors, in place."""
-    if _joined and several():
+def broadcast_tensors(tensors: Iterable[Any]) -> None:
+    """Copy the main process's tensors to all processes, in place."""
+    if _training_jointly and is_distributed():
         import torch.distributed as dist
 
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 
-def state(model: Any) -> dict[str, Any] | None:
-    """Trained tensors of a model whose weights are spread, whole, in the leading process; None for any other model.
+def full_state_dict(model: Any) -> dict[str, Any] | None:
+    """Full trained tensors of a sharded model, in the main process; None for a model that is not sharded.
 
-    All processes must call it.
+    Every process must call it.
     """
-    if not (_joined and shards()):
+    if not (_training_jointly and uses_fsdp()):
         return None
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    found = get_model_state_dict(model, options=options)
+    tensors = get_model_state_dict(model, options=options)
     named = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}  # a tied weight under one name
-    return {name: tensor for name, tensor in found.items() if name in named}
+    return {name: tensor for name, tensor in tensors.items() if name in named}
 
 
-def _broadcast(value: Value, longest: timedelta) -> Value:
+def _broadcast(value: Value, timeout: timedelta) -> Value:
     import torch.distributed as dist
 
-    box: list[Any] = [value if leads() else None]
+    box: list[Any] = [value if is_main_process() else None]
     try:
-        dist.broadcast_object_list(box, 0, group=_group(longest))
+        dist.broadcast_object_list(box, 0, group=_group(timeout))
     except RuntimeError:
-        raise _alone() from None
+        raise _peer_lost() from None
     return box[0]
 
 
 @cache
-def _group(longest: timedelta) -> Any:
-    """The processes, to talk to over the main memory."""
+def _group(timeout: timedelta) -> Any:
+    """A process group for messages through main memory."""
     import torch.distributed as dist
 
-    return dist.new_group(backend="gloo", timeout=longest)
+    return dist.new_group(backend="gloo", timeout=timeout)
 
 
-def _alone(more: str = "") -> SystemExit:
-    """Not an error that a rung could be said to have failed with: nothing can be shared out any more."""
-    return SystemExit(f"error: of the processes at work together one has ended or hangs, so all end; its message says why.{more}")
+def _peer_lost(more: str = "") -> SystemExit:
+    """SystemExit, not an error of one rung: without the lost process nothing can be distributed any more."""
+    return SystemExit(f"error: one of the processes has exited or hangs, so all exit; its own message says why.{more}")
 
 
 def _buckets(tensors: Sequence[Any]) -> Iterator[list[Any]]:
-    """Neighbours of one type, so many that they are worth a message and few enough to be copied."""
-    some: list[Any] = []
+    """Runs of tensors of one dtype: large enough to be worth a message, small enough to copy."""
+    bucket: list[Any] = []
     for tensor in tensors:
-        if some and (tensor.dtype != some[0].dtype or sum(t.numel() for t in some) + tensor.numel() > BUCKET):
-            yield some
-            some = []
-        some.append(tensor)
-    if some:
-        yield some
+        if bucket and (tensor.dtype != bucket[0].dtype or sum(t.numel() for t in bucket) + tensor.numel() > BUCKET_NUMEL):
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
 
 
-def _refuse_unknown() -> None:
-    """DeepSpeed and Megatron wrap the model in an engine of their own; FSDP 1 breaks up what our layers read directly."""
-    remedy = "Choose no sharding, or FSDP with fsdp_version 2, in the configuration of accelerate."
+def _check_strategy() -> None:
+    """DeepSpeed and Megatron wrap the model in their own engine; FSDP 1 flattens weights that our layers read directly."""
+    remedy = "Use no sharding, or FSDP with fsdp_version 2, in accelerate's configuration."
     for name in ("DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
-            raise RungError(f"accelerate was told to use {name}, which is not supported.", remedy=remedy)
-    if shards() and (version := os.environ.get("FSDP_VERSION", "1")) != "2":
-        raise RungError(f"accelerate was told to use FSDP version {version}, which is not supported.", remedy=remedy)
+            raise RungError(f"accelerate is configured to use {name}, which is not supported.", remedy=remedy)
+    if uses_fsdp() and (version := os.environ.get("FSDP_VERSION", "1")) != "2":
+        raise RungError(f"accelerate is configured to use FSDP version {version}, which is not supported.", remedy=remedy)

@@ -1,4 +1,4 @@
-"""Keeping the libraries' progress bars and notices out of ours."""
+"""Silences the libraries' progress bars and notices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars, notices or warnings from transformers; errors still come as exceptions."""
+    """No progress bars, notices or warnings from transformers; errors are still raised."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

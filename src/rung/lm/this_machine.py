@@ -1,4 +1,4 @@
-"""This machine's speed: measured once, cached in a file, measured again when what it depends on changes."""
+"""This machine's speed: measured once, cached in a file, and measured again when hardware or software change."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rung.machine import BUSY_SHARE, Machine, default_price, fingerprint, home
 
 
 def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
-    """This machine, from the file kept under `home()`, or measured now (up to two seconds, imports torch) and kept.
+    """This machine, from the file under `home()`, or measured now (up to two seconds, imports torch) and cached.
 
-    `usd_per_hour` replaces the list price; prices are never kept in the file, so a newer table takes effect at once.
-    What was measured while other work filled the machine is too low: it serves this once and is not kept.
+    `usd_per_hour` replaces the list price; the file holds no prices, so a newer price table takes effect at once.
+    A measurement on a busy machine is too low; it is used once and not cached.
     """
     path = home() / f"machine-{fingerprint()}.json"
     if (machine := _read(path)) is None:
@@ -27,7 +27,7 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
 
 
 def _read(path: Path) -> Machine | None:
-    """A machine measured before; None where none was, or where the file is damaged: it is then measured anew."""
+    """A cached measurement; None if there is none or the file is damaged."""
     try:
         return Machine(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):

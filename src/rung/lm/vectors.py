@@ -1,4 +1,4 @@
-"""Vectors kept beside what they belong to."""
+"""Embedding vectors stored in a fit's folder."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rung.errors import BudgetError, RungError
 from rung.lm.base import ScoresLabels
-from rung.lm.inference.thinking import behind, label_room
+from rung.lm.inference.thinking import max_label_tokens, reason
 from rung.machine import Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
@@ -85,8 +85,8 @@ def _odds(start: Predictor, rows: Sequence[Example], engine: ScoresLabels, run: 
     prompts = start.prompts(rows, run.engines)
     if start.thinking:
         open_engine = run.engines.open(start.model)
-        written = behind(open_engine, prompts, start.thinking, start.decoding, label_room(start.labels))
-        prompts = [one.prompt for one in written]
+        reasoned = reason(open_engine, prompts, start.thinking, start.decoding, max_label_tokens(start.labels))
+        prompts = [one.prompt for one in reasoned]
     logs = np.array(engine.weigh(prompts, start.labels))
     odds = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))

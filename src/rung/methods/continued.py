@@ -59,7 +59,7 @@ class Continued(RawTextOptions):
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters
         from rung.lm.raw_text.perplexity import measure
-        from rung.lm.training import pack, train
+        from rung.lm.training import raw_text_steps, train
 
         replay = self._replayed(data, run)
         loaded = tuning.open_model(start, run, whole=not self.rank)
@@ -71,14 +71,14 @@ class Continued(RawTextOptions):
             for name, found in texts.items()
         }
         measured = {name: parts.held for name, parts in made.items() if parts.held}
-        perplexity = partial(measure, length=length, most=self.measured, whole=False)
+        perplexity = partial(measure, length=length, limit=self.measured, whole=False)
         before = {name: perplexity(loaded, held) for name, held in measured.items()}
 
         if self.rank:
             loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, 2 * self.rank, 0.0, run.seed))
         domain, general = made["domain"], made["general"].learnt if replay else None
-        steps = pack.mix(domain.learnt, general, replay, length, self.step, self.epochs, run.seed)
-        plan = train.Plan(
+        steps = raw_text_steps.mixed_steps(domain.learnt, general, replay, length, self.step, self.epochs, run.seed)
+        plan = train.TrainConfig(
             learning_rate=self.learning_rate,
             epochs=1,
             batch=1,
@@ -87,7 +87,7 @@ class Continued(RawTextOptions):
             floor=0.1,
             mixed=mixed,
             patience=self.patience,
-            looks=tuning.CHECKS,
+            evaluations=tuning.CHECKS,
             seed=run.seed,
         )
         history = train.run(
@@ -95,8 +95,8 @@ class Continued(RawTextOptions):
             range(len(steps)),
             plan,
             work / "steps",
-            items=pack.drawn(steps),
-            held=raw.score(loaded, domain.choosing, length, self.measured) if domain.choosing else None,
+            items=raw_text_steps.items_of(steps),
+            validate=raw.score(loaded, domain.choosing, length, self.measured) if domain.choosing else None,
             watch=tuning.watch(run),
         )
         after = {name: perplexity(loaded, held) for name, held in measured.items()}

@@ -69,9 +69,9 @@ class EncoderFull(EpochOptions):
         found = run.engines.find(named)
         rows, held = tuning.held_back(start, data, self.patience, run)
         labels = sorted({example.output for example in data.examples})
-        loaded = classifier.begin(found.folder, labels, run.engines.machine, run.seed)
+        loaded = classifier.with_new_head(found.folder, labels, run.engines.machine, run.seed)
         items, loss = classifier.items(loaded.chat.tokenizer.pad_token_id)
-        texts = classifier.read(loaded, [row.input for row in rows])
+        texts = classifier.tokenize(loaded, [row.input for row in rows])
         table = loaded.model.get_input_embeddings().weight.numel()
         small = sum(p.numel() for p in loaded.model.parameters()) - table < SMALL
         plan = self.plan(run, self.learning_rate or RATES[small], weight_decay=self.weight_decay)
@@ -82,13 +82,13 @@ class EncoderFull(EpochOptions):
             run.folder / "work",
             loss=loss,
             items=items,
-            held=_held(loaded, held, run) if held else None,
+            validate=_held(loaded, held, run) if held else None,
             watch=tuning.watch(run),
         )
         files = run.folder / "model"
         classifier.save(loaded, files)
         run.notes.update(train.notes(loaded.model, history))
-        run.notes["rows_cut"] = classifier.cut(loaded, [row.input for row in rows])
+        run.notes["rows_cut"] = classifier.count_truncated(loaded, [row.input for row in rows])
         ref = ModelRef("classifier", named, found.digest, str(files), folder_digest(files))
         return replace(start, model=ref, demos=Demos())
 

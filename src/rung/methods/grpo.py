@@ -89,7 +89,7 @@ class Grpo(StepOptions, AdapterOptions):
         work = run.folder / "work"
         how = grpo_groups.Sampling(
             count=self.samples,
-            max_length=max_length,
+            max_new_tokens=max_length,
             clip=self.clip,
             beta=self.beta,
             updates=self.updates,
@@ -98,18 +98,18 @@ class Grpo(StepOptions, AdapterOptions):
         )
         watch, seen = tuning.watch(run), _Seen(work / "rewards.json")
         loss, items = grpo_groups.grpo(loaded, how, seen, watch.say)
-        plan = train.Plan(
+        plan = train.TrainConfig(
             learning_rate=self.learning_rate,
             epochs=1,
             batch=self.batch,
             repeat=self.updates,
             tokens=self.tokens,
             patience=self.patience,
-            looks=tuning.CHECKS,
+            evaluations=tuning.CHECKS,
             seed=run.seed,
         )
         better = tuning.score(loaded, start, held, run) if held else None
-        history = train.run(loaded, asked, plan, work, loss=loss, items=items, held=better, watch=watch)
+        history = train.run(loaded, asked, plan, work, loss=loss, items=items, validate=better, watch=watch)
         run.notes["rewards"] = [seen.by_step[step] for step in sorted(seen.by_step)]
         return tuning.keep_adapter(loaded, start, history, run)
 
@@ -121,13 +121,13 @@ class Grpo(StepOptions, AdapterOptions):
         begun = start.thinking.opening if start.thinking else ""
         prompts = [loaded.chat.prompt(prompt.messages, begun) for prompt in start.prompts(rows, run.engines)]
         for prompt, row in zip(prompts, rows):
-            if len(prompt) + least > loaded.room:
+            if len(prompt) + least > loaded.max_length:
                 raise DataError(
-                    f"the prompt has {len(prompt)} tokens and its answers need {least}; the model takes {loaded.room} in all.",
+                    f"a prompt of {len(prompt)} tokens and answers of {least} do not fit the model's {loaded.max_length} tokens.",
                     where=row.where,
                     remedy="Shorten or delete the row, set grpo's option longest, or name a base with a longer context.",
                 )
-        made = [grpo_groups.Asked(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, rows)]
+        made = [grpo_groups.RewardedPrompt(prompt, partial(worth, prompt, row)) for prompt, row in zip(prompts, rows)]
         rng, count = np.random.default_rng(run.seed), self.steps * self.batch
         order = [i for _ in range(-(-count // len(made))) for i in rng.permutation(len(made)).tolist()]
         return [made[i] for i in order[:count]]

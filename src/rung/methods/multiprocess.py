@@ -38,17 +38,17 @@ def lead(command: Callable[[], object]) -> None:
     """Run a command in the first of several processes, and join in its trainings in the others."""
     from rung.lm import processes
 
-    processes.begin()
-    if not processes.leads():
+    processes.initialize()
+    if not processes.is_main_process():
         while (job := processes.broadcast_job(None)) is not None:
             _follow(job)
-        processes.end()
+        processes.shut_down()
         return
     try:
         command()
     finally:
         processes.broadcast_job(None)
-        processes.end()
+        processes.shut_down()
 
 
 def fit(method: Method, start: Predictor, data: TrainData, run: Run) -> Predictor:
@@ -58,7 +58,7 @@ def fit(method: Method, start: Predictor, data: TrainData, run: Run) -> Predicto
     """
     from rung.lm import processes
 
-    if not processes.several() or method.family not in TRAINS:
+    if not processes.is_distributed() or method.family not in TRAINS:
         return method.fit(start, data, run)
     processes.broadcast_job(FitJob(method, start, data, run.engines.machine, run.seed, run.home, run.shared))
     return _joined(lambda: method.fit(start, data, run))
@@ -85,12 +85,12 @@ def _joined(train: Callable[[], Predictor]) -> Predictor:
 
     found, failed = None, None
     try:
-        with processes.joint():
+        with processes.joint_training():
             found = train()
     except Exception as error:  # sent to the others before it is raised
         failed = error
-    errors = processes.outcomes(f"{type(failed).__name__}: {failed}" if failed else "")
-    if not processes.leads() and any(errors):
+    errors = processes.gather_errors(f"{type(failed).__name__}: {failed}" if failed else "")
+    if not processes.is_main_process() and any(errors):
         raise _KnownToLeaderError
     if failed:
         raise failed

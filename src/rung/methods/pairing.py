@@ -50,9 +50,9 @@ def rows(loaded: Loaded, start: Predictor, preferences: Sequence[Preference], ru
             )
         better, worse = (loaded.chat.row(prompt.messages, text) if text else None for text in (one.chosen, one.rejected))
         longest = max(len(row.tokens) for row in (better, worse) if row)
-        if longest > loaded.room:
+        if longest > loaded.max_length:
             raise DataError(
-                f"the question and its answer are {longest} tokens long, and the model reads {loaded.room}.",
+                f"the question and its answer are {longest} tokens long, and the model reads {loaded.max_length}.",
                 where=one.where,
                 remedy="Shorten or delete the row: cut short, it would teach not to end.",
             )
@@ -79,7 +79,7 @@ def logs(loaded: Loaded, rows: Sequence[Row], tokens: int, run: Run) -> list[flo
     def tell(done: int, total: int) -> None:
         run.progress(f"scoring answers, {done} of {total}", done / total)
 
-    return preferences.logs(loaded, rows, tokens, tell, run.deadline, say=tuning.watch(run).say)
+    return preferences.score_rows(loaded, rows, tokens, tell, run.deadline, say=tuning.watch(run).say)
 
 
 def change(loaded: Loaded, shown: Sequence[Two], known: Mapping[Row, float], tokens: int, run: Run) -> dict[str, Any]:
@@ -113,7 +113,8 @@ def ranking_accuracy(loaded: Loaded, shown: Sequence[Two], tokens: int, run: Run
     from rung.lm.training import preferences, rewards
     from rung.metrics import pairs
 
-    found = preferences.logs(loaded, [row for two in shown for row in two], tokens, until=run.deadline, of=rewards.worth)
+    rows = [row for two in shown for row in two]
+    found = preferences.score_rows(loaded, rows, tokens, deadline=run.deadline, of=rewards.row_rewards)
     return pairs.accuracy(list(zip(found[::2], found[1::2])), questions(shown))
 
 

@@ -83,17 +83,17 @@ class Peft(EpochOptions):
         return tuning.keep_adapter(loaded, start, history, run)
 
     def _adapted(self, loaded: Loaded, start: Predictor, seed: int) -> Any:
-        from rung.lm.models import adapters, small_parts
+        from rung.lm.models import adapters, own_adapters
         from rung.lm.trees import virtual
 
         def words() -> list[int]:
-            return virtual.words(loaded.chat, "\n".join([start.instruction, *start.labels]), self.size)
+            return virtual.initial_tokens(loaded.chat, "\n".join([start.instruction, *start.labels]), self.size)
 
         made: dict[Kind, Callable[[], Any]] = {
-            "ia3": lambda: adapters.factors(loaded.model),
+            "ia3": lambda: adapters.ia3(loaded.model),
             "layernorm": lambda: adapters.norms(loaded.model),
-            "bitfit": lambda: small_parts.biases(loaded.model),
-            "bottleneck": lambda: small_parts.bottleneck(loaded.model, self.size, seed),
+            "bitfit": lambda: own_adapters.biases(loaded.model),
+            "bottleneck": lambda: own_adapters.bottleneck(loaded.model, self.size, seed),
             "prompt": lambda: adapters.prompt(loaded.model, words()),
             "prefix": lambda: adapters.prefix(loaded.model, words()),
         }

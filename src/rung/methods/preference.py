@@ -52,19 +52,19 @@ class Preferring(PairOptions):
         learnt, held = split_holdout(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
         loaded = tuning.open_model(start, run)
-        items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.room)
+        items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.max_length)
         shown = pairing.rows(loaded, start, [one for one in held if one.chosen and one.rejected], run)
         choosing = pairing.rows(loaded, start, by, run)
 
         wanted = [row for two in (*shown, *choosing) for row in two]
         if self.loss in ("dpo", "kto"):
-            wanted += [row for item in items for row in item.compared]
+            wanted += [row for item in items for row in item.reference_rows]
         wanted = list(dict.fromkeys(wanted))
         work = run.folder / "work"
-        began = preferences.kept(work / "reference.safetensors", lambda: pairing.logs(loaded, wanted, self.tokens, run))
+        began = preferences.cached(work / "reference.safetensors", lambda: pairing.logs(loaded, wanted, self.tokens, run))
         known = dict(zip(wanted, began, strict=True))
         if self.loss in ("dpo", "kto"):
-            items = preferences.referred(items, known)
+            items = preferences.with_reference(items, known)
 
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed))
         loss, made = self._aim(items, loaded)
@@ -72,11 +72,11 @@ class Preferring(PairOptions):
         watch = tuning.watch(run)
 
         def gained(rows: Sequence[Row]) -> list[float]:
-            now = preferences.logs(loaded, rows, self.tokens, say=watch.say)
+            now = preferences.score_rows(loaded, rows, self.tokens, say=watch.say)
             return [log - known[row] for row, log in zip(rows, now)]
 
         better = pairing.score(choosing, gained) if choosing else None
-        history = train.run(loaded, items, plan, work, loss=loss, items=made, held=better, watch=watch)
+        history = train.run(loaded, items, plan, work, loss=loss, items=made, validate=better, watch=watch)
         if shown:
             run.notes["preferences"] = pairing.change(loaded, shown, known, self.tokens, run)
         return tuning.keep_adapter(loaded, start, history, run)

@@ -78,7 +78,7 @@ class Pretrain(RawTextOptions):
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.raw_text.perplexity import bits, measure
-        from rung.lm.training import pack, train
+        from rung.lm.training import raw_text_steps, train
 
         work, watch = run.folder / "work", tuning.watch(run)
         tokenizer = _tokenizer(
@@ -88,8 +88,8 @@ class Pretrain(RawTextOptions):
         loaded = self._fresh(tokenizer, run)
         advice = self.advice(sum(p.numel() for p in loaded.model.parameters()), len(text.learnt.tokens), run.engines.machine)
         watch.say(advice)
-        steps = pack.Draws(text.learnt.tokens, self.context, self.batch, self.steps, run.seed)
-        plan = train.Plan(
+        steps = raw_text_steps.RandomWindows(text.learnt.tokens, self.context, self.batch, self.steps, run.seed)
+        plan = train.TrainConfig(
             learning_rate=self.learning_rate,
             epochs=1,
             batch=1,
@@ -100,7 +100,7 @@ class Pretrain(RawTextOptions):
             weight_decay=self.weight_decay,
             mixed=run.engines.machine.dtype == "bfloat16",
             patience=self.patience,
-            looks=tuning.CHECKS,
+            evaluations=tuning.CHECKS,
             seed=run.seed,
         )
         history = train.run(
@@ -108,9 +108,9 @@ class Pretrain(RawTextOptions):
             range(self.steps),
             plan,
             work / "steps",
-            loss=pack.dense,
-            items=pack.drawn(steps),
-            held=raw.score(loaded, text.choosing, self.context, self.measured) if text.choosing else None,
+            loss=raw_text_steps.dense_loss,
+            items=raw_text_steps.items_of(steps),
+            validate=raw.score(loaded, text.choosing, self.context, self.measured) if text.choosing else None,
             watch=watch,
         )
         if text.held:
@@ -147,7 +147,7 @@ class Pretrain(RawTextOptions):
         from rung.lm.models.load import Loaded
 
         model = fresh(self.parameters, self.context, tokenizer, run.seed)
-        onednn_linear.quicken(model, run.engines.machine)
+        onednn_linear.use_onednn(model, run.engines.machine)
         return Loaded(model.to(run.engines.machine.device), Chat(tokenizer), trees=False, context=self.context)
 
 

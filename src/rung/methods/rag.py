@@ -27,7 +27,7 @@ from rung.retrieve import knowledge, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
 from rung.retrieve.ground import bears
 from rung.retrieve.lookup import Lookup
-from rung.retrieve.search import Asked, Settings, choose
+from rung.retrieve.search import LabelledQuestion, Settings, choose
 from rung.sources import Documents
 from rung.types import Example, Need, Source, TrainData
 
@@ -106,7 +106,7 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
         by_file[change.path] = [lookup.source_of(passage) for passage in change.passages]
     documents = Documents(by_file)
     total = sum(map(len, by_file.values()))
-    wide = replace(found, settings=replace(found.settings, k=lookup.DEEP))
+    wide = replace(found, settings=replace(found.settings, k=lookup.LESSON_DEPTH))
     bare = [row for row in rows if not row.source]
     first = dict(zip((row.id for row in bare), lookup.sources(wide, [row.input for row in bare], run.engines)))
     out = []
@@ -120,7 +120,7 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
 
 
 def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> Settings:
-    asked = [Asked(row.input, gold) for row, gold in known]
+    asked = [LabelledQuestion(row.input, gold) for row, gold in known]
     vectors = (
         run.engines.embedder(found.embedder).embed([one.question for one in asked]) if asked else np.zeros((0, 1), np.float32)
     )
@@ -133,7 +133,7 @@ def _weighed(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run
     A question whose own passages fill the whole search is left out: without them nothing is left to compare with.
     """
     k = found.settings.k
-    wide = replace(found, settings=replace(found.settings, k=max(lookup.DEEP, k)))
+    wide = replace(found, settings=replace(found.settings, k=max(lookup.LESSON_DEPTH, k)))
     out = []
     for (row, gold), hits in zip(known, lookup.sources(wide, [row.input for row, _ in known], run.engines)):
         first, rest = hits[:k], [hit for hit in hits if hit.passage.id not in gold]

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from rung.errors import BudgetError, RungError
 from rung.lm.base import ModelRef
 from rung.lm.engine_kinds import can
-from rung.lm.inference.thinking import MARK, Thinking, think
+from rung.lm.inference.thinking import MARKER, Thinking, think
 from rung.lm.vectors import load_vectors, save_vectors
 from rung.machine import Machine
 from rung.methods.base import Family, Method, MetricUse, Run
@@ -31,10 +31,10 @@ COLUMN = "reasoning"
 PARTS = ("Thought:", "Plan:", "Check:")
 """Parts of planned reasoning, each on its own line."""
 RULES = {
-    "steps": f'Think step by step. Then write "{MARK}" on a line of its own, and on the next line the answer alone.',
+    "steps": f'Think step by step. Then write "{MARKER}" on a line of its own, and on the next line the answer alone.',
     "plan": "Work in four parts. Thought: what is asked, and what matters. Plan: the steps, carried out one by one. "
     "Check: whether the result answers what was asked, put right if not. "
-    f'Then write "{MARK}" on a line of its own, and on the next line the answer alone.',
+    f'Then write "{MARKER}" on a line of its own, and on the next line the answer alone.',
 }
 OPENINGS = {"steps": "Let's think step by step.", "plan": PARTS[0]}
 WRITTEN = 0.5

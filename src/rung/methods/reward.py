@@ -42,23 +42,23 @@ class Reward(PairOptions):
 
         learnt, held = split_holdout(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
-        loaded, head = rewards.headed(tuning.open_model(start, run), run.seed)
+        loaded, head = rewards.with_reward_head(tuning.open_model(start, run), run.seed)
         rows, shown, choosing = (pairing.rows(loaded, start, some, run) for some in (learnt, held, by))
         loaded = replace(loaded, model=adapters.lora(loaded.model, self.rank, self.alpha, 0.0, run.seed, whole=(head,)))
         plan = self.plan(run, self.learning_rate)
         watch = tuning.watch(run)
 
         def worth(rows: Sequence[Row]) -> list[float]:
-            return preferences.logs(loaded, rows, self.tokens, of=rewards.worth, say=watch.say)
+            return preferences.score_rows(loaded, rows, self.tokens, of=rewards.row_rewards, say=watch.say)
 
         history = train.run(
             loaded,
             [preferences.Pair(*two) for two in rows],
             plan,
             run.folder / "work",
-            loss=rewards.better,
+            loss=rewards.bradley_terry,
             items=preferences.pairs(),
-            held=pairing.score(choosing, worth) if choosing else None,
+            validate=pairing.score(choosing, worth) if choosing else None,
             watch=watch,
         )
         run.notes.update(train.notes(loaded.model, history))
@@ -66,5 +66,5 @@ class Reward(PairOptions):
             run.notes["preferences"] = {"accuracy": asdict(pairing.ranking_accuracy(loaded, shown, self.tokens, run))}
         files = run.folder / "model"
         rewards.save(loaded, files)
-        fits.put_below(files, start.model.files)
+        fits.link_previous(files, start.model.files)
         return replace(start, model=replace(start.model, files=str(files), files_digest=folder_digest(files)))

@@ -10,7 +10,7 @@ from rung.methods.option import Count, Natural, Part
 from rung.methods.tuning import TrainingLoad
 
 if TYPE_CHECKING:
-    from rung.lm.training.train import Plan
+    from rung.lm.training.train import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,11 @@ class EpochOptions(StepOptions):
             epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=trained, wide=wide, patience=self.patience
         )
 
-    def plan(self, run: Run, learning_rate: float, **more: Any) -> Plan:
-        """How to train; `more`: as `rung.lm.training.train.Plan` has it."""
-        from rung.lm.training.train import Plan
+    def plan(self, run: Run, learning_rate: float, **more: Any) -> TrainConfig:
+        """How to train; `more`: as `rung.lm.training.train.TrainConfig` has it."""
+        from rung.lm.training.train import TrainConfig
 
-        return Plan(
+        return TrainConfig(
             learning_rate=learning_rate,
             epochs=self.epochs,
             batch=self.batch,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from rung.lm.models.load import Loaded
-    from rung.lm.training.train import Plan, Trained, Watch
+    from rung.lm.training.train import History, TrainConfig, Watch
     from rung.machine import Machine
 
 HELD = 0.1
@@ -95,7 +95,7 @@ def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: boo
     run.engines.close()
     loaded = loading.load(base, run.engines.machine, start.model.files, four_bit=four_bit)
     below = fitted and (four_bit or fits.is_four_bit(fitted[-1]))
-    if below or virtual.size(loaded.model) or (whole and not loading.whole(loaded.model)):
+    if below or virtual.size(loaded.model) or (whole and not loading.saves_completely(loaded.model)):
         raise RungError(
             "the method before this one cannot be merged into the weights, so nothing can be trained on top of it.",
             remedy="Put that method last in the rung, or leave it out.",
@@ -106,14 +106,14 @@ def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: boo
 def widened(loaded: Loaded, run: Run) -> bool:
     """Make the weights float32 if the machine would train in bfloat16, which rounds small steps away. Returns whether it did.
 
-    The computing is still done in bfloat16 (`train.Plan.mixed`).
+    The computing is still done in bfloat16 (`train.TrainConfig.mixed`).
     """
     if mixed := run.engines.machine.dtype == "bfloat16":
         loaded.model.float()
     return mixed
 
 
-def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, run: Run) -> Trained:
+def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: TrainConfig, run: Run) -> History:
     """Train on the examples with the prompts of `start`; with `plan.patience` the best epoch on held-back rows is used."""
     from rung.lm.training import train
 
@@ -123,7 +123,7 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: Plan, r
         [loaded.chat.row(prompt.messages, answer) for prompt, answer in start.lessons(rows, run.engines)],
         plan,
         run.folder / "work",
-        held=score(loaded, start, held, run) if held else None,
+        validate=score(loaded, start, held, run) if held else None,
         watch=watch(run),
     )
 
@@ -163,7 +163,7 @@ def hold_back(
     return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
 
 
-def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
+def keep_adapter(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
     """`start` with the adapter just trained, on top of its earlier weights."""
     from rung.lm.models import adapters, fits
     from rung.lm.training import train
@@ -172,12 +172,12 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
     adapters.save(loaded.model, files)
     if adapters.is_four_bit(loaded.model):
         (files / fits.FOUR_BIT).touch()
-    fits.put_below(files, start.model.files)
+    fits.link_previous(files, start.model.files)
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)
 
 
-def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -> Predictor:
+def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
     """`start` with the whole weights just trained; the earlier ones are no longer needed."""
     from rung.lm import processes
     from rung.lm.quiet import quiet
@@ -185,9 +185,9 @@ def keep_weights(loaded: Loaded, start: Predictor, history: Trained, run: Run) -
 
     files = run.folder / "model"
     name_ends(loaded)
-    state = processes.state(loaded.model)
+    state = processes.full_state_dict(loaded.model)
     with quiet():
-        if processes.leads():
+        if processes.is_main_process():
             loaded.model.save_pretrained(files, state_dict=state)
         loaded.chat.tokenizer.save_pretrained(files)
     run.notes.update(train.notes(loaded.model, history))
@@ -230,7 +230,7 @@ def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Ca
     engine, prompts = CausalEngine(loaded, watch(run).say), start.prompts(rows, run.engines)
 
     def found() -> float:
-        engine.forget()  # the weights have changed since the last time
+        engine.clear_cache()  # the weights have changed since the last time
         answers = start.answers(engine, prompts)
         return sum(run.reward(answer, row) for answer, row in zip(answers, rows)) / len(rows)
 

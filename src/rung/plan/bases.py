@@ -16,7 +16,7 @@ from rung.lm.data_policy import named, require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.remote.settings import endpoint, is_remote
-from rung.lm.remote.tokens import estimate, of_text
+from rung.lm.remote.tokens import estimate, estimate_text
 from rung.machine import Machine
 from rung.methods.base import Method
 from rung.methods.chain import asks_base
@@ -148,7 +148,7 @@ def _answer_tokens(data: TrainData, model: ModelRef, engines: Engines) -> int:
     """
     answers, chat = [example.output for example in data.examples], engines.chat(model)
     if not can(model).counts_tokens:
-        longest = max(map(of_text, answers), default=0)
+        longest = max(map(estimate_text, answers), default=0)
         longest = max(longest, MIN_API_ANSWER_TOKENS // 2) if longest else 0
     else:
         longest = max(map(chat.length, answers), default=0) if chat else 0
@@ -161,7 +161,9 @@ def count_base(start: Predictor, data: TrainData, engines: Engines) -> Base:
         return Base(start, count_facts(start, data, engines, partial(engines.tokens, start.model)))
     except TemplateError as error:
         return Base(
-            start, count_facts(start, data, engines, lambda prompt, answer: (estimate(prompt), of_text(answer) + 1)), str(error)
+            start,
+            count_facts(start, data, engines, lambda prompt, answer: (estimate(prompt), estimate_text(answer) + 1)),
+            str(error),
         )
 
 

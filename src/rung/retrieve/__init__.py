@@ -1,1 +1,1 @@
-"""Documents in, passages out: parsed, cut, embedded, stored, searched."""
+"""Documents in, passages out: parsed, chunked, embedded, stored, searched."""

@@ -1,9 +1,8 @@
-"""Text to search terms by script, the same for documents and questions: stems, identifiers and their parts, bigrams.
+"""Text to search terms, the same for documents and questions: stems, identifiers and their parts, bigrams.
 
-A text may mix scripts. Spaced scripts give words: lowercased, stemmed, then freed of accents. Scripts without spaces (and
-Hangul, whose words carry their particles) give overlapping pairs of characters, which is how Lucene's CJKAnalyzer does it.
-A token that reads as code (snake_case, camelCase, kebab-case, dotted.path, --flag, v1.2.3) is a term whole, and so is each
-of its parts.
+A text may mix scripts. Scripts with spaces give words: lowercased, stemmed, then stripped of accents. Scripts without spaces
+(and Hangul, whose words include particles) give overlapping character bigrams, as in Lucene's CJKAnalyzer. A token that looks
+like code (snake_case, camelCase, kebab-case, dotted.path, --flag, v1.2.3) is one term, and each of its parts is another.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 VERSION = 2
-"""Raise when the same text would now give other terms: lexical indexes are then made anew."""
+"""Increase when the same text gives other terms: lexical indexes are then rebuilt."""
 
 STOPWORDS: dict[str, frozenset[str]] = {
     language: frozenset(words.split())
@@ -41,16 +40,16 @@ STOPWORDS: dict[str, frozenset[str]] = {
         "niet nog of om onder ook op over te tot uit van voor waar waarom wanneer waren wat welk welke werd wie worden zijn",
     }.items()
 }
-"""Small words by which a language in Latin letters is told apart, and which are left out of questions."""
+"""Stop words, which identify a language in Latin script and are dropped from questions."""
 
 DEFAULT = "english"
-"""For Latin text too short to tell."""
+"""The language of Latin text that is too short to identify."""
 
 _BY_SCRIPT = ((0x0400, 0x052F, "russian"), (0x0600, 0x06FF, "arabic"), (0x0370, 0x03FF, "greek"), (0x0B80, 0x0BFF, "tamil"))
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _UNSPACED = _HAN + "\u3040-\u30ff\u31f0-\u31ff\u1100-\u11ff\uac00-\ud7af\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _MARKS = "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
-"""Accents, points and vowel signs, which Python counts to no word, and the Indic scripts that are written with them."""
+"""Accents, points and vowel signs, which are not word characters in Python, and the Indic scripts that use them."""
 _WORD = rf"(?:[^\W{_UNSPACED}]|[{_MARKS}])+"
 _LETTERS = rf"(?:[^\W\d_]|[{_MARKS}])+"
 _TOKEN = re.compile(rf"([{_UNSPACED}]+)|{_WORD}(?:[.\-/:@+]{{1,2}}{_WORD})*")
@@ -61,13 +60,13 @@ _PLAIN = re.compile(_LETTERS)
 _PARTS = re.compile(rf"\d+(?:\.\d+)*|{_LETTERS}")
 _HUMPS = re.compile(rf"[A-ZÄÖÜ]+(?![a-zß-ÿ])|[A-ZÄÖÜ]?[a-zß-ÿ]+|{_LETTERS}")
 _UMLAUTS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"))
-LONGEST = 64
-"""Characters of the longest term; what is longer (a hash, a data URL) is only found by its parts."""
+MAX_TERM_LENGTH = 64
+"""Characters of the longest term; anything longer (a hash, a data URL) is found only by its parts."""
 
 
 def terms(text: str) -> list[str]:
-    """The terms of a document's text, in order, repeated as they repeat."""
-    text = _even(text)
+    """The terms of a document's text, in order, with repetitions."""
+    text = _normalize(text)
     language = detect(text)
     out: list[str] = []
     for match in _TOKEN.finditer(text):
@@ -76,18 +75,18 @@ def terms(text: str) -> list[str]:
 
 
 def question_terms(text: str) -> list[str]:
-    """The terms to look for, each once."""
+    """The unique terms of a question."""
     return list(dict.fromkeys(term for part in question_parts(text) for term in part))
 
 
 def question_parts(text: str) -> list[tuple[str, ...]]:
-    """The words of a question (pairs of characters where words are not spaced), each as the terms it may be filed under.
+    """The words of a question (bigrams in scripts without spaces), each with the terms it may be indexed under.
 
-    A question is often too short to tell its language, and its passage may be in another one that shares its names. So a
-    word is looked for under every stemmer: a passage holds one of the variants at most, so none is counted twice. Small
-    words are left out, unless there are no others.
+    A question is often too short to identify its language, and its passage may be in another one that shares its names. So a
+    word is searched under every stemmer: a passage contains at most one of the variants, so none counts twice. Stop words
+    are dropped, unless there are no others.
     """
-    text = _even(text)
+    text = _normalize(text)
     small = STOPWORDS[detect(text)]
     full: list[tuple[str, ...]] = []
     rest: list[tuple[str, ...]] = []
@@ -100,18 +99,18 @@ def question_parts(text: str) -> list[tuple[str, ...]]:
     return full or rest
 
 
-def _even(text: str) -> str:
-    """Compatibility forms as plain ones; a raised number stays apart from its base, as it is written without raised digits."""
+def _normalize(text: str) -> str:
+    """The text in NFKC; a superscript number stays separate from its base, as `10^6`."""
     return unicodedata.normalize("NFKC", _RAISED.sub(lambda found: f"^{found[0]}", text))
 
 
 def is_spaced(text: str) -> bool:
-    """Whether no character is of a script without spaces between words."""
+    """Whether no character belongs to a script without spaces."""
     return not _IS_UNSPACED.search(text)
 
 
 def detect(text: str) -> str:
-    """The Latin-letter language whose small words are most frequent; DEFAULT where none is seen."""
+    """The language in Latin script whose stop words are most frequent; DEFAULT if there are none."""
     seen: dict[str, int] = dict.fromkeys(STOPWORDS, 0)
     for word in re.findall(r"[^\W\d_]+", text.lower()):
         for language in _STOPS.get(word, ()):
@@ -125,20 +124,20 @@ _STOPS: dict[str, tuple[str, ...]] = {
 }
 
 
-SHORTEST_PART = 4
-"""Letters of a word that may be part of a compound."""
+MIN_PART_LENGTH = 4
+"""Fewest letters of a compound's part."""
 _JOINTS = ("", "s", "es", "n", "en", "er", "e")
 
 
 def compound(term: str) -> Iterator[tuple[str, str]]:
-    """The ways to cut a term in two words, the longest second word first; a joint (Liebe-s-brief) is taken off the first."""
-    if len(term) < 2 * SHORTEST_PART or not term.isalpha():
+    """Splits of a term into two words, longest second word first; a linking element (Liebe-s-brief) is removed from the first."""
+    if len(term) < 2 * MIN_PART_LENGTH or not term.isalpha():
         return
-    for cut in range(SHORTEST_PART, len(term) - SHORTEST_PART + 1):
+    for cut in range(MIN_PART_LENGTH, len(term) - MIN_PART_LENGTH + 1):
         first, second = term[:cut], term[cut:]
         for joint in _JOINTS:
             bare = first.removesuffix(joint)
-            if first.endswith(joint) and len(bare) >= SHORTEST_PART:
+            if first.endswith(joint) and len(bare) >= MIN_PART_LENGTH:
                 yield _stem(bare, "german"), second
 
 
@@ -149,14 +148,14 @@ def _pairs(run: str, unigrams: bool) -> list[str]:
 
 @lru_cache(maxsize=1 << 17)
 def _word(token: str, language: str) -> tuple[str, ...]:
-    """A token as terms: its stem; where it reads as code, the whole as written and the stems of its parts."""
+    """A token's terms: its stem; if it looks like code, the whole token and the stems of its parts."""
     if _PLAIN.fullmatch(token) and (token == token.upper() or token[1:] == token[1:].lower()):
-        return tuple(filter(None, [_stem(token.lower(), language)]))  # a mark alone folds to nothing
+        return tuple(filter(None, [_stem(token.lower(), language)]))  # a combining mark alone folds to nothing
     whole = _fold(token.lower().strip("_"))
     parts = [hump for part in _PARTS.findall(token) for hump in (_HUMPS.findall(part) if part[0].isalpha() else [part])]
     stems = [_stem(part.lower(), language) for part in parts if len(part) > 1 or part.isdigit()]
     named = [whole.removeprefix("v") if re.match(r"v\d", whole) else whole]
-    return tuple(dict.fromkeys(term for term in [*(name for name in named if len(name) <= LONGEST), *stems] if term))
+    return tuple(dict.fromkeys(term for term in [*(name for name in named if len(name) <= MAX_TERM_LENGTH), *stems] if term))
 
 
 @lru_cache(maxsize=1 << 17)
@@ -164,8 +163,8 @@ def _stem(word: str, language: str) -> str:
     for low, high, other in _BY_SCRIPT:
         if low <= ord(word[0]) <= high:
             language = other
-    found = _stemmer(language).analyze(word[:LONGEST])
-    return _fold(found[0] if found else word[:LONGEST])
+    found = _stemmer(language).analyze(word[:MAX_TERM_LENGTH])
+    return _fold(found[0] if found else word[:MAX_TERM_LENGTH])
 
 
 @cache
@@ -176,7 +175,7 @@ def _stemmer(language: str) -> Any:
 
 
 def _spellings(word: str) -> list[str]:
-    """The word, and with its umlauts written the other way (Rückgabe, Rueckgabe)."""
+    """The word, and its other spelling of umlauts (Rückgabe, Rueckgabe)."""
     out, other = word, word
     for mark, letters in _UMLAUTS:
         out, other = out.replace(mark, letters), other.replace(letters, mark)
@@ -184,7 +183,7 @@ def _spellings(word: str) -> list[str]:
 
 
 def _fold(word: str) -> str:
-    """Without accents and other marks; ß as ss."""
+    """The word without accents and other marks; ß as ss."""
     if word.isascii():
         return word
     return "".join(c for c in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(c))

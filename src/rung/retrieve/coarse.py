@@ -1,8 +1,8 @@
-"""The first pass of the dense leg: an int8 copy of the vectors, a quarter as long to read, that loses no line that is wanted.
+"""The first pass of dense search: an int8 copy of the vectors, a quarter of the bytes, that loses no result.
 
-A line v is kept as s·c, whole numbers c from -127 to 127 and one scale s, with the length of what that leaves, v - s·c. The
-question q becomes t·d in the same way. Then q·v differs from s·t·(c·d), of which c·d is exact in integers, by at most
-|q|·|v - s·c| + |q - t·d|·|s·c| (Cauchy-Schwarz). Lines that could be among the best by this bound are what is left to look at.
+A row v is stored as s·c, with integers c from -127 to 127 and one scale s, and the norm of the error v - s·c. The query q
+becomes t·d in the same way. Then q·v differs from s·t·(c·d), where c·d is exact in integers, by at most
+|q|·|v - s·c| + |q - t·d|·|s·c| (Cauchy-Schwarz). Only rows that could be among the best by this bound are scored exactly.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from numpy.typing import NDArray
 from rung.retrieve.store import Vector
 
 VERSION = 1
-"""Raise when `encode` would now give something else: copies of another version are made anew."""
+"""Increase when `encode` gives other values: copies of another version are rebuilt."""
 
 TOP = 127
 GROUP = 64
-"""Scores of which only the largest is looked at when a high mark is sought."""
+"""Group size for a quick lower bound: only the largest score of each group is considered."""
 
 
 def encode(vectors: Vector) -> tuple[NDArray[np.int8], Vector]:
-    """(lines, width) to whole numbers of that shape and (lines, 3): scale s, length of v - s·c, length of s·c."""
+    """(rows, width) to int8 codes of that shape and (rows, 3): scale s, norm of v - s·c, norm of s·c."""
     exact = vectors.astype(np.float64)
     scale = (np.abs(exact).max(axis=1, keepdims=True, initial=0) / TOP).astype(np.float32).astype(np.float64)
     codes = np.rint(exact / np.where(scale > 0, scale, 1)).clip(-TOP, TOP)
-    kept = codes * scale
-    bounds = np.column_stack([scale[:, 0], np.linalg.norm(exact - kept, axis=1), np.linalg.norm(kept, axis=1)])
+    decoded = codes * scale
+    bounds = np.column_stack([scale[:, 0], np.linalg.norm(exact - decoded, axis=1), np.linalg.norm(decoded, axis=1)])
     return codes.astype(np.int8), bounds.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class Coarse:
-    """The copy of a matrix, ready to be searched; (lines, width) and (lines,)."""
+    """The int8 copy of a matrix; (rows, width) and (rows,)."""
 
     codes: NDArray[np.int8]
     scale: Vector
     rest: Vector
-    """Length of v - s·c."""
+    """Norm of v - s·c."""
     longest: float
-    """No line is longer: the greatest |s·c| + |v - s·c|."""
+    """Upper bound on the norm of any row: the largest |s·c| + |v - s·c|."""
 
     def near(self, vector: Vector, depth: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Lines that hold the `depth` best of the allowed ones by their product with the vector, ascending.
+        """Rows that include the `depth` best allowed ones by dot product with the vector, ascending.
 
-        `allowed` must hold as many. The bound takes in the rounding of float32 products, here and where they are compared.
+        At least `depth` rows must be allowed. The bound includes float32 rounding, here and in the exact comparison.
         """
-        import numkong  # the int8 kernels of this processor, on one thread; what is left to win is the memory's
+        import numkong  # int8 kernels, single-threaded: memory-bound
 
         codes, bounds = encode(vector[None])
         scale, rest, _ = bounds[0].tolist()
@@ -65,9 +65,9 @@ class Coarse:
 
 
 def _reached(scores: Vector, depth: int) -> float:
-    """A number that at least `depth` scores reach, and few more.
+    """A threshold that at least `depth` scores reach, and few more.
 
-    The depth-th largest of all; or, in one quick pass, of the largest of every group of `GROUP` scores.
+    The depth-th largest of the group maxima, in one quick pass, or of all scores.
     """
     whole = len(scores) // GROUP * GROUP
     largest = scores[:whole].reshape(GROUP, -1).max(axis=0)

@@ -1,9 +1,8 @@
-"""The dense leg: exact cosine search over a memory-mapped float32 matrix, derived from the store's file.
+"""Dense search: exact cosine similarity over a memory-mapped float32 matrix, derived from the store.
 
-`vectors.f32` and `rows.i64` hold one line a passage, in the order of their row numbers, and only grow; `codes.i8` and
-`bounds.f32` beside them are what a first pass looks through (`rung.retrieve.coarse`). `stamp.json`, written last and renamed
-into place, says how many lines count. A process killed before leaves lines that no stamp counts, and the next one cuts them
-off.
+`vectors.f32` and `rows.i64` hold one line per passage, ordered by row number, and only grow. `codes.i8` and `bounds.f32` are
+for the first pass (`rung.retrieve.coarse`). `stamp.json`, written last and renamed into place, states how many lines are
+valid. A process killed earlier leaves lines beyond that number, which the next process truncates.
 """
 
 from __future__ import annotations
@@ -23,35 +22,35 @@ from rung.retrieve.coarse import VERSION, Coarse, encode
 from rung.retrieve.store import Vector
 
 NewRows = Callable[[int], Iterator[tuple[int, bytes]]]
-"""From a row number to (row, vector's bytes) of all passages with a higher one, ascending."""
+"""From a row number to (row, bytes of the vector) of all passages with a higher number, ascending."""
 
-HOLES = 0.5
-"""Above this share of lines whose passage is gone, the matrix is written anew."""
+MAX_HOLES = 0.5
+"""Share of lines without a passage above which the matrix is rebuilt."""
 
 COARSE_FROM = 5_000
-"""Lines from which the first pass pays: single trials with cold caches had it between 4,000 and 8,000."""
+"""Lines from which the first pass pays off: single trials with cold caches put it between 4,000 and 8,000."""
 
-FEW = 1 / 16
-"""Up to this share of the lines, copying them out costs less than passing over all, coarsely or not."""
+COPY_SHARE = 1 / 16
+"""Up to this share of the lines, copying them costs less than a pass over all, coarse or not."""
 
-AT_ONCE = 4096
-"""Lines encoded together."""
+ENCODE_BATCH = 4096
+"""Lines per call of `encode`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
     store: str
-    """The store's own name, so that a matrix of another store is never taken for this one's."""
+    """The store's id, so that the matrix of another store is never used."""
     generation: int
     lines: int
     width: int
     codes: int = 0
-    """Version of the codes beside it; 0 where they are missing, as in an index made before there were any."""
+    """Version of the codes; 0 if they are missing, as in an index of an earlier release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """One generation's vectors, ready to be searched."""
+    """One generation's vectors."""
 
     vectors: Vector
     """(lines, width)"""
@@ -60,11 +59,11 @@ class Matrix:
     coarse: Coarse | None = None
 
     def search(self, vector: Vector, depth: int, allowed: NDArray[np.bool_]) -> list[tuple[int, float]]:
-        """The `depth` nearest among the allowed lines, and those as near as the last: (row, cosine), best first.
+        """The `depth` nearest allowed lines, and any that tie with the last: (row, cosine), best first.
 
-        Whichever way the lines are found, a line's score is the same to the last bit: it depends on no other line.
+        A line's score is the same to the last bit however it is found: it depends on no other line.
         """
-        count, few = int(np.count_nonzero(allowed)), FEW * len(allowed)
+        count, few = int(np.count_nonzero(allowed)), COPY_SHARE * len(allowed)
         depth = min(depth, count)
         if not depth:
             return []
@@ -78,27 +77,27 @@ class Matrix:
 
 
 def _best(scores: Vector, depth: int) -> NDArray[np.int64]:
-    """Where the `depth` largest scores are and those equal to the last of them, the largest first."""
+    """Indices of the `depth` largest scores and of any that tie with the last, largest first."""
     reached = np.flatnonzero(scores >= np.partition(scores, len(scores) - depth)[len(scores) - depth])
     return reached[np.argsort(-scores[reached], kind="stable")]
 
 
 def catch_up(folder: Path, store: str, generation: int, live: NDArray[np.int64], width: int, new_rows: NewRows) -> None:
-    """Bring the matrix to this generation: new passages are appended; with too many holes it is written anew.
+    """Update the matrix to this generation: appends new passages; rebuilds it if there are too many holes.
 
-    `live`: row numbers of all passages, ascending. One process at a time.
+    `live`: row numbers of all passages, ascending. Only one process may call it at a time.
     """
     stamp = _read(folder)
     if stamp and stamp.codes != VERSION:
-        stamp = _encoded(folder, stamp, 0)
+        stamp = _write_codes(folder, stamp, 0)
     if stamp and stamp.store == store and stamp.generation == generation:
         return
-    if stamp is None or stamp.store != store or stamp.width != width or _holes(folder, stamp, live) > HOLES:
-        _anew(folder, Stamp(store, generation, 0, width), new_rows)
+    if stamp is None or stamp.store != store or stamp.width != width or _holes(folder, stamp, live) > MAX_HOLES:
+        _rebuild(folder, Stamp(store, generation, 0, width), new_rows)
         return
     rows = _rows(folder, stamp)
     added = _append(folder, stamp.lines, width, new_rows(int(rows[-1]) if len(rows) else 0))
-    _encoded(folder, Stamp(store, generation, stamp.lines + added, width), stamp.lines)
+    _write_codes(folder, Stamp(store, generation, stamp.lines + added, width), stamp.lines)
 
 
 def load(folder: Path) -> Matrix:
@@ -116,25 +115,25 @@ def _mapped(path: Path, kind: type[np.generic], stamp: Stamp) -> NDArray[Any]:
     return np.asarray(np.memmap(path, kind, "r", shape=(stamp.lines, stamp.width)))
 
 
-def _anew(folder: Path, stamp: Stamp, new_rows: NewRows) -> None:
+def _rebuild(folder: Path, stamp: Stamp, new_rows: NewRows) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     lines = _append(part, 0, stamp.width, new_rows(0))
-    _encoded(part, replace(stamp, lines=lines), 0)
-    shutil.rmtree(folder, ignore_errors=True)  # killed here, the next process finds no stamp and writes it anew
+    _write_codes(part, replace(stamp, lines=lines), 0)
+    shutil.rmtree(folder, ignore_errors=True)  # if killed here, the next process finds no stamp and rebuilds it
     part.replace(folder)
 
 
-def _encoded(folder: Path, stamp: Stamp, begin: int) -> Stamp:
-    """Write the codes of the lines from `begin` on behind those of the lines before, and then the stamp."""
+def _write_codes(folder: Path, stamp: Stamp, begin: int) -> Stamp:
+    """Append the codes of the lines from `begin` on, and then write the stamp."""
     names = folder / "codes.i8", folder / "bounds.f32"
     if not begin:
-        for path in names:  # another process may have the old ones mapped: they are left to it, not cut
+        for path in names:  # not truncated: another process may have the old files mapped
             path.unlink(missing_ok=True)
     with _at(names[0], begin * stamp.width) as codes, _at(names[1], begin * 12) as bounds:
-        for start in range(begin, stamp.lines, AT_ONCE):
-            code, bound = encode(_mapped(folder / "vectors.f32", np.float32, stamp)[start : start + AT_ONCE])
+        for start in range(begin, stamp.lines, ENCODE_BATCH):
+            code, bound = encode(_mapped(folder / "vectors.f32", np.float32, stamp)[start : start + ENCODE_BATCH])
             codes.write(code.tobytes())
             bounds.write(bound.tobytes())
     stamp = replace(stamp, codes=VERSION)
@@ -154,7 +153,7 @@ def _append(folder: Path, lines: int, width: int, new: Iterator[tuple[int, bytes
 
 
 def _at(path: Path, size: int) -> BinaryIO:
-    """A file cut to its size, to be written on from there."""
+    """A file truncated to `size`, opened for appending."""
     file = path.open("r+b" if path.exists() else "w+b")
     file.truncate(size)
     file.seek(size)
@@ -171,13 +170,13 @@ def _rows(folder: Path, stamp: Stamp) -> NDArray[np.int64]:
 
 
 def _read(folder: Path) -> Stamp | None:
-    """The stamp; None where it, or what it speaks of, is missing."""
+    """The stamp; None if it or its data are missing."""
     path = folder / "stamp.json"
     if not path.exists():
         return None
     try:
         stamp = Stamp(**json.loads(path.read_text()))
-    except (ValueError, TypeError):  # damaged: what it speaks of is derived, and made anew
+    except (ValueError, TypeError):  # damaged: the data are derived and can be rebuilt
         return None
     if not _long_enough(folder, {"vectors.f32": stamp.lines * stamp.width * 4, "rows.i64": stamp.lines * 8}):
         return None

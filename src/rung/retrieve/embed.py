@@ -1,4 +1,4 @@
-"""Passages to vectors in a store: each text once, ever, in groups large enough to sort by length."""
+"""Embeds a store's passages: each text only once, in groups large enough to sort by length."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from rung.retrieve.passage import Passage, embedded_text
 from rung.retrieve.store import Store, Vector, text_digest
 
 GROUP = 512
-"""Texts embedded and kept together: enough that their batches are of like lengths, few enough that a kill loses little."""
+"""Texts embedded and stored together: enough for batches of similar length, few enough that a kill loses little."""
 
 
 class Embeds(Protocol):
-    """What turns texts into vectors: `rung.lm.inference.embed.Embedder`, or a test's own."""
+    """An embedding model: `rung.lm.inference.embed.Embedder`, or a test's own."""
 
     @property
-    def longest(self) -> int:
-        """Tokens of a text that it reads."""
+    def max_length(self) -> int:
+        """Tokens that it reads of a text."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vector:
@@ -25,12 +25,12 @@ class Embeds(Protocol):
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a text, all of them."""
+        """Tokens of a whole text."""
         ...
 
 
 def embed_new(store: Store, embedder: Embeds, name: str, passages: Sequence[Passage]) -> int:
-    """Embed those texts that the store has no vector for under the embedder's digest `name`; how many they were."""
+    """Embed texts without a vector in the store under the embedder's digest `name`; returns their number."""
     texts = {text_digest(passage): embedded_text(passage) for passage in passages}
     known = store.embedded(name, list(texts))
     new = [key for key in texts if key not in known]

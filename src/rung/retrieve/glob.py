@@ -1,4 +1,4 @@
-"""The files that a pattern names: each folder looked at once a step, and no more of the disk than a stated number of entries."""
+"""Files that match a glob pattern, with a limit on the number of entries scanned."""
 
 from __future__ import annotations
 
@@ -11,73 +11,75 @@ from typing import TypeVar
 
 from rung.errors import DataError
 
-MOST_LOOKED_AT = 200_000
-"""Files and folders that one pattern, or one folder that is read whole, may lead through: about a second."""
+MAX_ENTRIES = 200_000
+"""Files and folders scanned for one pattern, or one folder read recursively: about a second."""
 
 T = TypeVar("T")
 
 
 def matching(start: Path, pattern: str) -> list[Path]:
-    """What a pattern relative to `start` names, sorted; ** stands for any number of folders, links and hidden ones left out.
+    """Paths that match a pattern relative to `start`, sorted; ** matches any number of folders, except links and hidden ones.
 
-    Unlike pathlib's, it does not try every way in which several ** can share a path. DataError where it leads through too much.
+    Unlike pathlib, it does not try every way to split a path among several **. DataError above MAX_ENTRIES.
     """
-    looked = _Looked(pattern)
+    scanned = _EntryCount(pattern)
     found = {start}
     parts = [part for part in re.split("/+", pattern) if part != "."]
     for i, part in enumerate(parts):
         if part == "**":
-            found = {below for place in found for below in _folders(place, looked)} if parts[i - 1 : i] != ["**"] else found
+            found = {below for place in found for below in _folders(place, scanned)} if parts[i - 1 : i] != ["**"] else found
         elif any(mark in part for mark in "*?["):
             same = re.compile(fnmatch.translate(part)).match
-            found = {Path(entry.path) for place in found for entry in _entries(place, looked) if same(entry.name)}
+            found = {Path(entry.path) for place in found for entry in _entries(place, scanned) if same(entry.name)}
         else:
             found = {place / part for place in found if os.path.lexists(place / part)}
     return sorted(found)
 
 
 def bounded(steps: Iterable[tuple[T, list[str], list[str]]], name: str) -> Iterator[tuple[T, list[str], list[str]]]:
-    """The steps of os.walk. DataError where they lead through too much; `name`: the folder as the task names it."""
-    looked = _Looked(name)
+    """The steps of os.walk. DataError above MAX_ENTRIES; `name`: the folder as in the task."""
+    scanned = _EntryCount(name)
     for place, folders, files in steps:
-        looked.more(len(folders) + len(files))
+        scanned.add(len(folders) + len(files))
         yield place, folders, files
 
 
-class _Looked:
-    """Counts what is looked at."""
+class _EntryCount:
+    """Counts scanned entries."""
 
     def __init__(self, name: str):
         self.name, self.count = name, 0
 
-    def more(self, count: int) -> None:
+    def add(self, count: int) -> None:
         self.count += count
-        if self.count > MOST_LOOKED_AT:
+        if self.count > MAX_ENTRIES:
             raise DataError(
-                f"documents: {self.name!r} leads through more than {MOST_LOOKED_AT:,} files and folders.",
+                f"documents: {self.name!r} contains more than {MAX_ENTRIES:,} files and folders.",
                 where="rung.yaml data.documents",
-                remedy="Name the folders that hold the documents.",
+                remedy="Name only the folders that contain the documents.",
             )
 
 
-def _entries(place: Path, looked: _Looked) -> list[os.DirEntry[str]]:
+def _entries(place: Path, scanned: _EntryCount) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(place) as inside:
             entries = []
             for entry in inside:
-                looked.more(1)
+                scanned.add(1)
                 entries.append(entry)
             return entries
     except (NotADirectoryError, PermissionError, FileNotFoundError):
         return []
 
 
-def _folders(place: Path, looked: _Looked) -> Iterator[Path]:
-    """The folder itself and all below it."""
+def _folders(place: Path, scanned: _EntryCount) -> Iterator[Path]:
+    """The folder and all folders below it."""
     todo = [place] if place.is_dir() else []
     while todo:
         here = todo.pop()
         yield here
         todo += [
-            Path(one.path) for one in _entries(here, looked) if not one.name.startswith(".") and one.is_dir(follow_symlinks=False)
+            Path(one.path)
+            for one in _entries(here, scanned)
+            if not one.name.startswith(".") and one.is_dir(follow_symlinks=False)
         ]

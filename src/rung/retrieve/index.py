@@ -1,4 +1,4 @@
-"""A folder of documents to an index, and the index kept true as files come, change, move and go."""
+"""Builds an index of a folder of documents, and updates it as files are added, changed, moved and deleted."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from rung.retrieve.store import Change, Health, IndexConfig, Store
 from rung.types import digest
 
 FORMAT = 2
-"""Raise when the same file would now be read in another way; `CHUNK_VERSION` does so for cutting."""
+"""Increase when the same file is read in another way; `CHUNK_VERSION` does so for chunking."""
 
 WAIT_SECONDS = 600.0
 """Longest wait for another process that indexes into the same store."""
 POLL_SECONDS = 0.2
 
 Progress = Callable[[str, float], object]
-"""What is being done, and what share of the whole is done."""
+"""Called with the current activity and the share of the work done."""
 Label = Callable[[str], str]
-"""A file's path to its access label; the empty label is open to all."""
+"""From a file's path to its access label; the empty label is open to all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,17 @@ class FolderChanges:
     """Old path, new path, same content."""
     unchanged: int
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Path to reason, of those refused before they were opened."""
+    """Path to reason, for files refused before they were opened."""
 
     @property
     def stale(self) -> int:
-        """Files for which the index does not say what the folder says."""
+        """Number of files for which the index is outdated."""
         return len(self.added) + len(self.changed) + len(self.deleted) + len(self.renamed)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an update did. A file newly refused stands in `refused` and nowhere else."""
+    """What an update did. A newly refused file is only in `refused`."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -66,17 +66,17 @@ class Changes:
     """Path to reason."""
     unchanged: int = 0
     embedded: int = 0
-    """Texts embedded; the others were known."""
+    """Texts embedded; the others already had a vector."""
 
 
 def index_config(
     embedder: Embeds | None, name: str = "", embedder_digest: str = "", size: int = 200, overlap: int = 30
 ) -> IndexConfig:
-    """What an index is to be made with. TaskError where a passage would be longer than the embedder reads."""
-    if embedder and size > embedder.longest:
+    """The configuration of an index. TaskError if passages would be longer than the embedder reads."""
+    if embedder and size > embedder.max_length:
         raise TaskError(
-            f"passages of {size} tokens are longer than the {embedder.longest} that {name} reads.",
-            remedy=f"Set the passages' size to {embedder.longest} or less.",
+            f"passages of {size} tokens are longer than the {embedder.max_length} that {name} reads.",
+            remedy=f"Set the passages' size to {embedder.max_length} or less.",
         )
     return IndexConfig(name, embedder_digest, size, overlap, " ".join([f"{FORMAT}.{CHUNK_VERSION}", *readers.TABLE.origins()]))
 
@@ -89,9 +89,9 @@ def look(
     label: Label = lambda path: "",
     contents: Mapping[str, str] = MappingProxyType({}),
 ) -> FolderChanges:
-    """Compare the folder with the index by content; a modification time is never asked.
+    """Compare the folder with the index by content; modification times are ignored.
 
-    `contents`: what is known already of the files, by path, so that they are not read for it again; see `source.content`.
+    `contents`: known content digests by path, so that files are not read again for them; see `source.content`.
     """
     found = listing(root, patterns)
     known = store.documents() if store.config() == made else dict.fromkeys(store.documents(), "")
@@ -161,7 +161,7 @@ def update(
                 _apply(store, ready, made)
                 ready = []
         _apply(store, [tuple(chain(*ready))] if at_once else ready, made)
-        progress("making the index ready", 1.0)
+        progress("finishing the index", 1.0)
         store.settle()
     return Changes(
         added=tuple(path for path in seen.added if path not in refused),
@@ -188,7 +188,7 @@ def health(
 
 
 def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[tuple[Change, ...]]]:
-    """Runs of changes with enough passages to embed together."""
+    """Groups of changes with enough passages to embed together."""
     group: list[tuple[Change, ...]] = []
     size = 0
     for one in changes:
@@ -202,7 +202,7 @@ def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[tuple[Change
 
 
 def _apply(store: Store, ready: Sequence[tuple[Change, ...]], made: IndexConfig) -> None:
-    """Each tuple in one transaction; an empty one only says what the index is made with."""
+    """Apply each tuple in one transaction; an empty one only stores the configuration."""
     for changes in ready if ready or store.config() == made else [()]:
         store.apply(changes, made)
 
@@ -210,14 +210,14 @@ def _apply(store: Store, ready: Sequence[tuple[Change, ...]], made: IndexConfig)
 def _read(
     root: Path, seen: FolderChanges, embedder: Embeds | None, made: IndexConfig, label: Label, progress: Progress
 ) -> Iterator[tuple[Change, ...]]:
-    """What is to be applied together: a file's new content; for a renamed one the old path's end too."""
+    """Changes to apply together: a file's new content; for a renamed file also the deletion of its old path."""
     count = lru_cache(maxsize=1 << 16)(embedder.count if embedder else _words)
     old_names = {new: old for old, new in seen.renamed}
     paths = [*old_names, *seen.changed, *seen.added]
     sizes = [max(1, (root / path).stat().st_size if (root / path).is_file() else 1) for path in paths]
     started, done = time.monotonic(), 0
     for path, size in zip(paths, sizes, strict=True):
-        progress(_told(path, done / sum(sizes), time.monotonic() - started), done / sum(sizes))
+        progress(_status(path, done / sum(sizes), time.monotonic() - started), done / sum(sizes))
         ended = (Change(old_names[path]),) if path in old_names else ()
         yield (*ended, _change(root, path, seen, made, label(path), count))
         done += size
@@ -234,7 +234,7 @@ def _change(root: Path, path: str, seen: FolderChanges, made: IndexConfig, label
 
 
 def _digest(name: str, label: str) -> str:
-    """One name for a file's content (or the reason why it cannot be read) and its access label."""
+    """Digest of a file's content (or of the reason why it cannot be read) and its access label."""
     return digest([name, label])
 
 
@@ -242,11 +242,11 @@ def _reason(refused: Refused) -> str:
     return f"{refused.reason} {refused.remedy}".strip()
 
 
-def _told(path: str, share: float, seconds: float) -> str:
+def _status(path: str, share: float, seconds: float) -> str:
     left = f", about {seconds / share * (1 - share):.0f} s left" if share > 0.02 and seconds > 2 else ""
     return f"reading {path}{left}"
 
 
 def _words(text: str) -> int:
-    """Tokens where there is no embedder: words, or two characters of a script without spaces."""
+    """Token count without an embedder: one per word, or per two characters of a script without spaces."""
     return len(text.split()) + sum(ord(c) >= 0x2E80 for c in text) // 2

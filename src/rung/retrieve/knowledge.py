@@ -1,4 +1,4 @@
-"""A task's documents and their index: where it lies, and bringing it up to date."""
+"""A task's documents and their index: its location, and updating it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from rung import files, signed
 from rung.errors import DataError
 from rung.lm.engines import Engines
-from rung.retrieve.access import Rules, idle, label
+from rung.retrieve.access import Rules, label, unmatched
 from rung.retrieve.formats.readers import origin
 from rung.retrieve.formats.source import content
 from rung.retrieve.index import Changes, Progress, health, index_config, update
@@ -22,15 +22,15 @@ from rung.sources import Documents, join_sources
 from rung.types import Example, Texts, digest
 
 USUAL, POINTER, TASKS = "index", "index.json", ".rung"
-"""Names of the folder and of the file that points elsewhere, and of the task's folder that they lie in."""
+"""Names of the index folder, of the file that points elsewhere, and of the folder in the task that contains them."""
 SIZE, OVERLAP = 200, 30
-"""Tokens of a passage, and of what it repeats of the one before; the embedder's tokens. Fewer where it reads fewer."""
+"""Size and overlap of passages, in the embedder's tokens; smaller if the embedder's maximum is smaller."""
 
 
 def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Texts:
-    """The task's documents by content and access label; each file is read once here, and its name serves the index too.
+    """The task's documents by content and access label; each file is hashed once here, also for the index.
 
-    DataError where a pattern names nothing that can be read, or one of `access` nothing at all.
+    DataError if a pattern matches no readable file, or a pattern of `access` matches nothing.
     """
     if not patterns:
         return Texts()
@@ -42,11 +42,11 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
             f"there are no documents: {why}.", where="rung.yaml data.documents", remedy="Name a folder, a file or a pattern."
         )
     paths = [relative(path, folder) for path in found.files]
-    if lost := idle(access, [*paths, *(one.path for one in found.refused)]):
+    if lost := unmatched(access, [*paths, *(one.path for one in found.refused)]):
         raise DataError(
-            f"{lost[0]!r} covers no document, so what it was meant for may lie open.",
+            f"{lost[0]!r} matches no document, so documents that it should restrict may be open.",
             where="rung.yaml data.access",
-            remedy=f"Paths are those that citations show, such as {paths[0]}; * stays in a folder, ** does not.",
+            remedy=f"Write paths as in citations, such as {paths[0]}; * matches within a folder, ** across folders.",
         )
     names, sizes = zip(*(content(path, folder) for path in found.files))
     labels = [label(access, path) for path in paths]
@@ -66,21 +66,21 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
 
 @lru_cache(maxsize=4)
 def named(texts: Texts) -> Documents:
-    """The documents by all that a row may call them."""
+    """The documents by every name that a row may use for them."""
     return Documents(contents(texts), texts.root)
 
 
 def with_sources(row: Example, texts: Texts) -> Example:
-    """The row with its source as citations spell it; what names no single document stays as it is."""
+    """The row with its source as in citations; unchanged if it does not name a single document."""
     found = named(texts).find(row.source) if row.source else ()
     return replace(row, source=join_sources(found)) if found else row
 
 
 def is_open(source: str, texts: Texts) -> bool:
-    """Whether everyone may see what a row's source names. Without labels that is all; a row that names none is open.
+    """Whether everyone may see a row's source. Always without labels; a row without a source is open.
 
-    With labels it is open only where each of its sources names one document and none that it may mean has a label: a
-    misspelt source hides what it stands for.
+    With labels it is open only if each of its sources names one document and no document it may mean has a label: a
+    misspelled source is restricted.
     """
     if not any(name for _, name in texts.access):
         return True
@@ -89,9 +89,9 @@ def is_open(source: str, texts: Texts) -> bool:
 
 
 def open_to_all(rows: Sequence[Example], texts: Texts) -> tuple[Example, ...]:
-    """The rows that anyone may learn from or be shown: what is learnt from a row is told to every asker.
+    """The rows that may be trained on or shown to anyone: a model reveals to every user what it learnt from a row.
 
-    Of rows with the same content that name no source, none is open where another one is closed.
+    Of rows with the same content and no source, none is open if another one is restricted.
     """
     kept = [is_open(row.source, texts) for row in rows]
     closed = {row.id for row, is_kept in zip(rows, kept) if not is_kept} if not all(kept) else set()
@@ -99,7 +99,7 @@ def open_to_all(rows: Sequence[Example], texts: Texts) -> tuple[Example, ...]:
 
 
 def is_open_file(file: Path, texts: Texts) -> bool:
-    """Whether a file of raw text may be learnt from: it is no document with a label, no link to one and no copy of one."""
+    """Whether a file of raw text may be trained on: it is not a labelled document, nor a link to one, nor a copy of one."""
     if not any(name for _, name in texts.access):
         return True
     root = Path(texts.root)
@@ -109,44 +109,44 @@ def is_open_file(file: Path, texts: Texts) -> bool:
 
 
 def place(home: Path, size: int = 0, overlap: int = OVERLAP) -> str:
-    """Where the index of a task lies: the URL it was moved to, or a folder in the task's own; one for each size."""
+    """Location of a task's index: the URL it was moved to, or a folder in the task's; one per passage size."""
     if (size, overlap) != (0, OVERLAP):
         return str(home / f"{USUAL}-{size}-{overlap}")
     pointer = home / POINTER
-    return _pointed(pointer) if pointer.exists() else str(home / USUAL)
+    return _pointer_target(pointer) if pointer.exists() else str(home / USUAL)
 
 
-def _pointed(pointer: Path) -> str:
-    """Where a pointer says that the index is. DataError where it is not to be believed: questions go there."""
+def _pointer_target(pointer: Path) -> str:
+    """The location in a pointer file. DataError if it is not trusted: questions are sent there."""
     value, why = signed.opened(POINTER, pointer.read_text(encoding="utf-8", errors="replace"))
     if why or value is None:
         remedy = f"{signed.TRUST} Or delete the file; the index is then built beside it."
-        raise DataError(f"it says where the index is, and it {why}.", where=str(pointer), remedy=remedy)
+        raise DataError(f"it states where the index is, and it {why}.", where=str(pointer), remedy=remedy)
     return str(value["store"])
 
 
 def others(home: Path) -> list[str]:
-    """Indexes with passages of another size, which rungs had made."""
+    """Indexes with other passage sizes, built by rungs."""
     return sorted(str(folder) for folder in home.glob(f"{USUAL}-*-*") if folder.is_dir())
 
 
 def followed(index: str) -> str:
-    """Where an index is now: a Predictor remembers where it was when it was fitted."""
+    """Current location of an index: a Predictor stores its location at the time of the fit."""
     return place(Path(index).parent) if "://" not in index and Path(index).name == USUAL else index
 
 
 def is_there(index: str) -> bool:
-    """Whether an index can be opened without being made first; of a URL it is taken for granted."""
+    """Whether an index exists; assumed for a URL."""
     return "://" in (now := followed(index)) or Path(now).is_dir()
 
 
 def point(home: Path, store: str) -> None:
-    """Remember where the index was moved to."""
+    """Record where the index was moved to."""
     files.write_text(home / POINTER, signed.seal(POINTER, signed.dumps({"store": store})))
 
 
 def opened(index: str, say: Callable[[str], object] = warnings.warn) -> Store:
-    """The store at a folder, or at a lance:// URL."""
+    """The store in a folder or at a lance:// URL."""
     if index.startswith("lance://"):
         from rung.retrieve.lance import Lance
 
@@ -158,21 +158,21 @@ def opened(index: str, say: Callable[[str], object] = warnings.warn) -> Store:
 
 
 def open_kept(index: str, engines: Engines) -> Store:
-    """The index, where it is now, opened once for an engine room."""
+    """The index at its current location, opened once per `engines`."""
     now = followed(index)
     return engines.keep(f"index {now}", lambda: opened(now, engines.say))
 
 
 def config_of(engines: Engines, embedder: str, size: int = 0, overlap: int = OVERLAP) -> IndexConfig:
-    """What an index with this embedder is made with. A `size` of 0 takes the usual one, or less where it reads less."""
+    """The configuration of an index with this embedder. `size` 0 is the default, or the embedder's maximum if smaller."""
     opened = engines.embedder(embedder)
-    return index_config(opened, embedder, engines.find(embedder).digest, size or min(SIZE, opened.longest), overlap)
+    return index_config(opened, embedder, engines.find(embedder).digest, size or min(SIZE, opened.max_length), overlap)
 
 
 def bring_up_to_date(
     texts: Texts, index: str, engines: Engines, how: IndexConfig, progress: Progress = lambda *_: None
 ) -> Changes:
-    """The index at `index` made true to the documents and their labels; unchanged files are not read again."""
+    """Update the index to the documents and their labels; unchanged files are not read again."""
     embedder = engines.embedder(how.embedder)
     return update(
         Path(texts.root), texts.patterns, open_kept(index, engines), embedder, how, labels(texts), progress, contents(texts)
@@ -180,15 +180,15 @@ def bring_up_to_date(
 
 
 def looked_over(texts: Texts, store: Store) -> tuple[Health, int]:
-    """The index's health, and how many documents it is behind on."""
+    """The index's health, and the number of documents for which it is outdated."""
     return health(store, Path(texts.root), texts.patterns, labels(texts), contents(texts))
 
 
 def labels(texts: Texts) -> Callable[[str], str]:
-    """A document's path to its access label."""
+    """From a document's path to its access label."""
     return partial(label, texts.access)
 
 
 def contents(texts: Texts) -> dict[str, str]:
-    """A document's path to the SHA-256 of its bytes, or to the reason why it cannot be read."""
+    """From a document's path to the SHA-256 of its bytes, or to the reason why it cannot be read."""
     return {relative(Path(file), Path(texts.root)): name for file, name in zip(texts.files, texts.contents)}

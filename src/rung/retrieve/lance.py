@@ -1,14 +1,13 @@
-"""The store that grows: one LanceDB table in a folder or an object store holds the truth; the lexical leg is derived, locally.
+"""The store for large indexes: one LanceDB table in a folder or an object store; the lexical index is derived, locally.
 
-A row is a passage, a document or the one line of facts, so that deleting a file's old passages, adding its new ones and
-saying what the index is made with is one merge, and thus one commit. The generation is the table's version. BM25 comes
-from the same tantivy code as in the SQLite store, in a local folder that is caught up from the table: the same questions
-give the same passages, and faults of Lance's own full-text index under append, delete and compact are not met.
+A row is a passage, a document or the facts, so that deleting a file's old passages, adding its new ones and storing the
+configuration is one merge, and thus one commit. The generation is the table's version. BM25 uses the same tantivy code as the
+SQLite store, in a local folder updated from the table: the same questions give the same passages, and faults of Lance's own
+full-text index under append, delete and compaction do not matter.
 
-Vectors are searched exactly until there are `approximate_from` passages; from then on through an index, refined with the
-exact distances. Passages that the index does not hold yet are searched exactly beside it, and `Health.unindexed` tells
-how many they are. Old versions are cleaned away after Lance's own week; `delete_unverified` is never used, since it can
-remove what another process is writing.
+Vector search is exact up to `approximate_from` passages; from then on it uses an index, refined with exact distances.
+Passages not yet in that index are searched exactly, and `Health.unindexed` is their number. Old versions are deleted after
+Lance's default of a week; `delete_unverified` is never used, since it can remove what another process is writing.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vecto
 LANCE = "lance://"
 TABLE = "knowledge"
 APPROXIMATE_FROM = 200_000
-"""Passages from which going over all vectors takes longer than an answer may."""
+"""Passages from which an exact search is too slow for an answer."""
 REFINE = 10
-"""Times the passages asked for that are looked at exactly when the index is used."""
+"""Passages scored exactly, as a multiple of those requested, when the vector index is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class View:
 class Lance:
     """The store at `lance://` and a folder, or `lance://` and an object store's URL (s3://bucket/folder, gs://…).
 
-    Many processes may read; one at a time may write, on any one machine. `derived` is where the lexical leg lies, by
+    Many processes may read; one at a time may write, on any one machine. `derived`: folder of the lexical index, by
     default in this machine's cache.
     """
 
@@ -68,7 +67,7 @@ class Lance:
         self._lock = threading.RLock()
         self._view: View | None = None
         self._kept: dict[tuple[str, str], Vector] = {}
-        # without the interval a reader never sees what another process writes
+        # without the interval a reader never sees another process's writes
         self._db: Any = lancedb.connect(url, read_consistency_interval=timedelta(0))
 
     # --- what it holds ----------------------------------------------------------------------------------------
@@ -115,7 +114,7 @@ class Lance:
         return there
 
     def keep_vectors(self, embedder: str, texts: Sequence[str], vectors: Vector) -> None:
-        """Kept in memory until their passages are applied: an object store is not written to for each group of texts."""
+        """Cached in memory until their passages are applied, to avoid a write to the object store per group of texts."""
         self._kept |= {(embedder, text): vector for text, vector in zip(texts, vectors, strict=True)}
 
     def apply(self, changes: Sequence[Change], config: IndexConfig) -> None:
@@ -151,14 +150,14 @@ class Lance:
         table = self._table()
         self._kept.clear()
         if table is not None:
-            # an index made on an empty table never takes in a row
+            # an index created on an empty table never includes any row
             if table.count_rows("kind = 'passage'") >= self.approximate_from and not table.list_indices():
                 table.create_index("vector", config=IvfPq(distance_type="dot"))
             table.optimize()
         self._seen()
 
     def _vectors(self, changes: Sequence[Change], config: IndexConfig) -> dict[str, Vector]:
-        """The vectors of the changes' texts, from those kept and from those in the table."""
+        """Vectors of the changes' texts, from the cache or the table."""
         if not config.embedder_digest:
             return {}
         texts = {text_digest(one): one for change in changes for one in change.passages}
@@ -169,7 +168,7 @@ class Lance:
             found = self._rows(f"kind = 'passage' and {among('digest', missing)}", ["digest", "vector"])
             out |= {row["digest"]: np.array(row["vector"], np.float32) for row in found}
         lost = next((one for text, one in texts.items() if text not in out), None)
-        assert lost is None, f"no vector was kept for {lost.where if lost else ''}"
+        assert lost is None, f"no vector is stored for {lost.where if lost else ''}"
         return out
 
     # --- the legs ---------------------------------------------------------------------------------------------
@@ -188,7 +187,7 @@ class Lance:
         query = query.refine_factor(REFINE).select(["id", "row", "path", "_distance"])
         most = depth + 1
         while len(hits := query.limit(most).to_list()) == most and hits[-1]["_distance"] == hits[depth - 1]["_distance"]:
-            most *= 4  # all that are as near as the last one asked for, so that it is not by chance which of them is found
+            most *= 4  # include all ties with the last, so that the result does not depend on chance
         return _best([(1 - hit["_distance"], hit) for hit in hits], depth)
 
     @contextmanager
@@ -207,7 +206,7 @@ class Lance:
         self._view = None
 
     def _seen(self) -> View:
-        """The present generation, its lexical leg caught up first where another generation is in it."""
+        """The current generation, with its lexical index updated first if necessary."""
         with self._lock:
             generation = self.generation()
             if self._view is None or self._view.generation != generation:
@@ -242,7 +241,7 @@ class Lance:
 
 
 def _best(scored: Sequence[tuple[float, dict[str, Any]]], depth: int) -> Found:
-    """The ids of the `depth` best; equal ones by path and then row, for row numbers alone tell when a file was read."""
+    """Ids of the `depth` best; ties by path and then row, since row numbers alone depend on when a file was read."""
     ordered = sorted(scored, key=lambda one: (-one[0], one[1]["path"], one[1]["row"]))
     return [(row["id"], score) for score, row in ordered[:depth]]
 
@@ -252,7 +251,7 @@ def _width(table: Any) -> int:
 
 
 def _check_cpu() -> None:
-    """lancedb's wheels end the process with SIGILL on an x86 processor without AVX2."""
-    told = Path("/proc/cpuinfo")
-    if platform.machine() == "x86_64" and told.exists() and " avx2" not in told.read_text():
-        raise DataError("this processor has no AVX2, without which LanceDB cannot run.", remedy="Keep the index in SQLite.")
+    """lancedb's wheels crash with SIGILL on an x86 CPU without AVX2."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() == "x86_64" and cpuinfo.exists() and " avx2" not in cpuinfo.read_text():
+        raise DataError("LanceDB needs a CPU with AVX2, which this one lacks.", remedy="Keep the index in SQLite.")

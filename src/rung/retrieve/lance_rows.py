@@ -1,4 +1,4 @@
-"""What the LanceDB store keeps, as rows of its one table: passages, documents, facts; and the SQL by which they are asked for."""
+"""Rows of the LanceDB store's table (passages, documents, facts), and the SQL to query them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from rung.retrieve.passage import Passage
 from rung.retrieve.store import Change, Vector, tags, text_digest
 
 FACTS = ":facts"
-"""The id of the line that says what the index is made with; no path and no passage is called so."""
+"""The id of the row with the index configuration; no path or passage has this id."""
 PLACE = ["id", "path", "heading", "body", "first_line", "last_line", "page", "access", "extra"]
 """The columns of a passage itself."""
 
 
 def head(change: Change, document: int) -> dict[str, Any]:
-    """A file's own row; `body` says why it was refused."""
+    """A file's row; `body` is the reason if it was refused."""
     named = {"id": f"file:{change.path}", "kind": "document", "path": change.path}
     return {**named, "digest": change.digest, "document": document, "body": change.refused}
 
 
 def row(passage: Passage, document: int, number: int, vector: Vector | None) -> dict[str, Any]:
-    """A passage's row; `digest` names the text that its vector is of."""
+    """A passage's row; `digest` is that of the embedded text."""
     return {
         "id": passage.id,
         "kind": "passage",
@@ -60,15 +60,15 @@ def arrow(rows: Iterable[dict[str, Any]], width: int) -> Any:
 
 
 def among(column: str, values: Sequence[str | int]) -> str:
-    """SQL: the column holds one of the values; false where there are none."""
+    """SQL: the column has one of the values; false if there are none."""
     return f"{column} in ({', '.join(map(literal, values))})" if values else "false"
 
 
 def tagged(clause: Iterable[str]) -> str:
-    """SQL: the row carries one of the tags."""
+    """SQL: the row has one of the tags."""
     return f"array_has_any(tags, [{', '.join(literal(tag) for tag in sorted(clause))}])"
 
 
 def literal(value: str | int) -> str:
-    """A value in SQL, whatever signs it holds."""
+    """A value as an SQL literal, escaped."""
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

@@ -1,9 +1,9 @@
-"""The lexical leg: BM25 in tantivy, in a folder derived from the store's file and stamped with its generation.
+"""Lexical search: BM25 in tantivy, in a folder derived from the store and stamped with its generation.
 
-tantivy is given text that `analyse` has already cut, and questions as plain term queries: nothing is parsed, so no sign in
-a question means anything. Two rules help where the index does not hold a question's word as it stands. A compound
-(Rückgabebedingungen) is also looked for as two words that the index knows; an unknown word also as the beginning of known
-ones. Both act on the question alone, so that what a passage is filed under never depends on other passages.
+tantivy gets text that `analyse` has already tokenized, and questions as plain term queries: there is no query syntax, so no
+character of a question has a special meaning. Two rules help if the index does not contain a question's word. A compound
+(Rückgabebedingungen) is also searched as two words of the index; an unknown word also as a prefix of known ones. Both apply
+to the question alone, so that a passage's terms never depend on other passages.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from rung.retrieve import analyse
 from rung.retrieve.passage import Passage, embedded_text
 from rung.retrieve.store import tags
 
-BESIDE = 0.5
-"""Weight of a term that the question holds only as part or beginning of a word. On XQuAD German nDCG@10 rises from 0.943
-to 0.950; beginnings of words that are known lowered it."""
-BEGINNINGS = 8
+EXPANSION_WEIGHT = 0.5
+"""Weight of a term that matches only a part or a prefix of a question's word. On XQuAD German nDCG@10 rises from 0.943 to
+0.950; prefixes of known words lowered it."""
+MAX_PREFIX_MATCHES = 8
 MEMORY = 50_000_000
-"""tantivy's buffer while writing, bytes."""
+"""tantivy's write buffer, in bytes."""
 
 
 FORMAT = 2
-"""Raise when the same passage would now be filed in another way."""
+"""Increase when the same passage is indexed in another way."""
 
 Read = Callable[[Sequence[int]], Iterable[tuple[int, int, Passage]]]
-"""From numbers of documents to (row, document, passage) of all their passages, in the order of the numbers and then of rows."""
+"""From document numbers to (row, document, passage) of all their passages, ordered by document and row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
     store: str
-    """The store's own name, so that an index of another store is never taken for this one's; and what it was written by."""
+    """The store's id, so that the index of another store is never used, and the versions that wrote it."""
     generation: int
     documents: frozenset[int]
-    """Numbers of the documents that are filed."""
+    """Numbers of the indexed documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lexical:
-    """One generation of the lexical index, ready to be searched."""
+    """One generation of the lexical index."""
 
     index: Any
     searcher: Any
 
     def search(self, question: str, depth: int, clauses: Sequence[frozenset[str]]) -> list[tuple[int, float]]:
-        """The `depth` best passages that carry a tag of each clause, and those as good as the last: (row, BM25), best first."""
+        """The `depth` best passages with a tag of each clause, and any that tie with the last: (row, BM25), best first."""
         from tantivy import Occur, Query
 
         words = list(self._words(analyse.question_terms(question)))
@@ -80,35 +80,35 @@ class Lexical:
 
         weights: dict[str, float] = dict.fromkeys(terms, 1.0)
         for term in list(weights):
-            for other in self._split(term) or self._beginnings(term):
-                weights.setdefault(other, BESIDE)
+            for other in self._split(term) or self._prefix_matches(term):
+                weights.setdefault(other, EXPANSION_WEIGHT)
         for term, weight in weights.items():
             word = Query.term_query(self.index.schema, "words", term, "freq")
             yield word if weight == 1 else Query.boost_query(word, weight)
 
     def _split(self, term: str) -> tuple[str, ...]:
-        """A compound's two parts, where both are words that the index knows."""
+        """A compound's two parts, if the index contains both."""
         return next((pair for pair in analyse.compound(term) if all(self._known(part) for part in pair)), ())
 
-    def _beginnings(self, term: str) -> list[str]:
-        if len(term) < analyse.SHORTEST_PART or not term.isalpha() or self._known(term):
+    def _prefix_matches(self, term: str) -> list[str]:
+        if len(term) < analyse.MIN_PART_LENGTH or not term.isalpha() or self._known(term):
             return []
-        return [other for other, _ in self.searcher.terms_with_prefix("words", term, limit=BEGINNINGS)]
+        return [other for other, _ in self.searcher.terms_with_prefix("words", term, limit=MAX_PREFIX_MATCHES)]
 
     def _known(self, term: str) -> bool:
         return self.searcher.doc_freq("words", term) > 0
 
 
 def catch_up(folder: Path, store: str, generation: int, documents: Iterable[int], read: Read) -> None:
-    """Bring the index to this generation: it is written anew, in the order of `documents`. One process at a time.
+    """Update the index to this generation: rebuilds it in the order of `documents`. One process at a time.
 
-    Taking passages out of a tantivy index leaves them in its statistics until segments happen to merge, and even then
-    lengths are estimated, so scores would depend on what the folder once held. Written anew it is the index that a first
-    run would make, to the last bit. What was filed before is copied as it was analysed, which is the costly part.
+    Passages deleted from a tantivy index stay in its statistics until segments happen to merge, and even then lengths are
+    estimated, so scores would depend on earlier contents. The rebuilt index equals that of a first run, to the last bit.
+    Documents already indexed are copied with their terms, since analysis is the costly part.
 
-    `documents` are the numbers of all there are; a changed document has a new number.
+    `documents`: the numbers of all documents; a changed document has a new number.
     """
-    store = f"{store}, format {FORMAT}, analysis {analyse.VERSION}, tantivy {version('tantivy')}"  # of older ones nothing is kept
+    store = f"{store}, format {FORMAT}, analysis {analyse.VERSION}, tantivy {version('tantivy')}"  # not reused if older
     old, order = _read(folder), {document: place for place, document in enumerate(documents)}
     if old and (old.store, old.generation) == (store, generation):
         return
@@ -119,21 +119,21 @@ def catch_up(folder: Path, store: str, generation: int, documents: Iterable[int]
     part = _empty(folder.with_name(folder.name + ".part"))
     writer = _open(part).writer(MEMORY, 1)
     new = (
-        (order[document], row, _filed(row, document, passage))
+        (order[document], row, _indexed(row, document, passage))
         for row, document, passage in read([document for document in order if document not in had])
     )
     kept = _kept(folder, {document: order[document] for document in had & order.keys()}) if had else ()
-    for _, _, filed in heapq.merge(kept, new, key=lambda one: one[:2]):
-        writer.add_document(filed)
+    for _, _, entry in heapq.merge(kept, new, key=lambda one: one[:2]):
+        writer.add_document(entry)
     writer.commit()
     writer.wait_merging_threads()
     _write(part, Stamp(store, generation, frozenset(order)))
-    shutil.rmtree(folder, ignore_errors=True)  # killed here, the next process finds no stamp and starts again
+    shutil.rmtree(folder, ignore_errors=True)  # if killed here, the next process finds no stamp and rebuilds it
     part.replace(folder)
 
 
 def _kept(folder: Path, order: Mapping[int, int]) -> Iterator[tuple[int, int, Any]]:
-    """What is filed of these documents, by their places and rows."""
+    """Indexed entries of these documents, by their places and rows."""
     from tantivy import Query
 
     searcher = _open(folder).searcher()
@@ -151,16 +151,16 @@ def load(folder: Path) -> Lexical:
     return Lexical(index, index.searcher())
 
 
-def _filed(row: int, document: int, passage: Passage) -> Any:
+def _indexed(row: int, document: int, passage: Passage) -> Any:
     from tantivy import Document
 
-    filed = Document()
-    filed.add_text("words", " ".join(analyse.terms(f"{passage.path}\n{embedded_text(passage)}")))
+    entry = Document()
+    entry.add_text("words", " ".join(analyse.terms(f"{passage.path}\n{embedded_text(passage)}")))
     for tag in tags(passage):
-        filed.add_text("tags", tag)
-    filed.add_integer("document", document)
-    filed.add_integer("row", row)
-    return filed
+        entry.add_text("tags", tag)
+    entry.add_integer("document", document)
+    entry.add_integer("row", row)
+    return entry
 
 
 def _open(folder: Path) -> Any:
@@ -187,7 +187,7 @@ def _read(folder: Path) -> Stamp | None:
     try:
         found = json.loads(path.read_text())
         return Stamp(found["store"], found["generation"], frozenset(found["documents"]))
-    except (ValueError, TypeError, KeyError):  # damaged: what it speaks of is derived, and made anew
+    except (ValueError, TypeError, KeyError):  # damaged: the data are derived and can be rebuilt
         return None
 
 

@@ -1,4 +1,4 @@
-"""How a Predictor looks things up: which index, searched how, and below which evidence it does not answer."""
+"""A Predictor's retrieval settings: the index, how to search it, and the evidence threshold for answering."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from rung.retrieve.search import Hit, Settings, search
 from rung.retrieve.store import Allow
 from rung.types import Example, Source
 
-DEEP = 20
-"""Passages among which the right one is looked for when a row is made to learn from."""
+LESSON_DEPTH = 20
+"""Passages searched for the right one when a training row is built."""
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Frozen: the documents' digest is part of it, so a changed document makes another Predictor."""
+    """Frozen. It includes the documents' digest, so a changed document gives another Predictor."""
 
     index: str
     """Folder or URL of the index."""
     digest: str
-    """Content of the documents as they were when it was fitted."""
+    """Digest of the documents at the time of the fit."""
     embedder: str
     settings: Settings = Settings()
     least: float = 0.0
-    """Evidence below which the question is not put to the model."""
+    """Evidence below which the model is not asked."""
     withheld: float = 0.0
-    """Share of training rows whose passage is taken away, so that not knowing is learnt."""
+    """Share of training rows without their passage, so that the model learns to say that it does not know."""
     planted: float = 0.0
-    """Share of training rows in one of whose passages an instruction is planted, so that passing it over is learnt."""
+    """Share of training rows with an instruction planted in a passage, so that the model learns to ignore it."""
     screen: bool = True
-    """Whether passages are shown without what they tell the answerer to do, and answers must bear on the question."""
+    """Whether instructions to the model are removed from passages, and answers must be about the question."""
 
 
 def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: Allow = Allow()) -> list[list[Hit]]:
-    """The passages for each question, best first. RungError where the index is gone: an empty one would know nothing."""
+    """The passages for each question, best first. RungError if the index is missing."""
     if not is_there(lookup.index):
         raise RungError(
-            "the index is not there.", where=lookup.index, remedy="Make it again: rung index FOLDER, or fit the rung."
+            "the index does not exist.", where=lookup.index, remedy="Build it again: rung index FOLDER, or fit the rung."
         )
     store = open_kept(lookup.index, engines)
     vectors = engines.embedder(lookup.embedder).embed(questions) if "dense" in lookup.settings.legs else [None] * len(questions)
@@ -52,11 +52,11 @@ def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: A
 
 
 def evidence(question: str, hits: Sequence[Hit]) -> float:
-    """How sure it is that the question is answered there: 0 where nothing was found, towards 1 for its very words.
+    """How likely the hits answer the question: 0 without hits, towards 1 if they contain its exact words.
 
-    The mean of the best cosine and of the best share of the question's words that a passage holds; the share alone where
-    no leg is dense. On XQuAD English, held articles, it tells passages from near misses (AUC, n = 556) better than the
-    cosine (0.86), the share (0.94) or BM25 (0.92).
+    The mean of the best cosine and of the best share of the question's words in a passage; the share alone without dense
+    search. On XQuAD English, held-out articles, it separates passages from near misses (AUC, n = 556) better than the cosine
+    (0.86), the share (0.94) or BM25 (0.92).
     """
     words = max((touched(question, hit.passage.text) for hit in hits), default=0.0)
     cosines = [hit.dense for hit in hits if hit.dense is not None]
@@ -64,31 +64,31 @@ def evidence(question: str, hits: Sequence[Hit]) -> float:
 
 
 def shown(lookup: Lookup, hits: Sequence[Hit]) -> list[Source]:
-    """The sources that hits are, each with what the prompt leaves out of it."""
+    """The hits as sources, each with the parts that the prompt leaves out."""
     found = map(source, hits)
     return [ground.screened(one) for one in found] if lookup.screen else list(found)
 
 
 def source(hit: Hit) -> Source:
-    """A hit as an answer's source."""
+    """A hit as a source."""
     return source_of(hit.passage)
 
 
 def source_of(passage: Passage) -> Source:
-    """A passage as an answer's source."""
+    """A passage as a source."""
     return Source(passage.id, passage.path, passage.heading[-1] if passage.heading else "", passage.where, passage.text)
 
 
 def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> list[tuple[list[Source], str]]:
-    """Passages and answer to learn from, for each row: what was retrieved, right passages and distractors together.
+    """Passages and target answer of each training row: the retrieved passages, relevant ones and distractors.
 
-    For a share `withheld` of the rows, drawn by content, the right passages are taken away and the answer is that it is
-    not known. Where the right passage was found but not among the first, it takes the place of the last: a row must not
-    teach that an answer comes from nowhere. RAFT: https://arxiv.org/abs/2403.10131. In a share `planted` of the rows a passage
-    tells the model what to say, and the answer is what it would be without.
+    For a share `withheld` of the rows, selected by content, the relevant passages are removed and the target is UNKNOWN. If
+    the relevant passage is found but not among the first k, it replaces the last: a row must not teach that an answer comes
+    from nowhere. RAFT: https://arxiv.org/abs/2403.10131. In a share `planted` of the rows a passage instructs the model, and
+    the target is the same as without the instruction.
     """
     k = lookup.settings.k
-    wide = replace(lookup, settings=replace(lookup.settings, k=max(DEEP, k)))
+    wide = replace(lookup, settings=replace(lookup.settings, k=max(LESSON_DEPTH, k)))
     out = []
     for example, hits in zip(examples, sources(wide, [example.input for example in examples], engines)):
         found = shown(lookup, hits)

@@ -1,4 +1,4 @@
-"""What `rung check` says of the rows' sources: those that name no document or several, and those that are closed."""
+"""Findings of `rung check` about the rows' sources: unknown, ambiguous or restricted documents."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rung.retrieve.knowledge import is_open, named
 from rung.sources import Documents, ResolvedSource
 from rung.types import Example, Texts
 
-SOURCES_TOLD = 5
-"""Different sources that one finding spells out."""
+MAX_SOURCES = 5
+"""Most different sources in one finding."""
 
 State = Literal["none", "unknown", "ambiguous", "closed", "open"]
 
 
 def findings(parts: Parts, texts: Texts) -> list[Finding]:
-    """Of all parts. How a source is spelt is told of train and dev alone, since the test rows are sealed."""
+    """Findings over all splits. Spellings are shown only for train and dev, since the test rows are sealed."""
     rows = [row for name in parts for row in parts[name]]
     shown = [row for name in parts if name != "test" for row in parts[name]]
     by_state: dict[State, list[Example]] = {}
@@ -57,20 +57,20 @@ def _state(row: Example, texts: Texts) -> State:
 
 
 def _is_both(one: ResolvedSource, texts: Texts) -> bool:
-    """Whether it names an open document in a spelling that may also mean a closed one."""
+    """Whether it names an open document in a spelling that may also mean a restricted one."""
     return not label(texts.access, one.path) and any(label(texts.access, path) for path in one.may)
 
 
 def _spelt(found: Sequence[Example], shown: Sequence[Example], texts: Texts) -> list[str]:
-    """The first few different sources of these rows, each with the documents that it may be meant for."""
+    """The first few different sources of these rows, each with the documents it may mean."""
     known, seen = named(texts), {id(row) for row in shown}
     wrong = (one for row in found if id(row) in seen for one in known.find(row.source) if len(one.may) != 1 or not one.path)
-    return list(islice(dict.fromkeys(f"{one.given!r} ({_meant(one, known)})" for one in wrong), SOURCES_TOLD))
+    return list(islice(dict.fromkeys(f"{one.given!r} ({_meant(one, known)})" for one in wrong), MAX_SOURCES))
 
 
 def _meant(one: ResolvedSource, known: Documents) -> str:
     if one.may:
-        return "may be " + " or ".join(one.may[:SOURCES_TOLD])
+        return "may be " + " or ".join(one.may[:MAX_SOURCES])
     near = known.nearest(one.given)
     return f"nearest: {', '.join(near)}" if near else "nothing is like it"
 
@@ -88,13 +88,13 @@ def _until(guarded: bool) -> str:
 
 
 def _remedy(guarded: bool) -> str:
-    """An empty cell would open the row, so it is no remedy where documents are closed."""
+    """An empty cell would open the row, so it is not a remedy if documents are restricted."""
     way = "Write the path as citations show it, with its folders and ending"
     return f"{way}." if guarded else f"{way}; or leave the cell empty where no document answers."
 
 
 def _closed(rows: Sequence[Example], of: int) -> Finding:
-    """A climb asks without labels, so it can neither learn from such rows nor answer them."""
+    """A climb has no access labels, so it can neither train on such rows nor answer them."""
     return Finding(
         "closed-source",
         "note",

@@ -1,6 +1,6 @@
-"""What instructions to an answerer look like, as data: signs with their weights, and the words of other languages.
+"""Patterns of instructions to the model, as data: signs with their weights, and words of other languages.
 
-Patterns are of text as it is read (`rung.marks.folded`): lower case, without accents.
+Patterns match folded text (`rung.marks.folded`): lower case, without accents.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MACHINE = (
 _GAP = r"(?:\W+\w+){0,6}?\W+"
 
 SIGNS: tuple[tuple[str, int], ...] = (
-    # the question or the other text is to be left aside
+    # ignore the question or other text
     (rf"\b(?:ignore|disregard|forget|override|overrule|neglect|discard|abandon|bypass|dismiss)\b{_GAP}{_OTHER}\b", 2),
     (
         rf"\b(?:do not|don'?t|never|stop|without)\s+(?:\w+\s+)?(?:follow|obey|us|read|answer|consider|"
@@ -45,7 +45,7 @@ SIGNS: tuple[tuple[str, int], ...] = (
         r"rules?|prompts?|guidelines?)\b",
         2,
     ),
-    # what the answer is to be
+    # what to answer
     (rf"\byour\s+(?:\w+\s+){{0,2}}{_ANSWER}\b", 1),
     (rf"\b(?:the|this)\s+(?:\w+\s+)?{_ANSWER}\s+(?:\w+\s+){{0,6}}?(?:is|reads)\b", 1),
     (r"\b(?:leave|put|set|lay)\s+(?:it|that|them|this|the question)\s+aside\b", 1),
@@ -108,7 +108,7 @@ SIGNS: tuple[tuple[str, int], ...] = (
     (r"\b(?:must|should|shall|is to|are to|has to|have to) be answered\s*(?:with|by|as|:)", 1),
     (r"\b(?:answer|reply|respond|output|say|write|print)\b(?:\W+\w+){1,4}?\W+instead\b", 1),
     (r"\b(?:do not|don'?t|never)\s+answer\b", 1),
-    # who it is addressed to
+    # addressed to a model
     (
         rf"\b(?:to|for|attention|attn|dear|hey|hello|note to|notice to|instructions? (?:to|for)|message "
         rf"(?:to|for)|any|all|every|"
@@ -133,7 +133,7 @@ SIGNS: tuple[tuple[str, int], ...] = (
         1,
     ),
     (r"(?:^|\n)[^\w\n]*(?:question|answer)[^\w\n]*:", 1),
-    # who says so
+    # claims of authority
     (
         r"\bnew (?:rule|instruction|directive|order|task|objective|policy for (?:answers|assistants)|"
         r"system prompt)s?\b",
@@ -151,13 +151,13 @@ SIGNS: tuple[tuple[str, int], ...] = (
     ),
     (r"\b(?:passages?|documents?|context|quotations?) (?:ends?|is over|are over|stops?) here\b", 1),
     (r"\bend of (?:the\s+)?(?:passages?|documents?|context|quot\w+|data|user input)\b", 1),
-    # what is to be kept from the asker
+    # hide something from the user
     (
         rf"\b(?:do not|don'?t|never|without)\s+(?:tell|mention|reveal|disclos|inform|notify|say|explain)\w*\b{_GAP}"
         rf"(?:this|these|instruction|notice|{_READER}|passage|anything)\b",
         1,
     ),
-    # where the asker is to be sent
+    # send the user somewhere
     (
         rf"\b(?:give|send|direct|point|refer|offer|show|provide|forward|redirect|invite|tell)\s+(?:the\s+|"
         rf"your\s+|all\s+)?{_READER}\b{_GAP}(?:link|url|address|site|page|https?)\b",
@@ -175,11 +175,11 @@ SIGNS: tuple[tuple[str, int], ...] = (
         2,
     ),
 )
-"""Patterns of the folded text, with their weights. None is enough by its mood alone."""
+"""Patterns of folded text with their weights. An imperative alone is never enough."""
 
 LANGUAGES: dict[str, tuple[str, str, str, str]] = {
-    # leaving aside; what is left aside; words about the answer that only an order has; the machine. Before the first `|`
-    # stand single words, behind it phrases; a word of more than three letters may have any ending
+    # ignore; the thing to ignore; phrases about the answer that only an instruction has; the model. Before the first `|`
+    # are single words, after it phrases; a word of more than three letters may have any ending
     "german": (
         "ignorier missacht vergiss vergessen|beachte nicht|beachten sie nicht",
         "frage anweisung vorherig obig text regel alles anleitung kontext passage",

@@ -1,10 +1,9 @@
-"""Instructions that a passage addresses to whoever answers from it: found sentence by sentence, by what they ask for.
+"""Detects instructions to the model in passages (indirect prompt injection), sentence by sentence.
 
-A how-to tells its reader what to do with the thing it is about. A planted instruction tells the answerer what to do with the
-answer: to leave the question or the other text aside, to say certain words, to send readers to a link, to keep this to
-itself. So what counts is the object of the order, not its mood, and sentences full of honest imperatives pass.
-Alarms on clean documents and misses on planted ones are measured by `benchmarks/planted.py`.
-Indirect prompt injection: Greshake et al. 2023, https://arxiv.org/abs/2302.12173
+A how-to tells its reader what to do with its subject. A planted instruction tells the model what to do with the answer: to
+ignore the question or other text, to say certain words, to send users to a link, to keep this secret. So the object of an
+instruction counts, not its mood, and sentences full of honest imperatives pass. `benchmarks/planted.py` measures false alarms
+on clean documents and misses on planted ones. Greshake et al. 2023, https://arxiv.org/abs/2302.12173
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from rung.marks import fold, has_chat_tag, has_passage_tag
 from rung.retrieve.order_signs import LANGUAGES, SIGNS
 
 VERSION = 1
-"""Raise when other sentences would now be left out of the same passage."""
+"""Increase when other sentences are left out of the same passage."""
 
-ENOUGH = 2
-"""Weight of signs from which on a run of sentences is an instruction to the answerer."""
+THRESHOLD = 2
+"""Weight from which a run of sentences is an instruction to the model."""
 
 WINDOW = 4
-"""Sentences that may share one instruction."""
+"""Most sentences of one instruction."""
 
-FOLLOWING = 2
-SHORT = 14
-"""An instruction takes up to so many short sentences behind it along, of at most so many words: `It is X.`"""
+MAX_FOLLOWING = 2
+MAX_WORDS = 14
+"""Short sentences after an instruction that belong to it (`It is X.`): their number, and their most words."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Tongue:
+class _Language:
     any: re.Pattern[str]
-    """What no sign is without."""
+    """Matches any text with a sign."""
     aside: re.Pattern[str]
     answer: re.Pattern[str]
     machine: re.Pattern[str]
@@ -49,14 +48,14 @@ def _twice(pattern: re.Pattern[str], read: str) -> int:
     return min(2, len(pattern.findall(read)))
 
 
-def _tongue(aside: str, objects: str, answer: str, machine: str) -> _Tongue:
+def _language(aside: str, objects: str, answer: str, machine: str) -> _Language:
     def words(text: str) -> str:
         single, *phrases = text.split("|")
         return "|".join(_open(part) for part in [*single.split(), *phrases])
 
     first, second = words(aside), words(objects)
     third = "|".join(_open(part) for part in answer.split("|"))
-    return _Tongue(
+    return _Language(
         re.compile(f"{first}|{third}|{words(machine)}"),
         re.compile(rf"(?:{first})[^.!?。！？\n]{{0,60}}?(?:{second})|(?:{second})[^.!?。！？\n]{{0,30}}?(?:{first})"),
         re.compile(third),
@@ -83,7 +82,7 @@ _ENGLISH = re.compile(
     r"do not|don't|never|without|"
     r"link|url|image|http|user|reader|whatever|no matter"
 )
-"""Words without which there is no sign in English: most sentences are done with here."""
+"""Any English sign contains one of these words: a quick test that most sentences fail."""
 _COMPILED = tuple((re.compile(pattern), weight) for pattern, weight in SIGNS if weight)
 _SENTENCE = re.compile(
     r"(?<![A-Z]\.)(?<![ .](?:St|Dr|Mr|Ms|vs|No|Jr)\.)(?<!Mrs\.)(?<=[.!?。！？])[\"'”’)\]]*\s+|(?<=[。！？])|"
@@ -92,14 +91,14 @@ _SENTENCE = re.compile(
 _ENCODED = re.compile(r"(?<![\w+/=])(?:[A-Za-z0-9+/_-]{20,}={0,2}|(?:[0-9a-fA-F]{2}[\s:]?){16,})(?![\w+/=])")
 
 
-_TURNED = re.compile(codecs.encode("ignore|disregard|forget|answer|instruct|respond|response|output", "rot13"))
+_ROT13 = re.compile(codecs.encode("ignore|disregard|forget|answer|instruct|respond|response|output", "rot13"))
 _LATIN = 8
-"""Tongues of `LANGUAGES` that are written without other letters; they stand first."""
+"""Number of `LANGUAGES` in Latin script; they come first."""
 
 
 @lru_cache(maxsize=1 << 14)
 def found(text: str) -> tuple[tuple[int, int], ...]:
-    """Where in the text instructions to the answerer stand, as begin and end, in order and apart."""
+    """Begin and end of each instruction to the model in a text, in order, without overlap."""
     parts = _parts(text)
     reads = [fold(text[start:end]).text for start, end in parts]
     flagged = [False] * len(parts)
@@ -107,7 +106,7 @@ def found(text: str) -> tuple[tuple[int, int], ...]:
         for size in range(1, WINDOW + 1):
             if i + size > len(parts) or (size > 1 and "\n\n" in text[parts[i][1] : parts[i + size - 1][0]]):
                 break
-            if all(_weight(reads[j]) for j in (i, i + size - 1)) and _weight("\n".join(reads[i : i + size])) >= ENOUGH:
+            if all(_weight(reads[j]) for j in (i, i + size - 1)) and _weight("\n".join(reads[i : i + size])) >= THRESHOLD:
                 flagged[i : i + size] = [True] * size
                 break
     for i, (start, end) in enumerate(parts):
@@ -115,33 +114,33 @@ def found(text: str) -> tuple[tuple[int, int], ...]:
             flagged[i] = True
     _follow(text, parts, flagged)
     spans: list[tuple[int, int]] = []
-    for (start, end), told in zip(parts, flagged):
-        if told and spans and not text[spans[-1][1] : start].strip():
+    for (start, end), is_flagged in zip(parts, flagged):
+        if is_flagged and spans and not text[spans[-1][1] : start].strip():
             spans[-1] = (spans[-1][0], end)
-        elif told:
+        elif is_flagged:
             spans.append((start, end))
     return tuple(spans)
 
 
 def signs(text: str) -> int:
-    """Weight of the signs that a sentence is addressed to the answerer; 0 for nearly every honest one."""
+    """Weight of the signs that a sentence instructs the model; 0 for nearly every honest one."""
     return _weight(fold(text).text)
 
 
 def sentences(text: str) -> list[str]:
-    """The text's sentences; lines, cells and comments end one as well."""
+    """The text's sentences; ends of lines, cells and comments end one too."""
     return [text[start:end] for start, end in _parts(text)]
 
 
 def _follow(text: str, parts: list[tuple[int, int]], flagged: list[bool]) -> None:
-    """Short sentences behind an instruction belong to it, within its paragraph."""
+    """Flag short sentences after an instruction, within its paragraph."""
     taken = 0
     for i in range(1, len(parts)):
         if flagged[i]:
             taken = 0
             continue
         apart = "\n\n" in text[parts[i - 1][1] : parts[i][0]]
-        if flagged[i - 1] and taken < FOLLOWING and not apart and len(text[slice(*parts[i])].split()) <= SHORT:
+        if flagged[i - 1] and taken < MAX_FOLLOWING and not apart and len(text[slice(*parts[i])].split()) <= MAX_WORDS:
             flagged[i], taken = True, taken + 1
 
 
@@ -157,33 +156,33 @@ def _parts(text: str) -> list[tuple[int, int]]:
 
 
 def _is_order(text: str) -> bool:
-    return _weight(fold(text).text) >= ENOUGH
+    return _weight(fold(text).text) >= THRESHOLD
 
 
 @lru_cache(maxsize=1 << 14)
 def _weight(read: str) -> int:
-    """Sum of the signs in a text as it is read; each counts once, the languages by the one that shows most."""
+    """Sum of the signs in a folded text; each counts once; the maximum over languages."""
     english = sum(weight for pattern, weight in _COMPILED if pattern.search(read)) if _ENGLISH.search(read) else 0
-    tongues = _tongues() if not read.isascii() else _tongues()[:_LATIN]
+    languages = _languages() if not read.isascii() else _languages()[:_LATIN]
     if "<" in read or "[" in read:
         english += 2 if has_passage_tag(read) else 1 if has_chat_tag(read) else 0
-    return max([english, *(tongue.weight(read) for tongue in tongues if tongue.any.search(read))])
+    return max([english, *(language.weight(read) for language in languages if language.any.search(read))])
 
 
 @lru_cache(maxsize=1)
-def _tongues() -> tuple[_Tongue, ...]:
-    return tuple(_tongue(*words) for words in LANGUAGES.values())
+def _languages() -> tuple[_Language, ...]:
+    return tuple(_language(*words) for words in LANGUAGES.values())
 
 
 def _decoded(text: str) -> list[str]:
-    """What a sentence says once decoded: base64 and hexadecimal runs, and its letters moved by thirteen."""
-    out = [codecs.decode(text, "rot13")] if _TURNED.search(text.lower()) else []
+    """A sentence decoded: its base64 and hexadecimal runs, and rot13."""
+    out = [codecs.decode(text, "rot13")] if _ROT13.search(text.lower()) else []
     for match in _ENCODED.finditer(text):
         run = re.sub(r"[\s:]", "", match[0])
         for decode in (_hex, _base64):
-            told = decode(run)
-            if told and sum(c.isprintable() or c.isspace() for c in told) / len(told) > 0.95:
-                out.append(told)
+            decoded = decode(run)
+            if decoded and sum(c.isprintable() or c.isspace() for c in decoded) / len(decoded) > 0.95:
+                out.append(decoded)
     return out
 
 

@@ -1,7 +1,7 @@
-"""Whether an index was built by this user: what it holds is shown and cited, and is not compared with the documents again.
+"""Whether this user built an index: its contents are shown and cited without another comparison with the documents.
 
-A folder with an index carries a signed mark with the name that the store gave itself when it was made. One of somebody
-else's has no mark that holds: inside a task it is built anew from the documents, elsewhere it is not opened.
+An index folder has a signed mark with the store's id. Somebody else's index has no valid mark: inside a task it is rebuilt
+from the documents, elsewhere it is not opened.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ MARK = "own.json"
 
 
 def open_ours(folder: Path, say: Callable[[str], object], inside: bool) -> Sqlite:
-    """The store in a folder, made where there is none. `inside`: it lies in the task's own folder, and may be built anew."""
+    """The store in a folder, created if there is none. `inside`: it is in the task's own folder and may be rebuilt."""
     if not (folder / NAME).exists():
         store = Sqlite(folder)
         claim(folder)
         return store
     if why := _fault(folder):
-        told = f"{folder}: the index {why}."
+        problem = f"{folder}: the index {why}."
         if not inside:
-            raise DataError(told, remedy=f"{signed.TRUST} Or index the documents to another folder.")
-        say(f"{told} It is built anew from the documents. {signed.TRUST}")
+            raise DataError(problem, remedy=f"{signed.TRUST} Or index the documents to another folder.")
+        say(f"{problem} It is rebuilt from the documents. {signed.TRUST}")
         shutil.rmtree(folder)
         return open_ours(folder, say, inside)
     return Sqlite(folder)
 
 
 def claim(folder: Path) -> bool:
-    """Mark an index as this user's; whether it was not before."""
+    """Mark an index as this user's; returns whether it was not before."""
     if not (folder / NAME).is_file() or not _fault(folder):
         return False
     files.write_text(folder / MARK, signed.seal(f"index/{MARK}", signed.dumps({"store": _name(folder)})))
@@ -51,7 +51,7 @@ def _fault(folder: Path) -> str:
 
 
 def _name(folder: Path) -> str:
-    """What the store in a folder calls itself. DataError where it cannot be read."""
+    """The id of the store in a folder. DataError if it cannot be read."""
     try:
         with closing(sqlite3.connect(folder / NAME, timeout=60)) as db:
             return str(db.execute("select value from facts where name = 'store'").fetchone()[0])

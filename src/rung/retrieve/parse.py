@@ -1,4 +1,4 @@
-"""Documents of a folder found and read; a file that cannot be is refused by name with the reason, and the others go on."""
+"""Finds and reads a folder's documents; an unreadable file is refused with a reason, and the others are still read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rung.retrieve.passage import Document, Refused
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a folder holds: files to read, files and folders refused, and the paths of files that are no documents."""
+    """A folder's contents: files to read, refused files and folders, and paths of files in other formats."""
 
     files: tuple[Path, ...]
     refused: tuple[Refused, ...] = ()
@@ -26,10 +26,10 @@ class Listing:
 
 
 def listing(root: Path, patterns: Sequence[str] = (".",)) -> Listing:
-    """The documents that the patterns name, each once, sorted by path.
+    """The documents that match the patterns, each once, sorted by path.
 
-    A pattern is a file, a folder (read whole, hidden files and folders left out) or a glob such as docs/**/*.md, all
-    relative to `root`. Raises DataError where one names nothing.
+    A pattern is a file, a folder (read recursively, without hidden files and folders) or a glob such as docs/**/*.md,
+    relative to `root`. DataError if a pattern matches nothing.
     """
     files: dict[str, Path] = {}
     refused: dict[str, Refused] = {}
@@ -51,12 +51,12 @@ def listing(root: Path, patterns: Sequence[str] = (".",)) -> Listing:
 
 
 def relative(path: Path, root: Path) -> str:
-    """The path as documents carry it: from `root`, with forward slashes."""
+    """The path of a document: relative to `root`, with forward slashes."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
 def parse(path: Path, root: Path) -> Document | Refused:
-    """One file as a Document, or why not. Whatever a reader throws becomes the reason; nothing is raised."""
+    """One file as a Document, or the reason why not. Errors of a reader become the reason; nothing is raised."""
     where = relative(path, root)
     if bad := _bad_name(where) or _link_out(path, root):
         return bad
@@ -70,24 +70,24 @@ def parse(path: Path, root: Path) -> Document | Refused:
         blocks = blocks_of(ending, data)
     except RungError as error:
         return Refused(where, error.what, error.remedy)
-    except Exception as error:  # a parser's own fault: recorded by class and message, and the other files go on
+    except Exception as error:  # a parser's error: recorded by class and message, the other files are still read
         return Refused(where, f"its reader failed: {fault(error)}", "Save it anew, or leave it out.")
     if not blocks:
-        return Refused(where, "it holds no text.")
+        return Refused(where, "it contains no text.")
     return Document(where, hashlib.sha256(data).hexdigest(), blocks)
 
 
 def _named(root: Path, pattern: str, refused: dict[str, Refused]) -> Iterator[Path]:
-    """The files that one pattern names; folders that cannot be opened are put into `refused`."""
+    """The files that match one pattern; folders that cannot be opened are added to `refused`."""
     if (root / pattern).exists() or not any(mark in pattern for mark in "*?["):
         found = [root / pattern]
     else:
-        anchor = Path(pattern).anchor  # a glob from the root of the disk, which Path.glob does not take as it is
+        anchor = Path(pattern).anchor  # an absolute glob
         start, rest = (Path(anchor), os.path.relpath(pattern, anchor)) if anchor else (root, pattern)
         found = [path for path in matching(start, rest) if not _hidden(path.relative_to(start), pattern)]
     if not found or not os.path.lexists(found[0]):
         raise DataError(
-            f"documents: {pattern!r} names no file.", where=str(root), remedy="Paths are relative to the task's folder."
+            f"documents: {pattern!r} matches no file.", where=str(root), remedy="Paths are relative to the task's folder."
         )
     for path in found:
         if path.is_dir():
@@ -97,12 +97,12 @@ def _named(root: Path, pattern: str, refused: dict[str, Refused]) -> Iterator[Pa
 
 
 def _hidden(path: Path, pattern: str) -> bool:
-    """Whether a hidden name stands on the way that the pattern does not spell out."""
+    """Whether a path contains a hidden name that the pattern does not state."""
     return any(name.startswith((".", "~$")) and name not in Path(pattern).parts for name in path.parts if name != "..")
 
 
 def _walk(folder: Path, root: Path, refused: dict[str, Refused]) -> Iterator[Path]:
-    """Files below a folder. Links to folders are named as refused, not followed: they can lead out, or round in circles."""
+    """Files below a folder. Links to folders are refused, not followed: they can leave the folder or form a cycle."""
 
     def unreadable(error: OSError) -> None:
         where = relative(Path(error.filename), root)
@@ -113,7 +113,7 @@ def _walk(folder: Path, root: Path, refused: dict[str, Refused]) -> Iterator[Pat
         for name in folders:
             if (Path(here) / name).is_symlink():
                 where = relative(Path(here) / name, root)
-                refused[where] = Refused(where, "it is a link to a folder, which is not followed.", "Name its target.")
+                refused[where] = Refused(where, "it is a link to a folder, and such links are not followed.", "Name its target.")
         yield from (Path(here) / name for name in sorted(files) if not name.startswith((".", "~$")))
 
 
@@ -127,19 +127,19 @@ def _bad_name(where: str) -> Refused | None:
 
 
 def _link_out(path: Path, root: Path) -> Refused | None:
-    """A link, anywhere on the way from `root`, that leaves it, leads nowhere or round in a circle."""
+    """A refusal if the path from `root` contains a link that leaves it, is broken or forms a cycle."""
     where = relative(path, root)
-    if where.startswith("../"):  # named outright, by the team itself
+    if where.startswith("../"):  # named explicitly in the task
         root = path.parent
     try:
         real = path.resolve(strict=True)
     except FileNotFoundError:
         return Refused(where, "it is a link to nothing." if path.is_symlink() else "there is no such file.")
     except (OSError, RuntimeError):
-        return Refused(where, "it is a link that leads round in a circle, or cannot be followed.", "Remove it.")
+        return Refused(where, "it is a link in a cycle, or cannot be followed.", "Remove it.")
     if real == root.resolve() / path.relative_to(root):
         return None
-    if real.is_relative_to(root.resolve()):  # its target may have another label (data.access), or be none of the documents
+    if real.is_relative_to(root.resolve()):  # its target may have another label (data.access), or not be a document
         return Refused(
             where, f"it is a link to {relative(real, root.resolve())!r}.", "Name its target, or put a copy in its place."
         )

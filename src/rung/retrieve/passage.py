@@ -1,4 +1,4 @@
-"""What retrieval speaks in: blocks of a parsed document, refused files, and the passages that are indexed and cited."""
+"""The values of retrieval: blocks of a parsed document, refused files, and the passages that are indexed and cited."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A run of text under one heading: a paragraph, a list, a table, a fence of code, a row of a table file."""
+    """A run of text under one heading: a paragraph, a list, a table, a code block, a row of a table file."""
 
     text: str
     heading: tuple[str, ...]
     """The headings above it, outermost first."""
     first_line: int = 0
-    """Lines of the source, counted from 1; 0 where the format has none."""
+    """First line in the source, from 1; 0 if the format has no lines."""
     last_line: int = 0
     page: int = 0
-    """Counted from 1; 0 where the format has none."""
+    """From 1; 0 if the format has no pages."""
     kind: Literal["text", "table", "code"] = "text"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file, read."""
+    """One parsed file."""
 
     path: str
     """Relative to the documents' folder, with forward slashes."""
@@ -37,7 +37,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file that is not read, and why; the others go on."""
+    """A file that is not read, and why."""
 
     path: str
     reason: str
@@ -46,10 +46,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What is indexed, found and cited."""
+    """The unit that is indexed, retrieved and cited."""
 
     id: str
-    """Content name: digest of path, heading, text and its running number among equals."""
+    """Digest of path, heading, text and its number among equal passages."""
     path: str
     heading: tuple[str, ...]
     text: str
@@ -61,7 +61,7 @@ class Passage:
 
     @property
     def where(self) -> str:
-        """The place as a citation shows it: `docs/returns.md, Returns > Refunds, lines 10-24`, or `…, page 3`."""
+        """The place in a citation: `docs/returns.md, Returns > Refunds, lines 10-24`, or `…, page 3`."""
         parts = [self.path]
         if self.heading:
             parts.append(" > ".join(self.heading))
@@ -74,5 +74,5 @@ class Passage:
 
 
 def embedded_text(passage: Passage) -> str:
-    """The text that stands for a passage in the index: the headings above it, then its own words."""
+    """The indexed text of a passage: its headings, then its own text."""
     return "\n".join([" > ".join(passage.heading), passage.text]) if passage.heading else passage.text

@@ -1,7 +1,7 @@
-"""Planted instructions for training: a model that has seen them beside the right answer learns to pass them over.
+"""Planted instructions for training: a model that sees them with the right answer learns to ignore them.
 
-Their wording is not that of the attacks which measure obedience (`rung.evaluate.injection`), so that what is measured is
-not what was learnt by heart. Training on such rows: Chen et al. 2024, StruQ, https://arxiv.org/abs/2402.06363
+Their wording differs from the attacks of the evaluation (`rung.evaluate.injection`), so that it does not measure memorized
+texts. Training on such rows: Chen et al. 2024, StruQ, https://arxiv.org/abs/2402.06363
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ONSETS, _VOWELS = ("br", "cl", "d", "f", "gr", "k", "l", "m", "n", "pl", "r", "
 
 
 def planted(sources: list[Source], row: str) -> list[Source]:
-    """The passages with an instruction planted in one of them, as the row's content name draws it; not screened."""
+    """The passages with an instruction planted in one of them, chosen by the row's id."""
     if not sources:
         return sources
     drawn = int(digest([row, "planted"]), 16)
@@ -44,7 +44,7 @@ def planted(sources: list[Source], row: str) -> list[Source]:
 
 
 def _word(number: int) -> str:
-    """A word that is none."""
+    """A made-up word."""
     out = ""
     for _ in range(3):
         out += _ONSETS[number % len(_ONSETS)] + _VOWELS[number // 15 % len(_VOWELS)]

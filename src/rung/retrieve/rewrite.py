@@ -1,4 +1,4 @@
-"""A follow-up question made to stand alone before anything is searched: "And for children?" finds nothing by itself."""
+"""Rewrites a follow-up question as a standalone one before the search: "And for children?" finds nothing by itself."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SHOWN = (
 DECODING = Decoding(max_new_tokens=64)
 
 TURNS = 4
-"""Turns of the conversation that a rewriting reads."""
+"""Most turns of the conversation in the rewriting prompt."""
 
 OWN_WORDS = 0.7
-"""Share of a rewriting's words that must come from the conversation: what a model adds of its own would be searched for."""
+"""Share of a rewriting's words that must come from the conversation: invented words would be searched for."""
 
 
 def standalone(examples: Sequence[Example], engine: Engine) -> list[str]:
-    """What to search for, for each row: its question, or for a follow-up the model's rewriting.
+    """The search query of each row: its question, or for a follow-up the model's rewriting.
 
-    A rewriting that is empty, longer than the conversation or mostly made up is not used: then the question before is
-    put in front of the follow-up.
+    A rewriting that is empty, longer than the conversation or mostly invented is not used: then the previous question is
+    prepended to the follow-up.
     """
     following = [example for example in examples if any(turn.role == "user" for turn in example.history)]
     written = engine.generate([_prompt(example) for example in following], DECODING) if following else []
@@ -46,8 +46,8 @@ def _prompt(example: Example) -> Prompt:
 
 
 def _checked(example: Example, written: str) -> str:
-    said = f"{_conversation(example)}\n{example.input}"
-    if written.strip() and len(written) <= len(said) and support(written, said) >= OWN_WORDS:
+    conversation = f"{_conversation(example)}\n{example.input}"
+    if written.strip() and len(written) <= len(conversation) and support(written, conversation) >= OWN_WORDS:
         return written.strip()
     before = [turn.content for turn in example.history if turn.role == "user"]
     return f"{before[-1]} {example.input}"

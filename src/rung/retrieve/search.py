@@ -1,4 +1,4 @@
-"""A question to passages: both legs, their fusion, a cross-encoder where one is named; and choosing among such settings."""
+"""From a question to passages: lexical and dense search, fusion, optional reranking; and the choice of these settings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rung.retrieve.store import Allow, Store, Vector
 Leg = Literal["lexical", "dense"]
 Fusion = Literal["ranks", "scores"]
 Ranks = Mapping[str, float]
-"""Passage id to a leg's score, best first."""
+"""From passage id to a leg's score, best first."""
 
 RANK_OFFSET = 60
-"""Of reciprocal-rank fusion: Cormack, Clarke and Büttcher (2009), SIGIR."""
+"""The constant of reciprocal-rank fusion: Cormack, Clarke and Büttcher (2009), SIGIR."""
 TRIES = 3
 
 
@@ -30,24 +30,24 @@ class Settings:
 
     legs: tuple[Leg, ...] = ("lexical", "dense")
     fusion: Fusion = "ranks"
-    """ranks: weighted reciprocal ranks. scores: weighted scores, each leg's stretched to between 0 and 1."""
+    """ranks: weighted reciprocal ranks. scores: weighted scores, each leg's scaled to [0, 1]."""
     weight: float = 0.5
-    """Share of the dense leg in the fusion."""
+    """Weight of the dense leg in the fusion, 0 to 1."""
     depth: int = 50
     """Passages taken from each leg."""
     k: int = 10
-    """Passages given back."""
+    """Passages returned."""
     rerank: str = ""
-    """Name of a cross-encoder that orders the fused passages anew; empty for none."""
+    """Name of a cross-encoder that reranks the fused passages; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage found, and what each leg said of it; None where the leg did not find it."""
+    """A retrieved passage with each leg's score; None if that leg did not find it."""
 
     passage: Passage
     score: float
-    """What the order is by: the single leg's score, the fused score, or the cross-encoder's."""
+    """The ranking score: of the single leg, of the fusion, or of the cross-encoder."""
     lexical: float | None = None
     """BM25."""
     dense: float | None = None
@@ -55,16 +55,16 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question whose passages are known."""
+class LabelledQuestion:
+    """A question with known relevant passages."""
 
     question: str
     gold: frozenset[str]
-    """Ids of the passages that answer it, or paths of the files that do."""
+    """Ids of the passages that answer it, or paths of such files."""
 
 
 Reranker = Callable[[str, Sequence[str]], Sequence[float]]
-"""A question and texts to a score for each text."""
+"""From a question and texts to a score for each text."""
 
 
 def search(
@@ -75,17 +75,17 @@ def search(
     allow: Allow = Allow(),
     reranker: Reranker | None = None,
 ) -> list[Hit]:
-    """The best passages that `allow` lets through, best first; at most `settings.k`.
+    """The best passages that `allow` permits, best first; at most `settings.k`.
 
-    `vector` is the question's embedding, or None where the settings have no dense leg. `reranker` is the model that
-    `settings.rerank` names. What another process changes meanwhile is seen whole or not at all.
+    `vector`: the question's embedding, or None without a dense leg. `reranker`: the model that `settings.rerank` names.
+    Changes by another process are seen completely or not at all. BusyError after TRIES concurrent changes.
     """
-    assert bool(settings.rerank) == (reranker is not None), "a reranker goes with the settings that name it"
+    assert bool(settings.rerank) == (reranker is not None), "pass a reranker if and only if the settings name one"
     for _ in range(TRIES):
         generation = store.generation()
         legs = _legs(store, question, vector, settings.legs, settings.depth, allow)
         fused = fuse(legs, settings)[: settings.depth if reranker else settings.k]
-        passages = _standing(store, [name for name, _ in fused], generation)
+        passages = _passages_at(store, [name for name, _ in fused], generation)
         if passages is None:
             continue
         hits = [
@@ -93,11 +93,11 @@ def search(
             for (name, score), passage in zip(fused, passages, strict=True)
         ]
         return reranked(question, hits, reranker)[: settings.k] if reranker else hits
-    raise BusyError("the index changed during each of three searches.", remedy="Ask again when the indexing is through.")
+    raise BusyError(f"the index changed during each of {TRIES} searches.", remedy="Try again after indexing.")
 
 
-def _standing(store: Store, ids: Sequence[str], generation: int) -> list[Passage] | None:
-    """The passages of these ids; None where the index has changed since that generation, and some may have gone."""
+def _passages_at(store: Store, ids: Sequence[str], generation: int) -> list[Passage] | None:
+    """The passages of these ids; None if the index has changed since that generation."""
     try:
         passages = store.passages(ids)
     except KeyError:
@@ -108,7 +108,7 @@ def _standing(store: Store, ids: Sequence[str], generation: int) -> list[Passage
 
 
 def fuse(legs: Mapping[Leg, Ranks], settings: Settings) -> list[tuple[str, float]]:
-    """One ranking of (id, score) from those of the legs; of equal scores the one that the first leg put first."""
+    """One ranking of (id, score) from the legs' rankings; ties in the order of the first leg."""
     if len(legs) == 1:
         return list(next(iter(legs.values())).items())
     total: dict[str, float] = {}
@@ -152,18 +152,18 @@ WEIGHTS, DEPTHS = (0.5, 0.3, 0.7, 0.2, 0.8), (20, 50, 100)
 
 
 def candidates(k: int = 10) -> list[Settings]:
-    """What `choose` tries, the simplest first: a single leg, then ranks, then scores; few passages before many."""
+    """Candidates of `choose`, simplest first: a single leg, then rank fusion, then score fusion; few passages before many."""
     single = [Settings(legs=(leg,), depth=DEPTHS[0], k=k) for leg in ("lexical", "dense")]
     fused = [Settings(fusion=f, weight=w, depth=d, k=k) for f, d, w in product(FUSIONS, DEPTHS, WEIGHTS)]
     return single + fused
 
 
-def choose(store: Store, asked: Sequence[Asked], vectors: Vector | None, k: int = 10) -> Settings:
-    """The settings by nDCG@10 over questions whose passages are known; fusion is measured, since on some corpora it loses.
+def choose(store: Store, asked: Sequence[LabelledQuestion], vectors: Vector | None, k: int = 10) -> Settings:
+    """The best settings by nDCG@10 on questions with known passages; fusion is a candidate, since it loses on some corpora.
 
-    `vectors` are the questions' embeddings, (len(asked), width), or None to choose without a dense leg. The legs are
-    searched once, and each candidate is fused from that. Taken is the simplest candidate within one standard error, of the
-    paired difference, from the best: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
+    `vectors`: the questions' embeddings, (len(asked), width), or None for no dense leg. The legs are searched once, and each
+    candidate fuses their results. Chosen is the simplest candidate within one standard error, of the paired difference, of
+    the best: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
     """
     tried = [s for s in candidates(k) if vectors is not None or s.legs == ("lexical",)]
     if not asked:
@@ -184,7 +184,7 @@ def choose(store: Store, asked: Sequence[Asked], vectors: Vector | None, k: int 
 
 
 def simplest(scores: np.ndarray) -> int:
-    """The first line of (candidates, questions) whose mean is within one standard error of the best line's."""
+    """The first row of (candidates, questions) whose mean is within one standard error of the best row's."""
     best = scores[scores.mean(axis=1).argmax()]
     behind = best - scores
     error = behind.std(axis=1, ddof=1) / np.sqrt(scores.shape[1]) if scores.shape[1] > 1 else np.zeros(len(scores))

@@ -1,12 +1,12 @@
-"""The default store: one SQLite file in WAL mode holds the truth; the folders of both legs beside it are derived from it.
+"""The default store: one SQLite file in WAL mode; the folders of the dense and lexical indexes are derived from it.
 
-knowledge.sqlite   documents, passages, vectors by text, access labels and other tags, what the index is made with, generation
-dense/ lexical/    derived, each stamped with the generation it shows; caught up or made anew where it differs
+knowledge.sqlite   documents, passages, vectors by text, access labels and other tags, configuration, generation
+dense/ lexical/    derived, each stamped with its generation; updated or rebuilt if it is outdated
 lock               one process at a time writes the derived folders
 updating.lock      and one at a time reads documents into the index
 
-Every `apply` is one transaction that raises the generation. A process killed at any moment leaves the old generation or
-the new one; the derived folders are caught up by whoever comes next.
+Every `apply` is one transaction that increments the generation. A process killed at any moment leaves the old generation or
+the new one; the next process updates the derived folders.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ create index if not exists tags_of on tags (row);
 """
 COLUMNS = "p.id, d.path, p.heading, p.body, p.first_line, p.last_line, p.page, p.access, p.extra"
 PASSAGES = "passages p join documents d using (document)"
-SPARE = 0.5
-"""Above this share of vectors that no passage uses they are dropped; until then a text that comes back is not embedded again."""
+MAX_UNUSED = 0.5
+"""Share of unused vectors above which they are deleted; until then a text that returns is not embedded again."""
 
 MASKS = 64
-"""Filters remembered within a generation; a mask is a byte a passage."""
+"""Filter masks cached per generation; a mask has one byte per passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class View:
     live: NDArray[np.int64]
     """Row numbers of all passages, ascending."""
     names: Mapping[int, str]
-    """Row number to id, by path and then row: to look those of both legs up in the file took an eighth of a search."""
+    """Row number to id, by path and then row: looking them up in the file took an eighth of a search."""
     places: Mapping[int, int]
-    """Row number to its place in that order, which stands between equal scores: row numbers tell when a file was read."""
+    """Row number to its place in that order, which breaks ties: row numbers depend on when a file was read."""
     masks: dict[Any, tuple[bool, NDArray[np.bool_]]] = field(default_factory=dict)
-    """For each set of clauses asked: whether it lets all pass, and which lines of the matrix it lets pass."""
+    """For each set of clauses: whether it permits everything, and the permitted lines of the matrix."""
 
     def best(self, found: Sequence[tuple[int, float]], depth: int) -> Found:
         """The `depth` best of a leg's rows, as ids."""
@@ -165,7 +165,7 @@ class Sqlite:
             if embedder:
                 sql = "select vector from vectors where embedder = ? and text = ?"
                 kept = self._all(sql, [embedder, text_digest(p)])
-                assert kept, f"no vector was kept for {p.where}"
+                assert kept, f"no vector is stored for {p.where}"
                 vector = kept[0][0]
             values = [p.id, document, vector, json.dumps(p.heading, ensure_ascii=False), p.text, p.first_line, p.last_line]
             values += [p.page, p.access, json.dumps(dict(p.extra), ensure_ascii=False)]
@@ -176,7 +176,7 @@ class Sqlite:
         (all_of_them,), (used,) = self._all(
             "select count(*) from vectors union all select count(distinct vector) from passages where vector is not null"
         )
-        if all_of_them - used > SPARE * all_of_them:
+        if all_of_them - used > MAX_UNUSED * all_of_them:
             self._db.execute("delete from vectors where vector not in (select vector from passages where vector is not null)")
 
     # --- the legs ---------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Sqlite:
             self._db.close()
 
     def _seen(self) -> View:
-        """The present generation, its derived folders caught up first where another generation is in them."""
+        """The current generation, with its derived folders updated first if necessary."""
         with self._lock:
             if self._view is None or self._view.generation != self.generation():
                 with FileLock(self.folder / "lock"), self._reading():
@@ -282,7 +282,7 @@ class Sqlite:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside is read from one and the same generation."""
+        """A read transaction: all reads see one generation."""
         with self._transaction("begin") as db:
             yield db
 
@@ -294,13 +294,13 @@ class Sqlite:
                 yield self._db
                 self._db.execute("commit")
             except BaseException:
-                if self._db.in_transaction:  # where the disk is full, SQLite has rolled back itself
+                if self._db.in_transaction:  # on a full disk SQLite has already rolled back
                     self._db.execute("rollback")
                 raise
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """What SQLite says of a damaged file or a full disk, as an error that says how to go on."""
+        """Turns SQLite's errors for a damaged file or a full disk into errors with a remedy."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -312,9 +312,9 @@ def unreadable(folder: Path, error: Exception) -> RungError:
     if files.is_full(error):
         return disk_full(folder, error)
     return DataError(
-        f"this is no index that can be read ({error}).",
+        f"the index cannot be read ({error}).",
         where=str(folder / NAME),
-        remedy="Delete the folder and run rung index again; it holds nothing but what is read from the documents.",
+        remedy="Delete the folder and run rung index again; everything in it comes from the documents.",
     )
 
 

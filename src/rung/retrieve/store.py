@@ -1,4 +1,4 @@
-"""What an index can do, whatever it is kept in, and the values that go in and come out."""
+"""The protocol of an index store, and its values."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Found = list[tuple[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """What an index is made with. Where any of it changes, every file is read again."""
+    """The configuration of an index. If any of it changes, every file is read again."""
 
     embedder: str = ""
     """Name of the embedding model; empty for an index without a dense leg."""
     embedder_digest: str = ""
     size: int = 200
-    """Tokens of the embedder in a passage, at most."""
+    """Most tokens of a passage, by the embedder's tokenizer."""
     overlap: int = 30
     version: str = ""
-    """Of the program's parsing and cutting."""
+    """Version of parsing and chunking."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file's new state. All its old passages go, its new ones come, in one transaction."""
+    """One file's new state; its passages are replaced in one transaction."""
 
     path: str
     digest: str = ""
-    """Of the file's bytes and its access label; empty for a file that is gone."""
+    """Of the file's bytes and its access label; empty for a deleted file."""
     passages: tuple[Passage, ...] = ()
     refused: str = ""
     """Why the file is not indexed, with the remedy; it then has no passages."""
@@ -46,20 +46,20 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """What a question may see. Applied inside both legs, so that what is hidden never takes the place of what is not.
+    """Which passages a question may use. Applied inside both legs, so that hidden passages never displace others.
 
-    How rare a word is, is counted over the whole index, hidden passages too.
+    Word frequencies are those of the whole index, including hidden passages.
     """
 
     access: frozenset[str] | None = frozenset()
-    """The asker's labels: passages without a label and those with one of these. None sees all."""
+    """The user's labels: permits passages without a label or with one of these. None permits all."""
     under: str = ""
     """Only files in this folder, or this file."""
     where: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Only passages whose `extra` holds these values."""
+    """Only passages with these values in `extra`."""
 
     def clauses(self) -> tuple[frozenset[str], ...]:
-        """Sets of tags; a passage is allowed where it carries one of each set."""
+        """Sets of tags; a passage is allowed if it has a tag of each set."""
         out = [] if self.access is None else [frozenset(_access(label) for label in {"", *self.access})]
         if self.under.strip("/"):
             out.append(frozenset({f"under={self.under.strip('/')}"}))
@@ -67,7 +67,7 @@ class Allow:
 
 
 def tags(passage: Passage) -> list[str]:
-    """The marks by which a passage is filtered: its label, its file and every folder above, its extra values."""
+    """Tags for filtering: a passage's label, its file and every folder above, its extra values."""
     steps = passage.path.split("/")
     under = [f"under={'/'.join(steps[: i + 1])}" for i in range(len(steps))]
     return [_access(passage.access), *under, *(f"is={key}={value}" for key, value in passage.extra.items())]
@@ -79,7 +79,7 @@ def _access(label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the index is whole: every passage should be searchable by each leg."""
+    """Whether the index is complete: every passage should be searchable by each leg."""
 
     documents: int
     passages: int
@@ -91,7 +91,7 @@ class Health:
     refused: Mapping[str, str]
     """Path to reason."""
     unindexed: int = 0
-    """Passages that a leg finds only by going over them one by one, as its index does not hold them yet."""
+    """Passages that are not yet in the vector index and are searched one by one."""
 
     @property
     def whole(self) -> bool:
@@ -99,74 +99,74 @@ class Health:
 
 
 class Store(Protocol):
-    """An index. `apply` is atomic; searches see a whole generation, the old one or the new one."""
+    """An index. `apply` is atomic; a search sees one whole generation, old or new."""
 
     def config(self) -> IndexConfig | None:
-        """What it was made with; None where nothing was indexed yet."""
+        """Its configuration; None if nothing is indexed yet."""
         ...
 
     def generation(self) -> int:
-        """Raised by every `apply`."""
+        """Incremented by every `apply`."""
         ...
 
     def documents(self) -> dict[str, str]:
-        """Path to digest of every file that was read, the refused ones too."""
+        """Path to digest of every file, including refused ones."""
         ...
 
     def embedded(self, embedder: str, texts: Iterable[str]) -> set[str]:
-        """Which of these text digests have a vector of the embedder of that digest."""
+        """Which of these text digests have a vector of the embedder with this digest."""
         ...
 
     def keep_vectors(self, embedder: str, texts: Sequence[str], vectors: Vector) -> None:
-        """Keep vectors by text digest, so that no text is embedded twice. (len(texts), width), unit length."""
+        """Store vectors (len(texts), width) of unit length by text digest, so that no text is embedded twice."""
         ...
 
     def apply(self, changes: Sequence[Change], config: IndexConfig) -> None:
-        """Carry out the changes in one transaction. The vectors of their passages must have been kept before.
+        """Apply the changes in one transaction. The vectors of their passages must be stored before.
 
-        Where `config` is not the present one, there must be a change for every document there is.
+        If `config` differs from the current one, there must be a change for every document.
         """
         ...
 
     def settle(self) -> None:
-        """Bring whatever is derived up to the present generation; a search does so too where it must."""
+        """Update all derived data to the current generation; a search does so too if necessary."""
         ...
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
-        """The passages of these ids, in their order; KeyError for one that is gone."""
+        """The passages of these ids, in their order; KeyError for a deleted one."""
         ...
 
     def contents(self) -> Iterable[tuple[Change, Vector | None]]:
-        """Everything, file by file as they were applied, with the vectors of each one's passages: what `move` copies.
+        """All files in the order they were applied, with the vectors of their passages: what `move` copies.
 
-        The order is kept because passages with equal scores stand in the order in which they came.
+        The order matters because it breaks ties between equal scores.
         """
         ...
 
     def lexical(self, question: str, depth: int, allow: Allow) -> Found:
-        """BM25 over analysed words."""
+        """BM25 over the terms of `analyse`."""
         ...
 
     def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
-        """Cosine with the question's vector, exact unless the store says otherwise."""
+        """Cosine similarity with the question's vector, exact unless the store says otherwise."""
         ...
 
     def health(self) -> Health: ...
 
     def updating(self) -> AbstractContextManager[object]:
-        """Held while files are read and applied. BusyError where another process holds it."""
+        """A lock while files are read and applied. BusyError if another process holds it."""
         ...
 
     def close(self) -> None: ...
 
 
 def text_digest(passage: Passage) -> str:
-    """The name under which a passage's vector is kept: of the text that is embedded, not of its place."""
+    """The key of a passage's vector: a digest of the embedded text, not of its place."""
     return hashlib.sha256(embedded_text(passage).encode()).hexdigest()[:32]
 
 
 def move(store: Store, other: Store) -> None:
-    """Copy a whole index into another, empty store. No text is read, cut or embedded again."""
+    """Copy a whole index into another, empty store. No text is read, chunked or embedded again."""
     config = store.config()
     if config is None:
         return

@@ -1,4 +1,4 @@
-"""Files among the documents whose format is not read, told by number and name."""
+"""A message about files in formats that are not read."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 NAMED = 10
-"""Files (and endings) that a message names."""
+"""Most files (and endings) in a message."""
 
 
 def not_read(paths: Sequence[str]) -> str:
-    """How many files are not read, by their endings, and the first of their names; empty where all are."""
+    """The number of files that are not read, by ending, and the first names; empty if there are none."""
     if not paths:
         return ""
     counts = Counter(PurePosixPath(path).suffix.lower() or "no ending" for path in paths)

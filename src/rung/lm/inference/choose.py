@@ -1,9 +1,9 @@
 """The likeliest label, exactly, by best-first search over the tree of labels.
 
-A log-probability only falls along a branch, so what a branch has so far bounds all labels below it: once the best
-finished label is at least as likely as every open branch, no other can win. Most branches are never opened. The open
-branches of many questions are computed together. Where labels carry a bias, a branch is bounded by what it has so far
-and the highest bias of the labels below it, and the search stays exact.
+A log-probability only falls along a branch, so the score of a branch bounds all labels below it: once the best finished
+label is at least as likely as every frontier node, no other can win. Most branches are never expanded. The frontier nodes of
+many questions are computed together. If labels carry a bias, a branch is bounded by its score plus the highest bias of the
+labels below it, and the search stays exact.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from rung.lm.trees.tree import trie
 
 @dataclass(frozen=True, slots=True)
 class LabelTree:
-    """The labels' tokens, ends included, merged. A branch is opened by computing its node to see its children's odds."""
+    """The labels' tokens, end tokens included, merged. Expanding a node computes the log-probabilities of its children."""
 
     tokens: tuple[int, ...]
     children: tuple[tuple[int, ...], ...]
     """Children of each node."""
     roots: tuple[int, ...]
-    """First tokens: what may stand right after the prompt."""
+    """First tokens of the labels."""
     label: tuple[int, ...]
     """The label that a leaf completes, -1 for inner nodes."""
     bias: tuple[float, ...]
-    """What is added to the log-probability of a leaf's label; at an inner node the highest of the labels below it."""
+    """Added to the log-probability of a leaf's label; at an inner node the highest bias of the labels below it."""
 
 
 def label_tree(answers: Sequence[Sequence[int]], bias: Sequence[float] = ()) -> LabelTree:
-    """`answers` hold each label's tokens with the end token last, so that no label is the front of another.
+    """`answers`: each label's tokens with the end token last, so that no label is a prefix of another.
 
-    `bias`: what is added to each label's log-probability, in the order of `answers`; empty for nothing.
+    `bias`: added to each label's log-probability, in the order of `answers`; empty for none.
     """
     merged = trie(answers)
     children: list[list[int]] = [[] for _ in merged.tokens]
@@ -56,51 +56,53 @@ def label_tree(answers: Sequence[Sequence[int]], bias: Sequence[float] = ()) -> 
 
 @dataclass(slots=True)
 class Search:
-    """One question's search: what is open, what is finished."""
+    """One question's search: its frontier and its finished labels."""
 
-    open: list[tuple[float, int]] = field(default_factory=list)  # heap of (-bound, node); a bound is logprob and bias
-    done: list[tuple[float, int]] = field(default_factory=list)  # heap of (-score, label); a score is logprob and bias
-    opened: int = 0
+    frontier: list[tuple[float, int]] = field(default_factory=list)  # heap of (-bound, node); bound = logprob + bias
+    done: list[tuple[float, int]] = field(default_factory=list)  # heap of (-score, label); score = logprob + bias
+    expanded: int = 0
 
     @property
     def settled(self) -> bool:
-        return bool(self.done) and (not self.open or self.done[0][0] <= self.open[0][0])
+        return bool(self.done) and (not self.frontier or self.done[0][0] <= self.frontier[0][0])
 
     def confidence(self) -> float:
-        """The winner's share of all labels' probability, counting open branches as likely as they can be: a lower bound."""
-        logs = np.array([-score for score, _ in self.done + self.open])
+        """The winner's share of all labels' probability, with each frontier node at its upper bound: a lower bound."""
+        logs = np.array([-score for score, _ in self.done + self.frontier])
         return float(1.0 / np.exp(logs + self.done[0][0]).sum())
 
 
-BRANCHES = 16
-"""Branches opened at once: a pass over the model's weights costs about the same for one as for sixteen."""
+EXPAND_BATCH = 16
+"""Nodes expanded in one pass: a pass over the model's weights costs about the same for one as for sixteen."""
 
-Open = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
-"""Compute chains of label nodes: for each (question, chain of nodes), the log-probabilities over the vocabulary at
-each node of the chain. A chain's first node continues the question, or the node before it."""
+Expand = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
+"""Computes chains of label nodes: for each (question, chain of nodes), the log-probabilities over the vocabulary at
+each node of the chain. A chain's first node continues the question or an expanded node."""
 
 
-def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int = BRANCHES, whole: bool = False) -> list[Search]:
+def choose(
+    tree: LabelTree, first: np.ndarray, expand: Expand, batch: int = EXPAND_BATCH, exhaustive: bool = False
+) -> list[Search]:
     """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
 
-    Each round opens the best branch of every question not yet settled; where few are left, several of each, up to
-    `branches` in all. A branch with a single way on is followed to its fork or its leaf in the same round. `whole`: until
-    every label has its score.
+    Each round expands the best frontier node of every question not yet settled; if few questions are left, several of each,
+    up to `batch` in all. A node with one child is expanded with its descendants down to the next fork or leaf in the same
+    round. `exhaustive`: search until every label has its score.
     """
     searches = [Search() for _ in first]
     for search, logs in zip(searches, first):
         _add(search, tree, 0.0, tree.roots, logs)
-    while waiting := [q for q, search in enumerate(searches) if (search.open if whole else not search.settled)]:
+    while waiting := [q for q, search in enumerate(searches) if (search.frontier if exhaustive else not search.settled)]:
         asks, starts = [], []
-        width = max(1, branches // len(waiting))
+        width = max(1, batch // len(waiting))
         for q in waiting:
-            for _ in range(min(width, len(searches[q].open))):
-                score, node = heapq.heappop(searches[q].open)
+            for _ in range(min(width, len(searches[q].frontier))):
+                score, node = heapq.heappop(searches[q].frontier)
                 chain = _chain(tree, node)
                 asks.append((q, chain))
                 starts.append(-score - tree.bias[node])
-        for (q, chain), score, logs in zip(asks, starts, open_nodes(asks)):
-            searches[q].opened += len(chain)
+        for (q, chain), score, logs in zip(asks, starts, expand(asks)):
+            searches[q].expanded += len(chain)
             for node, following, at in zip(chain, [*chain[1:], None], logs):
                 if following is None:
                     _add(searches[q], tree, score, tree.children[node], at)
@@ -109,12 +111,12 @@ def choose(tree: LabelTree, first: np.ndarray, open_nodes: Open, branches: int =
     return searches
 
 
-def on_forest(forest: Forest, ends: list, labelled: LabelTree, whole: bool = False) -> list[Search]:
+def on_forest(forest: Forest, ends: list, labelled: LabelTree, exhaustive: bool = False) -> list[Search]:
     """The search for the questions whose prompts end at `ends`; their label nodes grow on the same forest."""
     at: dict[tuple[int, int], int] = {}  # (question, label node) → node of the forest
     parent = {child: node for node, children in enumerate(labelled.children) for child in children}
 
-    def open_nodes(asks: list[tuple[int, tuple[int, ...]]]) -> list[list[np.ndarray]]:
+    def expand(asks: list[tuple[int, tuple[int, ...]]]) -> list[list[np.ndarray]]:
         tokens: list[int] = []
         parents: list[int] = []
         for question, chain in asks:
@@ -128,11 +130,11 @@ def on_forest(forest: Forest, ends: list, labelled: LabelTree, whole: bool = Fal
         return [[next(rows) for _ in chain] for _, chain in asks]
 
     first = torch.stack([logits for _, logits in ends]).log_softmax(-1).cpu().numpy()
-    return choose(labelled, first, open_nodes, BRANCHES * (len(labelled.tokens) if whole else 1), whole)
+    return choose(labelled, first, expand, EXPAND_BATCH * (len(labelled.tokens) if exhaustive else 1), exhaustive)
 
 
 def _chain(tree: LabelTree, node: int) -> tuple[int, ...]:
-    """The node and what must follow it, up to a fork or to the last node before a leaf."""
+    """The node and its single descendants, up to a fork or to the last node before a leaf."""
     chain = [node]
     while len(tree.children[chain[-1]]) == 1 and tree.children[tree.children[chain[-1]][0]]:
         chain.append(tree.children[chain[-1]][0])
@@ -143,9 +145,9 @@ def _add(search: Search, tree: LabelTree, score: float, nodes: Sequence[int], lo
     for node in nodes:
         total = score + float(logs[tree.tokens[node]])
         if math.isnan(total):
-            raise FloatingPointError("the model gave a log-probability that is not a number")
+            raise FloatingPointError("the model returned a log-probability that is NaN")
         bound = total + tree.bias[node]
         if tree.label[node] >= 0:
             heapq.heappush(search.done, (-bound, tree.label[node]))
         else:
-            heapq.heappush(search.open, (-bound, node))
+            heapq.heappush(search.frontier, (-bound, node))

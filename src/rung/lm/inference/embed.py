@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from rung.lm.quiet import quiet
 from rung.machine import Machine
 
-TOKENS = {"cpu": 1024}
-"""Tokens of a batch, padding included. On a CPU few, so that what a layer hands to the next stays in the cache.
+BATCH_TOKENS = {"cpu": 1024}
+"""Tokens of a batch, padding included. Few on a CPU, so that activations stay in the cache.
 
 By single trials with 256 to 4,096: 512 and 1,024 were the fastest, and both ends clearly slower.
 """
 
-MANY = 8192
-"""Tokens of a batch elsewhere."""
+BATCH_TOKENS_GPU = 8192
+"""Tokens of a batch on other devices."""
 
 
 class Embedder:
@@ -35,28 +35,28 @@ class Embedder:
 
         torch.set_num_threads(machine.threads)
         self.threads = machine.threads if machine.device == "cpu" else 1
-        self.tokens = TOKENS.get(machine.device, MANY)
-        with quiet(), opening.named_faults(folder):
+        self.tokens = BATCH_TOKENS.get(machine.device, BATCH_TOKENS_GPU)
+        with quiet(), opening.model_errors(folder):
             self.model: Any = SentenceTransformer(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
         opening.check_modules(self.model, folder)
-        onednn_linear.quicken(self.model, machine)
+        onednn_linear.use_onednn(self.model, machine)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(len(texts), width); batches are of like lengths, repeated texts are computed once.
+        """(len(texts), width); batches hold texts of similar length, repeated texts are computed once.
 
-        On a CPU each core takes batches of its own: a small model's layers are too short to be worth dividing, and cores
+        On a CPU each core takes its own batches: a small model's layers are too small to parallelize, and cores
         that wait for each other at every layer took twice the processor time.
         """
         batches = list(self._batches(list(dict.fromkeys(texts))))
-        found = dict(zip(chain(*batches), chain(*self._encoded(batches))))
+        found = dict(zip(chain(*batches), chain(*self._encode(batches))))
         return np.asarray([found[text] for text in texts], np.float32)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[list[str]]:
-        """The shortest texts first, as many together as padded to the longest of them stay within `tokens`."""
+        """Batches of at most `tokens` once padded to their longest text, shortest texts first."""
         batch: list[str] = []
-        for length, text in sorted((min(self.count(text), self.longest), text) for text in texts):
+        for length, text in sorted((min(self.count(text), self.max_length), text) for text in texts):
             if batch and (len(batch) + 1) * length > self.tokens:
                 yield batch
                 batch = []
@@ -64,7 +64,7 @@ class Embedder:
         if batch:
             yield batch
 
-    def _encoded(self, batches: Sequence[list[str]]) -> list[NDArray[np.float32]]:
+    def _encode(self, batches: Sequence[list[str]]) -> list[NDArray[np.float32]]:
         def encode(batch: list[str]) -> NDArray[np.float32]:
             return self.model.encode(batch, batch_size=len(batch), normalize_embeddings=True, show_progress_bar=False)
 
@@ -72,25 +72,25 @@ class Embedder:
             return [encode(batch) for batch in batches]
         import torch
 
-        self.model.preprocess(batches[0][:1])  # sets the tokenizer up: done in two threads at once, it fails
+        self.model.preprocess(batches[0][:1])  # initializes the tokenizer, which is not thread-safe
         with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             try:
                 return list(pool.map(encode, batches))
             finally:
-                torch.set_num_threads(self.threads)  # what a thread sets counts for all that are started later
+                torch.set_num_threads(self.threads)  # the pool's setting would apply to threads started later
 
     def count(self, text: str) -> int:
-        """Tokens of a text as this model reads it, all of them, without its begin and end marks."""
+        """Tokens of a whole text, without begin and end tokens."""
         return len(self.model.tokenizer.encode(text, add_special_tokens=False, truncation=False, verbose=False))
 
     @property
-    def longest(self) -> int:
-        """Tokens of a text that it reads; the rest of a longer one is cut off."""
+    def max_length(self) -> int:
+        """Tokens that the model reads of a text; it truncates a longer one."""
         return int(self.model.max_seq_length or 2**31) - self.model.tokenizer.num_special_tokens_to_add()
 
 
 def nearest(pool: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Row numbers of the k nearest of the pool for each query, nearest first; (queries, k)."""
+    """Row numbers of the k nearest neighbours in the pool of each query, nearest first; (queries, k)."""
     scores = queries @ pool.T
     k = min(k, pool.shape[0])
     top = np.argpartition(-scores, k - 1, axis=1)[:, :k]

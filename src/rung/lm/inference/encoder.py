@@ -1,4 +1,4 @@
-"""The engine of a small encoder, and the trained linear head on a frozen sentence embedding. It can choose; it cannot write."""
+"""The engine of an encoder with a classification head, and the linear head on frozen sentence embeddings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str
     """Weight (labels, width) and bias (labels,) of a softmax head."""
     from safetensors.numpy import save_file
 
-    # contiguous: safetensors writes an array's bytes as they lie, and scikit-learn's may lie column by column
+    # contiguous: safetensors writes an array's bytes in memory order, and scikit-learn's may be column-major
     tensors = {"weight": np.ascontiguousarray(weight, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
     save_file(tensors, folder / HEAD)
     (folder / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
 
 
 def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:
-    """The engine of a saved head on its frozen embedding."""
+    """The engine of a saved head on its frozen encoder."""
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / HEAD)
@@ -39,18 +39,18 @@ def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:
 
 
 class EncoderEngine:
-    """Asks whatever gives each text a score a label, before the softmax: (texts, labels)."""
+    """Answers with `scores`, from texts to logits (texts, labels)."""
 
-    context = 2**31  # an encoder cuts a text at its own length
+    context = 2**31  # an encoder truncates texts itself
 
     def __init__(self, scores: Callable[[Sequence[str]], NDArray], labels: Sequence[str]):
         self.scores, self.labels = scores, list(labels)
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
-        """The head's likeliest label among those asked for; a label it never saw has no chance."""
+        """The head's likeliest label among `labels`; a label it was not trained on is never chosen."""
         columns = [self.labels.index(label) for label in labels if label in self.labels]
         if not columns:
-            raise ModelError(f"the head was trained on none of {', '.join(labels)}.", remedy="Fit it again on the new labels.")
+            raise ModelError(f"the head was trained on none of the labels {', '.join(labels)}.", remedy="Fit it again on them.")
         out: list[Choice] = []
         for start in range(0, len(prompts), CHUNK):
             part = prompts[start : start + CHUNK]
@@ -62,13 +62,13 @@ class EncoderEngine:
         return out
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
-        """Log-probability of each answer among all labels; minus infinity for one that the head never saw."""
+        """Log-probability of each answer among all labels; minus infinity for one that the head was not trained on."""
         logs = self._logs(prompts, range(len(self.labels)))
         place = {label: i for i, label in enumerate(self.labels)}
         return [float(row[place[answer]]) if answer in place else -math.inf for row, answer in zip(logs, answers)]
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
-        raise ModelError("an encoder can choose a label but not write text.", remedy="Use kind: classify.")
+        raise ModelError("an encoder chooses among labels and cannot generate text.", remedy="Use kind: classify.")
 
     def count(self, prompt: Prompt) -> int:
         return 0

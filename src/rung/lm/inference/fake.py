@@ -1,4 +1,4 @@
-"""An engine without a model for fast tests: answers with the label that shares most characters with the prompt."""
+"""An engine without a model for fast tests: answers with the label that shares most words with the prompt."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 
 
 class FakeEngine:
-    """Implements the engine protocol with letter overlap: poor, deterministic, instant. Demonstrations help it a little."""
+    """Implements the engine protocol by word overlap: poor, deterministic, instant. Demonstrations help it a little."""
 
     context = 4096
 
     def __init__(self) -> None:
         self.asked = 0
-        """Rows answered so far; tests count with it what caches save."""
+        """Rows answered so far; tests use it to count cache hits."""
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
         self.asked += len(prompts)

@@ -1,4 +1,4 @@
-"""Cross-encoders: a question and a passage read together, to a score of how well the one answers the other."""
+"""Cross-encoders: score how well a passage answers a question, from both texts together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rung.machine import Machine
 
 
 class Reranker:
-    """A sentence-transformers cross-encoder in memory. Its scores order the passages of one question; they are no probabilities.
+    """A sentence-transformers cross-encoder in memory. Its scores rank the passages of one question; they are not probabilities.
 
     Passage re-ranking with BERT: https://arxiv.org/abs/1901.04085. Raises ModelError for a model with more than one output.
     """
@@ -24,21 +24,21 @@ class Reranker:
         from rung.lm.models import onednn_linear, opening
 
         torch.set_num_threads(machine.threads)
-        with quiet(), opening.named_faults(folder):
+        with quiet(), opening.model_errors(folder):
             self.model: Any = CrossEncoder(
                 str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
         opening.check_modules(self.model, folder, headed=True)
-        onednn_linear.quicken(self.model, machine)
+        onednn_linear.use_onednn(self.model, machine)
         if self.model.num_labels != 1:
             raise ModelError(
-                f"it has {self.model.num_labels} outputs, and a reranker has one score.",
+                f"a reranker must have one output, got {self.model.num_labels}.",
                 where=str(folder),
                 remedy="Name a cross-encoder for ranking, such as cross-encoder/ms-marco-MiniLM-L6-v2.",
             )
 
     def __call__(self, question: str, texts: Sequence[str]) -> list[float]:
-        """A score for each text, higher for the better; batches are sorted by length."""
+        """A score for each text, higher is better; batches are sorted by length."""
         if not texts:
             return []
         return [float(score) for score in self.model.predict([(question, text) for text in texts], show_progress_bar=False)]

@@ -1,4 +1,4 @@
-"""Engines without a model: the majority answer and the nearest example's answer. What a method must beat to be worth it."""
+"""Baselines without a model: the majority answer and the nearest example's answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RuleEngine:
 
     @cached_property
     def _index(self):
-        """Rows by the weights of their character 3- to 5-grams, which forgive typos and need no language."""
+        """TF-IDF of character 3- to 5-grams, which tolerate typos and work in any language."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
@@ -64,10 +64,10 @@ class RuleEngine:
         import numpy as np
 
         vectorizer, matrix = self._index
-        found = []
+        answers = []
         for start in range(0, len(prompts), 512):
             part = vectorizer.transform([p.input for p in prompts[start : start + 512]])
             scores = (part @ matrix.T).toarray()
             best = np.asarray(scores.argmax(axis=1)).ravel()
-            found += [(self.rows[i][1], float(scores[k, i])) for k, i in enumerate(best)]
-        return found
+            answers += [(self.rows[i][1], float(scores[k, i])) for k, i in enumerate(best)]
+        return answers

@@ -1,4 +1,4 @@
-"""Drawing tokens: greedy or sampled with a seed, one step of a whole batch at a time."""
+"""Token sampling, greedy or seeded, and decoding of a batch."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from rung.lm.trees import cascade
 from rung.lm.trees.forest import Forks
 
 
-class Drawer:
-    """Draws one row's tokens. Its generator is seeded by the prompt, so that a row's answer never hangs on its batch.
+class Sampler:
+    """Samples one row's tokens. Its generator is seeded by the prompt, so that an answer never depends on its batch.
 
-    `most`: tokens that the row may have: what the decoding allows, or what its prompt leaves of the context.
+    `limit`: most tokens of the row, from the decoding or from what its prompt leaves of the context.
     """
 
-    def __init__(self, decoding: Decoding, prompt: Sequence[int], guide: Guide | None = None, most: int = 0):
-        self.decoding, self.guide, self.most = decoding, guide, most or decoding.max_new_tokens
+    def __init__(self, decoding: Decoding, prompt: Sequence[int], guide: Guide | None = None, limit: int = 0):
+        self.decoding, self.guide, self.limit = decoding, guide, limit or decoding.max_new_tokens
         name = hashlib.sha256(repr((decoding.seed, tuple(prompt))).encode()).digest()
         self.generator = torch.Generator().manual_seed(int.from_bytes(name[:7], "big"))
 
     def __call__(self, logits: torch.Tensor) -> int:
-        """A token from logits (vocabulary,), one that the guide allows where there is one."""
+        """A token from logits (vocabulary,); one that the guide allows, if there is a guide."""
         if self.guide is None:
-            return self._drawn(logits)
-        token = self._drawn(self.guide.held(logits))
-        self.guide.take(token)
+            return self._sample(logits)
+        token = self._sample(self.guide.mask(logits))
+        self.guide.accept(token)
         return token
 
-    def _drawn(self, logits: torch.Tensor) -> int:
+    def _sample(self, logits: torch.Tensor) -> int:
         if self.decoding.temperature <= 0:
             return int(logits.argmax())
-        odds = (logits.cpu().double() / self.decoding.temperature).softmax(-1)
-        sorted_odds, order = odds.sort(descending=True)
-        keep = sorted_odds.cumsum(-1) - sorted_odds < self.decoding.top_p  # the first token is always kept
-        return int(order[torch.multinomial(sorted_odds * keep, 1, generator=self.generator)])
+        probabilities = (logits.cpu().double() / self.decoding.temperature).softmax(-1)
+        ranked, order = probabilities.sort(descending=True)
+        keep = ranked.cumsum(-1) - ranked < self.decoding.top_p  # always keeps the first token
+        return int(order[torch.multinomial(ranked * keep, 1, generator=self.generator)])
 
 
 @torch.no_grad()
-def write(model: Any, forks: Forks, logits: torch.Tensor, drawers: Sequence[Drawer], stops: frozenset[int]) -> list[list[int]]:
-    """Go on with each fork. Returns each row's new tokens, stop tokens included.
+def decode(model: Any, forks: Forks, logits: torch.Tensor, samplers: Sequence[Sampler], stops: frozenset[int]) -> list[list[int]]:
+    """Continue each fork. Returns each row's new tokens, stop tokens included.
 
-    `logits` (rows, vocabulary) are those after each prompt. A row that has stopped, or has all that it may, leaves the batch.
+    `logits` (rows, vocabulary): those after each prompt. A row that has stopped or reached its limit leaves the batch.
     """
-    written: list[list[int]] = [[] for _ in drawers]
-    alive = list(range(len(drawers)))
+    tokens: list[list[int]] = [[] for _ in samplers]
+    alive = list(range(len(samplers)))
     implementation = model.config._attn_implementation
     model.set_attn_implementation(cascade.NAME)
     try:
-        position = forks.front[0][0].shape[-2] + forks.real.sum(1)
+        position = forks.prefix[0][0].shape[-2] + forks.real.sum(1)
         while alive:
             for k, row in enumerate(alive):
-                written[row].append(drawers[row](logits[k]))
-            still = [k for k, row in enumerate(alive) if written[row][-1] not in stops and len(written[row]) < drawers[row].most]
+                tokens[row].append(samplers[row](logits[k]))
+            still = [k for k, row in enumerate(alive) if tokens[row][-1] not in stops and len(tokens[row]) < samplers[row].limit]
             if not still:
                 break
             if len(still) < len(alive):
                 keep = torch.tensor(still, device=position.device)
-                forks, position, alive = forks.keep(keep), position[keep], [alive[k] for k in still]
-            forks = forks.longer()
-            last = torch.tensor([[written[row][-1]] for row in alive], device=position.device)
+                forks, position, alive = forks.select(keep), position[keep], [alive[k] for k in still]
+            forks = forks.extended()
+            last = torch.tensor([[tokens[row][-1]] for row in alive], device=position.device)
             logits = (
                 model(
                     input_ids=last,
                     position_ids=position[:, None],
                     past_key_values=forks.cache,
-                    cascade=cascade.Cascade(forks.front, forks.real),
+                    cascade=cascade.Cascade(forks.prefix, forks.real),
                     use_cache=True,
                 )
                 .logits[:, -1]
@@ -79,4 +79,4 @@ def write(model: Any, forks: Forks, logits: torch.Tensor, drawers: Sequence[Draw
             position = position + 1
     finally:
         model.set_attn_implementation(implementation)
-    return written
+    return tokens

@@ -1,8 +1,8 @@
-"""Answers that are given after reasoning: what is written first, the mark behind which the answer stands, the vote of several.
+"""Chain-of-thought answers: the reasoning, the marker before the answer, and the vote over several samples.
 
 Chain of thought: https://arxiv.org/abs/2201.11903; the vote, self-consistency: https://arxiv.org/abs/2203.11171. Two passes:
-the reasoning is written, then the answer is chosen among the labels behind it, or, where the mark was not reached, written
-behind it. So there is always an answer, and a label is always one of the labels.
+the reasoning is generated, then a label is chosen after it, or, if the reasoning did not reach the marker, an answer is
+generated after it. So there is always an answer, and a label is always one of the labels.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rung.types import Prediction
 if TYPE_CHECKING:
     from rung.lm.models.chat import Chat
 
-MARK = "Answer:"
-"""Stands on a line of its own before the answer."""
+MARKER = "Answer:"
+"""On a line of its own before the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,74 +28,73 @@ class Thinking:
     """How to reason before answering."""
 
     rule: str
-    """What the instruction says about it."""
+    """The sentence about it in the instruction."""
     column: str
-    """Of a row's other columns, the one with its reasoning."""
+    """The column of the rows that holds reasoning to learn from."""
     opening: str = ""
-    """What the reasoning begins with."""
+    """First words of the reasoning."""
     tokens: int = 256
-    """Tokens that it may have before it is cut."""
+    """Most tokens of the reasoning."""
     samples: int = 1
-    """How many are drawn to a row. One is the likeliest (greedy); of several the most frequent answer is taken."""
+    """Samples per row. One is greedy; of several the most frequent answer counts."""
     temperature: float = 0.7
-    """At which several are drawn."""
+    """Sampling temperature for several samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """One row's answer, and what led to it."""
+    """One row's answer, and the calls that led to it."""
 
     output: str
     confidence: float | None
     trace: str
-    """The reasoning that led to it; of several the first that did."""
-    asked: tuple[Completion | Choice, ...]
-    """All that was written and chosen on the way, for what it took."""
+    """The reasoning that led to the answer; of several samples the first that did."""
+    calls: tuple[Completion | Choice, ...]
+    """Every completion and choice on the way, for its tokens and time."""
 
 
 def turn(trace: str, answer: str) -> str:
-    """A whole answer: the reasoning, the mark, and what stands behind it."""
-    return "\n".join([*([trace] if trace else []), MARK, answer])
+    """A whole answer: the reasoning, the marker and the answer."""
+    return "\n".join([*([trace] if trace else []), MARKER, answer])
 
 
 def split(text: str) -> tuple[str, str]:
-    """What was written as reasoning and answer: before the first mark, and behind it up to the next; no mark, no answer."""
-    parts = re.split(rf"^[ \t*#>_]*{MARK}[*_]*", text, flags=re.MULTILINE | re.IGNORECASE)
+    """Reasoning and answer: the text before the first marker, and the text from there to the next; without a marker no answer."""
+    parts = re.split(rf"^[ \t*#>_]*{MARKER}[*_]*", text, flags=re.MULTILINE | re.IGNORECASE)
     return parts[0].strip(), parts[1].strip() if len(parts) > 1 else ""
 
 
-def behind(
-    engine: Engine, prompts: Sequence[Prompt], how: Thinking, decoding: Decoding, room: int, whole: bool = True
-) -> list[Written]:
-    """Write `how.samples` reasonings to each prompt, those of a prompt side by side.
+def reason(
+    engine: Engine, prompts: Sequence[Prompt], how: Thinking, decoding: Decoding, answer_tokens: int, reserve: bool = True
+) -> list[Reasoned]:
+    """Generate `how.samples` reasonings for each prompt, those of one prompt next to each other.
 
-    `room`: tokens of an answer, all of which are kept free behind the reasoning where it must be `whole`; else it shares
-    with the reasoning what the prompt leaves of the context.
+    `answer_tokens`: most tokens of an answer. `reserve` keeps all of them free after the reasoning; otherwise reasoning and
+    answer share what the prompt leaves of the context.
     """
-    drawn = [replace(prompt, begun=how.opening, draw=k) for prompt in prompts for k in range(how.samples)]
-    heat = how.temperature if how.samples > 1 else 0.0
-    freely = replace(decoding, max_new_tokens=how.tokens + room, temperature=heat, schema="")
-    found = engine.generate(drawn, freely)
+    samples = [replace(prompt, begun=how.opening, draw=k) for prompt in prompts for k in range(how.samples)]
+    temperature = how.temperature if how.samples > 1 else 0.0
+    unconstrained = replace(decoding, max_new_tokens=how.tokens + answer_tokens, temperature=temperature, schema="")
     out = []
-    for prompt, completion in zip(drawn, found):
+    for prompt, completion in zip(samples, engine.generate(samples, unconstrained)):
         trace, answer = split(f"{how.opening} {completion.text}".strip())
         begun = replace(prompt, begun=turn(trace, ""))
-        free = room if whole else min(room, max(1, (engine.context - engine.count(prompt)) // 2))
-        while trace and engine.count(begun) + free > engine.context:  # a text may have more tokens than were written
+        free = answer_tokens if reserve else min(answer_tokens, max(1, (engine.context - engine.count(prompt)) // 2))
+        while trace and engine.count(begun) + free > engine.context:  # a text can have more tokens than were generated
             trace = trace[: len(trace) // 2]
             begun = replace(prompt, begun=turn(trace, ""))
-        out.append(Written(begun, trace, answer, completion))
+        out.append(Reasoned(begun, trace, answer, completion))
     return out
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """Reasoning to a prompt, and the prompt with it: what comes next is the answer."""
+class Reasoned:
+    """A prompt extended by its reasoning; the answer comes next."""
 
     prompt: Prompt
     trace: str
     answer: str
-    """What was written behind the mark; empty where the mark was not reached."""
+    """The text after the marker; empty if the reasoning did not reach it."""
     completion: Completion
 
 
@@ -107,43 +106,43 @@ def think(
     decoding: Decoding,
     bias: Sequence[float] = (),
 ) -> list[Thought]:
-    """Answer each prompt after reasoning: with one of the labels, or in free text where there are none."""
-    room = label_room(labels) if labels else decoding.max_new_tokens
-    written = behind(engine, prompts, how, decoding, room, bool(labels))
-    ended: list[Choice | Completion | None] = [None] * len(written)
-    held = bool(labels or decoding.schema)
-    ask = [i for i, one in enumerate(written) if not one.completion.error and (held or not one.answer)]
-    for i, answer in zip(ask, _asked(engine, [written[i].prompt for i in ask], labels, decoding, bias)):
-        ended[i] = answer
+    """Answer each prompt after reasoning: with one of the labels, or in free text if there are none."""
+    answer_tokens = max_label_tokens(labels) if labels else decoding.max_new_tokens
+    reasoned = reason(engine, prompts, how, decoding, answer_tokens, bool(labels))
+    answers: list[Choice | Completion | None] = [None] * len(reasoned)
+    constrained = bool(labels or decoding.schema)
+    ask = [i for i, one in enumerate(reasoned) if not one.completion.error and (constrained or not one.answer)]
+    for i, answer in zip(ask, _answers(engine, [reasoned[i].prompt for i in ask], labels, decoding, bias)):
+        answers[i] = answer
     size = how.samples
-    return [_voted(written[i : i + size], ended[i : i + size]) for i in range(0, len(written), size)]
+    return [_vote(reasoned[i : i + size], answers[i : i + size]) for i in range(0, len(reasoned), size)]
 
 
 def prediction(one: Thought) -> Prediction:
-    """A row's answer and all that it took. Calls that failed are told only where no answer came of the others."""
-    failed = next((call.error for call in one.asked if call.error), "")
+    """A row's answer with the tokens and time of all its calls. A failed call is an error only if no other gave an answer."""
+    failed = next((call.error for call in one.calls if call.error), "")
     return Prediction(
         "",
         one.output,
         one.confidence,
-        sum(call.tokens_in for call in one.asked),
-        sum(call.tokens_out for call in one.asked),
-        sum(call.seconds for call in one.asked),
+        sum(call.tokens_in for call in one.calls),
+        sum(call.tokens_out for call in one.calls),
+        sum(call.seconds for call in one.calls),
         "" if one.output else failed,
-        sum(call.tokens_cached for call in one.asked),
-        again=not one.output and any(call.error and not call.final for call in one.asked),
+        sum(call.tokens_cached for call in one.calls),
+        again=not one.output and any(call.error and not call.final for call in one.calls),
     )
 
 
-def label_room(labels: Sequence[str], chat: Chat | None = None) -> int:
-    """Tokens that the longest label takes, as the chat's model writes it.
+def max_label_tokens(labels: Sequence[str], chat: Chat | None = None) -> int:
+    """Tokens of the longest label under the chat's tokenizer.
 
-    Without a chat at most: one a byte, one for a blank that some tokenizers put in front, and its end.
+    Without a chat an upper bound: one per byte, one for a leading blank that some tokenizers add, and the end token.
     """
     return max(len(chat.answer(label)) if chat else len(label.encode()) + 2 for label in labels)
 
 
-def _asked(
+def _answers(
     engine: Engine, prompts: list[Prompt], labels: Sequence[str], decoding: Decoding, bias: Sequence[float]
 ) -> Sequence[Choice | Completion]:
     if not prompts:
@@ -154,38 +153,38 @@ def _asked(
 
 
 def choose(engine: Engine, prompts: Sequence[Prompt], labels: Sequence[str], bias: Sequence[float] = ()) -> list[Choice]:
-    """The likeliest label of each prompt, with the labels' bias where there is one."""
+    """The likeliest label of each prompt, with the labels' bias if there is one."""
     if not bias:
         return engine.choose(prompts, labels)
-    assert isinstance(engine, ScoresLabels), "labels have a bias for an engine that cannot take it"
+    assert isinstance(engine, ScoresLabels), "the engine does not support biased labels"
     return engine.choose(prompts, labels, None, bias)
 
 
-def _voted(written: Sequence[Written], ended: Sequence[Choice | Completion | None]) -> Thought:
-    """The most frequent answer and its share of all that were drawn; of equally frequent ones the surer, then the first."""
-    asked = tuple(one for pair in zip((w.completion for w in written), ended) for one in pair if one is not None)
-    answers = [_answer(one, end) for one, end in zip(written, ended)]
+def _vote(reasoned: Sequence[Reasoned], ends: Sequence[Choice | Completion | None]) -> Thought:
+    """The most frequent answer and its share of the samples; ties go to the higher confidence, then to the first."""
+    calls = tuple(one for pair in zip((r.completion for r in reasoned), ends) for one in pair if one is not None)
+    answers = [_answer(one, end) for one, end in zip(reasoned, ends)]
     votes = Counter(_normal(text) for text, _ in answers if text)
     if not votes:
-        return Thought("", None, "", asked)
-    sure: dict[str, float] = defaultdict(float)
+        return Thought("", None, "", calls)
+    confidences: dict[str, float] = defaultdict(float)
     for text, confidence in answers:
-        sure[_normal(text)] += confidence or 0.0
-    best = max(votes, key=lambda name: (votes[name], sure[name]))
+        confidences[_normal(text)] += confidence or 0.0
+    best = max(votes, key=lambda name: (votes[name], confidences[name]))
     first = next(i for i, (text, _) in enumerate(answers) if _normal(text) == best)
-    share = votes[best] / len(written) if len(written) > 1 else answers[first][1]
-    return Thought(answers[first][0], share, written[first].trace, asked)
+    share = votes[best] / len(reasoned) if len(reasoned) > 1 else answers[first][1]
+    return Thought(answers[first][0], share, reasoned[first].trace, calls)
 
 
-def _answer(one: Written, end: Choice | Completion | None) -> tuple[str, float | None]:
+def _answer(one: Reasoned, end: Choice | Completion | None) -> tuple[str, float | None]:
     if one.completion.error or (end is not None and end.error):
         return "", None
     if isinstance(end, Choice):
         return end.label, end.confidence
-    # it may reason on behind the mark and set another
+    # the model may continue to reason after the marker and repeat the marker
     return (split(end.text)[0] if end else one.answer), None
 
 
 def _normal(text: str) -> str:
-    """Case, blanks and a full stop do not make another answer."""
+    """The answer for voting: without differences of case, blanks and a full stop."""
     return " ".join(text.casefold().split()).rstrip(".")

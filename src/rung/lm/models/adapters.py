@@ -1,4 +1,4 @@
-"""Small trainable parts put into a frozen model, through peft."""
+"""Adapters on a frozen model, through peft."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from peft import (
 
 from rung.errors import ModelError
 from rung.lm import processes
-from rung.lm.models import small_parts
+from rung.lm.models import own_adapters
 from rung.lm.models.lora_linear import fuse
 from rung.lm.quiet import quiet
 from rung.lm.trees import virtual
@@ -39,9 +39,9 @@ def lora(
 ) -> Any:
     """LoRA on every linear layer but the output head. https://arxiv.org/abs/2106.09685; all layers: https://arxiv.org/abs/2405.09673
 
-    `stabilised`: scaled by alpha / sqrt(rank) (rsLoRA, https://arxiv.org/abs/2312.03732). `decomposed`: directions and
-    lengths of the weights trained apart (DoRA, https://arxiv.org/abs/2402.09353). `whole`: modules trained and saved as
-    they are, a new head for one.
+    `stabilised`: scaled by alpha / sqrt(rank) (rsLoRA, https://arxiv.org/abs/2312.03732). `decomposed`: weight direction and
+    magnitude trained separately (DoRA, https://arxiv.org/abs/2402.09353). `whole`: modules trained and saved in full, such
+    as a new head.
     """
     config = LoraConfig(
         r=rank,
@@ -54,28 +54,26 @@ def lora(
         use_dora=decomposed,
         modules_to_save=list(whole) or None,
     )
-    adapted = _adapted(model, config, seed)  # A is drawn at random, B starts at zero
+    adapted = _adapted(model, config, seed)  # A is random, B is zero
     fuse(adapted)
     return adapted
 
 
-def factors(model: Any) -> Any:
-    """IA3: a factor for each channel of keys, values (or queries) and the inner feed-forward part. https://arxiv.org/abs/2205.05638"""
+def ia3(model: Any) -> Any:
+    """IA3: one factor per channel of keys, values (or queries) and the feed-forward layer. https://arxiv.org/abs/2205.05638"""
     return _adapted(model, IA3Config(task_type="CAUSAL_LM"), 0)
 
 
 def norms(model: Any) -> Any:
-    """The gains (and shifts) of all normalisation layers. https://arxiv.org/abs/2312.11420"""
-    found = {name.rpartition(".")[-1] for name, module in model.named_modules() if "Norm" in type(module).__name__}
-    if not found:
-        raise ModelError(
-            f"a {model.config.model_type!r} has no normalisation layers to train.", remedy="Train another kind of adapter."
-        )
-    return _adapted(model, LNTuningConfig(task_type="CAUSAL_LM", target_modules=sorted(found)), 0)
+    """The gains (and biases) of all normalization layers. https://arxiv.org/abs/2312.11420"""
+    targets = {name.rpartition(".")[-1] for name, module in model.named_modules() if "Norm" in type(module).__name__}
+    if not targets:
+        raise ModelError(f"a {model.config.model_type!r} has no normalization layers to train.", remedy="Choose another adapter.")
+    return _adapted(model, LNTuningConfig(task_type="CAUSAL_LM", target_modules=sorted(targets)), 0)
 
 
 def prompt(model: Any, words: Sequence[int]) -> Any:
-    """Prompt tuning: trained embeddings in front of every row, begun from those of `words`. https://arxiv.org/abs/2104.08691"""
+    """Prompt tuning: trained embeddings before every row, initialized from those of `words`. https://arxiv.org/abs/2104.08691"""
     begin = model.get_input_embeddings()(torch.tensor(list(words), device=model.device)).detach()
     adapted = _adapted(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(words)), 0)
     with torch.no_grad():
@@ -84,46 +82,46 @@ def prompt(model: Any, words: Sequence[int]) -> Any:
 
 
 def prefix(model: Any, words: Sequence[int]) -> Any:
-    """Prefix tuning: trained keys and values in front of every row in every layer, begun from those of `words`.
+    """Prefix tuning: trained keys and values before every row in every layer, initialized from those of `words`.
 
-    https://arxiv.org/abs/2101.00190, without its reparametrisation: from real keys and values training is stable.
+    https://arxiv.org/abs/2101.00190, without its reparametrization: initialized from real keys and values, training is stable.
     """
     begin = model.get_input_embeddings()(torch.tensor([list(words)], device=model.device))
     with torch.no_grad():
-        found = virtual.read(model, begin)
+        states = virtual.prefill(model, begin)
     adapted = _adapted(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(words)), 0)
-    initialize_kv_prefix_from_past_key_values(adapted, past_key_values=found)
+    initialize_kv_prefix_from_past_key_values(adapted, past_key_values=states)
     return adapted
 
 
 def save(model: Any, folder: Path) -> None:
-    """Write what was put into the model and trained, without the base; of several processes the leading one does."""
-    state = processes.state(model)
+    """Write the adapter without the base; of several processes the main one does."""
+    state = processes.full_state_dict(model)
     folder.mkdir(parents=True, exist_ok=True)
-    if not processes.leads():
+    if not processes.is_main_process():
         return
     if isinstance(model, PeftModel):
         model.save_pretrained(str(folder), state_dict=state)
     else:
-        small_parts.save(model, folder, state)
+        own_adapters.save(model, folder, state)
 
 
-def put(model: Any, folder: Path, merged: bool = True) -> Any:
-    """The model with a saved adapter, merged into the weights where it can be and `merged` asks for it."""
-    if (folder / small_parts.FILE).exists():
-        return small_parts.put(model, folder)
-    with warnings.catch_warnings(record=True) as said:
+def restore(model: Any, folder: Path, merged: bool = True) -> Any:
+    """The model with a saved adapter, merged into the weights if `merged` and if that is possible."""
+    if (folder / own_adapters.FILE).exists():
+        return own_adapters.restore(model, folder)
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         adapted: Any = PeftModel.from_pretrained(model, folder)
-    if faults := [str(one.message) for one in said if "missing adapter keys" in str(one.message)]:
+    if faults := [str(one.message) for one in caught if "missing adapter keys" in str(one.message)]:
         raise ModelError(
-            f"not all of the adapter is in its file: {faults[0]}", where=str(folder), remedy="Fit it again, or copy it whole."
+            f"the adapter's file is incomplete: {faults[0]}", where=str(folder), remedy="Fit it again, or copy it again."
         )
     return adapted.merge_and_unload() if merged and not virtual.size(adapted) else adapted
 
 
 def is_four_bit(model: Any) -> bool:
-    """Whether the model's weights are rounded to 4 bits."""
+    """Whether the model's weights are quantized to 4 bits."""
     return bool(getattr(model, "is_loaded_in_4bit", False))
 
 
@@ -132,8 +130,8 @@ def _adapted(model: Any, config: Any, seed: int) -> Any:
     try:
         with quiet():
             return get_peft_model(model, config)
-    except ValueError as error:  # peft knows no layers of this architecture to put the adapter on
+    except ValueError as error:  # peft does not know which layers of this architecture to adapt
         kind = type(config).__name__.removesuffix("Config")
         raise ModelError(
-            f"{kind} cannot be put on a {model.config.model_type!r}: {error}", remedy="Train another kind of adapter."
+            f"{kind} does not support a {model.config.model_type!r}: {error}", remedy="Choose another adapter."
         ) from error

@@ -1,4 +1,4 @@
-"""Chat messages to tokens and back: templates, where an answer ends, and which tokens are trained on."""
+"""Chat messages to tokens and back: templates, the end token, and which tokens are targets."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rung.types import Message
 if TYPE_CHECKING:
     from rung.lm.models.json_guide import Guide
 
-_MARK = "ANSWERMARK"
+_PLACEHOLDER = "ANSWERMARK"
 
 
 def tokenizer(folder: Path) -> Any:
     """A model folder's tokenizer.
 
-    AutoTokenizer takes seconds, for it imports torch to look up the class. Where transformers itself wrote the folder's
-    tokenizer.json, the class is known, and only that one is imported: a plan must come quickly.
+    AutoTokenizer takes seconds, because it imports torch to look up the class. If transformers itself wrote the folder's
+    tokenizer.json, the class is known, and only that one is imported: `rung plan` must be fast.
     """
     config = folder / "tokenizer_config.json"
     named = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
@@ -41,75 +41,75 @@ def tokenizer(folder: Path) -> Any:
 
 @dataclass(frozen=True)
 class Chat:
-    """A tokenizer with the one way that this project turns messages into tokens, in training and in use alike."""
+    """A tokenizer, and the one way from messages to tokens, the same in training and inference."""
 
     tokenizer: Any
 
     def text(self, messages: Sequence[Message]) -> str:
-        """The rendered chat up to where the answer begins.
+        """The rendered chat up to the answer.
 
-        Where the template takes no system message it stands in front of the first user turn; where it demands that roles
-        alternate, turns of one role are joined. TemplateError where it refuses the messages even so.
+        If the template takes no system message, its text goes before the first user turn; if roles must alternate,
+        consecutive turns of one role are joined. TemplateError if the template still rejects the messages.
         """
         tools = [one for m in messages if m.role == calls.TOOLS for one in json.loads(m.content)]
         turns = [self._turn(m) for m in messages if m.role != calls.TOOLS]
         return self._template.render(turns, add_generation_prompt=True, **({"tools": tools} if tools else {}))
 
     def _turn(self, message: Message) -> dict[str, Any]:
-        """A message as a template takes it, with no text in it that the tokenizer would take for a special token."""
-        extra = json.loads(self._defused(message.extra)) if message.extra else {}
-        return {"role": message.role, "content": self._defused(message.content), **extra}
+        """A message in the template's form, its text escaped so that nothing in it is read as a special token."""
+        extra = json.loads(self._escaped(message.extra)) if message.extra else {}
+        return {"role": message.role, "content": self._escaped(message.content), **extra}
 
     @cached_property
     def _template(self) -> Template:
         return Template(self.tokenizer)
 
     def prompt(self, messages: Sequence[Message], begun: str = "") -> tuple[int, ...]:
-        """Tokens up to where the answer begins, and what it has `begun` with.
+        """Tokens up to the answer, and of the text that the answer has `begun` with.
 
-        Exactly one begin token where the model wants one, never two.
+        Exactly one begin token if the model uses one, never two.
         """
-        ids = self._encode(self.text(messages)) + self._encode(self._defused(begun))
+        ids = self._encode(self.text(messages)) + self._encode(self._escaped(begun))
         if self._begin is not None and ids[:1] != (self._begin,):
             return (self._begin, *ids)
         return ids
 
     def answer(self, text: str) -> tuple[int, ...]:
-        """Tokens of an answer and the token that ends it. Calls of tools are written as the template writes them."""
+        """Tokens of an answer and its end token. Tool calls are rendered by the template."""
         if called := calls.parse_output(text):
-            return (*self._encode(self._called(calls.parse_output(self._defused(text)) or called)), self.end)
-        return (*self._encode(self._defused(text)), self.end)
+            return (*self._encode(self._render_calls(calls.parse_output(self._escaped(text)) or called)), self.end)
+        return (*self._encode(self._escaped(text)), self.end)
 
-    def _called(self, called: Sequence[dict[str, Any]]) -> str:
-        """Calls of tools in the template's own writing, without what closes the turn. TemplateError where it has none."""
-        asked = {"role": "user", "content": "x"}
-        before = self._template.render([asked], add_generation_prompt=True)
-        whole = self._template.render([asked, {"role": "assistant", "content": "", calls.KEY: calls.as_message(called)}])
+    def _render_calls(self, called: Sequence[dict[str, Any]]) -> str:
+        """Tool calls as the template renders them, without the end of the turn. TemplateError if it does not render them."""
+        question = {"role": "user", "content": "x"}
+        before = self._template.render([question], add_generation_prompt=True)
+        whole = self._template.render([question, {"role": "assistant", "content": "", calls.KEY: calls.as_message(called)}])
         if not whole.startswith(before):
-            raise self._template.refused("it writes calls of tools in another place than answers")
+            raise self._template.error("it renders tool calls in another place than answers")
         return whole[len(before) :].rpartition(self.tokenizer.decode([self.end]))[0] or whole[len(before) :].rstrip()
 
     def answers(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
-        """Tokens of each label and its end. DataError where two labels come to the same tokens."""
-        found = [self.answer(label) for label in labels]
-        if len(set(found)) < len(found):
-            alike = [label for label, answer in zip(labels, found) if found.count(answer) > 1]
+        """Tokens of each label and its end token. DataError if two labels have the same tokens."""
+        answers = [self.answer(label) for label in labels]
+        if len(set(answers)) < len(answers):
+            alike = [label for label, answer in zip(labels, answers) if answers.count(answer) > 1]
             raise DataError(
                 f"the model's tokenizer cannot tell the labels {', '.join(alike)} apart.", remedy="Rename them in the data."
             )
-        return found
+        return answers
 
     def row(self, messages: Sequence[Message], answer: str, weight: float = 1.0, begun: str = "") -> Row:
-        """A training row: the prompt is read, and what the answer has `begun` with; the rest and its end token are learnt."""
+        """A training row: prompt and `begun` are context; the rest of the answer and its end token are targets."""
         prompt, tail = self.prompt(messages, begun), self.answer(answer)
         return Row(prompt + tail, (False,) * len(prompt) + (True,) * len(tail), weight)
 
     def length(self, text: str) -> int:
-        """Tokens of a bare text."""
+        """Tokens of a plain text."""
         return len(self._encode(text))
 
     def shown(self, row: Row) -> list[tuple[str, bool]]:
-        """A row as pieces of text, special tokens included, each with whether it is learnt."""
+        """A row as pieces of text, special tokens included, each with whether its tokens are targets."""
         return [
             (self.tokenizer.decode([token for token, _ in run]), target)
             for target, run in groupby(zip(row.tokens, row.targets), key=lambda pair: pair[1])
@@ -117,15 +117,15 @@ class Chat:
 
     @cached_property
     def end(self) -> int:
-        """The token with which the template closes an answer; the model learns to say it and generation stops at it."""
-        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _MARK}]
-        after = self._template.render(turns).split(_MARK)[-1]
+        """The token that ends an answer in the template: a target in training, a stop token in generation."""
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _PLACEHOLDER}]
+        after = self._template.render(turns).split(_PLACEHOLDER)[-1]
         ids = self._encode(after)
         if ids and ids[0] in self.tokenizer.all_special_ids:
             return ids[0]
         if self.tokenizer.eos_token_id is None:
             raise ModelError(
-                "the tokenizer names no end token, so an answer would never stop.",
+                "the tokenizer has no end token, so an answer would never stop.",
                 remedy="Set eos_token in its tokenizer_config.json.",
             )
         return int(self.tokenizer.eos_token_id)
@@ -137,7 +137,7 @@ class Chat:
         return frozenset({self.end} | ({int(eos)} if eos is not None else set()))
 
     def guide(self, schema: str) -> Guide | None:
-        """What holds one answer to a JSON schema; None where there is none."""
+        """Constrains one answer to a JSON schema; None without a schema."""
         if not schema:
             return None
         from rung.lm.models.json_guide import Guide
@@ -155,17 +155,17 @@ class Chat:
 
     @cached_property
     def _begin(self) -> int | None:
-        """The begin token, where the tokenizer itself would set one in front of any text."""
+        """The begin token, if the tokenizer itself prepends one to every text."""
         bos = self.tokenizer.bos_token_id
         return bos if bos is not None and self.tokenizer("x").input_ids[:1] == [bos] else None
 
-    def _defused(self, text: str) -> str:
-        """Text that the tokenizer takes for text, however a mark is spelled: nobody's text ends its turn or opens another."""
+    def _escaped(self, text: str) -> str:
+        """The text with special tokens broken up, however they are spelled: no text can end its turn or start another."""
         return marks.split_special_tokens(text, self._special)
 
     @cached_property
     def _special(self) -> tuple[str, ...]:
-        """Special tokens as they are written, the longest first; single characters are ordinary text."""
+        """Spellings of special tokens, longest first; single characters are ordinary text."""
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         return tuple(sorted((mark for mark in added if len(mark) > 1), key=len, reverse=True))
 

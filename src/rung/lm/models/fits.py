@@ -1,11 +1,11 @@
-"""What was fitted on a base, layer on layer: the folder of a ModelRef and how later fits stand on earlier ones.
+"""The folder of a ModelRef: what was fitted on a base, and the earlier fits it builds on.
 
 adapter_config.json …    a peft adapter, as every server reads it
-tensors.safetensors      trained tensors by name, of the kinds that peft has no adapter for (`rung.lm.models.small_parts`)
-four_bit                 mark of an adapter that was trained beside 4-bit weights
-config.json …            whole weights with their tokenizer; they take the place of the base
-reward-model/            a reward model (`rung.lm.training.rewards`), fitted on what stands in before/
-before/                  what had been fitted before this one, in the same form
+tensors.safetensors      trained tensors of adapters that peft does not have (`rung.lm.models.own_adapters`)
+four_bit                 marks an adapter that was trained on 4-bit weights
+config.json …            full weights with their tokenizer, which replace the base
+reward-model/            a reward model (`rung.lm.training.rewards`), fitted on before/
+before/                  the fit before this one, in the same form
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ REWARD_MODEL = "reward-model"
 
 
 def split(base: Path, files: str) -> tuple[Path, list[Path]]:
-    """The folder that the whole weights are read from, and the adapters to merge into them, lowest first."""
-    found: list[Path] = []
+    """The folder to load full weights from, and the adapters to merge into them, oldest first."""
+    adapters: list[Path] = []
     folder = Path(files) if files else None
     while folder is not None and folder.is_dir():
         if (folder / "config.json").exists():
-            return folder, found[::-1]
+            return folder, adapters[::-1]
         if not (folder / REWARD_MODEL).exists():
-            found.append(folder)
+            adapters.append(folder)
         folder = folder / BEFORE
-    return base, found[::-1]
+    return base, adapters[::-1]
 
 
 def reward_model(files: str) -> Path | None:
-    """The topmost layer that holds a reward model; None where none does."""
+    """The latest fit that contains a reward model; None if none does."""
     folder = Path(files) if files else None
     while folder is not None and folder.is_dir():
         if (folder / REWARD_MODEL).exists():
@@ -43,18 +43,18 @@ def reward_model(files: str) -> Path | None:
 
 
 def is_four_bit(adapter: Path) -> bool:
-    """Whether an adapter was trained beside 4-bit weights."""
+    """Whether an adapter was trained on 4-bit weights."""
     return (adapter / FOUR_BIT).exists()
 
 
-def put_below(files: Path, before: str) -> None:
-    """Keep what an adapter was trained on beside it. Files are linked where the disk allows, not copied: weights are large."""
+def link_previous(files: Path, before: str) -> None:
+    """Store the fit that an adapter was trained on in its folder. Hard links if the disk allows them: weights are large."""
     if before:
         shutil.copytree(before, files / BEFORE, copy_function=link)
 
 
 def link(source: str, target: str) -> str:
-    """A second name for a file; a copy where the two places lie on different disks."""
+    """A hard link; a copy if source and target are on different disks."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""A GGUF file turned once into a folder of float32 safetensors with its tokenizer, ready to be trained."""
+"""Converts a GGUF file once to a folder of float32 safetensors with its tokenizer, ready for training."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rung.lm.quiet import quiet
 from rung.visible import print_visible
 
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
-"""Tokens that models keep for padding, or that never end a turn, in order of preference."""
+"""Padding tokens of common models, and tokens that never end a turn, in order of preference."""
 
 
 def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print_visible) -> None:
     """Write `gguf` as model, config, generation config and tokenizer into `folder`.
 
-    The weights keep the values that quantization left them, as float32, so they can be trained. Takes about 20 seconds
-    for 135 M parameters. Raises ModelError where transformers cannot read the architecture.
+    The weights are dequantized to float32, so that they can be trained. Takes about 20 seconds
+    for 135 M parameters. ModelError if transformers cannot read the architecture.
     """
     say(f"Converting {gguf.name} to safetensors (once)...")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # The GGUF reader's own bar asks none of the switches in `quiet`; it can only be caught on stderr.
+    # the GGUF reader's progress bar ignores the switches in `quiet` and can only be caught on stderr
     with quiet(), contextlib.redirect_stderr(io.StringIO()):
         try:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-            given = {"gguf_file": gguf.name, "dtype": torch.float32}
-            model = opening.whole(AutoModelForCausalLM, gguf.parent, where=str(gguf), **given)
+            options = {"gguf_file": gguf.name, "dtype": torch.float32}
+            model = opening.load_strict(AutoModelForCausalLM, gguf.parent, where=str(gguf), **options)
         except (ValueError, KeyError, NotImplementedError) as error:
             raise ModelError(
                 f"transformers cannot read this GGUF file: {error}",
@@ -48,17 +48,17 @@ def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print_vi
 
 
 def _clear_quantization(model: Any) -> None:
-    """The weights are plain floats by now, but the object still says it is quantized, and then refuses to save."""
+    """The weights are plain floats by now, but transformers does not save a model that is marked as quantized."""
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
 
 
 def set_pad(tokenizer: Any, model: Any) -> None:
-    """Give tokenizer, config and generation config a pad token that ends nothing.
+    """Give tokenizer, config and generation config a pad token that is not an end token.
 
-    A pad token equal to the end token (SmolLM2's GGUF: both <|im_end|>) makes training masks drop the very token that
-    teaches the model to stop. No token is added: the vocabulary keeps its size.
+    A pad token equal to the end token (SmolLM2's GGUF: both <|im_end|>) makes training masks drop the token that
+    teaches the model to stop. No token is added, so the vocabulary does not grow.
     """
     ends = {tokenizer.eos_token_id} | _ids(model.config.eos_token_id) | _ids(model.generation_config.eos_token_id)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:

@@ -1,4 +1,4 @@
-"""GGUF files as they lie on disk: what a file holds, and the parts of a split one joined."""
+"""GGUF files on disk: their metadata, and merging the parts of a split file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from rung.errors import ModelError
 
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-"""How llama.cpp's gguf-split names the parts."""
+"""Names of parts, as llama.cpp's gguf-split writes them."""
 
 LAYER = re.compile(r"blk\.(\d+)\.")
 
-OTHERS = {
-    "mmproj": "the part of a model that reads pictures",
+OTHER_TYPES = {
+    "mmproj": "a model's image encoder",
     "imatrix": "statistics for quantizing",
     "vocab": "a vocabulary without weights",
 }
@@ -22,36 +22,36 @@ OTHERS = {
 
 
 def reader(path: Path) -> Any:
-    """The file opened. ModelError where it is no GGUF or cut off."""
+    """A reader of the file. ModelError if it is not a GGUF file, or truncated."""
     from gguf import GGUFReader
 
     try:
         return GGUFReader(path)
     except (ValueError, IndexError, KeyError, OSError) as error:
         raise ModelError(
-            f"not a GGUF file, or cut off ({error}).", where=str(path), remedy="Download or copy it again."
+            f"not a GGUF file, or truncated ({error}).", where=str(path), remedy="Download or copy it again."
         ) from error
 
 
 def value(opened: Any, key: str) -> Any:
-    """A value of the file's head; None where it has none."""
+    """A value of the file's metadata; None if it is absent."""
     field = opened.fields.get(key)
     return field.contents() if field else None
 
 
 def parts(path: Path) -> list[Path]:
-    """The files of the model that `path` is, or is a part of, in order. ModelError where it is no model or parts are missing."""
+    """All files of the model that `path` is or is a part of, in order. ModelError if it is no model or parts are missing."""
     opened = reader(path)
-    _refuse_others(opened, path)
+    _check_is_model(opened, path)
     count = int(value(opened, "split.count") or 1)
     if count < 2:
         return [path]
     named = PART.fullmatch(path.name)
     if not named or int(named["count"]) != count:
         raise ModelError(
-            f"it is one of {count} parts of a split file, and its name does not say which.",
+            f"one of {count} parts of a split file, but its name does not say which.",
             where=str(path),
-            remedy=f"Give the parts the names they had: {path.stem}-00001-of-{count:05}.gguf and so on.",
+            remedy=f"Restore the parts' original names: {path.stem}-00001-of-{count:05}.gguf and so on.",
         )
     found = [path.with_name(f"{named['stem']}-{number:05}-of-{count:05}{path.suffix}") for number in range(1, count + 1)]
     if missing := [part.name for part in found if not part.is_file()]:
@@ -64,25 +64,25 @@ def parts(path: Path) -> list[Path]:
 
 
 def float32_bytes(files: list[Path]) -> int:
-    """Bytes that the weights take as float32."""
+    """Bytes of the weights in float32."""
     return sum(4 * int(tensor.n_elements) for file in files for tensor in reader(file).tensors)
 
 
 def check_layers(files: list[Path]) -> None:
-    """ModelError where the files hold layers that their head does not tell of: those would be left out without a word."""
+    """ModelError if the files hold more layers than their metadata states: transformers would silently drop them."""
     opened = [reader(file) for file in files]
-    told = value(opened[0], f"{value(opened[0], 'general.architecture')}.block_count")
+    stated = value(opened[0], f"{value(opened[0], 'general.architecture')}.block_count")
     numbers = [int(found[1]) for one in opened for tensor in one.tensors if (found := LAYER.match(tensor.name))]
-    if told is not None and numbers and max(numbers) >= told:
+    if stated is not None and numbers and max(numbers) >= stated:
         raise ModelError(
-            f"left over: its head says {told} layers, and there are tensors of layer {max(numbers) + 1}.",
+            f"left over: its metadata states {stated} layers, but it has tensors of layer {max(numbers) + 1}.",
             where=str(files[0]),
             remedy="Convert or download the model again.",
         )
 
 
 def join(files: list[Path], target: Path) -> None:
-    """Write the parts of a split file to `target` as one file."""
+    """Merge the parts of a split file into `target`."""
     from gguf import GGUFWriter
 
     opened = [reader(file) for file in files]
@@ -90,9 +90,9 @@ def join(files: list[Path], target: Path) -> None:
     wanted = value(opened[0], "split.tensors.count")
     if wanted is not None and len(tensors) != wanted:
         raise ModelError(
-            f"the parts hold {len(tensors)} tensors, and the first one says {wanted}.",
+            f"the parts hold {len(tensors)} tensors, but the first part states {wanted}.",
             where=str(files[0]),
-            remedy="The parts belong to different models, or one is cut off: download them again.",
+            remedy="The parts belong to different models, or one is truncated: download them again.",
         )
     writer = GGUFWriter(target, str(value(opened[0], "general.architecture")))
     writer.data_alignment = opened[0].alignment
@@ -110,20 +110,20 @@ def join(files: list[Path], target: Path) -> None:
     writer.close()
 
 
-def _refuse_others(opened: Any, path: Path) -> None:
-    """Raise ModelError for a file that is no whole model: an adapter, or one of OTHERS."""
+def _check_is_model(opened: Any, path: Path) -> None:
+    """ModelError for a file that is not a whole model: an adapter, or one of OTHER_TYPES."""
     kind = value(opened, "general.type") or "model"
     if kind == "adapter" or value(opened, "adapter.type"):
         keys = ("general.base_model.0.repo_url", "general.base_model.0.name", "general.basename")
         base = next((found for key in keys if (found := value(opened, key))), "")
         raise ModelError(
-            f"it holds only {f'the adapter of {base!r}' if base else 'an adapter whose base it does not name'}, not a model.",
+            f"it holds only {f'the adapter of {base!r}' if base else 'an adapter of an unnamed base'}, not a model.",
             where=str(path),
             remedy="Merge it into its base (llama.cpp's llama-export-lora does), and name the file that this writes.",
         )
     if kind != "model":
         raise ModelError(
-            f"it holds {OTHERS.get(kind, f'a {kind!r}')}, not a language model.",
+            f"it holds {OTHER_TYPES.get(kind, f'a {kind!r}')}, not a language model.",
             where=str(path),
             remedy="Name the file with the model itself.",
         )

@@ -79,7 +79,7 @@ def fetch(hub_id: str, part: Path, say: Say) -> ModelFiles:
     names = kept(sizes)
     if not any(name.endswith(".safetensors") for name in names):
         if weights.ADAPTER_CONFIG in sizes:
-            weights.refuse_adapter_alone(Path(hf_hub_download(hub_id, weights.ADAPTER_CONFIG)), f"{constants.ENDPOINT}/{hub_id}")
+            weights.raise_adapter_only(Path(hf_hub_download(hub_id, weights.ADAPTER_CONFIG)), f"{constants.ENDPOINT}/{hub_id}")
         refuse_without_safetensors(set(sizes), where=f"{constants.ENDPOINT}/{hub_id}")
     total = sum(sizes[name] for name in names)
     check_space(part, total)
@@ -199,11 +199,11 @@ def sha256(path: Path) -> str:
 
 def check_weights(folder: Path) -> None:
     """Raise ModelError unless `folder` holds a configuration and all of its safetensors."""
-    place = weights.place(folder)
+    place = weights.transformer_folder(folder)
     names = {path.name for path in place.iterdir()}
     found = {name for name in names - {weights.ADAPTER} if name.endswith(".safetensors")}
     if weights.ADAPTER_CONFIG in names and not (found and "config.json" in names):
-        weights.refuse_adapter_alone(place / weights.ADAPTER_CONFIG, str(folder))
+        weights.raise_adapter_only(place / weights.ADAPTER_CONFIG, str(folder))
     if not found:
         refuse_without_safetensors(names, where=str(folder))
     if "config.json" not in names:

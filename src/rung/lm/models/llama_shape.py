@@ -1,4 +1,4 @@
-"""The shape of a Llama from one dial, its number of parameters."""
+"""The shape of a Llama from its number of parameters alone."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from rung.errors import ModelError
 
 ASPECT = (1.0, 3.0)
-"""Width over layers, as a multiple of the root of the width: about 9 layers at 320, 32 at 4096. Within wide limits the loss
+"""Width over layers, as a multiple of the width's square root: about 9 layers at 320, 32 at 4096. Within wide limits the loss
 hardly depends on it (https://arxiv.org/abs/2001.08361, section 3.1)."""
 
 INNER = (2.25, 3.25)
-"""Inner width of the feed-forward part over the width: about the 8/3 of https://arxiv.org/abs/2002.05202."""
+"""Feed-forward width over the model width: about the 8/3 of https://arxiv.org/abs/2002.05202."""
 
 STEP = 16
 
 
 @dataclass(frozen=True, order=True)
 class Shape:
-    """Sizes of a Llama whose input and output embeddings are one table."""
+    """Sizes of a Llama with tied embeddings."""
 
     parameters: int
     layers: int
@@ -31,21 +31,21 @@ class Shape:
 
 
 def shape(parameters: int, vocabulary: int) -> Shape:
-    """The largest well-proportioned shape of at most so many parameters, embeddings counted.
+    """The largest well-proportioned shape of at most `parameters`, embeddings included.
 
-    ModelError where even the smallest is larger than asked, or all that fit are far smaller: the vocabulary is too large.
+    ModelError if even the smallest is larger, or all that fit are far smaller: the vocabulary is too large.
     """
     best = max((one for one in _shapes(parameters, vocabulary) if one.parameters <= parameters), default=None)
     if best is None or best.parameters < 0.95 * parameters:
         raise ModelError(
             f"no well-proportioned model has {parameters:,} parameters with a vocabulary of {vocabulary:,}.",
-            remedy="Ask for more parameters or a smaller vocabulary.",
+            remedy="Set more parameters or a smaller vocabulary.",
         )
     return best
 
 
 def _shapes(parameters: int, vocabulary: int) -> Iterator[Shape]:
-    """For each width and number of layers the shape whose inner width comes nearest to the size asked, from below."""
+    """For each width and number of layers, the shape with the largest feed-forward width that stays within `parameters`."""
     width, smallest = 0, 0
     while smallest <= parameters:
         width += _head(width)
@@ -61,12 +61,12 @@ def _shapes(parameters: int, vocabulary: int) -> Iterator[Shape]:
 
 
 def _head(width: int) -> int:
-    """Width of an attention head; widths are multiples of it. Small models get smaller ones, so that they have several."""
+    """Width of an attention head; widths are multiples of it. Small models get small heads, so that they have several."""
     return 32 if width < 512 else 64 if width < 2048 else 128
 
 
 def fresh(parameters: int, context: int, tokenizer: Any, seed: int) -> Any:
-    """An untrained Llama of at most so many parameters for the tokenizer, its weights drawn from the seed."""
+    """An untrained Llama of at most `parameters` for the tokenizer, with random weights from the seed."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

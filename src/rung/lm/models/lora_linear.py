@@ -1,8 +1,8 @@
-"""A LoRA layer's forward and backward with its adds folded into the matrix products.
+"""A LoRA layer's forward and backward, with the additions fused into the matrix products.
 
-peft computes `base(x) + B(A(x)) * scale` as five passes over memory; on a small model the passes cost about as much as
-the low-rank products. Here the scaled product is added inside the matrix product (`addmm`), forward and backward, and
-nothing is kept but x and A(x). Same numbers up to rounding; the tests hold it to peft's own layer.
+peft computes `base(x) + B(A(x)) * scale` as five passes over memory; on a small model they cost about as much as the
+low-rank products. Here `addmm` adds the scaled product inside the matrix product, forward and backward, and saves only x and
+A(x). Equal up to rounding; the tests compare it with peft's own layer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rung.lm.models import onednn_linear
 class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: Any, a: torch.Tensor, b: torch.Tensor, scale: float):
-        rows, by = x.reshape(-1, x.shape[-1]), onednn_linear.of(layer)
+        rows, by = x.reshape(-1, x.shape[-1]), onednn_linear.product_of(layer)
         low = by(rows, a, None)  # (rows, rank)
         out = by(rows, layer.weight, layer.bias)
         out.addmm_(low, b.t(), alpha=scale)
@@ -35,17 +35,17 @@ class _LoraProduct(torch.autograd.Function):
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = ctx.by(grad, weight.t(), None).addmm_(low_grad, a).view(ctx.shape)
-        # turned round, a narrow product takes two thirds of the time
+        # transposed, a narrow product takes two thirds of the time
         return grad_x, None, (rows.t() @ low_grad).t(), (grad.t() @ low).mul_(ctx.scale), None
 
 
 def fuse(model: Any) -> None:
-    """Give every plain LoRA layer of a peft model the folded computation; others (DoRA, dropout, biases) keep peft's."""
+    """Use the fused computation in every plain LoRA layer of a peft model; others (DoRA, dropout, biases) keep peft's."""
     for module in model.modules():
         if (
             type(module) is Linear
             and not module.lora_variant
-            and type(module.base_layer) in (torch.nn.Linear, onednn_linear.Quick)
+            and type(module.base_layer) in (torch.nn.Linear, onednn_linear.OneDnnLinear)
         ):
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
@@ -57,6 +57,6 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Ten
         return Linear.forward(self, x, *args, **kwargs)
     if x.dtype != self.base_layer.weight.dtype:
         return Linear.forward(self, x)
-    # beside bfloat16 weights the factors are kept in float32, so that small updates are not rounded away
+    # with bfloat16 weights, A and B stay in float32, so that small updates are not rounded away
     a, b = (part[names[0]].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))
     return _LoraProduct.apply(x, self.base_layer, a, b, self.scaling[names[0]])

@@ -1,8 +1,8 @@
-"""Products with a layer's weights through oneDNN, where this machine was measured to do them faster so.
+"""Linear layers computed by oneDNN, on machines where the probe measured that to be faster.
 
-PyTorch gives float32 products on x86 to MKL, whatever the processor, and calls oneDNN, which it ships too, only in compiled
-code. On an AMD EPYC oneDNN makes training, writing and embedding about a tenth faster (`benchmarks/products.py`). So layers are
-made to call the operator that PyTorch's compiler calls; the numbers differ by rounding.
+PyTorch computes float32 matrix products on x86 with MKL, whatever the CPU, and uses oneDNN, which it also ships, only in
+compiled code. On an AMD EPYC oneDNN makes training, generation and embedding about a tenth faster (`benchmarks/products.py`).
+So layers call the operator that PyTorch's compiler calls; results differ by rounding.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn.functional import linear
 from rung.machine import Machine
 
 Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
-"""Rows (…, in), weights (out, in) and a bias (out,) or none, to (…, out)."""
+"""From rows (…, in), weights (out, in) and a bias (out,) or None to (…, out)."""
 
 
 def has_onednn() -> bool:
-    """Whether this build of PyTorch has oneDNN's product, tried on two numbers: the operator may be there without its kernel."""
+    """Whether oneDNN's product works in this build of PyTorch, tried on two numbers: the operator can exist without a kernel."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     try:
@@ -30,11 +30,11 @@ def has_onednn() -> bool:
 
 
 def onednn(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """The product by oneDNN, of float32 on a processor; knows no gradient."""
+    """The float32 product by oneDNN on a CPU; not differentiable."""
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
-class _Layer(torch.autograd.Function):
+class _OneDnnProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None):
         ctx.save_for_backward(rows if weight.requires_grad else None, weight)
@@ -53,25 +53,25 @@ class _Layer(torch.autograd.Function):
         )
 
 
-class Quick(torch.nn.Linear):
-    """A linear layer that computes by oneDNN."""
+class OneDnnLinear(torch.nn.Linear):
+    """A linear layer computed by oneDNN."""
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         if not rows.dtype == self.weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
             return linear(rows, self.weight, self.bias)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (rows, self.weight, self.bias)):
-            return _Layer.apply(rows, self.weight, self.bias)
+            return _OneDnnProduct.apply(rows, self.weight, self.bias)
         return onednn(rows, self.weight, self.bias)
 
 
-def quicken(model: Any, machine: Machine) -> None:
-    """Have the plain linear layers of a model compute by oneDNN, where the machine is faster so."""
+def use_onednn(model: Any, machine: Machine) -> None:
+    """Compute a model's plain linear layers by oneDNN if `machine.onednn`."""
     if machine.onednn:
         for layer in model.modules():
             if type(layer) is torch.nn.Linear:
-                layer.__class__ = Quick  # in place: who holds the layer holds it still, and its weights stay where they are
+                layer.__class__ = OneDnnLinear  # in place: references to the layer and its weights stay valid
 
 
-def of(layer: Any) -> Product:
-    """The product that a linear layer computes by."""
-    return onednn if type(layer) is Quick and layer.weight.dtype == torch.float32 else linear
+def product_of(layer: Any) -> Product:
+    """The product function of a linear layer."""
+    return onednn if type(layer) is OneDnnLinear and layer.weight.dtype == torch.float32 else linear

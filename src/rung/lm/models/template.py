@@ -1,4 +1,4 @@
-"""Chat templates: the one of a tokenizer, and messages in the form that it takes."""
+"""A tokenizer's chat template, and messages in a form that it accepts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PLAIN_TEMPLATE = (
 )
 """For base models, which have no chat template of their own."""
 
-_MARK = "SYSTEMMARK"
+_PLACEHOLDER = "SYSTEMMARK"
 Turn = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Template:
-    """A tokenizer's chat template; the plain one where it has none."""
+    """A tokenizer's chat template, or PLAIN_TEMPLATE if it has none."""
 
     tokenizer: Any
 
     @cached_property
     def source(self) -> str:
-        """Its text. Of several named ones that called `default`, or the only one. TemplateError where it is not clear which."""
+        """Its text. Of several named templates `default`, or the only one. TemplateError if that is ambiguous."""
         return self._named("default")
 
     def _named(self, name: str) -> str:
@@ -43,51 +43,49 @@ class Template:
             raise TemplateError(
                 f"it has several chat templates ({', '.join(map(str, found))}), and none is called 'default'.",
                 where=self.tokenizer.name_or_path,
-                remedy="Name one of them 'default', or put it into chat_template.jinja.",
+                remedy="Name one of them 'default', or save it as chat_template.jinja.",
             )
         return found or PLAIN_TEMPLATE
 
-    def render(self, turns: Sequence[Turn], **how: Any) -> str:
-        """The chat as text. `how`: as `apply_chat_template` takes it. TemplateError where every form of it is refused."""
+    def render(self, turns: Sequence[Turn], **options: Any) -> str:
+        """The chat as text. `options`: for `apply_chat_template`. TemplateError if every form of it is rejected."""
         first: Exception | None = None
         for form in self._forms(list(turns)):
             try:
-                text = self._tried(form, **how)
-            except _faults() as error:
+                text = self._render_form(form, **options)
+            except _template_errors() as error:
                 first = first or error
                 continue
-            if lost := [name for name in _called(form) if name not in text]:
-                raise self.refused(
-                    f"it leaves out the call of the tool {lost[0]!r}", "A template that renders tool calls is needed."
-                )
+            if missing := [name for name in _called(form) if name not in text]:
+                raise self.error(f"it drops the call of the tool {missing[0]!r}", "A template that renders tool calls is needed.")
             return text
-        raise self.refused(_line(first)) from first
+        raise self.error(_first_line(first)) from first
 
-    def refused(self, why: str, more: str = "") -> TemplateError:
-        """The error that says why the template cannot be used."""
+    def error(self, why: str, more: str = "") -> TemplateError:
+        """A TemplateError with the reason."""
         return TemplateError(
-            f"its chat template refuses the messages ({why}).",
+            f"its chat template rejects the messages ({why}).",
             where=self.tokenizer.name_or_path,
-            remedy=f"{more} Mend chat_template in its folder, or name another base.".strip(),
+            remedy=f"{more} Correct chat_template in its folder, or choose another base.".strip(),
         )
 
-    def _tried(self, turns: list[Turn], **how: Any) -> str:
-        source = self._named("tool_use") if "tools" in how or _called(turns) else self.source
+    def _render_form(self, turns: list[Turn], **options: Any) -> str:
+        source = self._named("tool_use") if "tools" in options or _called(turns) else self.source
         try:
-            return self._written(turns, source, as_text=False, **how)
-        except _faults():
+            return self._apply(turns, source, as_text=False, **options)
+        except _template_errors():
             if not _called(turns):
                 raise
-            return self._written(turns, source, as_text=True, **how)  # some templates join arguments as text
+            return self._apply(turns, source, as_text=True, **options)  # some templates expect arguments as text
 
-    def _written(self, turns: list[Turn], source: str, as_text: bool, **how: Any) -> str:
-        given = [
+    def _apply(self, turns: list[Turn], source: str, as_text: bool, **options: Any) -> str:
+        messages = [
             {**turn, calls.KEY: calls.with_arguments(turn[calls.KEY], as_text)} if calls.KEY in turn else turn for turn in turns
         ]
-        return self.tokenizer.apply_chat_template(given, chat_template=source, tokenize=False, **how)
+        return self.tokenizer.apply_chat_template(messages, chat_template=source, tokenize=False, **options)
 
     def _forms(self, turns: list[Turn]) -> Iterator[list[Turn]]:
-        """The turns as they are, then in forms that stricter templates take. None is tried twice."""
+        """The turns unchanged, then in forms that stricter templates accept. No form twice."""
         begin = [turns, joined(turns)] if self._takes_system or not _system(turns) else []
         tried: list[list[Turn]] = []
         for form in (*begin, folded(turns), joined(folded(turns))):
@@ -97,25 +95,26 @@ class Template:
 
     @cached_property
     def _takes_system(self) -> bool:
-        """Whether a system message stands in what the template writes. Some raise; some leave it out without a word."""
+        """Whether the template renders a system message. Some raise; some silently drop it."""
         try:
-            return _MARK in self._tried([{"role": "system", "content": _MARK}, {"role": "user", "content": "x"}])
-        except _faults():
+            turns = [{"role": "system", "content": _PLACEHOLDER}, {"role": "user", "content": "x"}]
+            return _PLACEHOLDER in self._render_form(turns)
+        except _template_errors():
             return False
 
 
 def folded(turns: Sequence[Turn]) -> list[Turn]:
-    """The system message in front of the first user turn, or as a user turn of its own where another turn comes first."""
+    """The system message before the first user turn, or as a user turn of its own if another turn comes first."""
     rest = [turn for turn in turns if turn["role"] != "system"]
-    if not (told := _system(turns)):
+    if not (system := _system(turns)):
         return rest
     if rest and rest[0]["role"] == "user":
-        return [{**rest[0], "content": f"{told}\n\n{rest[0]['content']}"}, *rest[1:]]
-    return [{"role": "user", "content": told}, *rest]
+        return [{**rest[0], "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
+    return [{"role": "user", "content": system}, *rest]
 
 
 def joined(turns: Sequence[Turn]) -> list[Turn]:
-    """Turns of one role that follow each other as one, their texts with an empty line between. Calls of tools stay apart."""
+    """Consecutive turns of one role as one, their texts separated by an empty line. Tool calls stay separate."""
     out: list[Turn] = []
     for role, group in groupby(turns, key=lambda turn: turn["role"]):
         run = list(group)
@@ -135,13 +134,13 @@ def _system(turns: Sequence[Turn]) -> str:
     return "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system" and turn["content"])
 
 
-def _faults() -> tuple[type[Exception], ...]:
-    """What a template can raise: Jinja's errors, Python's from compiled text (a `break` outside a loop) and from the values."""
-    from jinja2 import TemplateError as Refused
+def _template_errors() -> tuple[type[Exception], ...]:
+    """Jinja's errors, and Python's from a template's compiled code (a `break` outside a loop) and its values."""
+    from jinja2 import TemplateError as JinjaError
 
-    return (Refused, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, SyntaxError)
+    return (JinjaError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, SyntaxError)
 
 
-def _line(error: Exception | None) -> str:
+def _first_line(error: Exception | None) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"{type(error).__name__}: {lines[0]}" if lines[0] != type(error).__name__ else lines[0]

@@ -1,8 +1,8 @@
-"""The weight files of a model's folder: which of them are read, and the folder as the libraries should see it.
+"""The weight files of a model's folder: which ones are read, and a clean copy of the folder for the libraries.
 
-A folder can hold more than its model: an adapter beside the weights that it was merged into, a second set of weights in
-another layout, names that wrappers left in front of every tensor. The libraries add the adapter a second time and fill
-what they do not find under its name with random numbers. So such a folder is written once, in plain form, to the cache.
+A folder can hold more than its model: an adapter next to the weights it was merged into, a second set of weights in another
+layout, tensor names with wrapper prefixes. The libraries would apply the adapter a second time, and fill tensors that they
+do not find with random numbers. So a clean copy of such a folder is written once to the cache.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model.safetensors"
 COPY_AGAIN = "Copy or download the model again."
 
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
-"""What torch.compile, FSDP, activation checkpointing and DeepSpeed put into tensor names, wherever a module was wrapped."""
+"""Name parts that torch.compile, FSDP, activation checkpointing and DeepSpeed insert where they wrap a module."""
 PARALLEL = re.compile(r"^(?:module\.)+")
-"""What data parallel training puts in front of every name."""
+"""Prefix that data parallel training adds to every name."""
 
 
 def files(folder: Path) -> list[Path]:
-    """The weight files that are read, in order: `model.safetensors`, or else the shards that the index names.
+    """The weight files to read, in order: `model.safetensors`, or else the shards in the index.
 
-    Any other set in the folder is left alone. ModelError where there is none, or a shard is missing.
+    Other weights in the folder are ignored. ModelError if there are none, or a shard is missing.
     """
-    folder = place(folder)
+    folder = transformer_folder(folder)
     one, index = folder / ONE, folder / INDEX
     shards = shards_of(index) if index.exists() else []
     if missing := [shard for shard in shards if not (folder / shard).is_file()]:
@@ -47,98 +47,98 @@ def files(folder: Path) -> list[Path]:
     if shards:
         return [folder / shard for shard in shards]
     raise ModelError(
-        f"neither {ONE} nor {INDEX} is in it, so its weights have names that no library reads.",
+        f"it has neither {ONE} nor {INDEX}, so no library finds its weights.",
         where=str(folder),
-        remedy=f"Name a single weight file {ONE}; shards need their {INDEX}.",
+        remedy=f"Rename a single weight file to {ONE}; shards need their {INDEX}.",
     )
 
 
-def place(folder: Path) -> Path:
-    """Where the language model of a folder lies: sentence-transformers may keep it in a folder of its own."""
+def transformer_folder(folder: Path) -> Path:
+    """The folder of the transformer itself: sentence-transformers may store it in a sub-folder."""
     modules = folder / "modules.json"
     if (folder / "config.json").exists() or not modules.exists():
         return folder
     try:
         first = folder / json.loads(modules.read_text(encoding="utf-8"))[0]["path"]
     except (ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"no list of modules ({error!r}).", where=str(modules), remedy=COPY_AGAIN) from error
+        raise ModelError(f"not a list of modules ({error!r}).", where=str(modules), remedy=COPY_AGAIN) from error
     return first if first.resolve().is_relative_to(folder.resolve()) else folder
 
 
 def shards_of(index: Path) -> list[str]:
-    """The file names in an index of shards, each once. ModelError where it is no such index."""
+    """The unique file names in an index of shards. ModelError if it is not such an index."""
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"no index of weight files ({error}).", where=str(index), remedy=COPY_AGAIN) from error
+        raise ModelError(f"not an index of weight files ({error}).", where=str(index), remedy=COPY_AGAIN) from error
 
 
-def head(path: Path) -> dict[str, Any]:
-    """The head of a safetensors file: of each tensor `dtype`, `shape` and `data_offsets`; `__metadata__` where there is any.
+def header(path: Path) -> dict[str, Any]:
+    """The header of a safetensors file: `dtype`, `shape` and `data_offsets` of each tensor; `__metadata__` if present.
 
-    Only the head is read. ModelError where the file is cut off or no safetensors file.
+    Reads only the header. ModelError if the file is truncated or not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="np"):  # checks the head, and that the file is as long as it says
+        with safe_open(path, framework="np"):  # checks the header and the file's length
             pass
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"damaged, cut off, or no safetensors file ({error}).", where=str(path), remedy=COPY_AGAIN) from error
+        raise ModelError(f"truncated, or not a safetensors file ({error}).", where=str(path), remedy=COPY_AGAIN) from error
     with path.open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         return json.loads(file.read(size))
 
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Of every tensor that is read from a folder its name, as the model knows it, and its shape."""
+    """Shape of every tensor of a folder's model, by its name in the model."""
     return {
         plain: tuple(about["shape"])
         for path in files(folder)
-        for plain, about in _renamed(head(path)).items()
+        for plain, about in _renamed(header(path)).items()
         if plain != "__metadata__"
     }
 
 
 def plain_name(name: str, parallel: bool) -> str:
-    """A tensor's name without what wrappers put into it. `parallel`: every name of the model begins with `module.`."""
+    """A tensor's name without wrapper parts. `parallel`: every name of the model begins with `module.`."""
     plain = WRAPPERS.sub("", name)
     return PARALLEL.sub("", plain) if parallel else plain
 
 
 def _renamed(names: dict[str, Any]) -> dict[str, Any]:
-    """The head with plain names."""
+    """The header with plain names."""
     tensors = [WRAPPERS.sub("", name) for name in names if name != "__metadata__"]
     parallel = bool(tensors) and all(PARALLEL.match(name) for name in tensors)
     return {name if name == "__metadata__" else plain_name(name, parallel): about for name, about in names.items()}
 
 
 def is_plain(folder: Path) -> bool:
-    """Whether the libraries read from this folder the model and nothing else."""
-    if (place(folder) / ADAPTER_CONFIG).exists():
+    """Whether the libraries read this folder's model correctly as it is."""
+    if (transformer_folder(folder) / ADAPTER_CONFIG).exists():
         return False
-    return all(names.keys() == _renamed(names).keys() for names in map(head, files(folder)))
+    return all(names.keys() == _renamed(names).keys() for names in map(header, files(folder)))
 
 
 def write_plain(folder: Path, target: Path, names: Sequence[str]) -> None:
-    """Write the files of `folder` called `names` to `target`: weights under plain names, no adapter, one set of weights.
+    """Write the files `names` of `folder` to `target`, with plain tensor names, without an adapter and spare weights.
 
-    Files that stay as they are get a second name where the disk allows; only those with other tensor names are copied.
+    Unchanged files are hard-linked if the disk allows; only files with renamed tensors are copied.
     """
     weights = {path.relative_to(folder).as_posix() for path in files(folder)}
     for name in names:
         source, copy = folder / name, target / name
-        spare = source.parent == place(folder) and _is_weight(name) and name not in weights
+        spare = source.parent == transformer_folder(folder) and _is_weight(name) and name not in weights
         if spare or source.name in (ADAPTER_CONFIG, ADAPTER):
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if name in weights and head(source).keys() != _renamed(head(source)).keys():
+        if name in weights and header(source).keys() != _renamed(header(source)).keys():
             _rewrite(source, copy)
         else:
             _link(source, copy)
     shards = [target / name for name in sorted(weights)]
     if [shard.name for shard in shards] != [ONE]:
-        placed = {tensor: shard.name for shard in shards for tensor in head(shard) if tensor != "__metadata__"}
+        placed = {tensor: shard.name for shard in shards for tensor in header(shard) if tensor != "__metadata__"}
         (shards[0].parent / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}), encoding="utf-8")
 
 
@@ -147,17 +147,17 @@ def _is_weight(name: str) -> bool:
 
 
 def _rewrite(source: Path, target: Path) -> None:
-    """The file with plain names: another head, the same bytes behind it."""
-    names = head(source)
+    """Copy a file with plain tensor names: a new header, the same data."""
+    names = header(source)
     renamed = _renamed(names)
     if len(renamed) < len(names):
         raise ModelError(
-            "two of its tensors have one name once the names of wrappers are taken off.",
+            "two of its tensors have the same name without wrapper prefixes.",
             where=str(source),
             remedy="Save the unwrapped model: model.module, or model._orig_mod.",
         )
     text = json.dumps(renamed, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the data must begin at a multiple of eight
+    text += b" " * (-len(text) % 8)  # data must be aligned to eight bytes
     with source.open("rb") as old, target.open("wb") as new:
         (size,) = struct.unpack("<Q", old.read(8))
         old.seek(8 + size)
@@ -172,16 +172,16 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def refuse_adapter_alone(config: Path, where: str) -> NoReturn:
-    """Raise ModelError for a folder that holds an adapter and not the model that it belongs to; `config` names that."""
+def raise_adapter_only(config: Path, where: str) -> NoReturn:
+    """Raise ModelError for a folder with only an adapter; `config` names its base."""
     try:
         base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
     except (ValueError, AttributeError):
         base = ""
-    named = f"the adapter of {base!r}" if base else "an adapter whose base it does not name"
+    named = f"the adapter of {base!r}" if base else "an adapter of an unnamed base"
     raise ModelError(
         f"it holds only {named}, not the model itself.",
         where=where,
         remedy="Merge it first: peft's AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload().save_pretrained(new), "
-        "with the tokenizer beside it; then name the new folder.",
+        "with the tokenizer in the same folder; then name the new folder.",
     )

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer trained on raw text: any Unicode goes in and comes out as it was. https://arxiv.org/abs/1508.07909"""
+"""A byte-level BPE tokenizer trained on raw text; lossless for any Unicode text. https://arxiv.org/abs/1508.07909"""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from rung.lm.models.template import PLAIN_TEMPLATE
 
 PAD, BEGIN, END = SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>")
 
-SMALLEST = 256 + len(SPECIAL)
-"""Every byte is a token of its own, so nothing is unknown."""
+MIN_VOCABULARY = 256 + len(SPECIAL)
+"""One token for every byte, so that no text is unknown."""
 
 
 def train(texts: Iterable[str], size: int) -> Any:
-    """A PreTrainedTokenizerFast of at most `size` tokens: fewer where the text is too small to have so many pairs.
+    """A PreTrainedTokenizerFast of at most `size` tokens; fewer if the text has too few pairs to merge.
 
-    It begins every text with its begin token, and carries the plain chat template of `rung.lm.models.template`.
+    It begins every text with its begin token and has the plain chat template of `rung.lm.models.template`.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    if size < SMALLEST:
-        raise ModelError(f"a vocabulary of {size} cannot hold all bytes.", remedy=f"Ask for {SMALLEST} tokens or more.")
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    if size < MIN_VOCABULARY:
+        raise ModelError(f"a vocabulary must have at least {MIN_VOCABULARY} tokens (all bytes), got {size}.")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
-    made.train_from_iterator(texts, trainer)
-    made.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, SPECIAL.index(BEGIN))])
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, SPECIAL.index(BEGIN))])
     return PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=tokenizer,
         pad_token=PAD,
         bos_token=BEGIN,
         eos_token=END,

@@ -1,4 +1,4 @@
-"""Documents cut to windows of a fixed length, and a window as a row whose tokens are all learned."""
+"""Documents split into windows of a fixed length, and a window as a row whose tokens are all targets."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from rung.lm.trees.tree import Ints, Row
 
 
 def row(tokens: NDArray[Any]) -> Row:
-    """A window of text: every token but the first is learnt."""
+    """A window of text; every token but the first is a target."""
     return Row(tuple(tokens.tolist()), (False, *[True] * (len(tokens) - 1)))
 
 
 def windows(shard: Shard, length: int) -> Ints:
-    """Windows of `length` predicted tokens that documents are cut to, (W, 2): where each begins and ends.
+    """Begin and end of windows of `length` predicted tokens, (W, 2).
 
-    A document's last bit is kept, however short. Neighbouring windows share one token, the last target of the one and
-    the first input of the other, so that every token but the document's first is learnt once.
+    A document's last window may be shorter. Neighbouring windows share one token, the last target of the one and the first
+    input of the other, so that every token but the document's first is a target once.
     """
-    found = [
+    pairs = [
         (begin, min(begin + length + 1, end))
         for first, end in zip(shard.starts.tolist(), shard.ends.tolist())
         for begin in range(first, end - 1, length)
     ]
-    return np.array(found, np.int64).reshape(-1, 2)
+    return np.array(pairs, np.int64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""What comes over a connection, within bounds of bytes and of time: no answer is without end."""
+"""Reads HTTP responses within limits of bytes and time: no answer is endless."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from typing import Any
 import httpcore2
 import httpx2
 
-MOST_BYTES = 64 << 20
-"""Of an answer with the log-probability of every token, far above what a model writes."""
-MOST_ERROR = 64 << 10
-"""Bytes that are read of an error, or of anything else that is only quoted."""
-MOST_LINE = 8 << 20
+MAX_BYTES = 64 << 20
+"""Bytes of an answer with every token's log-probability; far above what a model generates."""
+MAX_ERROR_BYTES = 64 << 10
+"""Bytes read of an error, or of anything else that is only quoted."""
+MAX_LINE_BYTES = 8 << 20
 """Bytes of one line of a stream."""
-TRIES = 100
-"""Times that loose lines are tried as one JSON."""
-PATIENCE = 5
-"""A whole answer may take so many times the longest silence."""
+MAX_JOINS = 100
+"""Attempts to parse lines without `data:` as one JSON document."""
+TOTAL_TIMEOUT_FACTOR = 5
+"""Most seconds of a whole answer, as a multiple of the timeout for silence."""
 
 
 class TooMuchError(Exception):
-    """More bytes than any answer has."""
+    """More bytes than any real answer has."""
 
 
 class Clock:
-    """The time by which the request of each thread must be answered in full, its first line and its headers included.
+    """Per thread, the deadline for the complete response to its request, status line and headers included.
 
-    The library's own time-outs bound a silence: a server that sends a byte now and then would be heard for ever.
+    The library's own timeouts limit only silence: a server that sends a byte now and then would never time out.
     """
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     def start(self, seconds: float) -> None:
-        """Begin to count, for this thread."""
+        """Start the clock for this thread."""
         self._local.end = time.monotonic() + seconds
 
     def left(self, silence: float | None) -> float:
-        """Seconds that the next bytes may take. httpcore2.ReadTimeout where none are left."""
+        """Seconds until the next bytes must arrive. httpcore2.ReadTimeout if none remain."""
         left = getattr(self._local, "end", float("inf")) - time.monotonic()
         if left <= 0:
             raise httpcore2.ReadTimeout("the whole answer took too long")
         return min(left, silence if silence is not None else 3600.0)
 
     def watch(self, client: httpx2.Client) -> None:
-        """Have all connections of a client read by this clock, those through proxies too."""
+        """Apply this clock to all connections of a client, including those through proxies."""
         ways: list[Any] = [client._transport, *client._mounts.values()]
         for pool in (way._pool for way in ways if way is not None):
             pool._network_backend = _Network(self, pool._network_backend)
@@ -90,17 +90,17 @@ class _Stream(httpcore2.NetworkStream):
 
 
 def parts(response: Any, most: int) -> Iterator[bytes]:
-    """The body of a response, unpacked, piece by piece. TooMuchError beyond `most` bytes.
+    """The decompressed body of a response, piece by piece. TooMuchError beyond `most` bytes.
 
-    What is packed is unpacked step by step: a kilobyte may hold a gigabyte, and a packed pack far more.
+    Decompression is incremental: a kilobyte can contain a gigabyte.
     """
-    packing = response.headers.get("content-encoding", "").strip().lower()
-    if packing in ("", "identity"):
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
         unpacked = response.iter_raw()
-    elif packing in ("gzip", "x-gzip", "deflate"):
+    elif encoding in ("gzip", "x-gzip", "deflate"):
         unpacked = _unzipped(response.iter_raw(), most)
     else:
-        raise httpx2.DecodingError(f"packed as {packing[:40]!r}, which was not asked for")
+        raise httpx2.DecodingError(f"content-encoding {encoding[:40]!r}, which was not requested")
     size = 0
     for part in unpacked:
         size += len(part)
@@ -116,17 +116,17 @@ def _unzipped(raw: Iterator[bytes], most: int) -> Iterator[bytes]:
             try:
                 yield opened.decompress(part, min(most + 1, 1 << 20))
             except zlib.error as error:
-                raise httpx2.DecodingError(f"packed wrongly: {error}") from None
+                raise httpx2.DecodingError(f"invalid compression: {error}") from None
             part = b"" if opened.eof else opened.unconsumed_tail
 
 
-def body(response: Any, most: int = MOST_BYTES) -> str:
-    """The whole body as text. TooMuchError where it is longer."""
+def body(response: Any, most: int = MAX_BYTES) -> str:
+    """The whole body as text. TooMuchError if it is longer than `most` bytes."""
     return b"".join(parts(response, most)).decode("utf-8-sig", errors="replace")
 
 
-def beginning(response: Any, most: int = MOST_ERROR) -> str:
-    """The body of an error as text, as far as it is read."""
+def beginning(response: Any, most: int = MAX_ERROR_BYTES) -> str:
+    """The first `most` bytes of a body as text."""
     read = bytearray()
     try:
         for part in parts(response, most):
@@ -136,23 +136,23 @@ def beginning(response: Any, most: int = MOST_ERROR) -> str:
     return bytes(read).decode("utf-8-sig", errors="replace")
 
 
-def lines(response: Any, most: int = MOST_BYTES) -> Iterator[str]:
-    """The lines of a body without their ends, as they come. TooMuchError for a line or a body without end."""
+def lines(response: Any, most: int = MAX_BYTES) -> Iterator[str]:
+    """The lines of a body without line endings, as they arrive. TooMuchError for an endless line or body."""
     held = b""
     for part in parts(response, most):
         *whole, held = (held + part).replace(b"\r\n", b"\n").split(b"\n")
-        if len(held) > MOST_LINE:
-            raise TooMuchError(f"a line of over {MOST_LINE >> 20} MiB")
+        if len(held) > MAX_LINE_BYTES:
+            raise TooMuchError(f"a line of over {MAX_LINE_BYTES >> 20} MiB")
         yield from (line.rstrip(b"\r").decode("utf-8-sig", errors="replace") for line in whole)
     if held:
         yield held.decode("utf-8-sig", errors="replace")
 
 
 def events(given: Iterator[str]) -> Iterator[str]:
-    """The data of each event of a stream: lines after `data:`, or JSON of its own a line, or one JSON over all lines.
+    """The data of each event of a stream: lines after `data:`, or one JSON document per line, or one over several lines.
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream; an event of several lines of data
-    is not used by any server of models, and lines of one JSON without `data:` are joined.
+    is not sent by any model server, and lines of one JSON document without `data:` are joined.
     """
     loose: list[str] = []
     tries = 0
@@ -162,17 +162,17 @@ def events(given: Iterator[str]) -> Iterator[str]:
             yield value.strip()
         elif line[:1] in ("{", "}", "[", "]", " ", "\t") or loose:
             loose.append(line)
-            if tries < TRIES and line.rstrip().endswith(("}", "]")):
+            if tries < MAX_JOINS and line.rstrip().endswith(("}", "]")):
                 tries += 1
-                if whole := _closed("\n".join(loose)):
+                if whole := _complete_json("\n".join(loose)):
                     yield whole
                     loose, tries = [], 0
     if loose:
         yield "\n".join(loose)
 
 
-def _closed(text: str) -> str:
-    """The text, where it is one whole JSON; else empty."""
+def _complete_json(text: str) -> str:
+    """The text if it is one complete JSON document; else empty."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The engine of a model behind an API: many questions at once, each paid for once."""
+"""The engine of a model behind an API: concurrent requests, each paid for once."""
 
 from __future__ import annotations
 
@@ -13,91 +13,90 @@ from typing import Any
 
 from rung.errors import ModelError, RungError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
-from rung.lm.remote import forms, tokens
-from rung.lm.remote import labels as reading
-from rung.lm.remote.client import Client, from_kept
+from rung.lm.remote import label_matching, request_forms, tokens
+from rung.lm.remote.client import Client, from_cached
 from rung.lm.remote.ledger import Ledger, Usage
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.wire import CallError, Refused, Reply
 from rung.types import Message, digest
 
 CONTEXT = 128_000
-"""Tokens that a prompt and its answer may have where the endpoint does not say; it refuses what is too long for it."""
+"""Context length in tokens if the endpoint reports none; it refuses prompts that are too long for it."""
 CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx_train")
-"""What vLLM, LiteLLM, OpenRouter, LM Studio and llama.cpp call it in /models."""
+"""Names of the context length in /models of vLLM, LiteLLM, OpenRouter, LM Studio and llama.cpp."""
 
-ANSWER_ROOM = 32
-"""Tokens around a label: JSON, quotes, an end."""
-REASONING_ROOM = 4096
-"""Tokens that a reasoning model may think before it answers. Such models are known by refusing `max_tokens`."""
+LABEL_OVERHEAD = 32
+"""Tokens of an answer besides the label: JSON, quotes, the end token."""
+REASONING_TOKENS = 4096
+"""Extra tokens for a model that reasons before it answers. Such models refuse `max_tokens`."""
 
 GO_ON = "Go on from there. Do not repeat what is already said."
 
-TOLD = {
-    "response_format": "refuses response_format: labels are asked for in words, and read from its answers.",
-    forms.ROLES: "refuses a system message: what it says opens the first message of the user.",
-    forms.THINKS: f"thinks before it answers: {REASONING_ROOM} more tokens are asked for.",
+NOTICES = {
+    "response_format": "refuses response_format: labels are requested in the prompt and matched in its answers.",
+    request_forms.ROLES: "refuses a system message: its text opens the first user message.",
+    request_forms.REASONS: f"reasons before it answers: {REASONING_TOKENS} more tokens are requested.",
 }
-"""What is said of a form, once."""
+"""Messages to the user about a request form, shown once."""
 
-CLAMPS = 3
-"""Times that an answer's room is made smaller by what a server says of its context."""
+MAX_CLAMPS = 3
+"""Times that an answer's token limit is lowered after a refusal that states the context length."""
 
 
 class RemoteEngine:
-    """Asks one endpoint with bounded concurrency. What was once answered is given again from the ledger, at no cost."""
+    """Calls one endpoint with bounded concurrency. Answers are cached in the ledger and reused at no cost."""
 
     _tried = False
-    """Whether a request has gone through, so that what the server refuses is known."""
+    """Whether a request has succeeded, so that the server's form is known."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings, ledger: Ledger, say: Callable[[str], object] = lambda text: None):
-        """`say` is told, once, what the server refuses and how it is asked instead."""
+        """`say` reports once what the server refuses and how requests are changed."""
         self.endpoint, self.settings, self.ledger, self.say = endpoint, settings, ledger, say
         self.client = Client(endpoint, settings, ledger)
         self._refused: frozenset[str] = frozenset()
-        """What of a request was refused, and left out or put otherwise in one of this process that went through."""
+        """Parts that were refused, and dropped or rewritten in a request that succeeded in this process."""
         self._taken: frozenset[str] = frozenset()
-        """What a server might refuse and took."""
+        """Parts that a server might refuse and accepted."""
         self._futile: frozenset[str] = frozenset()
-        """What was left out for a guess, and did not help."""
+        """Parts that were dropped as a guess, without success."""
         self._most = 0
-        """Tokens of a prompt and its answer, as a refusal said; 0 where none did."""
+        """The context length in tokens, from a refusal; 0 if unknown."""
         self._longest = 0
-        """Tokens of an answer alone, likewise."""
+        """The limit of an answer's tokens, likewise."""
 
     @cached_property
     def context(self) -> int:
-        """As /models says, else a large default."""
+        """From /models, else a large default."""
         mine = [model for model in self.client.wire.models() if model.get("id") == self.endpoint.model]
         found = [(model | (model.get("meta") or {})).get(key) for model in mine for key in CONTEXT_KEYS]
         return next((size for size in found if isinstance(size, int) and size > 0), CONTEXT)
 
     def count(self, prompt: Prompt) -> int:
-        """An estimate: a token for four bytes of text and four a message. Answers carry the server's own count."""
-        return tokens.estimate(_spoken(prompt))
+        """An estimate: one token per four bytes of text and four per message. Answers have the server's own count."""
+        return tokens.estimate(_as_turns(prompt))
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         raise ModelError(
-            f"{self.endpoint.model!r} cannot score a given answer: the chat interface tells no log-probabilities of a prompt.",
+            f"{self.endpoint.model!r} cannot score a given answer: the chat API returns no log-probabilities of a prompt.",
             where=self.endpoint.url,
-            remedy="Use a method that only asks for answers, or a model with open weights.",
+            remedy="Use a method that only needs answers, or a model with open weights.",
         )
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
-        asked = [_Question(_spoken(prompt), replace(decoding, seed=decoding.seed + prompt.draw)) for prompt in prompts]
+        asked = [_Question(_as_turns(prompt), replace(decoding, seed=decoding.seed + prompt.draw)) for prompt in prompts]
         return [self._completion(found) for found in self._answers(asked, progress)]
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
-        """An answer that names no label is kept as it is, and scores wrong. Where the server can be held to the labels it is."""
-        room = max(len(label.encode()) for label in labels) + ANSWER_ROOM
-        asked = [_Question(_spoken(prompt), Decoding(max_new_tokens=room), tuple(labels)) for prompt in prompts]
+        """An answer that names no label counts as wrong. The server is constrained to them if possible."""
+        limit = max(len(label.encode()) for label in labels) + LABEL_OVERHEAD
+        asked = [_Question(_as_turns(prompt), Decoding(max_new_tokens=limit), tuple(labels)) for prompt in prompts]
         return [self._choice(found, labels) for found in self._answers(asked, progress)]
 
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
-        """One answer, piece by piece as it is written; one that is kept already comes in one piece."""
+        """One answer, piece by piece as it is generated; a cached one comes in one piece."""
         question = _Question(prompt, decoding)
         if found := self._kept(self._key(question)):
-            yield self._heard(found)
+            yield self._text_of(found)
             return
         keep, asking = self._key(question) if self.settings.cache else "", self._asking(question)
         while True:
@@ -110,33 +109,33 @@ class RemoteEngine:
                 asking = self._otherwise(asking, body, error)
                 continue
             if asking.needs_more(reply):
-                asking = asking.with_form(frozenset({forms.THINKS}))
+                asking = asking.with_form(frozenset({request_forms.REASONS}))
                 continue
             self._learn(asking, body)
-            self._heard(reply)
+            self._text_of(reply)
             return
 
     # --- asking -----------------------------------------------------------------------------------------------
 
     def _answers(self, asked: Sequence[_Question], progress: Progress | None) -> list[Reply | _Failure]:
-        """A reply to each question, or the error that it ended with; equal questions are asked once."""
+        """A reply or an error for each question; equal questions are sent once."""
         keys = [self._key(question) for question in asked]
         found: dict[str, Reply | _Failure] = {key: old for key in set(keys) if (old := self._kept(key))}
         missing = {key: question for key, question in zip(keys, asked) if key not in found}
         if progress and len(missing) < len(keys):
             progress(sum(key in found for key in keys))
-        for key, reply in self._side_by_side(missing):
+        for key, reply in self._concurrent(missing):
             found[key] = reply
             if progress:
                 progress(keys.count(key))
         return [found[key] for key in keys]
 
-    def _side_by_side(self, missing: dict[str, _Question]) -> Iterator[tuple[str, Reply | _Failure]]:
-        """Answers as they come. What ends the work (a wrong key, the budget) ends it at once; answers under way are kept."""
+    def _concurrent(self, missing: dict[str, _Question]) -> Iterator[tuple[str, Reply | _Failure]]:
+        """Answers as they arrive. A fatal error (a wrong key, the budget) stops at once; answers in flight are still cached."""
         stop = threading.Event()
         with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="api") as pool:
             try:
-                # what a server refuses is found out with one question, not with all that are asked at once
+                # one request finds out what the server refuses, before many are sent at once
                 first = dict(list(missing.items())[: 0 if self._tried else 1])
                 for key, question in first.items():
                     yield key, pool.submit(self._asked, key, question, stop).result()
@@ -149,15 +148,15 @@ class RemoteEngine:
                 raise
 
     def _asked(self, key: str, question: _Question, stop: threading.Event) -> Reply | _Failure:
-        """The reply, asked again without what the server refuses; or why there is none."""
+        """The reply, after retries without the parts that the server refuses; or why there is none."""
         asking, keep = self._asking(question), key if self.settings.cache else ""
         while True:
             body = self._body(asking)
-            unsure = bool(forms.doubtful(body) - self._taken - self._futile) and not asking.last
+            unsure = bool(request_forms.unconfirmed(body) - self._taken - self._futile) and not asking.last
             try:
                 reply = self.client.ask(body, *_bounds(asking), keep, stop, unsure)
                 if asking.needs_more(reply):
-                    asking = asking.with_form(frozenset({forms.THINKS}))
+                    asking = asking.with_form(frozenset({request_forms.REASONS}))
                     continue
                 self._learn(asking, body)
                 return reply
@@ -168,76 +167,76 @@ class RemoteEngine:
                     return _Failure(str(error), final=True)
             except CallError as error:
                 return _Failure(str(error), final=False)
-            except RungError:  # a wrong key, the budget: the other threads send nothing more
+            except RungError:  # a wrong key, the budget: the other threads stop sending
                 stop.set()
                 raise
 
-    def _asking(self, question: _Question) -> _Asking:
-        room = _room(question, self._refused)
-        return _Asking(question, self._refused, min(room, self._longest or room), self._most)
+    def _asking(self, question: _Question) -> _Request:
+        limit = _max_tokens(question, self._refused)
+        return _Request(question, self._refused, min(limit, self._longest or limit), self._most)
 
-    def _otherwise(self, asking: _Asking, body: dict[str, Any], refusal: Refused) -> _Asking:
-        """The question put as the refusal allows: with less room, without what it names, or else without what it may mean.
+    def _otherwise(self, asking: _Request, body: dict[str, Any], refusal: Refused) -> _Request:
+        """The request changed after a refusal: fewer tokens, without the parts it names, or else without guessed parts.
 
-        Refused where it stands. What a server took before is not doubted.
+        Raises Refused if nothing is left to try. Parts that the server has accepted before are kept.
         """
         words, prompt = str(refusal), tokens.estimate(asking.question.prompt)
-        left = forms.room(words, asking.room, prompt)
-        if left is not None and left >= 1 and asking.clamps < CLAMPS:
-            self._most = (context := forms.context_of(words)) or self._most
+        left = request_forms.allowed_tokens(words, asking.limit, prompt)
+        if left is not None and left >= 1 and asking.clamps < MAX_CLAMPS:
+            self._most = (context := request_forms.context_of(words)) or self._most
             self._longest = self._longest if context else left
-            return replace(asking, room=left, clamps=asking.clamps + 1)
+            return replace(asking, limit=left, clamps=asking.clamps + 1)
         if left is not None:
             raise refusal
-        if named := forms.named(body, words) - asking.form:
+        if named := request_forms.named_by_refusal(body, words) - asking.form:
             return replace(asking.with_form(named), guesses=None)
-        doubts = forms.doubtful(body) - self._taken - self._futile
-        guesses = forms.guesses(doubts) if asking.guesses is None else asking.guesses
+        doubts = request_forms.unconfirmed(body) - self._taken - self._futile
+        guesses = request_forms.guesses(doubts) if asking.guesses is None else asking.guesses
         if asking.last or (not guesses and asking.guesses is None):
             raise refusal
-        if not guesses:  # none helped: as it was at first, and what the server then says stands
+        if not guesses:  # no guess helped: back to the first form, whose refusal is final
             self._futile |= asking.form - asking.before
             return replace(asking, form=asking.before, guesses=[], last=True)
         before = asking.form if asking.guesses is None else asking.before
         return replace(asking, form=before | guesses[0], before=before, guesses=guesses[1:])
 
-    def _learn(self, asking: _Asking, body: dict[str, Any]) -> None:
-        """Keep the form in which a question went through, and say once what is new in it."""
+    def _learn(self, asking: _Request, body: dict[str, Any]) -> None:
+        """Remember the form in which a request succeeded, and report once what is new in it."""
         new = asking.form - self._refused
         self._refused, self._tried = self._refused | asking.form, True
-        self._taken |= forms.doubtful(body)
-        for what, told in TOLD.items():
+        self._taken |= request_forms.unconfirmed(body)
+        for what, notice in NOTICES.items():
             if what in new:
-                self.say(f"{self.endpoint.model} at {self.endpoint.host} {told}")
+                self.say(f"{self.endpoint.model} at {self.endpoint.host} {notice}")
 
-    def _body(self, asking: _Asking) -> dict[str, Any]:
+    def _body(self, asking: _Request) -> dict[str, Any]:
         question, form = asking.question, asking.form
         decoding = question.decoding
         body: dict[str, Any] = {
             "model": self.endpoint.model,
-            "messages": forms.turns(question.prompt.messages, form),
+            "messages": request_forms.turns(question.prompt.messages, form),
             "temperature": decoding.temperature,
             "seed": decoding.seed,
         }
         if decoding.top_p < 1:
             body["top_p"] = decoding.top_p
         if question.labels:
-            body |= {"response_format": reading.schema(question.labels), "logprobs": True}
+            body |= {"response_format": label_matching.label_format(question.labels), "logprobs": True}
         elif decoding.schema:
-            body["response_format"] = reading.held_to(json.loads(decoding.schema))
+            body["response_format"] = label_matching.schema_format(json.loads(decoding.schema))
         body = {name: value for name, value in body.items() if name not in form}
         return body | {"max_completion_tokens" if "max_tokens" in form else "max_tokens": asking.tokens}
 
     def _key(self, question: _Question) -> str:
-        """The content name of a question: endpoint, model, messages, decoding and labels."""
+        """The digest of a question: endpoint, model, messages, decoding and labels."""
         turns = [m.named for m in question.prompt.messages]
         d = question.decoding
         drawn = [d.max_new_tokens, d.temperature, d.top_p, d.seed, *([d.schema] if d.schema else [])]
         return digest([self.endpoint.url, self.endpoint.model, turns, drawn, question.labels])
 
     def _kept(self, key: str) -> Reply | None:
-        content = self.ledger.kept(key) if self.settings.cache else None
-        return from_kept(content) if content else None
+        content = self.ledger.cached(key) if self.settings.cache else None
+        return from_cached(content) if content else None
 
     # --- replies ----------------------------------------------------------------------------------------------
 
@@ -254,13 +253,13 @@ class RemoteEngine:
             return Choice("", math.nan, None, error=found.unanswered, final=True, **_taken(found))
         if not found.text.strip():
             return Choice("", math.nan, None, error="the answer is empty.", final=True, **_taken(found))
-        label = reading.read(found.text, labels)
-        sure = reading.confidence(label, found.text, found.tokens) if label else None
+        label = label_matching.match_label(found.text, labels)
+        sure = label_matching.confidence(label, found.text, found.tokens) if label else None
         logprob = math.log(sure) if sure else math.nan
         return Choice(label or found.text, logprob, sure, **_taken(found))
 
-    def _heard(self, found: Reply) -> str:
-        """A reply's text; ModelError where it holds no answer."""
+    def _text_of(self, found: Reply) -> str:
+        """A reply's text; ModelError if it contains no answer."""
         if found.unanswered:
             raise ModelError(found.unanswered, where=self.endpoint.url)
         return found.text
@@ -272,20 +271,20 @@ class _Failure:
 
     why: str
     final: bool
-    """The server will not have it; another time would bring the same."""
+    """The refusal is permanent: a retry would bring the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A prompt, how its answer is drawn, and the labels it may be; empty for a free answer."""
+    """A prompt, the decoding of its answer, and the labels it may be; empty for free text."""
 
     prompt: Prompt
     decoding: Decoding
     labels: tuple[str, ...] = ()
 
 
-def _spoken(prompt: Prompt) -> Prompt:
-    """What an answer has begun with as a turn of its own: chat interfaces do not go on in the midst of an answer."""
+def _as_turns(prompt: Prompt) -> Prompt:
+    """The beginning of an answer as a turn of its own: chat APIs cannot continue a partial answer."""
     if not prompt.begun:
         return prompt
     turns = (*prompt.messages, Message("assistant", prompt.begun), Message("user", GO_ON))
@@ -293,55 +292,55 @@ def _spoken(prompt: Prompt) -> Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """How a question is being put: found out with the first, and kept for those that follow."""
+class _Request:
+    """A question in the form that is being tried."""
 
     question: _Question
     form: frozenset[str]
-    room: int
-    """Tokens that the answer may have."""
+    limit: int
+    """Most tokens of the answer."""
     most: int = 0
-    """Tokens that prompt and answer may have together; 0 where nobody said."""
+    """The context length in tokens; 0 if unknown."""
     clamps: int = 0
     before: frozenset[str] = frozenset()
-    """The form before guesses were tried."""
+    """The form before the first guess."""
     guesses: list[frozenset[str]] | None = None
-    """What is still to be tried where a refusal names nothing; None before that."""
+    """Guesses still to try after a refusal that names nothing; None before that."""
     last: bool = False
-    """Whether what the server says now stands."""
+    """Whether the server's next refusal is final."""
 
     @property
     def tokens(self) -> int:
-        left = self.most - tokens.estimate(self.question.prompt) if self.most else self.room
-        return self.room if self.clamps else max(1, min(self.room, left))
+        left = self.most - tokens.estimate(self.question.prompt) if self.most else self.limit
+        return self.limit if self.clamps else max(1, min(self.limit, left))
 
-    def with_form(self, more: frozenset[str]) -> _Asking:
-        """The same question put so too."""
+    def with_form(self, more: frozenset[str]) -> _Request:
+        """The same question with this form added."""
         form = self.form | more
-        return replace(self, form=form, room=_room(self.question, form))
+        return replace(self, form=form, limit=_max_tokens(self.question, form))
 
     def needs_more(self, reply: Reply) -> bool:
-        """Whether the model was cut while it thought, for want of room that it was not known to need."""
-        return bool(reply.unanswered and reply.thought and not reply.finished) and not _thinks(self.form) and not self.clamps
+        """Whether the answer was truncated during reasoning, before extra tokens were requested."""
+        return bool(reply.unanswered and reply.thought and not reply.finished) and not _reasons(self.form) and not self.clamps
 
 
-def _thinks(form: frozenset[str]) -> bool:
-    return bool(form & {"max_tokens", forms.THINKS})
+def _reasons(form: frozenset[str]) -> bool:
+    return bool(form & {"max_tokens", request_forms.REASONS})
 
 
-def _room(question: _Question, form: frozenset[str]) -> int:
-    return question.decoding.max_new_tokens + (REASONING_ROOM if _thinks(form) else 0)
+def _max_tokens(question: _Question, form: frozenset[str]) -> int:
+    return question.decoding.max_new_tokens + (REASONING_TOKENS if _reasons(form) else 0)
 
 
-def _bounds(asking: _Asking) -> tuple[Usage, Usage]:
-    """Tokens as estimated, and the most they can be."""
-    prompt, room = asking.question.prompt, asking.tokens
-    return Usage(tokens.estimate(prompt), room), Usage(tokens.bound(prompt, asking.question.labels), room)
+def _bounds(asking: _Request) -> tuple[Usage, Usage]:
+    """Estimated tokens, and upper bounds."""
+    prompt, limit = asking.question.prompt, asking.tokens
+    return Usage(tokens.estimate(prompt), limit), Usage(tokens.bound(prompt, asking.question.labels), limit)
 
 
 def _taken(reply: Reply) -> dict[str, Any]:
     usage = reply.usage
-    assert usage, "a reply of the ledger has its usage"
+    assert usage, "a reply from the ledger has its usage"
     return {
         "tokens_in": usage.tokens_in,
         "tokens_out": usage.tokens_out,

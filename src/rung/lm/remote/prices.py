@@ -1,4 +1,4 @@
-"""List prices of models behind an API, each with the month it was noted; prices change, so check what you pay."""
+"""List prices of API models, each with the month of its source; prices change, so check what you pay."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Price:
     input: float
     output: float
     cached: float | None = None
-    """For input tokens that the seller finds in its own prompt cache; None: the same as `input`."""
+    """For input tokens in the provider's prompt cache; None: the same as `input`."""
     noted: str = ""
-    """Year and month the price was noted; empty for the user's own."""
+    """Year and month of the price; empty for the user's own."""
 
     def usd(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> float:
-        """Dollars for one call or for many together; cached tokens are a part of `tokens_in`."""
+        """Dollars for one or more calls; `tokens_in` includes cached tokens."""
         cheap = self.input if self.cached is None else self.cached
         return ((tokens_in - tokens_cached) * self.input + tokens_cached * cheap + tokens_out * self.output) / 1e6
 
@@ -36,6 +36,6 @@ KNOWN: dict[str, Price] = {
     "o3": Price(2.00, 8.00, 0.50, "2026-03"),
     "o4-mini": Price(1.10, 4.40, 0.275, "2026-03"),
 }
-"""OpenAI's standard tier; what is of March 2026 was read off other people's copies of its page. Check this against
+"""OpenAI's standard tier; prices of March 2026 come from third-party copies of its page. Check this against
 https://openai.com/api/pricing before money depends on it, and put what you pay under `prices` in rung.yaml. A model that is
-not here has no known price; none is guessed. The price of an hour of a rented GPU is in `rung.machine.USD_PER_GPU_HOUR`."""
+not here has no known price. The price of an hour of a rented GPU is in `rung.machine.USD_PER_GPU_HOUR`."""

@@ -1,4 +1,4 @@
-"""Where a model behind an API is reached and what it may spend, from its name and the user's settings."""
+"""Endpoints of models behind APIs, and the limits on spending, from a model's name and the user's settings."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from rung.lm.remote.prices import KNOWN, Price
 
 OPENAI = "https://api.openai.com/v1"
 LEDGER = "api.sqlite"
-"""The file of answers and bills, in `Settings.folder`."""
+"""The file of cached answers and spending, in `Settings.folder`."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that may be spent on a task's calls, over all its processes; None sets no limit."""
+    """Spending limits of a task's calls, over all its processes; None is no limit."""
 
     calls: int | None = None
-    """Requests sent, failed ones included."""
+    """Requests sent, including failed ones."""
     tokens: int | None = None
-    """Tokens read and written."""
+    """Input and output tokens."""
     usd: float | None = None
     seconds: float | None = None
-    """Wall clock since the process opened its ledger. What is under way then is awaited: it is paid for."""
+    """Wall clock since the process opened its ledger. Requests in flight by then are awaited: they are paid for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How endpoints are asked. Keys stand in the environment; here is only the name of the variable."""
+    """How endpoints are called. API keys are read from the environment; this holds only the variable's name."""
 
     folder: Path
-    """Where answers and the ledger are kept (`api.sqlite`)."""
+    """Folder of the ledger (`api.sqlite`)."""
     key_env: str = ""
-    """Variable that holds the key; by default OPENAI_API_KEY for `openai:NAME`, and no key for a URL."""
+    """Environment variable of the key; by default OPENAI_API_KEY for `openai:NAME`, and no key for a URL."""
     concurrency: int = 8
-    """Requests under way at once."""
+    """Concurrent requests."""
     timeout_s: float = 120.0
-    """Longest silence of the server, in seconds, before a request counts as failed."""
+    """Seconds without a byte from the server after which a request has failed."""
     retries: int = 6
-    """Times that a failed request is sent again."""
+    """Retries of a failed request."""
     cache: bool = True
-    """Whether an answer is kept and given again to the same question."""
+    """Whether answers are cached and reused for the same question."""
     prices: Mapping[str, Price] = field(default_factory=dict, hash=False)
-    """The user's own prices by model, before those of the table."""
+    """The user's own prices by model; they override the table."""
     limits: Limits = Limits()
 
 
@@ -58,11 +58,11 @@ class Endpoint:
     """A model at an address."""
 
     url: str
-    """Up to and with `/v1`, without a slash at the end."""
+    """Including `/v1`, without a trailing slash."""
     model: str
     key_env: str = ""
     listed: bool = False
-    """Whether it is OpenAI's own, whose prices the table knows."""
+    """Whether it is OpenAI's own endpoint, whose prices are in the table."""
 
     @property
     def host(self) -> str:
@@ -70,33 +70,33 @@ class Endpoint:
 
     @property
     def loopback(self) -> bool:
-        """On this very machine, whose time is then what a call costs."""
+        """On this machine, so a call costs the machine's time."""
         return self.host in LOOPBACK
 
     @property
     def in_house(self) -> bool:
-        """On this machine or in a private network: what is sent there does not leave the house."""
+        """On this machine or in a private network: data sent there does not leave the organization."""
         try:
             return ipaddress.ip_address(self.host).is_private
         except ValueError:
             if self.host[:1].isdigit() and all(part.isalnum() for part in self.host.split(".")):
-                return False  # an address in another spelling: 134744072 is 8.8.8.8
+                return False  # another spelling of an IP address: 134744072 is 8.8.8.8
             return "." not in self.host or self.host.endswith((".local", ".internal", ".lan"))
 
     def price(self, prices: Mapping[str, Price]) -> Price | None:
-        """The user's price, else the table's where the seller is the one listed; None where no price is known."""
+        """The user's price, else the table's for a listed endpoint; None if no price is known."""
         return prices.get(self.model) or (KNOWN.get(undated(self.model)) if self.listed else None)
 
 
 def is_remote(name: str) -> bool:
-    """Whether a model's name means an endpoint: `openai:NAME`, or `http(s)://host/v1#NAME`."""
+    """Whether a model's name is an endpoint's: `openai:NAME`, or `http(s)://host/v1#NAME`."""
     return name.startswith(("openai:", "http://", "https://"))
 
 
 def endpoint(name: str, key_env: str = "") -> Endpoint:
-    """The address and model of a name. `openai:NAME` honours OPENAI_BASE_URL. ModelError where the name says too little.
+    """The address and model of a name. `openai:NAME` uses OPENAI_BASE_URL. ModelError if the name is incomplete.
 
-    A key is sent to a URL only where the user names its variable: OPENAI_API_KEY must not reach a stranger by default.
+    A key is sent to a URL only if the user names its variable: OPENAI_API_KEY must not go to other servers by default.
     """
     if name.startswith("openai:"):
         url = (os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
@@ -107,9 +107,9 @@ def endpoint(name: str, key_env: str = "") -> Endpoint:
     parts = urlsplit(found.url)
     if parts.username or parts.password or parts.query:
         raise ModelError(
-            f"the address of {found.model!r} at {parts.hostname} carries a name, a password or a query.",
+            f"the address of {found.model!r} at {parts.hostname} must not contain a user name, a password or a query.",
             where="base",
-            remedy="Keys stand in the environment: name the variable under api.key_env.",
+            remedy="Put the key into an environment variable, and name the variable under api.key_env.",
         )
     if not found.model or not parts.hostname:
         raise ModelError(

@@ -1,1 +1,1 @@
-"""Training: the one loop, losses, the items of each kind of training, and checks before it begins."""
+"""Training: the one loop, losses, the step items of each kind of training, and checks before the first step."""

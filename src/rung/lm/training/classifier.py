@@ -1,4 +1,4 @@
-"""An encoder with a classification head, trained whole, and the engine that asks it."""
+"""An encoder fine-tuned with a classification head, and its engine."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ from rung.lm.training import train
 from rung.lm.trees.tree import Row
 from rung.machine import Machine
 
-TOGETHER = 32
-"""Texts a forward pass, of like length: the shorter ones are padded."""
+BATCH_TEXTS = 32
+"""Texts per forward pass, of similar length."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """One text to train on."""
+    """One text to train on, with the index of its label."""
 
     row: Row
     label: int
 
 
-def begin(folder: Path, labels: Sequence[str], machine: Machine, seed: int) -> Loaded:
-    """An encoder's folder with a new head for the labels, in float32, to be trained."""
+def with_new_head(folder: Path, labels: Sequence[str], machine: Machine, seed: int) -> Loaded:
+    """An encoder with an untrained head for the labels, in float32."""
     torch.manual_seed(seed)
     names = dict(enumerate(labels))
     head = {"num_labels": len(labels), "id2label": names, "label2id": {name: i for i, name in names.items()}}
-    return _open(folder, machine, opening.body, **head)
+    return _open(folder, machine, opening.load_backbone, **head)
 
 
 def engine(loaded: Loaded) -> EncoderEngine:
-    """Asks a classifier, trained or in training, for the labels that its configuration names."""
+    """The engine of a loaded classifier, with the labels in its configuration."""
     names = loaded.model.config.id2label
     return EncoderEngine(lambda texts: logits(loaded, texts), [names[i] for i in range(len(names))])
 
 
 def load(folder: Path, machine: Machine) -> EncoderEngine:
     """The engine of a saved classifier."""
-    return engine(_open(folder, machine, opening.whole))
+    return engine(_open(folder, machine, opening.load_strict))
 
 
-def read(loaded: Loaded, texts: Sequence[str]) -> list[Row]:
-    """Texts as the encoder reads them: cut at its length. No token is a target."""
-    found = loaded.chat.tokenizer(list(texts), truncation=True, max_length=loaded.context).input_ids
-    return [Row(tuple(ids), (False,) * len(ids)) for ids in found]
+def tokenize(loaded: Loaded, texts: Sequence[str]) -> list[Row]:
+    """Rows of texts, truncated to the encoder's length. No token is a target."""
+    rows = loaded.chat.tokenizer(list(texts), truncation=True, max_length=loaded.context).input_ids
+    return [Row(tuple(ids), (False,) * len(ids)) for ids in rows]
 
 
-def cut(loaded: Loaded, texts: Sequence[str]) -> int:
-    """How many texts are longer than the encoder reads."""
+def count_truncated(loaded: Loaded, texts: Sequence[str]) -> int:
+    """How many texts are longer than the encoder's length."""
     with quiet():
-        found = loaded.chat.tokenizer(list(texts)).input_ids
-    return sum(len(ids) > loaded.context for ids in found)
+        rows = loaded.chat.tokenizer(list(texts)).input_ids
+    return sum(len(ids) > loaded.context for ids in rows)
 
 
 def save(loaded: Loaded, folder: Path) -> None:
-    """Write weights, labels and tokenizer, as any server of classifiers reads them."""
+    """Write weights, labels and tokenizer in transformers' format."""
     with quiet():
         loaded.model.save_pretrained(folder)
         loaded.chat.tokenizer.save_pretrained(folder)
@@ -75,9 +75,9 @@ def save(loaded: Loaded, folder: Path) -> None:
 
 @torch.no_grad()
 def logits(loaded: Loaded, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Scores before the softmax; (texts, labels). Texts of like length are computed together."""
+    """Logits; (texts, labels). Texts of similar length are batched together."""
     loaded.model.eval()
-    rows = read(loaded, texts)
+    rows = tokenize(loaded, texts)
     out = np.zeros((len(rows), loaded.model.config.num_labels), np.float32)
     for part in _by_length(rows):
         out[part] = _scores(loaded.model, loaded.chat.tokenizer.pad_token_id, [rows[i] for i in part]).float().cpu().numpy()
@@ -85,28 +85,28 @@ def logits(loaded: Loaded, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def items(pad: int) -> tuple[train.Items, train.Loss]:
-    """What a step of labelled texts is made of, and its loss: the summed cross-entropy of their labels, in nats.
+    """Step items of labelled texts, and their loss: the summed cross-entropy of the labels, in nats.
 
     `pad`: the tokenizer's padding token.
     """
 
-    def loss(model: Any, given: Sequence[Labelled], trees: bool) -> torch.Tensor:
+    def loss(model: Any, texts: Sequence[Labelled], trees: bool) -> torch.Tensor:
         total = torch.zeros((), device=model.device)
-        for part in _by_length([item.row for item in given]):
-            wanted = torch.tensor([given[i].label for i in part], device=model.device)
-            total = total + cross_entropy(_scores(model, pad, [given[i].row for i in part]), wanted, reduction="sum")
+        for part in _by_length([item.row for item in texts]):
+            wanted = torch.tensor([texts[i].label for i in part], device=model.device)
+            total = total + cross_entropy(_scores(model, pad, [texts[i].row for i in part]), wanted, reduction="sum")
         return total
 
     return train.Items(rows=lambda item: (item.row,), weight=len, check=lambda rows, loaded: None), loss
 
 
-def _open(folder: Path, machine: Machine, opened: Callable[..., Any], **head: Any) -> Loaded:
+def _open(folder: Path, machine: Machine, load: Callable[..., Any], **head: Any) -> Loaded:
     torch.set_num_threads(machine.threads)
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = opened(AutoModelForSequenceClassification, folder, dtype=torch.float32, **head)
-    onednn_linear.quicken(model, machine)
-    # positions of RoBERTa and its kin begin behind the padding token's number
+        model = load(AutoModelForSequenceClassification, folder, dtype=torch.float32, **head)
+    onednn_linear.use_onednn(model, machine)
+    # positions of RoBERTa-like models start after the padding token's index
     skipped = getattr(getattr(model.base_model, "embeddings", None), "padding_idx", -1) + 1
     context = min(tokenizer.model_max_length, (getattr(model.config, "max_position_embeddings", None) or 512) - skipped)
     return Loaded(model.to(machine.device).eval(), Chat(tokenizer), False, context)
@@ -114,7 +114,7 @@ def _open(folder: Path, machine: Machine, opened: Callable[..., Any], **head: An
 
 def _by_length(rows: Sequence[Row]) -> list[list[int]]:
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].tokens))
-    return [order[start : start + TOGETHER] for start in range(0, len(order), TOGETHER)]
+    return [order[start : start + BATCH_TEXTS] for start in range(0, len(order), BATCH_TEXTS)]
 
 
 def _scores(model: Any, pad: int, rows: Sequence[Row]) -> torch.Tensor:

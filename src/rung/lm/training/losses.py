@@ -1,4 +1,4 @@
-"""Losses over prefix trees. Each takes the model and the rows of one part of a step and returns a sum to be scaled."""
+"""Losses over prefix trees. Each maps the model and the rows of one part of a step to a sum, scaled by the caller."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rung.lm.trees.tree import Row
 
 
 def sft(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
-    """Weighted sum of the cross-entropy of all target tokens, in nats.
+    """Weighted sum of the cross-entropy of all targets, in nats.
 
-    Divided by `weight(step)` of the whole step it is the token mean of the padded batch, whatever the parts.
+    Divided by the `weight` of the whole step, it is the padded batch's mean over tokens, however the step is split.
     """
     if trees:
         merged = tree.build(rows)
-        found = run_tree(model, merged)
+        logprobs = run_tree(model, merged)
         weight = torch.from_numpy(merged.target_weight)
     else:
-        found = run_padded(model, rows)
+        logprobs = run_padded(model, rows)
         weight = torch.tensor([row.weight for row in rows]).repeat_interleave(torch.tensor([sum(row.targets) for row in rows]))
-    return -(found * weight.to(found)).sum()
+    return -(logprobs * weight.to(logprobs)).sum()
 
 
 def weight(rows: Sequence[Row]) -> float:
-    """Total weight of the targets of a step."""
+    """Total weight of a step's targets."""
     return sum(row.weight * sum(row.targets) for row in rows)

@@ -1,4 +1,4 @@
-"""A reward model: a head of one number on the base, trained on pairs. https://arxiv.org/abs/2203.02155"""
+"""A reward model: the base with a scalar head, trained on pairs. https://arxiv.org/abs/2203.02155"""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rung.lm.trees.tree import Row, build
 from rung.machine import Machine
 
 
-def headed(loaded: Loaded, seed: int) -> tuple[Loaded, str]:
-    """The model with a new head of one number in place of the one over the vocabulary, and the head's name."""
+def with_reward_head(loaded: Loaded, seed: int) -> tuple[Loaded, str]:
+    """The model with an untrained scalar head in place of its output head, and the new head's name."""
     model = loaded.model
     old = model.get_output_embeddings()
     torch.manual_seed(seed)
@@ -31,9 +31,9 @@ def headed(loaded: Loaded, seed: int) -> tuple[Loaded, str]:
     return loaded, next(name for name, module in model.named_modules() if module is head)
 
 
-def worth(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
-    """What the head says at the last token of each row; (S,)."""
-    # a last token is no node of a tree, for nothing is asked of it: one more makes it one
+def row_rewards(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
+    """The head's output at the last token of each row; (S,)."""
+    # a last token is not a node of a tree, since it predicts nothing: an extra target makes it one
     marked = [Row((*row.tokens, row.tokens[-1]), (*(False,) * len(row.tokens), True)) for row in rows]
     if not trees:
         return padded_logits(model, marked)[0][:, 0]
@@ -42,25 +42,25 @@ def worth(model: Any, rows: Sequence[Row], trees: bool) -> torch.Tensor:
     return logits[place[torch.from_numpy(merged.pair_target).to(place.device)], 0]
 
 
-def better(model: Any, items: Sequence[Pair], trees: bool) -> torch.Tensor:
-    """Bradley-Terry: minus the log-probability that each better answer wins, its odds being those of the two numbers."""
-    found = worth(model, [row for pair in items for row in pair.rows], trees).view(-1, 2)
-    return -logsigmoid(found[:, 0] - found[:, 1]).sum()
+def bradley_terry(model: Any, items: Sequence[Pair], trees: bool) -> torch.Tensor:
+    """Bradley-Terry loss: minus the summed log-probability that the better answer of each pair wins."""
+    rewards = row_rewards(model, [row for pair in items for row in pair.rows], trees).view(-1, 2)
+    return -logsigmoid(rewards[:, 0] - rewards[:, 1]).sum()
 
 
 def save(loaded: Loaded, files: Path) -> None:
-    """Write adapter and head, as safetensors, into the layer `files`."""
+    """Write adapter and head, as safetensors, into the fit folder `files`."""
     adapters.save(loaded.model, files / fits.REWARD_MODEL)
 
 
 class RewardModel:
-    """A saved reward model. `layer` is a folder that `rung.lm.models.fits.reward_model` found."""
+    """A saved reward model. `layer`: a folder from `rung.lm.models.fits.reward_model`."""
 
     def __init__(self, base: Path, machine: Machine, layer: Path):
-        loaded, _ = headed(load(base, machine, str(layer)), 0)
-        self.loaded = replace(loaded, model=adapters.put(loaded.model, layer / fits.REWARD_MODEL))
+        loaded, _ = with_reward_head(load(base, machine, str(layer)), 0)
+        self.loaded = replace(loaded, model=adapters.restore(loaded.model, layer / fits.REWARD_MODEL))
         self.loaded.model.eval()
 
     def __call__(self, rows: Sequence[Row], tokens: int = 2048) -> list[float]:
-        """A number for each question with its answer, higher for a better one; only their differences mean something."""
-        return preferences.logs(self.loaded, rows, tokens, of=worth)
+        """A reward for each question with its answer, higher is better; only differences are meaningful."""
+        return preferences.score_rows(self.loaded, rows, tokens, of=row_rewards)

@@ -1,1 +1,1 @@
-"""Prefix trees: tokens behind the same prefix are computed once, in training, scoring and writing."""
+"""Prefix trees: tokens after the same prefix are computed once, in training, scoring and generation."""

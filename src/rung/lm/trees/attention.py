@@ -1,9 +1,9 @@
-"""Attention over a prefix tree: exact, and its cost grows with depth, not with the length of the row.
+"""Exact attention over a prefix tree. Its cost grows with the depth of the tree, not with its number of nodes.
 
-A dense mask over a row of N nodes costs N·N although a node sees only its few ancestors. Here the queries are cut into
-blocks; each block gathers the keys that any of its queries may see (the path to it and itself) and runs an ordinary
-scaled-dot-product attention. It is registered with transformers as one more attention implementation, and takes the
-blocks as a keyword argument of the model's forward, so any model that passes such arguments on can be used.
+A dense mask over N nodes costs N·N, although a node attends only to its few ancestors. Here the queries are split into
+blocks. Each block gathers the keys that any of its queries may attend to (their ancestors and themselves) and runs ordinary
+scaled-dot-product attention. It is registered with transformers as an attention implementation. The blocks are a keyword
+argument of the model's forward, so any model that passes such arguments on to its attention works.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from transformers import AttentionInterface
 
 NAME = "rung_tree"
 BLOCK = 64
-CLOSE = 0.75
-"""Keys of a group's narrowest block over those of its widest, at least: what is left is padding."""
+MIN_WIDTH_RATIO = 0.75
+"""Least number of keys in a group's narrowest block, as a share of its widest; the rest is padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Blocks that see about as many keys; B blocks of Q queries and at most L keys."""
+    """Blocks with about the same number of keys: B blocks of Q queries and at most L keys."""
 
     allow: torch.Tensor  # (B, Q, L) bool
     query_depth: torch.Tensor  # (B, Q) positions; for sliding windows
     key_depth: torch.Tensor  # (B, L)
-    made: dict[tuple, torch.Tensor] = field(default_factory=dict)
-    """Masks as a layer wants them, made by the first layer and used by all of its kind."""
+    biases: dict[tuple, torch.Tensor] = field(default_factory=dict)
+    """Attention biases, computed by the first layer of each kind and reused by the others."""
 
     def bias(self, fold: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """What is added to the scores, 0 or minus infinity: (B, 1, fold·Q, L), the queries repeated `fold` times."""
+        """Added to the attention scores, 0 or minus infinity: (B, 1, fold·Q, L), the queries repeated `fold` times."""
         kind = (fold, window, dtype)
-        if kind not in self.made:
+        if kind not in self.biases:
             allow = self.allow
             if window is not None:
                 allow = allow & (self.query_depth[:, :, None] - self.key_depth[:, None, :] < window)
             bias = torch.zeros(allow.shape, dtype=dtype, device=allow.device).masked_fill_(~allow, float("-inf"))
-            self.made[kind] = bias.repeat(1, fold, 1)[:, None]
-        return self.made[kind]
+            self.biases[kind] = bias.repeat(1, fold, 1)[:, None]
+        return self.biases[kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Which keys each block of queries sees, the blocks in groups, so that short paths are not padded to the longest."""
+    """The keys of each block of queries. Blocks are grouped by width, so that short paths are not padded to the longest."""
 
     groups: tuple[Group, ...]
     query: torch.Tensor  # (all groups' B·Q,) index of the query; the last block repeats its last query as padding
     key: torch.Tensor  # (all groups' B·L,) index of the key
-    place: torch.Tensor  # (n,) where among `query` each query stands
+    place: torch.Tensor  # (n,) position of each query in `query`
 
 
 def blocks(mask: NDArray[np.bool_], q_depth: NDArray, k_depth: NDArray, device: Any = "cpu", size: int = BLOCK) -> Blocks:
-    """Cut a boolean mask (queries × keys) into blocks of `size` neighbouring queries, each with only the keys it needs."""
+    """Split a boolean mask (queries × keys) into blocks of `size` neighbouring queries, each with only the keys it needs."""
     n = len(mask)
     starts = range(0, n, size)
     seen = [np.flatnonzero(mask[start : start + size].any(0)) for start in starts]
     query = np.minimum(np.arange(len(starts) * size).reshape(-1, size), n - 1)
     groups, queries, keys = [], [], []
-    for some in _alike([len(block) for block in seen]):
-        q, width = query[some], max(len(seen[i]) for i in some)
-        key = np.stack([np.pad(seen[i], (0, width - len(seen[i])), mode="edge") for i in some])
-        real = np.arange(width)[None, :] < np.array([len(seen[i]) for i in some])[:, None]
+    for members in _group_by_width([len(block) for block in seen]):
+        q, width = query[members], max(len(seen[i]) for i in members)
+        key = np.stack([np.pad(seen[i], (0, width - len(seen[i])), mode="edge") for i in members])
+        real = np.arange(width)[None, :] < np.array([len(seen[i]) for i in members])[:, None]
         sees = mask[q[:, :, None], key[:, None, :]] & real[:, None, :]
         allow, q_at, k_at = (torch.from_numpy(a).to(device) for a in (sees, q_depth[q], k_depth[key]))
         groups.append(Group(allow, q_at, k_at))
@@ -77,11 +77,11 @@ def blocks(mask: NDArray[np.bool_], q_depth: NDArray, k_depth: NDArray, device: 
     return Blocks(tuple(groups), *(torch.from_numpy(a).to(device) for a in (order, np.concatenate(keys), place)))
 
 
-def _alike(widths: list[int]) -> list[list[int]]:
-    """Blocks by how many keys they see, no group's narrowest below CLOSE of its widest."""
+def _group_by_width(widths: list[int]) -> list[list[int]]:
+    """Group blocks by their number of keys; no block has fewer than MIN_WIDTH_RATIO of its group's widest."""
     groups: list[list[int]] = []
     for i in sorted(range(len(widths)), key=lambda i: -widths[i]):
-        if groups and widths[i] >= CLOSE * widths[groups[-1][0]]:
+        if groups and widths[i] >= MIN_WIDTH_RATIO * widths[groups[-1][0]]:
             groups[-1].append(i)
         else:
             groups.append([i])
@@ -100,27 +100,27 @@ def tree_attention(
     blocks: Blocks | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one row of queries (1, H, n, D) over keys (1, G, m, D), G dividing H; returns (1, n, H, D).
+    """Attention of one row of queries (1, H, n, D) over keys (1, G, m, D), where G divides H; returns (1, n, H, D).
 
-    Query heads that share a key head are laid side by side as more queries, so keys are gathered once a group.
+    Query heads that share a key head are stacked as additional queries, so keys are gathered once per group.
     """
-    assert blocks is not None, "tree attention was called without its blocks"
-    # squeeze and split, not indexing: the gradient of an index or a slice is a whole tensor of zeros with a part filled in
+    assert blocks is not None, "tree attention needs `blocks`"
+    # squeeze and split instead of indexing: the gradient of an index or a slice is a full tensor of zeros with a part filled in
     heads, kinds = query.shape[1], key.shape[1]
     fold = heads // kinds
     shapes = [group.allow.shape for group in blocks.groups]
     queries = query.squeeze(0).index_select(1, blocks.query).split([count * size for count, size, _ in shapes], 1)
     widths = [count * width for count, _, width in shapes]
     keys, values = (x.squeeze(0).index_select(1, blocks.key).split(widths, 1) for x in (key, value))
-    found = []
+    outputs = []
     for group, q, k, v in zip(blocks.groups, queries, keys, values, strict=True):
         count, size, width = group.allow.shape
         q = q.view(kinds, fold, count, size, -1).permute(2, 0, 1, 3, 4).reshape(count, kinds, fold * size, -1)
         k, v = (x.view(kinds, count, width, -1).transpose(0, 1) for x in (k, v))
         bias = group.bias(fold, sliding_window, query.dtype)
         out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, dropout_p=dropout)
-        found.append(out.view(count, heads, size, -1).transpose(1, 2).reshape(count * size, heads, -1))
-    return torch.cat(found).index_select(0, blocks.place).unsqueeze(0), None
+        outputs.append(out.view(count, heads, size, -1).transpose(1, 2).reshape(count * size, heads, -1))
+    return torch.cat(outputs).index_select(0, blocks.place).unsqueeze(0), None
 
 
 AttentionInterface.register(NAME, tree_attention)

@@ -1,4 +1,4 @@
-"""A growing prefix tree with its keys and values kept: every node is computed once and may be continued at any time."""
+"""A growing prefix tree with its KV cache: every node is computed once and can be continued at any time."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from transformers.cache_utils import Cache, DynamicLayer
 from rung.lm.trees import attention, cascade, virtual
 
 STEP_BLOCK = 8
-"""Queries a block when few nodes are added: neighbours come from different branches and share little but the prefix."""
+"""Queries per block when few nodes are added: neighbours are on different branches and share little but the prefix."""
 
 
-class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, room, width)
-    """Keys and values of one layer in a buffer that doubles, so that adding a node does not copy the others."""
+class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, capacity, width)
+    """Keys and values of one layer in a buffer that doubles, so that adding a node copies no others."""
 
     size = 0
     keys: torch.Tensor
     values: torch.Tensor
-    is_sliding = False  # a sliding window counts depth in the tree, which the attention does from its mask
+    is_sliding = False  # the attention's own mask applies a sliding window, by depth in the tree
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any):
         stop = self.size + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = (self._room(state, stop) for state in (key_states, value_states))
+            self.keys, self.values = (self._allocate(state, stop) for state in (key_states, value_states))
         elif stop > self.keys.shape[-2]:
             self.keys, self.values = (self._grown(old, stop) for old in (self.keys, self.values))
         self.keys[..., self.size : stop, :] = key_states
@@ -41,15 +41,15 @@ class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, room, width)
         return self.size
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last nodes; `tokens_to_remove` is negative, as transformers has it."""
+        """Drop the last nodes; `tokens_to_remove` is negative, as in transformers."""
         self.size += tokens_to_remove
 
     @staticmethod
-    def _room(like: torch.Tensor, length: int) -> torch.Tensor:
+    def _allocate(like: torch.Tensor, length: int) -> torch.Tensor:
         return like.new_empty(*like.shape[:-2], max(64, 2 * length), like.shape[-1])
 
     def _grown(self, old: torch.Tensor, length: int) -> torch.Tensor:
-        new = self._room(old, length)
+        new = self._allocate(old, length)
         new[..., : self.size, :] = old[..., : self.size, :]
         return new
 
@@ -57,7 +57,7 @@ class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, room, width)
 class Forest:
     """Nodes of a prefix tree in the order they were added; node i may continue any node before it.
 
-    Virtual tokens of the model are computed at once and lie before node 0, unnumbered: where there are any, roots
+    A model's virtual tokens are computed in the constructor. They come before node 0 and have no node number; roots
     continue the last of them.
     """
 
@@ -67,15 +67,17 @@ class Forest:
         layers = getattr(model.config, "get_text_config", lambda: model.config)().num_hidden_layers
         self.layers = [GrowingLayer() for _ in range(layers)]
         self.cache = Cache(layers=[*self.layers])
-        self.front = virtual.size(model)
+        self.virtual_tokens = virtual.size(model)
         with torch.no_grad():
-            for layer, state in zip(self.layers, virtual.past(model)):
+            for layer, state in zip(self.layers, virtual.keys_values(model)):
                 layer.update(*state)
-        self.depth = np.arange(self.front)
-        self.sees = np.tri(self.front, dtype=bool)  # capacity square; row i: the places that place i may see
+        self.depth = np.arange(self.virtual_tokens)
+        self.visible = np.tri(
+            self.virtual_tokens, dtype=bool
+        )  # (capacity, capacity); row i: the positions that position i attends to
 
     def __len__(self) -> int:
-        return len(self.depth) - self.front
+        return len(self.depth) - self.virtual_tokens
 
     @torch.no_grad()
     def grow(self, tokens: Sequence[int], parents: Sequence[int], want: Sequence[int]) -> torch.Tensor:
@@ -84,16 +86,16 @@ class Forest:
         `parents` are node numbers, -1 for a root; a new node may continue one added in the same call before it.
         """
         old, new = len(self.depth), len(tokens)
-        self._make_room(old + new)
+        self._reserve(old + new)
         depth = np.concatenate([self.depth, np.zeros(new, np.int64)])
-        for i, parent in enumerate((node + self.front for node in parents), start=old):
+        for i, parent in enumerate((node + self.virtual_tokens for node in parents), start=old):
             if parent >= 0:
-                self.sees[i, :i] = self.sees[parent, :i]
+                self.visible[i, :i] = self.visible[parent, :i]
                 depth[i] = depth[parent] + 1
             else:
-                self.sees[i, :i] = False
-            self.sees[i, i] = True
-        mask = self.sees[old : old + new, : old + new]
+                self.visible[i, :i] = False
+            self.visible[i, i] = True
+        mask = self.visible[old : old + new, : old + new]
         size = attention.BLOCK if new > 512 else STEP_BLOCK
         try:
             out = self.model(
@@ -101,27 +103,27 @@ class Forest:
                 position_ids=torch.from_numpy(depth[old:])[None].to(self.device),
                 past_key_values=self.cache,
                 blocks=attention.blocks(mask, depth[old:], depth, self.device, size),
-                # an index tensor may be empty, but a model's head may not: keep one position where nothing is wanted
+                # the output head fails on an empty index: keep one position if none is wanted
                 logits_to_keep=torch.tensor(list(want) or [0], device=self.device),
                 use_cache=True,
             )
         except BaseException:
-            for layer in self.layers:  # the first ones may have the new nodes already
+            for layer in self.layers:  # the first layers may already hold the new nodes
                 layer.size = min(layer.size, old)
             raise
         self.depth = depth
         return out.logits[0, : len(want)].float()
 
     def crop(self, size: int) -> None:
-        """Forget all but the first `size` nodes."""
+        """Drop all but the first `size` nodes."""
         for layer in self.layers:
             layer.crop(size - len(self))
-        self.depth = self.depth[: size + self.front]
+        self.depth = self.depth[: size + self.virtual_tokens]
 
-    def fork(self, ends: Sequence[int], front: int) -> Forks:
-        """The ways to these nodes, to be gone on with side by side. All of them begin with the first `front` nodes."""
-        shared = self.front + front
-        paths = [np.flatnonzero(self.sees[end + self.front, : len(self.depth)])[shared:] for end in ends]
+    def fork(self, ends: Sequence[int], prefix: int) -> Forks:
+        """The paths to these nodes as a batch to decode. All of them begin with the first `prefix` nodes."""
+        shared = self.virtual_tokens + prefix
+        paths = [np.flatnonzero(self.visible[end + self.virtual_tokens, : len(self.depth)])[shared:] for end in ends]
         width = max(len(path) for path in paths)
         index = torch.tensor(np.stack([np.pad(path, (width - len(path), 0)) for path in paths]), device=self.device)
         real = torch.arange(width)[None] >= width - torch.tensor([len(path) for path in paths])[:, None]
@@ -133,38 +135,38 @@ class Forest:
         states = tuple((layer.keys[0, :, :shared], layer.values[0, :, :shared]) for layer in self.layers)
         return Forks(states, Cache(layers=layers), real.to(self.device))
 
-    def _make_room(self, size: int) -> None:
-        if size > len(self.sees):
-            room = np.zeros((max(256, 2 * size), max(256, 2 * size)), bool)
+    def _reserve(self, size: int) -> None:
+        if size > len(self.visible):
+            grown = np.zeros((max(256, 2 * size), max(256, 2 * size)), bool)
             used = len(self.depth)
-            room[:used, :used] = self.sees[:used, :used]
-            self.sees = room
+            grown[:used, :used] = self.visible[:used, :used]
+            self.visible = grown
 
 
 @dataclass(frozen=True, slots=True)
 class Forks:
-    """Ways through a forest: what all begin with, kept once, and each one's rest as a row of a left-padded batch."""
+    """Paths through a forest: their shared prefix, stored once, and the rest of each as a row of a left-padded batch."""
 
-    front: cascade.States
+    prefix: cascade.States
     cache: Cache
-    """Keys and values of the rests, (rows, heads, width of the widest, …) in each layer."""
+    """Keys and values of each path after the prefix, (rows, heads, longest, …) in each layer."""
     real: torch.Tensor
-    """(rows, width of the widest): which places of a rest are no padding."""
+    """(rows, longest) bool: which positions are not padding."""
 
-    def keep(self, rows: torch.Tensor) -> Forks:
-        """These rows alone; the others' keys and values are dropped."""
+    def select(self, rows: torch.Tensor) -> Forks:
+        """Only these rows; drops the others' keys and values."""
         layers: list[Any] = self.cache.layers
         for layer in layers:
             layer.keys, layer.values = layer.keys[rows], layer.values[rows]
         return replace(self, real=self.real[rows])
 
-    def longer(self) -> Forks:
-        """With room for one more token in each row."""
+    def extended(self) -> Forks:
+        """With one more token in each row's mask."""
         return replace(self, real=torch.cat([self.real, self.real.new_ones(len(self.real), 1)], 1))
 
 
-def joined(parts: Sequence[Forks]) -> Forks:
-    """Forks of one forest with the same front as one batch, padded to the widest."""
+def concatenate(parts: Sequence[Forks]) -> Forks:
+    """Forks of one forest with the same prefix as one batch, padded to the longest."""
     if len(parts) == 1:
         return parts[0]
     width = max(part.real.shape[1] for part in parts)
@@ -177,4 +179,4 @@ def joined(parts: Sequence[Forks]) -> Forks:
         )
         layers.append(layer)
     real = torch.cat([pad(part.real, (width - part.real.shape[1], 0)) for part in parts])
-    return Forks(parts[0].front, Cache(layers=layers), real)
+    return Forks(parts[0].prefix, Cache(layers=layers), real)

@@ -16,13 +16,13 @@ from rung.lm.inference.causal import CausalEngine
 from rung.lm.models import adapters
 from rung.lm.models.load import Loaded
 from rung.lm.training import grpo_groups, train
-from rung.lm.training.grpo_groups import Asked, Group, Sampling
+from rung.lm.training.grpo_groups import Group, RewardedPrompt, Sampling
 from rung.lm.trees import attention
-from rung.lm.trees.forward import row_logs
+from rung.lm.trees.forward import row_logprobs
 from rung.lm.trees.tree import Row, count
 from rung.types import Message
 
-HOW = Sampling(count=4, max_length=6, clip=0.2, beta=0.0, updates=1, seed=3, tokens=2048)
+HOW = Sampling(count=4, max_new_tokens=6, clip=0.2, beta=0.0, updates=1, seed=3, tokens=2048)
 
 
 def prompts(loaded: Loaded, number: int = 6) -> list[tuple[int, ...]]:
@@ -30,7 +30,7 @@ def prompts(loaded: Loaded, number: int = 6) -> list[tuple[int, ...]]:
 
 
 def drawn(loaded: Loaded, gain: Sequence[float] = (1.5, -0.5, -0.7, -0.3)) -> list[Group]:
-    """Two groups of answers of several lengths, with gains and made-up earlier log-probabilities."""
+    """Two groups of answers of several lengths, with advantages and made-up earlier log-probabilities."""
     generator = torch.Generator().manual_seed(1)
     made = []
     for prompt in prompts(loaded, 2):
@@ -38,8 +38,8 @@ def drawn(loaded: Loaded, gain: Sequence[float] = (1.5, -0.5, -0.7, -0.3)) -> li
         rows = tuple(Row(prompt + tail, (False,) * len(prompt) + (True,) * len(tail)) for tail in tails)
         made.append(Group(rows, tuple(gain), 22))
     with torch.no_grad():
-        known = [row_logs(loaded.model, group.rows, True)[0] for group in made]
-    shifted: list[list[grpo_groups.Logs]] = [[], []]
+        known = [row_logprobs(loaded.model, group.rows, True)[0] for group in made]
+    shifted: list[list[grpo_groups.Logprobs]] = [[], []]
     for logs, group in zip(known, made):
         for out, width in zip(shifted, (0.5, 0.2)):
             noisy = logs + width * torch.randn(logs.shape, generator=generator)
@@ -119,7 +119,7 @@ def padded(given: Sequence[Group], beta: float) -> dict[str, torch.Tensor]:
         "prompt_mask": torch.tensor([line([1] * s, left, True) for s in starts]),
         "completion_ids": torch.tensor([line(row.tokens[s:], right, False) for row, s in zip(rows, starts)]),
         "completion_mask": torch.tensor([line([1] * (len(row.tokens) - s), right, False) for row, s in zip(rows, starts)]),
-        "advantages": torch.tensor([gain for group in given for gain in group.gains]),
+        "advantages": torch.tensor([gain for group in given for gain in group.advantages]),
         "old_per_token_logps": torch.tensor([line(logs, right, False) for group in given for logs in group.old]),
         "num_items_in_batch": torch.tensor(float(given[0].total)),
     }
@@ -132,8 +132,8 @@ def test_gains_are_deviations_within_the_group() -> None:
     rewards = [0.0, 0.0, 1.0, 0.5]
     found = torch.tensor(rewards)
     wanted = (found - found.mean()) / (found.std() + 1e-4)
-    assert grpo_groups.gains(rewards) == pytest.approx(wanted.tolist(), rel=1e-5)
-    assert grpo_groups.gains([0.3] * 4) == (0.0,) * 4
+    assert grpo_groups.advantages(rewards) == pytest.approx(wanted.tolist(), rel=1e-5)
+    assert grpo_groups.advantages([0.3] * 4) == (0.0,) * 4
 
 
 @pytest.mark.parametrize("kind", ["llama", "bloom"])
@@ -161,19 +161,19 @@ def adapted(fresh: Callable[[str], Loaded]) -> Loaded:
     return replace(loaded, model=adapters.lora(loaded.model, 4, 8, 0.0, 0))
 
 
-def asked(loaded: Loaded, number: int = 6) -> list[Asked]:
+def asked(loaded: Loaded, number: int = 6) -> list[RewardedPrompt]:
     """Low token numbers are worth more: a random model can learn that."""
 
     def reward(answers: Sequence[tuple[int, ...]]) -> list[float]:
         return [sum(token < 100 for token in answer) / len(answer) for answer in answers]
 
-    return [Asked(prompt, reward) for prompt in prompts(loaded, number)]
+    return [RewardedPrompt(prompt, reward) for prompt in prompts(loaded, number)]
 
 
-def trained(loaded: Loaded, folder: Path, how: Sampling, epochs: int, **given: Any) -> tuple[train.Trained, dict[int, float]]:
+def trained(loaded: Loaded, folder: Path, how: Sampling, epochs: int, **given: Any) -> tuple[train.History, dict[int, float]]:
     seen: dict[int, float] = {}
     loss, items = grpo_groups.grpo(loaded, how, lambda step, rewards: seen.update({step: sum(rewards) / len(rewards)}))
-    plan = train.Plan(learning_rate=4e-2, epochs=epochs, batch=3, repeat=how.updates, save=2 * how.updates, warmup=0.0)
+    plan = train.TrainConfig(learning_rate=4e-2, epochs=epochs, batch=3, repeat=how.updates, save=2 * how.updates, warmup=0.0)
     return train.run(loaded, asked(loaded), plan, folder, loss=loss, items=items, **given), seen
 
 
@@ -210,21 +210,21 @@ def test_several_updates_learn_from_the_same_answers(fresh: Callable[[str], Load
 
 def test_a_group_that_is_all_alike_is_not_computed(fresh: Callable[[str], Loaded]) -> None:
     loaded = adapted(fresh)
-    dull = [Asked(one.prompt, lambda answers: [1.0] * len(answers)) for one in asked(loaded, 2)]
+    dull = [RewardedPrompt(one.prompt, lambda answers: [1.0] * len(answers)) for one in asked(loaded, 2)]
     _, items = grpo_groups.grpo(loaded, HOW, lambda *_: None)
-    both = items.ready([dull[0], *asked(loaded, 2)[1:]], 0)
+    both = items.prepare([dull[0], *asked(loaded, 2)[1:]], 0)
     assert len(both) == 1
     assert items.weight(both) > sum(sum(row.targets) for row in both[0].rows), "its tokens count in the mean all the same"
-    (kept,) = items.ready(dull, 1)
-    assert kept.gains == (0.0,) * 4, "one stays, so that there is a gradient, of zero"
+    (kept,) = items.prepare(dull, 1)
+    assert kept.advantages == (0.0,) * 4, "one stays, so that there is a gradient, of zero"
 
 
 def test_a_group_shares_its_prompt(fresh: Callable[[str], Loaded]) -> None:
     loaded = adapted(fresh)
     _, items = grpo_groups.grpo(loaded, HOW, lambda *_: None)
-    (group,) = items.ready(asked(loaded, 1), 0)
+    (group,) = items.prepare(asked(loaded, 1), 0)
     prompt = len(prompts(loaded, 1)[0])
-    assert count(items.rows(group))[1] <= prompt + HOW.count * HOW.max_length
+    assert count(items.rows(group))[1] <= prompt + HOW.count * HOW.max_new_tokens
 
 
 def test_out_of_memory_samples_no_second_time(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
@@ -237,8 +237,8 @@ def test_out_of_memory_samples_no_second_time(fresh: Callable[[str], Loaded], tm
             raise MemoryError
         return loss(model, part, trees)
 
-    plan = train.Plan(learning_rate=1e-2, epochs=1, batch=12, tokens=260)
+    plan = train.TrainConfig(learning_rate=1e-2, epochs=1, batch=12, tokens=260)
     said: list[str] = []
     train.run(loaded, asked(loaded, 12), plan, tmp_path / "w", loss=hungry, items=items, watch=train.Watch(say=said.append))
-    assert said == ["out of memory: going on with 130 tokens at once"]
+    assert said == ["out of memory: continuing with 130 tokens per pass"]
     assert drawn == [0]

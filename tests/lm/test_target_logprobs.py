@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from rung.lm.trees import target_logs
-from rung.lm.trees.target_logs import target_logs as logs
+from rung.lm.trees import target_logprobs
+from rung.lm.trees.target_logprobs import target_logprobs as logs
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("at_once", [1, 100, 2**20])
 def test_same_numbers_and_gradient_as_cross_entropy(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, at_once: int) -> None:
-    monkeypatch.setattr(target_logs, "AT_ONCE", at_once)
+    monkeypatch.setattr(target_logprobs, "CHUNK_LOGITS", at_once)
     torch.manual_seed(0)
     logits = (5 * torch.randn(7, 50)).to(dtype).requires_grad_()
     place, token = torch.tensor([0, 0, 3, 6, 3, 1]), torch.tensor([4, 49, 7, 0, 7, 1])

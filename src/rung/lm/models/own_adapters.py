@@ -1,7 +1,7 @@
-"""Small trained parts that peft has no adapter for: all biases, and bottleneck adapters; kept as tensors by name.
+"""Adapters that peft does not have: BitFit (all biases) and bottleneck adapters, stored as named tensors.
 
-A tensor's name says where it belongs, so the file needs no description: `….bias` is a bias (given to a layer that had
-none), `LAYER.bottleneck_in.weight` and its like an adapter behind that layer.
+Tensor names say where each belongs, so the file needs no configuration: `….bias` is a bias (also of a layer that had none),
+`LAYER.bottleneck_in.weight` and the like belong to an adapter after that layer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = "tensors.safetensors"
 
 
 class Bottleneck(nn.Module):
-    """A layer and, behind it, `x + out(relu(in(x)))` with a narrow middle; at first it changes nothing."""
+    """A layer followed by `x + out(relu(in(x)))` with a narrow hidden layer; initialized to the identity."""
 
     def __init__(self, layer: nn.Module, outer: int, inner: int):
         super().__init__()
@@ -33,20 +33,20 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.bottleneck_out.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found = self.layer(x)
-        return found + self.bottleneck_out(torch.relu(self.bottleneck_in(found)))
+        out = self.layer(x)
+        return out + self.bottleneck_out(torch.relu(self.bottleneck_in(out)))
 
 
 def bottleneck(model: Any, inner: int, seed: int) -> Any:
-    """An adapter behind the feed-forward part of every block, all else frozen.
+    """An adapter after the feed-forward layer of every block, all else frozen.
 
-    Houlsby et al., https://arxiv.org/abs/1902.00751, with one adapter a block as https://arxiv.org/abs/2005.00247 found enough.
+    Houlsby et al., https://arxiv.org/abs/1902.00751, with one adapter per block (enough: https://arxiv.org/abs/2005.00247).
     """
     kind = model.config.get_text_config().model_type
     if kind not in LAST_OF_FEEDFORWARD:
         raise ModelError(
-            f"where the feed-forward part of a {kind!r} ends is not known.",
-            remedy=f"Known: {', '.join(sorted(LAST_OF_FEEDFORWARD))}; or train another kind of adapter.",
+            f"bottleneck adapters do not support a {kind!r}.",
+            remedy=f"Choose another adapter, or one of these architectures: {', '.join(sorted(LAST_OF_FEEDFORWARD))}.",
         )
     torch.manual_seed(seed)
     ends = tuple(f".{name}" for name in LAST_OF_FEEDFORWARD[kind])
@@ -57,29 +57,29 @@ def bottleneck(model: Any, inner: int, seed: int) -> Any:
 
 
 def biases(model: Any) -> Any:
-    """All biases trained, all else frozen. https://arxiv.org/abs/2106.10199
+    """BitFit: all biases trained, all else frozen. https://arxiv.org/abs/2106.10199
 
-    A model that has none, such as a Llama, is given zero ones behind every linear layer but its output head.
+    A model without biases, such as a Llama, gets zero biases in every linear layer but its output head.
     """
     if not any(name.endswith(".bias") for name, _ in model.named_parameters()):
         head = model.get_output_embeddings()
         for layer in [m for m in model.modules() if isinstance(m, nn.Linear) and m is not head]:
-            _give_bias(layer)
-        _tell_config(model)
+            _add_bias(layer)
+        _update_config(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.endswith(".bias")
     return model
 
 
 def save(model: Any, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
-    """Write the trained tensors, as `state` has them or else the model."""
+    """Write the trained tensors, from `state` if given, else from the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = state or {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    save_file({name: tensor.cpu().contiguous() for name, tensor in found.items()}, folder / FILE)
+    tensors = state or {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / FILE)
 
 
-def put(model: Any, folder: Path) -> Any:
-    """The model with saved tensors in their places."""
+def restore(model: Any, folder: Path) -> Any:
+    """The model with its saved tensors."""
     tensors = load_file(folder / FILE)
     for name in tensors:
         place, _, kind = name.rpartition(".")
@@ -90,22 +90,22 @@ def put(model: Any, folder: Path) -> Any:
     for name in tensors:
         layer = model.get_submodule(name.rpartition(".")[0])
         if name.endswith(".bias") and layer.bias is None:
-            _give_bias(layer)
-    _tell_config(model)
-    _, strange = model.load_state_dict(tensors, strict=False)
-    if strange:
+            _add_bias(layer)
+    _update_config(model)
+    _, unexpected = model.load_state_dict(tensors, strict=False)
+    if unexpected:
         raise ModelError(
-            f"the model has no {strange[0]!r}, which was trained.", where=str(folder), remedy="Fit it on this base again."
+            f"the model has no {unexpected[0]!r}, which was trained.", where=str(folder), remedy="Fit it on this base again."
         )
     return model
 
 
-def _give_bias(layer: Any) -> None:
+def _add_bias(layer: Any) -> None:
     layer.bias = nn.Parameter(torch.zeros(layer.out_features, dtype=layer.weight.dtype, device=layer.weight.device))
 
 
-def _tell_config(model: Any) -> None:
-    """Configurations that have switches for biases (Llama) are told, so that weights saved whole open with them."""
+def _update_config(model: Any) -> None:
+    """Set the switches for biases that some configurations have (Llama), so that full weights load with their biases."""
     names = [name for name, _ in model.named_parameters() if name.endswith(".bias")]
     for switch, part in (("attention_bias", ".self_attn."), ("mlp_bias", ".mlp.")):
         if hasattr(model.config, switch) and any(part in name for name in names):

@@ -1,4 +1,4 @@
-"""The one gate for what a server says: the key is taken out, however it is spelt, before anything is kept, shown or raised."""
+"""Removes the API key from everything a server sends, however it is spelled, before it is stored, shown or raised."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 HIDDEN = "[key]"
-SHORT = 8
-"""Letters below which a key is no secret (`none`, `test`), and only its very spelling is taken out: else words would be."""
-LONG = 1_000_000
-"""Letters above which a text with the key in it is hidden as a whole, instead of searched for every spelling."""
-DEPTH = 64
-"""Levels of JSON that an answer may have."""
+MIN_SECRET_LENGTH = 8
+"""Below this length a key is not a secret (`none`, `test`), and only its exact spelling is removed: otherwise words would be."""
+MAX_SEARCHED = 1_000_000
+"""Characters above which a text with the key in it is hidden entirely, instead of searched for every spelling."""
+MAX_DEPTH = 64
+"""Most levels of nesting in an answer's JSON."""
 
 _BETWEEN = r"[\s\u200b-\u200f\u2060\ufeff]{0,3}"
-"""What may stand between two letters: line breaks, and characters without width."""
+"""What may separate two characters of a key: whitespace and zero-width characters."""
 _DROPPED = {ord(c): None for c in " \t\r\n\v\f\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\\"} | dict.fromkeys(
     (0x1C, 0x1D, 0x1E, 0x1F, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
 )
@@ -26,34 +26,34 @@ _ESCAPE = re.compile(
 )
 
 
-class Gate:
-    """Takes one key out of texts and of JSON. Without a key everything passes as it is."""
+class KeyFilter:
+    """Removes one key from texts and JSON. Without a key it changes nothing."""
 
     def __init__(self, key: str):
-        self._short = key if len(key) < SHORT else ""
+        self._short = key if len(key) < MIN_SECRET_LENGTH else ""
         self._marks = [] if self._short or not key else [_bare(mark) for mark in _spellings(key)]
         self._pattern = _pattern(key) if self._marks else None
         self._hold = 8 * len(key) + 16
-        """Letters at the end of a text that may be the beginning of a key as it is usually spelt."""
+        """Characters at the end of a text that may be the beginning of a key in a usual spelling."""
 
     def text(self, text: str) -> str:
-        """The text without the key, and without halves of characters, which no file takes."""
+        """The text without the key, and without lone surrogates, which cannot be written to a file."""
         if self._short:
             text = text.replace(self._short, HIDDEN)
         elif self._pattern and self.holds(text):
-            text = self._pattern.sub(HIDDEN, text) if len(text) <= LONG else HIDDEN
+            text = self._pattern.sub(HIDDEN, text) if len(text) <= MAX_SEARCHED else HIDDEN
             text = HIDDEN if self.holds(text) else text
         return text if text.isascii() else text.encode(errors="replace").decode()
 
     def holds(self, text: str) -> bool:
-        """Whether the key stands in a text, in any spelling."""
+        """Whether a text contains the key, in any spelling."""
         if not self._marks:
             return bool(self._short) and self._short in text
         bare = _bare(text)
         return any(mark in bare for mark in self._marks)
 
-    def value(self, value: Any, depth: int = DEPTH) -> Any:
-        """Parsed JSON without the key, in names and values at any depth. ValueError where it is nested too deep."""
+    def value(self, value: Any, depth: int = MAX_DEPTH) -> Any:
+        """Parsed JSON without the key, in names and values at any depth. ValueError if it is nested too deeply."""
         if depth < 0:
             raise ValueError("nested too deep")
         if isinstance(value, str):
@@ -65,14 +65,14 @@ class Gate:
         return value
 
     def short(self, text: str, letters: int = 300) -> str:
-        """A server's words for a message: on one line, and not longer than so many letters."""
+        """A server's text for an error message: on one line, at most `letters` characters."""
         most = 200 * letters
         if len(text) > most + self._hold:  # the key may be cut where the text is
             text = self.text(text[: most + self._hold])[:most]
         return " ".join(self.text(text).split())[:letters]
 
     def pieces(self, pieces: Iterator[str]) -> Iterator[str]:
-        """The pieces of one text; what may be the beginning of the key is held back until it is known not to be."""
+        """The pieces of one text; a possible beginning of the key is held back until the next piece decides."""
         if not self._marks and not self._short:
             yield from pieces
             return
@@ -88,33 +88,33 @@ class Gate:
 
 
 def _spellings(key: str) -> list[str]:
-    """A key as it is and backwards, in hex, and in base64 wherever it begins there."""
+    """A key as it is and reversed, in hex, and in base64 at every offset."""
     both = (key, key[::-1])
     encoded = (code for raw in both for code in (raw.encode().hex(), *_base64(raw.encode())))
     return list(dict.fromkeys([*both, *encoded]))
 
 
 def _bare(text: str) -> str:
-    """A text with its escapes undone, in small letters, without blanks: two spellings of a key are then the same."""
+    """A text unescaped, in lower case, without whitespace: equal for two spellings of a key."""
     for _ in range(3):
         if "\\" not in text and "%" not in text and "&#" not in text:
             break
-        text = _ESCAPE.sub(_meant, text)
+        text = _ESCAPE.sub(_unescape, text)
     return text.translate(_DROPPED).lower()
 
 
-def _meant(found: re.Match[str]) -> str:
+def _unescape(found: re.Match[str]) -> str:
     code = int(found[6]) if found[6] else int(next(filter(None, found.groups())), 16)
     return chr(code) if code < 0x110000 else found[0]
 
 
 def _pattern(key: str) -> re.Pattern[str]:
-    """All spellings of a key, its letters escaped or not, with blanks between them."""
-    return re.compile("|".join(_BETWEEN.join(map(_letter, spelt)) for spelt in _spellings(key)), re.IGNORECASE)
+    """A pattern for all spellings of a key, its characters escaped or not, with whitespace between them."""
+    return re.compile("|".join(_BETWEEN.join(map(_letter, spelled)) for spelled in _spellings(key)), re.IGNORECASE)
 
 
 def _letter(c: str) -> str:
-    """One letter as it is, or as JSON, Python, HTML or an address may write it."""
+    """One character, plain or escaped as in JSON, Python, HTML or a URL."""
     code = f"{ord(c):x}"
     escapes = (
         rf"\\+u{code:0>4}",
@@ -128,7 +128,7 @@ def _letter(c: str) -> str:
 
 
 def _base64(raw: bytes) -> Iterator[str]:
-    """What of the base64 of a text with this in it does not depend on what stands before and behind."""
+    """The part of the base64 of a text around `raw` that does not depend on the rest of the text, for every offset."""
     for before in range(3):
         sure = (before + len(raw)) * 8 // 6
         for code in (base64.b64encode, base64.urlsafe_b64encode):

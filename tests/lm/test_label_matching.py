@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rung.lm.remote.labels import read
+from rung.lm.remote.label_matching import match_label
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ from rung.lm.remote.labels import read
     ],
 )
 def test_the_label_that_an_answer_names(said: str, labels: list[str], label: str | None) -> None:
-    assert read(said, labels) == label
+    assert match_label(said, labels) == label

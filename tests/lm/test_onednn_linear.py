@@ -34,8 +34,8 @@ def test_a_layer_computes_what_it_did(quick: Machine, shape: tuple[int, ...], bi
     torch.manual_seed(0)
     plain = torch.nn.Linear(8, 3, bias)
     fast = copy.deepcopy(plain)
-    onednn_linear.quicken(fast, quick)
-    assert onednn_linear.of(fast) is onednn_linear.onednn and onednn_linear.of(plain) is linear
+    onednn_linear.use_onednn(fast, quick)
+    assert onednn_linear.product_of(fast) is onednn_linear.onednn and onednn_linear.product_of(plain) is linear
     grads = []
     for layer in (plain, fast):
         rows = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).view(shape).requires_grad_()
@@ -50,14 +50,14 @@ def test_a_layer_computes_what_it_did(quick: Machine, shape: tuple[int, ...], bi
 
 def test_rows_that_lie_across_memory(quick: Machine) -> None:
     layer = torch.nn.Linear(8, 3)
-    onednn_linear.quicken(layer, quick)
+    onednn_linear.use_onednn(layer, quick)
     rows = torch.randn(8, 5).t()
     torch.testing.assert_close(layer(rows), linear(rows, layer.weight, layer.bias))
 
 
 def test_what_is_not_float32_is_left_to_pytorch(quick: Machine) -> None:
     layer = torch.nn.Linear(8, 3)
-    onednn_linear.quicken(layer, quick)
+    onednn_linear.use_onednn(layer, quick)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.ones(2, 8)).dtype == torch.bfloat16
     assert layer.double()(torch.ones(2, 8, dtype=torch.float64)).dtype == torch.float64
@@ -65,7 +65,7 @@ def test_what_is_not_float32_is_left_to_pytorch(quick: Machine) -> None:
 
 def test_a_frozen_layer_keeps_no_rows(quick: Machine) -> None:
     layer = torch.nn.Linear(8, 3).requires_grad_(False)
-    onednn_linear.quicken(layer, quick)
+    onednn_linear.use_onednn(layer, quick)
     kept: list[torch.Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         layer(torch.ones(5, 8, requires_grad=True))
@@ -74,7 +74,7 @@ def test_a_frozen_layer_keeps_no_rows(quick: Machine) -> None:
 
 def test_a_model_is_let_go_of_at_once(quick: Machine) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(8, 3))
-    onednn_linear.quicken(model, quick)
+    onednn_linear.use_onednn(model, quick)
     seen = weakref.ref(model[0])
     gc.disable()
     try:
@@ -95,7 +95,7 @@ def test_an_operator_without_a_kernel_is_not_taken(monkeypatch: pytest.MonkeyPat
 
 def test_a_machine_that_is_no_faster_changes_nothing(machine: Machine) -> None:
     layer = torch.nn.Linear(8, 3)
-    onednn_linear.quicken(layer, machine)
+    onednn_linear.use_onednn(layer, machine)
     assert type(layer) is torch.nn.Linear
 
 

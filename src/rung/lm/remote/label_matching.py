@@ -1,4 +1,4 @@
-"""An answer's text to one of the labels: what it says exactly or begins without doubt; nothing is guessed."""
+"""Matches an answer's text to one of the labels: exactly, or by an unambiguous prefix; never by a guess."""
 
 from __future__ import annotations
 
@@ -9,74 +9,74 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from rung.lm.remote.shapes import unfenced
+from rung.lm.remote.replies import strip_code_fence
 from rung.metrics import tokens
 
 ANNOUNCING = "answer|label|class|category|classification|intent|result|output|choice|prediction|verdict"
-"""Words by which an answer is announced at the end of a text."""
+"""Words that introduce the answer at the end of a text."""
 EDGES = " \t\r\n\"'`*,:;!()[]{}<>"
 
 
-def schema(labels: Sequence[str]) -> dict[str, Any]:
-    """The `response_format` that lets a server write nothing but one of the labels, as {"label": …}."""
+def label_format(labels: Sequence[str]) -> dict[str, Any]:
+    """The `response_format` that constrains the answer to one of the labels, as {"label": …}."""
     shape = {
         "type": "object",
         "properties": {"label": {"type": "string", "enum": list(labels)}},
         "required": ["label"],
         "additionalProperties": False,
     }
-    return held_to(shape)
+    return schema_format(shape)
 
 
-def held_to(shape: dict[str, Any]) -> dict[str, Any]:
-    """The `response_format` that holds an answer to a JSON schema: strictly where the schema may be held to so.
+def schema_format(shape: dict[str, Any]) -> dict[str, Any]:
+    """The `response_format` that constrains an answer to a JSON schema, `strict` if the schema allows that.
 
-    OpenAI refuses another schema that is called strict, and it would then be left out for good.
+    OpenAI refuses any other schema marked as strict, and the schema would then be dropped for good.
     """
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": _strict(shape), "schema": shape}}
 
 
 def _strict(shape: dict[str, Any]) -> bool:
-    """Whether every object in a schema requires all its fields and allows no other, and every array says what is in it.
+    """Whether every object in a schema requires all its fields and allows no others, and every array defines its items.
 
     https://platform.openai.com/docs/guides/structured-outputs
     """
     fields, items = shape.get("properties", {}), [shape["items"]] if "items" in shape else []
     if shape.get("type") == "object":
-        held = shape.get("additionalProperties") is False and set(shape.get("required", ())) == set(fields)
+        strict = shape.get("additionalProperties") is False and set(shape.get("required", ())) == set(fields)
     else:
-        held = shape.get("type") != "array" or bool(items)
-    return held and all(map(_strict, [*fields.values(), *items, *shape.get("anyOf", ())]))
+        strict = shape.get("type") != "array" or bool(items)
+    return strict and all(map(_strict, [*fields.values(), *items, *shape.get("anyOf", ())]))
 
 
-def read(text: str, labels: Sequence[str]) -> str | None:
-    """The label that an answer names: as it stands, or normalised, or the only one that its text can begin; else None."""
-    said = _unpacked(text, labels)
-    if said in labels:
-        return said
-    plain = _normal(said)
+def match_label(text: str, labels: Sequence[str]) -> str | None:
+    """The label that an answer names: exactly, or normalized, or the only label that starts with its text; else None."""
+    answer = _unpacked(text, labels)
+    if answer in labels:
+        return answer
+    plain = _normal(answer)
     names = [_normal(label) for label in labels]
     same = [label for label, name in zip(labels, names) if name == plain]
     if same or not plain:
         return same[0] if len(same) == 1 else None
     words = tokens.tokenize_with_articles(plain)
-    named = [(label, name) for label, name in zip(labels, names) if _stands(name, plain, words)]
-    if named:  # a label in a sentence: no other is named, and it stands first or is announced
+    named = [(label, name) for label, name in zip(labels, names) if _contains(name, plain, words)]
+    if named:  # a label in a sentence counts if it is the only one, and comes first or is introduced as the answer
         label, name = named[0]
-        return label if len(named) == 1 and (plain.startswith(name) or _announced(plain, name)) else None
+        return label if len(named) == 1 and (plain.startswith(name) or _introduced(plain, name)) else None
     begun = [label for label, name in zip(labels, names) if name.startswith(plain)]
-    return begun[0] if len(begun) == 1 and not plain[-1].isdigit() else None  # 1 is not the beginning of 10
+    return begun[0] if len(begun) == 1 and not plain[-1].isdigit() else None  # 1 is not a prefix of 10
 
 
-def _stands(name: str, plain: str, words: Sequence[str]) -> bool:
-    """Whether a label stands in a text, letter by letter and token by token: 1 does not stand in 1.7, nor C in C++."""
+def _contains(name: str, plain: str, words: Sequence[str]) -> bool:
+    """Whether a text contains a label as characters and as whole tokens: 1.7 does not contain 1, nor C++ C."""
     own = tokens.tokenize_with_articles(name)
     whole = any(tuple(words[at : at + len(own)]) == own for at in range(len(words)))
     return bool(own) and whole and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", plain) is not None
 
 
 def confidence(label: str, text: str, tokens: Sequence[tuple[str, float]]) -> float | None:
-    """Probability of the label's own tokens as the server tells it; None where it tells none."""
+    """Probability of the label's own tokens, from the server's log-probabilities; None if it sends none."""
     at, end, total = text.rfind(label), 0, 0.0
     whole = "".join(token for token, _ in tokens)
     at = whole.rfind(label) if at >= 0 else at
@@ -90,8 +90,8 @@ def confidence(label: str, text: str, tokens: Sequence[tuple[str, float]]) -> fl
 
 
 def _unpacked(text: str, labels: Sequence[str]) -> str:
-    """The label of {"label": …}, or of the one other field that names one, in a fence or not; else the text."""
-    text = unfenced(text)
+    """The label of {"label": …}, or of the only other field that names one, inside a code fence or not; else the text."""
+    text = strip_code_fence(text)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -109,8 +109,8 @@ def _unpacked(text: str, labels: Sequence[str]) -> str:
     return text.strip()
 
 
-def _announced(plain: str, name: str) -> bool:
-    """Whether the text ends by saying that this is its answer: "Sure! The label is **wifi**."."""
+def _introduced(plain: str, name: str) -> bool:
+    """Whether the text ends by introducing this answer: "Sure! The label is **wifi**."."""
     return bool(
         re.search(rf"\b(?:{ANNOUNCING})\b\W*(?:(?:is|would be|should be|→|=)\W*)?(?:the )?\W*{re.escape(name)}\W*$", plain)
     )
@@ -120,9 +120,9 @@ _GAP = re.compile(r"[\s_-]+")
 
 
 def _normal(text: str) -> str:
-    """Case, quotes, full stops and the difference of blank, hyphen and underscore taken away.
+    """The text without case, quotes and full stops, with space, hyphen and underscore as the same.
 
-    What tells labels apart stays: the sign of a number, the point of .NET, the signs of C++.
+    What distinguishes labels stays: the sign of a number, the dot of .NET, the plus signs of C++.
     """
     folded = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
     words = _GAP.sub(_blank, folded).strip(EDGES)
@@ -131,7 +131,7 @@ def _normal(text: str) -> str:
 
 
 def _blank(gap: re.Match[str]) -> str:
-    """A gap between words as one blank, with a minus where one belongs to the number behind it."""
+    """A gap between words as one space, with a minus sign if that belongs to the following number."""
     text, at = gap.string, gap.end()
     before = text[gap.start() - 1 : gap.start()]
     sign = gap.group().endswith("-") and text[at : at + 1].isdigit() and (gap.group()[0].isspace() or not before.isalnum())

@@ -19,7 +19,7 @@ from rung.lm.models import chat
 from rung.lm.models.load import Loaded
 from rung.lm.raw_text import bpe, perplexity, shards
 from rung.lm.raw_text.shards import Shard
-from rung.lm.training import losses, pack
+from rung.lm.training import losses, raw_text_steps
 from rung.types import Message
 
 TEXTS = ["the parcel is late and nobody knows", "refund", "where is my order? " * 8, "日本 🙂 café"]
@@ -64,7 +64,7 @@ def test_the_tokenizer_chats_in_the_plain_template(tokenizer: Any) -> None:
 
 
 def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
-    with pytest.raises(ModelError, match="a vocabulary of 100"):
+    with pytest.raises(ModelError, match=r"at least 259 tokens .*got 100"):
         bpe.train(TEXTS, 100)
 
 
@@ -80,7 +80,7 @@ def test_tokens_are_written_once_and_mapped(tokenizer: Any, tmp_path: Path) -> N
     assert shard.sizes.tolist() == [len(text.encode()) for text in TEXTS]
     again = shards.write(tmp_path / "s", iter(()), tokenizer, "a")
     assert again.tokens.tolist() == shard.tokens.tolist()
-    note = json.loads((tmp_path / "s" / shards.NOTE).read_text())
+    note = json.loads((tmp_path / "s" / shards.METADATA).read_text())
     assert (note["tokens"], note["documents"]) == (len(shard.tokens), len(TEXTS))
     other = shards.write(tmp_path / "s", TEXTS[:1], tokenizer, "b")
     assert len(other.ends) == 1
@@ -105,7 +105,7 @@ def test_half_written_tokens_are_not_taken_for_whole_ones(tokenizer: Any, tmp_pa
 def test_each_token_but_a_documents_first_is_learnt_once(lengths: list[int], length: int) -> None:
     shard = made(lengths)
     learnt: list[int] = []
-    for begin, end in pack.windows(shard, length).tolist():
+    for begin, end in raw_text_steps.windows(shard, length).tolist():
         assert 1 <= end - begin - 1 <= length
         assert any(first <= begin and end <= last for first, last in zip(shard.starts, shard.ends)), "it spans two documents"
         learnt += range(begin + 1, end)
@@ -119,7 +119,7 @@ def test_documents_do_not_see_each_other(loaded: Callable[[str], Loaded], exact:
     plain = exact(kind)[1] if one.trees else one.model
     shard = made([30, 7, 2, 50])
     shard.tokens[30:34] = shard.tokens[:4]
-    rows = [pack.row(shard.tokens[begin:end]) for begin, end in pack.windows(shard, 24)]
+    rows = [raw_text_steps.row(shard.tokens[begin:end]) for begin, end in raw_text_steps.windows(shard, 24)]
     alone = 0.0
     with torch.no_grad():
         for row in rows:
@@ -128,11 +128,11 @@ def test_documents_do_not_see_each_other(loaded: Callable[[str], Loaded], exact:
         together = float(losses.sft(one.model, rows, one.trees))
     assert together == pytest.approx(alone, rel=1e-5)
     assert losses.weight(rows) == 30 + 7 + 2 + 50 - 4
-    found = perplexity.measure(one, shard, 24, most=10**6)
+    found = perplexity.measure(one, shard, 24, limit=10**6)
     assert found[:, 0].sum() == pytest.approx(alone, rel=1e-5)
     assert found[:, 1].tolist() == [29, 6, 1, 49]
-    np.testing.assert_allclose(perplexity.measure(one, shard, 24, most=30), found[:2], rtol=1e-5)
-    fronts = perplexity.measure(one, shard, 24, most=10**6, whole=False)
+    np.testing.assert_allclose(perplexity.measure(one, shard, 24, limit=30), found[:2], rtol=1e-5)
+    fronts = perplexity.measure(one, shard, 24, limit=10**6, whole=False)
     assert fronts[:, 1].tolist() == [24, 6, 1, 24]
     assert fronts[1, 0] == pytest.approx(found[1, 0], rel=1e-5)
     assert 0 < fronts[0, 0] < found[0, 0]
@@ -141,9 +141,10 @@ def test_documents_do_not_see_each_other(loaded: Callable[[str], Loaded], exact:
 
 def test_the_dense_loss_is_that_over_trees(exact: Callable[[str], tuple]) -> None:
     trees, plain = exact("llama")
-    rows = pack.Draws(made([500]).tokens, 16, 5, 3, seed=4)[1]
+    rows = raw_text_steps.RandomWindows(made([500]).tokens, 16, 5, 3, seed=4)[1]
     with torch.no_grad():
-        assert float(pack.dense(plain, rows, False)) == pytest.approx(float(losses.sft(trees, rows, True)), rel=1e-6)
+        loss = float(raw_text_steps.dense_loss(plain, rows, False))
+        assert loss == pytest.approx(float(losses.sft(trees, rows, True)), rel=1e-6)
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def test_the_dense_loss_is_that_over_trees(exact: Callable[[str], tuple]) -> Non
     st.integers(1, 3),
 )
 def test_the_share_replayed_is_right_at_any_step(domain: list[int], general: list[int], share: float, epochs: int) -> None:
-    steps = pack.mix(made(domain), made(general, 1), share, length=20, size=64, epochs=epochs, seed=3)
+    steps = raw_text_steps.mixed_steps(made(domain), made(general, 1), share, length=20, size=64, epochs=epochs, seed=3)
     done = [0, 0]
     seen: dict[int, int] = {}
     for step in steps.steps:
@@ -174,18 +175,18 @@ def test_the_share_replayed_is_right_at_any_step(domain: list[int], general: lis
 
 def test_a_step_can_be_drawn_again() -> None:
     tokens = made([400]).tokens
-    one, again, other = (pack.Draws(tokens, 16, 4, 9, seed) for seed in (1, 1, 2))
+    one, again, other = (raw_text_steps.RandomWindows(tokens, 16, 4, 9, seed) for seed in (1, 1, 2))
     assert [again[5], again[2]] == [one[5], one[2]]
     assert one[5] != one[2]
     assert one[5] != other[5]
     text = tokens.tobytes()
     assert all(np.array(row.tokens, np.uint16).tobytes() in text for row in one[3])
-    mixes = [pack.mix(made([30] * 9), None, 0.0, 20, 64, 2, seed).steps for seed in (1, 1, 2)]
+    mixes = [raw_text_steps.mixed_steps(made([30] * 9), None, 0.0, 20, 64, 2, seed).steps for seed in (1, 1, 2)]
     assert mixes[0] == mixes[1] != mixes[2]
 
 
 def test_a_text_shorter_than_a_window_is_refused() -> None:
-    with pytest.raises(DataError, match="16 tokens, fewer than one window of 16"):
-        pack.Draws(made([16]).tokens, 16, 1, 1, 0)
+    with pytest.raises(DataError, match="longer than one window of 16 tokens, got 16"):
+        raw_text_steps.RandomWindows(made([16]).tokens, 16, 1, 1, 0)
     with pytest.raises(DataError, match="too short"):
-        pack.mix(made([1]), None, 0.0, 8, 8, 1, 0)
+        raw_text_steps.mixed_steps(made([1]), None, 0.0, 8, 8, 1, 0)

@@ -1,4 +1,4 @@
-"""How a question is put to a server: what of it the server refuses is left out or written otherwise, and found out once."""
+"""Request forms: parts that a server refuses are dropped or rewritten; each server's form is found once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rung import calls
 from rung.types import Message
 
 ROLES = "roles"
-"""A form in which only user and assistant speak, in turns: the system's words open the first of the user's."""
-THINKS = "thinks"
-"""A form with room for a model that thinks before it answers."""
+"""A form with only alternating user and assistant turns; the system message opens the first user turn."""
+REASONS = "thinks"
+"""A form with extra tokens for a model that reasons before it answers."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "logprobs": ("logprobs", "log_probs", "log probabilities"),
@@ -23,7 +23,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "temperature": ("temperature",),
     "stream_options": ("stream_options", "include_usage"),
 }
-"""Parameters that servers may refuse, and what they call them; the answer can be had without."""
+"""Optional parameters that servers may refuse, and their names in error messages."""
 _ROLES = re.compile(
     r"\bsystem\b.{0,60}\b(?:role|messages?|prompts?|turn|instruction)|\broles?\b.{0,60}\bsystem\b|\bsystem\b.{0,40}support"
     r"|\btools?\b.{0,40}\b(?:role|message|call_id)|tool_call"
@@ -46,20 +46,20 @@ _MOST = re.compile(
 
 
 def turns(messages: Sequence[Message], form: frozenset[str]) -> list[dict[str, Any]]:
-    """The messages as the interface takes them.
+    """The messages in the API's form.
 
-    What a tool said is a turn of its own only behind the call that it answers, as servers demand; else it is told as the
-    user's. Tools that may be called stand in the system's message.
+    A tool result is a turn of its own only after the call it answers, as servers require; otherwise it becomes a user turn.
+    Available tools are listed in the system message.
     """
     called: set[str] = set()
-    told = []
+    out = []
     for message in messages:
-        told.append(_native(message.fields, called) if ROLES not in form else _plain(message.fields))
-    return _folded(told) if ROLES in form else _gathered(told)
+        out.append(_native(message.fields, called) if ROLES not in form else _plain(message.fields))
+    return _folded(out) if ROLES in form else _one_system_message(out)
 
 
 def _native(fields: dict[str, Any], called: set[str]) -> dict[str, Any]:
-    """One message; `called` are the names of calls so far."""
+    """One message; `called`: ids of the calls so far."""
     if fields["role"] == "assistant" and fields.get(calls.KEY):
         found = [one.get("id") for one in fields[calls.KEY] if isinstance(one, dict)]
         ids = [one for one in found if isinstance(one, str) and one]
@@ -73,7 +73,7 @@ def _native(fields: dict[str, Any], called: set[str]) -> dict[str, Any]:
 
 
 def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """A message in words alone."""
+    """A message as plain text."""
     role, content = fields["role"], fields["content"]
     if fields.get(calls.KEY):
         words = json.dumps({calls.KEY: fields[calls.KEY]}, ensure_ascii=False)
@@ -85,17 +85,17 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     return {"role": "system", "content": content} if role == "developer" else {"role": "user", "content": f"[{role}]\n{content}"}
 
 
-def _gathered(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same with one message of the system at the front, where there are several."""
-    front = next((at for at, turn in enumerate(told) if turn["role"] != "system"), len(told))
-    first = "\n\n".join(turn["content"] for turn in told[:front])
-    return [*([{"role": "system", "content": first}] if front else []), *told[front:]]
+def _one_system_message(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with leading system messages merged into one."""
+    front = next((at for at, turn in enumerate(turns) if turn["role"] != "system"), len(turns))
+    first = "\n\n".join(turn["content"] for turn in turns[:front])
+    return [*([{"role": "system", "content": first}] if front else []), *turns[front:]]
 
 
-def _folded(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    first = "\n\n".join(turn["content"] for turn in told if turn["role"] == "system" and turn["content"])
+def _folded(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    first = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system" and turn["content"])
     out: list[dict[str, Any]] = [{"role": "user", "content": first}] if first else []
-    for turn in told:
+    for turn in turns:
         if turn["role"] == "system":
             continue
         if out and out[-1]["role"] == turn["role"]:
@@ -105,8 +105,8 @@ def _folded(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def named(body: dict[str, Any], words: str) -> frozenset[str]:
-    """What of a request the words of a refusal name."""
+def named_by_refusal(body: dict[str, Any], words: str) -> frozenset[str]:
+    """The parts of a request that a refusal names."""
     small = words.lower()
     found = {name for name, spelt in _NAMES.items() if name in body and any(word in small for word in spelt)}
     if "max_tokens" in body and "max_tokens" in small and context_of(words) is None and not _MOST.search(small):
@@ -118,40 +118,40 @@ def named(body: dict[str, Any], words: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def doubtful(body: dict[str, Any]) -> frozenset[str]:
-    """What of a request a server may refuse without naming it."""
+def unconfirmed(body: dict[str, Any]) -> frozenset[str]:
+    """The parts of a request that a server may refuse without naming them."""
     roles = frozenset({ROLES}) if foldable(body) else frozenset()
     return frozenset({"response_format", "logprobs", "stream_options"}).intersection(body) | roles
 
 
 def guesses(doubts: frozenset[str]) -> list[frozenset[str]]:
-    """What to leave out, one after the other, where a refusal names nothing: what the answer misses least comes first."""
-    held, roles = doubts - {ROLES}, doubts & {ROLES}
-    return [one for one in dict.fromkeys((held, roles, held | roles)) if one]
+    """Parts to drop, one set after another, after a refusal that names nothing; the least important first."""
+    parameters, roles = doubts - {ROLES}, doubts & {ROLES}
+    return [one for one in dict.fromkeys((parameters, roles, parameters | roles)) if one]
 
 
 def foldable(body: dict[str, Any]) -> bool:
     """Whether folding would change the messages."""
-    told = body["messages"]
-    return any(turn["role"] not in ("user", "assistant") for turn in told) or _folded(told) != told
+    turns = body["messages"]
+    return any(turn["role"] not in ("user", "assistant") for turn in turns) or _folded(turns) != turns
 
 
 def context_of(words: str) -> int | None:
-    """The tokens of a prompt and its answer that a refusal says the server takes."""
+    """The server's context length in a refusal, in tokens; None if it states none."""
     found = _CONTEXT.search(words)
     return int(next(filter(None, found.groups()))) if found else None
 
 
-def room(words: str, room: int, prompt: int) -> int | None:
-    """The tokens that an answer may have by the words of a refusal; None where they say nothing of it.
+def allowed_tokens(words: str, requested: int, prompt: int) -> int | None:
+    """The tokens that an answer may have according to a refusal; None if it states no limit.
 
-    `room`: what was asked for. `prompt`: an estimate of the prompt's tokens, for servers that do not count them out.
+    `requested`: tokens requested. `prompt`: estimated tokens of the prompt, for servers that do not report them.
     """
     context = context_of(words)
     if context is None:
         most = _MOST.search(words.lower())
-        return int(most[1]) if most and "token" in words.lower() and 0 < int(most[1]) < room else None
+        return int(most[1]) if most and "token" in words.lower() and 0 < int(most[1]) < requested else None
     read = _READ.search(words)
     used = int(next(filter(None, read.groups()))) if read else prompt
-    left = context - used
-    return left if left < room else room // 2
+    remaining = context - used
+    return remaining if remaining < requested else requested // 2

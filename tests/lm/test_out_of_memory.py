@@ -51,10 +51,10 @@ def test_the_rest_is_cut_anew(error: Exception) -> None:
             raise error
         return sum(part)
 
-    found = list(out_of_memory.in_parts(range(10), budget, by(128), do))
+    found = list(out_of_memory.run_in_parts(range(10), budget, by(128), do))
     assert found == [([0, 1, 2, 3], 6), ([4, 5], 9), ([6, 7], 13), ([8, 9], 17)]
-    assert said == ["out of memory: going on with 256 tokens at once"]
-    assert budget.share(64) == 32 and budget.share(1) == 1
+    assert said == ["out of memory: continuing with 256 tokens per pass"]
+    assert budget.scaled(64) == 32 and budget.scaled(1) == 1
 
 
 def test_what_less_does_not_help_is_raised() -> None:
@@ -66,13 +66,13 @@ def test_what_less_does_not_help_is_raised() -> None:
 
     said: list[str] = []
     with pytest.raises(MemoryError):
-        list(out_of_memory.in_parts(range(4), out_of_memory.Budget(512, said.append), by(128), full))
+        list(out_of_memory.run_in_parts(range(4), out_of_memory.Budget(512, said.append), by(128), full))
     assert len(said) == 2
     with pytest.raises(RuntimeError, match="shapes"):
-        list(out_of_memory.in_parts(range(4), out_of_memory.Budget(512, said.append), by(128), broken))
+        list(out_of_memory.run_in_parts(range(4), out_of_memory.Budget(512, said.append), by(128), broken))
     assert len(said) == 2
     with pytest.raises(MemoryError):
-        list(out_of_memory.in_parts(range(1), out_of_memory.Budget(512, said.append), by(128), full))
+        list(out_of_memory.run_in_parts(range(1), out_of_memory.Budget(512, said.append), by(128), full))
     assert len(said) == 2, "one alone cannot be cut"
 
 
@@ -87,7 +87,7 @@ def test_rows_that_are_done_are_not_asked_again() -> None:
             raise MemoryError
         yield left[2:], "rest"
 
-    found = list(out_of_memory.until_done(range(5), out_of_memory.Budget(256), work, lambda: cleared.append(True)))
+    found = list(out_of_memory.retry_until_done(range(5), out_of_memory.Budget(256), work, lambda: cleared.append(True)))
     assert asked == [[0, 1, 2, 3, 4], [2, 3, 4]] and cleared == [True]
     assert found == [([0, 1], "two"), ([2, 3], "two"), ([4], "rest")]
 
@@ -153,7 +153,7 @@ def test_a_long_prompt_is_read_in_slices(loaded: Loaded, monkeypatch: pytest.Mon
 
 
 def test_spread_weights_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(out_of_memory.processes, "shards", lambda: True)
+    monkeypatch.setattr(out_of_memory.processes, "uses_fsdp", lambda: True)
     with pytest.raises(MemoryError):
         out_of_memory.Budget(512).halve(MemoryError())
 
@@ -161,7 +161,7 @@ def test_spread_weights_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> 
 def test_scores_are_read_in_smaller_parts(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [tree.Row(tuple(range(5, 40 + k)), (False,) * 30 + (True,) * (5 + k)) for k in range(6)]
     rows += [tree.Row((6, *row.tokens), (False, *row.targets)) for row in rows]
-    wanted = preferences.logs(loaded, rows, 300), perplexity.row_nats(loaded, rows)
+    wanted = preferences.score_rows(loaded, rows, 300), perplexity.row_nats(loaded, rows)
     engine = CausalEngine(loaded)
     scores = engine.score(PROMPTS, ["yes"] * len(PROMPTS))
 
@@ -177,11 +177,11 @@ def test_scores_are_read_in_smaller_parts(loaded: Loaded, monkeypatch: pytest.Mo
         return read
 
     said: list[str] = []
-    answered = starve(preferences.answer_logs)
-    assert preferences.logs(loaded, rows, 300, of=answered, say=said.append) == pytest.approx(wanted[0], abs=1e-4)
+    answered = starve(preferences.answer_logprobs)
+    assert preferences.score_rows(loaded, rows, 300, of=answered, say=said.append) == pytest.approx(wanted[0], abs=1e-4)
     assert said
-    monkeypatch.setattr(perplexity, "answer_logs", starve(perplexity.answer_logs))
+    monkeypatch.setattr(perplexity, "answer_logprobs", starve(perplexity.answer_logprobs))
     assert perplexity.row_nats(loaded, rows) == pytest.approx(wanted[1], abs=1e-4)
-    monkeypatch.setattr(causal, "row_logs", starve(causal.row_logs))
+    monkeypatch.setattr(causal, "row_logprobs", starve(causal.row_logprobs))
     assert engine.score(PROMPTS, ["yes"] * len(PROMPTS)) == pytest.approx(scores, abs=1e-4)
     assert engine.budget.tokens < causal.NODES
