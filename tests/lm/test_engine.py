@@ -237,4 +237,4 @@ def test_samples_of_one_prompt_read_it_once(engine: Callable, ask: Callable, kin
     ids = one._ids(ask("how are you"))
     [found] = one.samples([ids], 3, Decoding(max_new_tokens=5))
     assert found[0] == found[1] == found[2], "greedy"
-    assert found[0] == tuple(one._tokens(ids, Decoding(max_new_tokens=5)))
+    assert found[0] == tuple(one._decoder.tokens(ids, Decoding(max_new_tokens=5)))
