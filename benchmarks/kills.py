@@ -46,7 +46,7 @@ import numpy as np
 from rung import files
 from rung.climb import climb as climbing
 from rung.climb.project import Project
-from rung.errors import full as full_disk
+from rung.errors import disk_full
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.retrieve import knowledge
@@ -378,7 +378,7 @@ def reporting(work: Callable[[Path], None], folder: Path) -> None:
         work(folder)
     except Exception as error:
         if files.is_full(error):  # as the command line does
-            error = full_disk(folder, error)
+            error = disk_full(folder, error)
         (folder.parents[1] / "error").write_text(f"{type(error).__name__}: {error}")
 
 

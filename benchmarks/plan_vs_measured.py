@@ -17,7 +17,7 @@ import common
 import eight
 
 from rung import store
-from rung.climb.climb import foretold
+from rung.climb.climb import reviewed_plan
 from rung.climb.project import Project
 from rung.methods import METHODS, RUNGS
 from rung.task import load_task
@@ -54,7 +54,7 @@ def judge(folder: Path) -> tuple[bool, bool]:
     content = json.loads((folder / ".rung" / "decision.json").read_text(encoding="utf-8"))
     project = Project(load_task(folder), say=lambda text: None)
     records = [store.record(one) for one in content["records"]]
-    told = foretold(project, store.decision(content["decision"]), records)
+    told = reviewed_plan(project, store.decision(content["decision"]), records)
     seen, advice = told.hindsight, told.chart.rungs
     scores = {line.rung: str(line.score) for line in seen.lines}
     ruled_out = bool(seen.winner) and advice[seen.winner].verdict == "don't"

@@ -22,7 +22,7 @@ from rung.machine import Machine
 from rung.methods.chain import asks_api, estimate_rung
 from rung.methods.estimate import CostEstimate, api_usd, estimate_base, price
 from rung.methods.facts import Answerer, Facts
-from rung.methods.proposing import ROOM, SHOWN
+from rung.methods.proposing import MAX_NEW_TOKENS, SHOWN
 from rung.methods.reasoning import WRITTEN
 from rung.plan import corrections
 from rung.plan.bases import CALL_SECONDS, answerer
@@ -188,7 +188,7 @@ def test_which_rungs_ask_an_endpoint() -> None:
 def test_rows_asked_in_a_fit_go_side_by_side_and_are_billed(machine: Machine) -> None:
     start = estimate_base(API, machine)
     search = rung("prompt-search", API, machine, calls=803)
-    demos, writing = 8 * 25.0, bill(3, 60 + SHOWN * 25, ROOM)
+    demos, writing = 8 * 25.0, bill(3, 60 + SHOWN * 25, MAX_NEW_TOKENS)
     assert search.fit_seconds == pytest.approx((800 + 3) / 8)
     assert search.fit_usd == pytest.approx(bill(800, 60 + 12 + 20 + demos / 2, 5) + writing)
     assert search.shared_tokens == start.shared_tokens + demos
@@ -249,7 +249,7 @@ def test_a_teacher_is_quoted_by_its_own_seconds_and_price(machine: Machine) -> N
     assert large.fit_usd == 0 and large.fit_seconds > 20 * rung("distil", HERE, machine).fit_seconds
     assert rung("distil", taught(API, parameters=1_000_000), machine, teacher="t").fit_usd == 0, "the teacher runs here"
     writes = rung("prompt-search", known, machine, teacher="t")
-    assert writes.fit_usd == pytest.approx(bill(3, 60 + SHOWN * 25, ROOM, DEAR))
+    assert writes.fit_usd == pytest.approx(bill(3, 60 + SHOWN * 25, MAX_NEW_TOKENS, DEAR))
 
 
 def test_any_base_can_be_quoted_as_a_teacher(machine: Machine, tmp_path: Path) -> None:
