@@ -213,7 +213,7 @@ def test_a_race_that_runs_over_tells_nothing_and_goes_on_later(folder: Path, mon
 
     monkeypatch.setattr(tune, "answer", slow)
     found = go(folder, "trick.keep=2,3")
-    assert found.told.verdict == "untold" and "goes on where it was" in found.told.why
+    assert found.told.verdict == "untold" and "to resume" in found.told.why
     assert set(statuses(found).values()) == {"stopped"} and all(trial.score for trial in found.trials)
     monkeypatch.setattr(tune, "answer", plain)
     assert go(folder, "trick.keep=2,3").told.verdict == "gain" and len(Trick.fits) == 3
