@@ -249,6 +249,7 @@ def test_any_text_equals_itself(text: str) -> None:
 
 
 @given(st.text("0123456789.,-+%/:' eEx^$€°CkgTZ()#<>", max_size=40))
+@example("> ")  # the mark of a quotation in Markdown, and nothing quoted
 def test_any_digits_and_signs_can_be_read_in_both_conventions(text: str) -> None:
     for mark in (".", ","):
         assert bool(tokens.tokenize(text, mark)) == bool(text.strip())  # type: ignore[arg-type]

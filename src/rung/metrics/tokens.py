@@ -48,7 +48,7 @@ def tokenize_with_articles(text: str, mark: Mark = ".") -> tuple[str, ...]:
 def _read(text: str, mark: Mark) -> tuple[tuple[str, ...], tuple[str, ...]]:
     plain = plain_text(text)
     found = list(_scan(plain, numbers.convention(plain) or mark))
-    bare = " ".join(plain.split()).casefold()
+    bare = " ".join((plain.strip() or text).split()).casefold()
     everything = tuple(one.text for one in found) or ((bare,) if bare else ())
     kept = tuple(one.text for at, one in enumerate(found) if not _is_article(found, at, plain))
     return kept or everything, everything
