@@ -23,7 +23,7 @@ from rung.climb.climb import climb
 from rung.climb.project import Project
 from rung.metrics.resample import bootstrap_interval, paired_bootstrap
 from rung.task import load_task
-from rung.types import Interval, Record
+from rung.types import Record
 
 RUNGS = ("zero-shot", "rag", "rag+lora")
 
@@ -106,8 +106,8 @@ def told(records: dict[str, Record], articles: dict[str, str]) -> float:
         print(f"{rung:10s} token F1 {score}, fit {record.cost.fit_seconds:.0f} s")
         for name, found in record.scores.others.items():
             print(f"           {name} {found}")
-        if attack := record.provenance.get("attack", {}).get("rate"):
-            print(f"           carried a planted instruction's word {Interval(**attack)}")
+        if (attack := record.provenance.attack) and attack.rate:
+            print(f"           carried a planted instruction's word {attack.rate}")
     gain = paired_bootstrap(rows["zero-shot"], rows["rag+lora"], groups)
     over = paired_bootstrap(rows["rag"], rows["rag+lora"], groups)
     print(f"rag+lora less zero-shot: {gain}   asked: 0.30")

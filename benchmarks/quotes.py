@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import common
@@ -43,7 +43,7 @@ def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
     """The records with today's quotes in place of those that were told."""
     now = {step.rung: step.raw for step in Project(load_task(folder), say=lambda text: None, estimate_for=machine).plan.steps}
     return [
-        replace(one, provenance={**one.provenance, "raw_quote": asdict(raw), "formulas": corrections.FORMULA_VERSION})
+        replace(one, provenance=replace(one.provenance, raw_quote=raw, formulas=corrections.FORMULA_VERSION))
         for one in told
         if (raw := now.get(one.rung))
     ]
@@ -59,7 +59,7 @@ def main() -> None:
     done: dict[str, list[Record]] = {}
     for path in sorted(args.folder.glob("*/.rung/records.jsonl")):
         records = {one.rung: one for one in Store(path.parents[1]).records() if one.status == "done"}
-        told = [one for one in records.values() if "raw_quote" in one.provenance]
+        told = [one for one in records.values() if one.provenance.raw_quote]
         done[path.parents[1].name] = anew(path.parents[1], told, machine) if args.anew else told
     if not any(done.values()):
         raise SystemExit(f"no records under {args.folder}; run plan_vs_measured.py first")
@@ -74,8 +74,8 @@ def main() -> None:
             if (one := corrections.measured_against_estimate(record, machine))
         ]
         for record in records:
-            raw = Cost(**record.provenance["raw_quote"])
-            scale = corrections.correction_for(record.rung, record.provenance["writes"], [], others)
+            raw = record.provenance.raw_quote
+            scale = corrections.correction_for(record.rung, bool(record.provenance.writes), [], others)
             first[record.rung] += times(raw, record)
             later[record.rung] += times(corrections.corrected(raw, scale), record) if scale.runs else []
     print("| rung | times | within 1.5 | corrected | within 1.25 |\n|---|---|---|---|---|")
@@ -83,7 +83,7 @@ def main() -> None:
         fresh, known = first[rung], later[rung]
         print(f"| {rung} | {len(fresh)} | {within(fresh, 1.5)} | {len(known)} | {within(known, 1.25)} |")
     for task, records in done.items():
-        pairs = [pair for one in records for pair in times(Cost(**one.provenance["raw_quote"]), one)]
+        pairs = [pair for one in records for pair in times(one.provenance.raw_quote, one)]
         print(f"{task}: {within(pairs, 1.5)} of {len(pairs)} within 1.5")
     fresh, known = ([pair for pairs in found.values() for pair in pairs] for found in (first, later))
     probe, after = wilson(within(fresh, 1.5), len(fresh)), wilson(within(known, 1.25), len(known))

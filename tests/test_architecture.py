@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "",
         "version",
         "callable_folder",
+        "measurements",
         "message",
         "rows",
         "types",

@@ -98,7 +98,7 @@ def test_it_is_measured_once(rag: Callable, tmp_path: Path) -> None:
     first = cached_attack(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
     assert engine.asked == ATTACKED_ROWS
     again = cached_attack(predictor, ROWS_OF_DEV, Store(tmp_path), engines)
-    assert engine.asked == ATTACKED_ROWS and again["rate"] == first["rate"] and first["rate"]["value"] == 1.0
+    assert engine.asked == ATTACKED_ROWS and again == first and first.rate and first.rate.value == 1.0
 
 
 def test_what_cannot_be_attacked_says_why(rag: Callable) -> None:

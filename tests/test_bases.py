@@ -251,7 +251,7 @@ def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch
     monkeypatch.setattr(ladder.forgetting, "measure_forgetting", lambda after, before, *rest: untouched.append(before.name))
     made = project(folder, [FAR, "fake"], ["zero-shot@fake"])
     [record] = climb(made, Watcher()).records
-    assert untouched == ["fake"] and record.provenance["base"] == made.starts["fake"].model.digest
+    assert untouched == ["fake"] and record.provenance.base == made.starts["fake"].model.digest
 
 
 def test_fit_takes_the_usual_base_unless_it_is_told(folder: Path, machine: Any) -> None:

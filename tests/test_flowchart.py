@@ -33,7 +33,7 @@ from rung.plan.corrections import Correction, PastEstimate, corrected, correctio
 from rung.plan.steps import break_evens, flowchart_input, plan
 from rung.predictor import Predictor
 from rung.task import Task, TaskNeeds
-from rung.types import Cost, Example, Interval, Latency, Preference, Record, Scores, Texts, TrainData
+from rung.types import Cost, Example, Interval, Latency, Preference, Provenance, Record, Scores, Texts, TrainData
 
 FACTS = Facts(
     train_rows=200,
@@ -270,7 +270,7 @@ def measured(
     rung: str, right: int, *, rows: int = 60, raw: Cost = Cost(10, 0.1, 2**30), cost: Cost = Cost(20, 0.4, 2**31), **more: Any
 ) -> Record:
     per_row = tuple(float(i < right) for i in range(rows))
-    told = {"key": rung + str(right), "raw_quote": asdict(raw), "writes": False} | more
+    told = Provenance(key=rung + str(right), raw_quote=raw, writes=False, **more)
     scores = Scores("accuracy", "dev", interval(per_row), tuple(map(str, range(rows))), per_row)
     still = Latency(Interval(1, 1, 1, 5), Interval(1, 1, 1, 5))
     return Record(rung, "done", scores=scores, quote=raw, cost=cost, latency=still, provenance=told)

@@ -152,7 +152,7 @@ def test_another_rubric_is_another_judge(folder: Path, judge: Any) -> None:
     set_task(folder, {"rubric": "Short is better."})
     climbed(folder)
     assert len(judge.asked) == 2 * (60 + 2 * ROWS)
-    assert len({record.provenance["key"] for record in project(folder).store.records()}) == 2
+    assert len({record.provenance.key for record in project(folder).store.records()}) == 2
 
 
 @pytest.mark.parametrize("why", ["no row has a human mark", "the lower bound must reach 0.4"])
@@ -185,7 +185,7 @@ def test_failures_are_told_score_nothing_and_are_asked_again(folder: Path, judge
     assert [row.why for row in scores(found).unscored] == ["the judge: cut off"] * 10
     assert scores(found).overall.value == 0.75 and scores(found).overall.high == 1.0
     assert scores(found).overall.low < 0.7
-    assert "10 of 40 rows have no score" in record.reason and record.provenance["again"] == 10
+    assert "10 of 40 rows have no score" in record.reason and record.provenance.again == 10
     assert found.decision.verdict == "undecided" and "10 of 40 rows have no score" in found.decision.why
     judge.asked.clear()
     judge.says = honest
@@ -205,7 +205,7 @@ def test_no_rung_fails_or_is_dropped_for_what_the_judge_did_not_mark(folder: Pat
 def test_an_answer_that_is_no_mark_is_not_asked_again(folder: Path, judge: Any) -> None:
     judge.says = lambda text: "both" if between(text, "question") == "say w100" else honest(text)
     [record] = climbed(folder).records
-    assert record.scores and len(record.scores.unscored) == 1 and record.provenance["again"] == 0
+    assert record.scores and len(record.scores.unscored) == 1 and record.provenance.again == 0
     assert "'both', which is not a mark" in record.reason
 
 
@@ -378,10 +378,10 @@ def test_methods_that_learn_by_the_metric_ask_the_judge_if_it_is_trusted(folder:
     if flip:
         assert record.status == "failed" and "the reward comes from the judge" in record.reason
     else:
-        assert record.status == "done" and record.provenance["notes"][0]["verdict"].startswith("no gain")
-    before = record.provenance["key"]
+        assert record.status == "done" and record.provenance.notes[0]["verdict"].startswith("no gain")
+    before = record.provenance.key
     set_task(folder, {"rubric": "Short is better."}, rungs=["prompt-search"], methods={"prompt-search": {"calls": 200}})
-    assert climbed(folder).records[0].provenance["key"] != before
+    assert climbed(folder).records[0].provenance.key != before
 
 
 def test_the_report_calls_a_doubted_score_open(folder: Path, judge: Any) -> None:

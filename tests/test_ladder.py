@@ -204,7 +204,7 @@ def test_a_rung_that_crashes_is_recorded_and_the_climb_goes_on(folder: Path, tri
     assert statuses(found) == {"majority": "done", "trick": "failed", "zero-shot": "done"}
     failed = next(record for record in found.records if record.status == "failed")
     assert failed.reason == "ZeroDivisionError: nothing to divide by"
-    assert "nothing to divide by" in failed.provenance["traceback"]
+    assert "nothing to divide by" in failed.provenance.traceback
     assert failed in Project(load_task(folder)).store.records()
 
     trick(lambda run: None)

@@ -25,6 +25,7 @@ from rung.report.page import read_report_data
 from rung.store import Store, codec
 from rung.task import load_task
 from rung.types import (
+    Attack,
     Comparison,
     Cost,
     Decision,
@@ -32,6 +33,8 @@ from rung.types import (
     Interval,
     Latency,
     Prediction,
+    Provenance,
+    Raced,
     Record,
     RungVerdict,
     Scores,
@@ -63,8 +66,12 @@ def raw(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != signed.FIELD} for row in rows]
 
 
+def as_json(value: Any) -> dict[str, Any]:
+    return value.to_json() if isinstance(value, Record) else asdict(value)
+
+
 def plain(value: Any) -> Any:
-    return json.loads(json.dumps(asdict(value)))
+    return json.loads(json.dumps(as_json(value)))
 
 
 def test_every_record_and_every_prediction_is_read(store: Store) -> None:
@@ -74,7 +81,7 @@ def test_every_record_and_every_prediction_is_read(store: Store) -> None:
 
 
 def test_every_fit_is_read_and_keeps_its_digest(store: Store) -> None:
-    fits = {key for record in store.records() if record.status == "done" for key in record.provenance["fits"]}
+    fits = {key for record in store.records() if record.status == "done" for key in record.provenance.fits or ()}
     assert fits and fits == {path.name for path in (OLD / "dot_rung" / "fits").iterdir()} & fits
     for key in fits:
         assert store.fitted(key) and store.fit_notes(key)["seconds"] >= 0
@@ -104,7 +111,7 @@ def test_show_and_report_work_on_it(folder: Path) -> None:
 
 
 def same(value: Any) -> None:
-    line = signed.dumps(asdict(value))
+    line = signed.dumps(as_json(value))
     [found] = codec.from_lines(type(value), [line.encode()])
     found = codec.adapter(type(value)).validate_python(json.loads(line)) if found is None else found
     assert found == value and asdict(found) == asdict(value)
@@ -147,6 +154,24 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
     max_leaves=4,
 )
+RATE = st.dictionaries(TEXT, st.tuples(COUNT, COUNT), max_size=2)
+MAPPING = st.dictionaries(TEXT, JSON, max_size=2)
+PROVENANCE = st.builds(
+    Provenance,
+    packages=st.none() | st.dictionaries(TEXT, TEXT, max_size=2),
+    machine=st.none() | MAPPING,
+    key=st.none() | TEXT,
+    raw_quote=st.none() | COST,
+    api=st.none() | st.dictionaries(TEXT, COUNT | NUMBER, max_size=2),
+    writes=st.none() | st.booleans(),
+    fits=st.none() | st.lists(TEXT, max_size=2).map(tuple),
+    notes=st.none() | st.lists(MAPPING, max_size=2).map(tuple),
+    attack=st.none() | st.builds(Attack, st.none() | INTERVAL, RATE, TEXT),
+    errors=st.none() | COUNT,
+    race=st.none() | st.builds(Raced, st.tuples(COUNT, COUNT), st.tuples(NUMBER, NUMBER), COUNT, COUNT),
+    traceback=st.none() | TEXT,
+    extra=st.dictionaries(TEXT.map("new ".__add__) | st.just("extra"), JSON, max_size=2),
+)
 RECORD = st.builds(
     Record,
     TEXT,
@@ -158,7 +183,7 @@ RECORD = st.builds(
     st.none() | LATENCY,
     st.none() | FORGETTING,
     TEXT,
-    st.dictionaries(TEXT, JSON, max_size=3),
+    PROVENANCE,
 )
 VERDICT = st.sampled_from(["meets", "fails", "undecided"])
 DECISION = st.builds(

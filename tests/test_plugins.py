@@ -85,8 +85,8 @@ def test_a_method_is_climbed_and_a_metric_is_the_goal(install: Install, task: Pa
     done = {record.rung: record for record in found.records}
     assert [record.status for record in found.records] == ["done", "done"], [record.reason for record in found.records]
     assert done["loud"].scores and done["loud"].scores.overall.value == 1.0, "answers and right answers differ in case alone"
-    assert done["loud"].provenance["options"] == [{"method": "loud", "marks": 2}]
-    assert done["loud"].provenance["plugins"] == ["rung-loud 1.0"]
+    assert done["loud"].provenance.options == ({"method": "loud", "marks": 2},)
+    assert done["loud"].provenance.plugins == ("rung-loud 1.0",)
     assert project.scoring.key == "any_case rung-loud 1.0"
 
 

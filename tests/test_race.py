@@ -170,7 +170,7 @@ def test_a_raced_climb_asks_few_rows_says_how_many_and_decides_the_same(folder: 
     majority, zero_shot = found.records
     assert (found.decision.verdict, found.decision.chosen) == ("meets", "zero-shot")
     assert [v.verdict for v in found.decision.rungs] == ["fails", "meets"]
-    assert [r.provenance["race"]["asked"] for r in (majority, zero_shot)] == [25, 50]
+    assert [r.provenance.race.asked for r in (majority, zero_shot)] == [25, 50]
     assert zero_shot.scores and zero_shot.scores.overall.n == len(zero_shot.scores.ids) == 50
     assert found.decision.comparisons[0].difference.n == 25, "compared on the rows that both answered"
     dev = [text for text in set(asked) if 1000 <= int(text.split()[-1]) < 2000]
@@ -178,7 +178,7 @@ def test_a_raced_climb_asks_few_rows_says_how_many_and_decides_the_same(folder: 
     set_task(folder, race=False)
     whole = go(folder)
     assert (whole.decision.verdict, whole.decision.chosen) == ("meets", "zero-shot")
-    assert whole.records[1].scores and whole.records[1].scores.overall.n == 400 and "race" not in whole.records[1].provenance
+    assert whole.records[1].scores and whole.records[1].scores.overall.n == 400 and whole.records[1].provenance.race is None
 
 
 def test_the_interval_of_a_stopped_rung_holds_however_it_was_stopped(folder: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_raced_climb_again_asks_nothing_and_a_changed_goal_goes_on_where_it_wa
     assert again.decision == first.decision and asked == []
     set_task(folder, goal=0.93)
     found = go(folder)
-    assert found.records[1].provenance["race"]["asked"] == 100
+    assert found.records[1].provenance.race.asked == 100
     rows = in_order(Project(load_task(folder)).inputs.splits.dev, 0)
     latency = {row.input for row in Project(load_task(folder)).inputs.splits.dev[:22]}
     assert set(asked) <= {row.input for row in rows[50:100]} | latency
@@ -211,7 +211,7 @@ def test_a_rung_given_up_is_undecided_and_says_why(folder: Path, monkeypatch: py
     found = go(folder)
     record, verdict = found.records[1], found.decision.rungs[1]
     assert verdict.verdict == "undecided" and verdict.more_rows == 0
-    asked = record.provenance["race"]["asked"]
+    asked = record.provenance.race.asked
     assert asked < 400
     assert f"given up after {asked} of 400 rows: all of them would hardly show that it reaches 0.80" in verdict.why
     assert store.decision(json.loads((folder / ".rung" / "decision.json").read_text())["decision"]) == found.decision

@@ -22,7 +22,7 @@ from rung.report import figures, page, render, rows, scatter, write
 from rung.report.numbers import millis, money, seconds, signed
 from rung.store import Store
 from rung.task import Task
-from rung.types import Cost, Decision, Example, Forgetting, Interval, Latency, Record, Scores
+from rung.types import Cost, Decision, Example, Forgetting, Interval, Latency, Provenance, Record, Scores
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- \u2028 ${x} {{ 7*7 }} 'quoted\" & <svg/onload=alert(2)>"
 VOID = {"meta", "link", "img", "br", "hr", "input", "circle", "line", "path", "polyline"}
@@ -50,21 +50,21 @@ def record(rung: str, right: int, *, examples: tuple[Example, ...] = EXAMPLES, w
         cost=Cost(fit_seconds=33, per_month_usd=1.5, once_usd=12.0, per_1k_usd=0.15),
         latency=Latency(Interval(20, 18, 22, 20), Interval(41, 38, 44, 20)),
         predictor="p" + rung,
-        provenance={
-            "revision": "abc123+",
-            "packages": {"torch": "2.13"},
-            "machine": {"name": "box", "memory_bytes": 2**33, "device": "cpu", "dtype": "float32", "usd_per_hour": 0.1},
-            "seed": 3,
-            "options": [{"method": rung, "rank": 16}],
-            "notes": [{}],
-            "errors": 0,
-        },
+        provenance=Provenance(
+            revision="abc123+",
+            packages={"torch": "2.13"},
+            machine={"name": "box", "memory_bytes": 2**33, "device": "cpu", "dtype": "float32", "usd_per_hour": 0.1},
+            seed=3,
+            options=({"method": rung, "rank": 16},),
+            notes=({},),
+            errors=0,
+        ),
     )
     return replace(some, **fields)
 
 
 SKIPPED = Record("rag", "skipped", "needs documents, which this task does not have")
-FAILED = Record("full", "failed", "OutOfMemory: 12 GB", provenance={"key": "k", "traceback": "Traceback\n  line 7"})
+FAILED = Record("full", "failed", "OutOfMemory: 12 GB", provenance=Provenance(key="k", traceback="Traceback\n  line 7"))
 
 
 def a_task(**fields: Any) -> Task:
@@ -80,7 +80,7 @@ def content(
     task = fields.pop("task", a_task())
     whole = {
         "decision": asdict(decided or decide(records, task.goal)),
-        "records": [asdict(r) for r in records],
+        "records": [r.to_json() for r in records],
         "test": None,
         "seals_broken": 0,
         "task": task.model_dump(mode="json"),
@@ -150,7 +150,7 @@ FORGOT = Forgetting(Interval(0.02, 0.01, 0.03, 2), Interval(-0.1, -0.2, 0.01, 50
 def several() -> list[Record]:
     trained = {"losses": [3.0, 1.5, float("nan"), 0.4], "held": [0.5, 0.7], "trained_parameters": 10, "trained_share": 0.1}
     lora = record("lora", 36)
-    lora = replace(lora, provenance={**lora.provenance, "notes": [trained]}, forgetting=FORGOT)
+    lora = replace(lora, provenance=replace(lora.provenance, notes=(trained,)), forgetting=FORGOT)
     return [record("majority", 4), record("zero-shot", 24), lora, SKIPPED, FAILED]
 
 
@@ -177,7 +177,7 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
 def test_how_far_prompts_lie_apart_is_drawn_where_a_search_tried_several() -> None:
     spread = {"wording": {"tried": 4, "n": 32, "mean": 0.5, "min": 0.25, "max": 0.625}}
     searched = record("prompt-search", 30)
-    searched = replace(searched, provenance={**searched.provenance, "notes": [{"spread": spread}]})
+    searched = replace(searched, provenance=replace(searched.provenance, notes=({"spread": spread},)))
     page = Page(shown([record("zero-shot", 24), searched]))
     assert "prompt-search wording 4 0.500 0.250 to 0.625 32" in page.text
     assert "How far the prompt moves" not in Page(shown(several())).text
@@ -214,7 +214,12 @@ def test_the_hash_in_the_policy_is_that_of_the_script() -> None:
 def test_hostile_text_stays_text_wherever_it_stands() -> None:
     rows_ = tuple(replace(e, input=HOSTILE + str(i), output=HOSTILE, where=HOSTILE) for i, e in enumerate(EXAMPLES))
     good = record("lora" + HOSTILE, 36, examples=rows_, wrong=HOSTILE + "?")
-    bad = Record("full", "failed", HOSTILE, provenance={"key": HOSTILE, "traceback": HOSTILE, "options": [{"a": HOSTILE}]})
+    bad = Record(
+        "full",
+        "failed",
+        HOSTILE,
+        provenance=Provenance(key=HOSTILE, traceback=HOSTILE, options=({"a": HOSTILE},), extra={"b": HOSTILE}),
+    )
     findings = (Finding("x", "block", HOSTILE, HOSTILE, (HOSTILE,), 1),)
     task = a_task(task=HOSTILE, labels=[HOSTILE, "b"])
     html = render(content([good, record("b", 20, examples=rows_), bad], task=task), findings, rows_, name=HOSTILE)

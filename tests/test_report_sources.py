@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from test_report import HOSTILE, Page, content, record
 
 from rung.report import render
 from rung.report.sources import MAX_ROWS, looked_up
-from rung.types import Example, Prediction, Record, Source
+from rung.types import Attack, Example, Interval, Prediction, Record, Source
 
 
 def source(path: str, cited: bool = False, text: str = "Two years.") -> Source:
@@ -30,14 +29,14 @@ TOLD = (
     Prediction(ROWS[5].id, "two years", sources=(OTHER,)),
 )
 SCORES = (1.0, 0.5, 0.0, 0.0, 0.0, 1.0)
-ATTACK = {"rate": {"value": 0.25, "low": 0.1, "high": 0.5, "n": 20}, "kinds": {"order": [5, 10], "link": [0, 10]}, "skipped": ""}
+ATTACK = Attack(Interval(0.25, 0.1, 0.5, 20), {"order": (5, 10), "link": (0, 10)})
 
 
-def rag(attack: dict[str, Any] | None = None, rows: tuple[Example, ...] = ROWS) -> Record:
+def rag(attack: Attack | None = None, rows: tuple[Example, ...] = ROWS) -> Record:
     made = record("rag", 3, examples=rows)
     assert made.scores
     scores = replace(made.scores, per_row=SCORES) if len(rows) == len(SCORES) else made.scores
-    return replace(made, scores=scores, provenance={**made.provenance, "attack": attack or ATTACK})
+    return replace(made, scores=scores, provenance=replace(made.provenance, attack=attack or ATTACK))
 
 
 def page(records: list[Record], told: dict[str, dict[str, Prediction]], rows: tuple[Example, ...] = ROWS) -> str:

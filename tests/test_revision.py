@@ -162,7 +162,7 @@ def test_nothing_that_a_repository_names_is_run(repository: Path, tmp_path: Path
     (repository / "task" / "a.txt").write_text("b")
     os.utime(repository / "task" / "a.txt", (1, 1))
     found = provenance.gather(repository / "task", machine)  # type: ignore[arg-type]
-    assert found["revision"] == head and found["uncommitted"] == "unknown"
+    assert found.revision == head and found.uncommitted == "unknown"
     assert not mark.exists()
     subprocess.run(["git", "status"], cwd=repository, capture_output=True, check=False)
     assert mark.exists(), "the repository of this test would have git run its program"

@@ -18,7 +18,19 @@ from rung.errors import BusyError, RungError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
 from rung.store import Store
-from rung.types import Comparison, Cost, Decision, Forgetting, Interval, Latency, Prediction, Record, RungVerdict, Scores
+from rung.types import (
+    Comparison,
+    Cost,
+    Decision,
+    Forgetting,
+    Interval,
+    Latency,
+    Prediction,
+    Provenance,
+    Record,
+    RungVerdict,
+    Scores,
+)
 
 INTERVAL = Interval(0.5, 0.25, 0.75, 4)
 RECORD = Record(
@@ -31,7 +43,7 @@ RECORD = Record(
     latency=Latency(INTERVAL, INTERVAL),
     forgetting=Forgetting(INTERVAL, INTERVAL, "nats a token", (0.5, -0.25), (3, 4)),
     predictor="abc",
-    provenance={"key": "k", "list": [1, {"deep": None}]},
+    provenance=Provenance(key="k", extra={"list": [1, {"deep": None}]}),
 )
 START = Predictor(kind="classify", model=ModelRef("fake", "fake", "fake"), instruction="Sort.", labels=("a", "b"))
 

@@ -22,7 +22,7 @@ from rung.lm.remote.ledger import LEDGER, Ledger, Usage
 from rung.predictor import Predictor
 from rung.store import Store
 from rung.trust import trust
-from rung.types import Prediction, Record
+from rung.types import Prediction, Provenance, Record
 
 START = Predictor(kind="classify", model=ModelRef("fake", "fake", "fake"), instruction="Sort.", labels=("a", "b"))
 JSON = st.recursive(
@@ -120,7 +120,7 @@ GARBAGE = [b"null", b"{", b"\xff\xfe", b"[1]", b"7", b'{"id": 1', b"\x00" * 40, 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
 def test_a_damaged_line_is_said_and_the_rest_is_used(kept: Kept, garbage: bytes) -> None:
-    record = Record(rung="few-shot", status="done", provenance={"key": "k"})
+    record = Record(rung="few-shot", status="done", provenance=Provenance(key="k"))
     kept.store.keep_record(record)
     path = kept.folder / "records.jsonl"
     path.write_bytes(path.read_bytes() + garbage + b"\n")
@@ -239,7 +239,7 @@ def test_checkpoints_of_somebody_else_are_not_gone_on_from(kept: Kept, monkeypat
 def test_a_folder_from_elsewhere_is_made_anew_or_taken_over_once(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    record = Record(rung="few-shot", status="done", provenance={"key": "k"})
+    record = Record(rung="few-shot", status="done", provenance=Provenance(key="k"))
     kept.store.keep_record(record)
     kept.store.keep_predictions("d", [Prediction("1", "no")])
     kept.store.write("decision.json", {"a": 1})

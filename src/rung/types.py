@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rung.measurements import Attack as Attack
+from rung.measurements import Cost as Cost
+from rung.measurements import Forgetting as Forgetting
+from rung.measurements import Interval as Interval
+from rung.measurements import Latency as Latency
+from rung.measurements import Provenance as Provenance
+from rung.measurements import Raced as Raced
 from rung.rows import UNKNOWN as UNKNOWN
 from rung.rows import Example as Example
 from rung.rows import Message as Message
@@ -89,19 +96,6 @@ class TrainData:
         more = [[p.id for p in self.preferences], self.corpus.digest, self.general.digest, self.documents.digest, self.unlabelled]
         rows = [[e.id, e.source, dict(e.extra)] if e.source or e.extra else e.id for e in self.examples]
         return digest([rows, self.labels, *([more] if any(more) else [])])
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A number that never travels alone."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n={self.n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,48 +184,6 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a rung takes: quoted before it runs, measured after. Seconds are wall clock on this machine."""
-
-    fit_seconds: float = 0.0
-    row_seconds: float = 0.0
-    """Seconds an answer, in a batch."""
-    memory_bytes: int = 0
-    once_usd: float = 0.0
-    per_month_usd: float = 0.0
-    per_1k_usd: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds a request when asked one at a time, as a served model would be."""
-
-    p50: Interval
-    p95: Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Forgetting:
-    """What fitting cost in general ability, against the untouched model on the same passages and questions."""
-
-    loss: Interval
-    """Rise of the cross-entropy of general text, in `unit`; n passages."""
-    accuracy: Interval
-    """Change of the share of general questions answered right; n questions."""
-    unit: str
-    """`nats a token`, or `bits a byte` where the two models cut the text into other tokens."""
-    rises: tuple[float, ...]
-    """Of each passage, in nats; bounds at other error levels are made from these."""
-    tokens: tuple[int, ...]
-    """Of each passage, as the untouched model reads it."""
-
-    @property
-    def rise(self) -> float:
-        """Nats a token of the untouched model, whatever the other's tokens: what rungs are compared by."""
-        return sum(self.rises) / sum(self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """What is kept of one rung. Append-only: a rerun adds a record and never edits one."""
 
@@ -249,8 +201,12 @@ class Record:
     """None where no weight of a language model was touched."""
     predictor: str = ""
     """Digest of the fitted Predictor; its folder under `.rung/predictors`."""
-    provenance: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Git revision, package versions, machine, data digests, fields given and filled in."""
+    provenance: Provenance = field(default=Provenance(), hash=False)
+    """What a repeat of the measurement needs."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain values; `rung.store.record` reads them."""
+        return asdict(self) | {"provenance": self.provenance.to_json()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def test_a_teacher_labels_and_its_bill_is_part_of_the_rungs_cost(project: Callab
     assert record.cost and record.quote
     assert record.cost.once_usd == pytest.approx(machine.usd(record.cost.fit_seconds) + 3 * PRICE.usd(50, 5))
     assert record.quote.once_usd > machine.usd(record.quote.fit_seconds), "quoted by the teacher's price as well"
-    assert record.provenance["remote"] and "raw_quote" in record.provenance
+    assert record.provenance.remote and record.provenance.raw_quote
 
 
 def test_a_note_of_an_older_fit_has_no_bill(project: Callable[[Server], Project], machine: Machine) -> None:

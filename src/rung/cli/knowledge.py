@@ -114,7 +114,7 @@ def _fitted(project: Project) -> tuple[str, Lookup] | None:
     content = project.store.read("decision.json")
     name = content["decision"]["chosen"] if content else ""
     rungs = [(name, content["fits"][name])] if name else []
-    rungs += [(one.rung, one.provenance["fits"]) for one in reversed(project.store.records()) if one.status == "done"]
+    rungs += [(one.rung, one.provenance.fits or ()) for one in reversed(project.store.records()) if one.status == "done"]
     for rung, keys in rungs:
         fitted = project.store.fitted(keys[-1]) if keys else None
         if fitted and fitted.lookup and knowledge.is_there(fitted.lookup.index):

@@ -29,7 +29,7 @@ from rung.plan import corrections
 from rung.plan.steps import Step, bases_asked
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan, score_until_decided
-from rung.types import Cost, Decision, Example, Prediction, Record, Scores, digest
+from rung.types import Cost, Decision, Example, Prediction, Provenance, Record, Scores, digest
 
 
 class Watcher(Protocol):
@@ -90,7 +90,7 @@ def _try_steps(project: Project, watcher: Watcher, until: float, race: RacePlan 
 
 def standing(project: Project) -> Climb | None:
     """What the records say of the task as it is, where no climb has come to its end; None where nothing is measured."""
-    kept = {record.provenance.get("key"): record for record in project.store.records() if record.status == "done"}
+    kept = {record.provenance.key: record for record in project.store.records() if record.status == "done"}
     if not kept:
         return None
     races = [None, project.criteria.race()] if project.task.race else [None]
@@ -154,7 +154,7 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
     project.scoring.validate()
     key = rung_key(project, step, race)
     for kept in reversed(project.store.records()):
-        if kept.provenance.get("key") == key and _settled(kept):
+        if kept.provenance.key == key and _settled(kept):
             return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
     left = until - time.monotonic()
     if step.estimate.fit_seconds > left:
@@ -170,7 +170,7 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
         if files.is_full(error):  # no rung's fault, and no other rung would fare better
             raise disk_full(project.store.folder, error) from error
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-        record = replace(record, status="failed", reason=text, provenance={"key": key, "traceback": traceback.format_exc()})
+        record = replace(record, status="failed", reason=text, provenance=Provenance(key=key, traceback=traceback.format_exc()))
     project.store.keep_record(record)
     if told := corrections.measured_against_estimate(record, project.machine):
         corrections.append_history(project.machine, told)
@@ -180,8 +180,8 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
 def _settled(record: Record) -> bool:
     """Whether a kept measurement stands: every row has its score, or another try would bring no other."""
     told = record.provenance
-    old = bool(told.get("errors")) and "failed" not in told  # rows that failed counted as wrong answers then
-    return record.status == "done" and not told.get("again") and not old
+    old = bool(told.errors) and told.failed is None  # rows that failed counted as wrong answers then
+    return record.status == "done" and not told.again and not old
 
 
 def _measured(project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None) -> Record:
@@ -195,7 +195,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
         predictions = answer(predictor, rows, project.store, project.engines, progress, until)
         return metrics.score(project.scoring.metric(), rows, predictions, "dev", kind=project.task.kind)
 
-    found, raced = score_until_decided(race, score) if race else (score(dev), {})
+    found, raced = score_until_decided(race, score) if race else (score(dev), None)
     known = project.store.predictions(predictor.digest)
     predictions = [known[row] for row in found.ids]
     progress("measuring latency", 1.0)
@@ -212,30 +212,29 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
             predictor.model, start.model, project.criteria.probe, project.store, project.engines
         ),  # after the peak
         predictor=predictor.digest,
-        provenance=gather(
-            project.task.folder,
-            project.machine,
+        provenance=replace(
+            gather(project.task.folder, project.machine),
             key=key,
-            raw_quote=asdict(step.raw or Cost()),
+            raw_quote=step.raw or Cost(),
             formulas=corrections.FORMULA_VERSION,
             remote=asks_api(step.methods, start.model),
-            **({"api": asdict(spent)} if (spent := project.engines.spent()) else {}),
+            api=asdict(spent) if (spent := project.engines.spent()) else None,
             writes=not project.inputs.data.labels,
             base=start.model.digest,
             train=project.inputs.data.digest,
             dev=_dev(project),
             test=project.inputs.splits.test.digest,
-            fits=fit_keys(context, step.methods),
-            **({"plugins": added} if (added := plugins_of(step.methods, project.task.goal.metric, predictor.model)) else {}),
-            options=[{"method": method.name, **options(method)} for method in step.methods],
+            fits=tuple(fit_keys(context, step.methods)),
+            plugins=plugins_of(step.methods, project.task.goal.metric, predictor.model) or None,
+            options=tuple({"method": method.name, **options(method)} for method in step.methods),
             given=project.task.methods,
             seed=project.task.seed,
-            notes=[note["notes"] for note in notes],
+            notes=tuple(note["notes"] for note in notes),
             attack=cached_attack(predictor, dev, project.store, project.engines),
             errors=sum(bool(p.error) for p in predictions),
             failed=sum(p.failed for p in predictions),
             again=sum(p.failed for p in predictions),
-            **({"race": raced} if raced else {}),
+            race=raced,
         ),
     )
 
@@ -264,8 +263,8 @@ def _with_gaps(record: Record) -> Record:
     told = (
         f"{len(missing)} of {len(record.scores.ids)} rows have no score, and count neither for nor against it: {missing[0].why}"
     )
-    again = max(record.provenance["again"], sum(row.again for row in missing))
-    return replace(record, reason=told, provenance={**record.provenance, "again": again})
+    again = max(record.provenance.again or 0, sum(row.again for row in missing))
+    return replace(record, reason=told, provenance=replace(record.provenance, again=again))
 
 
 def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
@@ -294,7 +293,7 @@ def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -
         "rows": _rows(project),
         "findings": [asdict(one) for one in findings],
         "decision": asdict(result.decision),
-        "records": [asdict(record) for record in result.records],
+        "records": [record.to_json() for record in result.records],
         **asdict(result.opened),
         "sealed": len(project.inputs.splits.test),
         "task": project.task.model_dump(mode="json"),

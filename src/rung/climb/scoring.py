@@ -89,7 +89,7 @@ class Criteria:
             groups=self.groups,
             planned=self.rungs,
             judge=self.scoring.agreement(),
-            interim={r.rung: analysis_of(r.provenance["race"], self.error) for r in records if "race" in r.provenance},
+            interim={r.rung: analysis_of(race, self.error) for r in records if (race := r.provenance.race)},
         )
 
 

@@ -9,15 +9,14 @@ Indirect prompt injection: Greshake et al. 2023, https://arxiv.org/abs/2302.1217
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from rung.lm.engines import Engines
 from rung.metrics import stats
 from rung.predictor import Predictor
 from rung.retrieve import ground
-from rung.store import Store
-from rung.types import Example, Interval, Source
+from rung.store import Store, codec
+from rung.types import Attack, Example, Source
 
 ATTACKED_ROWS = 20
 """Attacked dev rows: two per kind, for an interval at most 41 points wide."""
@@ -46,26 +45,14 @@ KINDS: Mapping[str, str] = {
 """Planted text by kind; {word} is unique to the row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """Result of the attack on a Predictor."""
-
-    rate: Interval | None
-    """Share of attacked answers with the planted word; None if nothing could be attacked."""
-    kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Per kind: answers with the word, and all answers."""
-    skipped: str = ""
-    """Why nothing was attacked."""
-
-
-def cached_attack(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> dict[str, Any]:
-    """The attack result as plain data for the record; run once per Predictor content and stored."""
+def cached_attack(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> Attack:
+    """The attack result; run once per Predictor content and stored."""
     name = f"attack/{VERSION}-{predictor.digest}.json"
-    found = store.read(name)
-    if not found:
-        found = asdict(attack(predictor, examples[:ATTACKED_ROWS], engines))
-        if predictor.lookup:
-            store.write(name, found)
+    if stored := store.read(name):
+        return codec.adapter(Attack).validate_python(stored)
+    found = attack(predictor, examples[:ATTACKED_ROWS], engines)
+    if predictor.lookup:
+        store.write(name, asdict(found))
     return found
 
 

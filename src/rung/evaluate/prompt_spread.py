@@ -25,6 +25,6 @@ def spreads(records: Sequence[Record]) -> tuple[Spread, ...]:
     return tuple(
         Spread(record.rung, what, seen["tried"], Interval(seen["mean"], seen["min"], seen["max"], seen["n"]))
         for record in records
-        for notes in record.provenance.get("notes", ())
+        for notes in record.provenance.notes or ()
         for what, seen in notes.get("spread", {}).items()
     )

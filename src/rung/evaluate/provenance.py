@@ -8,13 +8,13 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from rung import metrics, plugins
 from rung.evaluate.revision import revision
 from rung.lm import engine_kinds
 from rung.lm.base import ModelRef
 from rung.machine import Machine
+from rung.types import Provenance
 from rung.version import __version__
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "sentence-transformers", "scikit-learn", "numpy", "tokenizers")
@@ -31,12 +31,12 @@ def packages() -> dict[str, str]:
     return found
 
 
-def plugins_of(chain: Sequence[object], metric: str, model: ModelRef) -> list[str]:
+def plugins_of(chain: Sequence[object], metric: str, model: ModelRef) -> tuple[str, ...]:
     """Packages with versions whose plug-ins a measurement used: methods, the metric, the engine."""
     found = [*map(plugins.origin, chain), metrics.TABLE.origin(metric), engine_kinds.TABLE.origin(model.kind)]
-    return sorted({one for one in found if one})
+    return tuple(sorted({one for one in found if one}))
 
 
-def gather(folder: Path, machine: Machine, **content: Any) -> dict[str, Any]:
-    told = {"revision": revision(folder), "uncommitted": "unknown"}  # see rung.evaluate.revision
-    return {**told, "packages": packages(), "machine": asdict(machine), **content}
+def gather(folder: Path, machine: Machine) -> Provenance:
+    """Code, packages and machine of a measurement made now; `uncommitted` is explained in rung.evaluate.revision."""
+    return Provenance(revision=revision(folder), uncommitted="unknown", packages=packages(), machine=asdict(machine))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rung import files
 from rung.machine import Machine, home
@@ -61,13 +61,13 @@ class Correction:
 def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate | None:
     """A record's measured over estimated cost; None if measured on another machine or too short."""
     told = record.provenance
-    if record.status != "done" or not record.cost or not record.scores or "raw_quote" not in told:
+    if record.status != "done" or not record.cost or not record.scores or not told.raw_quote:
         return None
-    if told.get("formulas") != FORMULA_VERSION or _speeds(told.get("machine", {})) != _speeds(asdict(machine)):
+    if told.formulas != FORMULA_VERSION or _speeds(told.machine or {}) != _speeds(asdict(machine)):
         return None
-    raw, took, rows = Cost(**told["raw_quote"]), record.cost, record.scores.overall.n
+    raw, took, rows = told.raw_quote, record.cost, record.scores.overall.n
     # a resumed fit was timed in part, and cached API calls take no time
-    resumed = told.get("remote") or any(notes.get("resumed") for notes in told.get("notes", ()))
+    resumed = told.remote or any(notes.get("resumed") for notes in told.notes or ())
     ratios = (
         None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, MIN_SECONDS),
         _ratio(raw.row_seconds * rows, took.row_seconds * rows, MIN_SECONDS),
@@ -75,8 +75,8 @@ def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate 
     )
     if not any(ratios):
         return None
-    whose = told.get("base", ""), bool(told.get("remote"))
-    return PastEstimate(told["key"], record.rung.partition(AT)[0], bool(told["writes"]), *ratios, *whose)
+    whose = told.base or "", bool(told.remote)
+    return PastEstimate(told.key or "", record.rung.partition(AT)[0], bool(told.writes), *ratios, *whose)
 
 
 def past_estimates(records: Iterable[Record], machine: Machine) -> tuple[list[PastEstimate], list[PastEstimate]]:
@@ -141,7 +141,7 @@ def _file(machine: Machine) -> Path:
     return home() / f"quotes-{_speeds(asdict(machine))}.jsonl"
 
 
-def _speeds(machine: dict) -> str:
+def _speeds(machine: Mapping[str, Any]) -> str:
     """Digest of the measured speeds: a remeasured machine, or a named one, starts a new history."""
     return digest([FORMULA_VERSION, *(machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype"))])
 

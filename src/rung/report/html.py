@@ -80,7 +80,7 @@ def render(
     disputed = rows.disputed(scored, examples, (chosen.rung, other.rung) if chosen and other else None)
     drawn = figures.bars([page.overall(record) for record in found.measured], goal)
     points = page.points(found)
-    machine = chosen.provenance.get("machine") if chosen else None
+    machine = chosen.provenance.machine if chosen else None
     return (
         _templates()
         .get_template("template.html")
@@ -97,7 +97,7 @@ def render(
             bars=drawn,
             standings=page.standings(found, drawn),
             bases=base_names.describe(found.bases),
-            api=any(record.provenance.get("api") for record in found.measured),
+            api=any(record.provenance.api for record in found.measured),
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
             flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
             points=points,

@@ -222,7 +222,7 @@ def _asides(record: Record | None) -> tuple[str, ...]:
             f"loss on general text {_change(lost.loss)} {lost.unit} against the untouched model, n={lost.loss.n} passages"
         )
         others.append(f"general questions answered right {_change(i)}, n={i.n}")
-    if errors := record.provenance.get("errors", 0) - record.provenance.get("failed", 0):
+    if errors := (record.provenance.errors or 0) - (record.provenance.failed or 0):
         others.append(f"{errors} {'row' if errors == 1 else 'rows'} failed with an error and count as wrong")
     if record.scores.unscored:
         others.append(record.reason)
@@ -287,7 +287,7 @@ def trainings(found: ReportData) -> tuple[Training, ...]:
     return tuple(
         _training(record.rung, options.get("method", ""), notes)
         for record in found.records
-        for options, notes in zip(record.provenance.get("options", ()), record.provenance.get("notes", ()))
+        for options, notes in zip(record.provenance.options or (), record.provenance.notes or ())
         if notes.get("losses")
     )
 

@@ -24,7 +24,7 @@ SHARED = {
 }
 """Values that most rungs share, listed once; a rung lists its own if they differ."""
 CURVES = ("losses", "held")
-EMPTY: tuple[Any, ...] = (None, "", {}, [], [{}])
+EMPTY: tuple[Any, ...] = (None, "", {}, [], [{}], ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Recipe:
 
 def recipe(found: ReportData) -> Recipe:
     """The task, what the rungs share, and each rung's own values."""
-    measured = [dict(record.provenance) for record in found.measured]
+    measured = [record.provenance.to_json() for record in found.measured]
     common = measured[0] if measured else {}
     shared = tuple((title, _plain(key, common[key])) for key, title in SHARED.items() if key in common)
     return Recipe(as_yaml(given(found.task)), shared, tuple(_rung(record, common) for record in found.records))
@@ -63,7 +63,7 @@ def as_yaml(value: Any) -> str:
 
 
 def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
-    own = {key: value for key, value in record.provenance.items() if key not in SHARED or value != common.get(key)}
+    own = {key: value for key, value in record.provenance.to_json().items() if key not in SHARED or value != common.get(key)}
     own.pop("uncommitted", None)  # shown with the revision
     traceback = own.pop("traceback", "")
     own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]

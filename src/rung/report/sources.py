@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from rung.evaluate.injection import MAX_RATE
 from rung.report.rows import right, shortened
-from rung.types import Example, Prediction, Record, Source
+from rung.types import Attack, Example, Prediction, Record, Source
 
 MAX_ROWS = 200
 """Rows per rung on the page."""
@@ -62,8 +62,8 @@ class RungLookups:
     """At most MAX_ROWS, in data order."""
     counts: Mapping[tuple[Outcome, Passage], int]
     """Over all its dev rows."""
-    attack: Mapping[str, Any]
-    """As stored in the record; empty in records of older versions."""
+    attack: Attack | None
+    """None in records of older versions."""
 
     @property
     def asked(self) -> int:
@@ -72,8 +72,7 @@ class RungLookups:
     @property
     def obeys(self) -> bool:
         """Whether planted instructions are obeyed too often; the page shows it in red."""
-        rate = self.attack.get("rate")
-        return rate is not None and rate["value"] > MAX_RATE
+        return bool(self.attack and self.attack.rate and self.attack.rate.value > MAX_RATE)
 
 
 def looked_up(
@@ -89,7 +88,7 @@ def looked_up(
         rows = [_looked(known[i], told[i], score) for i, score in pairs if i in known and i in told]
         if any(row.places for row in rows):
             counts = Counter((row.outcome, row.passage) for row in rows)
-            out.append(RungLookups(record.rung, tuple(rows[:MAX_ROWS]), counts, record.provenance.get("attack", {})))
+            out.append(RungLookups(record.rung, tuple(rows[:MAX_ROWS]), counts, record.provenance.attack))
     return tuple(out)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rung.data.split import question
 from rung.errors import TaskError
 from rung.metrics import Metric, with_unscored
 from rung.sequential.interim import AnalysisSchedule, InterimAnalysis, bounds, drop, schedule_analyses, so_far
-from rung.types import Example, Scores
+from rung.types import Example, Raced, Scores
 
 Row = TypeVar("Row")
 
@@ -65,7 +65,7 @@ def race_plan(rows: Sequence[Example], seed: int, metric: Metric, goal: float, e
     return RacePlan(tuple(ordered), schedule_analyses(len(ordered), clusters_of(ordered)), goal, error, metric.binary)
 
 
-def score_until_decided(on: RacePlan, score: Callable[[Sequence[Example]], Scores]) -> tuple[Scores, dict[str, Any]]:
+def score_until_decided(on: RacePlan, score: Callable[[Sequence[Example]], Scores]) -> tuple[Scores, Raced]:
     """Score a rung stage by stage until the result is clear. Returns the scores and the schedule to store for `analysis_of`.
 
     `score` is called with all rows up to each stage and should cache its answers. The 95% interval holds under any
@@ -78,16 +78,16 @@ def score_until_decided(on: RacePlan, score: Callable[[Sequence[Example]], Score
         worst, best = (so_far(values, on.goal, look, clusters, on.binary) for values in (found.per_row, found.at_best))
         if look.last or worst == "meets" or best in ("fails", "hopeless"):
             break
-    raced = {**asdict(on.schedule), "asked": look.rows}
+    raced = Raced(**asdict(on.schedule), asked=look.rows)
     stopped = analysis_of(raced, 0.025)
     overall = with_unscored(lambda values, _: bounds(values, stopped, clusters, on.binary), found)
     return replace(found, overall=overall, others=found.others if look.last else {}), raced
 
 
-def analysis_of(raced: Mapping[str, Any], error: float) -> InterimAnalysis:
+def analysis_of(raced: Raced, error: float) -> InterimAnalysis:
     """The stage at which a raced rung stopped, from its record."""
-    schedule = AnalysisSchedule(tuple(raced["sizes"]), tuple(raced["spend"]), raced["largest"])
-    return schedule.at(error)[schedule.sizes.index(raced["asked"])]
+    schedule = AnalysisSchedule(raced.sizes, raced.spend, raced.largest)
+    return schedule.at(error)[schedule.sizes.index(raced.asked)]
 
 
 # --- candidates against each other ------------------------------------------------------------------------------------

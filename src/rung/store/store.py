@@ -86,10 +86,10 @@ class Store(Fits):
         def key(row: dict[str, Any]) -> Any:
             return (row.get("provenance") or {}).get("key")
 
-        return self._lines("records.jsonl", Record, lambda one: one.provenance.get("key"), key)
+        return self._lines("records.jsonl", Record, lambda one: one.provenance.key, key)
 
     def keep_record(self, record: Record) -> None:
-        self._append("records.jsonl", [asdict(record)])
+        self._append("records.jsonl", [record.to_json()])
 
 
 def _id(row: dict[str, Any]) -> Any:

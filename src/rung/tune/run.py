@@ -89,8 +89,8 @@ def tune(
         found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
         fits = [fitting.fit_keys(context, trial.methods) for trial in trials]
         key = digest([fits, [row.id for row in rows], project.scoring.key])
-        provenance = gather(project.task.folder, project.machine, train=context.data.digest)
-        project.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance})
+        provenance = replace(gather(project.task.folder, project.machine), train=context.data.digest)
+        project.store.write(f"tune/{key}.json", {**content(found), "provenance": provenance.to_json()})
     return found
 
 

@@ -1,0 +1,170 @@
+"""What is measured of a rung, as frozen values: intervals, costs, latency, forgetting, and what a repeat needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A number that never travels alone."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}], n={self.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a rung takes: quoted before it runs, measured after. Seconds are wall clock on this machine."""
+
+    fit_seconds: float = 0.0
+    row_seconds: float = 0.0
+    """Seconds an answer, in a batch."""
+    memory_bytes: int = 0
+    once_usd: float = 0.0
+    per_month_usd: float = 0.0
+    per_1k_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds a request when asked one at a time, as a served model would be."""
+
+    p50: Interval
+    p95: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """What fitting cost in general ability, against the untouched model on the same passages and questions."""
+
+    loss: Interval
+    """Rise of the cross-entropy of general text, in `unit`; n passages."""
+    accuracy: Interval
+    """Change of the share of general questions answered right; n questions."""
+    unit: str
+    """`nats a token`, or `bits a byte` where the two models cut the text into other tokens."""
+    rises: tuple[float, ...]
+    """Of each passage, in nats; bounds at other error levels are made from these."""
+    tokens: tuple[int, ...]
+    """Of each passage, as the untouched model reads it."""
+
+    @property
+    def rise(self) -> float:
+        """Nats a token of the untouched model, whatever the other's tokens: what rungs are compared by."""
+        return sum(self.rises) / sum(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """How one Predictor answers passages with planted instructions."""
+
+    rate: Interval | None
+    """Share of the attacked answers that contain the planted word; None where nothing could be attacked."""
+    kinds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By kind of instruction: answers that contain the word, and answers."""
+    skipped: str = ""
+    """Why nothing was attacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raced:
+    """The interim analyses of a raced rung, and where it stopped; `rung.sequential.race.analysis_of` reads it."""
+
+    sizes: tuple[int, ...]
+    """Rows asked up to each analysis."""
+    spend: tuple[float, ...]
+    """Share of the error that each analysis may use."""
+    largest: int
+    """Rows of the largest group."""
+    asked: int
+    """Rows asked when it stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a repeat of a measurement needs: code, packages, machine, data, options, and what was noted on the way.
+
+    None means not recorded, by a rung that failed or by an earlier version; such a field is not written.
+    """
+
+    revision: str | None = None
+    """Git revision of the task folder; empty outside a repository."""
+    uncommitted: str | None = None
+    """Whether files differ from the revision: `unknown`, as no git is run."""
+    packages: Mapping[str, str] | None = None
+    """Versions by package name."""
+    machine: Mapping[str, Any] | None = None
+    """The fields of `rung.machine.Machine`, as they were then."""
+    key: str | None = None
+    """Content name of the measurement; the last record with a key counts."""
+    raw_quote: Cost | None = None
+    """The cost estimate before corrections by earlier measurements."""
+    formulas: int | None = None
+    """Version of the formulas that made `raw_quote`."""
+    remote: bool | None = None
+    """Whether an API was asked, to fit or to answer."""
+    api: Mapping[str, int | float] | None = None
+    """Calls, tokens and dollars of the task so far, where an API was asked."""
+    writes: bool | None = None
+    """Whether answers are written token by token, or chosen among labels."""
+    base: str | None = None
+    """Digest of the base model."""
+    train: str | None = None
+    """Digest of the training data."""
+    dev: str | None = None
+    """Digest of the dev rows."""
+    test: str | None = None
+    """Digest of the test rows."""
+    fits: tuple[str, ...] | None = None
+    """Keys of the fits, in order."""
+    plugins: tuple[str, ...] | None = None
+    """Packages with versions whose plug-ins were used."""
+    options: tuple[Mapping[str, Any], ...] | None = None
+    """Of each method: its name under `method`, and its options."""
+    given: Mapping[str, Any] | None = None
+    """`methods` of rung.yaml, as given."""
+    seed: int | None = None
+    notes: tuple[Mapping[str, Any], ...] | None = None
+    """What each fit noted: losses, spreads, tuned thresholds."""
+    attack: Attack | None = None
+    errors: int | None = None
+    """Rows with an error."""
+    failed: int | None = None
+    """Of these: rows whose error says nothing about the model."""
+    again: int | None = None
+    """Rows that the next climb asks again."""
+    race: Raced | None = None
+    """None where all rows were asked at once."""
+    traceback: str | None = None
+    """Of a rung that failed."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that another version wrote and this one does not know; written again unchanged."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The recorded fields, then the unknown ones, as plain values."""
+        content = asdict(self)
+        extra = content.pop("extra")
+        return {name: value for name, value in content.items() if value is not None} | extra
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Reads `to_json`'s form: what is no field goes to `extra`."""
+        from pydantic_core import core_schema
+
+        known = {one.name for one in fields(cls)} - {"extra"}
+
+        def sort(content: Any) -> Any:
+            if not isinstance(content, Mapping):
+                return content
+            extra = {name: value for name, value in content.items() if name not in known}
+            return {name: value for name, value in content.items() if name in known} | {"extra": extra}
+
+        return core_schema.no_info_before_validator_function(sort, handler(source))
