@@ -115,7 +115,7 @@ def without(part: str) -> Callable[[dict], dict]:
         (without("model.norm.weight"), r"missing: model\.norm\.weight"),
         (renamed(lambda name: f"wrapped.{name}"), r"missing: lm_head.*left over: wrapped\."),
         (lambda tensors: tensors | {"score.weight": torch.zeros(2, 32)}, r"left over: score\.weight"),
-        (lambda tensors: tensors | {"model.norm.weight": torch.ones(31)}, r"norm\.weight \(31, its config\.json says 32\)"),
+        (lambda tensors: tensors | {"model.norm.weight": torch.ones(31)}, r"norm\.weight \(31, config\.json states 32\)"),
     ],
 )
 def test_what_is_missing_or_left_over_is_named(

@@ -552,7 +552,7 @@ def test_links(folder: Path) -> None:
     assert set(reasons) == {f"docs/{name}" for name in ("out.md", "way", "round", "loop.md", "gone.md", "in.md")}
     assert "a link to 'docs/a.md'" in reasons["docs/in.md"], "the target may have another label"
     assert "out of the folder" in reasons["docs/out.md"]
-    assert "circle" in reasons["docs/loop.md"]
+    assert "cycle" in reasons["docs/loop.md"]
     for name in ("out.md", "loop.md", "gone.md", "way/secret.md"):
         assert isinstance(parse(docs / name, folder), Refused)
 

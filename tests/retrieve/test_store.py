@@ -207,7 +207,7 @@ def test_moving_keeps_every_answer(make: Callable[[str], Store], tmp_path: Path)
 def test_a_failing_change_leaves_the_old_index(tmp_path: Path) -> None:
     store = Sqlite(tmp_path / "a")
     put(store, passage("a.md", "a parcel"))
-    with pytest.raises(AssertionError, match="no vector was kept"):
+    with pytest.raises(AssertionError, match="no vector is stored"):
         store.apply([Change("b.md"), Change("a.md", "d2", (passage("a.md", "no vector"),))], CONFIG)
     assert found(store, "parcel") == {"a parcel"}
     assert store.documents() == {"a.md": "d"}
