@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("advise", "plan"),
     ("climb", "tune"),
     ("init", "answer_rows", "trust", "report"),
+    ("serve",),
     ("cli",),
     ("api",),
 )

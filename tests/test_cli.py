@@ -209,8 +209,16 @@ def test_the_version_is_told(home: Path) -> None:
 
 
 def test_nothing_climbed_yet(task: Path) -> None:
-    for words in (("show", task), ("report", task), ("ask", task, "x")):
+    for words in (("show", task), ("report", task)):
         assert "rung climb" in rung(*words, code=2).replace("\n", " ")
+
+
+def test_before_a_climb_a_rung_that_trains_nothing_answers(task: Path) -> None:
+    done = command("ask", task, "the parcel delivery", "--json")
+    assert json.loads(done.stdout)["output"] == "delivery"
+    assert "few-shot answers" in done.stderr and "nothing was measured" in done.stderr
+    rung("climb", task)
+    assert "measured" not in command("ask", task, "the courier is late").stderr
 
 
 def test_a_process_of_its_own_ends_with_the_same_words_and_code(task: Path) -> None:

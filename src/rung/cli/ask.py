@@ -34,8 +34,11 @@ def ask(
     access: knowledge.Access = [],  # noqa: B006  # typer copies it
     json_: Json = False,
 ) -> None:
-    """Answer with the rung that the last climb chose, with citations if the answer was looked up."""
-    from rung.climb.climb import chosen
+    """Answer with the rung that the last climb chose, with citations if the answer was looked up.
+
+    Before any climb a rung that trains nothing answers, and a notice says that it was not measured.
+    """
+    from rung.climb.answering import answering
     from rung.retrieve.asker import allowed
 
     if bool(text) == bool(rows):
@@ -44,29 +47,15 @@ def ask(
         raise TaskError(f"--to is {str(to or '')!r}.", where="rung ask", remedy="Name a file that ends in .csv or .jsonl.")
     project = project_of(folder)
     allow = allowed(project.task, access)
-    predictor = chosen(project, rung)
-    _check_choice(project, predictor, rung)
+    found = answering(project, rung)
+    if found.notice:
+        err.print(found.notice, style="dim", soft_wrap=True)
+    predictor = found.predictor
     predictor.warm(project.engines)
     if rows and to:
         _many(project, predictor, rows, to, allow)
     else:
         _one(project, predictor, (sys.stdin.read() if text == "-" else text).strip(), allow, json_)
-
-
-def _check_choice(project: Project, predictor: Predictor, rung: str) -> None:
-    """TaskError if the text may not be sent to the model; a notice if the choice is out of date or did not meet the goal."""
-    from rung.climb.climb import edited
-    from rung.lm.data_policy import require_data_policy
-
-    require_data_policy(project.task, predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
-    if rung:
-        return
-    last = project.store.read("decision.json")
-    if edited(project, last):
-        err.print("rung.yaml has changed since this rung was chosen: climb again.", style="dim")
-    if last["decision"]["verdict"] != "meets":
-        name = last["decision"]["chosen"]
-        err.print(f"{name} is the best rung so far; it was not shown to meet the goal.", style="dim")
 
 
 def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:

@@ -16,6 +16,7 @@ from rung import files
 from rung.cli import ask as cli_ask
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
+from rung.cli import serve as cli_serve
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
 from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, out, print_json, project_of, resumable
@@ -242,6 +243,8 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
 
 
 app.command()(cli_ask.ask)
+app.command()(cli_serve.serve)
+app.add_typer(cli_serve.keys, name="keys")
 
 
 @app.command()

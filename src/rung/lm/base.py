@@ -11,6 +11,9 @@ from rung.types import Message
 Progress = Callable[[int], None]
 """Called with the number of rows just finished."""
 
+Heard = Callable[[int, Callable[[], str]], bool]
+"""Called after each token with a prompt's number and its answer so far, to be read if wanted; False ends that answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
@@ -139,4 +142,13 @@ class Streams(Protocol):
 
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
         """One answer, piece by piece. The pieces joined are the whole answer."""
+        ...
+
+
+@runtime_checkable
+class StreamsTogether(Protocol):
+    """An engine that writes several answers side by side and says after each token how far each one is."""
+
+    def stream_together(self, prompts: Sequence[Prompt], decoding: Decoding, heard: Heard) -> list[Completion]:
+        """As `Engine.generate`; an answer that `heard` ends is cut there and takes no more time."""
         ...

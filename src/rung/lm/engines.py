@@ -41,11 +41,14 @@ class Engines:
         say: Say = print_visible,
         api: Settings | None = None,
         opened: Mapping[ModelRef, Engine] | None = None,
+        most: int = MAX_OPEN,
     ):
         """`say` receives a line about each download. `api`: how endpoints are asked and what they may cost; by default
-        without limits, with the ledger under `home()`. `opened`: engines that are there already, as by `put`.
+        without limits, with the ledger under `home()`. `opened`: engines that are there already, as by `put`. `most`: models
+        in memory at once; of more, the one that was asked longest ago is closed.
         """
         self._machine, self.say, self.api = machine, say, api or Settings(folder=home())
+        self._most = most
         self.until = float("inf")
         """`time.monotonic()` after which no endpoint is asked."""
         self._open: dict[ModelRef, Engine] = {}
@@ -137,11 +140,13 @@ class Engines:
         """The engine of a model, opened if need be. ModelError where it cannot be found or trusted."""
         if ref in self._put:
             return self._put[ref]
-        if ref not in self._open:
-            while len(self._open) >= MAX_OPEN:
+        found = self._open.pop(ref, None)
+        if found is None:
+            while len(self._open) >= self._most:
                 del self._open[next(iter(self._open))]
-            self._open[ref] = kind(ref.kind).open(self, ref)
-        return self._open[ref]
+            found = kind(ref.kind).open(self, ref)
+        self._open[ref] = found  # last: the first in order is the one asked longest ago
+        return found
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -107,6 +107,9 @@ RUNGS = (
 )
 """What a climb tries if the task names no rungs."""
 
+UNTRAINED = ("rag", "few-shot", ZERO_SHOT)
+"""Rungs that train no weights, best guess first: the first that a task has the data for answers where nothing is measured."""
+
 MATERIAL = frozenset({Need.DOCUMENTS, Need.PREFERENCES, Need.CORPUS, Need.UNLABELLED})
 """What a team provides on purpose. A default rung that needs more of it than there is is not listed at all."""
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from rung import calls
 from rung.errors import DataError
 from rung.lm import out_of_memory
-from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
+from rung.lm.base import Choice, Completion, Decoding, Heard, Progress, Prompt
 from rung.lm.inference import choose as search
+from rung.lm.inference import sample
 from rung.lm.inference.decode import Decoder
 from rung.lm.inference.prefix_cache import Ids, PrefixCache, by_tokens
 from rung.lm.models.load import Loaded
@@ -120,10 +121,27 @@ class CausalEngine:
         return out
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
+        return self._completions(prompts, decoding, progress, lambda row, tokens: True)
+
+    def stream_together(self, prompts: Sequence[Prompt], decoding: Decoding, heard: Heard) -> list[Completion]:
+        """As `generate`; `heard` is called after each token of each answer and may end it.
+
+        Where memory runs out, answers are written again from their beginning, and come out the same.
+        """
+
+        def watch(row: int, tokens: Sequence[int]) -> bool:
+            return heard(row, lambda: self.chat.decode(tokens).strip().rstrip("\ufffd"))  # half a character: the rest follows
+
+        return self._completions(prompts, decoding, None, watch)
+
+    def _completions(
+        self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None, watch: sample.Watch
+    ) -> list[Completion]:
         ids = [self._ids(prompt) for prompt in prompts]
         self._check_lengths(ids, 1)
         out: list[Completion | None] = [None] * len(ids)
-        for part, answers in self._decoder.answers(ids, decoding, [prompt.draw for prompt in prompts]):
+        draws = [prompt.draw for prompt in prompts]
+        for part, answers in self._decoder.answers(ids, decoding, draws, watch=watch):
             for i, tokens in zip(part, answers):
                 finished = bool(tokens) and tokens[-1] in self.chat.stops
                 text = self.chat.decode(tokens[:-1] if finished else tokens).strip()

@@ -39,17 +39,30 @@ class Decoder:
     cache: PrefixCache
 
     def answers(
-        self, ids: Sequence[Ids], decoding: Decoding, draws: Sequence[int], samples: int = 1
+        self,
+        ids: Sequence[Ids],
+        decoding: Decoding,
+        draws: Sequence[int],
+        samples: int = 1,
+        watch: sample.Watch = lambda row, tokens: True,
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
-        """Batches of finished answers. Sample k of prompt i is row i * samples + k, seeded by draw `draws[i]` + k."""
+        """Batches of finished answers. Sample k of prompt i is row i * samples + k, seeded by draw `draws[i]` + k.
+
+        `watch` is called after each token of each row and may end the row.
+        """
         seeds = [(*tokens, *[-k] * bool(k)) for tokens, draw in zip(ids, draws) for k in range(draw, draw + samples)]
 
         def work(remaining: list[int]) -> Iterator[tuple[list[int], list[list[int]]]]:
             if self.loaded.trees:
-                yield from self._batches(ids, remaining, seeds, decoding, samples)
+                yield from self._batches(ids, remaining, seeds, decoding, samples, watch)
             else:
                 for row in remaining:
-                    yield [row], [list(self.tokens(ids[row // samples], decoding, seeds[row]))]
+                    tokens: list[int] = []
+                    for token in self.tokens(ids[row // samples], decoding, seeds[row]):
+                        tokens.append(token)
+                        if token not in self.loaded.chat.stops and not watch(row, tokens):
+                            break
+                    yield [row], [tokens]
 
         return out_of_memory.retry_until_done(range(len(seeds)), self.cache.budget, work, self.cache.clear)
 
@@ -82,7 +95,13 @@ class Decoder:
                 return
 
     def _batches(
-        self, ids: Sequence[Ids], remaining: list[int], seeds: Sequence[Ids], decoding: Decoding, samples: int
+        self,
+        ids: Sequence[Ids],
+        remaining: list[int],
+        seeds: Sequence[Ids],
+        decoding: Decoding,
+        samples: int,
+        watch: sample.Watch,
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Decode the rows `remaining` in batches: a decoding step reads all weights, whether for one row or for many."""
         batch, own = self.cache.budget.scaled(DECODE_BATCH), self.cache.budget.scaled(DECODE_TOKENS)
@@ -99,14 +118,14 @@ class Decoder:
                 new = _prefilled(rows[k : k + size], limits, forest, prefix)
                 count = len(new.rows) + sum(len(one.rows) for one in waiting)
                 if waiting and (count > batch or count * max(one.forks.real.shape[1] for one in (*waiting, new)) > own):
-                    yield self._decoded(waiting, forest, seeds, decoding)
+                    yield self._decoded(waiting, forest, seeds, decoding, watch)
                     waiting = []
                 waiting.append(new)
         if waiting:
-            yield self._decoded(waiting, forest, seeds, decoding)
+            yield self._decoded(waiting, forest, seeds, decoding, watch)
 
     def _decoded(
-        self, waiting: list[_Prefilled], forest: Forest, seeds: Sequence[Ids], decoding: Decoding
+        self, waiting: list[_Prefilled], forest: Forest, seeds: Sequence[Ids], decoding: Decoding, watch: sample.Watch
     ) -> tuple[list[int], list[list[int]]]:
         """Answers of prefilled prompts, decoded as one batch."""
         chat = self.loaded.chat
@@ -114,7 +133,8 @@ class Decoder:
         limits = [limit for one in waiting for limit in one.limits]
         forks, logits = concatenate([one.forks for one in waiting]), torch.cat([one.logits for one in waiting])
         samplers = [sample.Sampler(decoding, seeds[row], chat.guide(decoding.schema), k) for row, k in zip(rows, limits)]
-        return rows, sample.decode(forest.model, forks, logits, samplers, chat.stops)
+        found = sample.decode(forest.model, forks, logits, samplers, chat.stops, lambda k, tokens: watch(rows[k], tokens))
+        return rows, found
 
 
 def _prefilled(rows: Sequence[tuple[int, End]], limits: list[int], forest: Forest, prefix: int) -> _Prefilled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from rung.lm.base import Decoding
 from rung.lm.models.json_guide import Guide
 from rung.lm.trees import cascade
 from rung.lm.trees.forest import Forks
+
+Watch = Callable[[int, Sequence[int]], bool]
+"""Called after each token with a row's number and its tokens so far; False ends the row."""
 
 
 class Sampler:
@@ -43,10 +46,18 @@ class Sampler:
 
 
 @torch.no_grad()
-def decode(model: Any, forks: Forks, logits: torch.Tensor, samplers: Sequence[Sampler], stops: frozenset[int]) -> list[list[int]]:
+def decode(
+    model: Any,
+    forks: Forks,
+    logits: torch.Tensor,
+    samplers: Sequence[Sampler],
+    stops: frozenset[int],
+    watch: Watch = lambda row, tokens: True,
+) -> list[list[int]]:
     """Continue each fork. Returns each row's new tokens, stop tokens included.
 
-    `logits` (rows, vocabulary): those after each prompt. A row that has stopped or reached its limit leaves the batch.
+    `logits` (rows, vocabulary): those after each prompt. A row that has stopped, reached its limit or was ended
+    by `watch` leaves the batch.
     """
     tokens: list[list[int]] = [[] for _ in samplers]
     alive = list(range(len(samplers)))
@@ -57,7 +68,8 @@ def decode(model: Any, forks: Forks, logits: torch.Tensor, samplers: Sequence[Sa
         while alive:
             for k, row in enumerate(alive):
                 tokens[row].append(samplers[row](logits[k]))
-            still = [k for k, row in enumerate(alive) if tokens[row][-1] not in stops and len(tokens[row]) < samplers[row].limit]
+            open_ = [k for k, row in enumerate(alive) if tokens[row][-1] not in stops and len(tokens[row]) < samplers[row].limit]
+            still = [k for k in open_ if watch(alive[k], tokens[alive[k]])]
             if not still:
                 break
             if len(still) < len(alive):

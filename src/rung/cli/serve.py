@@ -1,0 +1,98 @@
+"""The commands about serving: the server itself, and its keys."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rung.cli.common import Folder, Json, err, out, print_json, project_of
+from rung.cli.knowledge import Access
+from rung.errors import RungError
+
+if TYPE_CHECKING:
+    from rung.serve.models import Served
+
+keys = typer.Typer(no_args_is_help=True, help="API keys of a task, for `rung serve`.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Who holds it; in logs.")]
+
+
+def serve(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="One or more task folders.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on; other than loopback it takes keys.")] = "127.0.0.1",
+    waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; the next one is refused with 429.")] = 64,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up.")] = 120.0,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="The request log, an SQLite file; by default in the first FOLDER's .rung.")
+    ] = None,
+    no_log: Annotated[bool, typer.Option("--no-log", help="Write no request log.")] = False,
+    log_days: Annotated[float, typer.Option(min=0.0, help="Days that a logged request is kept.")] = 30.0,
+) -> None:
+    """Answer over HTTP in the shape of OpenAI's API, with the rung that the last climb chose and every other fitted one.
+
+    Needs the extra: pip install 'rung\\[serve]'.
+    """
+    if missing := [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]:
+        raise RungError(f"{missing[0]} is not installed.", where="rung serve", remedy="Run: pip install 'rung[serve]'")
+    from rung.serve import models, run
+    from rung.serve.request_log import FILE
+
+    found = models.opened(folders, project_of)
+    path = None if no_log else log or next(iter(found.values())).project.store.folder / FILE
+    made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days))
+    run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path))
+
+
+def _ready(url: str, found: list[Served], path: Path | None) -> None:
+    out.print(f"{url}/v1 answers, with these models:", soft_wrap=True)
+    for served in found:
+        what = f"the rung {served.rung}" if served.rung else "the untouched base"
+        out.print(f"  {served.name}: {what}", soft_wrap=True)
+    for notice in sorted({served.notice for served in found if served.notice}):
+        err.print(notice, style="dim", soft_wrap=True)
+    out.print(f"requests are logged in {path}" if path else "requests are not logged", style="dim", soft_wrap=True)
+
+
+@keys.command("add")
+def add(
+    folder: Folder,
+    name: Name,
+    access: Access = [],  # noqa: B006  # typer copies it
+    admin: Annotated[bool, typer.Option("--admin", help="It may also read /metrics.")] = False,
+) -> None:
+    """Make a key and print it, once: only its hash is kept."""
+    from rung.retrieve.asker import allowed
+    from rung.serve import keys as kept
+
+    project = project_of(folder)
+    allowed(project.task, access)
+    out.print(kept.add(project.store, name, access, "admin" if admin else "ask"), soft_wrap=True, highlight=False)
+
+
+@keys.command("list")
+def list_(folder: Folder, json_: Json = False) -> None:
+    """The keys of a task: their names, never themselves."""
+    from rung.serve import keys as kept
+
+    found = kept.load(project_of(folder).store)
+    if json_:
+        print_json([{"name": key.name, "role": key.role, "access": key.access, "made": key.made} for key in found])
+        return
+    for key in found:
+        made = time.strftime("%Y-%m-%d", time.gmtime(key.made))
+        labels = f", documents: {', '.join(key.access)}" if key.access else ""
+        out.print(f"{key.name}: {key.role}, made {made}{labels}", soft_wrap=True)
+
+
+@keys.command("revoke")
+def revoke(folder: Folder, name: Name) -> None:
+    """Take a key away. A running server refuses it from the next request on."""
+    from rung.serve import keys as kept
+
+    kept.revoke(project_of(folder).store, name)
+    out.print(f"revoked {name}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Task folders answered over HTTP, in the shape of OpenAI's API."""

@@ -1,0 +1,136 @@
+"""A request on its way: what is asked, what was answered, and the line it waits in."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rung.retrieve.store import Allow
+from rung.serve.chat import Chat
+from rung.serve.models import Served
+from rung.serve.refused import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One answer to a request (`n` asks for several)."""
+
+    text: str
+    finish: str = "stop"
+    """stop, or length where it was cut at the most tokens that it may have."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    about: dict[str, Any] = field(default_factory=dict)
+    """What goes beyond OpenAI's shape: confidence, citations, why there is no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next characters of one answer."""
+
+    index: int
+    text: str
+
+
+Event = Piece | list[Outcome] | Refused
+
+
+@dataclass(eq=False)
+class Job:
+    """One request. The engine thread answers it; `tell` passes on what there is, from any thread."""
+
+    chat: Chat
+    served: Served
+    allow: Allow
+    tell: Callable[[Event], object]
+    deadline: float
+    """`time.monotonic()` after which nobody waits for it."""
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    gone: bool = False
+    """Nobody waits for it any more: the client went, its time is over, or it has failed."""
+
+    @property
+    def live(self) -> bool:
+        return not self.gone and time.monotonic() < self.deadline
+
+    def put(self, index: int, outcome: Outcome) -> None:
+        """One of its answers; with the last one it is done."""
+        self.outcomes[index] = outcome
+        if len(self.outcomes) == self.chat.n and not self.gone:
+            self.tell([self.outcomes[k] for k in range(self.chat.n)])
+
+    def fail(self, why: Refused) -> None:
+        if not self.gone:
+            self.gone = True
+            self.tell(why)
+
+
+def telling(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event]) -> Callable[[Event], object]:
+    """Pass events from the engine thread to a coroutine."""
+
+    def tell(event: Event) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+    return tell
+
+
+class Line:
+    """The bounded queue between the event loop and the engine thread."""
+
+    def __init__(self, most: int, together: int):
+        """`most`: requests that may wait; `together`: answers of those that are taken at once."""
+        self.most, self.together = most, together
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._pace = 1.0
+        """Seconds that a request has lately taken, about."""
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def offer(self, job: Job) -> None:
+        """Put a request at the end. Refused with 429 where the line is full, with 503 once it is closed."""
+        with self._changed:
+            if self._closed:
+                raise Refused(503, "the server is shutting down.", code="shutting_down")
+            if len(self._jobs) >= self.most:
+                wait = max(1, min(60, math.ceil(len(self._jobs) * self._pace)))
+                raise Refused(429, f"{self.most} requests are waiting already.", code="queue_full", retry_after=wait)
+            self._jobs.append(job)
+            self._changed.notify()
+
+    def withdraw(self, job: Job) -> None:
+        """Take a request out: nobody waits for it. One that is being answered ends at its next token."""
+        job.gone = True
+        with self._changed:
+            if job in self._jobs:
+                self._jobs.remove(job)
+
+    def take(self) -> list[Job]:
+        """The requests to answer next, together; waits for one. Empty once the line is closed and nothing waits."""
+        with self._changed:
+            while not self._jobs and not self._closed:
+                self._changed.wait()
+            out: list[Job] = []
+            while self._jobs and (not out or sum(one.chat.n for one in out) + self._jobs[0].chat.n <= self.together):
+                out.append(self._jobs.popleft())
+            return out
+
+    def took(self, seconds: float, jobs: int) -> None:
+        """Learn how long requests take, for Retry-After."""
+        self._pace = 0.8 * self._pace + 0.2 * seconds / max(1, jobs)
+
+    def close(self) -> None:
+        """Let no more requests in; those that wait are still answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,67 @@
+"""The one thread that owns the models: it takes what waits in the line and has it answered."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from rung.lm.engine_kinds import can
+from rung.rows import Example
+from rung.serve.answer import Batches, failure
+from rung.serve.job import Line
+from rung.serve.models import Served
+from rung.serve.numbers import Numbers
+
+log = logging.getLogger("rung.serve")
+
+
+class Worker:
+    """Opens the models and answers. Models, indexes and tokenizers are used by its thread alone."""
+
+    def __init__(self, models: Mapping[str, Served], line: Line, numbers: Numbers, batches: Batches | None = None):
+        self.models, self.line, self.numbers, self.batches = models, line, numbers, batches or Batches()
+        self.fault: BaseException | None = None
+        self._warm = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes requests."""
+        return self._warm.is_set() and self.fault is None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Load the first model; returns once it is ready. Raises what went wrong there."""
+        self._thread.start()
+        self._warm.wait()
+        if self.fault:
+            raise self.fault
+
+    def stop(self, seconds: float) -> None:
+        """Answer what waits, and end."""
+        self.line.close()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            first = next(iter(self.models.values()))
+            assert first.predictor, "a task's own Predictor comes first"
+            first.predictor.warm(first.engines)
+            if can(first.model).local:  # the first request then finds the shared front of its prompt computed
+                first.predictor.predict([Example("x", "")], first.engines)
+        except BaseException as error:
+            self.fault = error
+            return
+        finally:
+            self._warm.set()
+        while jobs := self.line.take():
+            self.numbers.batch(len(jobs))
+            started = time.monotonic()
+            try:
+                self.batches.answer(jobs)
+            except Exception as error:
+                log.exception("a batch failed")
+                for job in jobs:
+                    job.fail(failure(error))
+            self.line.took(time.monotonic() - started, len(jobs))
