@@ -224,6 +224,89 @@ def test_nothing_is_swallowed() -> None:
                 assert not (broad and hides), f"{name(path)} line {node.lineno} hides whatever goes wrong"
 
 
+WRITES = {"save_file", "savez", "os.rename", "shutil.move", "np.save"}
+"""Functions that write or rename files."""
+WRITING_METHODS = {"write_text", "write_bytes", "save_pretrained", "tofile", "rename"}
+"""Methods that do."""
+WRITTEN_INTO = re.compile(r"# written into: \S")
+"""Marks a write into a folder that appears whole later, or outside any folder of rung's, and says which."""
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether a call opens a file for writing, writes one or renames one, other than through rung.files."""
+    where, _, called = ast.unparse(call.func).rpartition(".")
+    if where.split(".")[-1] == "files":
+        return False
+    if called == "open":
+        mode = [*call.args, *(one.value for one in call.keywords if one.arg in ("mode", "flags"))]
+        flags = " ".join(ast.unparse(one) for one in mode)
+        text = {one.value for one in mode if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+        return any(re.fullmatch(r"[rbt]*[wax+][wax+rbt]*", one) for one in text) or bool(
+            re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)", flags)
+        )
+    if called == "replace":  # of a path: a text's takes two arguments, a value's takes names
+        return where == "os" or (bool(where) and len(call.args) == 1 and not call.keywords)
+    return bool({called, f"{where}.{called}"} & WRITES) or (bool(where) and called in WRITING_METHODS)
+
+
+def written_elsewhere(module: ast.Module, text: str) -> list[int]:
+    """Lines that write or rename a file, outside a block of rung.files and without a mark that says why that is safe."""
+    inside = {
+        id(node)
+        for block in ast.walk(module)
+        if isinstance(block, ast.With) and any(re.match(r"files\.whole(_folder)?\(", ast.unparse(one)) for one in block.items)
+        for node in ast.walk(block)
+    }
+    lines = text.splitlines()
+    return [
+        node.lineno
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and writes(node) and id(node) not in inside
+        if not any(WRITTEN_INTO.search(line) for line in lines[node.lineno - 1 : node.end_lineno])
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != SRC / "files.py"], ids=name)
+def test_one_file_writes_files(path: Path) -> None:
+    """Files are written whole or not at all, which takes care: rung.files has it, and all others call it."""
+    assert not (lines := written_elsewhere(tree(path), path.read_text(encoding="utf-8"))), f"{name(path)} lines {lines}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "path.write_text(a)",
+        "path.open('w')",
+        "path.open('r+b')",
+        "open(a, mode='ab')",
+        "os.open(a, os.O_RDWR)",
+        "part.replace(path)",
+        "os.rename(a, b)",
+        "np.save(a, b)",
+        "model.save_pretrained(a)",
+        "path.write_text(a)  # written into:",
+    ],
+)
+def test_a_write_elsewhere_is_found(code: str) -> None:
+    assert written_elsewhere(ast.parse(code), code) == [1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "files.write_text(path, a)",
+        "path.open('rb')",
+        "os.open(a, os.O_RDONLY)",
+        "text.replace('a', 'b')",
+        "replace(a, b=1)",
+        "with files.whole(path) as part:\n    save_file(a, part)",
+        "path.write_text(a)  # written into: a test",
+    ],
+)
+def test_other_code_is_no_write_elsewhere(code: str) -> None:
+    assert not written_elsewhere(ast.parse(code), code)
+
+
 def test_importing_rung_loads_nothing_heavy() -> None:
     code = (
         "import sys, rung.cli; print([m for m in ('torch', 'transformers', 'sklearn', 'scipy', 'pyarrow') if m in sys.modules])"

@@ -15,8 +15,9 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 PART = ".part"
 """How the names of files under way end."""
@@ -54,6 +55,41 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def unfinished_text(path: Path, part: Path) -> Iterator[TextIO]:
+    """A UTF-8 file at `part` to write to, which takes `path`'s place when the block ends.
+
+    If the block fails, what was written stays in `part`; an empty `part` is removed.
+    """
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except BaseException:
+        if part.exists() and not part.stat().st_size:
+            part.unlink()
+        raise
+    part.replace(path)
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner may read. If another process writes it at the same time, the first one stays."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return
+        except OSError:  # a disk without hard links
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A new, empty folder beside `folder` to write to. When the block ends it takes `folder`'s place; where it fails, it goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +108,20 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def sweep(folder: Path) -> None:
     """Remove what a killed process left under way in a folder. Only for who holds the folder's lock."""
     for left in folder.glob(f"*.*{PART}") if folder.is_dir() else ():
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        _remove(left)
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove the unfinished versions of one file or folder that killed processes left. Only for who holds its lock."""
+    for left in (path.with_name(path.name + PART), *path.parent.glob(f"{escape(path.name)}.{'[0-9a-f]' * 8}{PART}")):
+        _remove(left)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def append(path: Path, text: str) -> None:
@@ -96,6 +142,14 @@ def append(path: Path, text: str) -> None:
                 file.close()
             os.truncate(path, end)
             raise
+
+
+def open_at(path: Path, size: int) -> BinaryIO:
+    """A file cut to its first `size` bytes, opened to append to. Its reader must know how many bytes are valid."""
+    file = path.open("r+b" if path.exists() else "w+b")
+    file.truncate(size)
+    file.seek(size)
+    return file
 
 
 def last_line_end(file: BinaryIO) -> int:

@@ -126,7 +126,7 @@ def _key(path: Path) -> bytes:
     """The key, made when it is first needed. RungError where others may read it, or where it can be neither read nor made."""
     try:
         if not path.exists():
-            _make(path)
+            files.write_private(path, secrets.token_hex(32) + "\n")
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise RungError("others may read the key that rung signs with.", where=str(path), remedy=f"Run: chmod 600 {path}")
         key = path.read_bytes().strip()
@@ -138,22 +138,3 @@ def _key(path: Path) -> bytes:
     if len(key) < SIZE:
         raise RungError("the key that rung signs with is too short.", where=str(path), remedy="Delete it; a new one is made.")
     return key
-
-
-def _make(path: Path) -> None:
-    """A new key; where another process makes one at the same time, the first one stays."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{files.PART}")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            return
-        except OSError:  # a disk without hard links
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

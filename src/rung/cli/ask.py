@@ -78,19 +78,13 @@ def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_:
 
 def _many(project: Project, predictor: Predictor, rows: Path, to: Path, allow: Allow) -> None:
     """Answer every row. The file appears once all are answered."""
-    from rung import answer_rows
+    from rung import answer_rows, files
 
     part = to.with_name(f"{to.name}.{os.getpid()}.part")
-    with resumable(f"Rows answered so far are in {part}."), status("answering") as update:
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                form, column = FORMS[to.suffix.lower()], project.task.data.input
-                found = answer_rows.answer_rows(
-                    predictor, project.engines, rows, file, form, column, allow, lambda n: update(f"{n} rows answered")
-                )
-        except BaseException:
-            if part.exists() and not part.stat().st_size:
-                part.unlink()
-            raise
-        part.replace(to)
+    form, column = FORMS[to.suffix.lower()], project.task.data.input
+    resume = resumable(f"Rows answered so far are in {part}.")
+    with resume, status("answering") as update, files.unfinished_text(to, part) as file:
+        found = answer_rows.answer_rows(
+            predictor, project.engines, rows, file, form, column, allow, lambda n: update(f"{n} rows answered")
+        )
     out.print(f"wrote {to}: {found.rows} rows, {found.failed} without an answer", soft_wrap=True)

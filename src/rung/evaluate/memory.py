@@ -15,7 +15,7 @@ def reset_peak() -> None:
     if gpu := _gpu():
         gpu.reset_peak_memory_stats()
     try:
-        _CLEAR.write_text("5")
+        _CLEAR.write_text("5")  # written into: /proc, a request to the kernel
     except OSError:
         return
 

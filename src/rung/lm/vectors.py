@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rung import files
+
 FILE = "pool.safetensors"
 
 
 def save_vectors(folder: Path, vectors: NDArray[np.float32]) -> None:
     from safetensors.numpy import save_file
 
-    save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, folder / FILE)
+    with files.whole(folder / FILE) as part:
+        save_file({"vectors": np.ascontiguousarray(vectors, np.float32)}, part)
 
 
 @lru_cache(maxsize=4)

@@ -188,8 +188,8 @@ def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -
     state = processes.full_state_dict(loaded.model)
     with quiet():
         if processes.is_main_process():
-            loaded.model.save_pretrained(files, state_dict=state)
-        loaded.chat.tokenizer.save_pretrained(files)
+            loaded.model.save_pretrained(files, state_dict=state)  # written into: a fit's workplace
+        loaded.chat.tokenizer.save_pretrained(files)  # written into: a fit's workplace
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)
 

@@ -8,11 +8,10 @@ valid. A process killed earlier leaves lines beyond that number, which the next 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,13 +115,10 @@ def _mapped(path: Path, kind: type[np.generic], stamp: Stamp) -> NDArray[Any]:
 
 
 def _rebuild(folder: Path, stamp: Stamp, new_rows: NewRows) -> None:
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    lines = _append(part, 0, stamp.width, new_rows(0))
-    _write_codes(part, replace(stamp, lines=lines), 0)
-    shutil.rmtree(folder, ignore_errors=True)  # if killed here, the next process finds no stamp and rebuilds it
-    part.replace(folder)
+    files.sweep_beside(folder)
+    with files.whole_folder(folder) as part:
+        lines = _append(part, 0, stamp.width, new_rows(0))
+        _write_codes(part, replace(stamp, lines=lines), 0)
 
 
 def _write_codes(folder: Path, stamp: Stamp, begin: int) -> Stamp:
@@ -131,7 +127,7 @@ def _write_codes(folder: Path, stamp: Stamp, begin: int) -> Stamp:
     if not begin:
         for path in names:  # not truncated: another process may have the old files mapped
             path.unlink(missing_ok=True)
-    with _at(names[0], begin * stamp.width) as codes, _at(names[1], begin * 12) as bounds:
+    with files.open_at(names[0], begin * stamp.width) as codes, files.open_at(names[1], begin * 12) as bounds:
         for start in range(begin, stamp.lines, ENCODE_BATCH):
             code, bound = encode(_mapped(folder / "vectors.f32", np.float32, stamp)[start : start + ENCODE_BATCH])
             codes.write(code.tobytes())
@@ -143,21 +139,14 @@ def _write_codes(folder: Path, stamp: Stamp, begin: int) -> Stamp:
 
 def _append(folder: Path, lines: int, width: int, new: Iterator[tuple[int, bytes]]) -> int:
     added = 0
-    with _at(folder / "vectors.f32", lines * width * 4) as vectors, _at(folder / "rows.i64", lines * 8) as rows:
+    matrix, numbers = folder / "vectors.f32", folder / "rows.i64"
+    with files.open_at(matrix, lines * width * 4) as vectors, files.open_at(numbers, lines * 8) as rows:
         for row, blob in new:
             assert len(blob) == width * 4, f"a vector of {len(blob) // 4} numbers among those of {width}"
             vectors.write(blob)
             rows.write(np.int64(row).tobytes())
             added += 1
     return added
-
-
-def _at(path: Path, size: int) -> BinaryIO:
-    """A file truncated to `size`, opened for appending."""
-    file = path.open("r+b" if path.exists() else "w+b")
-    file.truncate(size)
-    file.seek(size)
-    return file
 
 
 def _holes(folder: Path, stamp: Stamp, live: NDArray[np.int64]) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -116,20 +115,19 @@ def catch_up(folder: Path, store: str, generation: int, documents: Iterable[int]
     if had and had == order.keys():
         _write(folder, Stamp(store, generation, had))
         return
-    part = _empty(folder.with_name(folder.name + ".part"))
-    writer = _open(part).writer(MEMORY, 1)
     new = (
         (order[document], row, _indexed(row, document, passage))
         for row, document, passage in read([document for document in order if document not in had])
     )
     kept = _kept(folder, {document: order[document] for document in had & order.keys()}) if had else ()
-    for _, _, entry in heapq.merge(kept, new, key=lambda one: one[:2]):
-        writer.add_document(entry)
-    writer.commit()
-    writer.wait_merging_threads()
-    _write(part, Stamp(store, generation, frozenset(order)))
-    shutil.rmtree(folder, ignore_errors=True)  # if killed here, the next process finds no stamp and rebuilds it
-    part.replace(folder)
+    files.sweep_beside(folder)
+    with files.whole_folder(folder) as part:
+        writer = _open(part).writer(MEMORY, 1)
+        for _, _, entry in heapq.merge(kept, new, key=lambda one: one[:2]):
+            writer.add_document(entry)
+        writer.commit()
+        writer.wait_merging_threads()
+        _write(part, Stamp(store, generation, frozenset(order)))
 
 
 def _kept(folder: Path, order: Mapping[int, int]) -> Iterator[tuple[int, int, Any]]:
@@ -172,12 +170,6 @@ def _open(folder: Path) -> Any:
     schema.add_integer_field("document", stored=True, fast=True)
     schema.add_integer_field("row", stored=True, fast=True)
     return Index(schema.build(), str(folder))
-
-
-def _empty(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _read(folder: Path) -> Stamp | None:

@@ -52,7 +52,7 @@ class RequestLog:
     def __init__(self, path: Path, days: float):
         """`days`: how long an entry stays. The file can be read by its owner alone."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600))  # written into: SQLite fills it
         self.days = days
         self._lock = threading.Lock()
         self._base = sqlite3.connect(path, check_same_thread=False, isolation_level=None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rung import files
 from rung.errors import ModelError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.inference.embed import Embedder
@@ -24,8 +25,9 @@ def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str
 
     # contiguous: safetensors writes an array's bytes in memory order, and scikit-learn's may be column-major
     tensors = {"weight": np.ascontiguousarray(weight, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
-    save_file(tensors, folder / HEAD)
-    (folder / LABELS).write_text(json.dumps(list(labels), ensure_ascii=False), encoding="utf-8")
+    with files.whole(folder / HEAD) as part:
+        save_file(tensors, part)
+    files.write_text(folder / LABELS, json.dumps(list(labels), ensure_ascii=False))
 
 
 def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:

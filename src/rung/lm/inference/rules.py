@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from rung import files
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.types import Example
 
@@ -15,8 +16,7 @@ ROWS = "rows.json"
 
 
 def save_rows(folder: Path, examples: Sequence[Example]) -> None:
-    text = json.dumps([[e.input, e.output] for e in examples], ensure_ascii=False)
-    (folder / ROWS).write_text(text, encoding="utf-8")
+    files.write_text(folder / ROWS, json.dumps([[e.input, e.output] for e in examples], ensure_ascii=False))
 
 
 class RuleEngine:

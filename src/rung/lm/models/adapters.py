@@ -101,7 +101,7 @@ def save(model: Any, folder: Path) -> None:
     if not processes.is_main_process():
         return
     if isinstance(model, PeftModel):
-        model.save_pretrained(str(folder), state_dict=state)
+        model.save_pretrained(str(folder), state_dict=state)  # written into: a fit's workplace
     else:
         own_adapters.save(model, folder, state)
 

@@ -7,7 +7,6 @@ converted or copied here; they are not put into the hub's cache, where another p
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -49,15 +48,15 @@ def cached(name: str, slug: str, fill: Callable[[Path], ModelFiles], say: Say) -
             return found
         if folder.exists():
             raise ModelError(f"no finished cache entry ({NOTE} is missing).", where=str(folder), remedy="Delete it.")
-        for left in (folder.parent / f".{slug}.part", *folder.parent.glob(f"{slug}.{'[0-9a-f]' * 8}{files.PART}")):
-            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed; the lock keeps out all others
+        for name in (slug, f".{slug}"):  # the second of an earlier version
+            files.sweep_beside(folder.with_name(name))
         with _full_disk_reported(folder.parent), files.whole_folder(folder) as part:
             got = fill(part)
             check_weights(part)
             origin = got.source.partition("@")[0]  # a new revision of the same bytes is the same model
             found = ModelFiles(name, folder, content_digest(part, origin), got.source, got.licence)
             note = {key: str(value) for key, value in asdict(found).items() if key != "folder"}
-            (part / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
+            files.write_json(part / NOTE, note)
         return found
 
 

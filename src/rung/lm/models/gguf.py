@@ -42,9 +42,9 @@ def convert(gguf: Path, folder: Path, *, say: Callable[[str], object] = print_vi
         gguf_tokenizer.restore(tokenizer, gguf, say)
         _clear_quantization(model)
         set_pad(tokenizer, model)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        model.generation_config.save_pretrained(folder)
+        model.save_pretrained(folder)  # written into: a cache entry under way
+        tokenizer.save_pretrained(folder)  # written into: a cache entry under way
+        model.generation_config.save_pretrained(folder)  # written into: a cache entry under way
 
 
 def _clear_quantization(model: Any) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rung import files
 from rung.errors import ModelError
 from rung.lm.models import gguf_files
 
@@ -71,9 +72,8 @@ def repair(file: Path) -> None:
 
     backend = Tokenizer.from_file(str(file))
     split_digits(backend)
-    new = file.with_suffix(".new")
-    backend.save(str(new))
-    new.replace(file)
+    with files.whole(file) as part:
+        backend.save(str(part))
 
 
 def _splits_like_gpt2(backend: Any) -> bool:

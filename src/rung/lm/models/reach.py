@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from rung import files
 from rung.machine import home
 
 MINUTES = 5
@@ -32,11 +34,5 @@ def remembered(hub: str) -> str:
 
 def remember(hub: str, reason: str) -> None:
     """Note that a hub did not answer. Where the note cannot be written, the next process asks and waits again."""
-    path = notes()
-    part = path.with_name(f"{path.name}.{time.time_ns()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({hub: {"reason": reason, "at": time.time()}}), encoding="utf-8")
-        part.replace(path)
-    except OSError:  # a full disk is told by what needs the disk
-        part.unlink(missing_ok=True)
+    with suppress(OSError):  # what needs the disk reports that it is full
+        files.write_json(notes(), {hub: {"reason": reason, "at": time.time()}})

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rung.errors import ModelError
+from rung.files import write_json
 
 ONE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER_CONFIG, ADAPTER = "adapter_config.json", "adapter_model.safetensors"
@@ -139,7 +140,7 @@ def write_plain(folder: Path, target: Path, names: Sequence[str]) -> None:
     shards = [target / name for name in sorted(weights)]
     if [shard.name for shard in shards] != [ONE]:
         placed = {tensor: shard.name for shard in shards for tensor in header(shard) if tensor != "__metadata__"}
-        (shards[0].parent / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}), encoding="utf-8")
+        write_json(shards[0].parent / INDEX, {"metadata": {}, "weight_map": placed})
 
 
 def _is_weight(name: str) -> bool:
@@ -158,7 +159,7 @@ def _rewrite(source: Path, target: Path) -> None:
         )
     text = json.dumps(renamed, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # data must be aligned to eight bytes
-    with source.open("rb") as old, target.open("wb") as new:
+    with source.open("rb") as old, target.open("wb") as new:  # written into: a cache entry under way
         (size,) = struct.unpack("<Q", old.read(8))
         old.seek(8 + size)
         new.write(struct.pack("<Q", len(text)) + text)

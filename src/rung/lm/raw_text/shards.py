@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rung import files
 from rung.errors import DataError
 from rung.lm.trees.tree import Ints
 
@@ -44,24 +44,20 @@ def write(folder: Path, documents: Iterable[str], tokenizer: Any, source: str) -
     if (folder / METADATA).exists() and json.loads((folder / METADATA).read_text(encoding="utf-8"))["of"] == source:
         return read(folder)
     kind: type = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
-    work = folder.with_name(folder.name + ".part")
-    for old in (work, folder):
-        shutil.rmtree(old, ignore_errors=True)
-    work.mkdir(parents=True)
-    ends, sizes, total = [], [], 0
-    with (work / "tokens.bin").open("wb") as file:
-        for ids, size in _tokenized(documents, tokenizer):
-            np.array(ids, kind).tofile(file)
-            total += len(ids)
-            ends.append(total)
-            sizes.append(size)
-    if not ends:
-        raise DataError("there are no documents to tokenize.", remedy="Add text.")
-    np.array(ends, np.int64).tofile(work / "ends.bin")
-    np.array(sizes, np.int64).tofile(work / "sizes.bin")
-    metadata = {"of": source, "dtype": np.dtype(kind).name, "tokens": total, "documents": len(ends), "bytes": sum(sizes)}
-    (work / METADATA).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-    work.replace(folder)
+    with files.whole_folder(folder) as part:
+        ends, sizes, total = [], [], 0
+        with (part / "tokens.bin").open("wb") as file:
+            for ids, size in _tokenized(documents, tokenizer):
+                np.array(ids, kind).tofile(file)
+                total += len(ids)
+                ends.append(total)
+                sizes.append(size)
+        if not ends:
+            raise DataError("there are no documents to tokenize.", remedy="Add text.")
+        np.array(ends, np.int64).tofile(part / "ends.bin")
+        np.array(sizes, np.int64).tofile(part / "sizes.bin")
+        metadata = {"of": source, "dtype": np.dtype(kind).name, "tokens": total, "documents": len(ends), "bytes": sum(sizes)}
+        files.write_json(part / METADATA, metadata)
     return read(folder)
 
 

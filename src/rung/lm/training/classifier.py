@@ -69,8 +69,8 @@ def count_truncated(loaded: Loaded, texts: Sequence[str]) -> int:
 def save(loaded: Loaded, folder: Path) -> None:
     """Write weights, labels and tokenizer in transformers' format."""
     with quiet():
-        loaded.model.save_pretrained(folder)
-        loaded.chat.tokenizer.save_pretrained(folder)
+        loaded.model.save_pretrained(folder)  # written into: a fit's workplace
+        loaded.chat.tokenizer.save_pretrained(folder)  # written into: a fit's workplace
 
 
 @torch.no_grad()
