@@ -187,10 +187,10 @@ def test_a_loaded_one_can_be_saved_where_it_lies(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RungError, match="no saved Predictor"):
+    with pytest.raises(RungError, match="not a saved Predictor"):
         predictors.load(tmp_path)
     (tmp_path / "predictor.json").write_text(json.dumps([1])[:-1])
-    with pytest.raises(RungError, match="no saved Predictor"):
+    with pytest.raises(RungError, match="not a saved Predictor"):
         predictors.load(tmp_path)
 
 

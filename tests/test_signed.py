@@ -212,7 +212,7 @@ def test_files_of_a_predictor_lie_inside_it(kept: Kept, path: str) -> None:
     content["model"]["files"] = path
     (folder / "predictor.json").write_text(json.dumps(content))
     taken = trust(kept.again().store)  # even who takes the folder as it is does not take this
-    assert taken.fits == 0 and "its files lie outside of it" in taken.left[0]
+    assert taken.fits == 0 and "its files are outside the folder" in taken.left[0]
 
 
 def test_a_server_that_the_task_does_not_name_is_not_asked() -> None:

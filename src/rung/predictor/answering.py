@@ -1,0 +1,123 @@
+"""Answering rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from rung.lm.base import Choice, Completion, Engine, Progress, Prompt, Streams
+from rung.lm.engine_kinds import can
+from rung.lm.engines import Engines
+from rung.lm.inference import thinking
+from rung.predictor.prompts import PromptMaker
+from rung.retrieve import ground
+from rung.retrieve.store import Allow
+from rung.types import Example, Prediction, Source
+
+CHUNK = 64
+"""Rows answered between progress reports; answers are stored after each chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor(PromptMaker):
+    """Frozen data that says how a row is answered, and the answering."""
+
+    def warm(self, engines: Engines) -> None:
+        """Load what answering needs."""
+        engines.open(self.model)
+        if self.demos.similar:
+            engines.embedder(self.encoder)
+        if self.lookup:
+            self.retrieve([Example("x", "")], engines)
+
+    def predict(
+        self, examples: Sequence[Example], engines: Engines, progress: Progress | None = None, allow: Allow = Allow()
+    ) -> list[Prediction]:
+        """Answer rows in order. A row that cannot be asked gets an error; the others are answered.
+
+        With passages, a row with weak evidence is not asked, and an answer that no passage supports is withheld.
+        `allow`: the passages that the asker may see.
+        """
+        started = time.perf_counter()
+        engine = engines.open(self.model)
+        found = self.retrieve(examples, engines, allow)
+        prompts = self.prompts(examples, engines, [sources for sources, _ in found])
+        room = thinking.max_label_tokens(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
+        if self.thinking:
+            room += len(thinking.turn(self.thinking.opening, ""))  # reasoning takes what is left
+        unasked = [self._unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
+        answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
+        out = [refused or next(answers) for refused in unasked]
+        seconds = (time.perf_counter() - started) / max(1, len(examples))
+        # a cached answer has the seconds it took when it was first computed
+        return [
+            replace(self._grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
+            for example, one, (sources, _) in zip(examples, out, found)
+        ]
+
+    def _unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
+        """The prediction if the model is not asked; None if it is to be asked."""
+        if self.lookup and not self.labels and evidence < self.lookup.least:
+            why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
+            return Prediction("", "", abstained=why)
+        if (size := engine.count(prompt)) + room > engine.context:
+            why = f"prompt of {size} tokens is over the context of {engine.context}, of which its answer needs {room}"
+            return Prediction("", "", tokens_in=size, error=why, wrong=True)
+        return None
+
+    def _grounded(self, prediction: Prediction, sources: tuple[Source, ...], example: Example) -> Prediction:
+        if not self.lookup or self.labels or prediction.error or prediction.abstained:
+            return replace(prediction, sources=sources)
+        found = self.settled(prediction.output, sources, example)
+        return replace(prediction, output=found.text, sources=found.sources, abstained=found.abstained)
+
+    def settled(self, text: str, sources: Sequence[Source], example: Example) -> ground.Grounded:
+        """The answer after checking it against its passages and, if these are screened, against the question."""
+        assert self.lookup, "only answers from passages are checked against them"
+        return ground.settle(text, sources, ground.asking(example) if self.lookup.screen else "")
+
+    def _ask(self, engine: Engine, prompts: Sequence[Prompt], progress: Progress | None) -> list[Prediction]:
+        if not prompts:
+            return []
+        bias = self.calibration.bias if self.calibration else ()
+        if self.thinking:
+            found = thinking.think(engine, prompts, self.thinking, self.labels, self.decoding, bias)
+            if progress:
+                progress(len(prompts))
+            return [thinking.prediction(one) for one in found]
+        if bias:
+            return [_prediction(c, c.label, c.confidence) for c in thinking.choose(engine, prompts, self.labels, bias)]
+        if self.labels:
+            return [_prediction(c, c.label, c.confidence) for c in engine.choose(prompts, self.labels, progress)]
+        return [_prediction(c, c.text) for c in engine.generate(prompts, self.decoding, progress)]
+
+    @property
+    def streams(self) -> bool:
+        """Whether answers can stream. Labels are chosen as a whole, and citations are checked before an answer is shown."""
+        return can(self.model).streams and not (self.labels or self.lookup or self.thinking)
+
+    def stream(self, example: Example, engines: Engines) -> Iterator[str]:
+        """One answer, piece by piece. Only if `streams`."""
+        engine = engines.open(self.model)
+        assert isinstance(engine, Streams), "this engine does not stream"
+        [prompt] = self.prompts([example], engines)
+        yield from engine.stream(prompt, self.decoding)
+
+    def answers(self, engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
+        """Answers of another engine to this Predictor's prompts, for a model that is still in training."""
+        return [prediction.output for prediction in self._ask(engine, prompts, None)]
+
+
+def _prediction(answer: Choice | Completion, output: str, confidence: float | None = None) -> Prediction:
+    return Prediction(
+        "",
+        output,
+        confidence,
+        answer.tokens_in,
+        answer.tokens_out,
+        answer.seconds,
+        answer.error,
+        answer.tokens_cached,
+        again=bool(answer.error) and not answer.final,
+    )

@@ -1,0 +1,119 @@
+"""Prompts: the only place where one is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rung import calls, marks
+from rung.data.split import normalise
+from rung.lm.base import Prompt
+from rung.lm.engine_kinds import can
+from rung.lm.engines import Engines
+from rung.lm.inference import thinking
+from rung.predictor.value import PredictorFields
+from rung.retrieve import ground
+from rung.retrieve import lookup as lookups
+from rung.retrieve.rewrite import standalone
+from rung.retrieve.store import Allow
+from rung.types import Example, Message, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMaker(PredictorFields):
+    """Looks up what a row's prompt shows, and renders it."""
+
+    def render(self, example: Example, similar: Sequence[Example] = (), sources: Sequence[Source] = ()) -> Prompt:
+        """The prompt of one row: instruction, demonstrations as turns, earlier turns of the row, passages, the input.
+
+        Templates take one system message, the first, so a row's own system text follows the instruction.
+        """
+        system = [self.instruction]
+        if self.lookup:
+            system.append(ground.RULE)
+        if self.labels and self.show_labels:
+            system.append(self._label_text())
+        if self.thinking:
+            system.append(self.thinking.rule)
+        system += [turn.content for turn in example.history if turn.role == "system"]
+        turns = [Message("system", "\n\n".join(system))]
+        plain = marks.defuse if self.lookup else str  # beside passages, only this file writes their marks
+        last = ground.asked(example.input, sources) if self.lookup else example.input
+        for row, asked in (*((row, plain(row.input)) for row in (*self.demos.fixed, *similar)), (example, last)):
+            turns += [replace(turn, content=plain(turn.content)) for turn in row.history if turn.role != "system"]
+            turns += [Message("user", asked), *row.after, _answer(row, self._whole(row, row.output))]
+        tools = calls.tools_of(example.extra)
+        if tools and can(self.model).chat_template:  # its template describes tools
+            turns.insert(0, Message(calls.TOOLS, json.dumps(tools, ensure_ascii=False)))
+        elif tools:
+            turns[0] = Message("system", f"{turns[0].content}\n\nTools: {json.dumps(tools, ensure_ascii=False)}")
+        return Prompt(tuple(turns[:-1]), example.input)
+
+    def prompts(
+        self, examples: Sequence[Example], engines: Engines, sources: Sequence[Sequence[Source]] | None = None
+    ) -> list[Prompt]:
+        """Prompts of rows, with similar demonstrations and passages looked up (or the passages given).
+
+        A row is never shown its own answer.
+        """
+        if sources is None:
+            sources = [found for found, _ in self.retrieve(examples, engines)]
+        near = self._similar(examples, engines)
+        return [self.render(*row) for row in zip(examples, near, sources)]
+
+    def lessons(self, examples: Sequence[Example], engines: Engines) -> list[tuple[Prompt, str]]:
+        """Prompts and answers to train on: prompts as at inference, answers as they should be."""
+        if self.lookup is None:
+            prompts = self.prompts(examples, engines)
+            return [(prompt, self._whole(example, example.output)) for prompt, example in zip(prompts, examples)]
+        found = lookups.lessons(self.lookup, examples, engines)
+        prompts = self.prompts(examples, engines, [sources for sources, _ in found])
+        return [(prompt, self._whole(row, answer)) for prompt, row, (_, answer) in zip(prompts, examples, found)]
+
+    def retrieve(
+        self, examples: Sequence[Example], engines: Engines, allow: Allow = Allow()
+    ) -> list[tuple[tuple[Source, ...], float]]:
+        """For each row the passages that `allow` admits, best first, and the strength of the evidence."""
+        if self.lookup is None:
+            return [((), 0.0)] * len(examples)
+        questions = standalone(examples, engines.open(self.model))
+        hits = lookups.sources(self.lookup, questions, engines, allow)
+        strengths = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
+        return [(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, strengths)]
+
+    def _whole(self, row: Example, answer: str) -> str:
+        """A row's answer as the model writes it: after the row's reasoning, if the Predictor reasons."""
+        return thinking.turn(str(row.extra.get(self.thinking.column, "")), answer) if self.thinking else answer
+
+    def _similar(self, examples: Sequence[Example], engines: Engines) -> list[list[Example]]:
+        if not self.demos.similar:
+            return [[]] * len(examples)
+        from rung.lm.inference.embed import nearest
+        from rung.lm.vectors import load_vectors
+
+        vectors = engines.embedder(self.encoder).embed([example.input for example in examples])
+        found = nearest(load_vectors(Path(self.demos.files)), vectors, self.demos.similar + 8)
+        out = []
+        for example, row in zip(examples, found):
+            own = normalise(example.input)
+            near = [demo for demo in (self.demos.pool[i] for i in row) if normalise(demo.input) != own][: self.demos.similar]
+            out.append(near[::-1])
+        return out
+
+    def _label_text(self) -> str:
+        if not any(self.descriptions):
+            return "Answer with one of: " + ", ".join(self.labels) + "."
+        lines = [f"- {label}: {what}" if what else f"- {label}" for label, what in zip(self.labels, self.descriptions)]
+        return "Answer with one of these:\n" + "\n".join(lines)
+
+
+def _answer(row: Example, whole: str) -> Message:
+    """A row's answer as a turn; tool calls if it consists of these."""
+    called = calls.parse_output(row.output)
+    return (
+        Message("assistant", "", calls.extra_fields({calls.KEY: calls.as_message(called)}))
+        if called
+        else Message("assistant", whole)
+    )

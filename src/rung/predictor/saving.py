@@ -1,0 +1,98 @@
+"""A Predictor in a folder: saving and loading."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rung import files, rows
+from rung.errors import RungError
+from rung.lm.base import Decoding, ModelRef
+from rung.lm.inference.thinking import Thinking
+from rung.lm.models.fits import link
+from rung.predictor.answering import Predictor
+from rung.predictor.value import Calibration, Demos
+from rung.retrieve.lookup import Lookup
+from rung.retrieve.search import Settings
+from rung.types import digest
+
+FILE = "predictor.json"
+FOLDERS = ("model", "demos")
+"""Parts of a Predictor that have files; each is saved in a folder of that name."""
+
+
+def save(
+    predictor: Predictor,
+    folder: Path,
+    beside: Mapping[str, str] | None = None,
+    finish: Callable[[Path], object] = lambda written: None,
+) -> None:
+    """Write the Predictor, copies of its files and the text files `beside` to a folder, atomically.
+
+    `finish`: called with the folder before it is renamed into place. RungError for a calibration of another Predictor.
+    """
+    if predictor.calibration and predictor.calibration.of != replace(predictor, calibration=None).digest:
+        raise RungError(
+            "a method after the calibration changed the prompt or the model, so the calibration is no longer valid.",
+            where="rungs",
+            remedy="Put the calibration last in the rung.",
+        )
+    content = asdict(predictor)
+    with files.whole_folder(folder) as part:
+        for name in FOLDERS:
+            if content[name]["files"]:
+                shutil.copytree(content[name]["files"], part / name, copy_function=link)
+                content[name]["files"] = name
+        if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
+            content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
+        for name, text in (beside or {}).items():
+            files.write_text(part / name, text)
+        files.write_json(part / FILE, content)
+        finish(part)
+
+
+def load(folder: Path) -> Predictor:
+    """Read a saved Predictor; its files are used in place. RungError if it is none, or if files are outside the folder."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RungError(f"this is not a saved Predictor: {error}.", where=str(folder), remedy="Fit it again.") from error
+    for part in FOLDERS:
+        if content[part]["files"]:
+            if (lies := content[part]["files"]) != part:
+                raise RungError(f"its files are outside the folder: {lies!r}.", where=str(folder / FILE), remedy="Fit it again.")
+            content[part]["files"] = str(folder / part)
+    if (looked := content.get("lookup")) and "://" not in looked["index"]:
+        looked["index"] = os.path.normpath(folder / looked["index"])  # older versions wrote an absolute path
+    demos = content.pop("demos")
+    return Predictor(
+        **{
+            **content,
+            "model": ModelRef(**content["model"]),
+            "labels": tuple(content["labels"]),
+            "descriptions": tuple(content["descriptions"]),
+            "taught": tuple(map(rows.example, content.get("taught", ()))),
+            "decoding": Decoding(**content["decoding"]),
+            "lookup": _lookup(content.get("lookup")),
+            "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,
+            "calibration": Calibration(tuple(bent["bias"]), bent["of"]) if (bent := content.get("calibration")) else None,
+            "demos": Demos(
+                **{**demos, "fixed": tuple(map(rows.example, demos["fixed"])), "pool": tuple(map(rows.example, demos["pool"]))}
+            ),
+        }
+    )
+
+
+def folder_digest(folder: Path) -> str:
+    """Content digest of a folder's files."""
+    return digest([[str(Path(name)), content] for name, content in files.contents(folder).items()])
+
+
+def _lookup(content: dict | None) -> Lookup | None:
+    if content is None:
+        return None
+    return Lookup(**{**content, "settings": Settings(**{**(how := content["settings"]), "legs": tuple(how["legs"])})})

@@ -1,0 +1,74 @@
+"""The fields of a Predictor, and its digest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rung.lm import engine_kinds
+from rung.lm.base import Decoding, ModelRef
+from rung.lm.inference.thinking import Thinking
+from rung.naming import identity_fields
+from rung.retrieve import orders
+from rung.retrieve.lookup import Lookup
+from rung.types import Example, Kind, digest
+
+PROMPT_VERSION = 1
+"""Raise when the same Predictor would be asked in other words."""
+
+
+@dataclass(frozen=True)
+class Demos:
+    """Demonstrations in the prompt: fixed ones first, so that all prompts share them, then similar ones."""
+
+    fixed: tuple[Example, ...] = ()
+    pool: tuple[Example, ...] = ()
+    """Candidates for the similar ones."""
+    similar: int = 0
+    """How many of the pool are shown: those most similar to the input, the nearest last."""
+    files: str = ""
+    """Folder with the pool's vectors (`pool.safetensors`)."""
+    files_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is added to each label's log-probability, to remove a bias towards some labels."""
+
+    bias: tuple[float, ...]
+    """In the order of the labels."""
+    of: str
+    """Digest of the Predictor it was measured on; it is invalid for any other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorFields:
+    """All that decides how a row is answered."""
+
+    kind: Kind
+    model: ModelRef
+    instruction: str
+    labels: tuple[str, ...] = ()
+    descriptions: tuple[str, ...] = ()
+    """What each label means, in the order of `labels`; empty strings if the task does not say."""
+    show_labels: bool = True
+    """Whether the prompt lists the labels. A model trained on them knows them, and its prompt is shorter."""
+    encoder: str = "all-minilm-l6-v2"
+    """Embedding model, for similar demonstrations and for the classification head."""
+    demos: Demos = Demos()
+    lookup: Lookup | None = None
+    """Where passages are retrieved from; None answers without passages."""
+    decoding: Decoding = Decoding()
+    taught: tuple[Example, ...] = ()
+    """Rows that a teacher labelled, for the next method to train on like the team's own. Answering does not read them."""
+    thinking: Thinking | None = None
+    """How to reason before answering; None answers at once."""
+    calibration: Calibration | None = None
+
+    @property
+    def digest(self) -> str:
+        """Content digest: equal for Predictors that answer alike, wherever their files are."""
+        shown: dict[str, Any] = {"orders": orders.VERSION} if self.lookup else {}
+        if added := engine_kinds.TABLE.origin(self.model.kind):
+            shown["engine"] = added  # another version of a plug-in may answer differently
+        return digest(identity_fields(asdict(self) | {"prompt": PROMPT_VERSION} | shown))
