@@ -23,6 +23,7 @@ demo: install  ## climb the example task
 	$(BIN)/rung climb examples/tickets
 	$(BIN)/rung ask examples/tickets "my bike was supposed to be here on Friday and there is no sign of it"
 	$(BIN)/rung report examples/tickets
+	@echo "serve what was chosen: $(BIN)/pip install 'rung[serve]' && $(BIN)/rung serve examples/tickets"
 
 test: install  ## the fast tests, then those on the real default model
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

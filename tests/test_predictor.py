@@ -97,7 +97,7 @@ def test_no_rows_no_answers(engines: Engines) -> None:
 
 @pytest.mark.parametrize("kind", ["classify", "generate"])
 def test_a_row_over_the_context_keeps_its_error_and_the_others_their_answer(base, engines: Engines, kind: str) -> None:
-    model = ModelRef("causal", str(base("gpt2-short")), "d")
+    model = ModelRef("causal", str(base("gpt2-short")), "")
     labels = ("a", "b") if kind == "classify" else ()
     one = replace(START, kind=kind, labels=labels, show_labels=False, model=model, decoding=Decoding(max_new_tokens=3))
     found = one.predict([Example("x", ""), Example("late " * 60, ""), Example("y", "")], engines)
@@ -108,7 +108,7 @@ def test_a_row_over_the_context_keeps_its_error_and_the_others_their_answer(base
 
 def test_every_length_near_the_limit_is_answered_or_refused_by_row(base, engines: Engines) -> None:
     """Labels whose letters take several tokens: a row just under the limit must not take the others down with it."""
-    model = ModelRef("causal", str(base("gpt2-short")), "d")
+    model = ModelRef("causal", str(base("gpt2-short")), "")
     one = replace(START, labels=("語", "本"), show_labels=False, model=model, instruction="Sort")
     found = one.predict([Example("x" * n, "") for n in range(1, 30)], engines)
     assert found[0].error == ""

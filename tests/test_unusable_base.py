@@ -71,7 +71,7 @@ def test_a_broken_template_skips_the_rungs_that_ask_it(
 @pytest.fixture
 def short(base: Callable[[str], Path]) -> ModelRef:
     """A context of 48 tokens."""
-    return ModelRef("causal", str(base("gpt2-short")), "d")
+    return ModelRef("causal", str(base("gpt2-short")), "")
 
 
 @pytest.mark.parametrize("most", [3, 1024])

@@ -90,9 +90,17 @@ class EngineKind:
 
 def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
     from rung.lm.inference.causal import CausalEngine
+    from rung.lm.models import fits
     from rung.lm.models.load import load
 
-    return CausalEngine(load(engines.find(ref.name).folder, engines.machine, ref.files), engines.say)
+    found = engines.find(ref.name)
+    if ref.digest not in ("", found.digest) and fits.split(found.folder, ref.files)[0] == found.folder:
+        raise ModelError(
+            "its weights are others than those that this was fitted on.",
+            where=ref.name,
+            remedy="Put the old ones back, or climb again.",
+        )
+    return CausalEngine(load(found.folder, engines.machine, ref.files), engines.say)
 
 
 def _digest_causal(engines: Workshop, name: str) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rung import files
 from rung.lm.base import Engine, ModelRef, Prompt
 from rung.lm.engine_kinds import can, kind, kind_of
 from rung.lm.models import fits
@@ -56,7 +57,7 @@ class Engines:
         self._embedders: dict[str, Any] = {}
         self._found: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
-        self._chats: dict[Path, Any] = {}
+        self._chats: dict[tuple[Path, str], Any] = {}
 
     @cached_property
     def machine(self) -> Machine:
@@ -65,9 +66,11 @@ class Engines:
     def find(self, name: str) -> ModelFiles:
         from rung.lm.models.resolve import find
 
-        if name not in self._found:
-            self._found[name] = find(name, say=self.say)
-        return self._found[name]
+        found, stamp = self._found.get(name, (None, ()))
+        if found is None or (stamp is not None and stamp != files.stamp(found.folder)):  # other files under an old name
+            found = find(name, say=self.say)
+            self._found[name] = found, files.stamp(found.folder)
+        return found
 
     def reference(self, name: str) -> ModelRef:
         """The reference to an untouched base."""
@@ -78,12 +81,14 @@ class Engines:
         """The tokenizer alone, without the weights; None for models that read no tokens."""
         if not can(ref).chat_template:
             return None
-        folder, _ = fits.split(self.find(ref.name).folder, ref.files)
-        if folder not in self._chats:
+        found = self.find(ref.name)
+        folder, _ = fits.split(found.folder, ref.files)
+        key = (folder, found.digest)
+        if key not in self._chats:
             from rung.lm.models.chat import Chat, tokenizer
 
-            self._chats[folder] = Chat(tokenizer(folder))
-        return self._chats[folder]
+            self._chats[key] = Chat(tokenizer(folder))
+        return self._chats[key]
 
     def tokens(self, ref: ModelRef, prompt: Prompt, answer: str) -> tuple[int, int]:
         """Tokens of a prompt and of an answer with its end."""
@@ -125,7 +130,7 @@ class Engines:
         from rung.lm.models.hub import ModelFiles
 
         self._embedders[name] = embedder
-        self._found[name] = ModelFiles(name, Path(), digest, "given")
+        self._found[name] = ModelFiles(name, Path(), digest, "given"), None
 
     @property
     def opened(self) -> tuple[ModelRef, ...]:

@@ -1,0 +1,87 @@
+"""A server as a process of its own: streams over a socket, the openai client, signals."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI
+from serving import CHAT, body, task_of_labels, task_of_texts
+
+PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
+
+
+@contextmanager
+def running(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`rung serve` on a free port of loopback, and its URL."""
+    line = [sys.executable, "-u", "-m", "rung.cli", "serve", *map(str, words), "--port", "0"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watch = threading.Timer(120, process.kill)
+    watch.start()
+    try:
+        assert process.stdout
+        first = process.stdout.readline()
+        assert first.startswith("http://127.0.0.1:"), first + (process.stderr.read() if process.stderr else "")
+        yield process, first.split()[0]
+    finally:
+        watch.cancel()
+        process.kill()
+        process.communicate()
+
+
+def test_the_openai_client_passes_its_calls_unchanged(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
+    labels = task_of_labels(tmp_path / "tickets")
+    texts = task_of_texts(tmp_path / "letters", base("llama"), rungs="[zero-shot]")
+    with running(labels, texts) as (_, url):
+        client = OpenAI(base_url=url, api_key="none", max_retries=0)
+        assert {"tickets", "letters", "letters:few-shot", "fake"} <= {model.id for model in client.models.list()}
+        assert client.models.retrieve("letters").owned_by == "rung"
+        asked = [{"role": "user", "content": "my bike was supposed to be here on Friday"}]
+        whole = client.chat.completions.create(model="letters", messages=asked, max_completion_tokens=10)
+        stream = client.chat.completions.create(
+            model="letters", messages=asked, max_tokens=10, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+        said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        assert said == whole.choices[0].message.content and chunks[-1].usage == whole.usage
+        with pytest.raises(BadRequestError, match="logprobs"):
+            client.chat.completions.create(model="letters", messages=asked, logprobs=True)
+        with pytest.raises(NotFoundError, match="tickets"):
+            client.chat.completions.create(model="gpt", messages=asked)
+        [program] = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        exec(program.replace("http://127.0.0.1:8000/v1", url), {})  # prints a label and its confidence
+        assert (
+            subprocess.run(
+                [sys.executable, "-m", "rung.cli", "serve", str(labels), "--port", url.split(":")[2].split("/")[0]]
+            ).returncode
+            == 2
+        )
+
+
+def test_what_is_under_way_is_finished_after_sigterm(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
+    folder = task_of_texts(tmp_path / "letters", base("llama"), rungs="[zero-shot]")
+    with running(folder, "--no-log") as (process, url):
+        root = url.removesuffix("/v1")
+        more = body("letters", "where is my order", max_tokens=400, stream=True)
+        with httpx.Client(timeout=60) as http, http.stream("POST", root + CHAT, json=more) as response:
+            lines = response.iter_lines()
+            assert next(lines).startswith("data: {")
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{root}/healthz")
+            rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] in ("stop", "length")
+        assert process.wait(30) == 0
+    assert not (folder / ".rung" / "requests.sqlite").exists()
