@@ -95,7 +95,7 @@ class Count:
 class Letters:
     """An embedder that counts letters."""
 
-    longest = 256
+    max_length = 256
 
     def embed(self, texts: Sequence[str]) -> Vector:
         counts = np.array([[text.lower().count(chr(97 + i)) + 0.01 for i in range(26)] for text in texts], np.float32)

@@ -41,5 +41,5 @@ def test_own_prices_stand_before_the_list(home: Path) -> None:
     assert load_or_measure().usd_per_hour == 1.0  # the made-up machine has two cores
     assert load_or_measure(usd_per_hour=0.3).usd_per_hour == 0.3
     (home / "prices.yaml").write_text("machines: [h100]\n")
-    with pytest.raises(RungError, match="dollars an hour by kind"):
+    with pytest.raises(RungError, match="must map kinds to dollars per hour"):
         by_name("h100")

@@ -49,7 +49,7 @@ def test_climb_and_plan_can_be_called_whatever_was_imported_before(first: str) -
     code = f"import {first}, rung, inspect; {shown}; rung.climb('nowhere')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("(task: ") and "everything: " in done.stdout
-    assert "rung.errors.TaskError: nowhere" in done.stderr and "there is no such file" in done.stderr
+    assert "rung.errors.TaskError: nowhere" in done.stderr and "the file does not exist" in done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

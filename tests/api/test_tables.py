@@ -77,7 +77,7 @@ def test_cells_of_other_kinds() -> None:
         (pd.DataFrame({"x": ["a", b"b"]}), "row 2, column 'x': b'b' is a bytes, not text"),
         (pd.DataFrame({"x": [pd.Timedelta("1s")]}), "is a Timedelta, not text"),
         (pd.DataFrame({"x": [float("inf")]}), "row 1, column 'x': inf cannot be stored"),
-        ([{"x": "a\ud83d"}], "half a character"),
+        ([{"x": "a\ud83d"}], "lone surrogate"),
         (pd.Series(["a"]), "a Series has one column"),
         (pl.DataFrame({"x": ["a"]}).lazy(), "Call .collect()"),
         ([{"x": {1, 2}}], "is a set, not text"),

@@ -88,7 +88,7 @@ def test_ones_own_function_rewards(start: Predictor, run: Callable[..., Run], tm
     assert len(done.notes["rewards"]) == 4
     for name, what in (
         ("rewards.py:long", "no function 'long'"),
-        ("other.py:f", "not there"),
+        ("other.py:f", "missing file"),
         ("short", "the reward is 'short'"),
     ):
         with pytest.raises(TaskError, match=what) as caught:
