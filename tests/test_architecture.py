@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("advise", "plan"),
     ("climb", "tune"),
-    ("init", "answer_rows", "trust", "report"),
+    ("init", "answer_rows", "trust", "report", "export"),
     ("serve",),
     ("cli",),
     ("api",),

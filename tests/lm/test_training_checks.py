@@ -11,11 +11,11 @@ import pytest
 
 from rung.errors import DataError, ModelError
 from rung.lm.models import adapters
+from rung.lm.models.chat import name_ends
 from rung.lm.models.load import Loaded
 from rung.lm.training import train, training_checks
 from rung.lm.trees import virtual
 from rung.lm.trees.tree import Row
-from rung.methods import tuning
 from rung.types import Message
 
 Fresh = Callable[[str], Loaded]
@@ -106,7 +106,7 @@ def test_a_padding_token_that_ends_answers_is_found_before_any_step(fresh: Fresh
 def test_whole_weights_say_where_an_answer_ends(fresh: Fresh) -> None:
     one = fresh("llama")
     one.model.generation_config.pad_token_id = 2
-    tuning.name_ends(one)
+    name_ends(one.model, one.chat)
     assert one.model.generation_config.eos_token_id == sorted({2, one.chat.end})
     assert one.model.generation_config.pad_token_id is None
     training_checks.check_pad_token(one)

@@ -180,11 +180,12 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: History, run: Run) -
 def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
     """`start` with the whole weights just trained; the earlier ones are no longer needed."""
     from rung.lm import processes
+    from rung.lm.models.chat import name_ends
     from rung.lm.quiet import quiet
     from rung.lm.training import train
 
     files = run.folder / "model"
-    name_ends(loaded)
+    name_ends(loaded.model, loaded.chat)
     state = processes.full_state_dict(loaded.model)
     with quiet():
         if processes.is_main_process():
@@ -192,14 +193,6 @@ def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -
         loaded.chat.tokenizer.save_pretrained(files)  # written into: a fit's workplace
     run.notes.update(train.notes(loaded.model, history))
     return _answering_with(start, files)
-
-
-def name_ends(loaded: Loaded) -> None:
-    """Save with whole weights which tokens end an answer, and do not pad with one of them."""
-    generation = loaded.model.generation_config
-    generation.eos_token_id = sorted(loaded.chat.stops)
-    if generation.pad_token_id in loaded.chat.stops:
-        generation.pad_token_id = None
 
 
 def watch(run: Run) -> Watch:

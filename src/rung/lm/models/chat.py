@@ -51,9 +51,17 @@ class Chat:
         If the template takes no system message, its text goes before the first user turn; if roles must alternate,
         consecutive turns of one role are joined. TemplateError if the template still rejects the messages.
         """
-        tools = [one for m in messages if m.role == calls.TOOLS for one in json.loads(m.content)]
-        turns = [self._turn(m) for m in messages if m.role != calls.TOOLS]
+        turns, tools = self._parts(messages)
         return self._template.render(turns, add_generation_prompt=True, **({"tools": tools} if tools else {}))
+
+    def form(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The turns and the tools that `text` renders, as another program may pass them to the same template."""
+        turns, tools = self._parts(messages)
+        return self._template.form(turns, add_generation_prompt=True, **({"tools": tools} if tools else {})), tools
+
+    def _parts(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        tools = [one for m in messages if m.role == calls.TOOLS for one in json.loads(m.content)]
+        return [self._turn(m) for m in messages if m.role != calls.TOOLS], tools
 
     def _turn(self, message: Message) -> dict[str, Any]:
         """A message in the template's form, its text escaped so that nothing in it is read as a special token."""
@@ -107,6 +115,17 @@ class Chat:
     def length(self, text: str) -> int:
         """Tokens of a plain text."""
         return len(self._encode(text))
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text as it is: special tokens that stand in it count as such."""
+        return self._encode(text)
+
+    @property
+    def template(self) -> str:
+        """The chat template that prompts are rendered with, complete: it sets the begin token where the model wants one."""
+        source = self._template.source
+        starts = self.prompt([Message("user", "x")])[:1] == self.tokens(self.text([Message("user", "x")]))[:1]
+        return source if starts else "{{ bos_token }}" + source
 
     def shown(self, row: Row) -> list[tuple[str, bool]]:
         """A row as pieces of text, special tokens included, each with whether its tokens are targets."""
@@ -171,3 +190,11 @@ class Chat:
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def name_ends(model: Any, chat: Chat) -> None:
+    """Say in a model's generation config which tokens end an answer, and do not pad with one of them."""
+    generation = model.generation_config
+    generation.eos_token_id = sorted(chat.stops)
+    if generation.pad_token_id in chat.stops:
+        generation.pad_token_id = None

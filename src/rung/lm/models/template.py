@@ -49,6 +49,14 @@ class Template:
 
     def render(self, turns: Sequence[Turn], **options: Any) -> str:
         """The chat as text. `options`: for `apply_chat_template`. TemplateError if every form of it is rejected."""
+        return self._accepted(turns, **options)[1]
+
+    def form(self, turns: Sequence[Turn], **options: Any) -> list[Turn]:
+        """The form of the turns that `render` uses; other programs render it to the same text."""
+        return self._accepted(turns, **options)[0]
+
+    def _accepted(self, turns: Sequence[Turn], **options: Any) -> tuple[list[Turn], str]:
+        """The first form that the template accepts, and its text."""
         first: Exception | None = None
         for form in self._forms(list(turns)):
             try:
@@ -58,7 +66,7 @@ class Template:
                 continue
             if missing := [name for name in _called(form) if name not in text]:
                 raise self.error(f"it drops the call of the tool {missing[0]!r}", "A template that renders tool calls is needed.")
-            return text
+            return form, text
         raise self.error(_first_line(first)) from first
 
     def error(self, why: str, more: str = "") -> TemplateError:

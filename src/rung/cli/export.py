@@ -1,0 +1,53 @@
+"""The command that writes a fitted rung as files for other engines, and proves them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rung.cli.common import Folder, Json, err, out, print_json, project_of, resumable
+from rung.cli.screens.console import status
+
+
+def export(
+    folder: Folder,
+    rung: Annotated[str, typer.Argument(metavar="RUNG", help="The rung to export; by default the one last chosen.")] = "",
+    to: Annotated[str, typer.Option("--to", help="hf (a folder for transformers), gguf (llama.cpp) or ollama.")] = "hf",
+    into: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to write; by default exports/RUNG-… in the task's folder."),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="hf: f32 (default), bf16, f16. gguf and ollama: f16 (default), f32, q8_0.")
+    ] = "",
+    adapter: Annotated[bool, typer.Option("--adapter", help="With --to hf: the adapter alone, to be put on its base.")] = False,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Dev rows on which the export is proven.")] = 32,
+    json_: Json = False,
+) -> None:
+    """Write a fitted rung as files for other engines, load them there, and prove that they answer as the rung does.
+
+    Exit code 1 if they do not; the files then lie in a folder that ends in .failed.
+    """
+    from rung.cli.screens import export as screen
+    from rung.export import run
+    from rung.export.kinds import form
+    from rung.export.source import source
+    from rung.types import plain
+
+    wanted = form(to, kind, adapter)
+    project = project_of(folder)
+    found = source(project, rung, rows)
+    name = re.sub(r"[^\w.+@-]", "-", f"{found.rung}-{wanted.name}")
+    place = into or project.task.folder / "exports" / name
+    run.check_place(place)
+    with resumable("Nothing was written; run the same command again."), status("reading the rung") as update:
+        done = run.export(found, wanted, place, update)
+    if json_:
+        print_json({"folder": str(done.folder), "bytes": done.bytes, "passed": done.proof.passed, **plain(done.proof)})
+        return
+    out.print(screen.exported(found.rung, done))
+    if found.record is None:
+        err.print(f"{found.rung} was never measured here: run `rung fit {folder} {found.rung}` for its scores.", style="dim")

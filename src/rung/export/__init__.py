@@ -1,0 +1,1 @@
+"""A fitted rung as files for other engines, with a proof that they answer as it does."""
