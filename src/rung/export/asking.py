@@ -31,7 +31,7 @@ def content(source: Source) -> dict[str, Any]:
         **({"labels": list(asked.labels)} if asked.labels else {}),
         **({"label_bias": list(asked.calibration.bias)} if asked.calibration else {}),
         **({"json_schema": asked.decoding.schema} if asked.decoding.schema else {}),
-        **({"answer_behind": thinking.MARK} if asked.thinking else {}),
+        **({"answer_behind": thinking.MARKER} if asked.thinking else {}),
         "not_in_these_files": limits(source),
     }
 
@@ -62,7 +62,7 @@ def limits(source: Source) -> list[str]:
     if asked.thinking:
         votes = f" and takes the most frequent answer of {asked.thinking.samples}" if asked.thinking.samples > 1 else ""
         found.append(
-            f"`rung ask` lets the model reason first, then takes what stands behind `{thinking.MARK}`{votes}. "
+            f"`rung ask` lets the model reason first, then takes what stands behind `{thinking.MARKER}`{votes}. "
             "Other engines return the whole text."
         )
     if asked.decoding.schema:

@@ -167,10 +167,11 @@ def _origin(source: Source) -> str:
 
 def _provenance(record: Record) -> list[tuple[str, str]]:
     known = record.provenance
-    rows = [(f"digest of the {name} rows", f"`{known[name]}`") for name in ("train", "dev", "test") if known.get(name)]
-    if options := known.get("options"):
-        rows.append(("methods and options", f"`{json.dumps(options, ensure_ascii=False)}`"))
-    rows += [("seed", str(known["seed"]))] if "seed" in known else []
+    digests = {"train": known.train, "dev": known.dev, "test": known.test}
+    rows = [(f"digest of the {name} rows", f"`{value}`") for name, value in digests.items() if value]
+    if known.options:
+        rows.append(("methods and options", f"`{json.dumps([dict(one) for one in known.options], ensure_ascii=False)}`"))
+    rows += [("seed", str(known.seed))] if known.seed is not None else []
     return rows
 
 

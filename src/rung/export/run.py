@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rung import files
 from rung.errors import RungError
-from rung.export import asking, card, compare, scores
+from rung.export import asking, card, compare, modelfile, scores
 from rung.export.kinds import Form
 from rung.export.limits import BYTES
 from rung.export.proof import Proof
@@ -20,6 +20,7 @@ from rung.types import plain
 from rung.version import __version__
 
 if TYPE_CHECKING:
+    from rung.lm.export.merged import Merged
     from rung.lm.export.reader import Reader
     from rung.lm.export.reference import Reference
 
@@ -142,9 +143,41 @@ def _write(source: Source, form: Form, part: Path) -> tuple[Reader, int]:
         assert chat, "only models with a chat template are exported"
         hf_folder.write_adapter(adapter, chat, card.public(source), part)
         return PlainTransformers(part, folder), 0
-    made = merged(base, ref.files, form.kind)
-    hf_folder.write(made, part, form.kind, source.predictor.decoding)
-    return PlainTransformers(part), made.changed
+    made = merged(base, ref.files, form.kind if form.to == "hf" else "f32")
+    if form.to == "hf":
+        hf_folder.write(made, part, form.kind, source.predictor.decoding)
+        return PlainTransformers(part), made.changed
+    return _write_gguf(source, form, part, made), made.changed
+
+
+def _write_gguf(source: Source, form: Form, part: Path, made: Merged) -> Reader:
+    """Write the GGUF file, for Ollama with a Modelfile, and load it: in llama.cpp where that is installed, else in rung."""
+    from rung.lm.export import gguf_file, llama_cpp
+
+    file = part / f"model-{form.kind}.gguf"
+    gguf_file.write(made, file, form.kind, source.rung, source.base.licence)
+    if form.to == "ollama":
+        files.write_text(part / "Modelfile", modelfile.text(source, file.name))
+    if llama_cpp.installed():
+        engines, model = source.project.engines, source.predictor.model
+        longest = max(engines.tokens(model, one, "")[0] for one in source.predictor.prompts(source.rows, engines))
+        reader: Reader = llama_cpp.LlamaCpp(file, engines.machine.threads, longest + 2 * MOST, made.chat.begin)
+    else:
+        reader = _read_back(file, made)
+    return modelfile.Rendering(reader, source) if form.to == "ollama" else reader
+
+
+def _read_back(file: Path, made: Merged) -> Reader:
+    """The file read by rung's own GGUF loader: shows that it holds the weights, not that llama.cpp computes the same."""
+    import tempfile
+
+    from rung.lm.export.plain import PlainTransformers
+    from rung.lm.models import gguf
+
+    with tempfile.TemporaryDirectory(prefix="rung-export-") as place:
+        gguf.convert(file, Path(place), say=lambda text: None)
+        note = ", the GGUF file read back by rung: llama.cpp was not asked, as xllamacpp is not installed"
+        return PlainTransformers(Path(place), note=note)
 
 
 def _check_space(source: Source, form: Form, out: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def scored(source: Source, original: Sequence[Written], export: Sequence[Written]) -> Scored | None:
     """The scores; None for a metric that asks a model, which would cost a call a row."""
     metric = source.project.scoring.metric()
-    if metric.many is not None:
+    if metric.score_many is not None:
         return None
     known = source.project.store.predictions(source.predictor.digest)
     missing = [row for row in source.rows if row.id not in known or known[row.id].failed]
@@ -40,8 +40,8 @@ def scored(source: Source, original: Sequence[Written], export: Sequence[Written
 def answer(source: Source, text: str) -> str:
     """What counts of a text that was written freely: calls of tools in one form; of a reasoned answer, what follows its mark."""
     if source.predictor.decoding.calls:
-        return calls.read(text)
-    return text.rpartition(thinking.MARK)[2].strip() if source.predictor.thinking else text
+        return calls.normalise_output(text)
+    return text.rpartition(thinking.MARKER)[2].strip() if source.predictor.thinking else text
 
 
 def _predictions(source: Source, written: Sequence[Written]) -> list[Prediction]:

@@ -7,14 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from rung.cli.screens.console import styled
-from rung.cli.screens.form import size
+from rung.cli.screens.form import format_bytes
 from rung.export.card import signed
 from rung.export.proof import Proof, Scored
 from rung.export.run import Exported
 
 
 def exported(rung: str, done: Exported) -> RenderableType:
-    head = styled("[bold green]{}[/] exported to {} [dim]({})[/]", rung, str(done.folder), size(done.bytes))
+    head = styled("[bold green]{}[/] exported to {} [dim]({})[/]", rung, str(done.folder), format_bytes(done.bytes))
     asked = f"Asked {done.proof.rows} dev rows beside the original, loaded by {done.proof.engine}:"
     parts: list[RenderableType] = [head, "", asked, compared(done.proof)]
     if done.proof.scores:

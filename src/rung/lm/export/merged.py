@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rung.errors import ModelError
-from rung.lm.models import adapters, fits, opening, small_parts, weights
+from rung.lm.models import adapters, fits, opening, own_adapters, weights
 from rung.lm.models import load as loading
 from rung.lm.models.chat import Chat, name_ends, tokenizer
 from rung.lm.quiet import quiet
@@ -46,13 +46,13 @@ def merged(base: Path, files: str, kind: str = "f32") -> Merged:
             remedy="Export it as an adapter: --to hf --adapter.",
         )
     with quiet():
-        with opening.named_faults(folder):
+        with opening.model_errors(folder):
             chat = Chat(tokenizer(folder))
-        model = opening.whole(AutoModelForCausalLM, folder, dtype=torch.float32).eval()
+        model = opening.load_strict(AutoModelForCausalLM, folder, dtype=torch.float32).eval()
         before = _digests(model, DTYPES[kind]) if fitted else {}
         for adapter in fitted:
-            model = adapters.put(model, adapter)
-    if not loading.whole(model):
+            model = adapters.restore(model, adapter)
+    if not loading.saves_completely(model):
         raise ModelError(
             "what was fitted stands beside the weights (virtual tokens, or layers of its own) and cannot be merged into them.",
             where=str(fitted[-1]),
@@ -80,7 +80,7 @@ def adapter_of(base: Path, files: str) -> tuple[Path, Path]:
             where=str(fitted[-1]),
             remedy="Leave --adapter out: the merged weights hold both.",
         )
-    if (fitted[0] / small_parts.FILE).exists():
+    if (fitted[0] / own_adapters.FILE).exists():
         raise ModelError(
             "peft has no adapter of this kind, so no other program could load it.",
             where=str(fitted[0]),

@@ -127,6 +127,11 @@ class Chat:
         starts = self.prompt([Message("user", "x")])[:1] == self.tokens(self.text([Message("user", "x")]))[:1]
         return source if starts else "{{ bos_token }}" + source
 
+    @property
+    def begin(self) -> str:
+        """The text of the begin token where the tokenizer puts one before any text; empty where it does not."""
+        return "" if self._begin is None else str(self.tokenizer.bos_token)
+
     def shown(self, row: Row) -> list[tuple[str, bool]]:
         """A row as pieces of text, special tokens included, each with whether its tokens are targets."""
         return [

@@ -1,0 +1,82 @@
+"""Llama-like shapes as GGUF describes them: the keys of the head, the names of tensors, the order of rotated channels.
+
+Names and orders are those of llama.cpp's convert_hf_to_gguf.py (https://github.com/ggml-org/llama.cpp, MIT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from rung.errors import ModelError
+
+ARCHITECTURES = {"llama": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
+"""`model_type` of transformers to the name of the architecture in `gguf`."""
+ROTATED = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias")
+
+
+def architecture(config: Any) -> str:
+    """The architecture's name in GGUF. ModelError for a shape that is not written here."""
+    kind = config.model_type
+    if kind not in ARCHITECTURES:
+        raise ModelError(
+            f"a {kind!r} is not written as GGUF here; {', '.join(ARCHITECTURES)} are.",
+            where="rung export --to gguf",
+            remedy="Export it --to hf and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
+        )
+    if (rope := _rope(config).get("rope_type", "default")) != "default":
+        raise ModelError(
+            f"positions scaled by the rule {rope!r} are not written as GGUF here.",
+            where="rung export --to gguf",
+            remedy="Export it --to hf and convert that folder with llama.cpp's convert_hf_to_gguf.py.",
+        )
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", False):
+        raise ModelError("attention in a sliding window is not written as GGUF here.", remedy="Export it --to hf.")
+    return kind
+
+
+def describe(writer: Any, config: Any) -> None:
+    """Write the keys that say how large the model is and how it computes."""
+    heads, width = config.num_attention_heads, config.hidden_size
+    head = getattr(config, "head_dim", None) or width // heads
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(width)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(float(_rope(config).get("rope_theta", 10_000.0)))
+    writer.add_rope_dimension_count(head)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+
+
+def tensors(model: Any, kind: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor by its name in GGUF, float32. ModelError where one has no name there."""
+    from gguf import MODEL_ARCH, get_tensor_name_map
+
+    config = model.config
+    names = get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[kind]], config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        if (found := names.get_name(name, try_suffixes=(".weight", ".bias"))) is None:
+            raise ModelError(f"GGUF has no name for the tensor {name!r} of a {kind!r}.", remedy="Export it --to hf.")
+        value = tensor.detach().float()
+        if kind == "llama" and name.endswith(ROTATED):
+            heads = config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads
+            value = permuted(value, heads)
+        yield found, value
+
+
+def permuted(value: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rows of queries or keys in the order of the original Llama: rotated pairs side by side, not half a head apart."""
+    return value.reshape(heads, 2, value.shape[0] // heads // 2, *value.shape[1:]).swapaxes(1, 2).reshape(value.shape)
+
+
+def _rope(config: Any) -> dict[str, Any]:
+    return dict(getattr(config, "rope_parameters", None) or {})
