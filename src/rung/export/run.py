@@ -200,7 +200,7 @@ def _failed(part: Path, out: Path, proof: Proof) -> Differs:
     beside = out.with_name(out.name + ".failed")
     if beside.is_dir() and is_export(beside):
         shutil.rmtree(beside)
-    part.replace(beside)
+    part.replace(beside)  # written into: the folder under way, which goes beside its place
     return Differs(
         f"the export does not answer as the original: {'; '.join(proof.faults)}.",
         where=str(out),

@@ -26,7 +26,7 @@ def write(made: Merged, folder: Path, kind: str, decoding: Decoding) -> None:
     """Write the model in the type `kind` with its tokenizer and generation config. The model is in that type afterwards."""
     _decode(made.model, decoding)
     with quiet():
-        made.model.to(DTYPES[kind]).save_pretrained(folder, max_shard_size=SHARD)
+        made.model.to(DTYPES[kind]).save_pretrained(folder, max_shard_size=SHARD)  # written into: the export's folder
     write_tokenizer(made.chat, folder)
     _clean(folder / "config.json")
 
@@ -46,7 +46,7 @@ def write_tokenizer(chat: Chat, folder: Path) -> None:
     if not isinstance(made.chat_template, dict):
         made.chat_template = chat.template
     with quiet():
-        made.save_pretrained(folder)
+        made.save_pretrained(folder)  # written into: the export's folder
     _clean(folder / "tokenizer_config.json")
 
 
