@@ -365,7 +365,7 @@ def test_a_climb_stopped_in_the_test_says_that_it_was(folder: Path, monkeypatch:
     monkeypatch.setattr(FakeEngine, "choose", stopped)
     with pytest.raises(KeyboardInterrupt):
         go(folder)
-    assert "not opened to its end" in json.loads((folder / ".rung" / "decision.json").read_text())["untested"]
+    assert "test was interrupted" in json.loads((folder / ".rung" / "decision.json").read_text())["untested"]
 
 
 def test_a_row_that_is_refused_for_good_does_not_hold_up_the_test(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,7 +491,7 @@ climb(Project(load_task(Path(sys.argv[1]))), Watcher())
         for _ in range(4)
     ]
     assert [one.returncode for one in ended] == [-signal.SIGKILL] * 3 + [0]
-    assert "failed" in ended[-1].stdout and "for want of memory" in ended[-1].stdout
+    assert "failed" in ended[-1].stdout and "for lack of memory" in ended[-1].stdout
     (mark,) = (folder / ".rung" / "work").glob("*.json")
     mark.unlink()
     assert statuses(go(folder)) == {"majority": "done"}

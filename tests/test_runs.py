@@ -177,7 +177,7 @@ def test_a_fit_that_was_not_saved_whole_is_no_fit(store: Store, monkeypatch: pyt
 def test_a_broken_fit_says_what_to_do(store: Store) -> None:
     store.keep_fit("k", START, {})
     (store.folder / "fits" / "k" / "predictor.json").write_text("{")
-    with pytest.raises(RungError, match="no saved Predictor"):
+    with pytest.raises(RungError, match="not a saved Predictor"):
         store.fitted("k")
 
 

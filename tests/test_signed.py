@@ -127,7 +127,7 @@ def test_a_damaged_line_is_said_and_the_rest_is_used(kept: Kept, garbage: bytes)
     kept.store.keep_record(record)
     again = kept.again()
     assert again.store.records() == [record, record]
-    assert again.said == [f"{path}: line 2: it {signed.DAMAGED}. What they say is measured again."]
+    assert again.said == [f"{path}: line 2: it {signed.DAMAGED}. Those rungs are measured again."]
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b'{"decision": {', b"\xff", b"[]"])
@@ -137,12 +137,12 @@ def test_a_cut_decision_is_said_and_costs_nothing_else(kept: Kept, content: byte
     again = kept.again()
     assert again.store.read("decision.json") == {} == again.store.read("decision.json")
     [said] = again.said
-    assert "decision.json: it is damaged" in said and "Climb again; what was measured is kept" in said
+    assert "decision.json: it is damaged" in said and "Climb again; the measurements are in records.jsonl" in said
 
 
 def test_a_record_of_the_right_key_and_the_wrong_shape_is_damage(kept: Kept) -> None:
     kept.store._append("records.jsonl", [{"rung": 1}])
-    assert kept.store.records() == [] and "does not hold what such a line holds" in kept.said[0]
+    assert kept.store.records() == [] and "its fields are not those of such a line" in kept.said[0]
 
 
 # --- fits -------------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_checkpoints_of_somebody_else_are_not_gone_on_from(kept: Kept, monkeypat
     assert checkpoint(kept.again()).is_dir()
     other_key(monkeypatch, tmp_path)
     stranger = kept.again()
-    assert not checkpoint(stranger).exists() and "The fit begins anew." in stranger.said[0]
+    assert not checkpoint(stranger).exists() and "The fit starts again." in stranger.said[0]
 
 
 # --- older folders, other machines ------------------------------------------------------------------------------------
@@ -306,5 +306,5 @@ def test_the_folder_may_be_a_link_to_an_empty_one_or_one_of_its_kind(tmp_path: P
         with store.locked():
             store.write("decision.json", {})
     (tmp_path / "big" / "lock").unlink()
-    with pytest.raises(RungError, match="none of rung's"), store.locked():
+    with pytest.raises(RungError, match="not rung's"), store.locked():
         pass

@@ -1,4 +1,4 @@
-"""Answers to a file of rows: each row as it came with its answer beside it, written as it goes."""
+"""Answers to a file of rows: each row with its answer in added columns, written as rows are answered."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from rung.retrieve.store import Allow
 from rung.types import Example, Prediction
 
 COLUMNS = ("answer", "confidence", "error", "abstained")
-"""What is put beside a row's own columns; confidence is empty where the model tells none."""
+"""Columns added to the row's own; confidence is empty if the model reports none."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """How it went."""
+    """Counts of a finished file."""
 
     rows: int
     failed: int
@@ -44,7 +44,7 @@ def answer_rows(
 ) -> BatchResult:
     """Answer the `column` of every row of a file, and write the rows with their answers as `form`: csv or jsonl.
 
-    DataError where the column is missing or one of `COLUMNS` is taken; what was answered before stays written.
+    DataError if the column is missing or one of `COLUMNS` exists; rows answered before stay written.
     """
     done = failed = 0
     put = _csv(to) if form == "csv" else _jsonl(to)
@@ -62,13 +62,13 @@ def answer_rows(
 
 def _input(row: Row, column: str, where: str) -> str:
     if taken := [name for name in COLUMNS if name in row]:
-        raise DataError(f"the column {taken[0]!r} is there already.", where=where, remedy="Rename it.")
+        raise DataError(f"the column {taken[0]!r} exists already.", where=where, remedy="Rename it.")
     return column_of(row, column, where)
 
 
 def _beside(row: Row, found: Prediction) -> dict[str, Any]:
-    told = (found.output, found.confidence, found.error, found.abstained)
-    return {**row, **dict(zip(COLUMNS, told, strict=True))}
+    added = (found.output, found.confidence, found.error, found.abstained)
+    return {**row, **dict(zip(COLUMNS, added, strict=True))}
 
 
 def _csv(to: TextIO) -> Callable[[Sequence[dict[str, Any]]], None]:

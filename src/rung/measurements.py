@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A number that never travels alone."""
+    """A value with its interval and its n."""
 
     value: float
     low: float
@@ -22,11 +22,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a rung takes: quoted before it runs, measured after. Seconds are wall clock on this machine."""
+    """The cost of a rung: estimated before it runs, measured after. Seconds are wall clock on this machine."""
 
     fit_seconds: float = 0.0
     row_seconds: float = 0.0
-    """Seconds an answer, in a batch."""
+    """Seconds per answer, in a batch."""
     memory_bytes: int = 0
     once_usd: float = 0.0
     per_month_usd: float = 0.0
@@ -35,7 +35,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds a request when asked one at a time, as a served model would be."""
+    """Milliseconds per request, one at a time, as of a served model."""
 
     p50: Interval
     p95: Interval
@@ -43,22 +43,22 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """What fitting cost in general ability, against the untouched model on the same passages and questions."""
+    """Loss of general ability against the untouched model on the same passages and questions."""
 
     loss: Interval
-    """Rise of the cross-entropy of general text, in `unit`; n passages."""
+    """Rise in cross-entropy on general text, in `unit`; n passages."""
     accuracy: Interval
-    """Change of the share of general questions answered right; n questions."""
+    """Change in the share of general questions answered right; n questions."""
     unit: str
-    """`nats a token`, or `bits a byte` where the two models cut the text into other tokens."""
+    """`nats a token`, or `bits a byte` if the tokenizers differ."""
     rises: tuple[float, ...]
-    """Of each passage, in nats; bounds at other error levels are made from these."""
+    """Per passage, in nats; bounds at other error levels are computed from these."""
     tokens: tuple[int, ...]
-    """Of each passage, as the untouched model reads it."""
+    """Tokens per passage, by the untouched model's tokenizer."""
 
     @property
     def rise(self) -> float:
-        """Nats a token of the untouched model, whatever the other's tokens: what rungs are compared by."""
+        """Nats per token of the untouched model's tokenizer, so that rungs are comparable."""
         return sum(self.rises) / sum(self.tokens)
 
 

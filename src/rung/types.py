@@ -1,4 +1,4 @@
-"""The frozen values that every part passes on: examples, predictions, scores, costs, records, decisions."""
+"""The frozen values that all parts share: examples, predictions, scores, costs, records, decisions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Verdict = Literal["meets", "fails", "undecided"]
 
 
 class Need(enum.StrEnum):
-    """What a method cannot do without. Methods state needs as data; a missing one is a named skip."""
+    """What a method requires. Methods state needs as data; a rung with a missing one is skipped with the reason."""
 
     EXAMPLES = "examples"
     LABELS = "labels"
@@ -42,24 +42,24 @@ class Need(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Raw text in files, read when it is needed: it may be larger than memory."""
+    """Raw text in files, read on demand: it may be larger than memory."""
 
     files: tuple[str, ...] = ()
     digest: str = ""
-    """Content name of the files; empty where there are none."""
+    """Content digest of the files; empty without files."""
     root: str = ""
-    """Folder that they are named from."""
+    """Folder that file names are relative to."""
     patterns: tuple[str, ...] = ()
-    """As the task names them."""
+    """Patterns as written in the task."""
     size: int = 0
-    """Bytes in all."""
+    """Total bytes."""
     share: float = 1.0
-    """Share of the documents that is read, by their content; what is left out of general text is kept for measuring on."""
+    """Share of the documents that is read, chosen by content; the rest of the general text measures forgetting."""
     contents: tuple[str, ...] = ()
-    """SHA-256 of each of the task's documents, in the order of `files`; of one that cannot be read, the reason."""
+    """SHA-256 of each of the task's documents, in the order of `files`, or why one cannot be read."""
     ignored: tuple[str, ...] = ()  # files among the task's documents whose format is not read
     access: tuple[tuple[str, str], ...] = ()
-    """Patterns of paths with the label that an asker needs; of several that cover a path the last one holds."""
+    """Path patterns with the label that an asker needs; of several matching patterns the last one counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ class TrainData:
     general: Texts = Texts()
     """General text for replay; the documents that forgetting is measured on are left out."""
     documents: Texts = Texts()
-    """What answers may be looked up in."""
+    """Documents to retrieve from."""
     unlabelled: tuple[str, ...] = ()
     """Inputs without an answer, for a teacher to label."""
 
     def only(self, needs: frozenset[Need]) -> TrainData:
-        """The part that a method says it needs. The rest is not there to be used, and its change redoes nothing."""
+        """The parts that a method needs. It cannot read the rest, and changes there cause no new fit."""
         return TrainData(
             self.examples,
             self.labels,
@@ -100,7 +100,7 @@ class TrainData:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage that an answer was looked up in."""
+    """A passage retrieved for an answer."""
 
     id: str
     path: str
@@ -110,9 +110,9 @@ class Source:
     """The place as a citation shows it: file, headings, lines or page."""
     text: str
     cited: bool = False
-    """The answer cites it, and shares content with it."""
+    """Whether the answer cites it and shares content with it."""
     left_out: tuple[str, ...] = ()
-    """Parts of its text that are addressed to the answerer; the prompt shows the passage without them."""
+    """Sentences addressed to the model, which the prompt leaves out."""
 
     def is_named(self, source: str) -> bool:
         """Whether a row's source, or one of several, means this passage: its document, and its section where one is given."""
@@ -121,7 +121,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answer. A row that failed keeps its error and scores nothing; it is never dropped."""
+    """One answer. A row that failed has its error and no score; it is never dropped."""
 
     id: str
     output: str
@@ -130,34 +130,34 @@ class Prediction:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
-    """Wall clock of this row in its batch, as first measured; a cached answer keeps it."""
+    """Wall-clock seconds of this row in its batch, when it was first answered."""
     error: str = ""
     tokens_cached: int = 0
-    """Of `tokens_in`: billed at a seller's lower price for what stands in its prompt cache."""
+    """Of `tokens_in`: billed at the lower price of the provider's prompt cache."""
     again: bool = False
-    """The error may pass (a call that failed): the row is asked again next time."""
+    """The error is temporary (a call that failed): the row is asked again next time."""
     wrong: bool = False
-    """The error is the model's own (a prompt over its context), and the row counts as a wrong answer. Any other error says
-    nothing of the model: the row counts neither for it nor against it."""
+    """The error is the model's own (a prompt over its context), and the row counts as wrong. Any other error says nothing
+    about the model, and the row does not count."""
     sources: tuple[Source, ...] = ()
-    """What was retrieved for it, best first."""
+    """Retrieved passages, best first."""
     abstained: str = ""
-    """Why no answer was given; empty where one was."""
+    """Why no answer was given; empty if one was."""
 
     @property
     def failed(self) -> bool:
-        """Whether there is no answer for a reason that says nothing of the model: a broken server, a full disk."""
+        """Whether the answer is missing for a reason outside the model: a broken server, a full disk."""
         return bool(self.error) and not self.wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """A row that has no score: its answer could not be had for a reason outside the model, or its judge failed."""
+    """A row without a score: its answer is missing for a reason outside the model, or its judge failed."""
 
     id: str
     why: str
     again: bool = False
-    """The fault may pass: the row is scored again next time."""
+    """The fault is temporary: the row is scored again next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,28 +169,28 @@ class Scores:
     overall: Interval
     ids: tuple[str, ...]
     per_row: tuple[float, ...]
-    """One value a row, same order as `ids`. For a corpus metric (macro-F1) each row's own right or wrong."""
+    """One value per row, in the order of `ids`. For a corpus metric (macro-F1): whether each row is right."""
     outputs: tuple[str, ...] = ()
-    """What was answered, same order; corpus metrics are recomputed from these when rows are resampled."""
+    """The answers, in the same order; corpus metrics are recomputed from these when rows are resampled."""
     others: Mapping[str, Interval] = field(default_factory=dict, hash=False)
     unscored: tuple[Unscored, ...] = ()
-    """Rows that could not be scored. They have 0 in `per_row`, and the upper end of `overall` is where they all had 1."""
+    """Rows without a score. They have 0 in `per_row`; the upper end of `overall` assumes 1 for all of them."""
 
     @property
     def at_best(self) -> tuple[float, ...]:
-        """`per_row` were every row that could not be scored perfect."""
+        """`per_row` with 1 for every row without a score."""
         missing = {row.id for row in self.unscored}
         return tuple(1.0 if row in missing else value for row, value in zip(self.ids, self.per_row))
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is kept of one rung. Append-only: a rerun adds a record and never edits one."""
+    """What was measured of one rung. Append-only: a rerun adds a record and never edits one."""
 
     rung: str
     status: Status
     reason: str = ""
-    """Why it was skipped or failed, or what the measurement says against the goal."""
+    """Why it was skipped or failed, or which rows lack a score."""
     scores: Scores | None = None
     """On dev."""
     quote: Cost | None = None
@@ -198,7 +198,7 @@ class Record:
     """Measured."""
     latency: Latency | None = None
     forgetting: Forgetting | None = None
-    """None where no weight of a language model was touched."""
+    """None if no weights of a language model changed."""
     predictor: str = ""
     """Digest of the fitted Predictor; its folder under `.rung/predictors`."""
     provenance: Provenance = field(default=Provenance(), hash=False)
@@ -217,9 +217,9 @@ class RungVerdict:
     verdict: Verdict
     why: str
     more_rows: int = 0
-    """When undecided: about how many more labelled rows would decide."""
+    """If undecided: about how many more labelled rows would decide."""
     unmeasured: bool = False
-    """Undecided because the rung, or rows of it, failed for a reason that says nothing of the model."""
+    """Undecided because the rung, or some rows, failed for a reason outside the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +229,11 @@ class Comparison:
     a: str
     b: str
     difference: Interval
-    """Score of b less score of a."""
+    """Score of b minus score of a."""
     p_value: float
-    """Adjusted (Holm) over the comparisons made together."""
+    """Holm-adjusted over the comparisons made together."""
     only_a: int
-    """Rows that a got right and b wrong; only_b the other way round."""
+    """Rows that a got right and b wrong; `only_b` the other way round."""
     only_b: int
 
 
@@ -241,11 +241,11 @@ class Comparison:
 class Decision:
     verdict: Verdict
     chosen: str
-    """Rung name; empty where nothing was measured."""
+    """Rung name; empty if nothing was measured."""
     why: str
     rungs: tuple[RungVerdict, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-    """The chosen rung against each other one measured."""
+    """The chosen rung against each other measured rung."""
 
     @property
     def unmeasured(self) -> bool:

@@ -33,7 +33,7 @@ from rung.types import Cost, Decision, Example, Prediction, Provenance, Record, 
 
 
 class Watcher(Protocol):
-    """Who is told how a climb goes."""
+    """Receives the progress of a climb."""
 
     def planned(self, steps: Sequence[Step]) -> None: ...
     def began(self, rung: str) -> None: ...
@@ -43,20 +43,20 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Climb:
-    """What a climb comes to."""
+    """The result of a climb."""
 
     decision: Decision
     records: tuple[Record, ...]
     opened: Opened
-    """What the chosen rung came to on the sealed rows."""
+    """The chosen rung's score on the test rows."""
 
 
 def climb(project: Project, watcher: Watcher, *, everything: bool = False, findings: Sequence[Finding] = ()) -> Climb:
-    """Try the plan's rungs in order; stop at the first that meets the goal, unless `everything` is to be measured.
+    """Try the plan's rungs in order; stop at the first that meets the goal, or measure all of them if `everything`.
 
-    `findings`: what the data check said before, for the report.
+    `findings`: the results of the data check, for the report.
 
-    Where the task says `race`, a rung is asked no more dev rows than it takes to tell; `everything` asks them all.
+    If the task says `race`, a rung answers only as many dev rows as the decision needs; `everything` asks them all.
     """
     race = project.criteria.race() if project.task.race and not everything else None
     with project.store.locked():
@@ -65,10 +65,10 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
             records = _try_steps(project, watcher, until, race, everything)
         decision = project.decide(records)
         due = decision.verdict == "meets" and len(project.inputs.splits.test)
-        begun = "it was not opened to its end. Climb again to go on with it." if due else ""
+        begun = "the test was interrupted. Climb again to finish it." if due else ""
         result = Climb(decision, tuple(records), Opened(None, len(test_set.looks(project)), begun))
         kept = content(project, result, findings)
-        project.store.write("decision.json", kept)  # what happens to the test loses nothing of the climb
+        project.store.write("decision.json", kept)  # a failure on the test rows must not lose the climb
         if due:
             chosen = next(record for record in records if record.rung == result.decision.chosen)
             result = replace(result, opened=test_set.opened(project, chosen))
@@ -89,7 +89,7 @@ def _try_steps(project: Project, watcher: Watcher, until: float, race: RacePlan 
 
 
 def standing(project: Project) -> Climb | None:
-    """What the records say of the task as it is, where no climb has come to its end; None where nothing is measured."""
+    """The decision by the stored records, for a task without a finished climb; None if nothing is measured."""
     kept = {record.provenance.key: record for record in project.store.records() if record.status == "done"}
     if not kept:
         return None
@@ -101,34 +101,34 @@ def standing(project: Project) -> Climb | None:
 
 
 def changed(project: Project, kept: dict[str, Any]) -> str:
-    """What is no longer as it was when a decision was made; empty where nothing is."""
+    """What has changed since a decision was made; empty if nothing has."""
     if edited(project, kept):
         return "rung.yaml has changed"
     if (rule := metrics.rule(project.task.goal.metric)) != kept.get("rule", project.task.goal.metric):
-        return f"{project.task.goal.metric} is computed by another rule now ({rule})"
+        return f"the rule of {project.task.goal.metric} has changed ({rule})"
     try:
         return "the data have changed" if kept.get("rows") not in (None, _rows(project)) else ""
     except RungError as error:
-        return f"the data cannot be read as they were ({error})"
+        return f"the data cannot be read ({error})"
 
 
 def edited(project: Project, kept: dict[str, Any]) -> bool:
-    """Whether rung.yaml is no longer as it was when a decision was made; no row is read for it."""
+    """Whether rung.yaml has changed since a decision was made; reads no rows."""
     return kept["task"] != project.task.model_dump(mode="json")
 
 
 def _rows(project: Project) -> dict[str, str]:
-    """Content names of the task's rows, and of all else that rungs learn from."""
+    """Digests of the training data and of the dev and test rows."""
     return {"train": project.inputs.data.digest, "dev": _dev(project), "test": project.inputs.splits.test.digest}
 
 
 def _dev(project: Project) -> str:
-    """Content name of the dev rows."""
+    """Digest of the dev rows."""
     return digest([example.id for example in project.inputs.splits.dev])
 
 
 def chosen(project: Project, rung: str = "") -> Predictor:
-    """The Predictor that the last climb chose, or that of any rung fitted on the task as it stands."""
+    """The Predictor that the last climb chose, or that of a rung fitted on the present task."""
     last, where = project.store.read("decision.json"), str(project.task.folder)
     name = rung or last.get("decision", {}).get("chosen", "")
     if not name:
@@ -147,7 +147,7 @@ def chosen(project: Project, rung: str = "") -> Predictor:
 
 
 def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
-    """One rung's record: as kept, if nothing it depends on has changed, else fitted, answered and scored now."""
+    """One rung's record: the stored one if nothing it depends on has changed, else measured now."""
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
     if step.estimate is None:
         return record
@@ -155,7 +155,7 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
     key = rung_key(project, step, race)
     for kept in reversed(project.store.records()):
         if kept.provenance.key == key and _settled(kept):
-            return replace(kept, rung=step.rung)  # its base may have had another place in `bases`
+            return replace(kept, rung=step.rung)  # the order of `bases` may have changed
     left = until - time.monotonic()
     if step.estimate.fit_seconds > left:
         return replace(
@@ -166,8 +166,8 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
         record = _with_gaps(_measured(project, step, key, until, progress, race))
     except BudgetError as error:
         record = replace(record, status="skipped", reason=str(error))
-    except Exception as error:  # a rung that fails is a recorded failure, and the climb goes on
-        if files.is_full(error):  # no rung's fault, and no other rung would fare better
+    except Exception as error:  # a failure is recorded, and the climb continues
+        if files.is_full(error):  # the next rung would fail as well
             raise disk_full(project.store.folder, error) from error
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         record = replace(record, status="failed", reason=text, provenance=Provenance(key=key, traceback=traceback.format_exc()))
@@ -178,10 +178,10 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
 
 
 def _settled(record: Record) -> bool:
-    """Whether a kept measurement stands: every row has its score, or another try would bring no other."""
-    told = record.provenance
-    old = bool(told.errors) and told.failed is None  # rows that failed counted as wrong answers then
-    return record.status == "done" and not told.again and not old
+    """Whether a stored measurement is final: every row has its score, or asking again would not change it."""
+    found = record.provenance
+    old = bool(found.errors) and found.failed is None  # older versions counted failed rows as wrong
+    return record.status == "done" and not found.again and not old
 
 
 def _measured(project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None) -> Record:
@@ -240,12 +240,12 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
 
 
 def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
-    """What the rung took: its fits as they were noted, its answers by this machine's time or an endpoint's tokens."""
+    """The measured cost: of the fits as noted, of the answers by this machine's time or an endpoint's tokens."""
     row_seconds = sum(one.seconds for one in predictions) / len(predictions)
     fit_seconds = sum(note["seconds"] for note in notes)
     tariff = project.engines.price(predictor.model)
-    taken = [sum(getattr(one, part) for one in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
-    row_usd = tariff.usd(*taken) / len(predictions) if tariff else project.machine.usd(row_seconds)
+    tokens = [sum(getattr(one, part) for one in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
+    row_usd = tariff.usd(*tokens) / len(predictions) if tariff else project.machine.usd(row_seconds)
     return Cost(
         fit_seconds=fit_seconds,
         row_seconds=row_seconds,
@@ -257,18 +257,18 @@ def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]
 
 
 def _with_gaps(record: Record) -> Record:
-    """The record saying how many rows have no score and why, and how many may have one another time."""
+    """The record with the number of rows without a score, the reason, and how many are asked again next time."""
     if not record.scores or not (missing := record.scores.unscored):
         return record
-    told = (
+    reason = (
         f"{len(missing)} of {len(record.scores.ids)} rows have no score, and count neither for nor against it: {missing[0].why}"
     )
     again = max(record.provenance.again or 0, sum(row.again for row in missing))
-    return replace(record, reason=told, provenance=replace(record.provenance, again=again))
+    return replace(record, reason=reason, provenance=replace(record.provenance, again=again))
 
 
 def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
-    """A name for a rung's measurement: its fits, the rows it is scored on, metric and probe; raced, what makes it stop."""
+    """The key of a rung's measurement: its fits, rows, metric and probe, and the race plan if it is raced."""
     raced = [[asdict(race.schedule), [row.id for row in race.rows], race.goal, race.error]] if race else []
     dev = [[example.id, dict(example.extra)] for example in project.inputs.splits.dev]
     start, tariff = step.base.start, step.base.facts.tariff
@@ -288,7 +288,7 @@ def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
 
 
 def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -> dict[str, Any]:
-    """What `show`, `report` and `ask` read again."""
+    """The content of decision.json, which `show`, `report` and `ask` read."""
     return {
         "rows": _rows(project),
         "findings": [asdict(one) for one in findings],
@@ -306,6 +306,6 @@ def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -
 
 
 def reviewed_plan(project: Project, decision: Decision, records: Sequence[Record]) -> ReviewedPlan:
-    """The flowchart's prior beside what was measured."""
+    """The flowchart's advice compared with the measurements."""
     against = partial(compare, references=project.criteria.references, groups=project.criteria.groups)
     return ReviewedPlan(project.plan.chart, review_plan(project.plan.chart, decision, records, against))

@@ -13,11 +13,11 @@ from rung.sequential.interim import InterimAnalysis, bounds
 from rung.types import Comparison, Decision, Example, Interval, Record, RungVerdict, Scores, Verdict
 
 References = Mapping[str, str] | Mapping[str, Example]
-"""Row to its right answer, or to the row with all that are right."""
+"""From a row's id to its right answer, or to the row with all its right answers."""
 
 
 class GoalLike(Protocol):
-    """What of a Goal is read here. None: not asked for."""
+    """The fields of a Goal that are read here; None is no limit."""
 
     @property
     def metric(self) -> str: ...
@@ -35,24 +35,24 @@ class GoalLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What is known of the dev rows beside their scores."""
+    """Right answers and groups of the dev rows."""
 
     references: References | None
     groups: Mapping[str, str] | None
 
     def clusters(self, ids: Sequence[str]) -> list[Hashable] | None:
-        """Each row's group, or itself where it has none; None where no row has one."""
+        """Each row's group, or the row itself if it has none; None if no row has a group."""
         if self.groups is None or not any(self.groups.get(i) for i in ids):
             return None
         return [self.groups.get(row) or i for i, row in enumerate(ids)]
 
     def truth(self, scores: Scores) -> list[str]:
-        """The right answers, where the metric is recomputed from them."""
+        """The right answers, if the metric is recomputed from them."""
         if _corpus(scores) is None:
             return []
         assert self.references is not None, f"{scores.metric} is recomputed from the outputs: pass references"
         metric = TABLE.get(scores.metric)
-        assert metric, "only a metric of the table has a score of the whole"
+        assert metric, "only a metric of the table has a corpus score"
         rows = [self.references[i] for i in scores.ids]
         return [
             row if isinstance(row, str) else metric.nearest_reference(output, row)
@@ -71,23 +71,21 @@ def decide(
     interim: Mapping[str, InterimAnalysis] | None = None,
     judge: Agreement | None = None,
 ) -> Decision:
-    """Hold each measured rung to the goal, choose one, and compare it with the others on the same rows.
+    """Check each measured rung against the goal, choose one, and compare it with the others on the same rows.
 
-    A rung meets the goal when a lower bound of its dev score reaches it, and fails when an upper bound stays below it
-    or a stated limit on latency or cost is broken as measured. To take the first of m rungs that passes is to take a
-    maximum of m tries, so the rungs share the error: each bound errs with probability alpha / m (Bonferroni), and a
-    rung that falls short is called good with probability at most about alpha over all of them. One who decides after
-    every rung and stops at the first success names in `planned` how many may be tried; else early looks cost extra.
-    A limit on forgetting is held by its upper bound at the same error: a rung that falls short in either way is called
-    good only where that very bound errs, so the two need not divide what a rung may err (the intersection-union test of
-    Berger 1982, Technometrics 24:295).
+    A rung meets the goal if a lower bound of its dev score reaches it. It fails if an upper bound stays below it, or if a
+    measured latency or cost exceeds its limit. Taking the first of m rungs that passes is a maximum of m tries, so the rungs
+    share the error: each bound errs with probability alpha / m (Bonferroni), and the probability that any rung below the
+    goal passes is at most about alpha. To decide after every rung and stop at the first success, give in `planned` how many
+    may be tried. A limit on forgetting is tested by its upper bound at the same error: a rung that misses either limit
+    passes only if that bound errs, so the two need not share the rung's error (the intersection-union test of Berger 1982,
+    Technometrics 24:295).
 
-    `references` (id to right answer) is needed for a metric that is no mean over rows, such as macro_f1; `groups` (id
-    to group, empty for none) where rows come in clusters. `interim` (rung to the look at which it stopped, with its part of
-    the rung's error) where the rungs were raced. `judge` (how far it agrees with people) where a model's marks are the
-    scores: while it is not trusted they show neither that a rung meets the goal nor that it fails. Of several records
-    of one rung the last counts. A rung that failed, or lacks the answers of too many rows, has not been shown to fail the goal:
-    it is undecided, and so is the goal unless another rung meets it.
+    `references`: right answers by row id, for a metric that is not a mean over rows, such as macro_f1. `groups`: group by
+    row id, empty for none. `interim`: for raced rungs, the analysis at which each stopped, with its share of the rung's
+    error. `judge`: agreement with people, if a model's marks are the scores; until it is trusted, every rung is undecided.
+    Of several records of one rung the last counts. A rung that crashed, or lacks answers to too many rows, is undecided
+    rather than failing, and so is the goal unless another rung meets it.
     """
     rows = _Rows(references, groups)
     latest = list({r.rung: r for r in records}.values())
@@ -98,10 +96,10 @@ def decide(
         return Decision("undecided", "", f"No rung was measured: all {len(records)} were skipped or failed.{broken}", failed)
     share = alpha / max(len(measured), planned)
     doubt = judge.doubt if judge else ""
-    told = {r.rung: _verdict(r, goal, share, rows, (interim or {}).get(r.rung), doubt) for r in measured}
+    judged = {r.rung: _verdict(r, goal, share, rows, (interim or {}).get(r.rung), doubt) for r in measured}
 
     def verdicts(verdict: Verdict) -> list[Record]:
-        return [r for r in measured if told[r.rung].verdict == verdict]
+        return [r for r in measured if judged[r.rung].verdict == verdict]
 
     meeting = verdicts("meets")
     if meeting:
@@ -115,8 +113,8 @@ def decide(
     return Decision(
         verdict,
         chosen.rung,
-        _why(verdict, told[chosen.rung], goal, len(meeting)) + broken + (f" The judge: {judge}." if judge else ""),
-        (*told.values(), *failed),
+        _why(verdict, judged[chosen.rung], goal, len(meeting)) + broken + (f" The judge: {judge}." if judge else ""),
+        (*judged.values(), *failed),
         _comparisons(chosen, others, rows),
     )
 
@@ -127,7 +125,7 @@ def decide(
 def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: InterimAnalysis | None, doubt: str) -> RungVerdict:
     scores = _scores(record)
     assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
-    broken, unknown = _broken(record, goal, share), _untold(record, goal, share)
+    broken, unknown = _broken(record, goal, share), _unsettled(record, goal, share)
     share = look.error if look else share
     found = _bounds(scores, share, rows, look)
     seen, due = f"{scores.metric} {found}, {scores.split}", _number(goal.at_least)
@@ -142,7 +140,7 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: In
     if doubt:
         return RungVerdict(record.rung, "undecided", f"{seen}: {doubt}")
     if found.low < goal.at_least and missing:
-        return RungVerdict(record.rung, "undecided", f"{seen}: mend that and climb again", unmeasured=True)
+        return RungVerdict(record.rung, "undecided", f"{seen}: fix that and climb again", unmeasured=True)
     if found.low < goal.at_least and look and not look.last:
         given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
         return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
@@ -152,7 +150,7 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: In
         advice = (
             f"label about {more} more rows"
             if more + found.n < stats.MAX_ROWS
-            else "it is so near that no practical number of rows would tell"
+            else "it is too close for any practical number of rows to decide"
         )
         return RungVerdict(record.rung, "undecided", f"{seen}: {due} lies between its bounds; {advice}", more)
     if unknown:
@@ -165,7 +163,7 @@ def _unmeasured(record: Record) -> RungVerdict:
 
 
 def _bounds(scores: Scores, share: float, rows: _Rows, look: InterimAnalysis | None) -> Interval:
-    """The score between two one-sided bounds, each wrong with probability `share`."""
+    """The score between two one-sided bounds, each with error `share`."""
     truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
 
     def between(values: Sequence[float], outputs: Sequence[str]) -> Interval:
@@ -177,16 +175,16 @@ def _bounds(scores: Scores, share: float, rows: _Rows, look: InterimAnalysis | N
 
 
 def _more_rows(bounds: Interval, goal: float, share: float, plain: bool) -> int:
-    """Rows beyond those at hand until a bound reaches the goal if the score stays; the reach shrinks as 1/sqrt(n)."""
+    """Additional rows until a bound reaches the goal, at the present score; the margin shrinks as 1/sqrt(n)."""
     gap = abs(bounds.value - goal)
     if plain or gap == 0:
         return max(1, stats.rows_needed(bounds.value, goal, share) - bounds.n)
-    reach = bounds.value - bounds.low if bounds.value > goal else bounds.high - bounds.value
-    return max(1, min(stats.MAX_ROWS, round(bounds.n * (reach / gap) ** 2)) - bounds.n)
+    margin = bounds.value - bounds.low if bounds.value > goal else bounds.high - bounds.value
+    return max(1, min(stats.MAX_ROWS, round(bounds.n * (margin / gap) ** 2)) - bounds.n)
 
 
 def _sides(record: Record, goal: GoalLike) -> list[tuple[str, float | None, float, str]]:
-    """(what, measured, limit, unit) of each limit that the goal states beside the score."""
+    """(what, measured, limit, unit) of each limit in the goal other than the score."""
     cost, latency = record.cost, record.latency
     sides: tuple[tuple[str, float | None, float | None, str], ...] = (
         ("p95 latency", latency.p95.value if latency else None, goal.latency_ms, "ms"),
@@ -197,7 +195,7 @@ def _sides(record: Record, goal: GoalLike) -> list[tuple[str, float | None, floa
 
 
 def _broken(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
-    """The limits that the rung does not keep, each as a reason."""
+    """The limits that the rung exceeds, each as a reason."""
     over = tuple(
         f"{what} {_number(seen)} {unit} is over {_number(limit)} {unit}"
         for what, seen, limit, unit in _sides(record, goal)
@@ -207,8 +205,8 @@ def _broken(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
     return (*over, f"its loss on general text rises by {rise} nats a token, over {_number(most)}") if rise.low > most else over
 
 
-def _untold(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
-    """The limits of which it cannot be told whether the rung keeps them."""
+def _unsettled(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
+    """The limits that the measurements do not settle, each as a reason."""
     unmeasured = tuple(
         f"{what} was not measured (limit {_number(limit)} {unit})"
         for what, seen, limit, unit in _sides(record, goal)
@@ -222,7 +220,7 @@ def _untold(record: Record, goal: GoalLike, share: float) -> tuple[str, ...]:
 
 
 def _rise(record: Record, goal: GoalLike, share: float) -> tuple[Interval, float]:
-    """Forgetting between two one-sided bounds, and its limit. A rung that touched no weights has forgotten nothing."""
+    """Forgetting between two one-sided bounds, and its limit. A rung that changed no weights has forgotten nothing."""
     if goal.max_forgetting is None or record.forgetting is None:
         return Interval(0.0, 0.0, 0.0, 0), float("inf")
     return forgetting.bounds(record.forgetting, share), goal.max_forgetting
@@ -232,9 +230,9 @@ def _rise(record: Record, goal: GoalLike, share: float) -> tuple[Interval, float
 
 
 def _price(record: Record) -> tuple[float, float, float]:
-    """Dollars a month with what is paid once spread over 12, to the cent; then p50 in ms; then forgetting.
+    """Dollars a month with one-off costs spread over 12, to the cent; then p50 in ms; then forgetting.
 
-    What was not measured counts as dear and slow; a rung without forgetting touched no weights.
+    Unmeasured costs and latencies count as infinite; a rung without a forgetting measurement changed no weights.
     """
     cost, latency = record.cost, record.latency
     monthly = round(cost.per_month_usd + cost.once_usd / 12, 2) if cost else float("inf")
@@ -243,7 +241,7 @@ def _price(record: Record) -> tuple[float, float, float]:
 
 
 def _best_or_cheaper(candidates: Sequence[Record], alpha: float, rows: _Rows) -> Record:
-    """The cheapest rung that is not shown to be worse than the one with the best score."""
+    """The cheapest rung that is not significantly worse than the one with the best score."""
     best = min(candidates, key=lambda r: (-_scores(r).overall.value, _price(r)))
     cheaper = [r for r in candidates if _price(r) < _price(best)]
     compared = _comparisons(best, cheaper, rows)
@@ -303,7 +301,7 @@ def _compare(first: Record, second: Record, rows: _Rows) -> Comparison:
 
 
 def _shared(a: Scores, b: Scores) -> tuple[Scores, Scores]:
-    """Both on the rows that both have scored, in the order of `a`; `overall` is left as it was."""
+    """Both on the rows that both have scored, in the order of `a`; `overall` is unchanged."""
     missing = {row.id for row in (*a.unscored, *b.unscored)}
     in_b = {row: i for i, row in enumerate(b.ids)}
     left = [i for i, row in enumerate(a.ids) if row in in_b and row not in missing]
@@ -330,5 +328,5 @@ def _corpus(scores: Scores) -> resample.Corpus | None:
 
 
 def _number(value: float) -> str:
-    """0.80 for a share or cents, 300 for milliseconds; more digits where they count."""
+    """0.80 for a share or cents, 300 for milliseconds; more digits if needed."""
     return f"{value:.2f}" if round(value, 2) == value <= 1 else f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""A rung's methods fitted one after another; what was fitted before is taken from the store."""
+"""Fits a rung's methods one after another; stored fits are reused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fit_context(project: Project, start: Predictor | None = None) -> FitContext:
 def fit(
     context: FitContext, chain: Sequence[Method], deadline: float, progress: Progress
 ) -> tuple[Predictor, list[dict[str, Any]]]:
-    """Fit a rung's methods one after another; what is in the store is not fitted again.
+    """Fit a rung's methods one after another; stored fits are reused.
 
     Returns the fitted Predictor and a note of each fit: seconds, peak memory in bytes, dollars, the method's own notes.
     `deadline` is a `time.monotonic()`; BudgetError after it.
@@ -82,30 +82,30 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
         trackers=task.trackers,
     )
     if (run.folder / "work").is_dir():
-        run.notes["resumed"] = True  # its seconds are those of the rest, so no estimate is compared with them
+        run.notes["resumed"] = True  # only the rest is timed, so no estimate is compared with it
     progress(f"fitting {method.name}", 0.0)
     memory.reset_peak()
     before, started = engines.spent(), time.monotonic()
     data = context.data.only(method.needs)
-    # a method without checkpoints stores its answers instead, and gets further with each try
+    # a method without checkpoints stores its answers and gets further with each attempt
     with store.trying(key) if method.family in multiprocess.TRAINS else nullcontext():
         fitted = multiprocess.fit(method, start, replace(data, examples=(*data.examples, *start.taught)), run)
     note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
-    # of a fit that resumes this is the rest, and an answer that was paid for by another fit costs nothing
+    # a resumed fit counts only the rest, and a cached answer costs nothing
     spent = engines.spent()
     note["usd"] = spent.usd - (before.usd if before else 0.0) if spent else 0.0
     return store.keep_fit(key, fitted, note)
 
 
-def named(kept: Predictor, *given: Predictor) -> Predictor:
-    """A stored Predictor. RungError where it would ask a server that none of those given asks: the store may name none."""
-    if not can(kept.model).local and kept.model.name not in {one.model.name for one in given}:
+def named(stored: Predictor, *given: Predictor) -> Predictor:
+    """A stored Predictor. RungError if it would ask a server that none of those given asks: the store must not add one."""
+    if not can(stored.model).local and stored.model.name not in {one.model.name for one in given}:
         raise RungError(
-            f"what is kept here would ask {kept.model.name!r}, which rung.yaml does not name.",
+            f"a stored fit would ask {stored.model.name!r}, which rung.yaml does not name.",
             where=".rung/fits",
             remedy="Delete the folder .rung, or name the model under base.",
         )
-    return kept
+    return stored
 
 
 def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
@@ -114,7 +114,7 @@ def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
     for method in chain:
         data = context.data.only(method.needs).digest
         given = [before, method.name, method.fit_version, options(method), data, context.task.seed]
-        given += filter(None, [plugins.origin(method)])  # another version of a plug-in may fit otherwise
+        given += filter(None, [plugins.origin(method)])  # another version of a plug-in may fit differently
         before = digest([*given, *rewarded(method, context.scoring.key, context.task.folder)])
         keys.append(before)
     return keys

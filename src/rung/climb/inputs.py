@@ -20,18 +20,18 @@ from rung.types import Example, Preference, Texts, TrainData
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that a task's files say, read once."""
+    """The content of a task's files, read once."""
 
     documents: Texts
-    """What answers may be looked up in, labelled documents included."""
+    """Documents to retrieve from, including those with an access label."""
     splits: Splits
-    """The rows, their sources spelled as citations spell them."""
+    """The rows; their sources are spelled as in citations."""
     data: TrainData
     """What methods may learn from. Rows, preferences, inputs and texts of labelled documents are left out."""
 
 
 def read_inputs(task: Task) -> Inputs:
-    """Read the task's files. DataError or TaskError where one is missing or malformed."""
+    """Read the task's files. DataError or TaskError if one is missing or malformed."""
     found = read_documents(task)
     splits = read_splits(task, found)
     return Inputs(found, splits, train_data(task, splits, found))
@@ -43,14 +43,14 @@ def read_documents(task: Task) -> Texts:
 
 
 def read_splits(task: Task, found: Texts) -> Splits:
-    """The task's rows in train, dev and test. `found`: the documents, needed only where rows name their source."""
+    """The task's rows in train, dev and test. `found`: the documents, needed only if rows name their source."""
     if not (task.data.source and task.data.documents):
         return make_splits(task)
     return make_splits(task, lambda row: with_sources(row, found))
 
 
 def open_dev_rows(task: Task) -> tuple[Example, ...]:
-    """The dev rows that anyone may read, for a report. Documents are read only where the rows or labels refer to them."""
+    """The dev rows that anyone may read, for a report. Documents are read only if rows or labels refer to them."""
     given = task.data
     found = read_documents(task) if given.access or given.source else Texts()
     rows = read_splits(task, found).dev
@@ -58,7 +58,7 @@ def open_dev_rows(task: Task) -> tuple[Example, ...]:
 
 
 def train_data(task: Task, splits: Splits, found: Texts) -> TrainData:
-    """What methods may learn from: nothing of a document that carries an access label."""
+    """What methods may learn from; documents with an access label are left out."""
     given, folder = task.data, task.folder
     train = open_to_all(splits.train, found)
 
@@ -77,7 +77,7 @@ def train_data(task: Task, splits: Splits, found: Texts) -> TrainData:
 
 
 def _preferences(task: Task, splits: Splits, documents: Texts) -> tuple[Preference, ...]:
-    """The preferences that name no labelled document and ask no question whose row is closed."""
+    """Preferences whose source has no access label and whose question is not that of a closed row."""
     given = task.data
     found = preferences.load(task.folder, given.preferences, given.source)
     rows = _all_rows(splits) if found and given.access else ()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool]]]:
-    """The findings, and a training row as pieces of text with whether each is learnt (empty where there is no row)."""
+    """The findings, and a training row as pieces of text with whether each is trained on (empty without rows)."""
     project.scoring.metric()  # one that cannot be loaded is reported before anything is spent
     chats = {name: project.engines.chat(start.model) for name, start in project.starts.items()}
     name, chat = next(((name, chat) for name, chat in chats.items() if chat), ("", None))
@@ -35,8 +35,8 @@ def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool
         rows = check(project.inputs.splits, task, chat.length, project.engines.context(project.start.model))
     else:
         rows = (*check(project.inputs.splits, task), *_too_long(project, task, chats))
-    told = (*rows, *_sources(project), *_not_read(project), *_held(project), *_faults(project))
-    found = tuple(sorted(told, key=lambda one: SEVERITIES.index(one.severity)))
+    findings = (*rows, *_sources(project), *_not_read(project), *_held(project), *_faults(project))
+    found = tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity)))
     if chat is None or not project.inputs.data.examples or project.plan.bases[name].fault:
         return found, []
     example, start = project.inputs.data.examples[0], project.starts[name]
@@ -44,7 +44,7 @@ def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool
 
 
 def _too_long(project: Project, task: Task, chats: Mapping[str, Chat | None]) -> Iterator[Finding]:
-    """Of several bases: the rows longer than each one's context. They block where no base reads them."""
+    """Rows longer than the context of each of several bases. They block if no base can read them."""
     parts = {"train": project.inputs.splits.train, "dev": project.inputs.splits.dev}
     long: dict[str, list[Finding]] = {name: [] for name in chats}
     for name, chat in chats.items():
@@ -57,7 +57,7 @@ def _too_long(project: Project, task: Task, chats: Mapping[str, Chat | None]) ->
 
 
 def _faults(project: Project) -> Iterator[Finding]:
-    """Bases that cannot be asked, since their chat template refuses the rows."""
+    """Bases that cannot be asked because their chat template rejects the rows."""
     for name, base in project.plan.bases.items():
         if base.fault:
             what = f"no rung can ask the base {name}: {base.fault}"
@@ -73,7 +73,7 @@ def _held(project: Project) -> tuple[Finding, ...]:
 
 
 def _not_read(project: Project) -> Iterator[Finding]:
-    """Files among the documents whose format is unknown: what stands in them is answered by nobody."""
+    """Files among the documents whose format is unknown; their content is not retrieved."""
     paths = project.inputs.documents.ignored
     if paths:
         remedy = f"Save them in a format that is read: {', '.join(endings())}."
@@ -81,7 +81,7 @@ def _not_read(project: Project) -> Iterator[Finding]:
 
 
 def _sources(project: Project) -> Iterator[Finding]:
-    """What the rows' sources come to, and raw text that is left out since it is a closed document."""
+    """Sources of the rows that are not found, and raw text that is left out because it is a closed document."""
     if not project.task.data.documents:
         return
     splits, documents, given = project.inputs.splits, project.inputs.documents, project.task.data
@@ -96,7 +96,7 @@ def _sources(project: Project) -> Iterator[Finding]:
             "closed-text",
             "note",
             f"{len(left)} of {len(paths)} files of raw text are documents with a label, or copies of one. They are left out of"
-            " training, since what is learnt is told to everyone.",
+            " training, because a model may repeat its training text to anyone.",
             "Take them out of data.corpus and data.general.",
             first_places(left),
             len(left),

@@ -25,7 +25,7 @@ from rung.visible import print_visible
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which rungs are tried in which order, and what that follows from."""
+    """Which rungs are tried in which order, and why."""
 
     bases: Mapping[str, Base]
     """Each base by its short name with the tokens counted on it, the usual one first."""
@@ -50,11 +50,11 @@ class Project:
 
     task: Task
     shared_engines: Engines | None = None
-    """Engines that others use too; by default the project has its own."""
+    """Engines shared with other projects; by default the project has its own."""
     say: Callable[[str], object] = print_visible
-    """Receives what a person should know: downloads, and stored files that are not used."""
+    """Receives messages for the user: downloads, and stored files that are not used."""
     estimate_for: Machine | None = None
-    """A machine to estimate costs for in place of this one. A climb always runs on this one."""
+    """Another machine to estimate costs for. A climb always runs on this one."""
 
     @cached_property
     def store(self) -> Store:
@@ -63,22 +63,22 @@ class Project:
 
     @cached_property
     def machine(self) -> Machine:
-        """Measured once for each machine, which takes up to two seconds."""
+        """Measured once per machine, in up to two seconds."""
         return self.estimate_for or load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
 
     @cached_property
     def engines(self) -> Engines:
-        """Opens models; keeps the last ones in memory."""
+        """Opens models and caches the most recent ones in memory."""
         return self.shared_engines or Engines(self.machine, self.say, steps.settings(self.task))
 
     @cached_property
     def inputs(self) -> Inputs:
-        """Documents, rows and training data. DataError where a file cannot be read."""
+        """Documents, rows and training data. DataError if a file cannot be read."""
         return read_inputs(self.task)
 
     @cached_property
     def starts(self) -> Mapping[str, Predictor]:
-        """The untouched Predictor of each base by its short name, the usual base first. TaskError for an option that is wrong."""
+        """The untouched Predictor of each base by its short name, the usual base first. TaskError for an invalid option."""
         methods.check(self.task.methods)
         return bases.starts(self.task, self.inputs.data, self.engines)
 
@@ -89,7 +89,7 @@ class Project:
 
     @cached_property
     def scoring(self) -> Scoring:
-        """The metric and the judge. TaskError where rows may not be sent to the judge's model."""
+        """The metric and the judge. TaskError if rows may not be sent to the judge's model."""
         return scoring(self.task, self.engines, self.store)
 
     @cached_property
@@ -112,7 +112,7 @@ class Project:
 
 
 def make_plan(project: Project) -> Plan:
-    """The flowchart's questions answered, and every rung estimated by what earlier estimates were off by."""
+    """Answer the flowchart's questions and estimate every rung, corrected by the errors of past estimates."""
     task, data, machine = project.task, project.inputs.data, project.machine
     counted = {name: bases.count_base(start, data, project.engines) for name, start in project.starts.items()}
     asked = steps.flowchart_input(task, data, counted, machine)

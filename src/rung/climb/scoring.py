@@ -23,18 +23,18 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What makes scores."""
+    """The metric and the judge behind it."""
 
     judge: Judge | None
     key: str
     """What scores depend on, for content keys: the metric's rule, the judge and the content of the team's own metric."""
     metric: Callable[[], metrics.Metric]
-    """Loads the goal's metric once. TaskError where the team's own cannot be loaded."""
+    """Loads the goal's metric once. TaskError if the team's own cannot be loaded."""
     agreement: Callable[[], Agreement | None]
     """How far the judge agrees with people; None without a judge. The first call asks the judge, whose marks are stored."""
 
     def validate(self) -> None:
-        """Load the metric and measure the judge's agreement: what is wrong with either is the user's to fix, not a rung's."""
+        """Load the metric and measure the judge's agreement: an error in either is the task's, not a rung's."""
         self.metric()
         self.agreement()
 
@@ -50,24 +50,24 @@ def scoring(task: Task, engines: Engines, store: Store) -> Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What a climb is decided by."""
+    """What decides a climb."""
 
     task: Task
     scoring: Scoring
     dev: tuple[Example, ...]
     rungs: int
-    """Rungs that can be tried: they share the error."""
+    """Number of rungs that can be tried; they share the error."""
     probe: forgetting.Probe
     """What general ability is measured on."""
 
     @property
     def error(self) -> float:
-        """One rung's part of the error, one-sided."""
+        """One rung's share of the error, one-sided."""
         return ALPHA / max(1, self.rungs)
 
     @property
     def references(self) -> Mapping[str, Example]:
-        """The dev rows by id: a score of the whole is recomputed from their right answers."""
+        """The dev rows by id; corpus metrics are recomputed from their right answers."""
         return {example.id: example for example in self.dev}
 
     @property
@@ -76,11 +76,11 @@ class Criteria:
         return {example.id: example.group for example in self.dev}
 
     def race(self) -> RacePlan:
-        """The race of a rung on the dev rows. TaskError where the metric is no mean over rows."""
+        """The race of a rung on the dev rows. TaskError if the metric is not a mean over rows."""
         return race_plan(self.dev, self.task.seed, self.scoring.metric(), self.task.goal.at_least, self.error)
 
     def decide(self, records: Sequence[Record]) -> Decision:
-        """The records against the goal. The judge's agreement is measured first, where there is a judge."""
+        """The records against the goal. If there is a judge, its agreement is measured first."""
         return decide(
             records,
             self.task.goal,

@@ -1,4 +1,4 @@
-"""The sealed test rows: opened for the rung that meets the goal, each look counted, and what befalls it told."""
+"""The sealed test rows: opened for the rung that meets the goal; every look is counted and its outcome reported."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from rung.types import Record, Scores, digest
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What came of showing a rung the sealed rows."""
+    """Outcome of scoring a rung on the test rows."""
 
     test: Scores | None
-    """None while the seal holds, or where the look could not be finished."""
+    """None while the rows are sealed, or if the look did not finish."""
     seals_broken: int
-    """How many different Predictors have been shown the test rows. More than one: the number is no longer fresh."""
+    """Number of Predictors scored on the test rows. Above one, the score is no longer unbiased."""
     untested: str = ""
-    """Why the rung has no number though it meets the goal; empty where it has one, or needs none."""
+    """Why a rung that meets the goal has no test score; empty otherwise."""
 
 
 def looks(project: Project) -> dict[str, Any]:
-    """Each look at the sealed rows as they are now, by what was shown them."""
+    """Each look at the present test rows, by its key."""
     return {
         name: look for name, look in project.store.read("test.json").items() if look["seal"] == project.inputs.splits.test.digest
     }
 
 
 def opened(project: Project, record: Record) -> Opened:
-    """The score on the sealed rows of the rung that meets the goal; each new look at them is counted.
+    """The score on the test rows of the rung that meets the goal; each new look is counted.
 
-    A look with rows that may fare better another time (a call that failed) is not kept: the next climb goes on with it.
+    A look with rows to ask again (a call that failed) is not stored; the next climb continues it.
     """
     name = digest([record.predictor, project.inputs.splits.test.digest, project.scoring.key])
     seen = looks(project)
     if name not in seen:
         try:
             found = _shown(project, record)
-        except Exception as error:  # as of a rung: told, and nothing that was measured is lost
+        except Exception as error:  # reported, so that the measurements are not lost
             why = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-            return Opened(None, len(seen), f"{why} Climb again to go on with it.")
+            return Opened(None, len(seen), f"{why} Climb again to finish it.")
         if isinstance(found, str):
             return Opened(None, len(seen), found)
         look = {"seal": project.inputs.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
@@ -55,7 +55,7 @@ def opened(project: Project, record: Record) -> Opened:
 
 
 def _shown(project: Project, record: Record) -> Scores | str:
-    """A rung's score on the sealed rows, or why there is none yet."""
+    """A rung's score on the test rows, or why there is none yet."""
     step = next(step for step in project.plan.steps if step.rung == record.rung)
     predictor, _ = fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda *_: None)
     rows = project.inputs.splits.test.open()

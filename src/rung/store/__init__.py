@@ -3,9 +3,9 @@
 lock                       one climb at a time
 records.jsonl              one Record a line
 fits/<key>/                a saved Predictor and fit.json (seconds, notes)
-work/<key>/                a fit under way; its checkpoints survive a killed process
-work/<key>.json            how often it was begun without getting any further
-trackers/<key>/            what experiment trackers wrote of it
+work/<key>/                an unfinished fit; its checkpoints survive a killed process
+work/<key>.json            its attempts without progress
+trackers/<key>/            what experiment trackers wrote
 predictions/<digest>.jsonl answers of one Predictor, one row a line
 latency/<digest>.json      its latency
 marks/<digest>.jsonl       replies of a judge that runs here, one question a line
@@ -14,8 +14,8 @@ tune/<key>.json            a race of settings
 test.json                  each look at the sealed rows, with its score
 decision.json              the last decision
 
-Files are signed (`rung.signed`) under their name in the folder. One whose signature does not hold counts as absent: it is
-reported once and made anew. `rung trust` signs what is there.
+Files are signed (`rung.signed`) under their name in the folder. One with an invalid signature counts as absent: it is
+reported once and made again. `rung trust` signs what is there.
 """
 
 from __future__ import annotations

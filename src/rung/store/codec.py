@@ -1,4 +1,4 @@
-"""Stored values from their JSON. pydantic reads the types as they are declared; a key that is missing takes its default."""
+"""Stored values from their JSON. pydantic reads the types as they are declared; a missing key takes its default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def adapter(kind: type[T]) -> TypeAdapter[T]:
-    """The reader of a type, built once: building one takes milliseconds."""
+    """The cached reader of a type; building one takes milliseconds."""
     found: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]
     return found
 
@@ -25,9 +25,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def from_lines(kind: type[T], lines: Sequence[bytes]) -> list[T | None]:
-    """A value from each line of JSON; None where one holds none, or half a surrogate pair, which the slower reader takes.
+    """A value from each line of JSON; None for an invalid line, or one with a lone surrogate, which only Python's parser reads.
 
-    All lines are read as one list, which takes two thirds of the time of one by one; only where one is bad are they read so.
+    All lines are parsed as one list, in two thirds of the time; line by line only if one is invalid.
     """
     try:
         return _adapter(list[kind]).validate_json(b"[" + b",".join(lines) + b"]")  # type: ignore[valid-type]
@@ -43,25 +43,25 @@ def _from_line(kind: type[T], line: bytes) -> T | None:
 
 
 def decision(content: dict[str, Any]) -> Decision:
-    """A Decision from its JSON. ValueError where it is none."""
+    """A Decision from its JSON. ValueError if it is none."""
     return adapter(Decision).validate_python(content)
 
 
 def record(content: dict[str, Any]) -> Record:
-    """A Record from its JSON. ValueError where it is none."""
+    """A Record from its JSON. ValueError if it is none."""
     return adapter(Record).validate_python(content)
 
 
 def forgetting(content: dict[str, Any]) -> Forgetting:
-    """Forgetting from its JSON. ValueError where it is none."""
+    """Forgetting from its JSON. ValueError if it is none."""
     return adapter(Forgetting).validate_python(content)
 
 
 def prediction(content: dict[str, Any]) -> Prediction:
-    """A Prediction from its JSON. ValueError where it is none."""
+    """A Prediction from its JSON. ValueError if it is none."""
     return adapter(Prediction).validate_python(content)
 
 
 def scores(content: dict[str, Any]) -> Scores:
-    """Scores from their JSON. ValueError where they are none."""
+    """Scores from their JSON. ValueError if they are none."""
     return adapter(Scores).validate_python(content)

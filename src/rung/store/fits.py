@@ -1,4 +1,4 @@
-"""Fits: saved Predictors under their keys, and the folders of fits under way."""
+"""Fits: saved Predictors under their keys, and the folders of unfinished fits."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from rung.predictor import Predictor
 from rung.store.signed_folder import SignedFolder
 
 OWN = ".own"
-"""How the signed mark beside a workplace ends: what lies in there was made by this user."""
+"""Suffix of the signed file beside a workplace that shows that this user made its content."""
 TRIES = 3
-"""Times that a fit is begun which is killed without getting any further."""
+"""Attempts at a fit that is killed without progress."""
 
 
 class Fits(SignedFolder):
@@ -31,7 +31,7 @@ class Fits(SignedFolder):
         self._whole: set[str] = set()
 
     def fitted(self, key: str) -> Predictor | None:
-        """The Predictor saved under a key; None where there is none that can be believed."""
+        """The Predictor saved under a key; None if there is none with a valid signature."""
         folder, name = self.folder / "fits" / key, f"fits/{key}"
         if not folder.is_dir():
             return None
@@ -43,12 +43,12 @@ class Fits(SignedFolder):
         return predictors.load(folder)
 
     def fit_notes(self, key: str) -> dict[str, Any]:
-        """What was noted of a fit that `fitted` gave."""
+        """The notes of a fit that `fitted` returned."""
         path = self.folder / "fits" / key / "fit.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def workplace(self, key: str) -> Path:
-        """A fit's own folder, empty but for the checkpoints of an earlier try of this user's."""
+        """A fit's own folder, empty except for checkpoints of this user's earlier attempt."""
         folder, mark = self.folder / "work" / key, f"work/{key}{OWN}"
         folder.mkdir(parents=True, exist_ok=True)
         begun = (folder / "work").exists()
@@ -64,9 +64,9 @@ class Fits(SignedFolder):
 
     @contextmanager
     def trying(self, key: str) -> Iterator[None]:
-        """A fit under way. RungError where it was cut off at the same point so often that another try would be, too.
+        """Counts attempts at a fit. RungError after `TRIES` attempts that were killed at the same point.
 
-        What Python can tell of is no such end; a killed process is, and systems short of memory kill.
+        A Python exception resets the count; a killed process does not, and systems short of memory kill.
         """
         mark = self.folder / "work" / f"{key}.json"
         at = sorted(path.name for path in (self.folder / "work" / key / "work").rglob("checkpoint-*"))
@@ -74,14 +74,14 @@ class Fits(SignedFolder):
         tries = before["tries"] + 1 if before and before["at"] == at else 1
         if tries > TRIES:
             raise RungError(
-                f"this fit was begun {TRIES} times and the process was killed each time, most likely for want of memory.",
+                f"this fit was started {TRIES} times and the process was killed each time, most likely for lack of memory.",
                 where=str(mark),
-                remedy="Lower the method's option tokens, take a smaller base, or delete the file to try again.",
+                remedy="Lower the method's option tokens, use a smaller base, or delete the file to try again.",
             )
         self.write(f"work/{key}.json", {"tries": tries, "at": at})
         try:
             yield
-        except SystemExit:  # one of several processes was killed, and took this one along
+        except SystemExit:  # another process of this fit was killed and ended this one
             raise
         except BaseException:
             mark.unlink(missing_ok=True)

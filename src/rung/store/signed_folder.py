@@ -1,4 +1,4 @@
-"""Signed JSON files and signed lines in one folder. What cannot be believed or read counts as absent, and is reported."""
+"""Signed JSON files and signed lines in one folder. What is unsigned or damaged counts as absent and is reported."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rung.store.codec import adapter, from_lines
 T = TypeVar("T")
 
 LOST = {
-    "records.jsonl": "What they say is measured again.",
+    "records.jsonl": "Those rungs are measured again.",
     "predictions": "Those rows are asked again.",
     "marks": "The judge is asked again.",
-    "test.json": "How often the sealed rows were looked at is no longer known.",
-    "decision.json": "Climb again; what was measured is kept in records.jsonl.",
+    "test.json": "The number of looks at the test rows is lost.",
+    "decision.json": "Climb again; the measurements are in records.jsonl.",
     "fits": "It is fitted again.",
-    "work": "The fit begins anew.",
+    "work": "The fit starts again.",
 }
-"""What becomes of what cannot be believed or read, by the first part of its name."""
+"""What happens after an unsigned or damaged file, by the first part of its name."""
 ANEW = "It is measured again."
 
 
@@ -29,12 +29,12 @@ class SignedFolder:
     """Reads and writes signed files. A line cut short by a killed process is dropped."""
 
     def __init__(self, folder: Path, say: Callable[[str], object] = warnings.warn):
-        """`say`: receives once each thing that is not used, and why."""
+        """`say`: receives each file that is not used, once, with the reason."""
         self.folder, self._say = folder, say
         self._told: set[str] = set()
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; empty where there is none that can be believed."""
+        """A JSON file of the folder; empty if there is none with a valid signature."""
         path = self.folder / name
         if not path.is_file():
             return {}
@@ -51,9 +51,9 @@ class SignedFolder:
         files.append(self.folder / name, "".join(signed.seal(name, signed.dumps(row)) + "\n" for row in rows))
 
     def _lines(self, name: str, kind: type[T], same: Callable[[T], Any], same_raw: Callable[[dict[str, Any]], Any]) -> list[T]:
-        """The values of a file's lines. The other lines are reported, with the reason; not those that a later line replaces.
+        """The values of a file's lines. Other lines are reported with the reason, unless a later line replaces them.
 
-        `same`: what two values have in common of which the later counts; `same_raw`: the same of a line's JSON.
+        `same`: the identity of a value, of which the last line counts; `same_raw`: the same for a line's JSON.
         """
         found: list[T] = []
         faults: list[tuple[int, str, Any]] = []
@@ -75,14 +75,14 @@ class SignedFolder:
         return found
 
     def _slow(self, name: str, kind: type[T], line: bytes, same: Callable[[dict[str, Any]], Any]) -> tuple[T | None, str, Any]:
-        """A line's value, or why there is none and what a later line might replace it by."""
+        """A line's value, or why there is none, and the identity by which a later line may replace it."""
         raw, why = signed.opened(name, line.decode("utf-8", "replace"))
         if raw is None or why:
             return None, why, same(raw) if raw else None
         try:
             return adapter(kind).validate_python(raw), "", None
         except ValueError:
-            return None, "is damaged: it does not hold what such a line holds", same(raw)
+            return None, "is damaged: its fields are not those of such a line", same(raw)
 
     # --- what is not used -------------------------------------------------------------------------------------
 

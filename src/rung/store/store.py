@@ -33,12 +33,12 @@ class Store(Fits):
     """Reads and writes one task's `.rung` folder."""
 
     def __init__(self, task_folder: Path, say: Callable[[str], object] = warnings.warn):
-        """`say`: receives once each thing that is not used, and why."""
+        """`say`: receives each file that is not used, once, with the reason."""
         super().__init__(task_folder / NAME, say)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one climb. A second one is told so at once."""
+        """Lock the folder for one climb. BusyError at once if another process has it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         inside(self.folder)
         lock = FileLock(self.folder / "lock")
@@ -46,7 +46,7 @@ class Store(Fits):
             lock.acquire(timeout=0)
         except Timeout:
             raise BusyError(
-                "another rung process is at work in this task.",
+                "another rung process is working in this task.",
                 where=str(self.folder),
                 remedy="Wait for it to end, or copy the task to another folder.",
             ) from None
@@ -67,7 +67,7 @@ class Store(Fits):
         self._append(f"predictions/{digest}.jsonl", map(asdict, predictions))
 
     def marks(self, judge: str) -> dict[str, str]:
-        """What a judge that runs here has said, by the content of what it was asked."""
+        """Replies of a local judge by the digest of the question."""
         return {one.id: one.mark for one in self._lines(f"marks/{judge}.jsonl", Mark, lambda one: one.id, _id)}
 
     def keep_marks(self, judge: str, marks: Mapping[str, str]) -> None:
@@ -97,12 +97,12 @@ def _id(row: dict[str, Any]) -> Any:
 
 
 def inside(folder: Path) -> None:
-    """RungError where something of a `.rung` folder is a link: what is written to it would land somewhere else.
+    """RungError if a file or folder in a `.rung` folder is a link: writes would land somewhere else.
 
-    The folder itself may be one, to where there is room, if it leads to such a folder or to an empty one.
+    The folder itself may be a link, to a disk with more space, if its target is a `.rung` folder or empty.
     """
     if folder.is_symlink() and not (folder / "lock").exists() and any(folder.iterdir()):
-        raise RungError("it is a link to a folder that is none of rung's.", where=str(folder), remedy="Delete the link.")
+        raise RungError("it is a link to a folder that is not rung's.", where=str(folder), remedy="Delete the link.")
     for path in (*folder.iterdir(), *folder.glob("[!i]*/*")):
         if path.is_symlink():
-            raise RungError("it is a link, and what is kept here is not written elsewhere.", where=str(path), remedy="Delete it.")
+            raise RungError("it is a link, and rung writes only inside this folder.", where=str(path), remedy="Delete it.")
