@@ -193,7 +193,9 @@ def test_a_broken_endpoint_leaves_a_rung_undecided(way: str, task: Callable[...,
         assert found["verdict"] == rung["verdict"] == "undecided" and "the first 8 of" in rung["why"]
         assert server.moves.total() < 40, "it stops early"
         done = CliRunner().invoke(app, ["fit", str(folder), "zero-shot"])
-        assert done.exit_code == 1 and "undecided" in done.output and "all failed in the same way" in " ".join(done.output.split())
+        assert (
+            done.exit_code == 1 and "undecided" in done.output and "all failed in the same way" in " ".join(done.output.split())
+        )
 
 
 def test_ask_works_where_fit_does(task: Callable[..., Path]) -> None:
