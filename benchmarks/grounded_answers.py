@@ -19,8 +19,8 @@ from pathlib import Path
 import common
 import numpy as np
 
-from rung.climb.climb import climb
-from rung.climb.project import Project
+from rung.climbing.climb import climb
+from rung.climbing.project import Project
 from rung.metrics.resample import bootstrap_interval, paired_bootstrap
 from rung.task import load_task
 from rung.types import Record

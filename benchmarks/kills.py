@@ -44,8 +44,8 @@ from typing import Any
 import numpy as np
 
 from rung import files
-from rung.climb import climb as climbing
-from rung.climb.project import Project
+from rung.climbing import climb as climbing
+from rung.climbing.project import Project
 from rung.errors import disk_full
 from rung.lm.engines import Engines
 from rung.machine import Machine

@@ -17,8 +17,8 @@ import common
 import eight
 
 from rung import store
-from rung.climb.climb import reviewed_plan
-from rung.climb.project import Project
+from rung.climbing.climb import reviewed_plan
+from rung.climbing.project import Project
 from rung.methods import METHODS, RUNGS
 from rung.task import load_task
 

@@ -28,8 +28,8 @@ from grounded_answers import Size, write_task
 from planted_texts import texts
 
 from rung import metrics
-from rung.climb.fit import fit, fit_context
-from rung.climb.project import Project
+from rung.climbing.fit import fit, fit_context
+from rung.climbing.project import Project
 from rung.metrics import stats
 from rung.metrics.resample import paired_bootstrap
 from rung.predictor import Predictor

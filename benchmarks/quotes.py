@@ -15,10 +15,10 @@ from pathlib import Path
 
 import common
 
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.machine import Machine
 from rung.metrics.stats import wilson
-from rung.plan import corrections
+from rung.planning import corrections
 from rung.store import Store
 from rung.task import load_task
 from rung.types import Cost, Record

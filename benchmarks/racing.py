@@ -158,7 +158,7 @@ def simulated(quick: bool) -> list[Tally]:
 
 def replayed(folder: Path, orders: int) -> list[Tally]:
     """The last full measurement of each rung, in `orders` row orders."""
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
     from rung.task import load_task
 
     project = Project(load_task(folder))

@@ -16,7 +16,7 @@ from pathlib import Path
 import common
 
 from rung import store
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.metrics import resample
 from rung.task import load_task
 from rung.types import Interval

@@ -25,7 +25,7 @@ from rung.machine import list_price
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, options
 from rung.methods.option import describe, types
-from rung.plan.machines import KINDS as KINDS_OF_MACHINE
+from rung.planning.machines import KINDS as KINDS_OF_MACHINE
 from rung.task import Task
 from rung.task.faults import section_of
 

@@ -19,7 +19,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "",
         "version",
-        "callable_folder",
         "measurements",
         "message",
         "rows",
@@ -43,8 +42,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store", "evaluate"),
     ("sequential",),
     ("methods",),
-    ("advise", "plan"),
-    ("climb", "tune"),
+    ("advise", "planning"),
+    ("climbing", "tune"),
     ("init", "answer_rows", "trust", "report", "export"),
     ("serve",),
     ("cli",),

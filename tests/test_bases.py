@@ -13,16 +13,16 @@ import pytest
 
 from rung.advise import draw
 from rung.cli.screens import plan as terminal_plan
-from rung.climb import climb as ladder
-from rung.climb import fit as fitting
-from rung.climb.climb import climb
-from rung.climb.preflight import inspect
-from rung.climb.project import Project
+from rung.climbing import climb as ladder
+from rung.climbing import fit as fitting
+from rung.climbing.climb import climb
+from rung.climbing.preflight import inspect
+from rung.climbing.project import Project
 from rung.errors import TaskError
 from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
 from rung.methods.base import options
-from rung.plan.steps import bases_asked, break_evens, yearly
+from rung.planning.steps import bases_asked, break_evens, yearly
 from rung.task import load_task
 from rung.types import Record, digest
 

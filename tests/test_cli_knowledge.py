@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from rung.cli import app
-from rung.climb.climb import chosen
-from rung.climb.project import Project
+from rung.climbing.climb import chosen
+from rung.climbing.project import Project
 from rung.data.load import load
 from rung.errors import RungError
 from rung.retrieve.chunk import chunk

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rung.climb.inputs import open_dev_rows
-from rung.climb.preflight import inspect
-from rung.climb.project import Project
+from rung.climbing.inputs import open_dev_rows
+from rung.climbing.preflight import inspect
+from rung.climbing.project import Project
 from rung.data.corpus import documents
 from rung.retrieve.knowledge import is_open, is_open_file
 from rung.task import load_task

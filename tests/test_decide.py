@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.climb.decide import decide
+from rung.climbing.decide import decide
 from rung.metrics import interval, stats
 from rung.metrics.classify import macro_f1
 from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores

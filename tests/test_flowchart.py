@@ -21,16 +21,16 @@ from rung.advise.overlap import answers_in_documents, answers_in_inputs
 from rung.advise.questions import ASSUMED, COUNTED, Answer, alternatives, choices, question
 from rung.advise.review import review_plan
 from rung.advise.table import SOURCES, TABLE, source
-from rung.climb.decide import compare, decide
+from rung.climbing.decide import compare, decide
 from rung.lm.base import ModelRef
 from rung.machine import Machine
 from rung.methods.base import Family
 from rung.methods.facts import Facts
 from rung.metrics import interval
-from rung.plan import corrections
-from rung.plan.bases import Base, available
-from rung.plan.corrections import Correction, PastEstimate, corrected, correction_for
-from rung.plan.steps import break_evens, flowchart_input, plan
+from rung.planning import corrections
+from rung.planning.bases import Base, available
+from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
+from rung.planning.steps import break_evens, flowchart_input, plan
 from rung.predictor import Predictor
 from rung.task import Task, TaskNeeds
 from rung.types import Cost, Example, Interval, Latency, Preference, Provenance, Record, Scores, Texts, TrainData

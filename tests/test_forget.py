@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.cli.screens import results
-from rung.climb.climb import climb
-from rung.climb.decide import decide
-from rung.climb.project import Project
+from rung.climbing.climb import climb
+from rung.climbing.decide import decide
+from rung.climbing.project import Project
 from rung.data import corpus
 from rung.errors import DataError
 from rung.evaluate import forgetting as forget

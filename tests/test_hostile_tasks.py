@@ -270,7 +270,7 @@ def _checked(folder: Path, most_seconds: float = SECONDS) -> tuple[int, str]:
 @pytest.fixture(scope="module", autouse=True)
 def _imported() -> None:
     """What every command imports is not counted."""
-    import rung.climb.preflight
+    import rung.climbing.preflight
     import rung.task  # noqa: F401
 
 

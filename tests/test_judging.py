@@ -16,10 +16,10 @@ import pytest
 
 from rung.cli.plan_json import judged
 from rung.cli.screens.plan import judge as told
-from rung.climb.climb import Climb, climb
-from rung.climb.decide import decide
-from rung.climb.preflight import inspect
-from rung.climb.project import Project
+from rung.climbing.climb import Climb, climb
+from rung.climbing.decide import decide
+from rung.climbing.preflight import inspect
+from rung.climbing.project import Project
 from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine

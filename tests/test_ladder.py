@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import pytest
 
 from rung import methods
-from rung.climb.climb import Climb, changed, climb, standing
-from rung.climb.project import Project
+from rung.climbing.climb import Climb, changed, climb, standing
+from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError
 from rung.evaluate.predict import answer
 from rung.lm.engines import Engines
@@ -416,8 +416,8 @@ def test_what_cannot_be_tried_says_what_is_missing(folder: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rung.climb.climb import climb
-from rung.climb.project import Project
+from rung.climbing.climb import climb
+from rung.climbing.project import Project
 from rung.lm.inference.fake import FakeEngine
 from rung.task import load_task
 
@@ -468,10 +468,10 @@ def test_a_fit_that_is_killed_again_and_again_is_given_up(folder: Path) -> None:
     program = """
 import os, signal, sys
 from pathlib import Path
-from rung.climb.climb import climb
+from rung.climbing.climb import climb
 from rung.methods.base import Family
 from rung.methods.baseline import Baseline
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.task import load_task
 
 Baseline.fit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.climb.decide import decide
+from rung.climbing.decide import decide
 from rung.metrics import interval, stats
 from rung.sequential.interim import BETS, AnalysisSchedule, InterimAnalysis, bounds, drop, schedule_analyses, so_far
 from rung.types import Cost, Interval, Latency, Record, Scores

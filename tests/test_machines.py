@@ -9,7 +9,7 @@ import pytest
 from rung.errors import RungError
 from rung.lm.this_machine import load_or_measure
 from rung.machine import user_prices
-from rung.plan.machines import KINDS, PEAK_SHARE, SCALING_EFFICIENCY, by_name
+from rung.planning.machines import KINDS, PEAK_SHARE, SCALING_EFFICIENCY, by_name
 
 
 def test_eight_of_a_kind() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rung import predictor, signed, trust
 from rung.cli.climb_json import summary
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.report import write
 from rung.report.page import read_report_data
 from rung.store import Store, codec

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rung import methods
-from rung.climb import fit
-from rung.climb.project import Project
+from rung.climbing import fit
+from rung.climbing.project import Project
 from rung.errors import ModelError, TaskError
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
@@ -24,11 +24,11 @@ from rung.methods.estimate import CostEstimate, api_usd, estimate_base, price
 from rung.methods.facts import Answerer, Facts
 from rung.methods.proposing import MAX_NEW_TOKENS, SHOWN
 from rung.methods.reasoning import WRITTEN
-from rung.plan import corrections
-from rung.plan.bases import CALL_SECONDS, answerer
-from rung.plan.corrections import Correction, PastEstimate, corrected, correction_for
-from rung.plan.steps import Step, plan
-from rung.plan.total import total
+from rung.planning import corrections
+from rung.planning.bases import CALL_SECONDS, answerer
+from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
+from rung.planning.steps import Step, plan
+from rung.planning.total import total
 from rung.task import load_task
 from rung.types import Cost
 

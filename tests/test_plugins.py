@@ -13,9 +13,9 @@ import pytest
 
 from rung import methods, metrics, plugins
 from rung.cli.screens.progress import Board
-from rung.climb.climb import Climb, climb
-from rung.climb.fit import fit_context, fit_keys
-from rung.climb.project import Project
+from rung.climbing.climb import Climb, climb
+from rung.climbing.fit import fit_context, fit_keys
+from rung.climbing.project import Project
 from rung.errors import PluginError, TaskError
 from rung.lm import engine_kinds
 from rung.lm.base import Decoding, ModelRef, Prompt

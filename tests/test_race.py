@@ -14,8 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rung import store
-from rung.climb.climb import Climb, climb
-from rung.climb.project import Project
+from rung.climbing.climb import Climb, climb
+from rung.climbing.project import Project
 from rung.errors import TaskError
 from rung.lm.inference.fake import FakeEngine
 from rung.sequential.interim import schedule_analyses

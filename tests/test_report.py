@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.climb.decide import decide
+from rung.climbing.decide import decide
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.metrics import interval

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung import signed
-from rung.climb.fit import named
+from rung.climbing.fit import named
 from rung.errors import RungError
 from rung.lm.base import ModelRef
 from rung.lm.remote.ledger import LEDGER, Ledger, Usage

@@ -10,8 +10,8 @@ import pytest
 from rung import methods
 from rung.evaluate import forgetting
 from rung.machine import Machine
-from rung.plan.steps import Step
-from rung.plan.total import total
+from rung.planning.steps import Step
+from rung.planning.total import total
 from rung.types import Cost
 
 PROBE = forgetting.Probe(("four letters",), (forgetting.Question("why", ("ab", "cde"), 0),))

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rung import methods
-from rung.climb.fit import FitContext
-from rung.climb.project import Project
+from rung.climbing.fit import FitContext
+from rung.climbing.project import Project
 from rung.data.split import question
 from rung.errors import TaskError
 from rung.methods.base import options

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from rung import methods
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
 from rung.methods.base import Method, Run

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rung import metrics
 from rung.cli import app
-from rung.climb.decide import compare, decide
+from rung.climbing.decide import compare, decide
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.metrics import METRICS

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rung.climb.climb import climb
-from rung.climb.preflight import inspect
-from rung.climb.project import Project
+from rung.climbing.climb import climb
+from rung.climbing.preflight import inspect
+from rung.climbing.project import Project
 from rung.lm.base import Decoding, ModelRef
 from rung.lm.engines import Engines
 from rung.lm.inference.causal import CausalEngine

@@ -42,9 +42,14 @@ def test_no_public_name_loads_torch() -> None:
     assert fresh(f"{code}; print([name for name in ('torch', 'pandas', 'polars') if name in sys.modules])") == "[]"
 
 
-@pytest.mark.parametrize("first", ["rung.climb.fit, rung.plan.steps", "rung.api", "rung.cli", "json"])
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Importing a submodule binds its name in `rung`, in place of the public one."""
+    modules = {path.stem for path in (ROOT / "src" / "rung").iterdir()}
+    assert not modules & set(NAMES)
+
+
+@pytest.mark.parametrize("first", ["rung.climbing.fit, rung.planning.steps", "rung.api", "rung.cli", "json"])
 def test_climb_and_plan_can_be_called_whatever_was_imported_before(first: str) -> None:
-    """Both are folders of the code as well."""
     shown = "print(inspect.signature(rung.climb), inspect.signature(rung.plan))"
     code = f"import {first}, rung, inspect; {shown}; rung.climb('nowhere')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.data.check import check
 from rung.data.load import load
 from rung.data.split import make_splits

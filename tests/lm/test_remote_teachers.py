@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from servers import Server, serving
 
-from rung.climb.climb import measure
-from rung.climb.fit import fit, fit_context
-from rung.climb.project import Project
+from rung.climbing.climb import measure
+from rung.climbing.fit import fit, fit_context
+from rung.climbing.project import Project
 from rung.lm.base import Decoding
 from rung.lm.engines import Engines
 from rung.lm.remote.prices import Price
@@ -22,7 +22,7 @@ from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.prompt_search import PromptSearch
 from rung.methods.reasoning import COLUMN, Reasoning
-from rung.plan.steps import settings
+from rung.planning.steps import settings
 from rung.predictor import Demos, Predictor
 from rung.task import load_task
 from rung.types import Example, TrainData

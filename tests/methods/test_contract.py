@@ -27,8 +27,8 @@ from rung.methods.base import Method, Run, options
 from rung.methods.chain import asks_base
 from rung.methods.estimate import CostEstimate, estimate_base, price
 from rung.methods.facts import Facts
-from rung.plan.bases import Base
-from rung.plan.steps import plan
+from rung.planning.bases import Base
+from rung.planning.steps import plan
 from rung.predictor import Predictor
 from rung.retrieve.knowledge import documents
 from rung.task import Task

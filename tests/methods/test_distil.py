@@ -11,8 +11,8 @@ import pytest
 
 from rung import methods
 from rung import predictor as predictors
-from rung.climb.fit import fit, fit_context
-from rung.climb.project import Project
+from rung.climbing.fit import fit, fit_context
+from rung.climbing.project import Project
 from rung.data import unlabelled
 from rung.errors import BudgetError, DataError
 from rung.lm.base import Choice, ModelRef

@@ -240,7 +240,7 @@ def test_an_unknown_loss_is_told_the_known_ones(start: Predictor, run: Callable[
 
 
 def test_the_task_file_names_them(tmp_path: Path) -> None:
-    from rung.climb.climb import Project
+    from rung.climbing.climb import Project
     from rung.task import load_task
 
     (tmp_path / "rows.csv").write_text("input,output\n" + "".join(f"q{i},a{i}\n" for i in range(20)))

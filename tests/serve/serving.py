@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.serve.app import Server, application
 from rung.serve.models import opened
 from rung.serve.run import Limits, Logging, server

@@ -15,7 +15,7 @@ from rung.task import Task as Settings
 from rung.types import Example, Prediction, Source
 
 if TYPE_CHECKING:
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def fitted(project: Project, rung: str = "") -> Predictor:
 
     RungError where it is not fitted; TaskError where its model lies outside and the data may not leave.
     """
-    from rung.climb.climb import chosen
+    from rung.climbing.climb import chosen
     from rung.lm.data_policy import require_data_policy
 
     found = chosen(project, rung)

@@ -9,8 +9,8 @@ from typing import Any
 
 from rung.api import html
 from rung.api.notices import in_notebook
-from rung.climb.climb import Watcher
-from rung.plan.steps import Step
+from rung.climbing.climb import Watcher
+from rung.planning.steps import Step
 from rung.task.schema import Goal
 from rung.types import Record
 

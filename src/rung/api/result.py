@@ -17,7 +17,7 @@ from rung.types import Decision, Interval, Record, Verdict
 
 if TYPE_CHECKING:
     from rung.api.predictor import Predictor
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -11,10 +11,10 @@ from rung.api.predictor import Predictor, fitted
 from rung.api.progress import watching
 from rung.api.result import Findings, Plan, Result
 from rung.api.task import PathLike, Task
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.data.check import blocking
 from rung.errors import DataError
-from rung.plan.steps import bases_asked
+from rung.planning.steps import bases_asked
 from rung.types import Decision, Interval, Record
 
 
@@ -37,8 +37,8 @@ def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = T
     climb.verdict, climb.chosen, climb.test
     ```
     """
-    from rung.climb import climb as climbing
-    from rung.climb.preflight import inspect
+    from rung.climbing import climb as climbing
+    from rung.climbing.preflight import inspect
 
     project = _project(task)
     found, _ = inspect(project)
@@ -67,7 +67,7 @@ def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
     rung.fit(task, "few-shot").predictor.predict(["my card has not come"])
     ```
     """
-    from rung.climb import climb as climbing
+    from rung.climbing import climb as climbing
 
     project = _project(task, rung)
     with project.store.locked(), watching(project.task.goal, progress) as watcher:
@@ -117,7 +117,7 @@ def check(task: Task | PathLike) -> Findings:
     [finding.what for finding in rung.check(task)]
     ```
     """
-    from rung.climb.preflight import inspect
+    from rung.climbing.preflight import inspect
 
     return Findings(inspect(_project(task))[0])
 

@@ -16,7 +16,7 @@ from rung.errors import RungError, TaskError
 from rung.visible import rechunk
 
 if TYPE_CHECKING:
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
     from rung.predictor import Predictor
     from rung.retrieve.store import Allow
 
@@ -38,7 +38,7 @@ def ask(
 
     Before any climb a rung that trains nothing answers, and a notice says that it was not measured.
     """
-    from rung.climb.answering import answering
+    from rung.climbing.answering import answering
     from rung.retrieve.asker import allowed
 
     if bool(text) == bool(rows):

@@ -27,7 +27,7 @@ from rung.visible import visible
 
 if TYPE_CHECKING:
     from rung.advise.questions import Answer
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
 
 
 class _Group(TyperGroup):
@@ -125,7 +125,7 @@ app.command()(cli_init.init)
 def check(folder: Folder, json_: Json = False) -> None:
     """Check whether the data can decide anything. Exit code 1 if not."""
     from rung.cli.screens import results
-    from rung.climb.preflight import inspect
+    from rung.climbing.preflight import inspect
     from rung.data.check import blocking
 
     found, row = inspect(project_of(folder))
@@ -151,8 +151,8 @@ def plan(
     from rung import contention
     from rung.cli import plan_json
     from rung.cli.screens import plan as terminal_plan
-    from rung.plan import machines
-    from rung.plan.steps import break_evens
+    from rung.planning import machines
+    from rung.planning.steps import break_evens
 
     other = machines.by_name(machine) if machine else None
     project = project_of(folder, machine=other)
@@ -192,8 +192,8 @@ def climb(
     from rung.cli.climb_json import summary
     from rung.cli.screens import results
     from rung.cli.screens.progress import Board
-    from rung.climb import climb as ladder
-    from rung.climb.preflight import inspect
+    from rung.climbing import climb as ladder
+    from rung.climbing.preflight import inspect
     from rung.data.check import blocking
 
     project = project_of(folder)
@@ -225,7 +225,7 @@ def show(folder: Folder, json_: Json = False) -> None:
     """
     from rung import store
     from rung.cli.climb_json import summary
-    from rung.climb.climb import changed
+    from rung.climbing.climb import changed
 
     project = project_of(folder)
     content = _climbed(project)
@@ -258,8 +258,8 @@ def fit(
     """Fit and measure one rung on dev. Exit code 1 if it could not be measured, or if too many rows failed to decide."""
     from rung.cli.screens import results
     from rung.cli.screens.progress import Board
-    from rung.climb import climb as ladder
-    from rung.plan.steps import Step, bases_asked
+    from rung.climbing import climb as ladder
+    from rung.planning.steps import Step, bases_asked
     from rung.types import plain
 
     folder, rung = folder_and_rung(folder, rung)
@@ -320,7 +320,7 @@ def _ask(open_: Answer) -> Any:
 
 
 def _climbed(project: Project) -> dict[str, Any]:
-    from rung.climb import climb as ladder
+    from rung.climbing import climb as ladder
 
     if content := project.store.read("decision.json"):
         return content

@@ -14,7 +14,7 @@ from rung.cli.screens.console import err, out
 from rung.visible import json_text
 
 if TYPE_CHECKING:
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
     from rung.machine import Machine
 
 __all__ = ["Folder", "Json", "Rung", "err", "folder_and_rung", "out", "print_json", "project_of", "resumable"]
@@ -31,7 +31,7 @@ def project_of(
     needs: dict[str, Any] | None = None,
 ) -> Project:
     """The project of a folder; notices go to standard error. `rungs`: only these, on one base each."""
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
     from rung.task import load_task
 
     task = load_task(folder)

@@ -13,7 +13,7 @@ from rung.errors import TaskError
 from rung.visible import one_line
 
 if TYPE_CHECKING:
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
     from rung.retrieve.index import Changes
     from rung.retrieve.lookup import Lookup
     from rung.retrieve.search import Settings

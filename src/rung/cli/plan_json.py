@@ -11,12 +11,12 @@ from rung.advise import draw
 from rung.advise.questions import ASSUMED, Answer, question
 from rung.advise.review import ReviewedPlan
 from rung.cli.screens.plan import differences
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.evaluate import judging
 from rung.methods.chain import rewarded
-from rung.plan.bases import CALL_SECONDS
-from rung.plan.steps import bases_asked, break_evens
-from rung.plan.total import Total, total
+from rung.planning.bases import CALL_SECONDS
+from rung.planning.steps import bases_asked, break_evens
+from rung.planning.total import Total, total
 
 
 def content(project: Project) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rung import calls, metrics
-from rung.climb.decide import compare
+from rung.climbing.decide import compare
 from rung.export.proof import Scored
 from rung.export.source import Source
 from rung.lm.inference import thinking

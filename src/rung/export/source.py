@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rung.climb.climb import chosen
-from rung.climb.project import Project
+from rung.climbing.climb import chosen
+from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.lm.engine_kinds import can
 from rung.predictor import Predictor

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from rung import files
-from rung.climb.inputs import open_dev_rows
+from rung.climbing.inputs import open_dev_rows
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows, sources
@@ -28,7 +28,7 @@ from rung.types import Example, Prediction
 from rung.visible import json_text, visible
 
 if TYPE_CHECKING:
-    from rung.climb.project import Project
+    from rung.climbing.project import Project
 
 SHOWN = 20
 """Rows of each kind shown before the reader expands the list."""

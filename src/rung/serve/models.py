@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from rung.climb.answering import Answering, answering
-from rung.climb.climb import chosen
-from rung.climb.project import Project
+from rung.climbing.answering import Answering, answering
+from rung.climbing.climb import chosen
+from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.lm.base import Decoding, ModelRef
 from rung.lm.data_policy import require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference import thinking
-from rung.plan.steps import settings
+from rung.planning.steps import settings
 from rung.predictor import Predictor
 from rung.serve.chat import Chat
 from rung.serve.refused import Refused

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from rung.climb import fit as fitting
-from rung.climb.deadline import deadline
-from rung.climb.fit import FitContext
-from rung.climb.project import Project
+from rung.climbing import fit as fitting
+from rung.climbing.deadline import deadline
+from rung.climbing.fit import FitContext
+from rung.climbing.project import Project
 from rung.errors import BudgetError, RungError, TaskError
 from rung.evaluate.predict import NoAnswersError, answer
 from rung.evaluate.provenance import gather
@@ -20,8 +20,8 @@ from rung.methods.chain import estimate_rung
 from rung.methods.estimate import price
 from rung.methods.facts import Facts
 from rung.metrics import score
-from rung.plan.corrections import corrected
-from rung.plan.steps import Step
+from rung.planning.corrections import corrected
+from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.sequential.interim import bounds, schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, race

@@ -12,15 +12,15 @@ from typing import Any, Literal
 import yaml
 
 from rung import methods
-from rung.climb.fit import FitContext, fit_context
-from rung.climb.project import Project
+from rung.climbing.fit import FitContext, fit_context
+from rung.climbing.project import Project
 from rung.data.preferences import as_example
 from rung.data.split import question, split
 from rung.errors import TaskError
 from rung.methods.base import Method, options
 from rung.methods.facts import Facts
 from rung.methods.grids import proposed
-from rung.plan.bases import Base
+from rung.planning.bases import Base
 from rung.sequential.interim import MIN_ROWS
 from rung.sequential.race import in_order
 from rung.task.reading import read_value

@@ -19,8 +19,8 @@ from rung.evaluate.judging import JudgeEstimate, JudgeEstimates
 from rung.methods import METHODS
 from rung.methods.base import Family
 from rung.metrics.stats import smallest_difference
-from rung.plan.steps import BreakEven, Step, bases_asked
-from rung.plan.total import Total
+from rung.planning.steps import BreakEven, Step, bases_asked
+from rung.planning.total import Total
 from rung.task.base_names import AT
 from rung.types import Cost
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rung.cli.screens.console import styled
 from rung.cli.screens.form import MARKS, format_interval, format_seconds, format_usd
-from rung.plan.steps import Step
+from rung.planning.steps import Step
 from rung.types import Record
 
 PLAIN_SECONDS = 15.0

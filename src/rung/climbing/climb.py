@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 from rung import files, metrics
 from rung.advise.review import ReviewedPlan, review_plan
-from rung.climb import test_set
-from rung.climb.deadline import deadline
-from rung.climb.decide import compare
-from rung.climb.fit import Progress, fit, fit_context, fit_keys, named
-from rung.climb.project import Project
-from rung.climb.test_set import Opened
+from rung.climbing import test_set
+from rung.climbing.deadline import deadline
+from rung.climbing.decide import compare
+from rung.climbing.fit import Progress, fit, fit_context, fit_keys, named
+from rung.climbing.project import Project
+from rung.climbing.test_set import Opened
 from rung.data.finding import Finding
 from rung.errors import BudgetError, RungError, disk_full
 from rung.evaluate import forgetting, memory
@@ -25,8 +25,8 @@ from rung.evaluate.predict import answer, latency
 from rung.evaluate.provenance import gather, plugins_of
 from rung.methods.base import options
 from rung.methods.chain import asks_api
-from rung.plan import corrections
-from rung.plan.steps import Step, bases_asked
+from rung.planning import corrections
+from rung.planning.steps import Step, bases_asked
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan, score_until_decided
 from rung.types import Cost, Decision, Example, Prediction, Provenance, Record, Scores, digest

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from rung import metrics
-from rung.climb.decide import decide
-from rung.climb.inputs import Inputs
+from rung.climbing.decide import decide
+from rung.climbing.inputs import Inputs
 from rung.evaluate import forgetting, judging
 from rung.lm.engines import Engines
 from rung.metrics.judge import Agreement, Judge

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung import methods
-from rung.climb.climb import chosen, edited
-from rung.climb.fit import fit, fit_context, fit_keys, named
-from rung.climb.project import Project
+from rung.climbing.climb import chosen, edited
+from rung.climbing.fit import fit, fit_context, fit_keys, named
+from rung.climbing.project import Project
 from rung.lm.data_policy import require_data_policy
 from rung.predictor import Predictor
 

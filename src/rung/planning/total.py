@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rung.evaluate import forgetting
 from rung.machine import Machine
 from rung.methods.multiprocess import TRAINS
-from rung.plan.steps import Step
+from rung.planning.steps import Step
 
 
 @dataclass(frozen=True, slots=True)

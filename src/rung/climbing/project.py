@@ -8,14 +8,14 @@ from functools import cached_property
 
 from rung import methods
 from rung.advise.advise import Chart
-from rung.climb.inputs import Inputs, read_inputs
-from rung.climb.scoring import Criteria, Scoring, criteria, scoring
+from rung.climbing.inputs import Inputs, read_inputs
+from rung.climbing.scoring import Criteria, Scoring, criteria, scoring
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine
-from rung.plan import bases, corrections, steps
-from rung.plan.bases import Base, RungOnBase
-from rung.plan.steps import Step
+from rung.planning import bases, corrections, steps
+from rung.planning.bases import Base, RungOnBase
+from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.store import Store
 from rung.task import Task

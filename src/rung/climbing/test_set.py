@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rung import metrics
-from rung.climb.fit import fit, fit_context
-from rung.climb.project import Project
+from rung.climbing.fit import fit, fit_context
+from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.evaluate.predict import answer
 from rung.store import scores

@@ -12,7 +12,7 @@ from rung.data.corpus import find_texts
 from rung.data.formats import text_of
 from rung.data.split import Splits, make_splits, question
 from rung.evaluate import forgetting
-from rung.plan.steps import labels
+from rung.planning.steps import labels
 from rung.retrieve.knowledge import documents, is_open, is_open_file, open_to_all, with_sources
 from rung.task import Task
 from rung.types import Example, Preference, Texts, TrainData

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rung import plugins
-from rung.climb.project import Project
-from rung.climb.scoring import Scoring
+from rung.climbing.project import Project
+from rung.climbing.scoring import Scoring
 from rung.errors import RungError
 from rung.evaluate import memory
 from rung.lm.data_policy import require_data_policy

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rung.climb.project import Project
+from rung.climbing.project import Project
 from rung.data import marked
 from rung.data.check import blocking, check, too_long
 from rung.data.corpus import find_texts

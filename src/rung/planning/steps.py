@@ -14,8 +14,8 @@ from rung.machine import Machine
 from rung.methods.base import Family, Method
 from rung.methods.chain import asks_api, asks_base, estimate_rung
 from rung.methods.estimate import price
-from rung.plan.bases import Base, RungOnBase, available, on_bases
-from rung.plan.corrections import Correction, PastEstimate, corrected, correction_for
+from rung.planning.bases import Base, RungOnBase, available, on_bases
+from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
 from rung.store import NAME
 from rung.task import Task
 from rung.types import Cost, Example, Need, TrainData

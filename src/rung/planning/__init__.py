@@ -1,0 +1,1 @@
+"""The plan: rungs on the available bases, each with a cost estimate."""
