@@ -16,7 +16,7 @@ import pytest
 from rung.cli import main
 
 GOOD = "task: t\nkind: classify\ndata: {examples: rows.csv}\nbase: fake\nrungs: [majority]\ngoal: {at_least: 0.5}\n"
-SECONDS, BYTES = 1.0, 200 * 2**20
+SECONDS, BYTES = 2.0, 200 * 2**20
 
 
 def data(what: str) -> str:
