@@ -17,6 +17,7 @@ from serving import CHAT, body, chunks, client, made, streamed, task_of_labels, 
 
 from rung.errors import RungError
 from rung.lm.engines import Engines
+from rung.lm.inference.causal import CausalEngine
 from rung.lm.inference.fake import FakeEngine
 from rung.predictor import Predictor
 from rung.serve.run import Limits
@@ -191,6 +192,34 @@ def test_one_failure_harms_no_other(labels: Path, monkeypatch: pytest.MonkeyPatc
         assert one.worker.ready
     assert [one.status_code for one in found] == [200, 500, 200]
     assert "secret" not in found[1].text and found[1].json()["error"]["code"] == "internal_error"
+
+
+def test_a_stream_goes_on_where_its_batch_failed(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = CausalEngine.stream_together
+
+    def breaks(self: CausalEngine, prompts: Any, decoding: Any, heard: Any) -> Any:
+        def until(k: int, text: Any) -> bool:
+            if len(prompts) > 1 and len(text()) > 6:
+                raise RuntimeError("the batch breaks")
+            return heard(k, text)
+
+        return plain(self, prompts, decoding, until)
+
+    async def asked(one: Any) -> list[str]:
+        async with client(one, start=False) as http:
+            told = [body("letters", text, max_tokens=12, stream=True) for text in ("where is my order", "refund please")]
+            waiting = [asyncio.create_task(http.post(CHAT, json=content)) for content in told]
+            while len(one.line) < 2:
+                await asyncio.sleep(0.01)
+            one.worker.start()
+            return [streamed(chunks((await task).text)) for task in waiting]
+
+    with made(texts) as one:
+        whole = asyncio.run(asked(one))
+    monkeypatch.setattr(CausalEngine, "stream_together", breaks)
+    with made(texts) as one:
+        assert asyncio.run(asked(one)) == whole
+    assert max(map(len, whole)) > 8  # the batch did break after pieces were passed on
 
 
 def test_waiting_requests_are_answered_together(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,6 @@ class Writer:
         self.ask, self.stops = ask, ask.job.chat.stop
         self.back = max(map(len, self.stops), default=1) - 1
         """Characters at the end that may yet be the beginning of a stop text."""
-        self.said = 0
         self.stopped = False
 
     def heard(self, text: Callable[[], str]) -> bool:
@@ -175,9 +174,10 @@ class Writer:
         return Outcome(text, finish, found.tokens_in, found.tokens_out, found.tokens_cached)
 
     def _say(self, text: str) -> None:
-        if self.ask.job.chat.stream and len(text) > self.said and self.ask.job.live:
-            self.ask.job.tell(Piece(self.ask.index, text[self.said :]))
-            self.said = len(text)
+        job, index = self.ask.job, self.ask.index
+        if job.chat.stream and len(text) > job.said[index] and job.live:
+            job.tell(Piece(index, text[job.said[index] :]))
+            job.said[index] = len(text)
 
 
 def until(text: str, stops: Sequence[str]) -> tuple[str, bool]:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +53,8 @@ class Job:
     deadline: float
     """`time.monotonic()` after which nobody waits for it."""
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    said: Counter[int] = field(default_factory=Counter)
+    """Characters of each answer that were passed on already: an answer that is written again goes on behind them."""
     gone: bool = False
     """Nobody waits for it any more: the client went, its time is over, or it has failed."""
 
@@ -91,8 +93,8 @@ class Line:
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._pace = 1.0
-        """Seconds that a request has lately taken, about."""
+        self._pace: float | None = None
+        """Seconds that a request has lately taken, about; None before the first."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -103,7 +105,7 @@ class Line:
             if self._closed:
                 raise Refused(503, "the server is shutting down.", code="shutting_down")
             if len(self._jobs) >= self.most:
-                wait = max(1, min(60, math.ceil(len(self._jobs) * self._pace)))
+                wait = max(1, min(60, math.ceil(len(self._jobs) * (self._pace or 0.0))))
                 raise Refused(429, f"{self.most} requests are waiting already.", code="queue_full", retry_after=wait)
             self._jobs.append(job)
             self._changed.notify()
@@ -127,7 +129,8 @@ class Line:
 
     def took(self, seconds: float, jobs: int) -> None:
         """Learn how long requests take, for Retry-After."""
-        self._pace = 0.8 * self._pace + 0.2 * seconds / max(1, jobs)
+        each = seconds / max(1, jobs)
+        self._pace = each if self._pace is None else 0.7 * self._pace + 0.3 * each
 
     def close(self) -> None:
         """Let no more requests in; those that wait are still answered."""
