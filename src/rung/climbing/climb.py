@@ -67,12 +67,12 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
         due = decision.verdict == "meets" and len(project.inputs.splits.test)
         begun = "the test was interrupted. Climb again to finish it." if due else ""
         result = Climb(decision, tuple(records), Opened(None, len(test_set.looks(project)), begun))
-        kept = content(project, result, findings)
-        project.store.write("decision.json", kept)  # a failure on the test rows must not lose the climb
+        stored = content(project, result, findings)
+        project.store.write("decision.json", stored)  # a failure on the test rows must not lose the climb
         if due:
             chosen = next(record for record in records if record.rung == result.decision.chosen)
             result = replace(result, opened=test_set.opened(project, chosen))
-            project.store.write("decision.json", {**kept, **asdict(result.opened)})
+            project.store.write("decision.json", {**stored, **asdict(result.opened)})
         return result
 
 
@@ -90,31 +90,31 @@ def _try_steps(project: Project, watcher: Watcher, until: float, race: RacePlan 
 
 def standing(project: Project) -> Climb | None:
     """The decision by the stored records, for a task without a finished climb; None if nothing is measured."""
-    kept = {record.provenance.key: record for record in project.store.records() if record.status == "done"}
-    if not kept:
+    stored = {record.provenance.key: record for record in project.store.records() if record.status == "done"}
+    if not stored:
         return None
     races = [None, project.criteria.race()] if project.task.race else [None]
     named = [(step.rung, [rung_key(project, step, race) for race in races]) for step in project.plan.steps if step.estimate]
-    found = [(rung, next((kept[key] for key in keys if key in kept), None)) for rung, keys in named]
+    found = [(rung, next((stored[key] for key in keys if key in stored), None)) for rung, keys in named]
     records = tuple(replace(record, rung=rung) for rung, record in found if record)
     return Climb(project.decide(records), records, Opened(None, len(test_set.looks(project)))) if records else None
 
 
-def changed(project: Project, kept: dict[str, Any]) -> str:
+def changed(project: Project, stored: dict[str, Any]) -> str:
     """What has changed since a decision was made; empty if nothing has."""
-    if edited(project, kept):
+    if edited(project, stored):
         return "rung.yaml has changed"
-    if (rule := metrics.rule(project.task.goal.metric)) != kept.get("rule", project.task.goal.metric):
+    if (rule := metrics.rule(project.task.goal.metric)) != stored.get("rule", project.task.goal.metric):
         return f"the rule of {project.task.goal.metric} has changed ({rule})"
     try:
-        return "the data have changed" if kept.get("rows") not in (None, _rows(project)) else ""
+        return "the data have changed" if stored.get("rows") not in (None, _rows(project)) else ""
     except RungError as error:
         return f"the data cannot be read ({error})"
 
 
-def edited(project: Project, kept: dict[str, Any]) -> bool:
+def edited(project: Project, stored: dict[str, Any]) -> bool:
     """Whether rung.yaml has changed since a decision was made; reads no rows."""
-    return kept["task"] != project.task.model_dump(mode="json")
+    return stored["task"] != project.task.model_dump(mode="json")
 
 
 def _rows(project: Project) -> dict[str, str]:
@@ -153,9 +153,9 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
         return record
     project.scoring.validate()
     key = rung_key(project, step, race)
-    for kept in reversed(project.store.records()):
-        if kept.provenance.key == key and _settled(kept):
-            return replace(kept, rung=step.rung)  # the order of `bases` may have changed
+    for stored in reversed(project.store.records()):
+        if stored.provenance.key == key and _settled(stored):
+            return replace(stored, rung=step.rung)  # the order of `bases` may have changed
     left = until - time.monotonic()
     if step.estimate.fit_seconds > left:
         return replace(
@@ -172,8 +172,8 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         record = replace(record, status="failed", reason=text, provenance=Provenance(key=key, traceback=traceback.format_exc()))
     project.store.keep_record(record)
-    if told := corrections.measured_against_estimate(record, project.machine):
-        corrections.append_history(project.machine, told)
+    if ratios := corrections.measured_against_estimate(record, project.machine):
+        corrections.append_history(project.machine, ratios)
     return record
 
 

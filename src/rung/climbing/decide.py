@@ -122,12 +122,12 @@ def decide(
 # --- one rung against the goal ----------------------------------------------------------------------------------------
 
 
-def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: InterimAnalysis | None, doubt: str) -> RungVerdict:
+def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, stage: InterimAnalysis | None, doubt: str) -> RungVerdict:
     scores = _scores(record)
     assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
     broken, unknown = _broken(record, goal, share), _unsettled(record, goal, share)
-    share = look.error if look else share
-    found = _bounds(scores, share, rows, look)
+    share = stage.error if stage else share
+    found = _bounds(scores, share, rows, stage)
     seen, due = f"{scores.metric} {found}, {scores.split}", _number(goal.at_least)
     missing = (
         f"{len(scores.unscored)} of {len(scores.ids)} rows have no score ({scores.unscored[0].why})" if scores.unscored else ""
@@ -141,8 +141,8 @@ def _verdict(record: Record, goal: GoalLike, share: float, rows: _Rows, look: In
         return RungVerdict(record.rung, "undecided", f"{seen}: {doubt}")
     if found.low < goal.at_least and missing:
         return RungVerdict(record.rung, "undecided", f"{seen}: fix that and climb again", unmeasured=True)
-    if found.low < goal.at_least and look and not look.last:
-        given_up = f"given up after {look.rows} of {look.of} rows: all of them would hardly show that it reaches {due}"
+    if found.low < goal.at_least and stage and not stage.last:
+        given_up = f"given up after {stage.rows} of {stage.of} rows: all of them would hardly show that it reaches {due}"
         return RungVerdict(record.rung, "undecided", f"{seen}: {given_up}")
     if found.low < goal.at_least:
         plain = rows.clusters(scores.ids) is None and is_binary(scores.per_row) and _corpus(scores) is None
@@ -162,13 +162,13 @@ def _unmeasured(record: Record) -> RungVerdict:
     return RungVerdict(record.rung, "undecided", f"could not be measured: {record.reason.rstrip('.')}", unmeasured=True)
 
 
-def _bounds(scores: Scores, share: float, rows: _Rows, look: InterimAnalysis | None) -> Interval:
+def _bounds(scores: Scores, share: float, rows: _Rows, stage: InterimAnalysis | None) -> Interval:
     """The score between two one-sided bounds, each with error `share`."""
     truth, clusters = rows.truth(scores), rows.clusters(scores.ids)
 
     def between(values: Sequence[float], outputs: Sequence[str]) -> Interval:
-        if look:
-            return bounds(values, look, clusters, bool((metric := TABLE.get(scores.metric)) and metric.binary))
+        if stage:
+            return bounds(values, stage, clusters, bool((metric := TABLE.get(scores.metric)) and metric.binary))
         return interval(values, _corpus(scores), outputs, truth, clusters, confidence=1 - 2 * share)
 
     return with_unscored(between, scores, truth)

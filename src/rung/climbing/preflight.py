@@ -35,7 +35,7 @@ def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool
         rows = check(project.inputs.splits, task, chat.length, project.engines.context(project.start.model))
     else:
         rows = (*check(project.inputs.splits, task), *_too_long(project, task, chats))
-    findings = (*rows, *_sources(project), *_not_read(project), *_held(project), *_faults(project))
+    findings = (*rows, *_sources(project), *_not_read(project), *_judge_marks(project), *_faults(project))
     found = tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity)))
     if chat is None or not project.inputs.data.examples or project.plan.bases[name].fault:
         return found, []
@@ -64,7 +64,7 @@ def _faults(project: Project) -> Iterator[Finding]:
             yield Finding("chat-template", "warn", what, "Rungs that do not ask it can be tried.", (), 1)
 
 
-def _held(project: Project) -> tuple[Finding, ...]:
+def _judge_marks(project: Project) -> tuple[Finding, ...]:
     """Whether the rows that people marked could show that the judge agrees with them."""
     if project.scoring.judge is None or project.task.judge is None:
         return ()

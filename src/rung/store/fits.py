@@ -37,7 +37,7 @@ class Fits(SignedFolder):
             return None
         if name not in self._whole:
             if why := signed.fault(name, folder):
-                self._tell(name, why)
+                self._report(name, why)
                 return None
             self._whole.add(name)
         return predictors.load(folder)
@@ -54,7 +54,7 @@ class Fits(SignedFolder):
         begun = (folder / "work").exists()
         ours = begun and bool(self.read(mark))
         if begun and not (self.folder / mark).exists():
-            self._tell(f"work/{key}", signed.UNSIGNED)
+            self._report(f"work/{key}", signed.UNSIGNED)
         for left in folder.iterdir():
             if not (ours and left.name == "work"):
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()

@@ -31,7 +31,7 @@ class SignedFolder:
     def __init__(self, folder: Path, say: Callable[[str], object] = warnings.warn):
         """`say`: receives each file that is not used, once, with the reason."""
         self.folder, self._say = folder, say
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the folder; empty if there is none with a valid signature."""
@@ -40,7 +40,7 @@ class SignedFolder:
             return {}
         value, why = signed.opened(name, path.read_text(encoding="utf-8", errors="replace"))
         if why:
-            self._tell(name, why)
+            self._report(name, why)
         return value if value and not why else {}
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class SignedFolder:
                     continue
             found.append(value)
         known = set(map(same, found)) if faults else set()
-        self._tell_lines(name, [(number, why) for number, why, what in faults if what is None or what not in known])
+        self._report_lines(name, [(number, why) for number, why, what in faults if what is None or what not in known])
         return found
 
     def _slow(self, name: str, kind: type[T], line: bytes, same: Callable[[dict[str, Any]], Any]) -> tuple[T | None, str, Any]:
@@ -86,16 +86,16 @@ class SignedFolder:
 
     # --- what is not used -------------------------------------------------------------------------------------
 
-    def _tell_lines(self, name: str, faults: list[tuple[int, str]]) -> None:
+    def _report_lines(self, name: str, faults: list[tuple[int, str]]) -> None:
         for why in dict.fromkeys(why for _, why in faults):
-            numbers = [number for number, told in faults if told == why]
+            numbers = [number for number, text in faults if text == why]
             shown = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
-            self._tell(name, why, f"line {shown}: ")
+            self._report(name, why, f"line {shown}: ")
 
-    def _tell(self, name: str, why: str, which: str = "") -> None:
+    def _report(self, name: str, why: str, which: str = "") -> None:
         lost = LOST.get(name.partition("/")[0], ANEW)
         remedy = "" if "damaged" in why else f" {signed.TRUST}"
-        told = f"{self.folder / name}: {which}it {why}. {lost}{remedy}"
-        if told not in self._told:
-            self._told.add(told)
-            self._say(told)
+        text = f"{self.folder / name}: {which}it {why}. {lost}{remedy}"
+        if text not in self._reported:
+            self._reported.add(text)
+            self._say(text)
