@@ -45,7 +45,7 @@ def _task(folder: Path, base: Path) -> Path:
     (folder / "rows.csv").write_text("text,intent\n" + "\n".join(rows) + "\n")
     (folder / "rung.yaml").write_text(
         "task: Name the intent.\nkind: classify\ndata: {examples: rows.csv, input: text, output: intent}\n"
-        f"base: {base}\nrungs: [majority, zero-shot, lora]\n"
+        f"base: {base}\nrungs: [majority, nearest, zero-shot, few-shot, lora]\n"
         "methods: {lora: {epochs: 2, rank: 4, learning_rate: 0.02, patience: 0}}\ngoal: {metric: accuracy, at_least: 0.5}\n"
     )
     return folder

@@ -88,11 +88,21 @@ def test_a_rung_without_training_is_its_base_and_says_so(base: Base, made: Made,
     assert "the weights are those of the base" in (out / "README.md").read_text()
 
 
+def test_demonstrations_go_into_the_prompt(base: Base, made: Made, tmp_path: Path) -> None:
+    task, out = made(base("llama")), tmp_path / "out"
+    assert command("fit", task, "few-shot").returncode == 0
+    shown = exported(task, "few-shot", "--out", out, "--rows", "2")
+    turns = json.loads((out / "prompt.json").read_text())["messages"]
+    shots = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+    assert shots and set(shots) <= {"delivery", "refund"} and turns[-1]["content"] == "{input}"
+    assert f"send the {len(shots)} demonstrations" in " ".join(shown.split())
+
+
 def test_what_cannot_be_exported_is_named(base: Base, made: Made) -> None:
     task = made(base("llama"))
     command("fit", task, "majority")
     assert "no language model to export" in exported(task, "majority", code=2)
-    assert "not fitted" in exported(task, "few-shot", code=2)
+    assert "not fitted" in exported(task, "nearest", code=2)
     assert "Known: hf" in exported(task, "lora", "--to", "tflite", code=2)
     assert "f32, bf16, f16" in exported(task, "lora", "--kind", "q8_0", code=2)
     assert "no adapter" in exported(task, "zero-shot", "--adapter", code=2)

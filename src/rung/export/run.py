@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rung import files
 from rung.errors import RungError
@@ -49,11 +49,18 @@ class Exported:
     """What `rung ask` does for this rung that the files alone do not."""
 
 
-def export(source: Source, form: Form, out: Path, progress: Progress = lambda text: None) -> Exported:
+Original: TypeAlias = "tuple[Reference, compare.Asked]"
+"""The rung's own model with its answers."""
+
+
+def export(
+    source: Source, form: Form, out: Path, progress: Progress = lambda text: None, original: Original | None = None
+) -> Exported:
     """Write the rung to the folder `out` and prove it.
 
     The folder appears whole, with its proof and its card, or not at all. Differs where the export is over its limits: it then
-    lies in `OUT.failed`. RungError where `out` holds something else, or the disk has no room.
+    lies in `OUT.failed`. RungError where `out` holds something else, or the disk has no room. `original`: for several exports
+    of one rung, what `ask_original` gives, so that it is asked once.
     """
     check_place(out)
     _check_space(source, form, out)
@@ -61,7 +68,7 @@ def export(source: Source, form: Form, out: Path, progress: Progress = lambda te
         progress("writing the files")
         reader, changed = _write(source, form, part)
         try:
-            proof = prove(source, form, reader, progress)
+            proof = prove(source, form, reader, original or ask_original(source, progress), progress)
         finally:
             reader.close()
         files.write_json(part / PROOF, report(source, form, proof, changed))
@@ -73,11 +80,26 @@ def export(source: Source, form: Form, out: Path, progress: Progress = lambda te
     return Exported(out, proof, size, tuple(asking.limits(source)))
 
 
-def prove(source: Source, form: Form, reader: Reader, progress: Progress) -> Proof:
-    """Ask the export what the original is asked, and score both."""
-    original, asked = _asked(source, progress)
-    proof, written = compare.compare(original, asked, reader, form.kind, progress)
+def prove(source: Source, form: Form, reader: Reader, original: Original, progress: Progress) -> Proof:
+    """Ask the export what the original was asked, and score both."""
+    engine, asked = original
+    proof, written = compare.compare(engine, asked, reader, form.kind, progress)
     return replace(proof, scores=scores.scored(source, asked.written, written))
+
+
+def ask_original(source: Source, progress: Progress = lambda text: None) -> Original:
+    """The original in float32 on the CPU with its answers."""
+    from rung.lm.export.reference import Reference
+    from rung.lm.inference.causal import CausalEngine
+    from rung.lm.models.load import load
+
+    progress("asking the original")
+    engines, predictor = source.project.engines, source.predictor
+    machine = replace(engines.machine, device="cpu", dtype="float32")
+    original = Reference(CausalEngine(load(source.base.folder, machine, predictor.model.files)))
+    prompts = predictor.prompts(source.rows, engines)
+    most = min(MOST, predictor.decoding.max_new_tokens + (predictor.thinking.tokens if predictor.thinking else 0))
+    return original, compare.ask(original, [row.id for row in source.rows], prompts, most)
 
 
 def report(source: Source, form: Form, proof: Proof, changed: int) -> dict[str, Any]:
@@ -113,21 +135,6 @@ def is_export(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and str(found.get("made_by", "")).startswith("rung ")
-
-
-def _asked(source: Source, progress: Progress) -> tuple[Reference, compare.Asked]:
-    """The original in float32 on the CPU with its answers."""
-    from rung.lm.export.reference import Reference
-    from rung.lm.inference.causal import CausalEngine
-    from rung.lm.models.load import load
-
-    progress("asking the original")
-    engines, predictor = source.project.engines, source.predictor
-    machine = replace(engines.machine, device="cpu", dtype="float32")
-    original = Reference(CausalEngine(load(source.base.folder, machine, predictor.model.files)))
-    prompts = predictor.prompts(source.rows, engines)
-    most = min(MOST, predictor.decoding.max_new_tokens + (predictor.thinking.tokens if predictor.thinking else 0))
-    return original, compare.ask(original, [row.id for row in source.rows], prompts, most)
 
 
 def _write(source: Source, form: Form, part: Path) -> tuple[Reader, int]:
