@@ -14,8 +14,8 @@ from pathlib import Path
 
 import common
 
-from rung.climb.fit import fit, fit_context
-from rung.climb.project import Project
+from rung.climbing.fit import fit, fit_context
+from rung.climbing.project import Project
 from rung.export import run
 from rung.export.kinds import Form
 from rung.export.source import Source, source
