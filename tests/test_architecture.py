@@ -312,3 +312,9 @@ def test_importing_rung_loads_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout.strip() == "[]"
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports each by its name alone, so a second one of a name is not collected."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -131,7 +131,7 @@ def test_rows_reach_methods_through_what_is_open_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr == "train" and ast.unparse(node.value).endswith("splits")
     }
-    assert readers == {"climb/inputs.py", "climb/preflight.py", "data/check.py"}
+    assert readers == {"climbing/inputs.py", "climbing/preflight.py", "data/check.py"}
 
 
 def test_a_report_shows_no_closed_row(folder: Path) -> None:

@@ -342,7 +342,7 @@ def test_what_is_kept_for_a_machine(home: Path, machine: Machine) -> None:
 # --- hindsight --------------------------------------------------------------------------------------------------------
 
 
-def foretold(machine: Machine) -> Chart:
+def predicted_chart(machine: Machine) -> Chart:
     return chart(answered(machine), {"encoder": (Family.ENCODER,), "lora": (Family.ADAPTERS,), "rag": (Family.RETRIEVAL,)})
 
 
@@ -351,7 +351,7 @@ def seen(chart_: Chart, records: list[Record]) -> Any:
 
 
 def test_the_first_choice_wins_ties_or_is_wrong(machine: Machine) -> None:
-    prior = foretold(machine)
+    prior = predicted_chart(machine)
     won = seen(prior, [measured("encoder", 50), measured("lora", 30)])
     assert (won.winner, won.tied) == ("encoder", True)
     tied = seen(prior, [measured("encoder", 40), measured("lora", 42)])
@@ -368,7 +368,7 @@ def test_the_first_choice_wins_ties_or_is_wrong(machine: Machine) -> None:
 
 
 def test_quotes_that_were_off_are_told(machine: Machine) -> None:
-    wrong = seen(foretold(machine), [measured("encoder", 50, cost=Cost(11, 0.4, 2**30))]).wrong
+    wrong = seen(predicted_chart(machine), [measured("encoder", 50, cost=Cost(11, 0.4, 2**30))]).wrong
     assert wrong == ("encoder: answering 60 rows was estimated at 6.0 s and took 24.0 s.",)
 
 
@@ -376,7 +376,7 @@ def test_quotes_that_were_off_are_told(machine: Machine) -> None:
 
 
 def test_mermaid_names_every_family_once_and_links_it(machine: Machine) -> None:
-    text = draw.mermaid(foretold(machine), 'accuracy "at least" 0.5')
+    text = draw.mermaid(predicted_chart(machine), 'accuracy "at least" 0.5')
     assert text.startswith("flowchart TD\n") and '"at least"' not in text
     for number, name in enumerate(Family):
         assert text.count(f"<b>{name.value}</b>") == 1
@@ -385,7 +385,7 @@ def test_mermaid_names_every_family_once_and_links_it(machine: Machine) -> None:
 
 @pytest.mark.parametrize("width", [860, 360])
 def test_the_picture_keeps_its_boxes_apart_and_inside(machine: Machine, width: int) -> None:
-    found = draw.picture(foretold(machine), {"encoder": "0.812"}, width)
+    found = draw.picture(predicted_chart(machine), {"encoder": "0.812"}, width)
     assert [box.family for box in found.boxes] == [name.value for name in Family]
     assert "encoder (first choice) 0.812" in next(box.rungs for box in found.boxes if box.first)
     for above, below in zip(found.boxes, found.boxes[1:]):

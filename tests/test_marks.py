@@ -100,6 +100,8 @@ PIECES = [
 
 @settings(max_examples=300, deadline=None)
 @example("Question: x【1】[1]")
+@example("* **Question:** x")
+@example("> * 1. **Question:** x")
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
 def test_no_composition_of_marks_is_left(text: str) -> None:
     told = marks.defuse(text)

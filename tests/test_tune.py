@@ -115,31 +115,31 @@ def statuses(found: Tuning) -> dict[str, str]:
 
 def test_better_settings_are_found_and_shown_and_the_hopeless_stop_early(folder: Path) -> None:
     found = go(folder, "trick.keep=2,3")
-    assert (found.told.verdict, found.trials[found.told.best or 0].name) == ("gain", "trick.keep=3")
-    assert found.told.lines == "methods:\n  trick: {keep: 3}\n"
-    assert found.told.difference and found.told.difference.low > 0 and found.told.difference.n < found.rows
+    assert (found.conclusion.verdict, found.trials[found.conclusion.best or 0].name) == ("gain", "trick.keep=3")
+    assert found.conclusion.lines == "methods:\n  trick: {keep: 3}\n"
+    assert found.conclusion.difference and found.conclusion.difference.low > 0 and found.conclusion.difference.n < found.rows
     assert statuses(found) == {"present settings": "dropped", "trick.keep=2": "dropped", "trick.keep=3": "left"}
     scores = [trial.score for trial in found.trials if trial.score]
     assert [round(score.value, 1) for score in scores] == [0.4, 0.7, 1.0] and all(s.low <= s.value <= s.high for s in scores)
     assert scores[0].n < found.rows and found.fitted_on + found.rows == 600
-    assert "Shown to be better" in found.told.why and f"n={found.told.difference.n}" in found.told.why
+    assert "Shown to be better" in found.conclusion.why and f"n={found.conclusion.difference.n}" in found.conclusion.why
 
 
 def test_where_the_present_settings_are_best_they_are_kept(folder: Path) -> None:
     set_task(folder, methods={"trick": {"keep": 3}})
     found = go(folder, "trick.keep=1,2")
-    assert (found.told.verdict, found.told.best, found.told.lines) == ("no gain", 0, "")
-    assert "Keep the current settings" in found.told.why
+    assert (found.conclusion.verdict, found.conclusion.best, found.conclusion.lines) == ("no gain", 0, "")
+    assert "Keep the current settings" in found.conclusion.why
 
 
 def test_settings_that_do_as_well_are_no_gain(folder: Path) -> None:
     set_task(folder, methods={"trick": {"keep": 3}})
     found = go(folder, "trick.act=a,b")
-    assert (found.told.verdict, found.told.best, found.told.lines) == ("no gain", 0, "")
+    assert (found.conclusion.verdict, found.conclusion.best, found.conclusion.lines) == ("no gain", 0, "")
     assert (
-        found.told.difference
-        and found.told.difference.low < 0 < found.told.difference.high
-        and found.told.difference.n == found.rows
+        found.conclusion.difference
+        and found.conclusion.difference.low < 0 < found.conclusion.difference.high
+        and found.conclusion.difference.n == found.rows
     )
 
 
@@ -167,20 +167,20 @@ def test_a_trial_that_fails_is_recorded_and_the_race_goes_on(folder: Path) -> No
         "trick.keep=3 trick.act=mute": "failed",
     }
     assert found.trials[2].reason == "MemoryError: no room" and found.trials[3].reason
-    assert found.told.verdict == "gain" and found.told.best == 1
+    assert found.conclusion.verdict == "gain" and found.conclusion.best == 1
 
 
 def test_where_the_present_settings_fail_the_best_of_the_others_is_told(folder: Path) -> None:
     set_task(folder, methods={"trick": {"act": "memory"}})
     found = go(folder, "trick.act=a", "trick.keep=1,3")
-    assert (found.told.verdict, found.trials[found.told.best or 0].name) == ("gain", "trick.act=a trick.keep=3")
-    assert "no room" in found.told.why and "keep: 3" in found.told.lines and found.told.difference is None
+    assert (found.conclusion.verdict, found.trials[found.conclusion.best or 0].name) == ("gain", "trick.act=a trick.keep=3")
+    assert "no room" in found.conclusion.why and "keep: 3" in found.conclusion.lines and found.conclusion.difference is None
 
 
 def test_where_all_but_one_fail_nothing_is_told(folder: Path) -> None:
     found = go(folder, "trick.act=memory,mute")
-    assert (found.told.verdict, found.told.best, found.told.lines) == ("untold", None, "")
-    assert "fewer than two" in found.told.why and "2 of 3 failed" in found.told.why
+    assert (found.conclusion.verdict, found.conclusion.best, found.conclusion.lines) == ("untold", None, "")
+    assert "fewer than two" in found.conclusion.why and "2 of 3 failed" in found.conclusion.why
 
 
 def test_what_there_is_no_time_for_is_not_begun(folder: Path) -> None:
@@ -191,15 +191,15 @@ def test_what_there_is_no_time_for_is_not_begun(folder: Path) -> None:
         (9000, "not begun"),
     ]
     assert "about 150.0 minutes" in found.trials[2].reason and len(Trick.fits) == 2
-    assert go(folder, "trick.seconds=9000", "trick.keep=3", minutes=60).told.verdict == "untold"
+    assert go(folder, "trick.seconds=9000", "trick.keep=3", minutes=60).conclusion.verdict == "untold"
     go(folder, "trick.seconds=9000", "trick.keep=3")
     kept = go(folder, "trick.seconds=9000", "trick.keep=3", minutes=60)
-    assert kept.told.verdict == "gain" and len(Trick.fits) == 3, "what is fitted takes no time"
+    assert kept.conclusion.verdict == "gain" and len(Trick.fits) == 3, "what is fitted takes no time"
 
 
 def test_a_fit_that_runs_over_is_stopped_and_the_others_go_on(folder: Path) -> None:
     found = go(folder, "trick.act='',late", "trick.keep=3")
-    assert statuses(found)["trick.act=late trick.keep=3"] == "stopped" and found.told.verdict == "gain"
+    assert statuses(found)["trick.act=late trick.keep=3"] == "stopped" and found.conclusion.verdict == "gain"
 
 
 def test_a_race_that_runs_over_tells_nothing_and_goes_on_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,10 +213,10 @@ def test_a_race_that_runs_over_tells_nothing_and_goes_on_later(folder: Path, mon
 
     monkeypatch.setattr(tune, "answer", slow)
     found = go(folder, "trick.keep=2,3")
-    assert found.told.verdict == "untold" and "to resume" in found.told.why
+    assert found.conclusion.verdict == "untold" and "to resume" in found.conclusion.why
     assert set(statuses(found).values()) == {"stopped"} and all(trial.score for trial in found.trials)
     monkeypatch.setattr(tune, "answer", plain)
-    assert go(folder, "trick.keep=2,3").told.verdict == "gain" and len(Trick.fits) == 3
+    assert go(folder, "trick.keep=2,3").conclusion.verdict == "gain" and len(Trick.fits) == 3
 
 
 def test_a_run_that_was_stopped_fits_nothing_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_a_run_that_was_stopped_fits_nothing_again(folder: Path, monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             go(folder, "trick.keep=2,3")
     assert len(Trick.fits) == 3 and not (folder / ".rung" / "tune").exists()
-    assert go(folder, "trick.keep=2,3").told.verdict == "gain" and len(Trick.fits) == 3
+    assert go(folder, "trick.keep=2,3").conclusion.verdict == "gain" and len(Trick.fits) == 3
 
 
 def test_a_score_that_is_no_mean_over_rows_is_refused(folder: Path) -> None:
@@ -243,9 +243,9 @@ def test_graded_rows_in_groups_are_raced_too(folder: Path) -> None:
     set_task(folder, goal={"metric": "own.py:score", "at_least": 0.5}, data={"group": "who"})
     found = go(folder, "trick.keep=3")
     assert (
-        found.told.verdict == "gain"
-        and found.told.difference
-        and 0 < found.told.difference.low < found.told.difference.value < 0.6
+        found.conclusion.verdict == "gain"
+        and found.conclusion.difference
+        and 0 < found.conclusion.difference.low < found.conclusion.difference.value < 0.6
     )
 
 
@@ -261,7 +261,7 @@ def test_the_folder_is_held_and_the_result_kept(folder: Path) -> None:
     found = go(folder, "trick.keep=3")
     [path] = (folder / ".rung" / "tune").iterdir()
     kept = json.loads(path.read_text())
-    assert kept["verdict"] == "gain" and kept["lines"] == found.told.lines and kept["provenance"]["packages"]
+    assert kept["verdict"] == "gain" and kept["lines"] == found.conclusion.lines and kept["provenance"]["packages"]
     assert [trial["status"] for trial in kept["trials"]] == ["dropped", "left"]
     assert kept["trials"][1]["settings"] == {"trick.keep": 3} and kept["trials"][1]["score"]["value"] == 1.0
 

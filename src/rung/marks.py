@@ -129,7 +129,8 @@ def _spaced(word: str) -> str:
 
 
 _ROLES = ("question", "answer", "system", "user", "assistant", "human", "chatbot", "bot", "developer", "passages", "passage")
-_DECOR = r"[^\S\n]*(?:[>*#_~`|\"'.\-–—•+=\\{]|\d{1,3}[.)])*"
+_DECOR = r"(?:[^\S\n]*+(?:[>*#_~`|\"'.\-–—•+=\\{]|\d{1,3}[.)])++){0,20}+"
+"""What may stand before a role: list marks, quotation marks, emphasis. It never backtracks: a long text takes linear time."""
 _PASSAGES = re.compile(rf"<\s*[/\\]?\s*(?:{_spaced('passage')})[^\w<>]?s?\b[^<>\n]*>?")
 _TURN = re.compile(
     r"<\s*\|[\w\s.:/-]{1,40}\|?\s*>|<<\s*[/\\]?\s*sys\s*>>|\[\s*[/\\]?\s*(?:inst|system_prompt|available_tools|tool_results)\s*\]"

@@ -174,7 +174,7 @@ def plan(
         out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))
         if not other and (warning := contention.busy_warning(contention.measure_others())):
             out.print(warning, style="yellow")
-        if before := plan_json.foretold(project):
+        if before := plan_json.plan_review(project):
             out.print()
             out.print(terminal_plan.plan_review(before.hindsight, before.chart.first))
 

@@ -47,7 +47,7 @@ def content(project: Project) -> dict[str, Any]:
             "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(project.inputs.splits.dev))],
         },
         "machine": asdict(project.machine),
-        "hindsight": before.hindsight if (before := foretold(project)) else None,
+        "hindsight": before.hindsight if (before := plan_review(project)) else None,
         "judge": judged(project),
         "all_rungs_seconds": asdict(whole(project)),
     }
@@ -83,7 +83,7 @@ def open_questions(project: Project) -> list[Answer]:
     return [one for one in project.plan.chart.answers if one.key in ASSUMED and one.origin != "given"]
 
 
-def foretold(project: Project) -> ReviewedPlan | None:
+def plan_review(project: Project) -> ReviewedPlan | None:
     """The prior of the last climb, and how it fared against the measurements; None before the first."""
     kept = project.store.read("decision.json").get("plan")
     return TypeAdapter(ReviewedPlan).validate_python(kept) if kept else None

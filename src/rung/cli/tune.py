@@ -37,7 +37,7 @@ def tune(
         print_json(tune.content(found))
     else:
         out.print(terminal_tune.result(found))
-        if found.told.lines:
+        if found.conclusion.lines:
             out.print("put into rung.yaml, replacing the options of these methods:", style="dim")
-            out.print(found.told.lines.rstrip(), soft_wrap=True)
-    raise typer.Exit(1 if found.told.verdict == "untold" else 0)
+            out.print(found.conclusion.lines.rstrip(), soft_wrap=True)
+    raise typer.Exit(1 if found.conclusion.verdict == "untold" else 0)

@@ -51,7 +51,7 @@ class Tuning:
     looks: tuple[int, ...]
     trials: tuple[Trial, ...]
     """The current settings first."""
-    told: TuningVerdict
+    conclusion: TuningVerdict
 
 
 def tune(
@@ -84,9 +84,9 @@ def tune(
             running = _Running(context, track, until, watcher, ordered)
             fitted = running.fit()
             outcome = running.race(fitted)
-        told = tuning_verdict(name, ordered, list(fitted), outcome, track)
+        conclusion = tuning_verdict(name, ordered, list(fitted), outcome, track)
         sizes = (len(context.data.examples), len(rows), track.schedule.sizes)
-        found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), told)
+        found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), conclusion)
         fits = [fitting.fit_keys(context, trial.methods) for trial in trials]
         key = digest([fits, [row.id for row in rows], project.scoring.key])
         provenance = replace(gather(project.task.folder, project.machine), train=context.data.digest)
@@ -132,7 +132,7 @@ def content(found: Tuning) -> dict[str, Any]:
         for one in found.trials
     ]
     sizes = {"fitted_on": found.fitted_on, "rows": found.rows, "looks": found.looks}
-    return {"rung": found.rung, "metric": found.metric, **sizes, **asdict(found.told), "trials": trials}
+    return {"rung": found.rung, "metric": found.metric, **sizes, **asdict(found.conclusion), "trials": trials}
 
 
 def _estimate(project: Project, facts: Facts, chain: Sequence[Method]) -> Cost:

@@ -15,19 +15,20 @@ from rung.cli.screens.progress import Screen
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial, pace
 
-VERDICTS = {"gain": "bold green", "no gain": "bold yellow", "untold": "bold red"}
+VERDICTS = {"gain": ("gain", "bold green"), "no gain": ("no gain", "bold yellow"), "untold": ("undecided", "bold red")}
+"""A stored verdict as it is shown, with its style."""
 STYLES = {"left": "green", "failed": "red", "unanswered": "red", "stopped": "yellow", "not begun": "yellow"}
 
 
 def result(found: Tuning) -> RenderableType:
     """The table of trials, the rows used, and the verdict."""
-    looks, told = ", ".join(map(str, found.looks)), found.told
+    looks, conclusion = ", ".join(map(str, found.looks)), found.conclusion
     return Group(
-        table(found.trials, found.metric, best=told.best),
+        table(found.trials, found.metric, best=conclusion.best),
         styled(
             "[dim]fitted on {} rows of train, scored on the other {} (stages after {})[/]", found.fitted_on, found.rows, looks
         ),
-        styled("{}  {}", Text(told.verdict, VERDICTS[told.verdict]), told.why),
+        styled("{}  {}", Text(*VERDICTS[conclusion.verdict]), conclusion.why),
     )
 
 
