@@ -258,7 +258,7 @@ class Kind:
 
 KINDS = {
     "climb": Kind((climb,), climbed),
-    "fit": Kind((climb,), climbed, make_fit, imports=("torch", "rung.lm.training.train", "rung.lm.training.pack")),
+    "fit": Kind((climb,), climbed, make_fit, imports=("torch", "rung.lm.training.train", "rung.lm.training.raw_text_steps")),
     "index": Kind((index,), indexed),
     "lance": Kind((lance,), indexed_lance, needs="lancedb"),
     "beside": Kind((climb, update_rag), both, make_rag),
