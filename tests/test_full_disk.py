@@ -139,6 +139,12 @@ def kills() -> ModuleType:
     return module
 
 
+def test_what_the_program_of_kills_imports_exists() -> None:
+    """The modules are named in strings, and the kind that needs them is only killed by the slow tests."""
+    named = [name for kind in kills().KINDS.values() for name in kind.imports]
+    assert named and all(importlib.util.find_spec(name) for name in named)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize(
     ("kind", "count"),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TOGETHER = 64
 """Answers in one batch at most."""
 DRAIN = 30.0
-"""Seconds that requests under way have when the server is told to end, beyond the time-out of a request."""
+"""Seconds that requests under way have when the server shuts down, beyond the time-out of a request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -49,23 +49,31 @@ class Screen:
             self.console.print(text)
 
 
-class Board:
-    """Watches a climb: a live table, or plain lines without a terminal."""
+class LiveBoard:
+    """A board that is drawn while it is entered; the last drawing shows nothing as running."""
 
-    def __init__(self, console: Console, goal: Any):
-        self.goal = goal
-        self.steps: Sequence[Step] = ()
-        self.records: list[Record] = []
-        self.now: tuple[str, str, float] | None = None
-        self.screen = Screen(console, self.draw)  # last, because it draws at once
+    screen: Screen
+    now: tuple[Any, str, float] | None
+    """What is running: its name or number, what it is doing, and the share that is done."""
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> Self:
         self.screen.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.now = None
         self.screen.__exit__()
+
+
+class Board(LiveBoard):
+    """Watches a climb: a live table, or plain lines without a terminal."""
+
+    def __init__(self, console: Console, goal: Any):
+        self.goal = goal
+        self.steps: Sequence[Step] = ()
+        self.records: list[Record] = []
+        self.now = None
+        self.screen = Screen(console, self.draw)  # last, because it draws at once
 
     def planned(self, steps: Sequence[Step]) -> None:
         self.steps = steps

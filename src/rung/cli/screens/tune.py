@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rung.cli.screens.console import styled
 from rung.cli.screens.form import format_seconds
-from rung.cli.screens.progress import Screen
+from rung.cli.screens.progress import LiveBoard, Screen
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial, pace
 
@@ -62,22 +62,14 @@ def _standing(one: Trial) -> Text:
     return styled("{}", Text(f"{one.status} {one.reason}".strip(), STYLES.get(one.status, "dim")))
 
 
-class Board:
+class Board(LiveBoard):
     """Watches a tuning run: a live table, or plain lines without a terminal."""
 
     def __init__(self, console: Console, metric: str):
         self.metric = metric
         self.trials: tuple[Trial, ...] = ()
-        self.now: tuple[int, str, float] | None = None
-        self.screen = Screen(console, self.draw)  # last, because it draws at once
-
-    def __enter__(self) -> Board:
-        self.screen.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
         self.now = None
-        self.screen.__exit__()
+        self.screen = Screen(console, self.draw)  # last, because it draws at once
 
     def changed(self, trials: Sequence[Trial]) -> None:
         moved = [(i, new) for i, (old, new) in enumerate(zip(self.trials, trials)) if old != new]
