@@ -18,6 +18,17 @@ from rung.serve.refused import Refused
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of an answer, with its log-probability and those of the likeliest tokens in its place."""
+
+    text: str
+    logprob: float
+    """Natural log."""
+    top: tuple[tuple[str, float], ...] = ()
+    """Texts and log-probabilities of the likeliest tokens, the likeliest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One answer to a request (`n` asks for several)."""
 
@@ -29,6 +40,8 @@ class Outcome:
     tokens_cached: int = 0
     about: dict[str, Any] = field(default_factory=dict)
     """What goes beyond OpenAI's shape: confidence, citations, why there is no answer."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Each token of the text with its log-probability, where the request asks for them and the model gives them."""
 
 
 @dataclass(frozen=True, slots=True)

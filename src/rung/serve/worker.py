@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from rung.lm.engine_kinds import can
 from rung.rows import Example
-from rung.serve.answer import Batches, failure
+from rung.serve.batches import Batches
+from rung.serve.failures import failure
 from rung.serve.job import Line
 from rung.serve.models import Served
 from rung.serve.numbers import Numbers

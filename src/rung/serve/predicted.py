@@ -1,0 +1,47 @@
+"""Labels, answers from passages and reasoned answers: a Prediction as the outcome of a request."""
+
+from __future__ import annotations
+
+from rung.lm.engine_kinds import can
+from rung.rows import UNKNOWN
+from rung.serve.asks import Ask
+from rung.serve.failures import too_long
+from rung.serve.job import Outcome, Piece
+from rung.serve.models import Served
+from rung.serve.refused import Refused
+from rung.serve.writing import until
+from rung.types import Prediction, Source
+
+
+def predicted(served: Served, found: Prediction, ask: Ask) -> Outcome | Refused:
+    """What the client is given of one prediction; its whole text in one piece where it wants a stream."""
+    if found.error:
+        return too_long(found.error) if found.wrong else Refused(502, found.error, code="model_error")
+    text, stopped = until(found.output or (UNKNOWN if found.abstained else ""), ask.job.chat.stop)
+    cut = served.writes and not stopped and not found.abstained and found.tokens_out >= ask.decoding.max_new_tokens
+    about: dict[str, object] = {}
+    if found.confidence is not None:
+        about["confidence"] = found.confidence
+    if served.predictor and served.predictor.lookup:
+        about |= {
+            "abstained": found.abstained or None,
+            "citations": [_citation(k, one) for k, one in enumerate(found.sources, 1)],
+        }
+    if not can(served.model).writes and len(ask.job.chat.messages) > 1:
+        about["messages_read"] = 1
+    outcome = Outcome(text, "length" if cut else "stop", found.tokens_in, found.tokens_out, found.tokens_cached, about)
+    if ask.job.chat.stream and text:
+        ask.job.tell(Piece(ask.index, text))
+    return outcome
+
+
+def _citation(number: int, source: Source) -> dict[str, object]:
+    """A passage that was looked up; [number] in the text stands for it."""
+    return {
+        "number": number,
+        "document": source.path,
+        "section": source.section,
+        "where": source.where,
+        "text": source.text,
+        "cited": source.cited,
+    }
