@@ -23,6 +23,7 @@ from rung.serve.guard import Guard
 from rung.serve.job import Event, Job, Line, Outcome, Piece, telling
 from rung.serve.models import Served
 from rung.serve.numbers import Numbers
+from rung.serve.recent import Answered, Recent
 from rung.serve.refused import Refused
 from rung.serve.request_log import Entry, RequestLog
 from rung.serve.worker import Worker
@@ -43,6 +44,8 @@ class Server:
     loopback: bool
     timeout: float
     """Seconds after which a request is given up."""
+    recent: Recent = field(default_factory=Recent)
+    """The last answers, which feedback is about."""
 
 
 @dataclass(eq=False)
@@ -70,6 +73,10 @@ class Call:
         line = {"event": "request", "id": self.id, "model": self.served.name, "key": self.asker.name, "status": status}
         line |= {"ms": round(1000 * seconds), "tokens_in": read, "tokens_out": written, **({"error": error} if error else {})}
         log.info(json.dumps(line))
+        if status == 200:
+            key = self.asker.key(self.served)
+            held = (key.digest, key.name, key.access) if key else ()
+            self.server.recent.add(Answered(self.id, self.served, self.chat.messages, tuple(found), *held, user=self.chat.user))
         if self.server.log:
             digest = self.served.predictor.digest if self.served.predictor else self.served.model.digest
             who = self.asker.name, self.chat.user, self.served.name, digest

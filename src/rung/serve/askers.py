@@ -32,12 +32,16 @@ class Asker:
     def admin(self) -> bool:
         return self.anyone or any(key.role == "admin" for key in self.keys.values())
 
+    def key(self, served: Served) -> Key | None:
+        """The key of the model's task that he holds."""
+        return self.keys.get(served.project.task.folder)
+
     def may_ask(self, served: Served) -> bool:
         return self.anyone or served.project.task.folder in self.keys
 
     def allow(self, served: Served) -> Allow:
         """The passages of the model's task that he may see."""
-        key = self.keys.get(served.project.task.folder)
+        key = self.key(served)
         return Allow(frozenset(key.access if key else ()))
 
 

@@ -39,6 +39,7 @@ def _citation(number: int, source: Source) -> dict[str, object]:
     """A passage that was looked up; [number] in the text stands for it."""
     return {
         "number": number,
+        "passage": source.id,
         "document": source.path,
         "section": source.section,
         "where": source.where,
