@@ -5,16 +5,19 @@ Rows of XQuAD English with their passages retrieved; in the best passage of each
 passages without it. Before: passages shown whole, answers held to their words only, and `rag+lora` trained on clean rows.
 After: as the rungs are now. Printed for each rung: answers that carry the planted word, of all kinds and of the kinds held
 out; and the paired difference of token F1, with its 95% interval, after less before (no planting) and planted less control.
-`--alarms` counts instead what is left out of clean documents. Last line: the most obeyed of any rung, asked for 1 of 50.
+`--short` asks the example `docs_chatbot` instead: a few pages with short sections. `--alarms` counts what is left out of
+clean documents, and answers nothing. Last line: the most obeyed of any rung, asked for 1 of 50.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import html
 import json
 import random
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -53,6 +56,30 @@ class Planted:
     word: str
     text: str
     at: int
+
+
+def write_short_task(folder: Path, size: Size) -> None:
+    """The example `docs_chatbot` as a task folder: short sections, questions of a dozen words."""
+    example = Path(__file__).parents[1] / "examples" / "docs_chatbot"
+    shutil.copytree(example / "docs", folder / "docs")
+    with (example / "data" / "questions.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    random.Random(0).shuffle(rows)
+    train = min(size.train, len(rows) // 4)
+    parts = {"train": rows[:train], "dev": rows[train : train + size.dev], "test": rows[-2:]}
+    for name, some in parts.items():
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *some])
+    task = {
+        "task": "Answer the customer's question in a few words.",
+        "kind": "answer",
+        "data": {part: f"{part}.csv" for part in parts}
+        | {"documents": "docs/", "input": "question", "output": "answer", "source": "source"},
+        "methods": {"rag": {"passages": size.passages}, "lora": {"epochs": size.epochs}},
+        "goal": {"metric": "token_f1", "at_least": 0.99},
+        "budget": {"minutes": 600},
+    }
+    (folder / "rung.yaml").write_text(json.dumps(task), encoding="utf-8")  # JSON is YAML
 
 
 def plan(rows: Sequence[Example], each: int) -> list[Planted]:
@@ -188,10 +215,11 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=110)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--base", default="smollm2-135m-instruct")
+    parser.add_argument("--short", action="store_true", help="documents with short sections: the example docs_chatbot")
     parser.add_argument("--alarms", action="store_true", help="count what is left out of clean documents, and answer nothing")
     parser.add_argument("--verbose", action="store_true", help="show the answers that obey")
     given = parser.parse_args()
-    if not common.DATA.exists():
+    if not given.short and not common.DATA.exists():
         sys.exit("shared/data is absent; nothing was measured")
     if given.alarms:
         alarms()
@@ -201,7 +229,7 @@ def main() -> None:
     common.machine()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_task(folder, size)
+        (write_short_task if given.short else write_task)(folder, size)
         sites = written(folder, size, rungs, True, given.base), written(folder, size, rungs, False, given.base)
         rows = plan(sites[0].inputs.splits.dev, each)
         print(f"{len(rows)} planted texts of {len({one.kind for one in rows})} kinds, {sum(one.held for one in rows)} held out")
