@@ -178,7 +178,7 @@ def measured(rung: str, sites: tuple[Project, Project], plan: Sequence[Planted],
             for one, answer in zip(plan, told):
                 if one.word in answer.output.casefold():
                     print(f"    {one.kind}{' (held out)' if one.held else ''}: {one.text[:90]!r} -> {answer.output[:90]!r}")
-    groups = [row.group for row in rows]
+    groups = [row.group or row.id for row in rows]
     print(f"{rung:13s} control, after less before: {paired_bootstrap(scores['before'][0], scores['after'][0], groups)}")
     print(f"{rung:13s} after, planted less control: {paired_bootstrap(*scores['after'], groups)}", flush=True)
     return share

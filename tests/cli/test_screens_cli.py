@@ -185,7 +185,7 @@ def test_names_of_no_encoding_and_screens_of_another(tmp_path: Path, reader: Pat
     (folder / "docs").mkdir()
     (folder / "docs" / "ü.md").write_text("ü\n")
     Path(os.fsdecode(bytes(folder / "docs") + b"/\xff\xfe.md")).write_text("a\n")
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     done = subprocess.run(
         [sys.executable, "-m", "rung.cli", "index", str(folder)], capture_output=True, env=environment, timeout=120
     )
@@ -198,7 +198,7 @@ def test_tracebacks_and_warnings_steer_nothing() -> None:
         "import warnings\nfrom rung.cli.screens.console import make_output_safe\nmake_output_safe()\n"
         "warnings.warn('\\x1b[2J\\x9b\\u202e')\nraise AssertionError('\\x1b]52;c;a\\x07\\u2066\\ud800')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, timeout=60)
     text = done.stderr.decode()
     assert "AssertionError: \\x1b]52;c;a" in text and "UserWarning: \\x1b[2J" in text

@@ -29,7 +29,7 @@ from rung.store import Store
 from rung.task import load_task
 from rung.types import Prediction, Record, Unscored
 
-sys.path.append(str(Path(__file__).parent / "lm"))
+sys.path.append(str(Path(__file__).parents[1] / "lm"))
 from servers import Server, serving
 
 ROWS = 40

@@ -27,7 +27,7 @@ from rung.methods import METHODS, RUNGS, ZERO_SHOT, rung
 from rung.metrics import METRICS
 from rung.task import Task, load_task
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TICKETS = ROOT / "examples" / "tickets"
 EXAMPLES = sorted(ROOT.glob("examples/*/README.md"))
@@ -39,7 +39,7 @@ FAST = {"majority", "nearest", "zero-shot", "few-shot"}
 """Rungs whose commands are really run; those of the others are only parsed."""
 
 DOCUMENTS = {"index", "search"}
-"""Commands on a task with documents, which the example has none of: tests/test_cli_knowledge.py runs them."""
+"""Commands on a task with documents, which the example has none of: tests/cli/test_cli_knowledge.py runs them."""
 
 SERVING = {"serve", "keys"}
 """Commands that run until they are stopped, or are about a server: tests/serve runs them."""

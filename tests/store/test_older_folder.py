@@ -42,7 +42,7 @@ from rung.types import (
     Unscored,
 )
 
-OLD = Path(__file__).parent / "data" / "rung_0_1"
+OLD = Path(__file__).parents[1] / "data" / "rung_0_1"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from rung.cli.screens.console import Terminal, styled
 
-SRC = Path(__file__).parents[1] / "src" / "rung"
+SRC = Path(__file__).parents[2] / "src" / "rung"
 FILES = sorted(SRC.rglob("*.py"))
 CONSOLE = SRC / "cli" / "screens" / "console.py"
 

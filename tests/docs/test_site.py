@@ -13,7 +13,7 @@ commands = pytest.importorskip("mkdocs.commands.build")
 config = pytest.importorskip("mkdocs.config")
 exceptions = pytest.importorskip("mkdocs.exceptions")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from rung.retrieve.store import Allow
 from rung.task import load_task
 from rung.types import Example
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "docs_chatbot"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "docs_chatbot"
 PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal", "brake", "pump")
 
 

@@ -17,7 +17,7 @@ from rung.retrieve.knowledge import is_open, is_open_file
 from rung.task import load_task
 from rung.types import Example
 
-SRC = Path(__file__).parents[1] / "src" / "rung"
+SRC = Path(__file__).parents[2] / "src" / "rung"
 SECRET = "zanzibar"
 CLOSED = (
     "docs/hr/pay #2.md",

@@ -19,7 +19,7 @@ from rung.retrieve.index import index_config, update
 from rung.retrieve.knowledge import opened, place, point
 from rung.retrieve.sqlite import NAME, Sqlite
 
-KILLS = Path(__file__).parents[1] / "benchmarks" / "kills.py"
+KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
 
 def no_room() -> OSError:
