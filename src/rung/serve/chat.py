@@ -1,27 +1,27 @@
-"""The body of a chat request, read strictly: what is not supported is refused by name, never ignored.
+"""A request for text, and the body of a chat request that asks for one.
 
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from rung.lm.base import Prompt
 from rung.rows import Example, Message
+from rung.serve import reading
+from rung.serve.reading import CHOICES, Choices, Seed, Stop, Temperature, Tokens, TopP, User, invalid
 from rung.serve.refused import Refused
 
-CHOICES = 16
-"""Most answers to one request (`n`)."""
-STOPS, STOP_LENGTH = 4, 256
-"""Most stop texts, as OpenAI has it, and characters of one."""
+__all__ = ["CHOICES", "Chat", "read"]
+
 MESSAGES = 1000
 """Most messages of one request."""
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+NEUTRAL: reading.Neutral = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logprobs": (False,),
@@ -35,7 +35,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
     "service_tier": ("auto", "default"),
 }
-"""Values of unsupported parameters that ask for nothing; null is one for each parameter."""
 
 
 class _Part(BaseModel):
@@ -50,7 +49,9 @@ class _Turn(BaseModel):
     content: str | list[_Part]
 
 
-class _StreamOptions(BaseModel):
+class StreamOptions(BaseModel):
+    """What else a stream is asked for."""
+
     model_config = ConfigDict(extra="forbid")
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
@@ -61,24 +62,20 @@ class _Body(BaseModel):
     model: str
     messages: Annotated[list[_Turn], Field(min_length=1, max_length=MESSAGES)]
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
-    n: Annotated[int, Field(ge=1, le=CHOICES, strict=True)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None
-    stop: (
-        Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
-        | Annotated[list[Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]], Field(max_length=STOPS)]
-        | None
-    ) = None
-    user: Annotated[str, Field(max_length=512)] | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    n: Choices | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    user: User | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """One chat request. None stands for what the client leaves to the model."""
+    """One request for text. None stands for what the client leaves to the model."""
 
     model: str
     messages: tuple[Message, ...]
@@ -93,59 +90,52 @@ class Chat:
     stop: tuple[str, ...] = ()
     user: str = ""
     """Who asks, in the client's own words; it goes to the request log."""
+    raw: bool = False
+    """The message is a text to continue: an untouched base then goes on with it, without a chat around it."""
 
     @property
     def example(self) -> Example:
         """The row that a Predictor answers: the last message is its input, the turns before it its history."""
         return Example(self.messages[-1].content, "", history=self.messages[:-1])
 
+    @property
+    def prompt(self) -> Prompt:
+        """What an untouched base is asked."""
+        text = self.messages[-1].content
+        return Prompt((), text, begun=text) if self.raw else Prompt(self.messages, text)
+
 
 def read(raw: bytes) -> Chat:
     """The request in a body. Refused with 400, naming the parameter, where it asks for what is not there."""
-    try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, f"the body is no JSON: {error}.", code="invalid_json") from error
-    if not isinstance(content, dict):
-        raise Refused(400, "the body is no JSON object.", code="invalid_json")
-    try:
-        body = _Body.model_validate(content)
-    except ValidationError as error:
-        raise _fault(error) from None
-    for name, value in (body.model_extra or {}).items():
-        if value is not None and not any(value == one and type(value) is type(one) for one in NEUTRAL.get(name, ())):
-            raise Refused(400, f"{name!r} is not supported here; leave it out.", param=name, code="unsupported_parameter")
-    return _chat(body)
-
-
-def _fault(error: ValidationError) -> Refused:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    top = str(first["loc"][0]) if first["loc"] else None
-    return Refused(400, f"{place}: {first['msg']}.", param=top, code="invalid_value")
+    return _chat(reading.read(raw, _Body, NEUTRAL))
 
 
 def _chat(body: _Body) -> Chat:
-    if body.stream_options is not None and not body.stream:
-        raise Refused(400, "'stream_options' goes with stream: true.", param="stream_options", code="invalid_value")
     if None not in (body.max_tokens, body.max_completion_tokens) and body.max_tokens != body.max_completion_tokens:
-        raise Refused(400, "'max_tokens' and 'max_completion_tokens' differ; give one.", param="max_tokens", code="invalid_value")
+        raise invalid("max_tokens", "'max_tokens' and 'max_completion_tokens' differ; give one.")
     messages = tuple(_message(turn, place) for place, turn in enumerate(body.messages))
     if messages[-1].role != "user":
-        raise Refused(400, "the last of 'messages' must be the user's.", param="messages", code="invalid_value")
+        raise invalid("messages", "the last of 'messages' must be the user's.")
     return Chat(
         body.model,
         messages,
         bool(body.stream),
-        bool(body.stream_options and body.stream_options.include_usage),
+        usage_at_end(body.stream, body.stream_options),
         body.max_completion_tokens or body.max_tokens,
         body.temperature,
         body.top_p,
         body.n or 1,
         body.seed,
-        (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+        reading.stops(body.stop),
         body.user or "",
     )
+
+
+def usage_at_end(stream: bool | None, options: StreamOptions | None) -> bool:
+    """Whether a stream ends with its usage. Refused for options without a stream."""
+    if options is not None and not stream:
+        raise invalid("stream_options", "'stream_options' goes with stream: true.")
+    return bool(options and options.include_usage)
 
 
 def _message(turn: _Turn, place: int) -> Message:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,10 +87,41 @@ class Job:
             self.tell(why)
 
 
-def telling(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Event]) -> Callable[[Event], object]:
+@dataclass(eq=False)
+class Errand:
+    """Other work for the engine thread, such as texts to embed. It is done in slices, between which answers go on."""
+
+    slices: Generator[None, None, Any]
+    """Each `next` does a part of the work; the result is what it returns."""
+    tell: Callable[[Any], object]
+    """Receives the result, or a Refused."""
+    deadline: float
+    """`time.monotonic()` after which nobody waits for it."""
+    gone: bool = False
+
+    @property
+    def live(self) -> bool:
+        return not self.gone and time.monotonic() < self.deadline
+
+    def slice(self) -> bool:
+        """Do the next part. Whether there is more to do."""
+        try:
+            next(self.slices)
+        except StopIteration as done:
+            self.tell(done.value)
+            return False
+        return True
+
+    def fail(self, why: Refused) -> None:
+        if not self.gone:
+            self.gone = True
+            self.tell(why)
+
+
+def telling(loop: asyncio.AbstractEventLoop, events: asyncio.Queue[Any]) -> Callable[[Any], object]:
     """Pass events from the engine thread to a coroutine."""
 
-    def tell(event: Event) -> None:
+    def tell(event: Any) -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(events.put_nowait, event)
 
@@ -104,41 +135,68 @@ class Line:
         """`most`: requests that may wait; `together`: answers of those that are taken at once."""
         self.most, self.together = most, together
         self._jobs: deque[Job] = deque()
+        self._errands: deque[Errand] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._pace: float | None = None
         """Seconds that a request has lately taken, about; None before the first."""
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + len(self._errands)
 
-    def offer(self, job: Job) -> None:
-        """Put a request at the end. Refused with 429 where the line is full, with 503 once it is closed."""
+    def offer(self, *jobs: Job | Errand) -> None:
+        """Put a request's jobs at the end, all or none. Refused with 429 where the line is full, with 503 once it is closed."""
         with self._changed:
             if self._closed:
                 raise Refused(503, "the server is shutting down.", code="shutting_down")
-            if len(self._jobs) >= self.most:
-                wait = max(1, min(60, math.ceil(len(self._jobs) * (self._pace or 0.0))))
+            if len(self) >= self.most:
+                wait = max(1, min(60, math.ceil(len(self) * (self._pace or 0.0))))
                 raise Refused(429, f"{self.most} requests are waiting already.", code="queue_full", retry_after=wait)
-            self._jobs.append(job)
+            for job in jobs:
+                if isinstance(job, Errand):
+                    self._errands.append(job)
+                else:
+                    self._jobs.append(job)
             self._changed.notify()
 
-    def withdraw(self, job: Job) -> None:
-        """Take a request out: nobody waits for it. One that is being answered ends at its next token."""
-        job.gone = True
+    def withdraw(self, *jobs: Job | Errand) -> None:
+        """Take jobs out: nobody waits for them. One that is being answered ends at its next token."""
         with self._changed:
-            if job in self._jobs:
-                self._jobs.remove(job)
+            for job in jobs:
+                job.gone = True
+                if isinstance(job, Job) and job in self._jobs:
+                    self._jobs.remove(job)
+                elif isinstance(job, Errand) and job in self._errands:
+                    self._errands.remove(job)
+
+    def errand(self) -> Errand | None:
+        """The errand to do a slice of next, if one waits; one that is not done then goes `back`."""
+        with self._changed:
+            return self._errands.popleft() if self._errands else None
+
+    def back(self, errand: Errand) -> None:
+        """Put an errand that is not done behind the others."""
+        with self._changed:
+            self._errands.append(errand)
 
     def take(self) -> list[Job]:
-        """The requests to answer next, together; waits for one. Empty once the line is closed and nothing waits."""
+        """The requests to answer next, together; waits for one, or for an errand, of which it returns none.
+
+        Whoever takes does a slice of an errand after each batch. `over` says when to stop.
+        """
         with self._changed:
-            while not self._jobs and not self._closed:
+            while not self._jobs and not self._errands and not self._closed:
                 self._changed.wait()
             out: list[Job] = []
             while self._jobs and (not out or sum(one.chat.n for one in out) + self._jobs[0].chat.n <= self.together):
                 out.append(self._jobs.popleft())
             return out
+
+    @property
+    def over(self) -> bool:
+        """Whether the line is closed and nothing waits."""
+        with self._changed:
+            return self._closed and not self._jobs and not self._errands
 
     def took(self, seconds: float, jobs: int) -> None:
         """Learn how long requests take, for Retry-After."""

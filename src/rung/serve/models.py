@@ -58,6 +58,8 @@ class Served:
         """Refused with 400 for what has a meaning for other models alone."""
         if not can(self.model).writes and any(turn.role == "system" for turn in chat.messages):
             raise self._refused("messages", "it reads the last message alone and follows no system message")
+        if chat.raw and self.predictor is None and not can(self.model).continues:
+            raise self._refused("prompt", "it answers messages and continues no text: use /v1/chat/completions")
         if self.writes:
             return
         if chat.temperature or (chat.top_p or 1.0) < 1.0:

@@ -27,7 +27,7 @@ from rung.serve.worker import Worker
 if TYPE_CHECKING:
     import uvicorn
 
-    from rung.serve.app import Server
+    from rung.serve.server import Server
 
 TOGETHER = 64
 """Answers in one batch at most."""
@@ -56,7 +56,7 @@ class Logging:
 
 def server(models: Mapping[str, Served], host: str, limits: Limits = Limits(), logged: Logging = Logging()) -> Server:
     """The server of these models, its worker not started yet. TaskError where others can reach it and there is no key."""
-    from rung.serve.app import Server  # late: it imports FastAPI
+    from rung.serve.server import Server  # late: it imports FastAPI
 
     stores = {served.project.task.folder: served.project.store for served in models.values()}
     loopback = is_loopback(host)

@@ -1,4 +1,4 @@
-"""Answers in the shape of OpenAI's API, whole and as server-sent events.
+"""Answers in the shape of OpenAI's chat API, whole and as server-sent events.
 
 What goes beyond that shape is under `rung`: of a choice `confidence`, `citations`, `abstained`, `messages_read`; of a model
 its rung and a notice.
@@ -7,20 +7,107 @@ its rung and a notice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from rung.serve import chat as chats
 from rung.serve.chat import Chat
-from rung.serve.job import Outcome
+from rung.serve.job import Outcome, Piece
 from rung.serve.models import Served
+from rung.serve.refused import Refused
 
 DONE = "data: [DONE]\n\n"
 
 
-def usage(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Tokens of a request: its prompt counted once, all answers to it together."""
-    read, written = max(one.tokens_in for one in outcomes), sum(one.tokens_out for one in outcomes)
-    cached = max(one.tokens_cached for one in outcomes)
+class Head(NamedTuple):
+    """What all parts of a response carry."""
+
+    id: str
+    created: int
+    """Seconds since 1970."""
+    model: str
+
+    def of(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAsked:
+    """A request to /v1/chat/completions. https://platform.openai.com/docs/api-reference/chat/object"""
+
+    chat: Chat
+    prefix = "chatcmpl-"
+
+    @property
+    def chats(self) -> tuple[Chat, ...]:
+        return (self.chat,)
+
+    def whole(self, head: Head, outcomes: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+        choices = [
+            {
+                "index": k,
+                "message": {"role": "assistant", "content": one.text, "refusal": None},
+                "finish_reason": one.finish,
+                "logprobs": None,
+                **about(one),
+            }
+            for k, one in enumerate(outcomes[0])
+        ]
+        return {**head.of("chat.completion"), "choices": choices, "usage": usage(outcomes)}
+
+    def writing(self, head: Head) -> ChatWriting:
+        return ChatWriting(self.chat, head)
+
+
+def read_chat(raw: bytes) -> ChatAsked:
+    """A body of /v1/chat/completions."""
+    return ChatAsked(chats.read(raw))
+
+
+@dataclass(slots=True)
+class ChatWriting:
+    """A stream of chunks. https://platform.openai.com/docs/api-reference/chat/streaming"""
+
+    chat: Chat
+    head: Head
+    begun: set[int] = field(default_factory=set)
+    """The answers whose role was sent."""
+
+    def begin(self) -> Iterable[str]:
+        return ()
+
+    def piece(self, piece: Piece) -> Iterator[str]:
+        said = {"content": piece.text} if piece.index in self.begun else {"role": "assistant", "content": piece.text}
+        self.begun.add(piece.index)
+        yield self._chunk({"index": piece.index, "delta": said, "finish_reason": None, "logprobs": None})
+
+    def end(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
+        for index in sorted(set(range(self.chat.n)) - self.begun):
+            yield from self.piece(Piece(index, ""))
+        for k, one in enumerate(outcomes):
+            yield self._chunk({"index": k, "delta": {}, "finish_reason": one.finish, "logprobs": None, **about(one)})
+        if self.chat.usage_at_end:
+            yield event({**self.head.of("chat.completion.chunk"), "choices": [], "usage": usage([outcomes])})
+        yield DONE
+
+    def broken(self, why: Refused) -> Iterator[str]:
+        yield event(why.body)
+
+    def _chunk(self, choice: dict[str, Any]) -> str:
+        return event({**self.head.of("chat.completion.chunk"), "choices": [choice]})
+
+
+def counted(outcomes: Sequence[Sequence[Outcome]]) -> tuple[int, int, int]:
+    """Tokens read, written, and cached of those read: each prompt counted once, all answers to it together."""
+    read = sum(max(one.tokens_in for one in each) for each in outcomes)
+    cached = sum(max(one.tokens_cached for one in each) for each in outcomes)
+    return read, sum(one.tokens_out for each in outcomes for one in each), cached
+
+
+def usage(outcomes: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+    """Tokens of a request."""
+    read, written, cached = counted(outcomes)
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
@@ -29,40 +116,9 @@ def usage(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def completion(name: str, created: int, chat: Chat, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """https://platform.openai.com/docs/api-reference/chat/object"""
-    choices = [
-        {
-            "index": k,
-            "message": {"role": "assistant", "content": one.text, "refusal": None},
-            "finish_reason": one.finish,
-            "logprobs": None,
-            **_about(one),
-        }
-        for k, one in enumerate(outcomes)
-    ]
-    return {**_head(name, created, chat, "chat.completion"), "choices": choices, "usage": usage(outcomes)}
-
-
-def delta(name: str, created: int, chat: Chat, index: int, text: str, first: bool) -> dict[str, Any]:
-    """A chunk of an answer. https://platform.openai.com/docs/api-reference/chat/streaming"""
-    said = {"role": "assistant", "content": text} if first else {"content": text}
-    choice = {"index": index, "delta": said, "finish_reason": None, "logprobs": None}
-    return {**_head(name, created, chat, "chat.completion.chunk"), "choices": [choice]}
-
-
-def ends(name: str, created: int, chat: Chat, outcomes: Sequence[Outcome]) -> Iterable[dict[str, Any]]:
-    """The last chunk of each answer, and the usage where it was asked for."""
-    head = _head(name, created, chat, "chat.completion.chunk")
-    for k, one in enumerate(outcomes):
-        yield {**head, "choices": [{"index": k, "delta": {}, "finish_reason": one.finish, "logprobs": None, **_about(one)}]}
-    if chat.usage_at_end:
-        yield {**head, "choices": [], "usage": usage(outcomes)}
-
-
-def event(value: dict[str, Any]) -> str:
+def event(value: dict[str, Any], name: str = "") -> str:
     """A server-sent event."""
-    return f"data: {json.dumps(value)}\n\n"
+    return (f"event: {name}\n" if name else "") + f"data: {json.dumps(value)}\n\n"
 
 
 def model(served: Served) -> dict[str, Any]:
@@ -71,9 +127,6 @@ def model(served: Served) -> dict[str, Any]:
     return {"id": served.name, "object": "model", "created": 0, "owned_by": "rung", "rung": about}
 
 
-def _head(name: str, created: int, chat: Chat, kind: str) -> dict[str, Any]:
-    return {"id": name, "object": kind, "created": created, "model": chat.model}
-
-
-def _about(outcome: Outcome) -> dict[str, Any]:
+def about(outcome: Outcome) -> dict[str, Any]:
+    """What goes beyond OpenAI's shape."""
     return {"rung": outcome.about} if outcome.about else {}

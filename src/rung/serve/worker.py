@@ -11,9 +11,10 @@ from rung.lm.engine_kinds import can
 from rung.rows import Example
 from rung.serve.batches import Batches
 from rung.serve.failures import failure
-from rung.serve.job import Line
+from rung.serve.job import Job, Line
 from rung.serve.models import Served
 from rung.serve.numbers import Numbers
+from rung.serve.refused import Refused
 
 log = logging.getLogger("rung.serve")
 
@@ -56,13 +57,31 @@ class Worker:
             return
         finally:
             self._warm.set()
-        while jobs := self.line.take():
-            self.numbers.batch(len(jobs))
-            started = time.monotonic()
-            try:
-                self.batches.answer(jobs)
-            except Exception as error:
-                log.exception("a batch failed")
-                for job in jobs:
-                    job.fail(failure(error))
-            self.line.took(time.monotonic() - started, len(jobs))
+        while not self.line.over:
+            if jobs := self.line.take():
+                self._answer(jobs)
+            self._errand()
+
+    def _answer(self, jobs: list[Job]) -> None:
+        self.numbers.batch(len(jobs))
+        started = time.monotonic()
+        try:
+            self.batches.answer(jobs)
+        except Exception as error:
+            log.exception("a batch failed")
+            for job in jobs:
+                job.fail(failure(error))
+        self.line.took(time.monotonic() - started, len(jobs))
+
+    def _errand(self) -> None:
+        """A slice of the errand that waits longest, if one does."""
+        if not (errand := self.line.errand()) or not errand.live:
+            return
+        try:
+            if errand.slice():
+                self.line.back(errand)
+        except Refused as why:
+            errand.fail(why)
+        except Exception as error:
+            log.exception("an errand failed")
+            errand.fail(failure(error))

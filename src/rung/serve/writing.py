@@ -19,7 +19,7 @@ def written(served: Served, asks: Sequence[Ask]) -> list[Outcome | Refused]:
     if served.predictor:
         prompts = served.predictor.prompts([chat.example for chat in chats], served.engines)
     else:
-        prompts = [Prompt(chat.messages, chat.messages[-1].content) for chat in chats]
+        prompts = [chat.prompt for chat in chats]
     out: list[Outcome | Refused] = [Refused(500, "nothing was answered.")] * len(asks)
     fits = []
     for k, prompt in enumerate(prompts):

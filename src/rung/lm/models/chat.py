@@ -75,9 +75,9 @@ class Chat:
     def prompt(self, messages: Sequence[Message], begun: str = "") -> tuple[int, ...]:
         """Tokens up to the answer, and of the text that the answer has `begun` with.
 
-        Exactly one begin token if the model uses one, never two.
+        Without messages there is no chat, only a text to continue. Exactly one begin token if the model uses one, never two.
         """
-        ids = self._encode(self.text(messages)) + self._encode(self._escaped(begun))
+        ids = (self._encode(self.text(messages)) if messages else ()) + self._encode(self._escaped(begun))
         if self._begin is not None and ids[:1] != (self._begin,):
             return (self._begin, *ids)
         return ids

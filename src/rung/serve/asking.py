@@ -1,0 +1,230 @@
+"""A request for text, whatever its endpoint: from its body to its answer, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from rung.serve.askers import Asker
+from rung.serve.chat import Chat
+from rung.serve.job import Errand, Job, Outcome, Piece, telling
+from rung.serve.models import Served
+from rung.serve.recent import Answered
+from rung.serve.refused import Refused
+from rung.serve.request_log import Entry
+from rung.serve.server import Server
+from rung.serve.wire import Head
+
+log = logging.getLogger("rung.serve")
+T = TypeVar("T")
+
+
+class Writing(Protocol):
+    """Writes one stream: each method returns server-sent events as text."""
+
+    def begin(self) -> Iterable[str]:
+        """Before the first piece."""
+        ...
+
+    def piece(self, piece: Piece) -> Iterable[str]:
+        """The next characters of an answer."""
+        ...
+
+    def end(self, outcomes: Sequence[Outcome]) -> Iterable[str]:
+        """After the last piece."""
+        ...
+
+    def broken(self, why: Refused) -> Iterable[str]:
+        """Where it fails on the way: the status was sent before."""
+        ...
+
+
+class Asked(Protocol):
+    """A request for text, read, and how its endpoint writes the answers to it."""
+
+    @property
+    def prefix(self) -> str:
+        """What names of such requests begin with."""
+        ...
+
+    @property
+    def chats(self) -> tuple[Chat, ...]:
+        """What is asked: several only where it is not streamed."""
+        ...
+
+    def whole(self, head: Head, outcomes: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
+        """The response: of each chat its outcomes."""
+        ...
+
+    def writing(self, head: Head) -> Writing:
+        """The stream."""
+        ...
+
+
+@dataclass(eq=False)
+class Call:
+    """One request while it is answered, and what is written of it when it ends."""
+
+    server: Server
+    asker: Asker
+    asked: Asked
+    served: Served
+    created: int = field(default_factory=lambda: int(time.time()))
+    started: float = field(default_factory=time.monotonic)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.id = self.asked.prefix + secrets.token_hex(12)
+        self.events: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in self.asked.chats]
+        loop, deadline = asyncio.get_running_loop(), self.started + self.server.timeout
+        allow = self.asker.allow(self.served)
+        self.jobs = [
+            Job(chat, self.served, allow, telling(loop, events), deadline) for chat, events in zip(self.asked.chats, self.events)
+        ]
+
+    @property
+    def head(self) -> Head:
+        return Head(self.id, self.created, self.asked.chats[0].model)
+
+    def end(self, status: int, outcomes: Sequence[Sequence[Outcome]] = (), error: str = "") -> None:
+        """Count and log it, once."""
+        if self.ended:
+            return
+        self.ended = True
+        seconds = time.monotonic() - self.started
+        read = sum(max((one.tokens_in for one in each), default=0) for each in outcomes)
+        written = sum(one.tokens_out for each in outcomes for one in each)
+        self.server.numbers.request(self.served.name, status, seconds, read, written)
+        line = {"event": "request", "id": self.id, "model": self.served.name, "key": self.asker.name, "status": status}
+        line |= {"ms": round(1000 * seconds), "tokens_in": read, "tokens_out": written, **({"error": error} if error else {})}
+        log.info(json.dumps(line))
+        chat = self.asked.chats[0]
+        if status == 200:
+            key = self.asker.key(self.served)
+            owner, name, access = (key.digest, key.name, key.access) if key else ("", "", ())
+            found = tuple(outcomes[0])
+            self.server.recent.add(Answered(self.id, self.served, chat.messages, found, owner, name, access, chat.user))
+        if self.server.log:
+            digest = self.served.predictor.digest if self.served.predictor else self.served.model.digest
+            who = self.asker.name, chat.user, self.served.name, digest
+            answers = [one.text for each in outcomes for one in each]
+            messages = [turn for one in self.asked.chats for turn in one.messages]
+            self.server.log.add(Entry(self.id, *who, status, seconds, read, written, messages, answers, error))
+
+
+async def ask(server: Server, request: Request, read: Callable[[bytes], Asked]) -> Response:
+    """Answer a request whose body `read` reads. Refused where it is not answered."""
+    started = time.monotonic()
+    try:
+        asker = server.asker(request)
+        asked = read(await request.body())
+        served = server.served(asker, asked.chats[0].model)
+    except Refused as why:
+        server.numbers.request("", why.status, time.monotonic() - started)
+        raise
+    call = Call(server, asker, asked, served, started=started)
+    try:
+        for chat in asked.chats:
+            served.check(chat)
+        server.line.offer(*call.jobs)
+        if not asked.chats[0].stream:
+            outcomes = await _outcomes(call, request)
+            call.end(200, outcomes)
+            return JSONResponse(asked.whole(call.head, outcomes))
+        first = await _next(call, 0, request)
+    except Refused as why:
+        call.end(why.status, error=why.what)
+        raise
+    except ClientGone:
+        call.end(499, error="the client went away")
+        return Response(status_code=499)
+    return StreamingResponse(_stream(call, first), media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+async def run(server: Server, request: Request, errand: Callable[[Callable[[Any], object], float], Errand]) -> Any:
+    """What an errand of the engine thread finds. `errand`: makes it from where to tell its result and its deadline."""
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    deadline = time.monotonic() + server.timeout
+    made = errand(telling(asyncio.get_running_loop(), events), deadline)
+    server.line.offer(made)
+    try:
+        found = await until(events.get(), deadline, request)
+    except BaseException:
+        server.line.withdraw(made)
+        raise
+    if isinstance(found, Refused):
+        raise found
+    return found
+
+
+async def _outcomes(call: Call, request: Request) -> list[list[Outcome]]:
+    return [await _next(call, k, request) for k in range(len(call.jobs))]
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def _next(call: Call, which: int, request: Request | None = None) -> Any:
+    """What the engine says next of a job: a Piece or all Outcomes. Raises the Refused that it may say."""
+    try:
+        found = await until(call.events[which].get(), call.jobs[which].deadline, request)
+        if isinstance(found, Refused):
+            raise found
+        return found
+    except BaseException:
+        call.server.line.withdraw(*call.jobs)
+        raise
+
+
+async def until(what: Awaitable[T], deadline: float, request: Request | None = None) -> T:
+    """The result of `what`. Refused with 504 where the deadline passes first; ClientGone where the client hangs up first."""
+    found = asyncio.ensure_future(what)
+    waits: set[asyncio.Future[Any]] = {found}
+    if request:
+        waits.add(asyncio.ensure_future(_gone(request)))
+    try:
+        left = max(0.0, deadline - time.monotonic())
+        done, _ = await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if found in done:
+            return found.result()
+        raise ClientGone if done else Refused(504, "the answer took too long.", code="timeout")
+    finally:
+        for task in waits:
+            task.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stream(call: Call, event: Piece | list[Outcome]) -> AsyncIterator[str]:
+    """The events of a stream. A failure on the way is an event too."""
+    writing = call.asked.writing(call.head)
+    try:
+        for text in writing.begin():
+            yield text
+        while isinstance(event, Piece):
+            for text in writing.piece(event):
+                yield text
+            event = await _next(call, 0)
+        call.end(200, [event])
+        for text in writing.end(event):
+            yield text
+    except Refused as why:
+        call.end(why.status, error=why.what)
+        for text in writing.broken(why):
+            yield text
+    finally:
+        call.server.line.withdraw(*call.jobs)
+        call.end(499, error="the client went away")

@@ -1,0 +1,46 @@
+"""What the routes of a server share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from rung.serve.askers import Asker, Askers
+from rung.serve.job import Line
+from rung.serve.models import Served
+from rung.serve.numbers import Numbers
+from rung.serve.recent import Recent
+from rung.serve.refused import Refused
+from rung.serve.request_log import RequestLog
+from rung.serve.worker import Worker
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    """What the routes use."""
+
+    models: Mapping[str, Served]
+    askers: Askers
+    line: Line
+    worker: Worker
+    numbers: Numbers
+    log: RequestLog | None
+    loopback: bool
+    timeout: float
+    """Seconds after which a request is given up."""
+    recent: Recent = field(default_factory=Recent)
+    """The last answers, which feedback is about."""
+
+    def asker(self, request: Request) -> Asker:
+        """Who sends a request. Refused with 401 where he may ask nothing."""
+        return self.askers.of(request.headers.get("authorization"))
+
+    def served(self, asker: Asker, name: str) -> Served:
+        """The model of this name. Refused with 404; one that the asker may not ask does not exist for him."""
+        found = self.models.get(name)
+        if found is None or not asker.may_ask(found):
+            known = ", ".join(one.name for one in self.models.values() if asker.may_ask(one))
+            raise Refused(404, f"there is no model {name!r}. Models: {known}.", param="model", code="model_not_found")
+        return found
