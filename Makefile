@@ -26,7 +26,7 @@ demo: install  ## climb the example task
 	@echo "serve what was chosen: $(BIN)/pip install 'rung[serve]' && $(BIN)/rung serve examples/tickets"
 
 test: install  ## the fast tests, then those on the real default model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 	$(BIN)/python -m pytest -m "model and not slow"
 
 check: install  ## style, types, the documentation site, tests

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 from rung.machine import Machine
 
+pytestmark = pytest.mark.xdist_group("processes")  # in one worker: the trainings of two processes are done once
+
 SPREAD = ["lora", "tied", "padded", "kto", "chosen", "resumed"]
 """What is also trained with the weights spread over the processes."""
 
@@ -39,7 +41,8 @@ def one(base: Callable[[str], Path], machine: Machine, tmp_path_factory: pytest.
 
     def made(name: str) -> Path:
         kind = spread.WORK[name][0]
-        spread.do(name, {kind: str(base(kind))}, machine, to)
+        if not (to / f"{name}.json").exists():
+            spread.do(name, {kind: str(base(kind))}, machine, to)
         return to
 
     return made

@@ -34,6 +34,8 @@ from rung.retrieve.knowledge import documents
 from rung.task import Task
 from rung.types import Example, Need, Preference, TrainData
 
+pytestmark = pytest.mark.xdist_group("contract")  # in one worker: each method is fitted once
+
 LABELS = ("delay", "other", "refund")
 ROWS = tuple(Example(f"the {LABELS[i % 3]} of parcel {'abcdefghijklmnopqr'[i]}", LABELS[i % 3]) for i in range(18))
 JUDGED = tuple(Preference(row.input, row.output, f"no {row.output}") for row in ROWS)
