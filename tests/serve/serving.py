@@ -38,6 +38,18 @@ def task_of_texts(folder: Path, base: Path | str, **changes: str) -> Path:
     )
 
 
+def task_of_documents(folder: Path, encoder: Path, **changes: str) -> Path:
+    """A task whose answers are looked up in two documents, of which one needs the label hr."""
+    (folder / "docs").mkdir(parents=True)
+    (folder / "docs" / "hours.md").write_text("# Hours\n\nThe bicycle shop is open from nine to five on weekdays.\n")
+    (folder / "docs" / "wages.md").write_text("# Wages\n\nThe bicycle shop pays mechanics nineteen crowns an hour.\n")
+    rows = [f"when is the bicycle shop open on day {i},nine to five,docs/hours.md" for i in range(40)]
+    (folder / "rows.csv").write_text("question,answer,source\n" + "\n".join(rows) + "\n")
+    data = "{examples: rows.csv, input: question, output: answer, source: source, documents: docs, access: {docs/wages.md: hr}}"
+    keys = {"kind": "answer", "encoder": str(encoder), "goal": "{at_least: 0.5}", "data": data, "rungs": "[zero-shot, rag]"}
+    return _written(folder, keys | changes)
+
+
 def _written(folder: Path, keys: dict[str, str]) -> Path:
     whole = {"task": "Answer.", "base": "fake", "goal": "{at_least: 0.6}", "rungs": "[majority, nearest, zero-shot]"} | keys
     (folder / "rung.yaml").write_text("".join(f"{key}: {value}\n" for key, value in whole.items()))

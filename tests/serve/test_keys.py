@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import command
-from serving import CHAT, body, client, made, task_of_labels
+from serving import CHAT, body, client, made, task_of_documents, task_of_labels
 
 from rung.errors import TaskError
 from rung.serve import keys
@@ -26,18 +26,7 @@ def labels(tmp_path: Path, home: Path) -> Path:
 @pytest.fixture
 def documents(tmp_path: Path, home: Path, encoder: Path) -> Path:
     """Documents of which one needs a label."""
-    folder = tmp_path / "staff"
-    (folder / "docs").mkdir(parents=True)
-    (folder / "docs" / "hours.md").write_text("# Hours\n\nThe bicycle shop is open from nine to five on weekdays.\n")
-    (folder / "docs" / "wages.md").write_text("# Wages\n\nThe bicycle shop pays mechanics nineteen crowns an hour.\n")
-    rows = [f"when is the bicycle shop open on day {i},nine to five,docs/hours.md" for i in range(40)]
-    (folder / "rows.csv").write_text("question,answer,source\n" + "\n".join(rows) + "\n")
-    (folder / "rung.yaml").write_text(
-        f"task: Answer.\nkind: answer\nbase: fake\nencoder: {encoder}\ngoal: {{at_least: 0.5}}\n"
-        "data: {examples: rows.csv, input: question, output: answer, source: source, documents: docs,\n"
-        "  access: {docs/wages.md: hr}}\n"
-    )
-    return folder
+    return task_of_documents(tmp_path / "staff", encoder)
 
 
 def test_keys_are_kept_as_hashes_and_revoked_at_once(labels: Path) -> None:

@@ -7,14 +7,15 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from rung import files, metrics
 from rung.advise.review import ReviewedPlan, review_plan
-from rung.climbing import test_set
+from rung.climbing import live, test_set
 from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare
 from rung.climbing.fit import Progress, fit, fit_context, fit_keys, named
+from rung.climbing.live import Watcher as Watcher
 from rung.climbing.project import Project
 from rung.climbing.test_set import Opened
 from rung.data.finding import Finding
@@ -30,15 +31,6 @@ from rung.planning.steps import Step, bases_asked
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan, score_until_decided
 from rung.types import Cost, Decision, Example, Prediction, Provenance, Record, Scores, digest
-
-
-class Watcher(Protocol):
-    """Receives the progress of a climb."""
-
-    def planned(self, steps: Sequence[Step]) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: Record) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
     If the task says `race`, a rung answers only as many dev rows as the decision needs; `everything` asks them all.
     """
     race = project.criteria.race() if project.task.race and not everything else None
-    with project.store.locked():
+    with project.store.locked(), live.shown(project, watcher) as watcher:
         watcher.planned(project.plan.steps)
         with deadline(project.engines, project.task.budget.minutes) as until:
             records = _try_steps(project, watcher, until, race, everything)

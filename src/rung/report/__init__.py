@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from rung.report.html import render, write
+from rung.report.html import board, render, rendered, write
 
-__all__ = ["render", "write"]
+__all__ = ["board", "render", "rendered", "write"]

@@ -42,6 +42,18 @@ def write(project: Project, path: Path | None = None) -> Path:
     RungError if there is no finished climb. Test rows are counted and checked for leaks but never shown, nor are rows with a
     closed source, because reports are passed on.
     """
+    text = rendered(project)
+    path = path or project.task.folder / "report.html"
+    if not path.parent.is_dir():
+        raise RungError(
+            "the folder does not exist.", where=str(path.parent), remedy="Create it, or name another place with --to."
+        )
+    files.write_text(path, text, errors="replace")  # a lone surrogate in a row must not fail the report
+    return path
+
+
+def rendered(project: Project) -> str:
+    """The report of a task's last climb, as `write` writes it. RungError if there is no finished climb."""
     content = project.store.read("decision.json")
     if not content:
         raise RungError(
@@ -49,16 +61,39 @@ def write(project: Project, path: Path | None = None) -> Path:
             where=str(project.task.folder),
             remedy=f"Run: rung climb {project.task.folder}",
         )
-    path = path or project.task.folder / "report.html"
-    if not path.parent.is_dir():
-        raise RungError(
-            "the folder does not exist.", where=str(path.parent), remedy="Create it, or name another place with --to."
-        )
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
     told = {one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
-    text = render(content, findings, open_dev_rows(project.task), told, name=project.task.folder.name)
-    files.write_text(path, text, errors="replace")  # a lone surrogate in a row must not fail the report
-    return path
+    return render(content, findings, open_dev_rows(project.task), told, name=project.task.folder.name)
+
+
+def board(project: Project) -> dict[str, Any] | None:
+    """The values of `report_lead.html` and `report_board.html` for a task's last climb; None before any has ended.
+
+    They hold figures and reasons, and no rows.
+    """
+    content = project.store.read("decision.json")
+    return _board(page.read_report_data(content)) if content else None
+
+
+def _board(found: page.ReportData) -> dict[str, Any]:
+    goal, chosen = found.task["goal"]["at_least"], found.chosen
+    machine = chosen.provenance.machine if chosen else None
+    drawn = figures.bars([page.overall(record) for record in found.measured], goal)
+    return {
+        "found": found,
+        "task": found.task,
+        "goal": goal,
+        "chosen": chosen,
+        "headline": page.headline(found),
+        "sealed": page.test_sentence(found),
+        "demands": page.requirements(found),
+        "bars": drawn,
+        "standings": page.standings(found, drawn),
+        "bases": base_names.describe(found.bases),
+        "api": any(record.provenance.api for record in found.measured),
+        "rises": page.rises(found),
+        "usd_per_hour": machine["usd_per_hour"] if machine else None,
+    }
 
 
 def render(
@@ -78,31 +113,17 @@ def render(
     chosen, other = found.chosen, found.runner_up
     scored = {record.rung: record.scores for record in found.measured if record.scores}
     disputed = rows.disputed(scored, examples, (chosen.rung, other.rung) if chosen and other else None)
-    drawn = figures.bars([page.overall(record) for record in found.measured], goal)
     points = page.points(found)
-    machine = chosen.provenance.machine if chosen else None
     return (
         _templates()
         .get_template("template.html")
         .render(
             name=name,
-            found=found,
-            task=found.task,
-            goal=goal,
-            chosen=chosen,
             other=other,
-            headline=page.headline(found),
-            sealed=page.test_sentence(found),
-            demands=page.requirements(found),
-            bars=drawn,
-            standings=page.standings(found, drawn),
-            bases=base_names.describe(found.bases),
-            api=any(record.provenance.api for record in found.measured),
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
             flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
             points=points,
             measures=measures(points),
-            rises=page.rises(found),
             disputed=disputed,
             sides=_sides(disputed, chosen.rung, other.rung) if chosen and other else (),
             rows_json=_rows_json(disputed, [chosen.rung, other.rung] if chosen and other else []),
@@ -112,7 +133,7 @@ def render(
             spreads=spreads(found.measured, goal),
             findings=findings,
             recipe=recipe(found),
-            usd_per_hour=machine["usd_per_hour"] if machine else None,
+            **_board(found),
             **_assets(),
         )
     )

@@ -8,7 +8,10 @@ from starlette.exceptions import HTTPException
 
 from rung.serve import completions, embeddings, numbers, responses, wire
 from rung.serve.asking import ask
+from rung.serve.feedback import route as feedback
 from rung.serve.guard import Guard
+from rung.serve.page import mount as page
+from rung.serve.page.parts import parts as page_parts
 from rung.serve.refused import Refused
 from rung.serve.server import Server
 
@@ -22,6 +25,8 @@ def application(server: Server) -> FastAPI:
     _watched(app, server)
     _listed(app, server)
     _asked(app, server)
+    feedback.mount(app, server.askers, server.recent)
+    page.mount(app, page_parts(lambda: server.models, server.askers, server.stopping))
     return app
 
 

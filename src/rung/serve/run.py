@@ -95,7 +95,7 @@ def serve(made: Server, host: str, port: int, ready: Callable[[str], object]) ->
         )
         ready(f"http://{f'[{host}]' if ':' in host else host}:{socket.getsockname()[1]}")
         try:
-            _draining(config).run(sockets=[socket])
+            _draining(config, made.stopping.set).run(sockets=[socket])
         finally:
             made.worker.stop(DRAIN)
             if made.log:
@@ -111,14 +111,18 @@ def _socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _draining(config: uvicorn.Config) -> uvicorn.Server:
-    """uvicorn's server, but for one thing: after a signal and a drain it returns, where uvicorn's raises the signal again."""
+def _draining(config: uvicorn.Config, stopping: Callable[[], object]) -> uvicorn.Server:
+    """uvicorn's server, but for one thing: after a signal and a drain it returns, where uvicorn's raises the signal again.
+
+    `stopping`: called at the first signal.
+    """
     import uvicorn
 
     class Draining(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             self.force_exit = self.should_exit  # the second signal ends it at once
             self.should_exit = True
+            stopping()
 
     return Draining(config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class Server:
     """Seconds after which a request is given up."""
     recent: Recent = field(default_factory=Recent)
     """The last answers, which feedback is about."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set when the server begins to end: streams of pages end then."""
 
     def asker(self, request: Request) -> Asker:
         """Who sends a request. Refused with 401 where he may ask nothing."""
