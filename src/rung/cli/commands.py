@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from rung import files
 from rung.cli import ask as cli_ask
 from rung.cli import export as cli_export
+from rung.cli import feedback as cli_feedback
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import serve as cli_serve
@@ -246,6 +247,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
 app.command()(cli_ask.ask)
 app.command()(cli_serve.serve)
 app.add_typer(cli_serve.keys, name="keys")
+app.command()(cli_feedback.feedback)
 app.command()(cli_export.export)
 
 

@@ -137,13 +137,18 @@ class Notes:
             yield base
 
 
-FIELDS = "number, id, choice, revision, key, user, model, rung, predictor, messages, answer, about, access, rating, correction, comment"
+FIELDS = (
+    "number, id, choice, revision, key, user, model, rung, predictor, "
+    "messages, answer, about, access, rating, correction, comment"
+)
 
 
 def _notes(rows: Iterable[tuple[Any, ...]]) -> Iterator[Note]:
-    for *front, messages, answer, about, access, rating, correction, comment in rows:
-        turns = tuple(Message(one["role"], one["content"]) for one in json.loads(messages))
-        yield Note(*front, turns, answer, json.loads(about), tuple(json.loads(access)), rating, correction, comment)
+    for row in rows:
+        content = dict(zip(FIELDS.split(", "), row))
+        content["messages"] = tuple(Message(one["role"], one["content"]) for one in json.loads(content["messages"]))
+        content |= {"about": json.loads(content["about"]), "access": tuple(json.loads(content["access"]))}
+        yield Note(**content)
 
 
 def _changes(said: Said) -> dict[str, str]:

@@ -61,7 +61,9 @@ def _read(raw: bytes) -> _Body:
         what = f"{place}: {first['msg']}." if place else f"{first['msg']}."
         raise Refused(400, what, param=top, code="invalid_value") from None
     if body.rating is None and body.correction is None and body.comment is None:
-        raise Refused(400, "there is neither a 'rating' nor a 'correction' nor a 'comment'.", param="rating", code="invalid_value")
+        raise Refused(
+            400, "there is neither a 'rating' nor a 'correction' nor a 'comment'.", param="rating", code="invalid_value"
+        )
     return body
 
 

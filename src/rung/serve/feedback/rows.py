@@ -74,9 +74,7 @@ def _restricted(task: Task) -> Callable[[str], str]:
     return knowledge.labels(read_documents(task)) if task.data.access else lambda path: ""
 
 
-def _rows(
-    task: Task, to: Path, note: Note, restricted: Callable[[str], str]
-) -> tuple[list[str], list[Row], list[Row]]:
+def _rows(task: Task, to: Path, note: Note, restricted: Callable[[str], str]) -> tuple[list[str], list[Row], list[Row]]:
     """Why a note gives nothing, else its example and its preference."""
     cited = [str(one["document"]) for one in note.about.get("citations") or ()]
     if note.access or any(map(restricted, cited)):
@@ -99,7 +97,9 @@ def _example(task: Task, to: Path, note: Note, right: str) -> Row | str:
     row: Row = {}
     if to.suffix == ".jsonl" and not named:
         turns = [*history, question]
-        row["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns] + [{"role": "assistant", "content": right}]
+        row["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns] + [
+            {"role": "assistant", "content": right}
+        ]
     elif history and note.about.get("messages_read") != 1:
         return TURNS
     else:
