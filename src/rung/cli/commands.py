@@ -246,6 +246,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
 
 app.command()(cli_ask.ask)
 app.command()(cli_serve.serve)
+app.command()(cli_serve.mcp)
 app.add_typer(cli_serve.keys, name="keys")
 app.command()(cli_feedback.feedback)
 app.command()(cli_export.export)

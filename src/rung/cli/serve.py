@@ -48,6 +48,22 @@ def serve(
     run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path))
 
 
+def mcp(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="One or more task folders.")],
+    access: Access = [],  # noqa: B006  # typer copies it
+) -> None:
+    """Give the models to an MCP client as the tools ask, search and predict, on standard input and output.
+
+    For the configuration of a desktop client; over HTTP `rung serve` has the same tools at /mcp.
+    Needs the extra: pip install 'rung\\[mcp]'.
+    """
+    if importlib.util.find_spec("mcp") is None:
+        raise RungError("mcp is not installed.", where="rung mcp", remedy="Run: pip install 'rung[mcp]'")
+    from rung.serve import models, stdio
+
+    stdio.run(models.opened(folders, project_of), access)
+
+
 def _ready(url: str, found: list[Served], path: Path | None) -> None:
     out.print(f"{url}/v1 answers, with these models:", soft_wrap=True)
     for served in found:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from rung.serve import completions, embeddings, numbers, responses, wire
 from rung.serve.asking import ask
@@ -15,12 +21,17 @@ from rung.serve.page.parts import parts as page_parts
 from rung.serve.refused import Refused
 from rung.serve.server import Server
 
+if TYPE_CHECKING:
+    from rung.serve.tools import Endpoint
+
 
 def application(server: Server) -> FastAPI:
     """The application of a server whose worker has been started."""
-    app = FastAPI(title="rung", docs_url=None, redoc_url=None, openapi_url=None)
+    tools = _tools(server)
+    app = FastAPI(title="rung", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan(tools))
     app.add_middleware(Guard, loopback=server.loopback)
-
+    if tools:
+        app.router.routes.append(Route("/mcp", tools, methods=["POST"]))
     _errors(app)
     _watched(app, server)
     _listed(app, server)
@@ -28,6 +39,24 @@ def application(server: Server) -> FastAPI:
     feedback.mount(app, server.askers, server.recent)
     page.mount(app, page_parts(lambda: server.models, server.askers, server.stopping))
     return app
+
+
+def _tools(server: Server) -> Endpoint | None:
+    """The models as tools, where the package mcp is installed."""
+    if importlib.util.find_spec("mcp") is None:
+        return None
+    from rung.serve.tools import Endpoint
+
+    return Endpoint(server)
+
+
+def _lifespan(tools: Endpoint | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with tools.manager.run() if tools else nullcontext():
+            yield
+
+    return lifespan
 
 
 def _errors(app: FastAPI) -> None:

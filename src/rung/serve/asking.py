@@ -7,7 +7,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +27,10 @@ from rung.serve.wire import Head
 
 log = logging.getLogger("rung.serve")
 T = TypeVar("T")
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class Writing(Protocol):
@@ -95,6 +100,24 @@ class Call:
     def head(self) -> Head:
         return Head(self.id, self.created, self.asked.chats[0].model)
 
+    def begin(self) -> None:
+        """Put it in the line. Refused where the model cannot follow it or no place is free."""
+        for chat in self.asked.chats:
+            self.served.check(chat)
+        self.server.line.offer(*self.jobs)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Count and log a failure in here."""
+        try:
+            yield
+        except Refused as why:
+            self.end(why.status, error=why.what)
+            raise
+        except (ClientGone, asyncio.CancelledError):
+            self.end(499, error="the client went away")
+            raise
+
     def end(self, status: int, outcomes: Sequence[Sequence[Outcome]] = (), error: str = "") -> None:
         """Count and log it, once."""
         if self.ended:
@@ -133,28 +156,30 @@ async def ask(server: Server, request: Request, read: Callable[[bytes], Asked]) 
         raise
     call = Call(server, asker, asked, served, started=started)
     try:
-        for chat in asked.chats:
-            served.check(chat)
-        server.line.offer(*call.jobs)
         if not asked.chats[0].stream:
-            outcomes = await _outcomes(call, request)
-            call.end(200, outcomes)
-            return JSONResponse(asked.whole(call.head, outcomes))
-        first = await _next(call, 0, request)
-    except Refused as why:
-        call.end(why.status, error=why.what)
-        raise
+            return JSONResponse(asked.whole(call.head, await answered(call, request)))
+        with call.ending():
+            call.begin()
+            first = await _next(call, 0, request)
     except ClientGone:
-        call.end(499, error="the client went away")
         return Response(status_code=499)
     return StreamingResponse(_stream(call, first), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-async def run(server: Server, request: Request, errand: Callable[[Callable[[Any], object], float], Errand]) -> Any:
-    """What an errand of the engine thread finds. `errand`: makes it from where to tell its result and its deadline."""
+async def answered(call: Call, request: Request | None = None) -> list[list[Outcome]]:
+    """Of each of a call's chats its answers. Refused where it is not answered, ClientGone where nobody waits for it."""
+    with call.ending():
+        call.begin()
+        outcomes = [await _next(call, k, request) for k in range(len(call.jobs))]
+    call.end(200, outcomes)
+    return outcomes
+
+
+async def run(server: Server, slices: Generator[None, None, T], request: Request | None = None) -> T:
+    """What an errand returns; the engine thread does it slice by slice. Refused where it fails or takes too long."""
     events: asyncio.Queue[Any] = asyncio.Queue()
     deadline = time.monotonic() + server.timeout
-    made = errand(telling(asyncio.get_running_loop(), events), deadline)
+    made = Errand(slices, telling(asyncio.get_running_loop(), events), deadline)
     server.line.offer(made)
     try:
         found = await until(events.get(), deadline, request)
@@ -163,15 +188,8 @@ async def run(server: Server, request: Request, errand: Callable[[Callable[[Any]
         raise
     if isinstance(found, Refused):
         raise found
-    return found
-
-
-async def _outcomes(call: Call, request: Request) -> list[list[Outcome]]:
-    return [await _next(call, k, request) for k in range(len(call.jobs))]
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    result: T = found
+    return result
 
 
 async def _next(call: Call, which: int, request: Request | None = None) -> Any:

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rung.serve import asking, reading
 from rung.serve.askers import Asker
-from rung.serve.job import Errand
 from rung.serve.models import Served
 from rung.serve.reading import User, invalid
 from rung.serve.refused import Refused
@@ -49,9 +48,7 @@ async def embed(server: Server, request: Request) -> Response:
         body = read(await request.body())
         served, name = embedding_model(server, asker, body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
-        vectors, tokens = await asking.run(
-            server, request, lambda tell, deadline: Errand(_slices(served, name, texts), tell, deadline)
-        )
+        vectors, tokens = await asking.run(server, _slices(served, name, texts), request)
     except Refused as why:
         server.numbers.request("", why.status, time.monotonic() - started)
         raise

@@ -90,7 +90,7 @@ def serve(made: Server, host: str, port: int, ready: Callable[[str], object]) ->
             log_config=None,
             access_log=False,
             server_header=False,
-            lifespan="off",
+            lifespan="on",
             timeout_graceful_shutdown=int(made.timeout + DRAIN),
         )
         ready(f"http://{f'[{host}]' if ':' in host else host}:{socket.getsockname()[1]}")
@@ -131,7 +131,8 @@ def structured_logs() -> None:
     """One JSON object a line on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json())
-    for name, level in (("rung.serve", logging.INFO), ("uvicorn", logging.WARNING), ("uvicorn.error", logging.WARNING)):
+    levels = {"rung.serve": logging.INFO, **dict.fromkeys(("uvicorn", "uvicorn.error", "mcp"), logging.WARNING)}
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
