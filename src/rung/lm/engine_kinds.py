@@ -44,6 +44,8 @@ class Capabilities:
     """`Engine.count` is exact; otherwise tokens are estimated from the text."""
     open_weights: bool = True
     """It may be trained."""
+    logprobs: bool = False
+    """It gives the log-probabilities of an answer's tokens, and of every label (`ScoresLabels`)."""
     reads_text: bool = False
     """It gives the log-probability of raw text, so forgetting can be measured."""
 
@@ -168,7 +170,7 @@ KINDS: dict[str, EngineKind] = {
     for kind in (
         EngineKind(
             name="causal",
-            can=Capabilities(writes=True, continues=True, streams=True, chat_template=True, reads_text=True),
+            can=Capabilities(writes=True, continues=True, streams=True, chat_template=True, logprobs=True, reads_text=True),
             open=_open_causal,
             digest=_digest_causal,
             parameters=_size_causal,

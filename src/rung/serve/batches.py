@@ -12,6 +12,7 @@ from dataclasses import replace
 from rung.serve.asks import Ask, grouped
 from rung.serve.failures import failure
 from rung.serve.job import Job, Outcome
+from rung.serve.label_logprobs import with_label_logprobs
 from rung.serve.predicted import predicted
 from rung.serve.refused import Refused
 from rung.serve.writing import written
@@ -55,4 +56,5 @@ def answered(asks: Sequence[Ask]) -> list[Outcome | Refused]:
     rows = [ask.job.chat.example for ask in asks]
     told = replace(predictor, decoding=asks[0].decoding)
     found = told.predict(rows, served.engines, allow=asks[0].job.allow)
-    return [predicted(served, one, ask) for one, ask in zip(found, asks)]
+    outcomes = [predicted(served, one, ask) for one, ask in zip(found, asks)]
+    return with_label_logprobs(served, predictor, asks, outcomes) if predictor.labels else outcomes

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rung.lm.base import Prompt
 from rung.rows import Example, Message
-from rung.serve import reading
-from rung.serve.reading import CHOICES, Choices, Seed, Stop, Temperature, Tokens, TopP, User, invalid
+from rung.serve import reading, schemas
+from rung.serve.reading import CHOICES, Choices, Seed, Stop, Temperature, Tokens, TopLogprobs, TopP, User, invalid
 from rung.serve.refused import Refused
 
 __all__ = ["CHOICES", "Chat", "read"]
@@ -24,10 +24,7 @@ MESSAGES = 1000
 NEUTRAL: reading.Neutral = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "logit_bias": ({},),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "store": (False,),
     "tools": ([],),
@@ -71,6 +68,9 @@ class _Body(BaseModel):
     seed: Seed | None = None
     stop: Stop | None = None
     user: User | None = None
+    response_format: schemas.Form | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,10 @@ class Chat:
     stop: tuple[str, ...] = ()
     user: str = ""
     """Who asks, in the client's own words; it goes to the request log."""
+    schema: str = ""
+    """A JSON schema, as text, that the answer follows; empty for free text."""
+    logprobs: int | None = None
+    """Likeliest tokens (of a label model: labels) that are wanted beside each one with its log-probability; None for none."""
     raw: bool = False
     """The message is a text to continue: an untouched base then goes on with it, without a chat around it."""
 
@@ -128,7 +132,15 @@ def _chat(body: _Body) -> Chat:
         body.seed,
         reading.stops(body.stop),
         body.user or "",
+        schema=schemas.schema(body.response_format, "response_format"),
+        logprobs=_logprobs(body),
     )
+
+
+def _logprobs(body: _Body) -> int | None:
+    if body.top_logprobs and not body.logprobs:
+        raise invalid("top_logprobs", "'top_logprobs' goes with logprobs: true.")
+    return (body.top_logprobs or 0) if body.logprobs else None
 
 
 def usage_at_end(stream: bool | None, options: StreamOptions | None) -> bool:

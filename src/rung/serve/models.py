@@ -23,6 +23,8 @@ from rung.serve.refused import Refused
 
 OPEN = 4
 """Models in memory at once; of more, the one that was asked longest ago is closed."""
+CHECKED = "its answers are checked against its passages"
+CLOSED = "it gives one whole answer out of a closed set"
 BARE = Decoding(max_new_tokens=512)
 """How an untouched base answers where the client says nothing."""
 
@@ -60,14 +62,32 @@ class Served:
             raise self._refused("messages", "it reads the last message alone and follows no system message")
         if chat.raw and self.predictor is None and not can(self.model).continues:
             raise self._refused("prompt", "it answers messages and continues no text: use /v1/chat/completions")
+        if chat.schema and (not self.writes or (self.predictor and self.predictor.lookup)):
+            why = (
+                "its answers are checked against its passages" if self.writes else "it gives one whole answer out of a closed set"
+            )
+            raise self._refused("response_format", why)
+        if chat.logprobs is not None and (why := self._no_logprobs):
+            raise self._refused("logprobs", why)
         if self.writes:
             return
         if chat.temperature or (chat.top_p or 1.0) < 1.0:
             name = "temperature" if chat.temperature else "top_p"
             raise self._refused(name, "it draws nothing at random: leave it out, or send a temperature of 0")
         if chat.stop or chat.n > 1:
-            raise self._refused("stop" if chat.stop else "n", "it gives one whole answer out of a closed set")
+            raise self._refused("stop" if chat.stop else "n", CLOSED)
         self._check_room(chat)
+
+    @property
+    def _no_logprobs(self) -> str:
+        """Why there are no log-probabilities of an answer; empty where there are."""
+        if self.predictor and self.predictor.thinking:
+            return "it reasons before it answers"
+        if self.predictor and self.predictor.lookup and self.writes:
+            return CHECKED
+        if self.writes:
+            return "it writes free text, whose log-probabilities this server does not give"
+        return "" if can(self.model).logprobs else "its engine gives none"
 
     def _check_room(self, chat: Chat) -> None:
         if chat.max_tokens and self.predictor and self.predictor.labels and can(self.model).writes:
@@ -88,6 +108,7 @@ class Served:
             max_new_tokens=own.max_new_tokens if chat.max_tokens is None else chat.max_tokens,
             temperature=own.temperature if chat.temperature is None else chat.temperature,
             top_p=own.top_p if chat.top_p is None else chat.top_p,
+            schema=chat.schema or own.schema,
         )
 
 

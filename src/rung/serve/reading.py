@@ -22,6 +22,7 @@ Choices = Annotated[int, Field(ge=1, le=CHOICES, strict=True)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]
 StopText = Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
 Stop = StopText | Annotated[list[StopText], Field(max_length=STOPS)]
+TopLogprobs = Annotated[int, Field(ge=0, le=20, strict=True)]
 User = Annotated[str, Field(max_length=512)]
 
 Neutral = Mapping[str, tuple[Any, ...]]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rung.rows import Message
-from rung.serve import reading
+from rung.serve import reading, schemas
 from rung.serve.chat import MESSAGES, Chat
 from rung.serve.job import Outcome, Piece
 from rung.serve.reading import Temperature, Tokens, TopP, User, invalid
@@ -27,7 +27,6 @@ NEUTRAL: reading.Neutral = {
     "service_tier": ("auto", "default"),
     "store": (False,),
     "stream_options": ({}, {"include_obfuscation": False}),
-    "text": ({}, {"format": {"type": "text"}}),
     "tool_choice": ("auto", "none"),
     "tools": ([],),
     "top_logprobs": (0,),
@@ -48,6 +47,12 @@ class _Item(BaseModel):
     content: str | list[_Part]
 
 
+class _Text(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    format: schemas.FlatForm | None = None
+    verbosity: Literal["medium"] | None = None
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="allow")
     model: str
@@ -57,6 +62,7 @@ class _Body(BaseModel):
     max_output_tokens: Tokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
+    text: _Text | None = None
     user: User | None = None
     safety_identifier: User | None = None
     prompt_cache_key: User | None = None
@@ -164,6 +170,7 @@ def read(raw: bytes) -> ResponseAsked:
         temperature=body.temperature,
         top_p=body.top_p,
         user=body.user or body.safety_identifier or "",
+        schema=schemas.schema(body.text.format if body.text else None, "text"),
     )
     return ResponseAsked(chat, _echoed(body))
 
@@ -183,7 +190,7 @@ def _echoed(body: _Body) -> dict[str, Any]:
         "previous_response_id": None,
         "store": False,
         "temperature": body.temperature,
-        "text": {"format": {"type": "text"}},
+        "text": body.text.model_dump(by_alias=True, exclude_none=True) if body.text else {"format": {"type": "text"}},
         "tool_choice": "none",
         "tools": [],
         "top_p": body.top_p,

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 from rung.serve import chat as chats
 from rung.serve.chat import Chat
-from rung.serve.job import Outcome, Piece
+from rung.serve.job import Outcome, Piece, TokenLogprob
 from rung.serve.models import Served
 from rung.serve.refused import Refused
 
+LOWEST = -9999.0
+"""A log-probability below this is written as this, as OpenAI does: JSON has no infinity."""
 DONE = "data: [DONE]\n\n"
 
 
@@ -49,7 +51,7 @@ class ChatAsked:
                 "index": k,
                 "message": {"role": "assistant", "content": one.text, "refusal": None},
                 "finish_reason": one.finish,
-                "logprobs": None,
+                "logprobs": logprobs(self.chat, one.logprobs),
                 **about(one),
             }
             for k, one in enumerate(outcomes[0])
@@ -86,7 +88,8 @@ class ChatWriting:
         for index in sorted(set(range(self.chat.n)) - self.begun):
             yield from self.piece(Piece(index, ""))
         for k, one in enumerate(outcomes):
-            yield self._chunk({"index": k, "delta": {}, "finish_reason": one.finish, "logprobs": None, **about(one)})
+            found = logprobs(self.chat, one.logprobs)
+            yield self._chunk({"index": k, "delta": {}, "finish_reason": one.finish, "logprobs": found, **about(one)})
         if self.chat.usage_at_end:
             yield event({**self.head.of("chat.completion.chunk"), "choices": [], "usage": usage([outcomes])})
         yield DONE
@@ -96,6 +99,20 @@ class ChatWriting:
 
     def _chunk(self, choice: dict[str, Any]) -> str:
         return event({**self.head.of("chat.completion.chunk"), "choices": [choice]})
+
+
+def logprobs(chat: Chat, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    """Each token of an answer with its log-probability. A label is one token."""
+    return {"content": [token(one) for one in tokens], "refusal": None} if chat.logprobs is not None else None
+
+
+def token(one: TokenLogprob) -> dict[str, Any]:
+    """A token with its log-probability and the likeliest ones in its place."""
+    return {**_token(one.text, one.logprob), "top_logprobs": [_token(text, log) for text, log in one.top]}
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": max(logprob, LOWEST), "bytes": list(text.encode())}
 
 
 def counted(outcomes: Sequence[Sequence[Outcome]]) -> tuple[int, int, int]:

@@ -21,10 +21,7 @@ class Guide:
     def __init__(self, tokens: Any, schema: str):
         from llguidance import LLMatcher
 
-        # whitespace as in json.dumps: unconstrained, a small model generates whitespace forever
-        spacing = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps({**json.loads(schema), "x-guidance": spacing}))
-        self._matcher = LLMatcher(tokens, grammar)
+        self._matcher = LLMatcher(tokens, _grammar(schema))
         self._check()
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
@@ -44,6 +41,21 @@ class Guide:
     def _check(self) -> None:
         if self._matcher.is_error():
             raise ModelError(f"decoding cannot follow the JSON schema: {self._matcher.get_error()}")
+
+
+def fault(schema: str) -> str:
+    """Why a JSON schema cannot be followed; empty for one that can. Needs no tokenizer."""
+    from llguidance import LLMatcher
+
+    return str(LLMatcher.validate_grammar(_grammar(schema)) or "")
+
+
+def _grammar(schema: str) -> str:
+    from llguidance import LLMatcher
+
+    # whitespace as in json.dumps: unconstrained, a small model generates whitespace forever
+    spacing = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    return str(LLMatcher.grammar_from_json_schema(json.dumps({**json.loads(schema), "x-guidance": spacing})))
 
 
 def vocabulary(tokenizer: Any, end: int) -> Any:

@@ -1,0 +1,104 @@
+"""Answers in the form that a client asks for: JSON of a schema, any JSON object, and log-probabilities."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import CHAT, body, chunks, client, made, streamed, task_of_documents, task_of_labels, task_of_texts
+
+from rung.lm.inference.fake import FakeEngine
+
+SHAPE = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}, "kind": {"enum": ["late", "lost"]}},
+    "required": ["ok", "kind"],
+    "additionalProperties": False,
+}
+FORM = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SHAPE}}
+
+
+@pytest.fixture
+def texts(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> Path:
+    return task_of_texts(tmp_path / "letters", base("llama"), rungs="[zero-shot]")
+
+
+def asked(folder: Path, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
+    async def run(one: Any) -> list[Any]:
+        async with client(one) as http:
+            return await asyncio.gather(*(http.post(path, json=content) for path, content in calls))
+
+    with made(folder) as one:
+        return asyncio.run(run(one))
+
+
+def test_an_answer_follows_the_schema_at_each_endpoint(texts: Path) -> None:
+    more = {"max_tokens": 60, "temperature": 1.5, "seed": 3}
+    chat, stream, response, free = asked(
+        texts,
+        (CHAT, body("letters", **more, n=4, response_format=FORM)),
+        (CHAT, body("letters", max_tokens=60, response_format=FORM, stream=True)),
+        (
+            "/v1/responses",
+            {
+                "model": "letters",
+                "input": "x",
+                "max_output_tokens": 60,
+                "text": {"format": {"type": "json_schema", "name": "answer", "schema": SHAPE}},
+            },
+        ),
+        (CHAT, body("letters", **more)),
+    )
+    said = [choice["message"]["content"] for choice in chat.json()["choices"]]
+    said += [streamed(chunks(stream.text)), response.json()["output"][0]["content"][0]["text"]]
+    found = [json.loads(text) for text in said]
+    assert all(set(one) == {"ok", "kind"} and one["kind"] in ("late", "lost") and isinstance(one["ok"], bool) for one in found)
+    assert len({json.dumps(one) for one in found}) > 1  # the schema is followed, not one answer given
+    assert not free.json()["choices"][0]["message"]["content"].startswith("{")
+
+
+def test_any_object(texts: Path) -> None:
+    [found] = asked(texts, (CHAT, body("letters", max_tokens=300, response_format={"type": "json_object"})))
+    choice = found.json()["choices"][0]
+    assert choice["message"]["content"].startswith("{")
+    if choice["finish_reason"] == "stop":
+        assert isinstance(json.loads(choice["message"]["content"]), dict)
+
+
+def test_a_model_that_cannot_follow_a_form_says_so(tmp_path: Path, home: Path, encoder: Path) -> None:
+    labels, documents = task_of_labels(tmp_path / "support"), task_of_documents(tmp_path / "staff", encoder)
+    for folder in (labels, documents):
+        form, logs = asked(
+            folder,
+            (CHAT, body(folder.name, response_format={"type": "json_object"})),
+            (CHAT, body(folder.name, logprobs=True)),
+        )
+        assert (form.status_code, form.json()["error"]["param"]) == (400, "response_format")
+        assert (logs.status_code, logs.json()["error"]["param"]) == (400, "logprobs")
+
+
+def test_a_label_comes_with_the_log_probabilities_of_all(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
+    labels = task_of_labels(tmp_path / "support", base=str(base("llama")), rungs="[zero-shot]")
+    whole, stream, plain = asked(
+        labels,
+        (CHAT, body("support", logprobs=True, top_logprobs=3)),
+        (CHAT, body("support", logprobs=True, top_logprobs=2, stream=True)),
+        (CHAT, body("support")),
+    )
+    choice = whole.json()["choices"][0]
+    [found] = choice["logprobs"]["content"]
+    shares = {one["token"]: math.exp(one["logprob"]) for one in found["top_logprobs"]}
+    assert set(shares) == {"refund", "delivery", "fault"} and math.isclose(sum(shares.values()), 1.0, abs_tol=1e-5)
+    assert found["token"] == choice["message"]["content"] == max(shares, key=lambda label: shares[label])
+    assert math.isclose(shares[found["token"]], choice["rung"]["confidence"], abs_tol=1e-3)
+    assert bytes(found["bytes"]).decode() == found["token"]
+    last = chunks(stream.text)[-1]["choices"][0]
+    assert math.isclose(last["logprobs"]["content"][0]["logprob"], found["logprob"], abs_tol=1e-5)
+    assert len(last["logprobs"]["content"][0]["top_logprobs"]) == 2
+    assert plain.json()["choices"][0]["logprobs"] is None
+    assert not hasattr(FakeEngine, "weigh")  # so the test above needs a model that gives them
