@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from rung import files
 from rung.cli import ask as cli_ask
+from rung.cli import chat as cli_chat
 from rung.cli import export as cli_export
 from rung.cli import feedback as cli_feedback
 from rung.cli import init as cli_init
@@ -245,6 +246,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
 
 
 app.command()(cli_ask.ask)
+app.command()(cli_chat.chat)
 app.command()(cli_serve.serve)
 app.command()(cli_serve.mcp)
 app.add_typer(cli_serve.keys, name="keys")

@@ -11,9 +11,11 @@ import typer
 
 from rung.cli.common import Folder, Json, err, out, print_json, project_of
 from rung.cli.knowledge import Access
-from rung.errors import RungError
+from rung.cli.screens.console import status
+from rung.errors import RungError, TaskError
 
 if TYPE_CHECKING:
+    from rung.climbing.project import Project
     from rung.serve.models import Served
 
 keys = typer.Typer(no_args_is_help=True, help="API keys of a task, for `rung serve`.")
@@ -22,7 +24,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Who holds it; in logs
 
 
 def serve(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="One or more task folders.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER…", help="One or more task folders, or folders of documents.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on; other than loopback it takes keys.")] = "127.0.0.1",
     waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; the next one is refused with 429.")] = 64,
@@ -35,14 +37,14 @@ def serve(
 ) -> None:
     """Answer over HTTP in the shape of OpenAI's API, with the rung that the last climb chose and every other fitted one.
 
-    Needs the extra: pip install 'rung\\[serve]'.
+    A folder of documents without a rung.yaml is answered from as it is. The page for browsers is at the same address. Needs
+    the extra: pip install 'rung\\[serve]'.
     """
-    if missing := [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]:
-        raise RungError(f"{missing[0]} is not installed.", where="rung serve", remedy="Run: pip install 'rung[serve]'")
+    check_installed("rung serve")
     from rung.serve import models, run
     from rung.serve.request_log import FILE
 
-    found = models.opened(folders, project_of)
+    found = models.opened(folders, task_or_documents)
     path = None if no_log else log or next(iter(found.values())).project.store.folder / FILE
     made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days))
     run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path))
@@ -61,7 +63,38 @@ def mcp(
         raise RungError("mcp is not installed.", where="rung mcp", remedy="Run: pip install 'rung[mcp]'")
     from rung.serve import models, stdio
 
-    stdio.run(models.opened(folders, project_of), access)
+    stdio.run(models.opened(folders, task_or_documents), access)
+
+
+def check_installed(command: str) -> None:
+    """RungError where the extra for serving is missing."""
+    if missing := [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]:
+        raise RungError(f"{missing[0]} is not installed.", where=command, remedy="Run: pip install 'rung[serve]'")
+
+
+def task_or_documents(folder: Path, base: str = "") -> Project:
+    """The project of a task's folder, or that of answering from the documents in a folder without a task.
+
+    `base`: for documents, the model that answers. The index is built or brought up to date here.
+    """
+    from rung.climbing.answering import unmeasured
+    from rung.climbing.project import Project
+    from rung.retrieve.parse import listing
+    from rung.task.alone import documents_alone, is_task
+
+    if is_task(folder):
+        return project_of(folder)
+    task = documents_alone(folder, base)
+    if not listing(task.folder, task.data.documents).files:
+        raise TaskError(
+            "there is neither a rung.yaml nor a document that can be read.",
+            where=str(folder),
+            remedy="Name a task's folder, or a folder of documents.",
+        )
+    project = Project(task, say=lambda text: err.print(text, style="dim"))
+    with status("reading the documents") as update:
+        unmeasured(project, lambda text, share: update(f"{share:.0%} {text}"))
+    return project
 
 
 def _ready(url: str, found: list[Served], path: Path | None) -> None:

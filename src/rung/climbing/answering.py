@@ -51,10 +51,16 @@ def unmeasured(project: Project, progress: Callable[[str, float], None] = lambda
     if predictor is None:
         with project.store.locked():
             predictor, _ = fit(context, place.methods, float("inf"), progress)
-    notice = (
-        f"{place.rung} answers. No climb has ended here, so nothing was measured: rung climb {Path(project.task.folder).name}"
-    )
+    notice = f"{place.rung} answers. {_unmeasured(project)}"
     return Answering(place.rung, named(predictor, *project.starts.values()), notice)
+
+
+def _unmeasured(project: Project) -> str:
+    task = project.task
+    if task.data.examples or task.data.train:
+        return f"No climb has ended here, so nothing was measured: rung climb {Path(task.folder).name}"
+    draft = f"rung init NEW --from {Path(task.folder).name}"
+    return f"There are no questions with right answers, so nothing was measured; a model can draft some: {draft}"
 
 
 def _notice(project: Project, last: dict) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from rung.data import preferences, unlabelled
 from rung.data.corpus import find_texts
 from rung.data.formats import text_of
-from rung.data.split import Splits, make_splits, question
+from rung.data.split import Sealed, Splits, make_splits, question
 from rung.evaluate import forgetting
 from rung.planning.steps import labels
 from rung.retrieve.knowledge import documents, is_open, is_open_file, open_to_all, with_sources
@@ -43,7 +43,12 @@ def read_documents(task: Task) -> Texts:
 
 
 def read_splits(task: Task, found: Texts) -> Splits:
-    """The task's rows in train, dev and test. `found`: the documents, needed only if rows name their source."""
+    """The task's rows in train, dev and test; none of a task of documents alone.
+
+    `found`: the documents, needed only if rows name their source.
+    """
+    if not (task.data.examples or task.data.train):
+        return Splits((), (), Sealed(()))
     if not (task.data.source and task.data.documents):
         return make_splits(task)
     return make_splits(task, lambda row: with_sources(row, found))
