@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods",),
     ("advise", "planning"),
     ("climbing", "tune"),
+    ("labelling",),
     ("init", "answer_rows", "trust", "report", "export"),
     ("serve",),
     ("cli",),

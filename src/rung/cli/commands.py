@@ -19,6 +19,7 @@ from rung.cli import export as cli_export
 from rung.cli import feedback as cli_feedback
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
+from rung.cli import label as cli_label
 from rung.cli import serve as cli_serve
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
@@ -245,6 +246,7 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     out.print(f"wrote {reports.write(project_of(folder), to)}", soft_wrap=True)
 
 
+app.command()(cli_label.label)
 app.command()(cli_ask.ask)
 app.command()(cli_chat.chat)
 app.command()(cli_serve.serve)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 
+from rung.data import agreement
 from rung.data.answers import is_text_list
 from rung.data.finding import SEVERITIES, Finding, Parts, first_places
 from rung.data.labels import label_findings
@@ -42,6 +43,7 @@ def check(
         *_drafts(parts),
         *_answers(parts, task),
         *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
+        *agreement.findings(task),
         *_goal_margin(len(splits.dev), task),
         *_resolution(len(splits.dev)),
     ]

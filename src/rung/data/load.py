@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung.data.answers import answers
+from rung.data.drawn import refuse_chosen
 from rung.data.files import READERS, read_rows
 from rung.data.finding import Finding
 from rung.data.folders import shards
@@ -57,6 +58,8 @@ def load(task: Task) -> Loaded:
         raise combine(
             faults, ", ".join(dict.fromkeys(fault.where.partition(" line ")[0].partition(" row ")[0] for fault in faults))
         )
+    refuse_chosen(parts[1], "dev")
+    refuse_chosen(parts[2], "test")
     parts, labels = join_labels(parts, task.labels) if task.kind == "classify" else (parts, ())
     parts, groups = join_groups(parts)
     return Loaded(parts[0] or (), parts[1], parts[2], (*labels, *groups))

@@ -8,10 +8,11 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from rung.data.drawn import is_chosen
 from rung.data.finding import Finding
-from rung.data.load import load
+from rung.data.load import Loaded, load
 from rung.task import Task
-from rung.types import Example, digest
+from rung.types import Example, Split, digest
 
 _SENTENCE_MARKS = str.maketrans(
     dict.fromkeys("'’‘`", None) | dict.fromkeys('.,;:!?¿¡"“”„«»…。、，？！()', " ")  # can't is cant
@@ -56,10 +57,11 @@ def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row
     """
     loaded = load(task)
     train, dev, test = (tuple(map(mend, rows or ())) for rows in (loaded.train, loaded.dev, loaded.test))
+    dev_share, test_share = shares(task, loaded)
     parts = split(
         train,
-        dev=task.data.split.dev if loaded.dev is None else 0.0,
-        test=task.data.split.test if loaded.test is None else 0.0,
+        dev=dev_share,
+        test=test_share,
         seed=task.seed,
         given_dev=dev,
         given_test=test,
@@ -79,25 +81,32 @@ def split(
     """Hold out shares `dev` and `test` (0 to 1) by hash; given dev or test rows are added.
 
     Adding rows never moves others, and rows of one group, or of one question without a group, stay together. Dev takes the
-    low end of the hash and test the high end, so resizing one does not affect the other.
+    low end of the hash and test the high end, so resizing one does not affect the other. Rows that were chosen (`is_chosen`)
+    are always train rows, with all rows of their group or question.
     """
-    train_rows: list[Example] = []
-    dev_rows, test_rows = list(given_dev), list(given_test)
-    for example in examples:
-        place = _place(example, seed)
-        if place < dev:
-            dev_rows.append(example)
-        elif place >= 1 - test:
-            test_rows.append(example)
-        else:
-            train_rows.append(example)
-    return Splits(tuple(train_rows), tuple(dev_rows), Sealed(tuple(test_rows)))
+    rows = tuple(examples)
+    pinned = {_name(row) for row in rows if is_chosen(row)}
+    parts: dict[Split, list[Example]] = {"train": [], "dev": list(given_dev), "test": list(given_test)}
+    for row in rows:
+        parts["train" if pinned and _name(row) in pinned else home(row, dev, test, seed)].append(row)
+    return Splits(tuple(parts["train"]), tuple(parts["dev"]), Sealed(tuple(parts["test"])))
 
 
-def _place(example: Example, seed: int) -> float:
-    """A hash in [0, 1) of the seed and the group, or the question."""
-    name = f"group\0{example.group}" if example.group else f"question\0{question(example)}"
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:7]) / 2**56
+def shares(task: Task, loaded: Loaded) -> tuple[float, float]:
+    """Shares of dev and test that are taken from the train rows; 0 for a split with files of its own."""
+    given = task.data.split
+    return given.dev if loaded.dev is None else 0.0, given.test if loaded.test is None else 0.0
+
+
+def home(row: Example, dev: float, test: float, seed: int) -> Split:
+    """The split that a row's hash puts it in."""
+    place = int.from_bytes(hashlib.sha256(f"{seed}\0{_name(row)}".encode()).digest()[:7]) / 2**56
+    return "dev" if place < dev else "test" if place >= 1 - test else "train"
+
+
+def _name(row: Example) -> str:
+    """The group, or the question, which stays in one split."""
+    return f"group\0{row.group}" if row.group else f"question\0{question(row)}"
 
 
 def question(example: Example) -> str:

@@ -87,7 +87,7 @@ class Data(_Section):
     source: Text | None = None
     """Column that names the document (or document#passage) which holds the answer."""
     unlabelled: Paths = ()
-    """Inputs without an answer, for a teacher to label."""
+    """Inputs without an answer, for a teacher or `rung label`."""
     group: Text | None = None
     """Column whose rows belong together (a customer, a document) and never stand in two splits."""
     split: Fractions = Fractions()

@@ -1,0 +1,100 @@
+"""The end of a sitting: how rung.yaml names the labelled file, and how far the decision is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from math import ceil
+
+from rung import store
+from rung.climbing.project import Project
+from rung.data.check import ALPHA, MIN_DEV_ROWS, right_answers_needed
+from rung.labelling.pool import Held
+from rung.labelling.sheet import Sheet
+from rung.task import Task
+from rung.types import Decision, Record, Split
+
+_PLAIN = re.compile(r"[\w./-]+")
+
+
+def naming(sheet: Sheet, have: Held) -> str:
+    """The lines of rung.yaml that name the labelled file beside the team's own; empty if it is named already."""
+    data = sheet.task.data
+    key = sheet.split or ("examples" if data.examples else "train")
+    named = (*data.examples, *data.train, *data.dev, *data.test)
+    if any(sheet.path == sheet.task.folder / name or sheet.path.is_relative_to(sheet.task.folder / name) for name in named):
+        return ""
+    if not (sheet.split and data.examples):
+        return f"data:\n  {key}: {_flow((*getattr(data, key), sheet.label))}"
+    given: Mapping[Split, object] = {"train": have.loaded.train, "dev": have.loaded.dev, "test": have.loaded.test}
+    return "data:    # instead of examples\n" + "\n".join(
+        f"  {split}: {_flow((*data.examples, *((sheet.label,) if split == key else ())))}"
+        for split, rows in given.items()
+        if rows is not None
+    )
+
+
+def _flow(names: tuple[str, ...]) -> str:
+    shown = [name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in names]
+    return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
+
+
+def outlook(project: Project, sizes: Mapping[Split, int], have: Held) -> tuple[str, ...]:
+    """How far the decision is with the rows that are labelled now, and how many more it would take, as sentences."""
+    dev = sizes.get("dev", 0)
+    counted = ", ".join(f"{split} {sizes.get(split, 0)}" for split in ("train", "dev", "test"))
+    last = project.store.read("decision.json")
+    said = _after_climb(project.task, store.decision(last["decision"]), _records(last), dev, have) if last else None
+    return (f"Rows now: {counted}.", *(said if said is not None else _before_climb(project.task, dev, have)))
+
+
+def _records(last: Mapping[str, list[dict[str, object]]]) -> dict[str, Record]:
+    return {one.rung: one for one in map(store.record, last["records"])}
+
+
+def _before_climb(task: Task, dev: int, have: Held) -> tuple[str, ...]:
+    """What this many dev rows could show."""
+    if dev < MIN_DEV_ROWS:
+        missing = MIN_DEV_ROWS - dev
+        return (f"{MIN_DEV_ROWS} dev rows are the least that can decide anything: {_more(missing, have)}.",)
+    goal, rungs = task.goal, len(task.rungs or ()) or 1
+    right = right_answers_needed(dev, goal.at_least, ALPHA / rungs)
+    if right > dev:
+        return (f"Even a perfect score on {dev} dev rows would not show {goal.metric} >= {goal.at_least:g}: label more.",)
+    return (
+        f"Nothing has been climbed yet. To show {goal.metric} >= {goal.at_least:g} on {dev} dev rows, one of"
+        f" {rungs} rung{'s' * (rungs > 1)} must score {right / dev:.3f}.",
+    )
+
+
+def _after_climb(task: Task, decision: Decision, records: Mapping[str, Record], dev: int, have: Held) -> tuple[str, ...] | None:
+    """The last decision, and how many of the rows that it asked for are labelled since. None if nothing was measured."""
+    goal = f"{task.goal.metric} >= {task.goal.at_least:g}"
+    folder = task.folder.name
+    if not decision.chosen:
+        return None
+    if decision.verdict == "meets":
+        return (f"At the last climb {decision.chosen} was shown to meet {goal}.",)
+    if decision.verdict == "fails":
+        return (f"At the last climb every rung was shown to miss {goal}: more train rows or another rung, not more dev rows.",)
+    due = [one for one in decision.rungs if one.verdict == "undecided" and one.more_rows and one.rung in records]
+    if not due:
+        return (f"At the last climb {goal} was undecided, and not for lack of rows: rung show {folder}",)
+    nearest = min(due, key=lambda one: one.more_rows)
+    scores = records[nearest.rung].scores
+    assert scores, "a rung that lacks rows has a score"
+    since = max(0, dev - scores.overall.n)
+    left = nearest.more_rows - since
+    said = (
+        f"At the last climb {nearest.rung} scored {scores.overall} against {goal}. About {nearest.more_rows} more dev rows"
+        f" would decide, and {since} are labelled since"
+    )
+    return (f"{said}. Next: {_more(left, have)}." if left > 0 else f"{said}: rung climb {folder}",)
+
+
+def _more(rows: int, have: Held) -> str:
+    """How many rows to label for that many dev rows."""
+    if have.whole:
+        return f"about {rows} more with --for dev, or {ceil(rows / have.dev)} for all splits"
+    return f"about {rows} more with --for dev"
