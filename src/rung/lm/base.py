@@ -96,6 +96,40 @@ class Completion:
     final: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One answer to be written in a running batch, and who follows it."""
+
+    prompt: Prompt
+    decoding: Decoding
+    done: Callable[[Completion], object]
+    """Receives the answer; also one that was cut because nobody wanted more."""
+    failed: Callable[[Exception], object]
+    """Receives what went wrong with this answer alone."""
+    heard: Callable[[Callable[[], str]], bool] = lambda text: True
+    """Called after each token with the answer so far, to be read if wanted; False ends it."""
+    wanted: Callable[[], bool] = lambda: True
+    """Asked before each step; False ends the answer where it is."""
+    scope: str = ""
+    """Answers of one scope find what others of it have computed; of another they never do."""
+
+
+class RunningBatch(Protocol):
+    """A batch of answers that others join and leave at every step."""
+
+    def join(self, writing: Writing) -> None:
+        """Write this answer from the next step on. DataError for a prompt that the context has no room for."""
+        ...
+
+    def step(self) -> None:
+        """Write one token of every answer, and read a slice of the prompts that wait."""
+        ...
+
+    def __len__(self) -> int:
+        """Answers that are not finished."""
+        ...
+
+
 class Engine(Protocol):
     """A model ready to be asked. Every method answers in the order of its prompts."""
 
@@ -151,4 +185,13 @@ class StreamsTogether(Protocol):
 
     def stream_together(self, prompts: Sequence[Prompt], decoding: Decoding, heard: Heard) -> list[Completion]:
         """As `Engine.generate`; an answer that `heard` ends is cut there and takes no more time."""
+        ...
+
+
+@runtime_checkable
+class WritesInSteps(Protocol):
+    """An engine that can write answers in a running batch."""
+
+    def running(self) -> RunningBatch | None:
+        """Its one running batch; None where this model cannot: its attention does not follow prefix trees."""
         ...

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rung import calls
 from rung.errors import DataError
 from rung.lm import out_of_memory
-from rung.lm.base import Choice, Completion, Decoding, Heard, Progress, Prompt
+from rung.lm.base import Choice, Completion, Decoding, Heard, Progress, Prompt, Writing
 from rung.lm.inference import choose as search
-from rung.lm.inference import sample
+from rung.lm.inference import sample, texts
 from rung.lm.inference.decode import Decoder
 from rung.lm.inference.prefix_cache import Ids, PrefixCache, by_tokens
+from rung.lm.inference.running import Running
 from rung.lm.models.load import Loaded
 from rung.lm.trees import tree
 from rung.lm.trees.forward import row_logprobs
@@ -50,8 +50,23 @@ class CausalEngine:
         return len(self._ids(prompt))
 
     def clear_cache(self) -> None:
-        """Drop the cached prefix; needed when the weights have changed."""
+        """Drop what is cached of earlier prompts; needed when the weights have changed."""
         self.cache.clear()
+        if self._running:
+            self._running.clear()
+
+    def running(self) -> Running | None:
+        """Its running batch; None for a model whose attention does not follow prefix trees."""
+        return self._running
+
+    @cached_property
+    def _running(self) -> Running | None:
+        return Running(self.loaded, self._checked, say=self.budget.say) if self.loaded.trees else None
+
+    def _checked(self, writing: Writing) -> Ids:
+        ids = self._ids(writing.prompt)
+        self._check_lengths([ids], 1)
+        return ids
 
     def _ids(self, prompt: Prompt) -> Ids:
         """A prompt's tokens, cached between counting and answering."""
@@ -130,7 +145,7 @@ class CausalEngine:
         """
 
         def watch(row: int, tokens: Sequence[int]) -> bool:
-            return heard(row, lambda: self.chat.decode(tokens).strip().rstrip("\ufffd"))  # half a character: the rest follows
+            return heard(row, lambda: texts.so_far(self.chat, tokens))
 
         return self._completions(prompts, decoding, None, watch)
 
@@ -143,10 +158,7 @@ class CausalEngine:
         draws = [prompt.draw for prompt in prompts]
         for part, answers in self._decoder.answers(ids, decoding, draws, watch=watch):
             for i, tokens in zip(part, answers):
-                finished = bool(tokens) and tokens[-1] in self.chat.stops
-                text = self.chat.decode(tokens[:-1] if finished else tokens).strip()
-                text = calls.normalise_output(text) if decoding.calls else text
-                out[i] = Completion(text, len(ids[i]), len(tokens), finished)
+                out[i] = texts.completion(self.chat, ids[i], tokens, decoding)
             if progress:
                 progress(len(part))
         return [completion for completion in out if completion is not None]

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from rung.lm.trees import joined
+
 NAME = "rung_tree"
 BLOCK = 64
 MIN_WIDTH_RATIO = 0.75
@@ -98,12 +100,17 @@ def tree_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     blocks: Blocks | None = None,
+    step: Any = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of one row of queries (1, H, n, D) over keys (1, G, m, D), where G divides H; returns (1, n, H, D).
 
-    Query heads that share a key head are stacked as additional queries, so keys are gathered once per group.
+    Query heads that share a key head are stacked as additional queries, so keys are gathered once per group. `step`: a
+    `rung.lm.trees.spans.Step` of a running batch, which says itself what its queries attend to.
     """
+    if step is not None:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return joined.attend(step, query, key, value, scale, sliding_window), None
     assert blocks is not None, "tree attention needs `blocks`"
     # squeeze and split instead of indexing: the gradient of an index or a slice is a full tensor of zeros with a part filled in
     heads, kinds = query.shape[1], key.shape[1]

@@ -88,7 +88,7 @@ def trie(sequences: Sequence[Sequence[int]]) -> Trie:
         parents.append(np.concatenate([[-1], path[:-1]])[shared:])
         paths[i], before, before_path = path, sequence, path
         count += len(new)
-    return Trie(np.concatenate([*tokens, _EMPTY]), np.concatenate([*parents, _EMPTY]), tuple(paths))
+    return Trie(np.concatenate([*tokens, EMPTY]), np.concatenate([*parents, EMPTY]), tuple(paths))
 
 
 def shared_prefix(ids: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ def build(rows: Sequence[Row]) -> Tree:
     depth = _depth(parent)
 
     marks = [path[np.asarray(row.targets, bool)] for row, path in zip(rows, merged.paths)]
-    pair_node = np.concatenate([*marks, _EMPTY])
+    pair_node = np.concatenate([*marks, EMPTY])
     target_nodes, pair_target = np.unique(pair_node, return_inverse=True)
     lengths = [len(mark) for mark in marks]
     return Tree(
@@ -142,7 +142,7 @@ def split_groups(groups: Sequence[Sequence[Row]], chosen: Sequence[int], budget:
     """The same for rows in groups (a pair, the samples of a prompt), which are never split."""
     parts: list[list[int]] = []
     current: list[int] = []
-    shared: Ints = _EMPTY
+    shared: Ints = EMPTY
     nodes = 0
     for i in chosen:
         tokens, size = _shared_and_size(groups[i])
@@ -181,7 +181,7 @@ def count(rows: Iterable[Row]) -> tuple[int, int]:
     return sum(len(row.tokens) for row in listed), len(trie([row.tokens for row in listed]).tokens)
 
 
-_EMPTY = np.zeros(0, np.int64)
+EMPTY = np.zeros(0, np.int64)
 
 
 def _depth(parent: Ints) -> Ints:
