@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,11 +30,8 @@ def joined(batch: Running, prompts: Sequence[Prompt], decoding: Decoding = GREED
     """Answers or errors by their number, filled in while the batch runs."""
     out: dict[int, Any] = {}
     for k, prompt in enumerate(prompts):
-        batch.join(
-            Writing(
-                prompt, decoding, lambda found, k=k: out.update({k: found}), lambda error, k=k: out.update({k: error}), **more
-            )
-        )
+        kept = partial(out.__setitem__, k)
+        batch.join(Writing(prompt, decoding, kept, kept, **more))
     return out
 
 

@@ -17,10 +17,11 @@ from serving import CHAT, body, chunks, client, made, streamed, task_of_labels, 
 
 from rung.errors import RungError
 from rung.lm.engines import Engines
-from rung.lm.inference.causal import CausalEngine
 from rung.lm.inference.fake import FakeEngine
 from rung.predictor import Predictor
+from rung.serve import keys, writing
 from rung.serve.run import Limits
+from rung.store import Store
 
 
 @pytest.fixture
@@ -113,7 +114,8 @@ def test_a_stream_joined_is_the_whole_answer(texts: Path) -> None:
     found = chunks(first.text)
     content = plain.json()
     assert streamed(found) == content["choices"][0]["message"]["content"] != ""
-    assert found[-1]["usage"] == content["usage"] and found[-1]["choices"] == []
+    used = ("prompt_tokens", "completion_tokens", "total_tokens")  # what of it was cached depends on who came first
+    assert [found[-1]["usage"][key] for key in used] == [content["usage"][key] for key in used] and found[-1]["choices"] == []
     assert found[-2]["choices"][0]["finish_reason"] == content["choices"][0]["finish_reason"]
     assert found[0]["choices"][0]["delta"]["role"] == "assistant"
     assert len(found) > 4 and streamed(chunks(second.text)) != streamed(found)
@@ -194,32 +196,62 @@ def test_one_failure_harms_no_other(labels: Path, monkeypatch: pytest.MonkeyPatc
     assert "secret" not in found[1].text and found[1].json()["error"]["code"] == "internal_error"
 
 
-def test_a_stream_goes_on_where_its_batch_failed(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = CausalEngine.stream_together
+def test_an_answer_that_fails_on_its_way_harms_no_other(texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = writing.Writer.heard
 
-    def breaks(self: CausalEngine, prompts: Any, decoding: Any, heard: Any) -> Any:
-        def until(k: int, text: Any) -> bool:
-            if len(prompts) > 1 and len(text()) > 6:
-                raise RuntimeError("the batch breaks")
-            return heard(k, text)
+    def breaks(self: writing.Writer, text: Callable[[], str]) -> bool:
+        if "poison" in self.ask.job.chat.messages[-1].content and len(text()) > 3:
+            raise RuntimeError("a secret path")
+        return plain(self, text)
 
-        return plain(self, prompts, decoding, until)
+    monkeypatch.setattr(writing.Writer, "heard", breaks)
+    with made(texts) as one:
+        told = [body("letters", text, max_tokens=12, stream=True) for text in ("where is my order", "poison")]
+        good, bad = asyncio.run(ask(one, *told))
+        assert one.worker.ready
+    assert streamed(chunks(good.text)) and "internal_error" in bad.text and "secret" not in bad.text
 
-    async def asked(one: Any) -> list[str]:
-        async with client(one, start=False) as http:
-            told = [body("letters", text, max_tokens=12, stream=True) for text in ("where is my order", "refund please")]
-            waiting = [asyncio.create_task(http.post(CHAT, json=content)) for content in told]
-            while len(one.line) < 2:
-                await asyncio.sleep(0.01)
-            one.worker.start()
-            return [streamed(chunks((await task).text)) for task in waiting]
+
+def test_a_request_joins_answers_that_are_being_written(texts: Path) -> None:
+    """The late one is answered while the first is still being written, and both as they would be alone."""
+
+    async def asked(one: Any) -> tuple[str, str, bool]:
+        first, late = body("letters", "refund", max_tokens=150, stream=True), body("letters", "where is it", max_tokens=2)
+        async with client(one) as http:
+            events = asyncio.create_task(http.post(CHAT, json=first))
+            while not len(one.worker.batches):
+                await asyncio.sleep(0.001)
+            answered = await http.post(CHAT, json=late)
+            before = not events.done()
+            return streamed(chunks((await events).text)), answered.json()["choices"][0]["message"]["content"], before
 
     with made(texts) as one:
-        whole = asyncio.run(asked(one))
-    monkeypatch.setattr(CausalEngine, "stream_together", breaks)
+        first, late, before = asyncio.run(asked(one))
     with made(texts) as one:
-        assert asyncio.run(asked(one)) == whole
-    assert max(map(len, whole)) > 8  # the batch did break after pieces were passed on
+        alone = [asyncio.run(ask_started(one, told))[0].json() for told in bodies(one)]
+    assert [first, late] == [found["choices"][0]["message"]["content"] for found in alone] and before
+
+
+def bodies(one: Any) -> list[dict[str, Any]]:
+    one.worker.start()
+    return [body("letters", "refund", max_tokens=150), body("letters", "where is it", max_tokens=2)]
+
+
+def test_askers_do_not_find_what_others_have_computed(texts: Path) -> None:
+    secrets = [keys.add(Store(texts), name) for name in ("ada", "bo")]
+
+    async def asked(one: Any) -> list[int]:
+        async with client(one) as http:
+            told = [(secrets[0], "where"), (secrets[0], "where"), (secrets[1], "where"), (secrets[1], "late")]
+            found = [
+                await http.post(CHAT, json=body("letters", text, max_tokens=2), headers={"authorization": f"Bearer {secret}"})
+                for secret, text in told
+            ]
+            return [one.json()["usage"]["prompt_tokens_details"]["cached_tokens"] for one in found]
+
+    with made(texts) as one:
+        first, again, stranger, other = asyncio.run(asked(one))
+    assert first == stranger == 0 < other < again
 
 
 def test_waiting_requests_are_answered_together(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:

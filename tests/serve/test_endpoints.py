@@ -68,7 +68,8 @@ def test_a_text_is_a_rows_input_to_a_task_and_is_continued_by_a_base(texts: Path
             )
         ]
         assert "".join(part.choices[0].text for part in chunks if part.choices) == raw.choices[0].text
-        assert chunks[-1].usage == raw.usage and chunks[-2].choices[0].finish_reason == raw.choices[0].finish_reason
+        assert chunks[-1].usage and chunks[-1].usage.total_tokens == raw.usage.total_tokens
+        assert chunks[-2].choices[0].finish_reason == raw.choices[0].finish_reason
 
     asked(texts, ask)
 

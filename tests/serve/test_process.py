@@ -53,7 +53,7 @@ def test_the_openai_client_passes_its_calls_unchanged(tmp_path: Path, home: Path
         )
         chunks = list(stream)
         said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-        assert said == whole.choices[0].message.content and chunks[-1].usage == whole.usage
+        assert said == whole.choices[0].message.content and chunks[-1].usage.total_tokens == whole.usage.total_tokens > 10
         with pytest.raises(BadRequestError, match="logprobs"):
             client.chat.completions.create(model="letters", messages=asked, logprobs=True)
         with pytest.raises(NotFoundError, match="tickets"):

@@ -91,9 +91,10 @@ class Call:
         self.id = self.asked.prefix + secrets.token_hex(12)
         self.events: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in self.asked.chats]
         loop, deadline = asyncio.get_running_loop(), self.started + self.server.timeout
-        allow = self.asker.allow(self.served)
+        allow, tenant = self.asker.allow(self.served), self.asker.name
         self.jobs = [
-            Job(chat, self.served, allow, telling(loop, events), deadline) for chat, events in zip(self.asked.chats, self.events)
+            Job(chat, self.served, allow, telling(loop, events), deadline, tenant)
+            for chat, events in zip(self.asked.chats, self.events)
         ]
 
     @property

@@ -6,8 +6,13 @@ from rung.errors import DataError, ModelError, RungError, TemplateError
 from rung.serve.refused import Refused
 
 
-def too_long(why: str) -> Refused:
-    """For a prompt that the model's context has no room for."""
+def too_long(tokens: int, context: int) -> Refused:
+    """For a prompt of free text that the model's context has no room for."""
+    return over_context(f"prompt of {tokens} tokens is over the context of {context}, of which its answer needs 1")
+
+
+def over_context(why: str) -> Refused:
+    """For a prompt that is too long, with the reason."""
     return Refused(400, f"{why}.", param="messages", code="context_length_exceeded")
 
 

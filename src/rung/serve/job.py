@@ -65,6 +65,8 @@ class Job:
     tell: Callable[[Event], object]
     deadline: float
     """`time.monotonic()` after which nobody waits for it."""
+    tenant: str = ""
+    """Whose request it is: nobody else's finds in the cache what it has computed."""
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     said: Counter[int] = field(default_factory=Counter)
     """Characters of each answer that were passed on already: an answer that is written again goes on behind them."""
@@ -74,6 +76,11 @@ class Job:
     @property
     def live(self) -> bool:
         return not self.gone and time.monotonic() < self.deadline
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do for it."""
+        return len(self.outcomes) == self.chat.n or not self.live
 
     def put(self, index: int, outcome: Outcome) -> None:
         """One of its answers; with the last one it is done."""
@@ -132,7 +139,7 @@ class Line:
     """The bounded queue between the event loop and the engine thread."""
 
     def __init__(self, most: int, together: int):
-        """`most`: requests that may wait; `together`: answers of those that are taken at once."""
+        """`most`: requests that may wait; `together`: answers that are under way at once."""
         self.most, self.together = most, together
         self._jobs: deque[Job] = deque()
         self._errands: deque[Errand] = deque()
@@ -179,17 +186,19 @@ class Line:
         with self._changed:
             self._errands.append(errand)
 
-    def take(self) -> list[Job]:
-        """The requests to answer next, together; waits for one, or for an errand, of which it returns none.
+    def take(self, busy: int = 0) -> list[Job]:
+        """The requests to begin with, beside the `busy` answers that are under way.
 
-        Whoever takes does a slice of an errand after each batch. `over` says when to stop.
+        Where none is, it waits for a request, or for an errand, of which it returns none. Whoever takes does a slice of an
+        errand after each step. `over` says when to stop.
         """
         with self._changed:
-            while not self._jobs and not self._errands and not self._closed:
+            while not busy and not self._jobs and not self._errands and not self._closed:
                 self._changed.wait()
             out: list[Job] = []
-            while self._jobs and (not out or sum(one.chat.n for one in out) + self._jobs[0].chat.n <= self.together):
+            while self._jobs and (not busy or busy + self._jobs[0].chat.n <= self.together):
                 out.append(self._jobs.popleft())
+                busy += out[-1].chat.n
             return out
 
     @property

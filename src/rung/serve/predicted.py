@@ -5,7 +5,7 @@ from __future__ import annotations
 from rung.lm.engine_kinds import can
 from rung.rows import UNKNOWN
 from rung.serve.asks import Ask
-from rung.serve.failures import too_long
+from rung.serve.failures import over_context
 from rung.serve.job import Outcome, Piece
 from rung.serve.models import Served
 from rung.serve.refused import Refused
@@ -16,7 +16,7 @@ from rung.types import Prediction, Source
 def predicted(served: Served, found: Prediction, ask: Ask) -> Outcome | Refused:
     """What the client is given of one prediction; its whole text in one piece where it wants a stream."""
     if found.error:
-        return too_long(found.error) if found.wrong else Refused(502, found.error, code="model_error")
+        return over_context(found.error) if found.wrong else Refused(502, found.error, code="model_error")
     text, stopped = until(found.output or (UNKNOWN if found.abstained else ""), ask.job.chat.stop)
     cut = served.writes and not stopped and not found.abstained and found.tokens_out >= ask.decoding.max_new_tokens
     about: dict[str, object] = {}

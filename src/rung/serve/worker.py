@@ -8,8 +8,7 @@ import time
 from collections.abc import Mapping
 
 from rung.lm.engine_kinds import can
-from rung.rows import Example
-from rung.serve.batches import Batches
+from rung.serve.batches import Batches, warm
 from rung.serve.failures import failure
 from rung.serve.job import Job, Line
 from rung.serve.models import Served
@@ -25,6 +24,8 @@ class Worker:
     def __init__(self, models: Mapping[str, Served], line: Line, numbers: Numbers, batches: Batches | None = None):
         self.models, self.line, self.numbers, self.batches = models, line, numbers, batches or Batches()
         self.fault: BaseException | None = None
+        self._seconds = 0.0
+        """Spent since a request was last finished."""
         self._warm = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -51,27 +52,30 @@ class Worker:
             assert first.predictor, "a task's own Predictor comes first"
             first.predictor.warm(first.engines)
             if can(first.model).local:  # the first request then finds the shared front of its prompt computed
-                first.predictor.predict([Example("x", "")], first.engines)
+                warm(first)
         except BaseException as error:
             self.fault = error
             return
         finally:
             self._warm.set()
-        while not self.line.over:
-            if jobs := self.line.take():
-                self._answer(jobs)
+        while not self.line.over or len(self.batches):
+            self._step(self.line.take(len(self.batches)))
             self._errand()
 
-    def _answer(self, jobs: list[Job]) -> None:
-        self.numbers.batch(len(jobs))
+    def _step(self, jobs: list[Job]) -> None:
+        """Take up these jobs, and write the next token of all answers that are under way."""
+        if jobs:
+            self.numbers.batch(len(jobs))
         started = time.monotonic()
         try:
-            self.batches.answer(jobs)
+            ended = self.batches.step(jobs)
         except Exception as error:
-            log.exception("a batch failed")
-            for job in jobs:
-                job.fail(failure(error))
-        self.line.took(time.monotonic() - started, len(jobs))
+            log.exception("a step failed")
+            ended = self.batches.fail(failure(error))
+        self._seconds += time.monotonic() - started
+        if ended:
+            self.line.took(self._seconds, ended)
+            self._seconds = 0.0
 
     def _errand(self) -> None:
         """A slice of the errand that waits longest, if one does."""

@@ -15,16 +15,12 @@ from rung.serve.refused import Refused
 def written(served: Served, asks: Sequence[Ask]) -> list[Outcome | Refused]:
     """Free text, streamed to those who want it while it is written."""
     engine = served.engines.open(served.model)
-    chats = [ask.job.chat for ask in asks]
-    if served.predictor:
-        prompts = served.predictor.prompts([chat.example for chat in chats], served.engines)
-    else:
-        prompts = [chat.prompt for chat in chats]
+    prompts = prompts_of(served, asks)
     out: list[Outcome | Refused] = [Refused(500, "nothing was answered.")] * len(asks)
     fits = []
     for k, prompt in enumerate(prompts):
         if (size := engine.count(prompt)) + 1 > engine.context:
-            out[k] = too_long(f"prompt of {size} tokens is over the context of {engine.context}, of which its answer needs 1")
+            out[k] = too_long(size, engine.context)
         else:
             fits.append(k)
     if fits:
@@ -32,6 +28,14 @@ def written(served: Served, asks: Sequence[Ask]) -> list[Outcome | Refused]:
         for k, outcome in zip(fits, done):
             out[k] = outcome
     return out
+
+
+def prompts_of(served: Served, asks: Sequence[Ask]) -> list[Prompt]:
+    """What the model is asked."""
+    chats = [ask.job.chat for ask in asks]
+    if served.predictor:
+        return served.predictor.prompts([chat.example for chat in chats], served.engines)
+    return [chat.prompt for chat in chats]
 
 
 def _completed(engine: Engine, prompts: Sequence[Prompt], asks: Sequence[Ask]) -> list[Outcome | Refused]:

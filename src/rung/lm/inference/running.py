@@ -6,7 +6,6 @@ What prompts have in common is computed once and kept in a radix tree, by conten
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from rung.lm import out_of_memory
 from rung.lm.base import Writing
 from rung.lm.inference import texts
+from rung.lm.inference.running_rows import Ids, Row, Waiting
 from rung.lm.inference.sample import Sampler
 from rung.lm.inference.step_layout import Layout, Query, Slice, layout
 from rung.lm.models.load import Loaded
@@ -22,8 +22,6 @@ from rung.lm.trees import tree, virtual
 from rung.lm.trees.radix import Node, Radix, States
 from rung.lm.trees.slots import Slots
 from rung.lm.trees.tree import Ints
-
-Ids = tuple[int, ...]
 
 ROWS = 64
 """Answers written at the same time; more wait."""
@@ -35,48 +33,6 @@ COPIED, SLOT = 64, 128
 Rows with a node each are attended to one after the other, rows of a slot all at once."""
 CACHE_BYTES = 2**30
 """Keys and values of prompts that are kept for the next ones."""
-
-
-@dataclass(eq=False)
-class _Waiting:
-    """A prompt that is not read to its end yet."""
-
-    writing: Writing
-    ids: Ids
-    sampler: Sampler
-    node: Node | None = None
-    """How far the radix tree has it; looked up again before each step."""
-    known: int = 0
-    cached: int = -1
-    """Tokens that were known when it joined."""
-
-    @property
-    def rest(self) -> Ids:
-        """What is to be read before the last token."""
-        return self.ids[self.known : -1]
-
-
-@dataclass(eq=False)
-class _Row:
-    """An answer that is being written."""
-
-    writing: Writing
-    ids: Ids
-    cached: int
-    sampler: Sampler
-    node: Node
-    """The end of what it shares with others, or of its prompt."""
-    depth: int
-    """Position of the token that it is asked with next."""
-    own: Node | None = None
-    """What no longer fits into its slot."""
-    length: int = 1
-    """Tokens in its slot."""
-    tokens: list[int] = field(default_factory=list)
-
-    @property
-    def chain(self) -> list[Node]:
-        return [*self.node.chain, *([self.own] if self.own else [])]
 
 
 class Running:
@@ -94,9 +50,9 @@ class Running:
         self.model = virtual.base(loaded.model)
         self.radix = Radix(self._root)
         self.slots = Slots(SLOT)
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
         """In the order of their slots."""
-        self.waiting: list[_Waiting] = []
+        self.waiting: list[Waiting] = []
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.waiting)
@@ -104,7 +60,7 @@ class Running:
     def join(self, writing: Writing) -> None:
         ids, decoding, draw = self.ids(writing), writing.decoding, writing.prompt.draw
         guide, limit = self.loaded.chat.guide(decoding.schema), self.loaded.max_new_tokens(ids, decoding)
-        self.waiting.append(_Waiting(writing, ids, Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit)))
+        self.waiting.append(Waiting(writing, ids, Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit)))
 
     @torch.no_grad()
     def step(self) -> None:
@@ -130,13 +86,13 @@ class Running:
 
     # --- one step --------------------------------------------------------------------------------------------------------
 
-    def _slices(self) -> tuple[list[_Waiting], list[Slice]]:
+    def _slices(self) -> tuple[list[Waiting], list[Slice]]:
         """What is read in this step: of the prompt that waits longest, then of the shortest, as much as a step may take."""
         room, left = ROWS - len(self.rows), SLICE if self.rows else FIRST_SLICE
         waiting = self.waiting[:room]
         for one in waiting:
             self._look_up(one)
-        reading, slices = list[_Waiting](), list[Slice]()
+        reading, slices = list[Waiting](), list[Slice]()
         for one in [*waiting[:1], *sorted(waiting[1:], key=lambda one: len(one.ids) - one.known)]:
             assert one.node, "it was looked up"
             beside = [_common(other.tokens, one.rest) for other in slices if other.node is one.node]
@@ -149,13 +105,13 @@ class Running:
             slices.append(Slice(one.node, one.rest[:count], one.ids[-1] if count == len(one.rest) else None))
         return reading, slices
 
-    def _look_up(self, one: _Waiting) -> None:
+    def _look_up(self, one: Waiting) -> None:
         node, known = self.radix.match(one.writing.scope, one.ids[:-1])
         self._hold(one, node, known)
         if one.cached < 0:
             one.cached = known
 
-    def _hold(self, one: _Waiting, node: Node | None, known: int = 0) -> None:
+    def _hold(self, one: Waiting, node: Node | None, known: int = 0) -> None:
         """Have the tree keep a node for a prompt, and no longer the one before."""
         if node:
             node.users += 1
@@ -179,7 +135,7 @@ class Running:
         )
         return laid, out.logits[0, : len(rows)].float()
 
-    def _keep(self, reading: Sequence[_Waiting], slices: Sequence[Slice], laid: Layout) -> None:
+    def _keep(self, reading: Sequence[Waiting], slices: Sequence[Slice], laid: Layout) -> None:
         """Put what was read into the radix tree. Prompts that were read to their end become rows."""
         nodes: list[Node] = []
         try:  # all copies come first: where memory runs out, the step has not been
@@ -198,10 +154,10 @@ class Running:
             else:
                 self._hold(one, None)
                 self.waiting.remove(one)
-                self.rows.append(_Row(one.writing, one.ids, one.cached, one.sampler, node, node.end + 1))
+                self.rows.append(Row(one.writing, one.ids, one.cached, one.sampler, node, node.end + 1))
                 self._copy_end(len(self.rows) - 1, self.rows[-1])
 
-    def _added(self, one: _Waiting, part: Slice, path: Ints, fresh: States) -> Node:
+    def _added(self, one: Waiting, part: Slice, path: Ints, fresh: States) -> Node:
         """The node at the end of a slice, pinned."""
         at = torch.from_numpy(path).to(self.loaded.device)
         states = [(keys.index_select(1, at), values.index_select(1, at)) for keys, values in fresh]
@@ -211,7 +167,7 @@ class Running:
             self.radix.trim(node)
         return node
 
-    def _copy_end(self, number: int, row: _Row) -> None:
+    def _copy_end(self, number: int, row: Row) -> None:
         """Copy the last nodes of a row's prompt into its slot, so that it is read together with those of other rows."""
         nodes: list[Node] = []
         node = row.node
@@ -239,13 +195,13 @@ class Running:
 
     # --- rows that end ---------------------------------------------------------------------------------------------------
 
-    def _finish(self, row: _Row) -> None:
+    def _finish(self, row: Row) -> None:
         self._keep_answer(row)
         self._leave(row)
         found = texts.completion(self.loaded.chat, row.ids, row.tokens, row.writing.decoding, max(0, row.cached))
         row.writing.done(found)
 
-    def _keep_answer(self, row: _Row) -> None:
+    def _keep_answer(self, row: Row) -> None:
         """Put what was written into the radix tree: the next question of a conversation begins with it."""
         if row not in self.rows or not row.tokens:
             return
@@ -260,7 +216,7 @@ class Running:
         whole = (*row.ids, *row.tokens)[: row.depth - self._before]
         self.radix.trim(self.radix.add(row.writing.scope, whole, states, len(whole) - size))
 
-    def _leave(self, row: _Row) -> None:
+    def _leave(self, row: Row) -> None:
         """Take a row out; the last one takes its slot."""
         if row not in self.rows:
             return
@@ -278,11 +234,11 @@ class Running:
             self._give_up(one)
             one.writing.done(texts.completion(self.loaded.chat, one.ids, (), one.writing.decoding))
 
-    def _give_up(self, one: _Waiting) -> None:
+    def _give_up(self, one: Waiting) -> None:
         self._hold(one, None)
         self.waiting.remove(one)
 
-    def _failed(self, error: Exception, reading: Sequence[_Waiting]) -> None:
+    def _failed(self, error: Exception, reading: Sequence[Waiting]) -> None:
         """A pass failed. Where memory ran out, what is kept goes first, then the longest prompt, then the longest answer.
 
         Any other error is one of all that took part.
@@ -313,7 +269,7 @@ class Running:
         """Keys and values of a model's virtual tokens."""
         return [(keys[0], values[0]) for keys, values in virtual.keys_values(self.loaded.model)]
 
-    def _spill(self, number: int, row: _Row) -> None:
+    def _spill(self, number: int, row: Row) -> None:
         """Move a full slot into a node of the row's own."""
         states = self.slots.read(number, row.length)
         tokens = np.zeros(row.length, np.int64)  # found by nobody, so they need no names
