@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from rung import files
 from rung.cli import ask as cli_ask
 from rung.cli import chat as cli_chat
+from rung.cli import check as cli_check
 from rung.cli import export as cli_export
 from rung.cli import feedback as cli_feedback
 from rung.cli import init as cli_init
@@ -124,22 +125,7 @@ def version(
 app.command()(cli_init.init)
 
 
-@app.command()
-def check(folder: Folder, json_: Json = False) -> None:
-    """Check whether the data can decide anything. Exit code 1 if not."""
-    from rung.cli.screens import results
-    from rung.climbing.preflight import inspect
-    from rung.data.check import blocking
-
-    found, row = inspect(project_of(folder))
-    if json_:
-        print_json({"findings": found, "blocking": blocking(found)})
-    else:
-        out.print(results.findings(found))
-        if row:
-            out.print()
-            out.print(results.masked(row))
-    raise typer.Exit(1 if blocking(found) else 0)
+app.command()(cli_check.check)
 
 
 @app.command()

@@ -32,7 +32,9 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class DataFile:
+    """One file with rows."""
+
     path: Path
     label: str
     """The path as rung.yaml writes it."""
@@ -40,20 +42,9 @@ class _File:
 
 def load(task: Task) -> Loaded:
     """All rows of the task. DataError names file, line, value and remedy; several bad rows are one error."""
-    if task.data.examples:
-        files = _by_split(task, task.data.examples)
-        files["train"] = files.pop(None, []) + files.get("train", [])
-    else:
-        files = {key: _for_split(task, key) for key in ("train", "dev", "test")}
-    if not files["train"]:
-        raise DataError(
-            f"no file is for training; there are files for {', '.join(str(key) for key, some in files.items() if some)}.",
-            where=", ".join(task.data.examples),
-            remedy="Name the files under data.train, data.dev and data.test.",
-        )
-    dev, test = files.get("dev"), files.get("test")
+    files = data_files(task)
     faults: list[DataError] = []
-    parts = [_examples(part, task, faults) if part else None for part in (files["train"], dev, test)]
+    parts = [_examples(part, task, faults) if part else None for part in files.values()]
     if faults:
         raise combine(
             faults, ", ".join(dict.fromkeys(fault.where.partition(" line ")[0].partition(" row ")[0] for fault in faults))
@@ -65,20 +56,36 @@ def load(task: Task) -> Loaded:
     return Loaded(parts[0] or (), parts[1], parts[2], (*labels, *groups))
 
 
-def _by_split(task: Task, given: Iterable[str]) -> dict[Split | None, list[_File]]:
-    found: dict[Split | None, list[_File]] = {}
+def data_files(task: Task) -> dict[Split, list[DataFile]]:
+    """The files of train, dev and test; an empty list for a split that is taken from train. DataError without train files."""
+    if task.data.examples:
+        files = _by_split(task, task.data.examples)
+        files["train"] = files.pop(None, []) + files.get("train", [])
+    else:
+        files = {key: _for_split(task, key) for key in ("train", "dev", "test")}
+    if not files["train"]:
+        raise DataError(
+            f"no file is for training; there are files for {', '.join(str(key) for key, some in files.items() if some)}.",
+            where=", ".join(task.data.examples),
+            remedy="Name the files under data.train, data.dev and data.test.",
+        )
+    return {"train": files["train"], "dev": files.get("dev", []), "test": files.get("test", [])}
+
+
+def _by_split(task: Task, given: Iterable[str]) -> dict[Split | None, list[DataFile]]:
+    found: dict[Split | None, list[DataFile]] = {}
     for label in given:
         path = task.folder / label
         if not path.is_dir():
-            found.setdefault(None, []).append(_File(path, label))
+            found.setdefault(None, []).append(DataFile(path, label))
             continue
         for split, paths in shards(path, READERS).items():
-            files = [_File(p, str(Path(label) / p.relative_to(path))) for p in paths]
+            files = [DataFile(p, str(Path(label) / p.relative_to(path))) for p in paths]
             found.setdefault(split, []).extend(files)
     return found
 
 
-def _for_split(task: Task, key: Split) -> list[_File]:
+def _for_split(task: Task, key: Split) -> list[DataFile]:
     given: tuple[str, ...] = getattr(task.data, key)
     found = _by_split(task, given)
     files = found.get(None, []) + found.get(key, [])
@@ -91,27 +98,49 @@ def _for_split(task: Task, key: Split) -> list[_File]:
     return files
 
 
-def _examples(files: Iterable[_File], task: Task, faults: list[DataError]) -> tuple[Example, ...]:
+def _examples(files: Iterable[DataFile], task: Task, faults: list[DataError]) -> tuple[Example, ...]:
     """The usable rows; errors of the others are added to `faults`."""
     return tuple(one for file in files for one in _file_examples(file, task, faults))
 
 
-def _file_examples(file: _File, task: Task, faults: list[DataError]) -> Iterator[Example]:
-    form = None
+def _file_examples(file: DataFile, task: Task, faults: list[DataError]) -> Iterator[Example]:
+    any_row = False
     before = len(faults)
     try:
-        for row, where in read_rows(file.path, file.label):
-            form = form or form_of(row.keys(), task.data, where)
-            try:
-                yield _example(row, where, form, task)
-            except DataError as fault:
-                faults.append(fault)
-                if len(faults) - before >= MAX_FAULTS:
-                    return
+        for one in read_file(file, task):
+            any_row = True
+            if isinstance(one.found, Example):
+                yield one.found
+                continue
+            faults.append(one.found)
+            if len(faults) - before >= MAX_FAULTS:
+                return
     except DataError as fault:  # of the file, or of rows its reader could not parse
         faults.append(fault)
-    if form is None and len(faults) == before:
+    if not any_row and len(faults) == before:
         faults.append(DataError("there are no rows.", where=file.label, remedy="Use a file with rows."))
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as its file has it, and what it was read as."""
+
+    row: Row
+    where: str
+    form: Form
+    found: Example | DataError
+    """The Example, or why the row is unusable."""
+
+
+def read_file(file: DataFile, task: Task) -> Iterator[RawRow]:
+    """All rows of a file, unusable ones with the reason. DataError where the file itself, or a row's format, cannot be read."""
+    form = None
+    for row, where in read_rows(file.path, file.label):
+        form = form or form_of(row.keys(), task.data, where)
+        try:
+            yield RawRow(row, where, form, _example(row, where, form, task))
+        except DataError as fault:
+            yield RawRow(row, where, form, fault)
 
 
 def _example(row: Row, where: str, form: Form, task: Task) -> Example:

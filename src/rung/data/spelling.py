@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rung.data.finding import Finding, first_places
 from rung.data.rows import clean_cell
@@ -74,6 +74,32 @@ def join_labels(parts: Parts, given: Collection[str] | None) -> tuple[list[tuple
             len(where),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A spelling of a label that may be joined into another."""
+
+    label: str
+    rows: int
+    into: str
+    into_rows: int
+    certain: bool
+    """The loader joins it anyway; others are only pointed out by the check."""
+
+
+def variants(counts: Mapping[str, int], given: Collection[str] | None) -> list[Variant]:
+    """Spellings that may be joined, certain ones first. `counts`: rows by label as written; `given`: the task's labels."""
+    to = {one: match_label(one, given) or one for one in counts} if given else _commonest(Counter(counts))
+    joined: Counter[str] = Counter()
+    for label, count in counts.items():
+        joined[to[label]] += count
+    sure = [Variant(label, counts[label], one, joined[one], True) for label, one in to.items() if label != one]
+    pairs = [] if given else [*_by_signs(joined), *_by_letter(joined)]
+    into: dict[str, str] = {}
+    for one, other in pairs:
+        into.setdefault(other, one)
+    return [*sure, *(Variant(other, joined[other], one, joined[one], False) for other, one in into.items() if one not in into)]
 
 
 def join_groups(parts: Parts) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:

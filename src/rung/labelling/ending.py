@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from rung import store
@@ -26,16 +26,20 @@ def naming(sheet: Sheet, have: Held) -> str:
     if any(sheet.path == sheet.task.folder / name or sheet.path.is_relative_to(sheet.task.folder / name) for name in named):
         return ""
     if not (sheet.split and data.examples):
-        return f"data:\n  {key}: {_flow((*getattr(data, key), sheet.label))}"
+        return data_lines({key: (*getattr(data, key), sheet.label)})
     given: Mapping[Split, object] = {"train": have.loaded.train, "dev": have.loaded.dev, "test": have.loaded.test}
-    return "data:    # instead of examples\n" + "\n".join(
-        f"  {split}: {_flow((*data.examples, *((sheet.label,) if split == key else ())))}"
-        for split, rows in given.items()
-        if rows is not None
-    )
+    names: dict[str, Sequence[str]] = {
+        split: (*data.examples, *((sheet.label,) if split == key else ())) for split, rows in given.items() if rows is not None
+    }
+    return data_lines(names, "    # instead of examples")
 
 
-def _flow(names: tuple[str, ...]) -> str:
+def data_lines(names: Mapping[str, Sequence[str]], remark: str = "") -> str:
+    """Keys under `data` as lines of rung.yaml, each with the files that it names."""
+    return "\n".join([f"data:{remark}", *(f"  {key}: {_flow(some)}" for key, some in names.items())])
+
+
+def _flow(names: Sequence[str]) -> str:
     shown = [name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False) for name in names]
     return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"
 
