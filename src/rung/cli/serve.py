@@ -113,6 +113,10 @@ def add(
     name: Name,
     access: Access = [],  # noqa: B006  # typer copies it
     admin: Annotated[bool, typer.Option("--admin", help="It may also read /metrics.")] = False,
+    requests_per_minute: Annotated[int, typer.Option(min=0, help="Requests it may make in a minute; 0 for no limit.")] = 0,
+    tokens_per_minute: Annotated[
+        int, typer.Option(min=0, help="Tokens it may use in a minute, read and written together; 0 for no limit.")
+    ] = 0,
 ) -> None:
     """Make a key and print it, once: only its hash is kept."""
     from rung.retrieve.asker import allowed
@@ -120,22 +124,30 @@ def add(
 
     project = project_of(folder)
     allowed(project.task, access)
-    out.print(kept.add(project.store, name, access, "admin" if admin else "ask"), soft_wrap=True, highlight=False)
+    secret = kept.add(
+        project.store, name, access, "admin" if admin else "ask", requests=requests_per_minute, tokens=tokens_per_minute
+    )
+    out.print(secret, soft_wrap=True, highlight=False)
 
 
 @keys.command("list")
 def list_(folder: Folder, json_: Json = False) -> None:
     """The keys of a task: their names, never themselves."""
+    from dataclasses import asdict
+
     from rung.serve import keys as kept
 
     found = kept.load(project_of(folder).store)
     if json_:
-        print_json([{"name": key.name, "role": key.role, "access": key.access, "made": key.made} for key in found])
+        shown = [{name: value for name, value in asdict(key).items() if name != "digest"} for key in found]
+        print_json(shown)
         return
     for key in found:
         made = time.strftime("%Y-%m-%d", time.gmtime(key.made))
         labels = f", documents: {', '.join(key.access)}" if key.access else ""
-        out.print(f"{key.name}: {key.role}, made {made}{labels}", soft_wrap=True)
+        limits = [(key.requests_per_minute, "requests"), (key.tokens_per_minute, "tokens")]
+        most = "".join(f", {limit:,} {what} a minute" for limit, what in limits if limit)
+        out.print(f"{key.name}: {key.role}, made {made}{labels}{most}", soft_wrap=True)
 
 
 @keys.command("revoke")

@@ -19,6 +19,7 @@ from rung.serve.askers import Asker
 from rung.serve.chat import Chat
 from rung.serve.job import Errand, Job, Outcome, Piece, telling
 from rung.serve.models import Served
+from rung.serve.rates import Charge
 from rung.serve.recent import Answered
 from rung.serve.refused import Refused
 from rung.serve.request_log import Entry
@@ -86,6 +87,8 @@ class Call:
     created: int = field(default_factory=lambda: int(time.time()))
     started: float = field(default_factory=time.monotonic)
     ended: bool = False
+    charge: Charge | None = None
+    """What it counts against the limits of its key."""
 
     def __post_init__(self) -> None:
         self.id = self.asked.prefix + secrets.token_hex(12)
@@ -105,7 +108,14 @@ class Call:
         """Put it in the line. Refused where the model cannot follow it or no place is free."""
         for chat in self.asked.chats:
             self.served.check(chat)
-        self.server.line.offer(*self.jobs)
+        most = sum(chat.n * self.served.decoded(chat).max_new_tokens for chat in self.asked.chats)
+        key, rates = self.asker.key(self.served), self.server.rates
+        self.charge = rates.admit(key, most)
+        try:
+            self.server.line.offer(*self.jobs)
+        except Refused:
+            rates.cancel(key, self.charge)
+            raise
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -128,6 +138,7 @@ class Call:
         read = sum(max((one.tokens_in for one in each), default=0) for each in outcomes)
         written = sum(one.tokens_out for each in outcomes for one in each)
         self.server.numbers.request(self.served.name, status, seconds, read, written)
+        self.server.rates.settle(self.charge, read + written)
         line = {"event": "request", "id": self.id, "model": self.served.name, "key": self.asker.name, "status": status}
         line |= {"ms": round(1000 * seconds), "tokens_in": read, "tokens_out": written, **({"error": error} if error else {})}
         log.info(json.dumps(line))

@@ -48,6 +48,7 @@ async def embed(server: Server, request: Request) -> Response:
         body = read(await request.body())
         served, name = embedding_model(server, asker, body.model)
         texts = [body.input] if isinstance(body.input, str) else body.input
+        charge = server.rates.admit(asker.key(served), 0)
         vectors, tokens = await asking.run(server, _slices(served, name, texts), request)
     except Refused as why:
         server.numbers.request("", why.status, time.monotonic() - started)
@@ -56,6 +57,7 @@ async def embed(server: Server, request: Request) -> Response:
         server.numbers.request("", 499, time.monotonic() - started)
         return Response(status_code=499)
     server.numbers.request(served.name, 200, time.monotonic() - started, tokens)
+    server.rates.settle(charge, tokens)
     return JSONResponse(_response(name, vectors, tokens, body.encoding_format == "base64"))
 
 

@@ -41,6 +41,10 @@ class Key:
     """admin may also read /metrics."""
     made: float = 0.0
     """When, in seconds since 1970."""
+    requests_per_minute: int = 0
+    """0: no limit."""
+    tokens_per_minute: int = 0
+    """Read and written together. 0: no limit."""
 
 
 def digest(secret: str) -> str:
@@ -53,8 +57,11 @@ def load(store: Store) -> tuple[Key, ...]:
     return tuple(Key(**{**row, "access": tuple(row["access"])}) for row in rows)
 
 
-def add(store: Store, name: str, access: Sequence[str] = (), role: Role = "ask") -> str:
-    """A new key. It is returned once and kept nowhere. TaskError for a name that is taken or no name."""
+def add(store: Store, name: str, access: Sequence[str] = (), role: Role = "ask", requests: int = 0, tokens: int = 0) -> str:
+    """A new key. It is returned once and kept nowhere. TaskError for a name that is taken or no name.
+
+    `requests`, `tokens`: what it may use in a minute; 0 for no limit.
+    """
     with _locked(store):
         known = load(store)
         if not NAME.fullmatch(name):
@@ -66,7 +73,7 @@ def add(store: Store, name: str, access: Sequence[str] = (), role: Role = "ask")
         if any(key.name == name for key in known):
             raise TaskError(f"there is a key {name!r} already.", where="rung keys add", remedy="Revoke it, or take another name.")
         secret = PREFIX + secrets.token_urlsafe(32)
-        _keep(store, (*known, Key(name, digest(secret), tuple(access), role, time.time())))
+        _keep(store, (*known, Key(name, digest(secret), tuple(access), role, time.time(), requests, tokens)))
     return secret
 
 

@@ -12,6 +12,7 @@ from rung.serve.askers import Asker, Askers
 from rung.serve.job import Line
 from rung.serve.models import Served
 from rung.serve.numbers import Numbers
+from rung.serve.rates import Rates
 from rung.serve.recent import Recent
 from rung.serve.refused import Refused
 from rung.serve.request_log import RequestLog
@@ -33,6 +34,8 @@ class Server:
     """Seconds after which a request is given up."""
     recent: Recent = field(default_factory=Recent)
     """The last answers, which feedback is about."""
+    rates: Rates = field(default_factory=Rates)
+    """What each key has used in the last minute."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the server begins to end: streams of pages end then."""
 

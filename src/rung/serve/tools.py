@@ -115,6 +115,7 @@ def mcp_server(server: Server, who: Who) -> MCPServer:
             served, asker = _chosen(server, who, ctx, model, lambda one: passages.lookup_of(one, everyone) is not None)
             found = passages.lookup_of(served, everyone)
             with _told():
+                server.rates.admit(asker.key(served), 0)
                 hits = await asking.run(server, passages.search(served, found, query, count, asker.allow(served)))
             sources = [source for _, source in hits]
             shown = [
