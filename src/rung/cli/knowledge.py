@@ -33,6 +33,7 @@ def index(
     json_: Json = False,
 ) -> None:
     """Build or update the index of data.documents; list what was added, changed, deleted or refused."""
+    from rung.climbing.reindex import reindex
     from rung.retrieve import knowledge
     from rung.retrieve.store import move
     from rung.retrieve.unread import not_read
@@ -40,23 +41,13 @@ def index(
     project = _project(folder)
     texts = project.inputs.data.documents
     home = project.store.folder
-    with project.store.locked(), status("reading") as update:
-
-        def report(text: str, share: float) -> None:
-            update(f"{share:.0%} {text}")
-
+    with status("reading") as update:
         if store and store != knowledge.place(home):
-            old, new = knowledge.opened(knowledge.place(home)), knowledge.opened(store)
-            move(old, new)
-            knowledge.point(home, store)
+            with project.store.locked():
+                move(knowledge.opened(knowledge.place(home)), knowledge.opened(store))
+                knowledge.point(home, store)
+        changes = reindex(project, lambda text, share: update(f"{share:.0%} {text}"))
         place = knowledge.place(home)
-        changes = knowledge.bring_up_to_date(
-            texts, place, project.engines, knowledge.config_of(project.engines, project.start.encoder), report
-        )
-        for other in knowledge.others(home):  # rungs with other passage sizes must not answer from deleted or closed documents
-            if how := knowledge.open_kept(other, project.engines).config():
-                again = knowledge.config_of(project.engines, how.embedder, how.size, how.overlap)
-                knowledge.bring_up_to_date(texts, other, project.engines, again, report)
         found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, project.engines))
     if json_:
         print_json({"changes": changes, "health": found, "stale": stale, "store": place, "not_read": texts.ignored})

@@ -33,6 +33,7 @@ def serve(
         Path | None, typer.Option("--log", help="The request log, an SQLite file; by default in the first FOLDER's .rung.")
     ] = None,
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no request log.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Index documents again as they change.")] = False,
     log_days: Annotated[float, typer.Option(min=0.0, help="Days that a logged request is kept.")] = 30.0,
 ) -> None:
     """Answer over HTTP in the shape of OpenAI's API, with the rung that the last climb chose and every other fitted one.
@@ -43,11 +44,14 @@ def serve(
     check_installed("rung serve")
     from rung.serve import models, run
     from rung.serve.request_log import FILE
+    from rung.serve.watch import Watcher
 
     found = models.opened(folders, task_or_documents)
     path = None if no_log else log or next(iter(found.values())).project.store.folder / FILE
     made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days))
-    run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path))
+    again = project_of if watch else None
+    watcher = Watcher(made.shelf, made.line, lambda before: models.opened(folders, project_of, before), again)
+    run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path), watcher)
 
 
 def mcp(

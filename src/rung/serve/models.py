@@ -112,17 +112,27 @@ class Served:
         )
 
 
-def opened(folders: Sequence[Path], project_of: Callable[[Path], Project]) -> Mapping[str, Served]:
+class Shelf:
+    """The models of a running server. They are replaced all at once: a request finds the old ones or the new ones."""
+
+    def __init__(self, models: Mapping[str, Served]):
+        self.models = models
+
+
+def opened(
+    folders: Sequence[Path], project_of: Callable[[Path], Project], before: Mapping[str, Served] | None = None
+) -> Mapping[str, Served]:
     """The models of these task folders by name, the first one first. RungError for two of one name.
 
     Nothing is left open: what a fit needed is closed, and the engine thread opens its own. Tasks whose models all run here
-    share what is in memory; one that asks an API has its own limits, and engines of its own.
+    share what is in memory; one that asks an API has its own limits, and engines of its own. `before`: models of the same
+    folders whose engines are taken over, with what they have in memory.
     """
     found: dict[str, Served] = {}
-    shared: Engines | None = None
+    shared = next((one.engines for one in (before or {}).values() if _all_local(one.project)), None)
     for folder in folders:
         project = project_of(folder)
-        local = all(can(start.model).local for start in project.starts.values())
+        local = _all_local(project)
         engines = shared if shared and local else Engines(project.machine, project.say, settings(project.task), most=OPEN)
         shared = engines if local else shared
         for served in _of(project, replace(project, shared_engines=engines)):
@@ -137,6 +147,10 @@ def opened(folders: Sequence[Path], project_of: Callable[[Path], Project]) -> Ma
                 )
             found[served.name] = served
     return MappingProxyType(found)
+
+
+def _all_local(project: Project) -> bool:
+    return all(can(start.model).local for start in project.starts.values())
 
 
 def _of(project: Project, fresh: Project) -> Iterator[Served]:

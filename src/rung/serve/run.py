@@ -19,7 +19,7 @@ from rung.serve import keys
 from rung.serve.askers import Askers
 from rung.serve.guard import is_loopback
 from rung.serve.job import Line
-from rung.serve.models import Served
+from rung.serve.models import Served, Shelf
 from rung.serve.numbers import Numbers
 from rung.serve.request_log import RequestLog
 from rung.serve.worker import Worker
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from rung.serve.server import Server
+    from rung.serve.watch import Watcher
 
 TOGETHER = 64
 """Answers in one batch at most."""
@@ -70,13 +71,14 @@ def server(models: Mapping[str, Served], host: str, limits: Limits = Limits(), l
     counted = Numbers(line.__len__)
     worker = Worker(models, line, counted)
     requests = RequestLog(logged.path, logged.days) if logged.path else None
-    return Server(models, Askers(stores, not loopback), line, worker, counted, requests, loopback, limits.timeout)
+    return Server(Shelf(models), Askers(stores, not loopback), line, worker, counted, requests, loopback, limits.timeout)
 
 
-def serve(made: Server, host: str, port: int, ready: Callable[[str], object]) -> None:
+def serve(made: Server, host: str, port: int, ready: Callable[[str], object], watcher: Watcher | None = None) -> None:
     """Answer until a signal says to end; then let no more requests in, finish those under way, and return.
 
-    `ready`: called with the server's URL once it answers. TaskError where the port cannot be had.
+    `ready`: called with the server's URL once it answers. `watcher`: takes up what changes meanwhile. TaskError where the port
+    cannot be had.
     """
     import uvicorn
 
@@ -94,9 +96,13 @@ def serve(made: Server, host: str, port: int, ready: Callable[[str], object]) ->
             timeout_graceful_shutdown=int(made.timeout + DRAIN),
         )
         ready(f"http://{f'[{host}]' if ':' in host else host}:{socket.getsockname()[1]}")
+        if watcher:
+            watcher.start()
         try:
             _draining(config, made.stopping.set).run(sockets=[socket])
         finally:
+            if watcher:
+                watcher.stop()
             made.worker.stop(DRAIN)
             if made.log:
                 made.log.close()

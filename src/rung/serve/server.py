@@ -10,7 +10,7 @@ from fastapi import Request
 
 from rung.serve.askers import Asker, Askers
 from rung.serve.job import Line
-from rung.serve.models import Served
+from rung.serve.models import Served, Shelf
 from rung.serve.numbers import Numbers
 from rung.serve.rates import Rates
 from rung.serve.recent import Recent
@@ -23,7 +23,7 @@ from rung.serve.worker import Worker
 class Server:
     """What the routes use."""
 
-    models: Mapping[str, Served]
+    shelf: Shelf
     askers: Askers
     line: Line
     worker: Worker
@@ -38,6 +38,11 @@ class Server:
     """What each key has used in the last minute."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the server begins to end: streams of pages end then."""
+
+    @property
+    def models(self) -> Mapping[str, Served]:
+        """The models by name, as they are now."""
+        return self.shelf.models
 
     def asker(self, request: Request) -> Asker:
         """Who sends a request. Refused with 401 where he may ask nothing."""
