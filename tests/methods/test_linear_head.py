@@ -64,7 +64,7 @@ def test_two_labels_have_two_rows_of_weights() -> None:
 def test_a_label_with_a_single_row_takes_the_middle_strength_and_no_names() -> None:
     vectors, outputs = rows(1, 0.1)
     head = fit_head(vectors, outputs, (1.0, 3.0, 10.0), (0.0, 2.0), NONE, 0)
-    assert (head.strength, head.name_weight, head.accuracy) == (3.0, 0.0, None)
+    assert (head.strength, head.name_weight) == (3.0, 0.0)
 
 
 def test_a_weight_that_is_asked_for_alone_is_used() -> None:

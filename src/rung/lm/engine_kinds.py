@@ -127,9 +127,11 @@ def _size_causal(engines: Workshop, name: str) -> int:
 
 
 def _open_encoder(engines: Workshop, ref: ModelRef) -> Engine:
-    from rung.lm.inference.encoder import load_head
+    from rung.lm.inference.embed import Embedder
+    from rung.lm.inference.encoder import ENCODER, load_head
 
-    return load_head(engines.embedder(ref.name), Path(ref.files))
+    tuned = Path(ref.files) / ENCODER
+    return load_head(Embedder(tuned, engines.machine) if tuned.is_dir() else engines.embedder(ref.name), Path(ref.files))
 
 
 def _open_classifier(engines: Workshop, ref: ModelRef) -> Engine:

@@ -17,6 +17,7 @@ from rung.methods.continued import Continued
 from rung.methods.distil import Distil
 from rung.methods.dspy import Dspy
 from rung.methods.encoder import Encoder
+from rung.methods.encoder_contrastive import EncoderContrastive
 from rung.methods.encoder_full import EncoderFull
 from rung.methods.few_shot import FewShot
 from rung.methods.full import Full
@@ -47,6 +48,7 @@ METHODS: dict[str, Method] = {
     "dspy": Dspy(),
     "structured": Structured(),
     "encoder": Encoder(),
+    "encoder-contrastive": EncoderContrastive(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),
     "distil": Distil(),

@@ -10,6 +10,7 @@ from rung.methods.base import Method
 from rung.methods.calibrated import Calibrated
 from rung.methods.continued import Continued
 from rung.methods.distil import Distil
+from rung.methods.encoder_contrastive import EncoderContrastive
 from rung.methods.encoder_full import EncoderFull
 from rung.methods.few_shot import FewShot
 from rung.methods.full import Full
@@ -49,6 +50,7 @@ PROPOSED: Mapping[type, Mapping[str, Times | tuple[Any, ...]]] = {
     Calibrated: {"over": ("inputs", "bland"), "rows": TWOFOLD},
     PromptSearch: {"shots": (4, 8, 16)},
     Rag: {"passages": (1, 3, 5), "size": (100,)},
+    EncoderContrastive: {"learning_rate": (1e-5, 3e-5, 1e-4), "steps": TWOFOLD},
     EncoderFull: {"learning_rate": (1.5e-5, 1.5e-4, 1.5e-3), "epochs": TWOFOLD},  # the default depends on the encoder's size
     Distil: {"least": (0.6, 0.8, 0.9)},
     Lora: {"learning_rate": RATES, "rank": (8, 16, 32)},

@@ -39,8 +39,6 @@ class LinearHead:
     """C, the inverse regularisation strength that was chosen."""
     name_weight: float
     """How many examples a label's name counts for."""
-    accuracy: float | None
-    """Of the chosen settings in cross-validation; None where a label has a single row."""
 
 
 def label_text(name: str, description: str = "") -> str:
@@ -64,15 +62,17 @@ def fit_head(
     can be held back: the middle strength is used, and no names.
     """
     folds = min(FOLDS, min(Counter(outputs).values()))
+    if len(strengths) == len(name_weights) == 1:
+        return _head(vectors, outputs, strengths[0], name_weights[0], texts)
     if folds < 2:
-        return _head(vectors, outputs, strengths[len(strengths) // 2], 0.0, texts, None)
+        return _head(vectors, outputs, strengths[len(strengths) // 2], 0.0, texts)
     data = vectors, outputs, texts, folds, seed
     scores = {(c, 0.0): _accuracy(*data, c, 0.0) for c in strengths}
     best = max(scores, key=lambda one: (scores[one], -one[0]))[0]
     scores |= {(best, w): _accuracy(*data, best, w) for w in name_weights if (best, w) not in scores}
     allowed = {(best, w): scores[best, w] for w in name_weights}
     chosen = max(allowed, key=lambda one: (allowed[one], -one[1]))
-    return _head(vectors, outputs, *chosen, texts, allowed[chosen])
+    return _head(vectors, outputs, *chosen, texts)
 
 
 def _accuracy(
@@ -104,14 +104,7 @@ def _regression(vectors: NDArray[Any], outputs: Sequence[str], strength: float, 
     return model.fit(both, [*outputs, *(texts.labels[i] for i in named)], sample_weight=weights)
 
 
-def _head(
-    vectors: NDArray[Any],
-    outputs: Sequence[str],
-    strength: float,
-    name_weight: float,
-    texts: LabelTexts,
-    accuracy: float | None,
-) -> LinearHead:
+def _head(vectors: NDArray[Any], outputs: Sequence[str], strength: float, name_weight: float, texts: LabelTexts) -> LinearHead:
     """The head on all rows. For two labels scikit-learn has a single row of weights, the score of the second."""
     import numpy as np
 
@@ -119,4 +112,4 @@ def _head(
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
-    return LinearHead(weight, bias, tuple(map(str, model.classes_)), strength, name_weight, accuracy)
+    return LinearHead(weight, bias, tuple(map(str, model.classes_)), strength, name_weight)

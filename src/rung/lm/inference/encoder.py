@@ -16,6 +16,8 @@ from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.inference.embed import Embedder
 
 HEAD, LABELS = "head.safetensors", "labels.json"
+ENCODER = "encoder"
+"""Folder beside a head with the encoder that was tuned for it; without one the untouched encoder is used."""
 CHUNK = 256
 
 

@@ -1,0 +1,135 @@
+"""Rungs with a small encoder on sets of few and of many labels: frozen, with names of labels, tuned contrastively, tuned whole.
+
+Every rung has the same train rows and answers the same test rows; differences are paired. `--quick`: banking77 with ten rows
+a label and 1,000 test rows, without the rung tuned whole. Last line: the gain of the contrastive rung over the frozen one in
+right answers a hundred rows, on the first set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import common
+import numpy as np
+
+from rung.lm.engines import Engines
+from rung.methods import METHODS
+from rung.methods.base import Run
+from rung.methods.encoder import Encoder
+from rung.metrics.resample import paired_bootstrap
+from rung.metrics.stats import wilson
+from rung.predictor import Predictor
+from rung.types import Example, TrainData
+
+Rows = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(sorted({row.output for row in self.train}))
+
+
+def case(name: str, train: Rows, test: Rows, each: int, most: int, seed: int) -> Case:
+    """At most `each` train rows of a label and `most` test rows, drawn by the seed; labels without train rows are left out."""
+    rng, by_label = random.Random(seed), defaultdict(list)
+    for text, label in rng.sample(list(train), len(train)):
+        by_label[label].append(text)
+    learn = [Example(text, label) for label in sorted(by_label) for text in by_label[label][:each]]
+    held = [Example(text, label) for text, label in rng.sample(list(test), len(test)) if label in by_label][:most]
+    return Case(name, tuple(rng.sample(learn, len(learn))), tuple(held))
+
+
+def banking(each: int, labels: int, most: int, seed: int) -> Case:
+    train, test = common.bank("train"), common.bank("test")
+    names = sorted({label for _, label in train})
+    kept = set(random.Random(seed).sample(names, labels)) if labels < len(names) else set(names)
+    parts = [[row for row in rows if row[1] in kept] for rows in (train, test)]
+    return case(f"banking77, {len(kept)} labels, {each} rows each", *parts, each, most, seed)
+
+
+def dialogues(each: int, most: int, seed: int) -> Case:
+    """Which section of a note a doctor's talk with a patient belongs to: long inputs, unequal labels."""
+    with (common.DATA / "mts_dialog" / "MTS-Dialog-TrainingSet.csv").open(encoding="utf-8") as file:
+        rows = [(row["dialogue"], row["section_header"]) for row in csv.DictReader(file)]
+    rows = random.Random(1).sample(rows, len(rows))
+    return case(f"mts_dialog, up to {each} rows a label", rows[len(rows) // 3 :], rows[: len(rows) // 3], each, most, seed)
+
+
+def abstracts(each: int, most: int, seed: int) -> Case:
+    """Yes, no or maybe from a question and the abstract's conclusion."""
+    found = json.loads((common.DATA / "pubmedqa" / "ori_pqal.json").read_text(encoding="utf-8")).values()
+    rows = [(f"{one['QUESTION']} {one['LONG_ANSWER']}", one["final_decision"]) for one in found]
+    rows = random.Random(1).sample(rows, len(rows))
+    return case(f"pubmedqa with its conclusion, up to {each} rows a label", rows[500:], rows[:500], each, most, seed)
+
+
+def rungs(whole: bool) -> dict[str, object]:
+    found = {"frozen": replace(Encoder(), name_weights=(0.0,)), "frozen, names": Encoder()}
+    found["contrastive"] = METHODS["encoder-contrastive"]
+    return found | ({"whole": METHODS["encoder-full"]} if whole else {})
+
+
+def measured(one: Case, engines: Engines, whole: bool) -> dict[str, np.ndarray]:
+    """Right answers of each rung, row by row; prints them."""
+    start = Predictor(
+        kind="classify",
+        model=engines.reference("smollm2-135m-instruct"),
+        encoder="all-minilm-l6-v2",
+        instruction="Name the label.",
+        labels=one.labels,
+        descriptions=("",) * len(one.labels),
+    )
+    print(f"{one.name}: {len(one.train)} train rows, {len(one.labels)} labels, {len(one.test)} test rows", flush=True)
+    found: dict[str, np.ndarray] = {}
+    for name, method in rungs(whole).items():
+        with tempfile.TemporaryDirectory() as folder:
+            run, cpu = Run(Path(folder), engines), time.process_time()
+            fitted = method.fit(start, TrainData(one.train, one.labels), run)  # type: ignore[attr-defined]
+            cpu = time.process_time() - cpu
+            answers = fitted.predict(one.test, engines)
+        found[name] = np.array([answer.output == row.output for answer, row in zip(answers, one.test)], float)
+        gain = paired_bootstrap(found["frozen"], found[name])
+        notes = {key: run.notes[key] for key in ("steps", "held", "C", "name_weight") if key in run.notes}
+        right = int(found[name].sum())
+        print(f"  {name:14s} {wilson(right, len(one.test))}, over frozen {gain}; {cpu:.0f} CPU-s to fit; {notes}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="banking77 alone, without the rung tuned whole")
+    parser.add_argument("--only", nargs="+", default=[], help="sets whose name has one of these words")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    seed, most = given.seed, 1000
+    cases = [banking(10, 77, most, seed)]
+    if not given.quick:
+        cases += [banking(4, 77, most, seed), banking(16, 12, most, seed), banking(8, 2, most, seed), banking(64, 6, most, seed)]
+        cases += [dialogues(16, most, seed), dialogues(64, most, seed), abstracts(64, most, seed)]
+    if given.only:
+        cases = [one for one in cases if any(word in one.name for word in given.only)]
+    engines = Engines(common.machine(), say=lambda text: None)
+    gains = []
+    for one in cases:
+        found = measured(one, engines, not given.quick)
+        gains.append(paired_bootstrap(found["frozen"], found["contrastive"]))
+    print(f"ratio={100 * gains[0].value:.1f} more right answers a hundred rows than frozen, {gains[0]}, on {cases[0].name}")
+
+
+if __name__ == "__main__":
+    main()
