@@ -6,6 +6,7 @@ SetFit (https://arxiv.org/abs/2209.11055) with the supervised contrastive loss (
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -93,6 +94,7 @@ class EncoderContrastive(Method):
         contrastive.save(embedder, written / ENCODER)
         save_head(written, head.weight, head.bias, head.labels)
         run.notes.update(steps=steps, held=held, C=head.strength, name_weight=head.name_weight)
+        shutil.rmtree(run.folder / "work")  # the number of steps is in the notes now
         digest = run.engines.find(start.encoder).digest
         ref = ModelRef("encoder", start.encoder, digest, str(written), folder_digest(written))
         return replace(start, model=ref, demos=Demos())
