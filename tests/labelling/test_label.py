@@ -244,6 +244,25 @@ def test_a_file_of_the_teams_is_never_written_to(task: Path) -> None:
     assert opened(task, rows=60).sitting.asked == 59, "a file named by --to is found by its journal"
 
 
+def test_a_file_whose_rows_were_all_taken_back_is_no_error(task: Path) -> None:
+    sitting = opened(task).sitting
+    sitting.label("refund")
+    write(task, "{examples: [rows.csv, labelled.csv], unlabelled: new.csv, input: text, output: intent}")
+    sitting.undo()
+    assert len(load(load_task(task)).train) == 90 and opened(task, rows=60).sitting.asked == 60
+    (task / "labelled.csv.log").unlink()
+    with pytest.raises(DataError, match="there are no rows"):
+        load(load_task(task))
+
+
+def test_after_a_cleaned_copy_a_new_file_is_begun(task: Path) -> None:
+    opened(task).sitting.label("refund")
+    (task / "labelled.csv").rename(task / "labelled.clean.csv")
+    write(task, "{examples: [rows.csv, labelled.clean.csv], unlabelled: new.csv, input: text, output: intent}")
+    found = opened(task, rows=60).sitting
+    assert found.sheet.label == "labelled.2.csv" and found.asked == 59
+
+
 def test_two_people_at_once_do_not_label_a_row_twice(task: Path) -> None:
     one, other = opened(task, by="ann").sitting, opened(task, by="ben").sitting
     assert one.label("refund") and not other.label("fault")

@@ -208,7 +208,7 @@ def test_what_a_label_restricts_is_never_written(tmp_path: Path, home: Path, enc
     found = wrote(folder)
     assert found.examples == 1 and list(found.left.values()) == [1]
     assert staff not in (text := (folder / "data" / "feedback.csv").read_text()) and "pay" not in text
-    assert next(csv.DictReader(text.splitlines())).keys() == {"question", "answer", "source", "feedback"}
+    assert next(csv.DictReader(text.splitlines())).keys() == {"question", "answer", "source", "rung_drawn", "feedback"}
     again = tmp_path / "again"
     with made(task_of_documents(again / "staff", encoder)) as one:
 

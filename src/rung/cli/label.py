@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ONE_KEY = 9
 """With at most this many labels, a terminal takes a single key."""
+BEGIN_LINE = ("/", "+", ":")
+"""Keys that begin a line to be ended by Enter."""
 MAX_LISTED = 30
 """Labels listed with every row; more are found by search."""
 
@@ -118,7 +120,7 @@ class _Screen:
             if self.first:
                 out.print(screen.labels(self.first, self._numbers(self.first)))
             if drawn.proposal:
-                out.print(screen.proposal(drawn))
+                out.print(screen.proposal(drawn, self.opened.answers))
             out.print(screen.keys(self.opened.answers, not self.first))
             while True:
                 action = self._read(drawn)
@@ -177,7 +179,7 @@ class _Screen:
         from rung.labelling.typed import read
 
         text = self._key() if self.one_key else None
-        line = self._line(text or "") if text is None or text in "/+:" else text
+        line = self._line(text or "") if text is None or text in BEGIN_LINE else text
         offered = self.found[0] if len(self.found) == 1 else drawn.proposal
         action = read(line, self.opened.answers, self.shown, offered)
         if action.command == "edit" and drawn.proposal:
@@ -199,8 +201,7 @@ class _Screen:
         if key == "\x04":
             raise EOFError
         key = "" if key in "\r\n" else key
-        if key.isprintable() and key not in "/+:":
-            sys.stdout.write(f"{key}\n")
+        sys.stdout.write("\r" if key in BEGIN_LINE else f"{key}\n" if key.isprintable() else "\n")
         return key if key.isprintable() else "?"
 
     def _line(self, begun: str = "") -> str:
@@ -243,6 +244,8 @@ def _end(project: Project, opened: Opened) -> None:
     sitting = opened.sitting
     out.print()
     out.print(screen.ended(sitting))
+    if sitting.counts.get("skip"):
+        out.print("Skipped rows are asked first next time. Without them the labelled rows are easier than the task.", style="dim")
     if sitting.sheet.path.exists() and (lines := naming(sitting.sheet, opened.have)):
         out.print("The next climb uses these rows once rung.yaml names the file:")
         out.print(styled("[cyan]{}[/]", lines))

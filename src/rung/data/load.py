@@ -12,6 +12,7 @@ from rung.data.files import READERS, read_rows
 from rung.data.finding import Finding
 from rung.data.folders import shards
 from rung.data.formats import Form, example, form_of
+from rung.data.journal import journal_of
 from rung.data.json_rows import refuse_repeated_keys
 from rung.data.rows import MAX_FAULTS, Row, combine
 from rung.data.spelling import is_missing, join_groups, join_labels, match_label
@@ -117,7 +118,8 @@ def _file_examples(file: DataFile, task: Task, faults: list[DataError]) -> Itera
                 return
     except DataError as fault:  # of the file, or of rows its reader could not parse
         faults.append(fault)
-    if not any_row and len(faults) == before:
+    begun = journal_of(file.path).exists()  # by `rung label`, and every row taken back
+    if not any_row and len(faults) == before and not begun:
         faults.append(DataError("there are no rows.", where=file.label, remedy="Use a file with rows."))
 
 

@@ -14,7 +14,7 @@ from rung.climbing.project import Project
 from rung.data.split import normalise
 from rung.errors import RungError
 from rung.evaluate.predict import answer
-from rung.labelling.sitting import Drawn
+from rung.labelling.sitting import PROPOSED, Drawn
 from rung.lm.engine_kinds import can
 from rung.predictor import Predictor
 from rung.types import Example, Prediction, Split
@@ -23,8 +23,8 @@ MAX_RUNGS = 3
 """The best rungs by their dev score vote; more cost time and agree with these."""
 MAX_ROWS = 300
 """Rows that are answered to choose from, drawn at random."""
-DISAGREEMENT, DOUBT, PROPOSED = "disagreement", "doubt", "proposal"
-"""How a row was drawn, as in the column rung_drawn: by votes, by one rung's confidence, or at random with a proposal shown."""
+DISAGREEMENT, DOUBT = "disagreement", "doubt"
+"""How a row was chosen, as in the column rung_drawn: by votes, or by one rung's confidence."""
 
 
 @dataclass(frozen=True, slots=True)

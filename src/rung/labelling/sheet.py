@@ -152,8 +152,16 @@ def sheets(task: Task) -> tuple[Sheet, ...]:
 
 
 def sheet_for(task: Task, split: Split | None) -> Sheet:
-    """The usual labelled file: `labelled.csv`, or `labelled.dev.csv` for a split with files of its own."""
-    first = (*task.data.examples, *task.data.train)[0]
-    beside = (task.folder / first).parent
+    """The usual labelled file: `labelled.csv`, or `labelled.dev.csv` for a split with files of its own.
+
+    If rung.yaml names a cleaned copy of that file (`rung check --fix`), a new one is begun: `labelled.2.csv`.
+    """
+    data = task.data
+    named = (*data.examples, *data.train, *data.dev, *data.test)
+    beside = (task.folder / (*data.examples, *data.train)[0]).parent
     folder = beside if beside.is_relative_to(task.folder) else task.folder
-    return Sheet(folder / f"labelled{f'.{split}' if split else ''}.csv", task, split)
+    begun = f"labelled{f'.{split}' if split else ''}"
+    stem, number = begun, 2
+    while any(Path(name).name.startswith(f"{stem}.clean.") for name in named):
+        stem, number = f"{begun}.{number}", number + 1
+    return Sheet(folder / f"{stem}.csv", task, split)

@@ -11,6 +11,10 @@ from rung.labelling.sheet import Sheet
 from rung.types import UNKNOWN, Example, Split
 
 
+PROPOSED = "proposal"
+"""Drawn at random, but shown with a proposal: for training only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """A row to label, and how it was drawn."""

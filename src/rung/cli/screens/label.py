@@ -15,7 +15,7 @@ from rung.cli.screens.console import styled
 from rung.cli.screens.form import format_interval
 from rung.data.agreement import Agreement
 from rung.data.drawn import RANDOM
-from rung.labelling.sitting import Drawn, Sitting
+from rung.labelling.sitting import PROPOSED, Drawn, Sitting
 from rung.labelling.typed import MAX_FOUND, Answers
 from rung.types import UNKNOWN
 from rung.visible import one_line, visible
@@ -27,8 +27,8 @@ LONGEST = 60
 def row(drawn: Drawn, sitting: Sitting) -> RenderableType:
     """One row with where it stands and how it was drawn."""
     at = f"{len(sitting.done) + 1} of {sitting.asked}"
-    how = "labelled before by someone else" if drawn.first else "at random" if drawn.drawn == RANDOM else f"by {drawn.drawn}"
-    title = styled("[bold]{}[/] [dim]for {}, drawn {}[/]", at, drawn.split, how)
+    how = "drawn at random" if drawn.drawn in (RANDOM, PROPOSED) else f"chosen by {drawn.drawn}"
+    title = styled("[bold]{}[/] [dim]for {}, {}[/]", at, drawn.split, "labelled before by someone else" if drawn.first else how)
     return Panel(Text(visible(drawn.row.input)), title=title, title_align="left", box=box.ROUNDED, border_style="dim")
 
 
@@ -38,9 +38,10 @@ def labels(shown: Sequence[str], numbers: Sequence[int] = ()) -> RenderableType:
     return Columns(cells or [Text(one_line(label)) for label in shown], padding=(0, 3))
 
 
-def proposal(drawn: Drawn) -> RenderableType:
+def proposal(drawn: Drawn, answers: Answers) -> RenderableType:
     """The proposed answer, which Enter accepts."""
     sure = "" if drawn.confidence is None else f", {drawn.confidence:.0%} sure"
+    sure += "" if answers.kind == "classify" else "; :e edits"
     return styled("[bold cyan]Enter[/] {} [dim]({} proposes{})[/]", drawn.proposal, drawn.proposed_by, sure)
 
 

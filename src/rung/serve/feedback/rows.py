@@ -20,6 +20,7 @@ from filelock import FileLock
 from rung import files
 from rung.climbing.inputs import read_documents
 from rung.climbing.project import Project
+from rung.data.drawn import DRAWN
 from rung.errors import TaskError
 from rung.retrieve import knowledge
 from rung.serve.feedback.notes import Note, Notes
@@ -108,7 +109,7 @@ def _example(task: Task, to: Path, note: Note, right: str) -> Row | str:
         row[task.data.group] = note.user or note.name
     if task.data.source:
         row[task.data.source] = ""  # what a corrected answer cited need not be where the right one stands
-    return row | {NAME: note.name}
+    return row | {DRAWN: NAME, NAME: note.name}  # asked and corrected with an answer in view: to train on, not to measure on
 
 
 def _preference(task: Task, note: Note) -> Row | None:
