@@ -10,7 +10,6 @@ from rung.data.journal import Entry
 from rung.labelling.sheet import Sheet
 from rung.types import UNKNOWN, Example, Split
 
-
 PROPOSED = "proposal"
 """Drawn at random, but shown with a proposal: for training only."""
 
