@@ -217,7 +217,7 @@ def test_the_leaderboard_follows_a_climb(labels: Path) -> None:
             now = live.this_process(project.task)
             project.store.write(live.FILE, asdict(replace(now, rungs=rungs, began=now.started)))
             page = (await http.get("/leaderboard")).text
-            assert "A climb is running" in page and "1 of 3 rungs" in page
+            assert "A climb is running" in page and "1 of 3 rungs are done" in page
             assert 'value="0.5"' in page and re.search(r"about 3[5-9] s left", page)
             project.store.write(live.FILE, asdict(replace(now, rungs=rungs, born=1.0)))
             assert "A climb is running" not in (await http.get("/leaderboard")).text, "that process is no more"

@@ -71,11 +71,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "untouched": ("the untouched base", "未改动的基础模型"),
     # leaderboard
     "running": ("A climb is running", "正在测量"),
-    "time_left": (
-        "about {} left; it ends earlier at the first rung that meets the goal",
-        "大约还需 {}；首个达标的方法出现时会提前结束",
+    "climbing": (
+        "{} of {} rungs are done; about {} left. It ends earlier at the first rung that meets the goal.",
+        "已完成 {} / {} 个方法，大约还需 {}。首个达标的方法出现时会提前结束。",
     ),
-    "done_of": ("{} of {} rungs", "{} / {} 个方法"),
     "state_done": ("measured", "已测量"),
     "state_failed": ("failed", "失败"),
     "state_skipped": ("skipped", "跳过"),

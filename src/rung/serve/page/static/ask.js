@@ -221,7 +221,7 @@ function correcting(side, opener, thumbs, send) {
   const labels = side.model.labels;
   const field = element(labels.length ? "select" : "textarea", "", { required: "" });
   for (const one of labels) field.append(element("option", one));
-  if (!labels.length) field.value = side.said.textContent;
+  field.value = side.said.textContent; // of labels the one that was answered
   label.append(field);
   const row = element("div", "", { class: "row" });
   const save = element("button", words.save, { class: "main" });
