@@ -41,7 +41,7 @@ FAST = {"majority", "nearest", "zero-shot", "few-shot"}
 DOCUMENTS = {"index", "search"}
 """Commands on a task with documents, which the example has none of: tests/cli/test_cli_knowledge.py runs them."""
 
-SERVING = {"serve", "keys"}
+SERVING = {"serve", "chat", "keys"}
 """Commands that run until they are stopped, or are about a server: tests/serve runs them."""
 
 LABELLING = {"label"}
