@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,42 @@ def test_a_label_comes_with_the_log_probabilities_of_all(tmp_path: Path, home: P
     assert len(last["logprobs"]["content"][0]["top_logprobs"]) == 2
     assert plain.json()["choices"][0]["logprobs"] is None
     assert not hasattr(FakeEngine, "weigh")  # so the test above needs a model that gives them
+
+
+def test_free_text_comes_with_the_log_probabilities_of_its_tokens(texts: Path) -> None:
+    more = {"max_tokens": 8, "logprobs": True, "top_logprobs": 3}
+    whole, stream, legacy, drawn, stopped = asked(
+        texts,
+        (CHAT, body("letters", **more)),
+        (CHAT, body("letters", **more, stream=True)),
+        ("/v1/completions", {"model": "letters", "prompt": "the courier is late", "max_tokens": 8, "logprobs": 3}),
+        (CHAT, body("letters", **more, temperature=1.8, seed=1)),
+        (CHAT, body("letters", **more, response_format=FORM)),
+    )
+    choice = whole.json()["choices"][0]
+    found = choice["logprobs"]["content"]
+    joined = re.sub("\ufffd+", "\ufffd", "".join(one["token"] for one in found)).strip()  # tokens are parts of characters here
+    assert joined == choice["message"]["content"] and 1 < len(found) <= 8
+    for one in found:  # greedy: each token is the likeliest
+        assert one["top_logprobs"][0]["token"] == one["token"] and one["logprob"] == one["top_logprobs"][0]["logprob"] <= 0
+        assert len(one["top_logprobs"]) == 3 and one["top_logprobs"][0]["logprob"] >= one["top_logprobs"][2]["logprob"]
+    said = chunks(stream.text)
+    streamed_found = [one for chunk in said for one in (chunk["choices"][0]["logprobs"] or {"content": []})["content"]]
+    assert [one["token"] for one in streamed_found] == [one["token"] for one in found]
+    old = legacy.json()["choices"][0]["logprobs"]
+    assert old["tokens"] == [one["token"] for one in found] and old["text_offset"][:2] == [0, len(found[0]["token"])]
+    assert all(math.isclose(a, one["logprob"], abs_tol=1e-4) for a, one in zip(old["token_logprobs"], found))
+    free = drawn.json()["choices"][0]["logprobs"]["content"]
+    assert any(one["token"] != one["top_logprobs"][0]["token"] for one in free)
+    masked = stopped.json()["choices"][0]["logprobs"]["content"]
+    assert masked[0]["token"].startswith("{") and masked[0]["logprob"] < masked[0]["top_logprobs"][0]["logprob"]
+
+
+def test_the_tokens_after_a_stop_text_are_left_out(texts: Path) -> None:
+    [whole] = asked(texts, (CHAT, body("letters", max_tokens=12)))
+    text = whole.json()["choices"][0]["message"]["content"]
+    stop = text[2:4]
+    [cut] = asked(texts, (CHAT, body("letters", max_tokens=12, stop=stop, logprobs=True)))
+    choice = cut.json()["choices"][0]
+    joined = "".join(one["token"] for one in choice["logprobs"]["content"]).lstrip()
+    assert joined.startswith(choice["message"]["content"]) and len(joined) < len(choice["message"]["content"]) + len(stop) + 1

@@ -83,6 +83,17 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of an answer, with its log-probability and those of the likeliest tokens in its place."""
+
+    text: str
+    logprob: float
+    """Natural log."""
+    top: tuple[tuple[str, float], ...] = ()
+    """Texts and log-probabilities of the likeliest tokens, the likeliest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     text: str
     tokens_in: int = 0
@@ -94,6 +105,8 @@ class Completion:
     seconds: float = 0.0
     error: str = ""
     final: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of its tokens, without the end token, where they were asked for (`Writing.logprobs`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,8 @@ class Writing:
     """Asked before each step; False ends the answer where it is."""
     scope: str = ""
     """Answers of one scope find what others of it have computed; of another they never do."""
+    logprobs: int | None = None
+    """Likeliest tokens that are wanted beside each one with its log-probability; None for none."""
 
 
 class RunningBatch(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rung.rows import Message
 from rung.serve import reading
 from rung.serve.chat import Chat, StreamOptions, usage_at_end
-from rung.serve.job import Outcome, Piece
+from rung.serve.job import Outcome, Piece, TokenLogprob
 from rung.serve.reading import Choices, Seed, Stop, Temperature, Tokens, TopP, User, invalid
 from rung.serve.refused import Refused
-from rung.serve.wire import DONE, Head, about, event, usage
+from rung.serve.wire import DONE, LOWEST, Head, about, event, usage
 
 PROMPTS = 16
 """Most texts of one request."""
@@ -47,6 +48,7 @@ class _Body(BaseModel):
     seed: Seed | None = None
     stop: Stop | None = None
     user: User | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5, strict=True)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class TextsAsked:
     def whole(self, head: Head, outcomes: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
         """Choice k * n + i is answer i to prompt k."""
         flat = [one for each in outcomes for one in each]
-        choices = [_choice(k, one.text, one.finish) | about(one) for k, one in enumerate(flat)]
+        wanted = self.chats[0].logprobs is not None
+        choices = [_choice(k, one.text, one.finish, one if wanted else None) | about(one) for k, one in enumerate(flat)]
         return {**head.of("text_completion"), "choices": choices, "usage": usage(outcomes)}
 
     def writing(self, head: Head) -> TextWriting:
@@ -81,7 +84,7 @@ class TextWriting:
 
     def end(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
         for k, one in enumerate(outcomes):
-            yield self._chunk(_choice(k, "", one.finish) | about(one))
+            yield self._chunk(_choice(k, "", one.finish, one if self.chat.logprobs is not None else None) | about(one))
         if self.chat.usage_at_end:
             yield event({**self.head.of("text_completion"), "choices": [], "usage": usage([outcomes])})
         yield DONE
@@ -114,11 +117,23 @@ def read(raw: bytes) -> TextsAsked:
                 reading.stops(body.stop),
                 body.user or "",
                 raw=True,
+                logprobs=body.logprobs,
             )
             for text in prompts
         )
     )
 
 
-def _choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
-    return {"index": index, "text": text, "finish_reason": finish, "logprobs": None}
+def _choice(index: int, text: str, finish: str | None, noted: Outcome | None = None) -> dict[str, Any]:
+    return {"index": index, "text": text, "finish_reason": finish, "logprobs": _logprobs(noted.logprobs) if noted else None}
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """Four lists with an entry for each token."""
+    ends = [0, *accumulate(len(one.text) for one in tokens)]
+    return {
+        "tokens": [one.text for one in tokens],
+        "token_logprobs": [max(one.logprob, LOWEST) for one in tokens],
+        "top_logprobs": [{text: max(log, LOWEST) for text, log in one.top} for one in tokens],
+        "text_offset": ends[:-1],
+    }

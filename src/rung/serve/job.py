@@ -11,21 +11,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from rung.lm.base import TokenLogprob
 from rung.retrieve.store import Allow
 from rung.serve.chat import Chat
 from rung.serve.models import Served
 from rung.serve.refused import Refused
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """One token of an answer, with its log-probability and those of the likeliest tokens in its place."""
-
-    text: str
-    logprob: float
-    """Natural log."""
-    top: tuple[tuple[str, float], ...] = ()
-    """Texts and log-probabilities of the likeliest tokens, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ def _writing(ask: Ask, prompt: Prompt) -> Writing:
         writer.heard,
         lambda: ask.job.live,
         ask.job.tenant,
+        ask.job.chat.logprobs,
     )
 
 

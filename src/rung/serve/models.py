@@ -85,8 +85,6 @@ class Served:
             return "it reasons before it answers"
         if self.predictor and self.predictor.lookup and self.writes:
             return CHECKED
-        if self.writes:
-            return "it writes free text, whose log-probabilities this server does not give"
         return "" if can(self.model).logprobs else "its engine gives none"
 
     def _check_room(self, chat: Chat) -> None:

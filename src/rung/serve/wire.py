@@ -112,7 +112,7 @@ def token(one: TokenLogprob) -> dict[str, Any]:
 
 
 def _token(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": max(logprob, LOWEST), "bytes": list(text.encode())}
+    return {"token": text, "logprob": max(logprob, LOWEST), "bytes": None if "\ufffd" in text else list(text.encode())}
 
 
 def counted(outcomes: Sequence[Sequence[Outcome]]) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rung.lm.base import Completion, Engine, Prompt, Streams, StreamsTogether
+from rung.lm.base import Completion, Engine, Prompt, Streams, StreamsTogether, TokenLogprob
 from rung.serve.asks import Ask
 from rung.serve.failures import too_long
 from rung.serve.job import Outcome, Piece
@@ -19,7 +19,9 @@ def written(served: Served, asks: Sequence[Ask]) -> list[Outcome | Refused]:
     out: list[Outcome | Refused] = [Refused(500, "nothing was answered.")] * len(asks)
     fits = []
     for k, prompt in enumerate(prompts):
-        if (size := engine.count(prompt)) + 1 > engine.context:
+        if asks[k].job.chat.logprobs is not None:
+            out[k] = Refused(400, "'logprobs' are not given by this model's engine.", param="logprobs", code="unsupported_value")
+        elif (size := engine.count(prompt)) + 1 > engine.context:
             out[k] = too_long(size, engine.context)
         else:
             fits.append(k)
@@ -87,7 +89,8 @@ class Writer:
         text, stopped = until(found.text, self.stops)
         self._say(text)
         finish = "stop" if stopped or found.finished else "length"
-        return Outcome(text, finish, found.tokens_in, found.tokens_out, found.tokens_cached)
+        noted = _until(found.logprobs, text) if stopped else found.logprobs
+        return Outcome(text, finish, found.tokens_in, found.tokens_out, found.tokens_cached, logprobs=noted)
 
     def _say(self, text: str) -> None:
         job, index = self.ask.job, self.ask.index
@@ -100,3 +103,11 @@ def until(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     """The text before the first stop text in it, and whether there is one."""
     found = [at for stop in stops if (at := text.find(stop)) >= 0]
     return (text[: min(found)], True) if found else (text, False)
+
+
+def _until(tokens: Sequence[TokenLogprob], text: str) -> tuple[TokenLogprob, ...]:
+    """The tokens that a text, which was cut before a stop text, takes."""
+    out: list[TokenLogprob] = []
+    while len("".join(one.text for one in out).lstrip()) < len(text) and len(out) < len(tokens):
+        out.append(tokens[len(out)])
+    return tuple(out)

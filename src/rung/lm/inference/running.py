@@ -60,7 +60,9 @@ class Running:
     def join(self, writing: Writing) -> None:
         ids, decoding, draw = self.ids(writing), writing.decoding, writing.prompt.draw
         guide, limit = self.loaded.chat.guide(decoding.schema), self.loaded.max_new_tokens(ids, decoding)
-        self.waiting.append(Waiting(writing, ids, Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit)))
+        self.waiting.append(
+            Waiting(writing, ids, Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit, writing.logprobs))
+        )
 
     @torch.no_grad()
     def step(self) -> None:
@@ -198,7 +200,8 @@ class Running:
     def _finish(self, row: Row) -> None:
         self._keep_answer(row)
         self._leave(row)
-        found = texts.completion(self.loaded.chat, row.ids, row.tokens, row.writing.decoding, max(0, row.cached))
+        cached, seen = max(0, row.cached), row.sampler.seen
+        found = texts.completion(self.loaded.chat, row.ids, row.tokens, row.writing.decoding, cached, seen)
         row.writing.done(found)
 
     def _keep_answer(self, row: Row) -> None:

@@ -17,23 +17,38 @@ Watch = Callable[[int, Sequence[int]], bool]
 """Called after each token with a row's number and its tokens so far; False ends the row."""
 
 
+Seen = tuple[int, float, list[tuple[int, float]]]
+"""A token, its log-probability, and the likeliest tokens in its place with theirs."""
+
+
 class Sampler:
     """Samples one row's tokens. Its generator is seeded by the prompt, so that an answer never depends on its batch.
 
-    `limit`: most tokens of the row, from the decoding or from what its prompt leaves of the context.
+    `limit`: most tokens of the row, from the decoding or from what its prompt leaves of the context. `logprobs`: likeliest tokens
+    to note beside each one with its log-probability, in `seen`; None to note nothing.
     """
 
-    def __init__(self, decoding: Decoding, prompt: Sequence[int], guide: Guide | None = None, limit: int = 0):
+    def __init__(
+        self,
+        decoding: Decoding,
+        prompt: Sequence[int],
+        guide: Guide | None = None,
+        limit: int = 0,
+        logprobs: int | None = None,
+    ):
         self.decoding, self.guide, self.limit = decoding, guide, limit or decoding.max_new_tokens
         name = hashlib.sha256(repr((decoding.seed, tuple(prompt))).encode()).digest()
+        self.logprobs = logprobs
+        self.seen: list[Seen] = []
         self.generator = torch.Generator().manual_seed(int.from_bytes(name[:7], "big"))
 
     def __call__(self, logits: torch.Tensor) -> int:
         """A token from logits (vocabulary,); one that the guide allows, if there is a guide."""
-        if self.guide is None:
-            return self._sample(logits)
-        token = self._sample(self.guide.mask(logits))
-        self.guide.accept(token)
+        token = self._sample(self.guide.mask(logits) if self.guide else logits)
+        if self.guide:
+            self.guide.accept(token)
+        if self.logprobs is not None:
+            self.seen.append(_noted(logits, token, self.logprobs))
         return token
 
     def _sample(self, logits: torch.Tensor) -> int:
@@ -43,6 +58,13 @@ class Sampler:
         ranked, order = probabilities.sort(descending=True)
         keep = ranked.cumsum(-1) - ranked < self.decoding.top_p  # always keeps the first token
         return int(order[torch.multinomial(ranked * keep, 1, generator=self.generator)])
+
+
+def _noted(logits: torch.Tensor, token: int, top: int) -> Seen:
+    """As the model gives them: before temperature, top-p and a guide."""
+    logs = logits.float().log_softmax(-1)
+    best = logs.topk(top)
+    return token, float(logs[token]), [*zip(best.indices.tolist(), best.values.tolist())]
 
 
 @torch.no_grad()

@@ -177,6 +177,10 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
+    def spelled(self, token: int) -> str:
+        """One token as text, special ones as they are written; a part of a character as \\ufffd."""
+        return str(self.tokenizer.decode([token], skip_special_tokens=False))
+
     @cached_property
     def _begin(self) -> int | None:
         """The begin token, if the tokenizer itself prepends one to every text."""
