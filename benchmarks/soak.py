@@ -106,7 +106,7 @@ def _adapter(folder: Path, seed: int) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                parameter.add_(0.01 * torch.randn_like(parameter))
+                parameter.add_(0.02 * torch.randn_like(parameter))
     adapters.save(model, folder)
 
 
@@ -159,8 +159,8 @@ def offline(folder: Path) -> Offline:
     answers: dict[tuple[str, str], str] = {}
 
     def ask(key: str, predictor: Predictor, texts: list[str], allow: Allow = Allow()) -> None:
-        for text in texts:
-            [found] = predictor.predict([Example(text, "")], served[STAFF].engines, allow=allow)
+        rows = [Example(text, "") for text in texts]
+        for text, found in zip(texts, predictor.predict(rows, served[STAFF].engines, allow=allow)):
             answers[key, text] = found.output or ("I don't know." if found.abstained else "")
 
     for name in TENANTS:

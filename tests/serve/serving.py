@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -101,3 +104,24 @@ class Gate:
     def __init__(self) -> None:
         self.open = threading.Event()
         self.batches: list[int] = []
+
+
+@contextmanager
+def running(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`rung serve` on a free port of loopback, and its URL."""
+    line = [sys.executable, "-u", "-m", "rung.cli", "serve", *map(str, words), "--port", "0"]
+    with tempfile.TemporaryFile("w+") as log:  # not a pipe, which fills up where nobody reads
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log, text=True)
+        watch = threading.Timer(300, process.kill)
+        watch.start()
+        try:
+            assert process.stdout
+            first = process.stdout.readline()
+            log.seek(0)
+            assert first.startswith("http://127.0.0.1:"), first + log.read()
+            log.seek(0, 2)
+            yield process, first.split()[0]
+        finally:
+            watch.cancel()
+            process.kill()
+            process.communicate()

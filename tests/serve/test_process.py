@@ -7,36 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
-from serving import CHAT, body, task_of_labels, task_of_texts
+from serving import CHAT, body, running, task_of_labels, task_of_texts
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
-
-
-@contextmanager
-def running(*words: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`rung serve` on a free port of loopback, and its URL."""
-    line = [sys.executable, "-u", "-m", "rung.cli", "serve", *map(str, words), "--port", "0"]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    watch = threading.Timer(120, process.kill)
-    watch.start()
-    try:
-        assert process.stdout
-        first = process.stdout.readline()
-        assert first.startswith("http://127.0.0.1:"), first + (process.stderr.read() if process.stderr else "")
-        yield process, first.split()[0]
-    finally:
-        watch.cancel()
-        process.kill()
-        process.communicate()
 
 
 def test_the_openai_client_passes_its_calls_unchanged(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
