@@ -85,6 +85,7 @@ def test_a_row_goes_where_its_hash_puts_it_and_the_draw_says_so(task: Path) -> N
             assert drawn.split == split == home(drawn.row, 0.25, 0.25, 0)
             assert drawn.drawn == "random" and not drawn.proposal
     assert {drawn.split for drawn in opened(task, rows=60).sitting.queue} == {"train", "dev", "test"}
+    assert {drawn.split for drawn in opened(task, rows=60, held_out=True).sitting.queue} == {"dev", "test"}
 
 
 def test_the_order_is_random_and_the_same_every_time(task: Path) -> None:
@@ -426,7 +427,7 @@ def test_foreign_text_cannot_touch_the_terminal(task: Path) -> None:
 
 
 def test_mistaken_options_say_what_is_allowed(task: Path) -> None:
-    assert "train, dev or test" in rung("label", task, "--for", "deve", code=2)
+    assert "train, dev, test or held-out" in rung("label", task, "--for", "deve", code=2)
     assert "doubt or random" in rung("label", task, "--draw", "best", code=2)
     assert "--by NAME" in rung("label", task, "--second", code=2)
     assert "ends in .csv" in rung("label", task, "--to", task / "x.jsonl", code=2)

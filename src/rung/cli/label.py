@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ONE_KEY = 9
 """With at most this many labels, a terminal takes a single key."""
+HELD_OUT = "held-out"
+"""With --for: dev and test."""
 BEGIN_LINE = ("/", "+", ":")
 """Keys that begin a line to be ended by Enter."""
 MAX_LISTED = 30
@@ -39,7 +41,7 @@ def label(
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="CSV to write; by default labelled.csv beside your data.")] = None,
     split: Annotated[
-        str, typer.Option("--for", help="train, dev or test: only rows for this split. By default a row's hash says its split.")
+        str, typer.Option("--for", help="Only rows for train, dev or test, or held-out for dev and test; by default for all.")
     ] = "",
     draw: Annotated[
         str,
@@ -64,7 +66,7 @@ def label(
     """
     from rung.labelling.opening import Wanted
 
-    wanted = Wanted(rows, from_, to, _split(split), _draw(draw), by.strip(), second)
+    wanted = Wanted(rows, from_, to, _split(split), split == HELD_OUT, _draw(draw), by.strip(), second)
     project = project_of(folder)
     opened = _open(project, wanted)
     for note in opened.notes:
@@ -79,8 +81,8 @@ def label(
 def _split(text: str) -> Split | None:
     if text in ("train", "dev", "test"):
         return text  # type: ignore[return-value]
-    if text:
-        raise TaskError(f"--for is {text!r}.", where="rung label", remedy="Give train, dev or test.")
+    if text not in ("", HELD_OUT):
+        raise TaskError(f"--for is {text!r}.", where="rung label", remedy=f"Give train, dev, test or {HELD_OUT}.")
     return None
 
 

@@ -19,6 +19,7 @@ data:
   input: {input}
   output: {output}
   # group: customer              # rows of one group stay in one split
+  # unlabelled: data/new.csv     # inputs without an answer: `rung label` asks you for them
 base: smollm2-135m-instruct      # a known name (`rung models`), a hub id, a folder, a .gguf file
 goal: {{metric: {metric}, at_least: 0.8}}   # also: latency_ms, usd_per_1k, usd_per_month
 volume: 10000                    # calls a month, to weigh training cost against running cost

@@ -34,6 +34,8 @@ class Wanted:
     """The labelled file, instead of the usual one."""
     split: Split | None = None
     """Rows for this split only."""
+    held_out: bool = False
+    """Rows for dev and test only, in one sitting."""
     draw: Draw = "doubt"
     """How train rows are drawn."""
     by: str = ""
@@ -71,6 +73,7 @@ def open_sitting(project: Project, wanted: Wanted, progress: Callable[[str, floa
     aside = {entry.input for one in (*every, sheet) for entry in one.entries() if entry.did == "unanswerable"}
     found = read_pool(task, sources(task, wanted.source), have.questions | {question(Example(text, "")) for text in aside})
     rows = eligible(order(found, task.seed), wanted.split, have, task.seed)
+    rows = [(row, split) for row, split in rows if split != "train"] if wanted.held_out else rows
     if wanted.split == "train":
         queue, notes = _for_training(project, rows, wanted, progress)
     else:
