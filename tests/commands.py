@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from typing import Any
 import pytest
 
 from rung.cli import main
+
+DECIDED = {"climb", "show"}
+"""Commands whose exit code says what became of the goal: 0 meets, 3 fails, 4 undecided."""
+
+
+def ended(words: Sequence[str | Path], code: int) -> int:
+    """An exit code, with 0 for each way in which a climb ends."""
+    return 0 if words and str(words[0]) in DECIDED and code in (3, 4) else code
 
 
 def command(*words: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:

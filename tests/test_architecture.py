@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("task", "machine", "contention"),
     ("metrics",),
+    ("claims",),
     ("data",),
     ("lm",),
     ("retrieve",),

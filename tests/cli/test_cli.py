@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import command
+from commands import command, ended
 
 from rung import __version__
 
@@ -42,9 +42,16 @@ def write(folder: Path, **changes: str) -> None:
 def rung(*words: str | Path, code: int = 0) -> str:
     """Run a command, hold it to its exit code, and return standard output (of a failure: standard error)."""
     done = command(*words)
-    assert done.returncode == code, done.stdout + done.stderr
+    assert (ended(words, done.returncode) if code == 0 else done.returncode) == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def test_the_exit_code_says_what_became_of_the_goal(task: Path) -> None:
+    write(task, rungs="[majority]")
+    assert command("climb", task).returncode == command("show", task).returncode == 3
+    write(task, rungs="[majority, nearest]")
+    assert command("climb", task).returncode == command("show", task).returncode == 0
 
 
 def test_from_climb_to_answer(task: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import ended
 from typer.testing import CliRunner
 
 from rung.cli import app
@@ -68,7 +69,7 @@ def rung(*words: str | Path) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
-    assert done.exit_code == 0, done.output
+    assert ended(words, done.exit_code) == 0, done.output
     return done.stdout
 
 

@@ -102,7 +102,7 @@ def test_rows_labels_check_climb_show_report_ask(tmp_path: Path, rung: Callable[
     json.loads(rung("check", str(folder), "--json"))
     for command in ("plan", "climb"):
         rung(command, str(folder))
-    json.loads(rung("show", str(folder), "--json", code=0))
+    json.loads(rung("show", str(folder), "--json", code=4))
     rung("report", str(folder), code=0)
     assert not STEERS.search((folder / "report.html").read_text(encoding="utf-8"))
     assert "[red]x[" in rung("ask", str(folder), NASTY)

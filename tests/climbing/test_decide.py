@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
-from rung.climbing.decide import decide
+from rung.claims import exact
+from rung.climbing.decide import decide, next_rung
+from rung.climbing.held import Proof
 from rung.metrics import interval, stats
 from rung.metrics.classify import macro_f1
 from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores
@@ -59,8 +62,10 @@ def test_the_cheapest_that_meets_is_chosen_not_the_best() -> None:
     found = decide(records, Goal())
     assert (found.verdict, found.chosen) == ("meets", "few-shot")
     assert [v.verdict for v in found.rungs] == ["fails", "meets", "meets"]
-    bounds = stats.wilson(182, 200, 1 - 2 * 0.05 / 3)
-    assert found.why == f"few-shot meets accuracy >= 0.80: {bounds}, dev; it is the cheapest of 2 rungs that do."
+    assert found.claim and found.claim.at_least == pytest.approx(exact.lower(182, 200, found.rungs[1].level))
+    least = math.floor(1000 * found.claim.at_least) / 1000
+    told = f"accuracy at least {least:g} with 95% confidence, from 200 dev rows"
+    assert found.why == f"few-shot meets accuracy >= 0.80: {told}; it is the cheapest of 2 rungs that do."
     assert found.rungs[0].why.endswith("its upper bound is under 0.80")
 
 
@@ -69,28 +74,64 @@ def test_a_baseline_that_meets_is_the_answer() -> None:
     assert found.chosen == "nearest"
 
 
-def test_bounds_are_wilsons_at_the_shared_error() -> None:
-    k = next(k for k in range(160, 200) if stats.wilson_lower(k / 200, 200, 0.05) >= 0.8)
-    alone, filler = right("a", k), [right(f"filler {i}", 20) for i in range(4)]
+def fewest(n: int, goal: float, error: float) -> int:
+    """By the definition of an exact test."""
+    return next(k for k in range(n + 1) if binom.sf(k - 1, n, goal) <= error)
+
+
+def test_bounds_are_exact_at_the_shared_error() -> None:
+    k = fewest(200, 0.8, 0.048)  # a twenty-fifth of the error is for the screening
+    alone = right("a", k)
     assert decide([alone], Goal()).verdict == "meets"
     assert decide([right("a", k - 1)], Goal()).verdict == "undecided"
-    assert decide([alone], Goal(stats.wilson_lower(k / 200, 200, 0.05) - 1e-12)).verdict == "meets"
-    assert decide([alone], Goal(stats.wilson_lower(k / 200, 200, 0.05) + 1e-12)).verdict == "undecided"
-    assert decide([alone, *filler], Goal()).verdict == "undecided"  # the same score, five tries
+    assert decide([alone], Goal(0.803)).verdict == "undecided"
+    near = [right(f"near {i}", 158) for i in range(4)]
+    assert decide([alone, *near], Goal()).verdict == "undecided"  # the same score, five tries that could have passed
+    assert decide([right("a", fewest(200, 0.8, 0.048 / 5)), *near], Goal()).verdict == "meets"
     assert decide([alone], Goal(), planned=5).verdict == "undecided"  # tries still to come count too
-    assert decide([alone, *filler], Goal(), planned=2).rungs == decide([alone, *filler], Goal()).rungs
+    assert decide([alone, *near], Goal(), planned=2).rungs == decide([alone, *near], Goal()).rungs
 
 
-def test_undecided_says_how_many_rows_more() -> None:
-    near = decide([right("a", 166)], Goal())
-    more = stats.rows_needed(0.83, 0.8, 0.05) - 200
-    assert (near.verdict, near.chosen, near.rungs[0].more_rows) == ("undecided", "a", more)
-    assert f"0.80 lies between its bounds; label about {more} more rows" in near.rungs[0].why
-    enough = right("a", math.ceil(0.83 * (200 + more)), 200 + more)
-    assert decide([enough], Goal()).verdict == "meets"
-    below = decide([right("a", 154)], Goal()).rungs[0]
-    assert below.more_rows == stats.rows_needed(0.77, 0.8, 0.05) - 200
-    assert "any practical number" in decide([right("a", 160)], Goal()).rungs[0].why
+def test_rungs_that_are_far_below_the_goal_leave_their_error_to_the_others() -> None:
+    k = fewest(200, 0.8, 0.048)
+    assert decide([right("a", k), *(right(f"hopeless {i}", 20) for i in range(9))], Goal()).verdict == "meets"
+
+
+def test_sealed_rows_prove_and_dev_rows_alone_do_not() -> None:
+    dev, sealed = right("a", 96, 100), [1.0] * 92 + [0.0] * 8
+    found = decide([dev], Goal(), sealed=100)
+    assert (found.verdict, found.claim) == ("undecided", None)
+    chance = found.rungs[0].chance
+    assert chance is not None and chance > 0.99 and next_rung(found, [dev], 0, True) == "a"
+    ids = tuple(f"sealed {i}" for i in range(100))
+    test = Scores("accuracy", "test", interval(sealed), ids, tuple(sealed))
+    proved = decide([dev], Goal(), sealed=100, proofs={"a": Proof(test)})
+    assert proved.verdict == "meets" and proved.claim
+    assert (proved.claim.dev, proved.claim.sealed, proved.claim.alone) == (100, 100, test.overall)
+    assert proved.claim.at_least == pytest.approx(exact.lower(188, 200, proved.rungs[0].level))
+    assert "from 100 dev rows that chose it and 100 sealed rows; on the sealed rows alone 0.920 [" in proved.why
+    poor = replace(test, per_row=(1.0,) * 60 + (0.0,) * 40)
+    failed = decide([dev], Goal(), sealed=100, proofs={"a": Proof(poor)})
+    assert failed.verdict == "undecided" and "opened for it and do not prove it" in failed.why
+    assert failed.claim and failed.claim.at_least < 0.8 and next_rung(failed, [dev], 1, True) is None
+
+
+def test_what_was_not_measured_has_not_failed() -> None:
+    found = decide([right("a", 20)], Goal(), left={"lora": "quoted 5.1 minutes to fit, 2.0 left of the budget"})
+    assert (found.verdict, found.left, found.unmeasured) == ("undecided", ("lora",), True)
+    assert "Not measured yet, so nothing is decided: lora (quoted 5.1 minutes to fit" in found.why
+    met = decide([right("a", 199)], Goal(), left={"lora": "quoted 5.1 minutes"})
+    assert (met.verdict, met.left, met.unmeasured) == ("meets", (), False)
+
+
+def test_undecided_says_with_which_chance_more_rows_decide() -> None:
+    near = decide([right("a", 166)], Goal()).rungs[0]
+    assert 100 < near.more_rows < 5000 and "chance to decide with 100, 300 or 1,000 more: 0." in near.why
+    closer = decide([right("a", 163)], Goal()).rungs[0]
+    assert closer.more_rows > near.more_rows
+    few = decide([right("a", 16, 20)], Goal(0.801)).rungs[0]  # anything may still come of twenty rows
+    close = decide([right("a", 1601, 2000)], Goal()).rungs[0]
+    assert close.more_rows == stats.MAX_ROWS > few.more_rows and "cannot be told apart in practice" in close.why
 
 
 def test_nothing_measured() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
+from rung.claims.prospects import prospect
 from rung.data import Finding, Sealed, Splits, blocking, check, make_splits, near, normalise
-from rung.data.check import right_answers_needed
 from rung.data.labels import run_score
 from rung.data.near import index, neighbours, tokens
-from rung.metrics.stats import wilson_lower
 from rung.task import Task
 from rung.types import Example
 
@@ -165,22 +165,26 @@ def test_lengths() -> None:
 
 
 def test_goal_margin() -> None:
+    """All held-out rows count, at the error of a first climb: the exact binomial test."""
+    held = len(splits().dev) + len(splits().test)
+    needed = next(k for k in range(held + 1) if binom.sf(k - 1, held, 0.8) <= 0.0384)
     (finding,) = found("goal-margin", splits(), task(at_least=0.8))
-    assert "0.870" in finding.what and finding.count == 87
-    assert found("goal-margin", splits(), task(at_least=0.8, rungs=["a", "b", "c"]))[0].count == 89
+    assert f"{needed / held:.3f} on all of them" in finding.what and finding.count == needed
+    (several,) = found("goal-margin", splits(), task(at_least=0.8, rungs=["a", "b", "c"]))
+    more = next(k for k in range(held + 1) if binom.sf(k - 1, held, 0.8) <= 0.0384 / 3)
+    assert f"{needed / held:.3f} on" in several.what and f"{more / held:.3f} on" in several.what and more > needed
     (finding,) = found("goal-out-of-reach", splits(), task(at_least=0.99))
-    assert finding.severity == "block" and "at least 268 dev rows" in finding.remedy
+    assert finding.severity == "block" and "at least 325 dev and test rows" in finding.remedy
+    assert 0.99**325 <= 0.0384 < 0.99**324
     assert found("goal-out-of-reach", splits(), task(at_least=1))[0].severity == "block"
     assert found("goal-out-of-reach", splits(), task("generate", at_least=0.99))[0].severity == "warn"
 
 
-@given(st.integers(20, 2000), st.floats(0, 0.999), st.sampled_from([0.05, 0.01]))
-def test_right_answers_needed_is_where_wilson_reaches_the_goal(n: int, goal: float, alpha: float) -> None:
-    right = right_answers_needed(n, goal, alpha)
-    if right <= n:
-        assert wilson_lower(right / n, n, alpha) >= goal - 1e-9
-    if right > 0:
-        assert wilson_lower(min(right - 1, n) / n, n, alpha) < goal + 1e-9
+@pytest.mark.parametrize(("rows", "goal", "rungs"), [(160, 0.8, 1), (217, 0.75, 7), (60, 0.9, 2)])
+def test_a_rung_with_the_score_that_is_told_is_proved_eight_times_in_ten(rows: int, goal: float, rungs: int) -> None:
+    told = prospect(rows, goal, rungs)
+    assert binom.sf(told.needed - 1, rows, goal) <= 0.0384 / rungs < binom.sf(told.needed - 2, rows, goal)
+    assert told.true_score and binom.sf(told.needed - 1, rows, told.true_score) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_resolution_says_the_planning_numbers() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import command
+from commands import command, ended
 from servers import FAILING, STREAMS, Odd, Server, completion, serving, slow
 from typer.testing import CliRunner
 
@@ -56,7 +56,8 @@ def task(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 def climb(folder: Path, code: int = 0) -> dict[str, Any]:
     done = command("climb", folder, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
+    got = done.returncode if code else ended(("climb",), done.returncode)
+    assert got == code, done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr and "Traceback" not in done.stderr
     return json.loads(done.stdout)
 
@@ -81,7 +82,7 @@ def test_a_climb_over_http(task: Callable[..., Path]) -> None:
 def run(*words: str | Path) -> str:
     """A command in this very process: quicker than one of its own."""
     done = CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    assert ended(words, done.exit_code) == 0, done.output
     return done.stdout
 
 
@@ -131,7 +132,8 @@ def test_training_needs_weights(task: Callable[..., Path]) -> None:
 
 def test_the_budget_ends_a_rung_and_a_larger_one_goes_on(task: Callable[..., Path]) -> None:
     with serving(Server(answer=answer)) as server:
-        stopped = climb(task(server, budget="{calls: 10}", rungs="[zero-shot]"), code=1)
+        stopped = climb(task(server, budget="{calls: 10}", rungs="[zero-shot]"), code=4)
+        assert stopped["verdict"] == "undecided" and stopped["not_measured"] == ["zero-shot"]
         assert server.moves.total() == 10
         assert stopped["rungs"][0]["status"] == "skipped" and "calls are limited to 10" in stopped["rungs"][0]["reason"]
         found = climb(task(server, budget="{calls: 1000, usd: 1}", rungs="[zero-shot]"))
@@ -188,7 +190,7 @@ def test_a_quote_of_an_endpoint_learns_its_time_and_keeps_its_price(task: Callab
 def test_a_broken_endpoint_leaves_a_rung_undecided(way: str, task: Callable[..., Path]) -> None:
     with serving(Odd(FAILING[way])) as server:
         folder = task(server, rungs="[zero-shot]", api="{retries: 1}")
-        found = climb(folder, code=1)
+        found = climb(folder, code=4)
         [rung] = found["rungs"]
         assert found["verdict"] == rung["verdict"] == "undecided" and "the first 8 of" in rung["why"]
         assert server.moves.total() < 40, "it stops early"

@@ -275,7 +275,7 @@ def test_why_the_test_is_still_sealed() -> None:
     hard = a_task(goal={"at_least": 0.99})
     assert "still sealed, because no rung" in page.test_sentence(page.read_report_data(content(several(), task=hard)))
     assert "there are no test rows" in decision_text()
-    assert "opened in an earlier climb" in page.test_sentence(
+    assert "not for this rung, because no rung" in page.test_sentence(
         page.read_report_data(content(several(), task=hard, seals_broken=2))
     )
 
@@ -289,7 +289,7 @@ def test_a_rung_may_have_the_score_and_break_a_limit() -> None:
 def test_an_undecided_climb_says_how_many_rows_to_label() -> None:
     near = a_task(goal={"at_least": 0.85})
     found = Page(shown([record("lora", 36)], task=near))
-    assert re.search(r"label about [\d,]+ more dev rows", found.text)
+    assert re.search(r"label about [\d,]+ more rows for dev and test", found.text)
 
 
 def test_the_task_shown_can_be_used_again() -> None:

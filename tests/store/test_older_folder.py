@@ -100,7 +100,14 @@ def test_latencies_looks_and_tunings_are_read(store: Store) -> None:
 
 def test_show_and_report_work_on_it(folder: Path) -> None:
     content = Store(folder).read("decision.json")
-    assert plain(codec.decision(content["decision"])) == content["decision"]
+    read = plain(codec.decision(content["decision"]))
+    assert {key: read[key] for key in content["decision"] if key != "rungs"} == {
+        k: v for k, v in content["decision"].items() if k != "rungs"
+    }
+    assert [{key: one[key] for key in old} for one, old in zip(read["rungs"], content["decision"]["rungs"])] == content[
+        "decision"
+    ]["rungs"]
+    assert read["claim"] is None and not read["left"]
     assert summary(content)["chosen"] == content["decision"]["chosen"]
     assert read_report_data(content).chosen
     page = write(Project(load_task(folder), say=lambda text: None)).read_text(encoding="utf-8")

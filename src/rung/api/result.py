@@ -13,7 +13,7 @@ from rung.api import html
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report.numbers import millis, money, seconds
-from rung.types import Decision, Interval, Record, Verdict
+from rung.types import Claim, Decision, Interval, Record, Verdict
 
 if TYPE_CHECKING:
     from rung.api.predictor import Predictor
@@ -54,6 +54,11 @@ class Result:
     def why(self) -> str:
         """The reason of the verdict, in a sentence."""
         return self.decision.why
+
+    @property
+    def claim(self) -> Claim | None:
+        """What the held-out rows prove of the chosen rung: `at_least` with `confidence`; None if it was not proved on them."""
+        return self.decision.claim
 
     @property
     def chosen(self) -> str:

@@ -68,6 +68,7 @@ def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
     ```
     """
     from rung.climbing import climb as climbing
+    from rung.climbing import deciding
 
     project = _project(task, rung)
     with project.store.locked(), watching(project.task.goal, progress) as watcher:
@@ -76,7 +77,7 @@ def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
         watcher.began(step.rung)
         record = climbing.measure(project, step, float("inf"), partial(watcher.progress, step.rung))
         watcher.ended(record)
-    return _result(project, project.decide([record]), (record,))
+    return _result(project, deciding.decide(project, [record], alone=True), (record,))
 
 
 def plan(task: Task | PathLike) -> Plan:

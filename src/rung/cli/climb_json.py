@@ -18,6 +18,9 @@ def summary(content: dict[str, Any]) -> dict[str, Any]:
         "verdict": content["decision"]["verdict"],
         "chosen": content["decision"]["chosen"],
         "why": content["decision"]["why"],
+        "claim": content["decision"].get("claim"),
+        "spending": content.get("spending"),
+        "not_measured": content["decision"].get("left", []),
         "goal": content["task"]["goal"],
         "rungs": [_rung(record, content.get("bases", {}).get(record.rung), verdicts.get(record.rung, {})) for record in records],
         "comparisons": content["decision"]["comparisons"],
@@ -30,7 +33,7 @@ def summary(content: dict[str, Any]) -> dict[str, Any]:
 
 def _rung(record: Record, base: str | None, verdict: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": record.rung, "base": base, "status": record.status, "reason": record.reason}
-    row |= {"verdict": verdict.get("verdict"), "why": verdict.get("why", "")}
+    row |= {name: verdict.get(name) for name in ("verdict", "level", "chance", "more_rows")} | {"why": verdict.get("why", "")}
     row["failed_rows"] = len(record.scores.unscored) if record.scores else None
     row |= dict.fromkeys(("score", "fit_seconds", "predict_seconds", "latency_ms", "cost", "spread", "forgetting"))
     if record.scores and record.cost and record.latency:

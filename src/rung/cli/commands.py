@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from rung.climbing.project import Project
 
 
+EXIT_CODES = {"meets": 0, "fails": 3, "undecided": 4}
+"""Of a climb and of its decision shown. 1 is for data that decide nothing, 2 for a mistake of the user's."""
+
+
 class _Group(TyperGroup):
     """All commands. Usage errors quote what was typed, so they are made safe for the terminal."""
 
@@ -158,6 +162,8 @@ def plan(
         breaks, rows = break_evens(project.plan.steps), len(project.inputs.splits.dev)
         out.print(terminal_plan.plan(project.plan.steps, project.plan.chart, breaks, project.task.volume, rows))
         out.print(terminal_plan.total(plan_json.whole(project), rows))
+        goal, sealed = project.task.goal, len(project.inputs.splits.test)
+        out.print(terminal_plan.held_out(rows, sealed, goal.metric, goal.at_least, project.plan.rungs))
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
         out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))
@@ -176,7 +182,7 @@ def climb(
 ) -> None:
     """Try rungs, advised ones first and the cheapest of those first, until one meets the goal. Resumes after an interruption.
 
-    Exit code 1 if nothing was measured, or if the goal is undecided because a rung or some of its rows failed.
+    Exit code 0 if a rung meets the goal, 3 if none does, 4 if it is undecided; 1 if the data cannot decide anything.
     """
     from rung.cli.climb_json import summary
     from rung.cli.screens import results
@@ -203,14 +209,14 @@ def climb(
         if spent := project.engines.spent():
             out.print(f"calls to APIs on this task so far: {spent}", style="dim")
         out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
-    raise typer.Exit(0 if result.decision.chosen and not result.decision.unmeasured else 1)
+    raise typer.Exit(EXIT_CODES[result.decision.verdict])
 
 
 @app.command()
 def show(folder: Folder, json_: Json = False) -> None:
     """Show the leaderboard of the last climb, or of the rungs measured so far.
 
-    Exit code 1 if the goal is undecided because a rung or some of its rows failed.
+    Exit code 0 if a rung meets the goal, 3 if none does, 4 if it is undecided.
     """
     from rung import store
     from rung.cli.climb_json import summary
@@ -221,7 +227,7 @@ def show(folder: Folder, json_: Json = False) -> None:
     print_json(summary(content)) if json_ else _show(content)
     if change := changed(project, content):
         err.print(f"{change} since this climb: climb again.")
-    raise typer.Exit(1 if store.decision(content["decision"]).unmeasured else 0)
+    raise typer.Exit(EXIT_CODES[store.decision(content["decision"]).verdict])
 
 
 @app.command()
@@ -252,6 +258,7 @@ def fit(
     from rung.cli.screens import results
     from rung.cli.screens.progress import Board
     from rung.climbing import climb as ladder
+    from rung.climbing import deciding
     from rung.planning.steps import Step, bases_asked
     from rung.types import plain
 
@@ -263,7 +270,7 @@ def fit(
         board.began(step.rung)
         record = ladder.measure(project, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
         board.ended(record)
-    decision = project.decide([record])
+    decision = deciding.decide(project, [record], alone=True)
     if json_:
         found = decision.rungs[0] if decision.rungs else None
         print_json({**plain(record), "verdict": found.verdict if found else None, "why": found.why if found else record.reason})
@@ -333,7 +340,8 @@ def _show(content: dict[str, Any]) -> None:
     records = [store.record(found) for found in content["records"]]
     test = store.scores(content["test"]) if content["test"] else None
     out.print(results.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
-    out.print(results.outcome(decision, test, content["seals_broken"], content["sealed"], content.get("untested", "")))
+    untested, spending = content.get("untested", ""), content.get("spending")
+    out.print(results.outcome(decision, test, content["seals_broken"], content["sealed"], untested, spending))
 
 
 def _speed(project: Project) -> str:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from rung.advise import draw
 from rung.advise.questions import ASSUMED, Answer, question
 from rung.advise.review import ReviewedPlan
+from rung.claims.prospects import prospect
 from rung.cli.screens.plan import differences
 from rung.climbing.project import Project
 from rung.evaluate import judging
@@ -46,11 +47,19 @@ def content(project: Project) -> dict[str, Any]:
             "dev_rows": len(project.inputs.splits.dev),
             "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(project.inputs.splits.dev))],
         },
+        "held_out": held_out(project),
         "machine": asdict(project.machine),
         "hindsight": before.hindsight if (before := plan_review(project)) else None,
         "judge": judged(project),
         "all_rungs_seconds": asdict(whole(project)),
     }
+
+
+def held_out(project: Project) -> dict[str, Any]:
+    """What the held-out rows can show of the goal: if all other rungs are far below it, and if all are near it."""
+    splits, goal = project.inputs.splits, project.task.goal
+    far, near = (prospect(len(splits.dev) + len(splits.test), goal.at_least, n) for n in (1, max(1, project.plan.rungs)))
+    return {"dev_rows": len(splits.dev), "sealed_rows": len(splits.test), "others_far": asdict(far), "others_near": asdict(near)}
 
 
 def whole(project: Project) -> Total:

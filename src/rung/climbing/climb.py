@@ -1,4 +1,4 @@
-"""The climb: fit, answer and score rung by rung in the plan's order, until one meets the goal; then open the test once."""
+"""The climb: fit, answer and score rung by rung in the plan's order, and prove a promising one on the sealed rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from rung import files, metrics
 from rung.advise.review import ReviewedPlan, review_plan
-from rung.climbing import live, test_set
+from rung.climbing import ledger, live, test_set
 from rung.climbing.deadline import deadline
-from rung.climbing.decide import compare
+from rung.climbing.decide import compare, next_rung
 from rung.climbing.fit import Progress, fit, fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
 from rung.climbing.project import Project
@@ -44,7 +44,7 @@ class Climb:
 
 
 def climb(project: Project, watcher: Watcher, *, everything: bool = False, findings: Sequence[Finding] = ()) -> Climb:
-    """Try the plan's rungs in order; stop at the first that meets the goal, or measure all of them if `everything`.
+    """Try the plan's rungs in order; stop at the first proved to meet the goal, or measure all of them if `everything`.
 
     `findings`: the results of the data check, for the report.
 
@@ -53,31 +53,52 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
     race = project.criteria.race() if project.task.race and not everything else None
     with project.store.locked(), live.shown(project, watcher) as watcher:
         watcher.planned(project.plan.steps)
+        go = _Going(project, watcher, findings)
         with deadline(project.engines, project.task.budget.minutes) as until:
-            records = _try_steps(project, watcher, until, race, everything)
-        decision = project.decide(records)
-        due = decision.verdict == "meets" and len(project.inputs.splits.test)
-        begun = "the test was interrupted. Climb again to finish it." if due else ""
-        result = Climb(decision, tuple(records), Opened(None, len(test_set.looks(project)), begun))
-        stored = content(project, result, findings)
-        project.store.write("decision.json", stored)  # a failure on the test rows must not lose the climb
-        if due:
-            chosen = next(record for record in records if record.rung == result.decision.chosen)
-            result = replace(result, opened=test_set.opened(project, chosen))
-            project.store.write("decision.json", {**stored, **asdict(result.opened)})
+            _try_steps(go, until, race, everything)
+        return go.prove(finished=True)
+
+
+class _Going:
+    """A climb under way: what is measured so far, and the proofs that it gives cause for."""
+
+    def __init__(self, project: Project, watcher: Watcher, findings: Sequence[Finding]):
+        self.project, self.watcher, self.findings = project, watcher, findings
+        self.records: list[Record] = []
+        self.untested = ""
+
+    def prove(self, finished: bool) -> Climb:
+        """Open the sealed rows for the next rung with a fair chance, and again while one fails; store each state."""
+        sealed = len(self.project.inputs.splits.test)
+        while True:
+            decision = self.project.decide(self.records)
+            proved = len(test_set.proofs(self.project, self.records))
+            name = next_rung(decision, self.records, proved, finished) if sealed and not self.untested else None
+            begun = f"the proof of {name} was interrupted. Climb again to finish it." if name else self.untested
+            result = self._stored(decision, begun)  # a failure on the test rows must not lose the climb
+            if name is None:
+                return result
+            self.watcher.progress(name, "proving on the sealed rows", 1.0)
+            self.untested = test_set.prove(self.project, next(one for one in self.records if one.rung == name))
+
+    def _stored(self, decision: Decision, untested: str) -> Climb:
+        proof = test_set.proofs(self.project, self.records).get(decision.chosen)
+        opened = Opened(proof.test if proof else None, len(test_set.looks(self.project)), "" if proof else untested)
+        result = Climb(decision, tuple(self.records), opened)
+        self.project.store.write("decision.json", content(self.project, result, self.findings))
         return result
 
 
-def _try_steps(project: Project, watcher: Watcher, until: float, race: RacePlan | None, everything: bool) -> list[Record]:
-    """Measure the plan's rungs in order, up to the first that meets the goal unless `everything`."""
-    records: list[Record] = []
-    for step in project.plan.steps:
-        watcher.began(step.rung)
-        records.append(measure(project, step, until, partial(watcher.progress, step.rung), race))
-        watcher.ended(records[-1])
-        if not everything and project.decide(records).verdict == "meets":
+def _try_steps(go: _Going, until: float, race: RacePlan | None, everything: bool) -> None:
+    """Measure the plan's rungs in order, up to the first that is proved to meet the goal unless `everything`."""
+    for step in go.project.plan.steps:
+        go.watcher.began(step.rung)
+        go.records.append(measure(go.project, step, until, partial(go.watcher.progress, step.rung), race))
+        go.watcher.ended(go.records[-1])
+        if go.records[-1].scores:
+            ledger.register(go.project)
+        if not everything and go.prove(finished=False).decision.verdict == "meets":
             break
-    return records
 
 
 def standing(project: Project) -> Climb | None:
@@ -89,7 +110,11 @@ def standing(project: Project) -> Climb | None:
     named = [(step.rung, [rung_key(project, step, race) for race in races]) for step in project.plan.steps if step.estimate]
     found = [(rung, next((stored[key] for key in keys if key in stored), None)) for rung, keys in named]
     records = tuple(replace(record, rung=rung) for rung, record in found if record)
-    return Climb(project.decide(records), records, Opened(None, len(test_set.looks(project)))) if records else None
+    if not records:
+        return None
+    decision = project.decide(records)
+    proof = test_set.proofs(project, records).get(decision.chosen)
+    return Climb(decision, records, Opened(proof.test if proof else None, len(test_set.looks(project))))
 
 
 def changed(project: Project, stored: dict[str, Any]) -> str:
@@ -292,6 +317,7 @@ def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -
         "rule": metrics.rule(project.task.goal.metric),
         "fits": {step.rung: fit_keys(fit_context(project, step.base.start), step.methods) for step in project.plan.steps},
         "bases": bases_asked(project.plan.steps),
+        "spending": asdict(ledger.spending(project)),
         "judge": asdict(agreement) if (agreement := project.scoring.agreement()) else None,
         "plan": asdict(reviewed_plan(project, result.decision, result.records)),
     }

@@ -107,8 +107,10 @@ class Project:
         return bases.on_bases(rung, self.task, self.starts, self.inputs.data, self.machine)
 
     def decide(self, records: Sequence[Record]) -> Decision:
-        """The records against the goal."""
-        return self.criteria.decide(records)
+        """The records against the goal, with the rungs that were proved and those that are left."""
+        from rung.climbing.deciding import decide  # it needs the fits, which need a project
+
+        return decide(self, records)
 
 
 def make_plan(project: Project) -> Plan:

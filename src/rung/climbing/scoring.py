@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from rung import metrics
+from rung.claims.shares import ERROR
 from rung.climbing.decide import decide
+from rung.climbing.held import Proof
 from rung.climbing.inputs import Inputs
+from rung.data.split import Sealed
 from rung.evaluate import forgetting, judging
 from rung.lm.engines import Engines
 from rung.metrics.judge import Agreement, Judge
@@ -16,9 +19,6 @@ from rung.sequential.race import RacePlan, analysis_of, race_plan
 from rung.store import Store
 from rung.task import Task
 from rung.types import Decision, Example, Record
-
-ALPHA = 0.05
-"""The error that all rungs of a climb share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Criteria:
 
     @property
     def error(self) -> float:
-        """One rung's share of the error, one-sided."""
-        return ALPHA / max(1, self.rungs)
+        """One rung's share of the error that a rung is called failing wrongly, one-sided."""
+        return ERROR / max(1, self.rungs)
 
     @property
     def references(self) -> Mapping[str, Example]:
@@ -79,17 +79,35 @@ class Criteria:
         """The race of a rung on the dev rows. TaskError if the metric is not a mean over rows."""
         return race_plan(self.dev, self.task.seed, self.scoring.metric(), self.task.goal.at_least, self.error)
 
-    def decide(self, records: Sequence[Record]) -> Decision:
-        """The records against the goal. If there is a judge, its agreement is measured first."""
+    def decide(
+        self,
+        records: Sequence[Record],
+        *,
+        error: float,
+        later: float,
+        rungs: int,
+        proofs: Mapping[str, Proof],
+        test: Sealed,
+        left: Mapping[str, str],
+    ) -> Decision:
+        """The records against the goal. If there is a judge, its agreement is measured first.
+
+        `error`, `later`, `rungs`: of `rung.climbing.ledger.Spending`. `test`: opened only where there are proofs on it.
+        """
+        rows = (*self.dev, *test.open()) if proofs else self.dev
         return decide(
             records,
             self.task.goal,
-            alpha=ALPHA,
-            references=self.references,
-            groups=self.groups,
-            planned=self.rungs,
+            alpha=error,
+            references={example.id: example for example in rows},
+            groups={example.id: example.group for example in rows},
+            planned=rungs,
             judge=self.scoring.agreement(),
             interim={r.rung: analysis_of(race, self.error) for r in records if (race := r.provenance.race)},
+            sealed=len(test),
+            proofs=proofs,
+            later=later,
+            left=left,
         )
 
 

@@ -1,29 +1,32 @@
-"""The sealed test rows: opened for the rung that meets the goal; every look is counted and its outcome reported."""
+"""The sealed test rows: opened to prove a rung that dev gives a fair chance; every look is counted and its outcome stored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rung import metrics
 from rung.climbing.fit import fit, fit_context
+from rung.climbing.held import Proof
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.evaluate.predict import answer
+from rung.predictor import Predictor
 from rung.store import scores
-from rung.types import Record, Scores, digest
+from rung.types import Example, Record, Scores, digest
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Outcome of scoring a rung on the test rows."""
+    """What came of the sealed rows."""
 
     test: Scores | None
-    """None while the rows are sealed, or if the look did not finish."""
+    """The chosen rung's score on them; None while they are sealed for it, or if the look did not finish."""
     seals_broken: int
     """Number of Predictors scored on the test rows. Above one, the score is no longer unbiased."""
     untested: str = ""
-    """Why a rung that meets the goal has no test score; empty otherwise."""
+    """Why a rung with a fair chance has no test score; empty otherwise."""
 
 
 def looks(project: Project) -> dict[str, Any]:
@@ -33,35 +36,41 @@ def looks(project: Project) -> dict[str, Any]:
     }
 
 
-def opened(project: Project, record: Record) -> Opened:
-    """The score on the test rows of the rung that meets the goal; each new look is counted.
-
-    A look with rows to ask again (a call that failed) is not stored; the next climb continues it.
-    """
-    name = digest([record.predictor, project.inputs.splits.test.digest, project.scoring.key])
+def proofs(project: Project, records: Sequence[Record]) -> dict[str, Proof]:
+    """By rung, what it scored on the sealed rows, where they were opened for it."""
     seen = looks(project)
-    if name not in seen:
-        try:
-            found = _shown(project, record)
-        except Exception as error:  # reported, so that the measurements are not lost
-            why = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-            return Opened(None, len(seen), f"{why} Climb again to finish it.")
-        if isinstance(found, str):
-            return Opened(None, len(seen), found)
-        look = {"seal": project.inputs.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
-        seen[name] = look
-        project.store.write("test.json", {**project.store.read("test.json"), name: look})
-    return Opened(scores(seen[name]["scores"]), len(seen))
+    found = {record.rung: seen[name] for record in records if (name := _name(project, record)) in seen}
+    return {rung: Proof(scores(look["scores"]), scores(look["dev"]) if look.get("dev") else None) for rung, look in found.items()}
 
 
-def _shown(project: Project, record: Record) -> Scores | str:
-    """A rung's score on the test rows, or why there is none yet."""
-    step = next(step for step in project.plan.steps if step.rung == record.rung)
-    predictor, _ = fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda *_: None)
-    rows = project.inputs.splits.test.open()
-    predictions = answer(predictor, rows, project.store, project.engines, lambda *_: None, float("inf"))
-    found = metrics.score(project.scoring.metric(), rows, predictions, "test", kind=project.task.kind)
-    again = [one.why for one in found.unscored if one.again]
+def prove(project: Project, record: Record) -> str:
+    """Score a rung on the sealed rows and store the look; returns why that could not be done, or an empty text.
+
+    A look with rows to ask again (a call that failed) is not stored; the next climb continues it. A raced rung answers the rest
+    of its dev rows as well.
+    """
+    try:
+        step = next(step for step in project.plan.steps if step.rung == record.rung)
+        predictor, _ = fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda *_: None)
+        dev, raced = project.inputs.splits.dev, record.provenance.race
+        rest = _scored(project, predictor, dev, "dev") if raced and raced.asked < len(dev) else None
+        found = _scored(project, predictor, project.inputs.splits.test.open(), "test")
+    except Exception as error:  # reported, so that the measurements are not lost
+        why = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
+        return f"{why} Climb again to finish it."
+    again = [one.why for one in (*found.unscored, *(rest.unscored if rest else ())) if one.again]
     if again:
-        return f"{len(again)} of {len(rows)} sealed rows have no answer or no mark yet: {again[0]} Climb again to ask them."
-    return found
+        return f"{len(again)} of {len(found.ids)} sealed rows have no answer or no mark yet: {again[0]} Climb again to ask them."
+    look = {"seal": project.inputs.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
+    look |= {"dev": asdict(rest)} if rest else {}
+    project.store.write("test.json", {**project.store.read("test.json"), _name(project, record): look})
+    return ""
+
+
+def _name(project: Project, record: Record) -> str:
+    return digest([record.predictor, project.inputs.splits.test.digest, project.scoring.key])
+
+
+def _scored(project: Project, predictor: Predictor, rows: Sequence[Example], split: Any) -> Scores:
+    predictions = answer(predictor, rows, project.store, project.engines, lambda *_: None, float("inf"))
+    return metrics.score(project.scoring.metric(), rows, predictions, split, kind=project.task.kind)

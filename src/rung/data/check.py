@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 
+from rung.claims.prospects import Prospect, fewest_rows, prospect
 from rung.data import agreement
 from rung.data.answers import is_text_list
 from rung.data.finding import SEVERITIES, Finding, Parts, first_places
@@ -18,7 +18,6 @@ from rung.types import UNKNOWN
 MIN_DEV_ROWS = 20
 """With fewer, a right/wrong score has an interval some 40 points wide, so nothing can be decided."""
 TOO_LONG_SHARE = 0.10
-ALPHA = 0.05
 BINARY_METRICS = {"accuracy", "exact_match", "squad_exact_match"}
 
 
@@ -44,7 +43,7 @@ def check(
         *_answers(parts, task),
         *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
         *agreement.findings(task),
-        *_goal_margin(len(splits.dev), task),
+        *_goal_margin(len(splits.dev), len(splits.test), task),
         *_resolution(len(splits.dev)),
     ]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
@@ -153,51 +152,41 @@ def too_long(parts: Parts, task: Task, count_tokens: Callable[[str], int], conte
 # What the rows could show
 
 
-def _goal_margin(n: int, task: Task) -> Iterator[Finding]:
-    goal = task.goal
-    if n < MIN_DEV_ROWS:
+def _goal_margin(dev: int, sealed: int, task: Task) -> Iterator[Finding]:
+    """What all held-out rows can show of the goal, by the design of `rung.claims`."""
+    goal, rows = task.goal, dev + sealed
+    if dev < MIN_DEV_ROWS:
         return
     binary = goal.metric in BINARY_METRICS
     rungs = len(task.rungs) if task.rungs else 1  # rungs share the error
-    right = right_answers_needed(n, goal.at_least, ALPHA / rungs)
-    about = f"{n} dev rows, {goal.metric} at least {goal.at_least:g}, {rungs} rung{'s' * (rungs > 1)}"
-    if right > n:
+    alone, shared = prospect(rows, goal.at_least, 1), prospect(rows, goal.at_least, rungs)
+    about = f"{dev} dev and {sealed} sealed rows, {goal.metric} at least {goal.at_least:g}, {rungs} rung{'s' * (rungs > 1)}"
+    if alone.needed > rows:
+        few = fewest_rows(goal.at_least)
+        enough = f"Have at least {few} dev and test rows (several times as many to allow for errors), or reduce goal.at_least."
         yield Finding(
             "goal-out-of-reach",
             "block" if binary else "warn",
             f"even a perfect score would not show that the goal is met ({about}).",
-            _more_rows(goal.at_least, ALPHA / rungs),
-            count=n,
+            enough if few else "No number of rows can show a score of 1: reduce goal.at_least.",
+            count=rows,
         )
-    else:
-        yield Finding(
-            "goal-margin",
-            "note",
-            f"to show that the goal is met, a rung must score {right / n:.3f}{'' if binary else ' or so'} ({about}).",
-            "More dev rows move this closer to the goal; more rungs move it away.",
-            count=right,
-        )
+        return
+    near = f"; {_scores(shared)} if all of them are near it" if rungs > 1 else ""
+    others = " if the other rungs are far below the goal" if rungs > 1 else ""
+    yield Finding(
+        "goal-margin",
+        "note",
+        f"to show that the goal is met, a rung must score {_scores(alone)}{'' if binary else ' or so'}{others}{near} ({about}).",
+        "More dev and test rows move this closer to the goal; more rungs near the goal move it away.",
+        count=alone.needed,
+    )
 
 
-def right_answers_needed(n: int, goal: float, alpha: float = ALPHA) -> int:
-    """Fewest right answers of `n` for which the one-sided Wilson lower bound reaches `goal`; above `n` if none.
-
-    The bound inverts the score test, so it reaches the goal if and only if (right - n·goal) / √(n·goal·(1 - goal)) ≥ z.
-    """
-    from scipy.special import ndtri
-
-    if goal >= 1:
-        return n + 1
-    return math.ceil(n * goal + float(ndtri(1 - alpha)) * math.sqrt(n * goal * (1 - goal)) - 1e-9)
-
-
-def _more_rows(goal: float, alpha: float) -> str:
-    if goal >= 1:
-        return "No number of rows can show a score of 1: reduce goal.at_least."
-    from scipy.special import ndtri
-
-    enough = math.ceil(float(ndtri(1 - alpha)) ** 2 * goal / (1 - goal))
-    return f"Have at least {enough} dev rows (several times as many to allow for errors), or reduce goal.at_least."
+def _scores(found: Prospect) -> str:
+    if found.true_score is None:
+        return "more than a perfect score"
+    return f"{found.needed / found.rows:.3f} on all of them (8 times in 10 where its true score is {found.true_score:.3f})"
 
 
 def _resolution(n: int) -> Iterator[Finding]:

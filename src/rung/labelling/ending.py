@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 from rung import store
+from rung.claims.prospects import prospect
 from rung.climbing.project import Project
-from rung.data.check import ALPHA, MIN_DEV_ROWS, right_answers_needed
+from rung.data.check import MIN_DEV_ROWS
 from rung.labelling.pool import Held
 from rung.labelling.sheet import Sheet
+from rung.metrics.stats import MAX_ROWS
 from rung.task import Task
-from rung.types import Decision, Record, Split
+from rung.types import Record, Split
 
 _PLAIN = re.compile(r"[\w./-]+")
 
@@ -46,40 +49,44 @@ def _flow(names: Sequence[str]) -> str:
 
 def outlook(project: Project, sizes: Mapping[Split, int], have: Held) -> tuple[str, ...]:
     """How far the decision is with the rows that are labelled now, and how many more it would take, as sentences."""
-    dev = sizes.get("dev", 0)
+    dev, sealed = sizes.get("dev", 0), sizes.get("test", 0)
     counted = ", ".join(f"{split} {sizes.get(split, 0)}" for split in ("train", "dev", "test"))
     last = project.store.read("decision.json")
-    said = _after_climb(project.task, store.decision(last["decision"]), _records(last), dev, have) if last else None
-    return (f"Rows now: {counted}.", *(said if said is not None else _before_climb(project.task, dev, have)))
+    said = _after_climb(project.task, last, dev + sealed, have) if last else None
+    return (f"Rows now: {counted}.", *(said if said is not None else _before_climb(project.task, dev, sealed, have)))
 
 
 def _records(last: Mapping[str, list[dict[str, object]]]) -> dict[str, Record]:
     return {one.rung: one for one in map(store.record, last["records"])}
 
 
-def _before_climb(task: Task, dev: int, have: Held) -> tuple[str, ...]:
-    """What this many dev rows could show."""
+def _before_climb(task: Task, dev: int, sealed: int, have: Held) -> tuple[str, ...]:
+    """What these held-out rows could show."""
     if dev < MIN_DEV_ROWS:
         missing = MIN_DEV_ROWS - dev
         return (f"{MIN_DEV_ROWS} dev rows are the least that can decide anything: {_more(missing, have)}.",)
-    goal, rungs = task.goal, len(task.rungs or ()) or 1
-    right = right_answers_needed(dev, goal.at_least, ALPHA / rungs)
-    if right > dev:
-        return (f"Even a perfect score on {dev} dev rows would not show {goal.metric} >= {goal.at_least:g}: label more.",)
+    goal = task.goal
+    found = prospect(dev + sealed, goal.at_least, len(task.rungs or ()) or 1)
+    rows = f"{dev} dev and {sealed} test rows"
+    if found.true_score is None:
+        return (f"Even a perfect score on {rows} would not show {goal.metric} >= {goal.at_least:g}: label more.",)
     return (
-        f"Nothing has been climbed yet. To show {goal.metric} >= {goal.at_least:g} on {dev} dev rows, one of"
-        f" {rungs} rung{'s' * (rungs > 1)} must score {right / dev:.3f}.",
+        f"Nothing has been climbed yet. To show {goal.metric} >= {goal.at_least:g} on {rows}, a rung must score"
+        f" {found.needed / found.rows:.3f} on them; one whose true score is {found.true_score:.3f} does so 8 times in 10.",
     )
 
 
-def _after_climb(task: Task, decision: Decision, records: Mapping[str, Record], dev: int, have: Held) -> tuple[str, ...] | None:
+def _after_climb(task: Task, last: Mapping[str, Any], held: int, have: Held) -> tuple[str, ...] | None:
     """The last decision, and how many of the rows that it asked for are labelled since. None if nothing was measured."""
+    decision, records = store.decision(last["decision"]), _records(last)
     goal = f"{task.goal.metric} >= {task.goal.at_least:g}"
     folder = task.folder.name
     if not decision.chosen:
         return None
     if decision.verdict == "meets":
         return (f"At the last climb {decision.chosen} was shown to meet {goal}.",)
+    if decision.left:
+        return (f"At the last climb {', '.join(decision.left)} could not be measured: rung climb {folder}",)
     if decision.verdict == "fails":
         return (f"At the last climb every rung was shown to miss {goal}: more train rows or another rung, not more dev rows.",)
     due = [one for one in decision.rungs if one.verdict == "undecided" and one.more_rows and one.rung in records]
@@ -88,17 +95,19 @@ def _after_climb(task: Task, decision: Decision, records: Mapping[str, Record], 
     nearest = min(due, key=lambda one: one.more_rows)
     scores = records[nearest.rung].scores
     assert scores, "a rung that lacks rows has a score"
-    since = max(0, dev - scores.overall.n)
+    if nearest.more_rows >= MAX_ROWS:
+        return (f"At the last climb {nearest.rung} scored {scores.overall}, too close to {goal} for more rows to tell apart.",)
+    since = max(0, held - scores.overall.n - int(last.get("sealed", 0)))
     left = nearest.more_rows - since
     said = (
-        f"At the last climb {nearest.rung} scored {scores.overall} against {goal}. About {nearest.more_rows} more dev rows"
-        f" would decide, and {since} are labelled since"
+        f"At the last climb {nearest.rung} scored {scores.overall} against {goal}. About {nearest.more_rows} more dev and test"
+        f" rows would decide 8 times in 10, and {since} are labelled since"
     )
     return (f"{said}. Next: {_more(left, have)}." if left > 0 else f"{said}: rung climb {folder}",)
 
 
 def _more(rows: int, have: Held) -> str:
-    """How many rows to label for that many dev rows."""
+    """How many rows to label for that many held-out rows."""
     if have.whole:
-        return f"about {rows} more with --for dev, or {ceil(rows / have.dev)} for all splits"
+        return f"about {rows} more with --for dev and --for test, or {ceil(rows / (have.dev + have.test))} for all splits"
     return f"about {rows} more with --for dev"

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 
 from rung.advise import draw
 from rung.advise.review import ReviewedPlan
+from rung.claims.shares import ERROR
+from rung.climbing.decide import claim_sentence
 from rung.evaluate.forgetting import bounds
 from rung.metrics.judge import Agreement
 from rung.report import figures
@@ -39,7 +41,9 @@ class ReportData:
     bases: Mapping[str, str] = field(default_factory=dict)
     """Base of each rung that uses one; empty in decisions of older versions."""
     untested: str = ""
-    """Why the chosen rung has no test score although it meets the goal."""
+    """Why a rung with a fair chance could not be proved."""
+    spending: Mapping[str, float] | None = None
+    """The error spent, as `rung.climbing.ledger.Spending`; None in decisions of older versions."""
 
     @property
     def measured(self) -> tuple[Record, ...]:
@@ -96,19 +100,34 @@ def test_sentence(found: ReportData) -> str:
     """The test score, or why there is none."""
     metric, verdict, broken = found.task["goal"]["metric"], found.decision.verdict, found.seals_broken
     if found.test is not None:
-        stale = f" The test has now been shown to {broken} different fits, so this number is no longer fresh."
-        return f"On the sealed test: {metric} {with_interval(found.test.overall)}.{stale if broken > 1 else ''}"
+        stale = f" They have now been shown to {broken} different fits, so this number is no longer fresh."
+        return f"On the sealed rows alone: {metric} {with_interval(found.test.overall)}.{stale if broken > 1 else ''}"
     if found.untested:
-        return f"The test could not be finished: {found.untested}"
+        return f"The proof could not be finished: {found.untested}"
     reason = {
         "meets": "there are no test rows",
-        "fails": "no rung meets the goal",
-        "undecided": "no rung is shown to meet the goal",
+        "fails": "no rung has a chance to meet the goal",
+        "undecided": f"no rung has a fair chance to be proved on them{' yet' if found.decision.left else ''}",
     }[verdict]
     if verdict == "meets" or not broken:
         return f"The test is still sealed, because {reason}."
     times = "one fit" if broken == 1 else f"{broken} different fits"
-    return f"The test was opened in an earlier climb, for {times}; it was not used now, because {reason}."
+    return f"The test was opened for {times}, of other rungs or in an earlier climb; not for this rung, because {reason}."
+
+
+def claim_text(found: ReportData) -> str:
+    """The one claim, if the chosen rung was proved or its proof failed; else empty."""
+    claim = found.decision.claim
+    return claim_sentence(found.task["goal"]["metric"], claim) if claim else ""
+
+
+def spent_sentence(found: ReportData) -> str:
+    """The error that claims on these rows have spent; empty for a decision of an older version."""
+    if found.spending is None:
+        return ""
+    spent = found.spending["before"] + found.spending["error"]
+    left = f"{ERROR - spent:.2g} is left for later ones"
+    return f"Climbs on these held-out rows have spent {spent:.3g} of the error of {ERROR:g}; {left}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +157,8 @@ def requirements(found: ReportData) -> tuple[Requirement, ...]:
     at, least = overall(record), goal["at_least"]
     limit_broken = any(demand.state == "no" for demand in rest)
     state = "open" if found.judge and found.judge.doubt else _score_state(found.verdict, at, least, limit_broken)
-    return (Requirement(goal["metric"], f"at least {plainly(least)}", with_interval(at), state), *rest)
+    proved = f"; proved: at least {score(found.decision.claim.at_least)}" if found.decision.claim else ""
+    return (Requirement(goal["metric"], f"at least {plainly(least)}", with_interval(at) + proved, state), *rest)
 
 
 def _limit_requirement(what: str, limit: float, seen: float | None, shown: Callable[[float], str]) -> Requirement:

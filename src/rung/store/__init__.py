@@ -12,6 +12,7 @@ marks/<digest>.jsonl       replies of a judge that runs here, one question a lin
 ability/<digest>.json      general ability of one model, untouched or fitted
 tune/<key>.json            a race of settings
 test.json                  each look at the sealed rows, with its score
+claims.json                the error that climbs have spent on their held-out rows
 decision.json              the last decision
 
 Files are signed (`rung.signed`) under their name in the folder. One with an invalid signature counts as absent: it is

@@ -13,6 +13,7 @@ from rung.advise.advise import Chart
 from rung.advise.draw import value
 from rung.advise.questions import ASSUMED, Answer
 from rung.advise.review import PlanReview
+from rung.claims.prospects import prospect
 from rung.cli.screens.console import join_texts, styled
 from rung.cli.screens.form import add_column, bases_line, format_bytes, format_interval, format_seconds, format_usd
 from rung.evaluate.judging import JudgeEstimate, JudgeEstimates
@@ -180,6 +181,18 @@ def _resolution(rows: int) -> Text:
         "[bold]{} dev rows[/] distinguish two rungs from {} on; in brackets the share of rows that only one gets right",
         rows,
         told,
+    )
+
+
+def held_out(dev: int, sealed: int, metric: str, goal: float, rungs: int) -> Text:
+    """What the held-out rows can show: the true score that a rung needs to be proved 8 times in 10."""
+    far, near = (prospect(dev + sealed, goal, n).true_score for n in (1, max(1, rungs)))
+    if far is None:
+        return styled("[bold]{} dev and {} sealed rows[/] cannot show {} >= {}", dev, sealed, metric, f"{goal:g}")
+    others = "more than a perfect one" if near is None else f"{near:.3f}"
+    return styled(
+        "[bold]{} dev and {} sealed rows[/] prove {} >= {} 8 times in 10 for a true score of {} ({} if all rungs are near it)",
+        *(dev, sealed, metric, f"{goal:g}", f"{far:.3f}", others),
     )
 
 

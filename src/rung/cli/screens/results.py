@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rung.claims.shares import ERROR
 from rung.cli.screens.console import styled
 from rung.cli.screens.form import MARKS, add_column, bases_line, format_interval, format_seconds, format_usd
 from rung.data.finding import Finding
@@ -88,15 +89,27 @@ def verdict(decision: Decision) -> Text:
     return styled("{}  {}", _verdict(decision.verdict), decision.why)
 
 
-def outcome(decision: Decision, test: Scores | None, seals_broken: int, sealed: int, untested: str = "") -> RenderableType:
+def outcome(
+    decision: Decision,
+    test: Scores | None,
+    seals_broken: int,
+    sealed: int,
+    untested: str = "",
+    spending: Mapping[str, Any] | None = None,
+) -> RenderableType:
+    """The verdict with its one claim; then what became of the sealed rows, and of the error that claims may spend."""
     lines = [verdict(decision)]
     if test:
-        fresh = "opened once" if seals_broken == 1 else f"shown to {seals_broken} Predictors by now, so no longer fresh"
-        lines.append(styled("[bold]test[/]   {} {} (sealed rows, {})", test.metric, test.overall, fresh))
+        fresh = f"scored on by {seals_broken} Predictors, so the score on them alone is no longer fresh"
+        lines.append(styled("[dim]sealed {}[/]", f"opened once, for {decision.chosen}" if seals_broken == 1 else fresh))
     elif untested:
-        lines.append(styled("[bold yellow]test[/]   {}", untested))
+        lines.append(styled("[bold yellow]sealed[/] {}", untested))
     elif sealed:
-        lines.append(styled("[dim]test   {} rows stay sealed until a rung meets the goal[/]", sealed))
+        lines.append(styled("[dim]sealed {} rows stay sealed until a rung has a fair chance to be proved on them[/]", sealed))
+    if spending:
+        spent = spending["before"] + spending["error"]
+        told = f"{spent:.3g} of {ERROR:g} is spent on these rows, {ERROR - spent:.2g} is left for later climbs"
+        lines.append(styled("[dim]error  {}[/]", told))
     return Group(*lines)
 
 
