@@ -67,7 +67,7 @@ def climb(values: list[np.ndarray], goal: Goal, error: float, later: float) -> D
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer climbs")
-    runs, began = (120 if parser.parse_args().quick else 1200), time.perf_counter()
+    runs, began = (240 if parser.parse_args().quick else 1200), time.perf_counter()
     first, second = FIRST * ERROR, FIRST * (1 - FIRST) * ERROR
     third = FIRST * (ERROR - first - second)
     decided = advised = hopeless = 0

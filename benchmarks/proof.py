@@ -178,7 +178,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     began, ratios, wrong, of = time.perf_counter(), [], 0, 0
     for ladder in LADDERS:
-        runs = (150 if ladder.graded else 400) * (1 if quick else 8)
+        runs = (120 if ladder.graded else 300) * (1 if quick else 8)
         found = [rows_needed(rule, ladder, n, runs) for rule, n in zip((before, now), ladder.start, strict=True)]
         ratios.append(found[0][0] / found[1][0])
         wrong, of = wrong + found[1][1], of + found[1][2]
@@ -187,7 +187,7 @@ def main() -> None:
     print(f"wrong meets on these: {stats.wilson(wrong, of)}")
     worst = 0.0
     for ladder in JUST_UNDER:
-        runs = (400 if ladder.graded else 1500) * (1 if quick else 8)
+        runs = (200 if ladder.graded else 800) * (1 if quick else 8)
         shares = [climbs(rule, ladder, ladder.start[0], runs)[1] for rule in (before, now)]
         told = stats.wilson(shares[1], runs)
         worst = max(worst, told.value)

@@ -14,6 +14,7 @@ from rung.advise.review import ReviewedPlan, review_plan
 from rung.climbing import ledger, live, test_set
 from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung
+from rung.climbing.deciding import decide
 from rung.climbing.fit import Progress, fit, fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
 from rung.climbing.project import Project
@@ -71,7 +72,7 @@ class _Going:
         """Open the sealed rows for the next rung with a fair chance, and again while one fails; store each state."""
         sealed = len(self.project.inputs.splits.test)
         while True:
-            decision = self.project.decide(self.records)
+            decision = decide(self.project, self.records)
             proved = len(test_set.proofs(self.project, self.records))
             name = next_rung(decision, self.records, proved, finished) if sealed and not self.untested else None
             begun = f"the proof of {name} was interrupted. Climb again to finish it." if name else self.untested
@@ -112,7 +113,7 @@ def standing(project: Project) -> Climb | None:
     records = tuple(replace(record, rung=rung) for rung, record in found if record)
     if not records:
         return None
-    decision = project.decide(records)
+    decision = decide(project, records)
     proof = test_set.proofs(project, records).get(decision.chosen)
     return Climb(decision, records, Opened(proof.test if proof else None, len(test_set.looks(project))))
 

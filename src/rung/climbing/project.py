@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,6 @@ from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.store import Store
 from rung.task import Task
-from rung.types import Decision, Record
 from rung.visible import print_visible
 
 
@@ -105,12 +104,6 @@ class Project:
     def places(self, rung: str) -> list[RungOnBase]:
         """The bases on which a rung is tried; `rung` may name one, as in `lora@BASE`."""
         return bases.on_bases(rung, self.task, self.starts, self.inputs.data, self.machine)
-
-    def decide(self, records: Sequence[Record]) -> Decision:
-        """The records against the goal, with the rungs that were proved and those that are left."""
-        from rung.climbing.deciding import decide  # it needs the fits, which need a project
-
-        return decide(self, records)
 
 
 def make_plan(project: Project) -> Plan:
