@@ -21,7 +21,7 @@ from rung.climbing.project import Project
 from rung.retrieve.passage import Block, Passage
 from rung.serve import keys
 from rung.serve.page import words
-from rung.serve.page.documents import shown
+from rung.serve.page.documents import Part, around, shown
 from rung.serve.page.render import unwrapped
 from rung.store import Store
 from rung.task import load_task
@@ -199,6 +199,10 @@ def test_a_passage_is_marked_over_blocks_and_on_its_own_line() -> None:
     marked = [[(part.text, part.marked) for part in one.parts] for one in shown(blocks, two)]
     assert marked[1:3] == [[("same ", False), ("text", True)], [("more", True), (" <b>", False)]]
     assert [one.headings for one in shown(blocks, None)] == [("A",), ("B",), (), (), ("C",)]
+    many = shown([Block(f"line {k}", (), k, k) for k in range(1000)], Passage("r", "d.md", (), "line 700", 700, 700))
+    part = around(many, 10)
+    assert len(part) == 10 and part[5].parts == (Part("line 700", True),) and around(many[:3], 10) == many[:3]
+    assert [one.parts[0].text for one in around(many[-5:], 3)] == ["line 995", "line 996", "line 997"]
     second = Passage("q", "d.md", ("A", "B"), "same text", 9, 9)
     assert [any(part.marked for part in one.parts) for one in shown(blocks, second)] == [False, False, False, True, False]
 

@@ -7,6 +7,7 @@ written. Who asks sees documents that his labels open, and learns of no other.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from rung.retrieve.parse import parse, relative
 from rung.retrieve.passage import Block, Passage, Refused
 from rung.retrieve.search import Hit, Settings
 from rung.retrieve.store import Allow, Health, Store
+from rung.types import Texts
 
 T = TypeVar("T")
 
@@ -31,6 +33,10 @@ SHOWN = 8
 """Passages that a search shows."""
 DEPTH = 100
 """Passages of each leg whose scores a search shows."""
+FRESH = 10.0
+"""Seconds for which a look at the documents' files holds."""
+BLOCKS = 400
+"""Most blocks of a document that are shown, around its passage."""
 QUESTION = 2000
 """Most characters of a search."""
 
@@ -88,6 +94,8 @@ class Reading:
     blocks: tuple[Shown, ...]
     passage: Passage | None
     """The passage that was asked for; None where the index no longer has it."""
+    cut: bool = False
+    """Whether it is longer than what is shown."""
 
 
 class Library:
@@ -97,6 +105,7 @@ class Library:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="library")
         self._stores: dict[str, Store] = {}
         self._engines: dict[Path, Engines] = {}
+        self._seen: dict[Path, tuple[float, Texts]] = {}
 
     async def run(self, task: Callable[..., T], *values: object) -> T:
         """Call one of the functions below in the library's thread."""
@@ -104,7 +113,7 @@ class Library:
 
     def overview(self, project: Project, index: str, allow: Allow, admin: bool) -> Overview:
         """The documents as they are now."""
-        texts = read_documents(project.task)
+        texts = self._texts(project)
         labels = knowledge.labels(texts)
         listed = [Listed(path, labels(path)) for path in knowledge.contents(texts)]
         seen = tuple(one for one in listed if _may_see(one.label, allow))
@@ -127,23 +136,32 @@ class Library:
 
     def document(self, project: Project, index: str, path: str, passage: str, allow: Allow) -> Reading | Refused | None:
         """A document with one of its passages marked; None where there is none of this path that he may see."""
-        task = project.task
-        files = {relative(Path(file), task.folder): Path(file) for file in project.inputs.documents.files}
-        if path not in files or not _may_see(knowledge.labels(project.inputs.documents)(path), allow):
+        folder, texts = project.task.folder, self._texts(project)
+        files = {relative(Path(file), folder): Path(file) for file in texts.files}
+        if path not in files or not _may_see(knowledge.labels(texts)(path), allow):
             return None
-        found = parse(files[path], task.folder)
+        found = parse(files[path], folder)
         if isinstance(found, Refused):
             return found
         cited = self._passage(index, passage) if passage else None
         if cited and (cited.path != path or not _may_see(cited.access, allow)):
             cited = None
-        return Reading(path, tuple(shown(found.blocks, cited)), cited)
+        blocks = shown(found.blocks, cited)
+        part = around(blocks)
+        return Reading(path, tuple(part), cited, len(part) < len(blocks))
 
     def _passage(self, index: str, name: str) -> Passage | None:
         try:
             return self._store(index).passages([name])[0]
         except KeyError:
             return None
+
+    def _texts(self, project: Project) -> Texts:
+        """The task's documents; their files are hashed for it, so a look holds for a while."""
+        folder, now = project.task.folder, time.monotonic()
+        if folder not in self._seen or now - self._seen[folder][0] > FRESH:
+            self._seen[folder] = (now, read_documents(project.task))
+        return self._seen[folder][1]
 
     def _store(self, index: str) -> Store:
         now = knowledge.followed(index)
@@ -182,6 +200,13 @@ def shown(blocks: Sequence[Block], passage: Passage | None) -> list[Shown]:
             place, page = place + len(block.text) + 2, at
         above = heading
     return out
+
+
+def around(blocks: Sequence[Shown], most: int = BLOCKS) -> Sequence[Shown]:
+    """At most so many blocks: those around the first marked one, else the first ones."""
+    marked = next((place for place, one in enumerate(blocks) if any(part.marked for part in one.parts)), 0)
+    start = max(0, min(marked - most // 2, len(blocks) - most))
+    return blocks[start : start + most]
 
 
 def _span(section: Sequence[Block], passage: Passage) -> tuple[int, int] | None:

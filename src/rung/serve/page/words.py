@@ -100,6 +100,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "label": ("Label", "权限标签"),
     "open_to_all": ("open to all", "对所有人开放"),
     "hidden": ("{} more are restricted to other labels.", "另有 {} 个文档需要其他权限标签。"),
+    "more_documents": ("{} more are not listed here; a search finds them.", "另有 {} 个文档未列出，可通过搜索找到。"),
+    "long_document": ("The document is longer; this is a part of it.", "文档较长，这里只显示一部分。"),
     "health": ("Health of the index", "索引状态"),
     "whole": ("whole", "完整"),
     "not_whole": ("incomplete", "不完整"),
