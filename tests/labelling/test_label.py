@@ -282,6 +282,19 @@ def test_a_full_disk_leaves_both_files_whole(task: Path, monkeypatch: pytest.Mon
     assert sitting.label("fault") and len(lines(task)) == 3
 
 
+def test_a_process_killed_between_the_two_files_loses_no_label(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sitting = opened(task).sitting
+    first = sitting.queue[0].row.input
+    (task / "labelled.csv.0badcafe.part").write_text("half a fi")
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "append", _full)
+        with pytest.raises(OSError, match="full"):
+            sitting.label("refund")
+    assert lines(task)[1] == f"{first},refund,random,"
+    assert first not in {drawn.row.input for drawn in opened(task, rows=60).sitting.queue}
+    assert not list(task.glob("*.part"))
+
+
 def _full(*_: Any, **__: Any) -> None:
     raise OSError(28, "the disk is full")
 

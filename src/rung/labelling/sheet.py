@@ -135,6 +135,7 @@ class Sheet:
         folder = self.task.folder / ".rung"
         folder.mkdir(exist_ok=True)
         with FileLock(folder / "label.lock", timeout=LOCK_SECONDS):
+            files.sweep_beside(self.path)
             yield
 
 
