@@ -131,6 +131,22 @@ def test_splits_with_files_of_their_own(task: Path) -> None:
     }, "a row that is labelled for dev is not drawn for test, though rung.yaml does not name its file yet"
 
 
+def test_a_dataset_folder_and_a_labelled_file_stand_side_by_side(task: Path) -> None:
+    (task / "data").mkdir()
+    rows = (task / "rows.csv").read_text().splitlines()
+    for name, some in (("train", rows[1:40]), ("validation", rows[40:70]), ("test", rows[70:])):
+        (task / "data" / f"{name}.csv").write_text("\n".join([rows[0], *some]) + "\n")
+    write(task, "{examples: data, unlabelled: new.csv, input: text, output: intent}")
+    found = opened(task, split="dev")
+    found.sitting.label("refund")
+    assert found.sitting.sheet.label == "labelled.dev.csv", "not in the folder, whose files all have a split in their names"
+    given = yaml.safe_load(naming(found.sitting.sheet, found.have))["data"]
+    assert given == {"train": "data", "dev": ["data", "labelled.dev.csv"], "test": "data"}
+    write(task, str({**given, "input": "text", "output": "intent"}))
+    splits = make_splits(load_task(task))
+    assert (len(splits.train), len(splits.dev), len(splits.test)) == (39, 31, 21)
+
+
 def test_no_drawn_row_divides_a_group(task: Path) -> None:
     rows = [f"word{i} of {i},{'refund' if i % 2 else 'fault'},c{i % 9}" for i in range(60)]
     (task / "rows.csv").write_text("text,intent,customer\n" + "\n".join(rows) + "\n")

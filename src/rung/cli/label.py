@@ -60,7 +60,7 @@ def label(
 
     Rows for dev and test are drawn at random and shown without a proposal: a proposal would pull their labels towards a
     model's answers, and every later score with them. Rows for train are chosen where fitted rungs disagree or are in doubt,
-    because these teach most; they never enter dev or test.
+    because these usually teach more than random ones; they never enter dev or test.
 
     Without a terminal, answers are read from standard input, one a line.
     """
