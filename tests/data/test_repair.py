@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rung.data import blocking, check, cleaned, make_splits
 from rung.data.load import load
 from rung.data.repair import Repair, read_sources, repair, spellings
+from rung.errors import DataError
 from rung.task import Task, load_task
 
 LABELS = ("refund", "order_status", "fault")
@@ -130,6 +131,21 @@ def test_rows_that_cannot_be_used_are_set_aside(tmp_path: Path) -> None:
     found, _, after = mended(task)
     assert [one.why for one in found.changes.values()] == ["unusable: the output is empty.", "unusable: the input is empty."]
     assert len(load(after).train) == 40
+
+
+def test_half_a_character_is_set_aside_in_writing(tmp_path: Path) -> None:
+    task = write(tmp_path, {"dev": rows("b", 30), "test": rows("c", 30)}, data={"train": "train.jsonl"})
+    some = [{"text": text, "intent": label} for text, label in rows("a", 40)] + [{"text": "\ud83d half", "intent": "fault"}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, some)))
+    found, made, _ = mended(task)
+    assert "lone surrogate" in found.changes["train.jsonl line 41"].why
+    assert made.set_aside and "\\ud83d half" in made.set_aside.read_text()
+
+
+def test_a_file_that_is_named_twice_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, {"train": rows("a", 40), "test": rows("c", 30)}, data={"dev": "./train.csv"})
+    with pytest.raises(DataError, match="names the file more than once"):
+        read_sources(load_task(tmp_path))
 
 
 def test_groups_leave_train_unless_that_takes_most_of_it(tmp_path: Path) -> None:

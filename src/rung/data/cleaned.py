@@ -138,7 +138,7 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[
     table = csv.writer(text, lineterminator="\n")
     table.writerow(names)
     table.writerows([text_of(row.get(name), "") for name in names] for row in rows)
-    files.write_text(path, text.getvalue())
+    files.write_text(path, text.getvalue(), errors="backslashreplace")  # rows set aside may have half a character
 
 
 def _write_aside(folder: Path, rows: Sequence[RawRow], changes: Mapping[str, Change]) -> Path:

@@ -53,7 +53,12 @@ class Repair:
 
 def read_sources(task: Task) -> tuple[Source, ...]:
     """All rows of the task, unusable ones included. DataError where a file, or the cells of a row, cannot be read."""
-    return tuple(Source(file, name, tuple(read_file(file, task))) for name, some in data_files(task).items() for file in some)
+    found = [(name, file) for name, some in data_files(task).items() for file in some]
+    counts = Counter(file.path.resolve() for _, file in found)
+    for _, file in found:
+        if counts[file.path.resolve()] > 1:
+            raise DataError("rung.yaml names the file more than once.", where=file.label, remedy="Name it once.")
+    return tuple(Source(file, name, tuple(read_file(file, task))) for name, file in found)
 
 
 def spellings(sources: Sequence[Source], task: Task) -> list[Variant]:
