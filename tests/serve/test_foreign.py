@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import running, task_of_labels, task_of_texts
+
+from rung.serve import chat, completions, embeddings, responses
 
 pytestmark = pytest.mark.slow
 
@@ -115,3 +119,45 @@ def test_langchain(url: str) -> None:
 def test_llamaindex(url: str) -> None:
     found = said([python("llama_index.llms.openai_like"), "-", url], LLAMAINDEX)
     assert found["whole"] == found["streamed"] == found["complete"] != ""
+
+
+def described() -> dict[str, Any]:
+    """The endpoints in OpenAPI's form, from the shapes that their bodies are read into; models are named so that some exist."""
+    shapes = {
+        "/v1/chat/completions": chat._Body,
+        "/v1/completions": completions._Body,
+        "/v1/responses": responses._Body,
+        "/v1/embeddings": embeddings._Body,
+    }
+    paths: dict[str, Any] = {"/v1/models": {"get": {"responses": {"200": {"description": "models"}}}}}
+    parts: dict[str, Any] = {}
+    for path, shape in shapes.items():
+        schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
+        parts |= schema.pop("$defs", {})
+        schema["properties"]["model"] = {"enum": ["support", "letters", "fake", "nobody"]}
+        for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
+            if name in schema["properties"]:
+                schema["properties"][name] = {"type": "integer", "maximum": 8}
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        paths[path] = {"post": {"requestBody": body, "responses": {"200": {"description": "an answer"}}}}
+    for path in ("/mcp", "/v1/feedback"):
+        body = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+        paths[path] = {"post": {"requestBody": body, "responses": {"200": {"description": "an answer"}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "rung", "version": "0"},
+        "paths": paths,
+        "components": {"schemas": parts},
+    }
+
+
+def test_schemathesis_finds_no_5xx(url: str, tmp_path: Path) -> None:
+    program = Path(python("schemathesis")).parent / "schemathesis"
+    schema = tmp_path / "openapi.json"
+    schema.write_text(json.dumps(described()))
+    line = [str(program), "run", str(schema), "--url", url.removesuffix("/v1"), "--checks", "not_a_server_error"]
+    line += ["--max-examples", "60", "--phases", "examples,coverage,fuzzing", "--seed", "1", "--suppress-health-check", "all"]
+    found = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=tmp_path)
+    assert found.returncode == 0, found.stdout[-4000:]
+    tried = re.search(r"(\d+) passed", found.stdout)
+    assert tried and int(tried[1]) > 500, found.stdout[-4000:]
