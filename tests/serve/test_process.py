@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
-from serving import CHAT, body, running, task_of_labels, task_of_texts
+from serving import CHAT, body, running, task_of_documents, task_of_labels, task_of_texts
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -34,8 +34,8 @@ def test_the_openai_client_passes_its_calls_unchanged(tmp_path: Path, home: Path
         chunks = list(stream)
         said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
         assert said == whole.choices[0].message.content and chunks[-1].usage.total_tokens == whole.usage.total_tokens > 10
-        with pytest.raises(BadRequestError, match="logprobs"):
-            client.chat.completions.create(model="letters", messages=asked, logprobs=True)
+        with pytest.raises(BadRequestError, match="logit_bias"):
+            client.chat.completions.create(model="letters", messages=asked, logit_bias={"5": 1})
         with pytest.raises(NotFoundError, match="tickets"):
             client.chat.completions.create(model="gpt", messages=asked)
         [program] = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -65,3 +65,19 @@ def test_what_is_under_way_is_finished_after_sigterm(tmp_path: Path, home: Path,
         assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] in ("stop", "length")
         assert process.wait(30) == 0
     assert not (folder / ".rung" / "requests.sqlite").exists()
+
+
+def test_a_changed_document_is_answered_from_within_seconds(tmp_path: Path, home: Path, encoder: Path) -> None:
+    folder = task_of_documents(tmp_path / "staff", encoder)
+    question = body("staff", "what does the bicycle shop charge for a puncture")
+    with running(folder, "--watch") as (process, url), httpx.Client(timeout=60) as http:
+        (folder / "docs" / "prices.md").write_text("# Prices\n\nThe bicycle shop charges twelve crowns for a puncture.\n")
+        for _ in range(60):
+            found = http.post(url.removesuffix("/v1") + CHAT, json=question).json()["choices"][0]
+            if "docs/prices.md" in {cited["document"] for cited in found["rung"]["citations"]}:
+                break
+            time.sleep(1)
+        else:
+            pytest.fail("the new document was never cited")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

@@ -49,7 +49,8 @@ def serve(
     found = models.opened(folders, task_or_documents)
     path = None if no_log else log or next(iter(found.values())).project.store.folder / FILE
     made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days))
-    again = task_or_documents if watch else None
+    given = {(place if place.is_dir() else place.parent).resolve(): place for place in folders}  # one may be a single document
+    again = (lambda folder: task_or_documents(given[folder.resolve()])) if watch else None
     watcher = Watcher(made.shelf, made.line, lambda before: models.opened(folders, task_or_documents, before), again)
     run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path), watcher)
 
