@@ -65,6 +65,9 @@ def test_a_climb_spends_four_fifths_and_is_resumed_with_the_same(folder: Path) -
     after = left(folder)
     assert (after.error, after.before, after.known, after.rungs) == (pytest.approx(0.04), 0.0, True, 2)
     assert after.later == pytest.approx(0.008)
+    limited = {"at_least": 0.8, "latency_ms": 500}
+    (folder / "rung.yaml").write_text(json.dumps(json.loads((folder / "rung.yaml").read_text()) | {"goal": limited}))
+    assert left(folder).known, "a limit outside the claim"
     set_task(folder, rungs=["majority"], budget={"minutes": 3})
     fewer = left(folder)
     assert fewer.known and fewer.rungs == 2, "the rung that is not named any more has had its chance"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rung.claims import exact
 from rung.claims.shares import Candidate, Counted, Measured
@@ -55,19 +56,27 @@ def bounds(rows: Rows, error: float) -> Interval:
 
 def standard_error(rows: Rows) -> float:
     """Of the score of these rows; never zero, since rows that are all alike do not show that all rows are."""
+    return _width(_middle(rows))
+
+
+def _width(middle: Interval) -> float:
     from scipy.special import ndtri
 
-    wide = bounds(rows, 0.16) if rows.corpus is None and is_binary(rows.values) else _quick(rows)
-    return max((wide.high - wide.low) / (2 * float(ndtri(0.84))), 1e-6)
+    return max((middle.high - middle.low) / (2 * float(ndtri(1 - _TAIL))), 1e-6)
 
 
-def _quick(rows: Rows) -> Interval:
+_TAIL = 0.16
+
+
+def _middle(rows: Rows) -> Interval:
+    """The score between bounds about one standard error away, from few resamples."""
+    if rows.corpus is None and is_binary(rows.values):
+        return bounds(rows, _TAIL)
+    how: dict[str, Any] = {"resamples": 1000, "confidence": 1 - 2 * _TAIL, "limits": (0.0, 1.0)}
     if rows.corpus is None:
-        return resample.bootstrap_interval(rows.values, rows.clusters, resamples=1000, confidence=0.68, limits=(0.0, 1.0))
+        return resample.bootstrap_interval(rows.values, rows.clusters, **how)
     columns = rows.corpus.columns(rows.outputs, rows.references)
-    return resample.bootstrap_interval(
-        columns, rows.clusters, rows.corpus.statistic, resamples=1000, confidence=0.68, limits=(0.0, 1.0)
-    )
+    return resample.bootstrap_interval(columns, rows.clusters, rows.corpus.statistic, **how)
 
 
 def candidate(seen: Rows, upper: float, sealed: int) -> Candidate:
@@ -120,4 +129,5 @@ def outlook(rows: Rows) -> Outlook:
     """What rows say about further rows."""
     if rows.counted:
         return Outlook(sum(rows.values) / len(rows), 0.0, len(rows), rows.right)
-    return Outlook(bounds(rows, 0.16).value, standard_error(rows) * math.sqrt(len(rows)), len(rows), None)
+    middle = _middle(rows)
+    return Outlook(middle.value, _width(middle) * math.sqrt(len(rows)), len(rows), None)

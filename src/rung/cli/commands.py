@@ -208,6 +208,10 @@ def climb(
         _show(project.store.read("decision.json"))
         if spent := project.engines.spent():
             out.print(f"calls to APIs on this task so far: {spent}", style="dim")
+        if result.decision.left:
+            out.print(
+                f"to go on: rung climb {folder}   (budget.minutes in rung.yaml: {project.task.budget.minutes or 'no limit'})"
+            )
         out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
     raise typer.Exit(EXIT_CODES[result.decision.verdict])
 

@@ -69,25 +69,25 @@ class _Going:
         self.untested = ""
 
     def prove(self, finished: bool) -> Climb:
-        """Open the sealed rows for the next rung with a fair chance, and again while one fails; store each state."""
+        """Open the sealed rows for the next rung with a fair chance, and again while one fails."""
         sealed = len(self.project.inputs.splits.test)
         while True:
             decision = decide(self.project, self.records)
             proved = len(test_set.proofs(self.project, self.records))
             name = next_rung(decision, self.records, proved, finished) if sealed and not self.untested else None
             begun = f"the proof of {name} was interrupted. Climb again to finish it." if name else self.untested
-            result = self._stored(decision, begun)  # a failure on the test rows must not lose the climb
+            result = self._climb(decision, begun)
+            if name or finished:  # a failure on the test rows must not lose the climb
+                self.project.store.write("decision.json", content(self.project, result, self.findings))
             if name is None:
                 return result
             self.watcher.progress(name, "proving on the sealed rows", 1.0)
             self.untested = test_set.prove(self.project, next(one for one in self.records if one.rung == name))
 
-    def _stored(self, decision: Decision, untested: str) -> Climb:
+    def _climb(self, decision: Decision, untested: str) -> Climb:
         proof = test_set.proofs(self.project, self.records).get(decision.chosen)
         opened = Opened(proof.test if proof else None, len(test_set.looks(self.project)), "" if proof else untested)
-        result = Climb(decision, tuple(self.records), opened)
-        self.project.store.write("decision.json", content(self.project, result, self.findings))
-        return result
+        return Climb(decision, tuple(self.records), opened)
 
 
 def _try_steps(go: _Going, until: float, race: RacePlan | None, everything: bool) -> None:

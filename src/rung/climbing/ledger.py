@@ -12,6 +12,8 @@ from rung.climbing.project import Project
 from rung.types import digest
 
 FILE = "claims.json"
+AS_MEASURED = {"latency_ms", "usd_per_1k", "usd_per_month"}
+"""Limits outside the claim: to change them is no further try, since the claim holds for whichever rung is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _entry(project: Project) -> Entry:
     return Entry(
         0.0,
         tuple(sorted(keys)),
-        digest([goal.model_dump(mode="json"), project.scoring.key])[:16],
+        digest([goal.model_dump(mode="json", exclude_none=True, exclude=AS_MEASURED), project.scoring.key])[:16],
         tuple(row.id[:12] for row in splits.dev),
         tuple(row.id[:12] for row in splits.test.open()),
     )
