@@ -217,7 +217,7 @@ def test_the_cache_stays_within_its_bytes_and_forgets_what_was_used_longest_ago(
     kept = {}
     for k in range(4):
         ids = one._ids(ask(f"{k} " * 60, f"{k} front"))
-        kept[k] = batch.radix.match("", ids)[1]
+        kept[k] = batch.radix.match(" ", ids)[1]
     assert kept[3] > 60 and kept[1] < 40
     assert sum(node.capacity for node in batch.radix.nodes) and batch.radix.bytes == sum(
         node.capacity * running_bytes(node) for node in batch.radix.nodes
@@ -248,7 +248,7 @@ def test_the_next_turn_finds_the_answer_before_it(engine: Callable, ask: Callabl
     run(batch)
     ids = one._ids(ask("where is it"))
     answer: Completion = found[0]
-    assert batch.radix.match("", (*ids, *range(5)))[1] >= len(ids) and answer.tokens_out
+    assert batch.radix.match(" ", (*ids, *range(5)))[1] >= len(ids) and answer.tokens_out
     assert max(node.end for node in batch.radix.nodes) == len(ids) + answer.tokens_out - 1
 
 

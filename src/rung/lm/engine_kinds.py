@@ -55,6 +55,8 @@ class Workshop(Protocol):
 
     say: Callable[[str], object]
     api: Settings
+    serving: bool
+    """Whether models are opened for a server: adapters of one base share its weights, and nothing is trained."""
 
     @property
     def machine(self) -> Machine: ...
@@ -67,6 +69,10 @@ class Workshop(Protocol):
         ...
 
     def embedder(self, name: str) -> Embedder: ...
+
+    def keep(self, name: str, make: Callable[[], Any]) -> Any:
+        """Anything that is opened once, by name."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,11 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
             where=ref.name,
             remedy="Put the old ones back, or climb again.",
         )
+    if engines.serving:
+        from rung.lm.inference.served import Bases, opened
+
+        bases = engines.keep("served bases", Bases)
+        return opened(found.folder, found.digest, ref.files, engines.machine, engines.say, bases)
     return CausalEngine(load(found.folder, engines.machine, ref.files), engines.say)
 
 

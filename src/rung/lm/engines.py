@@ -43,13 +43,15 @@ class Engines:
         api: Settings | None = None,
         opened: Mapping[ModelRef, Engine] | None = None,
         most: int = MAX_OPEN,
+        serving: bool = False,
     ):
         """`say` receives a line about each download. `api`: how endpoints are asked and what they may cost; by default
         without limits, with the ledger under `home()`. `opened`: engines that are there already, as by `put`. `most`: models
-        in memory at once; of more, the one that was asked longest ago is closed.
+        in memory at once; of more, the one that was asked longest ago is closed. `serving`: they answer and are not trained, so
+        adapters of one base share its weights.
         """
         self._machine, self.say, self.api = machine, say, api or Settings(folder=home())
-        self._most = most
+        self._most, self.serving = most, serving
         self.until = float("inf")
         """`time.monotonic()` after which no endpoint is asked."""
         self._open: dict[ModelRef, Engine] = {}

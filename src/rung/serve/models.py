@@ -131,7 +131,8 @@ def opened(
     for folder in folders:
         project = project_of(folder)
         local = _all_local(project)
-        engines = shared if shared and local else Engines(project.machine, project.say, settings(project.task), most=OPEN)
+        own = settings(project.task)
+        engines = shared if shared and local else Engines(project.machine, project.say, own, most=OPEN, serving=True)
         shared = engines if local else shared
         for served in _of(project, replace(project, shared_engines=engines)):
             known = found.get(served.name)

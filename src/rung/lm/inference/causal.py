@@ -52,7 +52,7 @@ class CausalEngine:
     def clear_cache(self) -> None:
         """Drop what is cached of earlier prompts; needed when the weights have changed."""
         self.cache.clear()
-        if self._running:
+        if self._running is not None:
             self._running.clear()
 
     def running(self) -> Running | None:
@@ -61,7 +61,10 @@ class CausalEngine:
 
     @cached_property
     def _running(self) -> Running | None:
-        return Running(self.loaded, self._checked, say=self.budget.say) if self.loaded.trees else None
+        return self._new_batch() if self.loaded.trees else None
+
+    def _new_batch(self) -> Running:
+        return Running(self.loaded, self._checked, say=self.budget.say)
 
     def _checked(self, writing: Writing) -> Ids:
         ids = self._ids(writing.prompt)

@@ -18,6 +18,7 @@ from rung.lm.inference.running_rows import Ids, Row, Waiting
 from rung.lm.inference.sample import Sampler
 from rung.lm.inference.step_layout import Layout, Query, Slice, layout
 from rung.lm.models.load import Loaded
+from rung.lm.models.serving import Active, Adapter
 from rung.lm.trees import tree, virtual
 from rung.lm.trees.radix import Node, Radix, States
 from rung.lm.trees.slots import Slots
@@ -44,9 +45,13 @@ class Running:
         ids: Callable[[Writing], Ids],
         most: int = CACHE_BYTES,
         say: out_of_memory.Say = lambda text: None,
+        active: Active | None = None,
     ):
-        """`ids`: the tokens of a prompt, or DataError where it is too long. `most`: bytes that the cache may have."""
+        """`ids`: the tokens of a prompt, or DataError where it is too long. `most`: bytes that the cache may have. `active`:
+        tells the model which adapters a pass adds.
+        """
         self.loaded, self.ids, self.most, self.say = loaded, ids, most, say
+        self.active = active or Active()
         self.model = virtual.base(loaded.model)
         self.radix = Radix(self._root)
         self.slots = Slots(SLOT)
@@ -57,12 +62,13 @@ class Running:
     def __len__(self) -> int:
         return len(self.rows) + len(self.waiting)
 
-    def join(self, writing: Writing) -> None:
+    def join(self, writing: Writing, adapter: Adapter | None = None) -> None:
+        """As in `RunningBatch`; `adapter` is added to the model for this answer."""
         ids, decoding, draw = self.ids(writing), writing.decoding, writing.prompt.draw
         guide, limit = self.loaded.chat.guide(decoding.schema), self.loaded.max_new_tokens(ids, decoding)
-        self.waiting.append(
-            Waiting(writing, ids, Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit, writing.logprobs))
-        )
+        sampler = Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit, writing.logprobs)
+        scope = f"{adapter.digest if adapter else ''} {writing.scope}"  # never a name: other weights are another scope
+        self.waiting.append(Waiting(writing, ids, sampler, scope, adapter))
 
     @torch.no_grad()
     def step(self) -> None:
@@ -104,11 +110,11 @@ class Running:
                 continue  # what it shares is read for another; the rest follows
             left -= count - shared
             reading.append(one)
-            slices.append(Slice(one.node, one.rest[:count], one.ids[-1] if count == len(one.rest) else None))
+            slices.append(Slice(one.node, one.rest[:count], one.ids[-1] if count == len(one.rest) else None, one.adapter))
         return reading, slices
 
     def _look_up(self, one: Waiting) -> None:
-        node, known = self.radix.match(one.writing.scope, one.ids[:-1])
+        node, known = self.radix.match(one.scope, one.ids[:-1])
         self._hold(one, node, known)
         if one.cached < 0:
             one.cached = known
@@ -124,17 +130,18 @@ class Running:
     def _pass(self, slices: Sequence[Slice]) -> tuple[Layout, torch.Tensor]:
         """The forward pass: its layout, and the logits of the rows, (rows, vocabulary)."""
         device = self.loaded.device
-        asked = [Query(one.chain, one.tokens[-1], one.depth, one.length) for one in self.rows]
+        asked = [Query(one.chain, one.tokens[-1], one.depth, one.length, one.adapter) for one in self.rows]
         laid = layout(asked, slices, self.slots, device)
         rows = laid.step.rows
-        out = self.model(
-            input_ids=torch.from_numpy(laid.tokens)[None].to(device),
-            position_ids=torch.from_numpy(laid.step.depth)[None].to(device),
-            step=laid.step,
-            # the output head fails on an empty index: keep one position if none is wanted
-            logits_to_keep=torch.from_numpy(rows if len(rows) else np.zeros(1, np.int64)).to(device),
-            use_cache=False,
-        )
+        with self.active.of(ranges=laid.ranges):
+            out = self.model(
+                input_ids=torch.from_numpy(laid.tokens)[None].to(device),
+                position_ids=torch.from_numpy(laid.step.depth)[None].to(device),
+                step=laid.step,
+                # the output head fails on an empty index: keep one position if none is wanted
+                logits_to_keep=torch.from_numpy(rows if len(rows) else np.zeros(1, np.int64)).to(device),
+                use_cache=False,
+            )
         return laid, out.logits[0, : len(rows)].float()
 
     def _keep(self, reading: Sequence[Waiting], slices: Sequence[Slice], laid: Layout) -> None:
@@ -156,14 +163,14 @@ class Running:
             else:
                 self._hold(one, None)
                 self.waiting.remove(one)
-                self.rows.append(Row(one.writing, one.ids, one.cached, one.sampler, node, node.end + 1))
+                self.rows.append(Row(one.writing, one.ids, one.cached, one.sampler, node, node.end + 1, one.scope, one.adapter))
                 self._copy_end(len(self.rows) - 1, self.rows[-1])
 
     def _added(self, one: Waiting, part: Slice, path: Ints, fresh: States) -> Node:
         """The node at the end of a slice, pinned."""
         at = torch.from_numpy(path).to(self.loaded.device)
         states = [(keys.index_select(1, at), values.index_select(1, at)) for keys, values in fresh]
-        node = self.radix.add(one.writing.scope, one.ids[: one.known + len(part.tokens)], states, one.known)
+        node = self.radix.add(one.scope, one.ids[: one.known + len(part.tokens)], states, one.known)
         node.pins += 1
         if part.last is not None:
             self.radix.trim(node)
@@ -217,7 +224,7 @@ class Running:
             ]
             size += row.own.size
         whole = (*row.ids, *row.tokens)[: row.depth - self._before]
-        self.radix.trim(self.radix.add(row.writing.scope, whole, states, len(whole) - size))
+        self.radix.trim(self.radix.add(row.scope, whole, states, len(whole) - size))
 
     def _leave(self, row: Row) -> None:
         """Take a row out; the last one takes its slot."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rung.lm.base import Writing
 from rung.lm.inference.sample import Sampler
+from rung.lm.models.serving import Adapter
 from rung.lm.trees.radix import Node
 
 Ids = tuple[int, ...]
@@ -18,6 +19,8 @@ class Waiting:
     writing: Writing
     ids: Ids
     sampler: Sampler
+    scope: str
+    adapter: Adapter | None = None
     node: Node | None = None
     """How far the radix tree has it; looked up again before each step."""
     known: int = 0
@@ -42,6 +45,8 @@ class Row:
     """The end of what it shares with others, or of its prompt."""
     depth: int
     """Position of the token that it is asked with next."""
+    scope: str
+    adapter: Adapter | None = None
     own: Node | None = None
     """What no longer fits into its slot."""
     length: int = 1

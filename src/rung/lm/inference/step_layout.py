@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rung.lm.models.serving import Adapter, Ranges
 from rung.lm.trees import tree
 from rung.lm.trees.radix import Node
 from rung.lm.trees.slots import Slots
@@ -24,6 +25,7 @@ class Slice:
     tokens: tuple[int, ...]
     last: int | None
     """The prompt's last token, if the slice ends before it: the row then begins in the same step."""
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Query:
     depth: int
     length: int
     """Tokens of the row in its slot."""
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Layout:
     """(n,)"""
     paths: Sequence[Ints]
     """Of each slice, the query of each of its tokens."""
+    ranges: Ranges
+    """Neighbouring queries of each adapter."""
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class _Entry:
     slices: Sequence[int]
     tokens: Ints
     depth: Ints
+    adapter: Adapter | None
     at: int = 0
 
 
@@ -68,12 +74,15 @@ def layout(queries: Sequence[Query], slices: Sequence[Slice], slots: Slots, devi
     the order of their slices.
     """
     starts = [k for k, one in enumerate(slices) if one.last is not None]
-    entries = [_Entry(one.chain, k, (), np.array([one.token]), np.array([one.depth])) for k, one in enumerate(queries)]
+    entries = [
+        _Entry(one.chain, k, (), np.array([one.token]), np.array([one.depth]), one.adapter) for k, one in enumerate(queries)
+    ]
     for k, number in enumerate(starts, len(queries)):
         one = slices[number]
-        entries.append(_Entry(one.node.chain, k, (), np.array([one.last]), np.array([one.node.end + len(one.tokens)])))
+        depth = np.array([one.node.end + len(one.tokens)])
+        entries.append(_Entry(one.node.chain, k, (), np.array([one.last]), depth, one.adapter))
     groups, merged_paths = _merged(slices)
-    entries = sorted([*entries, *groups], key=lambda entry: tuple(node.number for node in entry.chain))
+    entries = sorted([*entries, *groups], key=_place)
     at = 0
     for entry in entries:
         entry.at, at = at, at + len(entry.tokens)
@@ -97,7 +106,21 @@ def layout(queries: Sequence[Query], slices: Sequence[Slice], slots: Slots, devi
         sees=sees,
         device=device,
     )
-    return Layout(step, np.concatenate([entry.tokens for entry in entries]), paths)
+    return Layout(step, np.concatenate([entry.tokens for entry in entries]), paths, _ranges(entries))
+
+
+def _place(entry: _Entry) -> tuple[Any, ...]:
+    """Queries of one adapter are neighbours, and among these those under one node."""
+    return entry.adapter.digest if entry.adapter else "", tuple(node.number for node in entry.chain)
+
+
+def _ranges(entries: Sequence[_Entry]) -> Ranges:
+    out = []
+    for _, run in groupby(entries, key=lambda entry: entry.adapter.digest if entry.adapter else ""):
+        members = list(run)
+        if adapter := members[0].adapter:
+            out.append((members[0].at, members[-1].at + len(members[-1].tokens), adapter))
+    return out
 
 
 def _merged(slices: Sequence[Slice]) -> tuple[list[_Entry], dict[int, Ints]]:
@@ -111,7 +134,7 @@ def _merged(slices: Sequence[Slice]) -> tuple[list[_Entry], dict[int, Ints]]:
         depth = np.empty(len(merged.tokens), np.int64)
         for k, path in zip(members, merged.paths):
             depth[path], places[k] = node.end + np.arange(len(path)), path
-        out.append(_Entry(node.chain, -1, members, merged.tokens, depth))
+        out.append(_Entry(node.chain, -1, members, merged.tokens, depth, slices[members[0]].adapter))
     return out, places
 
 
