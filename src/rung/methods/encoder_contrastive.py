@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 HELD = 0.2
 """Share of train that the number of steps is chosen by."""
+LEAST = 32
+"""Fewest rows to train on beside those held back."""
 CHECKS = 5
 """Times that the held-back rows are scored."""
 PATIENCE = 2
@@ -120,9 +121,9 @@ class _Training:
         return Embedder(self.run.engines.find(self.start.encoder).folder, self.run.engines.machine)
 
     def choose_steps(self) -> tuple[int, list[float]]:
-        """How many steps do best on held-back rows, and the accuracy there before training and at each check.
+        """How many steps do best on held-back rows, and their mean log-likelihood before training and at each check.
 
-        0 steps where the untouched encoder does best; all, and no accuracy, where too few rows can be spared.
+        0 steps where the untouched encoder does best; all, and no figures, where too few rows can be spared.
         """
         from rung.lm.training import contrastive
 
@@ -132,14 +133,14 @@ class _Training:
             return steps, scores
         rows, held = tuning.hold_back(self.data.examples, HELD, self.run.seed, self.start.taught)
         place = {id(example): i for i, example in enumerate(self.data.examples)}
-        learn, test = [place[id(one)] for one in rows], [place[id(one)] for one in held]
-        least = min(Counter(self.data.examples[i].output for i in learn).values())
-        if not test or least < 2 or len(learn) < 2 * self.method.batch // 3:
+        known = {one.output for one in rows}
+        learn, test = [place[id(one)] for one in rows], [place[id(one)] for one in held if one.output in known]
+        if not test or len(learn) < LEAST:
             tuning.watch(self.run).say("too few rows to hold any back: all steps are taken")
             steps, scores = self.method.steps, []
         else:
             embedder = self.embedder()
-            score = contrastive.checked(embedder, lambda one: self._accuracy(one, learn, test))
+            score = contrastive.checked(embedder, lambda one: self._log_likelihood(one, learn, test))
             before = score()
             history = self.train(embedder, learn, self.method.steps, score)
             scores = [round(one, 4) for one in (before, *history.scores)]
@@ -186,15 +187,21 @@ class _Training:
         method = self.method
         return fit_head(embedder.embed(inputs), outputs, method.strengths, method.name_weights, texts, self.run.seed)
 
-    def _accuracy(self, embedder: Embedder, learn: Sequence[int], test: Sequence[int]) -> float:
-        """Share of held-back rows that a head on the others labels rightly; its strength is the middle one."""
+    def _log_likelihood(self, embedder: Embedder, learn: Sequence[int], test: Sequence[int]) -> float:
+        """Mean log-probability in nats of the labels of held-back rows, by a head of middle strength on the others.
+
+        Accuracy would tie: a few dozen rows are held back, and most are right before training and after it.
+        """
+        import numpy as np
+
         inputs, outputs = self._texts(learn)
         held, wanted = self._texts(test)
         middle = self.method.strengths[len(self.method.strengths) // 2 :][:1]
-        none = LabelTexts((), embedder.embed(["."])[:0])
+        none = LabelTexts((), np.zeros((0, 0)))
         head = fit_head(embedder.embed(inputs), outputs, middle, (0.0,), none, self.run.seed)
         scores = embedder.embed(held) @ head.weight.T + head.bias
-        return sum(head.labels[k] == one for k, one in zip(scores.argmax(1), wanted)) / len(wanted)
+        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        return float(np.mean([logs[i, head.labels.index(label)] for i, label in enumerate(wanted)]))
 
     def _texts(self, rows: Sequence[int]) -> tuple[list[str], list[str]]:
         """Inputs and labels of rows."""
