@@ -261,3 +261,25 @@ def test_a_page_of_texts_knows_its_models(tmp_path: Path, home: Path, base: Call
     models = json.loads(found)
     assert [model["rung"] for model in models] == ["few-shot", "few-shot", ""]
     assert models[0]["reads_all"] and models[0]["labels"] == [] and "nothing was measured" in models[0]["notice"]
+
+
+def test_no_query_is_an_error_of_the_server(documents: Path) -> None:
+    odd = ("%00", "%ff%fe", "%ed%a0%80", "%F0%9F%9A%B2", "..%2F..%2Frung.yaml", "%22AND%20NOT%20(", "x" * 5000, "%2A:%2A")
+
+    async def asked_oddly(http: Any) -> set[int]:
+        seen = set()
+        for text in odd:
+            paths = [f"/knowledge?q={text}", f"/leaderboard?task={text}", f"/?lang={text}", f"/report?task={text}"]
+            paths += [f"/document?model=staff&path={text}&passage={text}", f"/document?model={text}", f"/static/{text}"]
+            for path in paths:
+                seen.add((await http.get(path)).status_code)
+        token_of = token((await http.get("/")).text)
+        for raw in (b"", b"\xff", b"[" * 100_000, b'{"id": "\\ud800", "rating": "up"}', b'{"key": 1}', b"null"):
+            head = {"content-type": "application/json", **token_of}
+            for path in ("/page/v1/feedback", "/page/sign-in", POST):
+                seen.add((await http.post(path, content=raw, headers=head)).status_code)
+        return seen
+
+    with made(documents) as one:
+        [seen] = asked(one, asked_oddly)
+    assert seen == {200, 400, 404}

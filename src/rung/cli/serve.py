@@ -107,6 +107,7 @@ def _ready(url: str, found: list[Served], path: Path | None) -> None:
     for served in found:
         what = f"the rung {served.rung}" if served.rung else "the untouched base"
         out.print(f"  {served.name}: {what}", soft_wrap=True)
+    out.print(f"{url}/ is the page for browsers", soft_wrap=True)
     for notice in sorted({served.notice for served in found if served.notice}):
         err.print(notice, style="dim", soft_wrap=True)
     out.print(f"requests are logged in {path}" if path else "requests are not logged", style="dim", soft_wrap=True)
