@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from markupsafe import Markup
 
 from rung import report as reports
 from rung.climbing.live import Live, running
@@ -65,5 +66,11 @@ async def events(request: Request, project: Project, stopping: threading.Event) 
         await asyncio.sleep(EVERY)
 
 
+def drawn(request: Request, found: Standing) -> Markup:
+    """The board without a page around it. The report's parts get the report's values and nothing else."""
+    last = Markup(render.fragment(request, "last.html", **found.last)) if found.last else ""
+    return Markup(render.fragment(request, "board.html", board=found, last=last))
+
+
 def _drawn(request: Request, project: Project) -> str:
-    return render.fragment(request, "board.html", board=standing(project))
+    return drawn(request, standing(project))

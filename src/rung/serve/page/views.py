@@ -29,7 +29,7 @@ async def leaderboard(parts: Parts, request: Request, asker: Asker) -> Response:
     """The last climb of a task, and the one that runs."""
     served, values = _task(parts, request, asker)
     found = await run_in_threadpool(board.standing, served.project)
-    return render.page(parts.sessions, request, "leaderboard.html", board=found, **values)
+    return render.page(parts.sessions, request, "leaderboard.html", board=found, drawn=board.drawn(request, found), **values)
 
 
 async def report(parts: Parts, request: Request, asker: Asker) -> Response:
