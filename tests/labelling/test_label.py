@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -447,6 +448,21 @@ def test_the_end_says_how_to_go_on_and_the_next_climb_takes_the_rows(task: Path)
     splits = make_splits(load_task(task))
     assert (len(splits.train), len(splits.dev), len(splits.test)) == (after["train"], after["dev"], after["test"])
     assert "rung.yaml names" not in rung("label", task, "--rows", "1", typed="1\n")
+
+
+def test_after_an_undecided_climb_the_end_counts_down_the_rows_that_are_missing(task: Path) -> None:
+    chance = random.Random(0)
+    head, *rows = (task / "rows.csv").read_text().splitlines()
+    noisy = [row if chance.random() > 0.12 else f"{row.rpartition(',')[0]},{chance.choice(list(WORDS))}" for row in rows]
+    (task / "rows.csv").write_text("\n".join([head, *noisy]) + "\n")
+    write(task, goal="{metric: accuracy, at_least: 0.85}", rungs="[majority, nearest]")
+    assert "rung label" in rung("climb", task, code=4)
+    last = json.loads(rung("show", task, "--json", code=4))
+    missing = next(one["more_rows"] for one in last["rungs"] if one["name"] == "nearest")
+    rung("label", task, "--for", "held-out", "--rows", "2", typed="1\n1\n")
+    said = " ".join(rung("label", task, "--for", "held-out", "--rows", "2", typed="1\n1\n").split())
+    assert "At the last climb nearest scored" in said and f"About {missing} more dev and test rows" in said
+    assert "4 are labelled since" in said and f"about {missing - 4} more with --for held-out" in said
 
 
 def test_foreign_text_cannot_touch_the_terminal(task: Path) -> None:

@@ -212,6 +212,8 @@ def climb(
             out.print(
                 f"to go on: rung climb {folder}   (budget.minutes in rung.yaml: {project.task.budget.minutes or 'no limit'})"
             )
+        if result.decision.verdict == "undecided" and project.task.data.unlabelled:
+            out.print(f"to label more rows for dev and test: rung label {folder} --for held-out", style="dim", soft_wrap=True)
         out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
     raise typer.Exit(EXIT_CODES[result.decision.verdict])
 

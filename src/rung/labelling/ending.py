@@ -53,18 +53,18 @@ def outlook(project: Project, sizes: Mapping[Split, int], have: Held) -> tuple[s
     counted = ", ".join(f"{split} {sizes.get(split, 0)}" for split in ("train", "dev", "test"))
     last = project.store.read("decision.json")
     said = _after_climb(project.task, last, dev + sealed, have) if last else None
-    return (f"Rows now: {counted}.", *(said if said is not None else _before_climb(project.task, dev, sealed, have)))
+    return (f"Rows now: {counted}.", *(said if said is not None else _before_climb(project.task, dev, sealed)))
 
 
 def _records(last: Mapping[str, list[dict[str, object]]]) -> dict[str, Record]:
     return {one.rung: one for one in map(store.record, last["records"])}
 
 
-def _before_climb(task: Task, dev: int, sealed: int, have: Held) -> tuple[str, ...]:
+def _before_climb(task: Task, dev: int, sealed: int) -> tuple[str, ...]:
     """What these held-out rows could show."""
     if dev < MIN_DEV_ROWS:
-        missing = MIN_DEV_ROWS - dev
-        return (f"{MIN_DEV_ROWS} dev rows are the least that can decide anything: {_more(missing, have)}.",)
+        more = f"label {MIN_DEV_ROWS - dev} more with --for dev"
+        return (f"{MIN_DEV_ROWS} dev rows are the least that can decide anything: {more}.",)
     goal = task.goal
     found = prospect(dev + sealed, goal.at_least, len(task.rungs or ()) or 1)
     rows = f"{dev} dev and {sealed} test rows"
@@ -100,8 +100,8 @@ def _after_climb(task: Task, last: Mapping[str, Any], held: int, have: Held) -> 
     since = max(0, held - scores.overall.n - int(last.get("sealed", 0)))
     left = nearest.more_rows - since
     said = (
-        f"At the last climb {nearest.rung} scored {scores.overall} against {goal}. About {nearest.more_rows} more dev and test"
-        f" rows would decide 8 times in 10, and {since} are labelled since"
+        f"At the last climb {nearest.rung} scored {scores.overall}, on dev against {goal}. About {nearest.more_rows} more dev and test"
+        f" rows would decide 8 times in 10; {since} {'is' if since == 1 else 'are'} labelled since"
     )
     return (f"{said}. Next: {_more(left, have)}." if left > 0 else f"{said}: rung climb {folder}",)
 
@@ -109,5 +109,5 @@ def _after_climb(task: Task, last: Mapping[str, Any], held: int, have: Held) -> 
 def _more(rows: int, have: Held) -> str:
     """How many rows to label for that many held-out rows."""
     if have.whole:
-        return f"about {rows} more with --for dev and --for test, or {ceil(rows / (have.dev + have.test))} for all splits"
-    return f"about {rows} more with --for dev"
+        return f"about {rows} more with --for held-out, or {ceil(rows / (have.dev + have.test))} for all splits"
+    return f"about {rows} more with --for dev and --for test"
