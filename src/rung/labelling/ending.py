@@ -100,8 +100,9 @@ def _after_climb(task: Task, last: Mapping[str, Any], held: int, have: Held) -> 
     since = max(0, held - scores.overall.n - int(last.get("sealed", 0)))
     left = nearest.more_rows - since
     said = (
-        f"At the last climb {nearest.rung} scored {scores.overall}, on dev against {goal}. About {nearest.more_rows} more dev and test"
-        f" rows would decide 8 times in 10; {since} {'is' if since == 1 else 'are'} labelled since"
+        f"At the last climb {nearest.rung} scored {scores.overall}, on dev against {goal}."
+        f" About {nearest.more_rows} more dev and test rows would decide 8 times in 10;"
+        f" {since} {'is' if since == 1 else 'are'} labelled since"
     )
     return (f"{said}. Next: {_more(left, have)}." if left > 0 else f"{said}: rung climb {folder}",)
 
