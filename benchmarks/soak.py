@@ -306,6 +306,9 @@ async def load(soak: Soak, server: psutil.Process, seconds: float) -> list[tuple
     async def watch() -> None:
         while time.monotonic() - started < seconds:
             memory.append((time.monotonic() - started, server.memory_info().rss))
+            if len(memory) % 30 == 0:
+                done = f"{sum(soak.statuses.values())} requests, {soak.same} of {soak.compared} answers the same"
+                print(f"{memory[-1][0]:4.0f} s: {memory[-1][1] / 2**20:.0f} MiB, {done}, {len(soak.broken)} broken", flush=True)
             await asyncio.sleep(2)
 
     async with httpx.AsyncClient(timeout=150) as http:

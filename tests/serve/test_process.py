@@ -67,6 +67,7 @@ def test_what_is_under_way_is_finished_after_sigterm(tmp_path: Path, home: Path,
     assert not (folder / ".rung" / "requests.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_document_is_answered_from_within_seconds(tmp_path: Path, home: Path, encoder: Path) -> None:
     folder = task_of_documents(tmp_path / "staff", encoder)
     question = body("staff", "what does the bicycle shop charge for a puncture")

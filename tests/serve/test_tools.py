@@ -102,6 +102,7 @@ def test_a_request_without_a_key_or_of_another_site_is_turned_away(documents: Pa
         assert asyncio.run(asked(one)) == 200
 
 
+@pytest.mark.slow
 def test_the_tools_on_standard_input_and_output(documents: Path) -> None:
     async def asked(*words: str) -> set[str]:
         args = ["-m", "rung.cli", "mcp", str(documents), *words]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from commands import command
 from serving import CHAT, body, client, made, task_of_documents, task_of_labels
 
 from rung.climbing.project import Project
+from rung.climbing.reindex import reindex
 from rung.serve.models import opened
 from rung.serve.watch import Watcher
 from rung.task import load_task
@@ -104,8 +103,7 @@ def test_documents_are_indexed_as_they_change(tmp_path: Path, home: Path, encode
                 await asyncio.to_thread(watching.look)
             seen.append(await cited(http))
             (folder / "docs" / "prices.md").unlink()
-            line = [sys.executable, "-m", "rung.cli", "index", str(folder)]
-            await asyncio.to_thread(subprocess.run, line, check=True, capture_output=True)  # another process
+            await asyncio.to_thread(reindex, project_of(folder))  # as another process does, with an index of its own
             return [*seen, await cited(http)]
 
         before, with_it, after = asked(one, run)
