@@ -71,6 +71,14 @@ def test_any_object(texts: Path) -> None:
         assert isinstance(json.loads(choice["message"]["content"]), dict)
 
 
+def test_a_schema_that_only_decoding_finds_empty_is_the_clients_fault(texts: Path) -> None:
+    empty = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": empty}}
+    bad, good = asked(texts, (CHAT, body("letters", response_format=form)), (CHAT, body("letters", max_tokens=4)))
+    assert bad.status_code == 400 and "JSON schema" in bad.json()["error"]["message"]
+    assert good.status_code == 200
+
+
 def test_a_model_that_cannot_follow_a_form_says_so(tmp_path: Path, home: Path, encoder: Path) -> None:
     labels, documents = task_of_labels(tmp_path / "support"), task_of_documents(tmp_path / "staff", encoder)
     for folder in (labels, documents):

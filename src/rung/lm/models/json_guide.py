@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rung.errors import ModelError
+from rung.errors import DataError, ModelError
 
 
 class Guide:
@@ -40,7 +40,8 @@ class Guide:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise ModelError(f"decoding cannot follow the JSON schema: {self._matcher.get_error()}")
+            why = self._matcher.get_error().strip().split("\n")[0]
+            raise DataError(f"decoding cannot follow the JSON schema: {why}.", where="the schema of an answer")
 
 
 def fault(schema: str) -> str:
