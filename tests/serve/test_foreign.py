@@ -159,5 +159,5 @@ def test_schemathesis_finds_no_5xx(url: str, tmp_path: Path) -> None:
     line += ["--max-examples", "60", "--phases", "examples,coverage,fuzzing", "--seed", "1", "--suppress-health-check", "all"]
     found = subprocess.run(line, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert found.returncode == 0, found.stdout[-4000:]
-    tried = re.search(r"(\d+) passed", found.stdout)
-    assert tried and int(tried[1]) > 500, found.stdout[-4000:]
+    tried = re.search(r"(\d+) generated, (\d+) passed", found.stdout)
+    assert tried and int(tried[1]) == int(tried[2]) > 500, found.stdout[-4000:]
