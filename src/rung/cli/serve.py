@@ -64,8 +64,8 @@ def mcp(
     For the configuration of a desktop client; over HTTP `rung serve` has the same tools at /mcp.
     Needs the extra: pip install 'rung\\[mcp]'.
     """
-    if importlib.util.find_spec("mcp") is None:
-        raise RungError("mcp is not installed.", where="rung mcp", remedy="Run: pip install 'rung[mcp]'")
+    if missing := [name for name in ("mcp", "fastapi") if importlib.util.find_spec(name) is None]:
+        raise RungError(f"{missing[0]} is not installed.", where="rung mcp", remedy="Run: pip install 'rung[mcp]'")
     from rung.serve import models, stdio
 
     stdio.run(models.opened(folders, task_or_documents), access)
