@@ -3,7 +3,7 @@
 Prompts of about 570 tokens, of which 550 are shared, and up to 20 new tokens; one thread each; rounds in turns; the front is
 warm. Answers are compared with rung's. The last line is llama.cpp F16's CPU time over rung's, and the others'.
 
-`--fronts N`: instead rung alone, with N fronts and two models in turn against one front and one model.
+`--fronts N`: instead rung alone, with N fronts in turn against one front.
 `--vllm PYTHON`: also vLLM, installed in that environment.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +24,7 @@ import servers
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer requests; under ten minutes on two cores")
+    parser.add_argument("--requests", type=int, default=0, help="in each round; 32 with --quick, else 96")
     parser.add_argument("--fronts", type=int, default=1)
     parser.add_argument("--vllm", default="", metavar="PYTHON")
     parser.add_argument("--without", default="", help="servers to leave out, by the beginnings of their names")
@@ -37,7 +40,7 @@ def requests(round_: int, count: int, fronts: int) -> list[list[dict[str, str]]]
 
 
 def compare(args: argparse.Namespace, folder: Path) -> None:
-    count, rounds = (32, 2) if args.quick else (96, 4)
+    count, rounds = (args.requests or 32, 2) if args.quick else (args.requests or 96, 4)
     kinds = [
         ("rung", lambda: servers.rung(folder)),
         ("llama f16", lambda: servers.llama(folder, "f16")),
@@ -87,6 +90,7 @@ def fronts(args: argparse.Namespace, folder: Path) -> None:
 
 def main() -> None:
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("ended by a signal"))  # the servers end with it
     common.machine()
     with tempfile.TemporaryDirectory(prefix="rung-serve-") as place:
         (fronts if args.fronts > 1 else compare)(args, Path(place))

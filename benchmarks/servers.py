@@ -75,12 +75,19 @@ def running(
         _wait(one, log)
         yield one
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        _stop(process)
         log.unlink(missing_ok=True)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """End a server and all that it has started."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(one: Running, log: Path, most: float = 300) -> None:
