@@ -74,7 +74,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
 
 
 def fronts(args: argparse.Namespace, folder: Path) -> None:
-    count, rounds = (48, 3) if args.quick else (96, 6)
+    count, rounds = (args.requests or 48, 3) if args.quick else (args.requests or 96, 6)
     cost: dict[int, list[float]] = {1: [], args.fronts: []}
     with servers.rung(folder) as one:
         for round_ in range(rounds + 1):
