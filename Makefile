@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := import_time roofline lora_vs_trl choose_vs_lm_eval writing full_vs_trl dpo_vs_trl grpo_vs_trl memory_vs_trl pretrain_vs_nanogpt \
-	retrieval_quality query_speed reindex ingest_vs_llamaindex changing_docs grounded_answers flaky_api racing prompt_search judge_agreement encoder_draws contended planted load_records
+	retrieval_quality query_speed reindex ingest_vs_llamaindex changing_docs grounded_answers flaky_api racing prompt_search judge_agreement encoder_draws contended planted load_records encoders
 
 .PHONY: install demo test check docs slow bench clean
 
