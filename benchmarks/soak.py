@@ -35,8 +35,9 @@ from rung.lm.engines import Engines
 from rung.predictor import Predictor, folder_digest
 from rung.retrieve.store import Allow
 from rung.rows import Example
-from rung.serve import keys, run
-from rung.serve.models import Served
+from rung.serve import run
+from rung.serve.access import keys
+from rung.serve.answering.models import Served
 from rung.store import Store
 from rung.task import load_task
 

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 
 from rung.climbing.project import Project
+from rung.serve.answering.models import opened
 from rung.serve.app import Server, application
-from rung.serve.models import opened
 from rung.serve.run import Limits, Logging, server
 from rung.task import load_task
 

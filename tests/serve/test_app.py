@@ -19,7 +19,8 @@ from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
 from rung.predictor import Predictor
-from rung.serve import keys, writing
+from rung.serve.access import keys
+from rung.serve.answering import writing
 from rung.serve.run import Limits
 from rung.store import Store
 

@@ -23,7 +23,7 @@ from serving import made, task_of_documents, task_of_labels, task_of_texts
 from rung.climbing import live
 from rung.climbing.live import LiveRung
 from rung.climbing.project import Project
-from rung.serve import keys
+from rung.serve.access import keys
 from rung.serve.app import application
 from rung.serve.feedback.notes import Notes
 from rung.serve.server import Server

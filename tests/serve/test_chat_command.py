@@ -19,7 +19,7 @@ from serving import CHAT, body, client
 
 from rung.climbing.project import Project
 from rung.errors import TaskError
-from rung.serve.models import opened
+from rung.serve.answering.models import opened
 from rung.serve.run import server
 from rung.task import load_task
 from rung.task.alone import documents_alone, is_task

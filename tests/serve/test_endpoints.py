@@ -16,8 +16,8 @@ from serving import client, made, task_of_labels, task_of_texts
 
 from rung.lm.engines import Engines
 from rung.rows import Message
-from rung.serve import completions, responses
-from rung.serve.refused import Refused
+from rung.serve.endpoints import completions, responses
+from rung.serve.endpoints.refused import Refused
 
 
 @pytest.fixture

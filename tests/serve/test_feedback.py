@@ -16,10 +16,10 @@ from serving import CHAT, client, made, task_of_documents, task_of_labels, task_
 
 from rung.climbing.project import Project
 from rung.errors import TaskError
-from rung.serve import keys
+from rung.serve.access import keys
+from rung.serve.answering.recent import Answered, Recent
 from rung.serve.feedback.notes import Notes, Said
 from rung.serve.feedback.rows import write
-from rung.serve.recent import Answered, Recent
 from rung.store import Store
 from rung.task import load_task
 

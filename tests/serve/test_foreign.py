@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from serving import running, task_of_labels, task_of_texts
 
-from rung.serve import chat, completions, embeddings, responses
+from rung.serve.endpoints import chat, completions, embeddings, responses
 
 pytestmark = pytest.mark.slow
 

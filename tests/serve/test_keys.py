@@ -12,9 +12,9 @@ from commands import command
 from serving import CHAT, body, client, made, task_of_documents, task_of_labels
 
 from rung.errors import TaskError
-from rung.serve import keys
-from rung.serve.guard import BODY, is_loopback
-from rung.serve.keys import redacted
+from rung.serve.access import keys
+from rung.serve.access.guard import BODY, is_loopback
+from rung.serve.access.keys import redacted
 from rung.store import Store
 
 

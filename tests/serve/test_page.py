@@ -19,7 +19,7 @@ from rung.climbing import live
 from rung.climbing.live import LiveRung
 from rung.climbing.project import Project
 from rung.retrieve.passage import Block, Passage
-from rung.serve import keys
+from rung.serve.access import keys
 from rung.serve.page import words
 from rung.serve.page.documents import Part, around, shown
 from rung.serve.page.render import unwrapped

@@ -10,9 +10,9 @@ import pytest
 from commands import command
 from serving import CHAT, body, client, made, task_of_labels
 
-from rung.serve.keys import Key
-from rung.serve.rates import Rates
-from rung.serve.refused import Refused
+from rung.serve.access.keys import Key
+from rung.serve.access.rates import Rates
+from rung.serve.endpoints.refused import Refused
 
 
 class Clock:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.serve import chat
-from rung.serve.refused import Refused
+from rung.serve.endpoints import chat
+from rung.serve.endpoints.refused import Refused
 
 USER = {"role": "user", "content": "hello"}
 

@@ -16,7 +16,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from serving import made, task_of_documents, task_of_labels
 
-from rung.serve import keys
+from rung.serve.access import keys
 from rung.serve.app import application
 from rung.store import Store
 

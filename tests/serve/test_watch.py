@@ -15,7 +15,7 @@ from serving import CHAT, body, client, made, task_of_documents, task_of_labels
 
 from rung.climbing.project import Project
 from rung.climbing.reindex import reindex
-from rung.serve.models import opened
+from rung.serve.answering.models import opened
 from rung.serve.watch import Watcher
 from rung.task import load_task
 

@@ -26,7 +26,8 @@ def chat(
     the page is kept in the folder's .rung. Needs the extra: pip install 'rung\\[serve]'.
     """
     check_installed("rung chat")
-    from rung.serve import models, run
+    from rung.serve import run
+    from rung.serve.answering import models
 
     found = models.opened([folder], lambda place: task_or_documents(place, base))
     made = run.server(found, HOST)

@@ -16,7 +16,7 @@ from rung.errors import RungError, TaskError
 
 if TYPE_CHECKING:
     from rung.climbing.project import Project
-    from rung.serve.models import Served
+    from rung.serve.answering.models import Served
 
 keys = typer.Typer(no_args_is_help=True, help="API keys of a task, for `rung serve`.")
 
@@ -42,7 +42,8 @@ def serve(
     the extra: pip install 'rung\\[serve]'.
     """
     check_installed("rung serve")
-    from rung.serve import models, run
+    from rung.serve import run
+    from rung.serve.answering import models
     from rung.serve.request_log import FILE
     from rung.serve.watch import Watcher
 
@@ -66,7 +67,8 @@ def mcp(
     """
     if missing := [name for name in ("mcp", "fastapi") if importlib.util.find_spec(name) is None]:
         raise RungError(f"{missing[0]} is not installed.", where="rung mcp", remedy="Run: pip install 'rung[mcp]'")
-    from rung.serve import models, stdio
+    from rung.serve.answering import models
+    from rung.serve.mcp import stdio
 
     stdio.run(models.opened(folders, task_or_documents), access)
 
@@ -126,7 +128,7 @@ def add(
 ) -> None:
     """Make a key and print it, once: only its hash is kept."""
     from rung.retrieve.asker import allowed
-    from rung.serve import keys as kept
+    from rung.serve.access import keys as kept
 
     project = project_of(folder)
     allowed(project.task, access)
@@ -141,7 +143,7 @@ def list_(folder: Folder, json_: Json = False) -> None:
     """The keys of a task: their names, never themselves."""
     from dataclasses import asdict
 
-    from rung.serve import keys as kept
+    from rung.serve.access import keys as kept
 
     found = kept.load(project_of(folder).store)
     if json_:
@@ -159,7 +161,7 @@ def list_(folder: Folder, json_: Json = False) -> None:
 @keys.command("revoke")
 def revoke(folder: Folder, name: Name) -> None:
     """Take a key away. A running server refuses it from the next request on."""
-    from rung.serve import keys as kept
+    from rung.serve.access import keys as kept
 
     kept.revoke(project_of(folder).store, name)
     out.print(f"revoked {name}", soft_wrap=True)

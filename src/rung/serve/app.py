@@ -12,17 +12,18 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from rung.serve import completions, embeddings, numbers, responses, wire
-from rung.serve.asking import ask
+from rung.serve import numbers
+from rung.serve.access.guard import Guard
+from rung.serve.endpoints import completions, embeddings, responses, wire
+from rung.serve.endpoints.asking import ask
+from rung.serve.endpoints.refused import Refused
 from rung.serve.feedback import route as feedback
-from rung.serve.guard import Guard
 from rung.serve.page import mount as page
 from rung.serve.page.parts import parts as page_parts
-from rung.serve.refused import Refused
 from rung.serve.server import Server
 
 if TYPE_CHECKING:
-    from rung.serve.tools import Endpoint
+    from rung.serve.mcp.tools import Endpoint
 
 
 def application(server: Server) -> FastAPI:
@@ -45,7 +46,7 @@ def _tools(server: Server) -> Endpoint | None:
     """The models as tools, where the package mcp is installed."""
     if importlib.util.find_spec("mcp") is None:
         return None
-    from rung.serve.tools import Endpoint
+    from rung.serve.mcp.tools import Endpoint
 
     return Endpoint(server)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.rows import Message
-from rung.serve.keys import redacted
+from rung.serve.access.keys import redacted
 
 FILE = "requests.sqlite"
 SCHEMA = """

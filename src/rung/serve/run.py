@@ -15,14 +15,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rung.errors import TaskError
-from rung.serve import keys
-from rung.serve.askers import Askers
-from rung.serve.guard import is_loopback
-from rung.serve.job import Line
-from rung.serve.models import Served, Shelf
+from rung.serve.access import keys
+from rung.serve.access.askers import Askers
+from rung.serve.access.guard import is_loopback
+from rung.serve.answering.job import Line
+from rung.serve.answering.models import Served, Shelf
+from rung.serve.answering.worker import Worker
 from rung.serve.numbers import Numbers
 from rung.serve.request_log import RequestLog
-from rung.serve.worker import Worker
 
 if TYPE_CHECKING:
     import uvicorn

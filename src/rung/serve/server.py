@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from rung.serve.askers import Asker, Askers
-from rung.serve.job import Line
-from rung.serve.models import Served, Shelf
+from rung.serve.access.askers import Asker, Askers
+from rung.serve.access.rates import Rates
+from rung.serve.answering.job import Line
+from rung.serve.answering.models import Served, Shelf
+from rung.serve.answering.recent import Recent
+from rung.serve.answering.worker import Worker
+from rung.serve.endpoints.refused import Refused
 from rung.serve.numbers import Numbers
-from rung.serve.rates import Rates
-from rung.serve.recent import Recent
-from rung.serve.refused import Refused
 from rung.serve.request_log import RequestLog
-from rung.serve.worker import Worker
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,9 +17,9 @@ from rung.climbing.project import Project
 from rung.climbing.reindex import reindex
 from rung.errors import BusyError, RungError
 from rung.retrieve.parse import listing
-from rung.serve.job import Errand, Line
-from rung.serve.models import Served, Shelf
-from rung.serve.refused import Refused
+from rung.serve.answering.job import Errand, Line
+from rung.serve.answering.models import Served, Shelf
+from rung.serve.endpoints.refused import Refused
 
 log = logging.getLogger("rung.serve")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rung.message import Message
-from rung.serve.keys import redacted
-from rung.serve.recent import Answered
+from rung.serve.access.keys import redacted
+from rung.serve.answering.recent import Answered
 
 FILE = "feedback.sqlite"
 SCHEMA = """

@@ -9,10 +9,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rung.serve.askers import Asker, Askers
+from rung.serve.access.askers import Asker, Askers
+from rung.serve.answering.recent import Answered, Recent
+from rung.serve.endpoints.refused import Refused
 from rung.serve.feedback.notes import Notes, Said
-from rung.serve.recent import Answered, Recent
-from rung.serve.refused import Refused
 
 CORRECTION, COMMENT = 20_000, 2_000
 """Most characters of each."""

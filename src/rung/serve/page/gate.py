@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from rung.serve.endpoints.refused import Refused
 from rung.serve.page.session import Sessions
-from rung.serve.refused import Refused
 
 POSTS = ("v1/chat/completions", "v1/feedback")
 """What pages may ask of the API."""

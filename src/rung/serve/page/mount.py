@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from rung.serve.askers import Asker
+from rung.serve.access.askers import Asker
+from rung.serve.endpoints.refused import Refused
 from rung.serve.page import board, gate, render, views
 from rung.serve.page.parts import Parts
-from rung.serve.refused import Refused
 
 View = Callable[[Parts, Request, Asker], Awaitable[Response]]
 VIEWS: dict[str, View] = {

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.climbing.project import Project
-from rung.serve.askers import Asker, Askers
-from rung.serve.models import Served
+from rung.serve.access.askers import Asker, Askers
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 from rung.serve.page.documents import Library
 from rung.serve.page.session import Sessions
-from rung.serve.refused import Refused
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rung.report import numbers
+from rung.serve.endpoints.refused import Refused
 from rung.serve.page.session import Sessions, language, remember_language
 from rung.serve.page.words import LANGUAGES, WORDS, Language, text
-from rung.serve.refused import Refused
 from rung.visible import json_text, visible
 
 POLICY = (

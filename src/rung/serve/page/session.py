@@ -16,9 +16,9 @@ from pathlib import Path
 from fastapi import Request
 from fastapi.responses import Response
 
-from rung.serve.askers import Asker, Askers
+from rung.serve.access.askers import Asker, Askers
+from rung.serve.endpoints.refused import Refused
 from rung.serve.page.words import LANGUAGES, Language, preferred
-from rung.serve.refused import Refused
 
 LANGUAGE = "rung-language"
 TOKEN_HEADER = "x-rung-token"

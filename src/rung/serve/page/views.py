@@ -12,11 +12,11 @@ from rung import report as reports
 from rung.lm.engine_kinds import can
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.store import Allow
-from rung.serve.askers import Asker
-from rung.serve.models import Served
+from rung.serve.access.askers import Asker
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 from rung.serve.page import board, render
 from rung.serve.page.parts import Parts
-from rung.serve.refused import Refused
 
 
 async def ask(parts: Parts, request: Request, asker: Asker) -> Response:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rung.lm.base import Completion, Engine, Prompt, Streams, StreamsTogether, TokenLogprob
-from rung.serve.asks import Ask
-from rung.serve.failures import too_long
-from rung.serve.job import Outcome, Piece
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.answering.asks import Ask
+from rung.serve.answering.failures import too_long
+from rung.serve.answering.job import Outcome, Piece
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 
 
 def written(served: Served, asks: Sequence[Ask]) -> list[Outcome | Refused]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from rung.retrieve.asker import allowed
 from rung.serve import run as servers
-from rung.serve.askers import Asker
-from rung.serve.keys import Key
-from rung.serve.models import Served
+from rung.serve.access.askers import Asker
+from rung.serve.access.keys import Key
+from rung.serve.answering.models import Served
 
 
 def run(models: Mapping[str, Served], access: Sequence[str] = ()) -> None:
@@ -16,7 +16,7 @@ def run(models: Mapping[str, Served], access: Sequence[str] = ()) -> None:
 
     `access`: labels of documents that may be seen. TaskError for one that no document has.
     """
-    from rung.serve.tools import mcp_server
+    from rung.serve.mcp.tools import mcp_server
 
     tasks = {served.project.task.folder: served.project.task for served in models.values()}
     for task in tasks.values():

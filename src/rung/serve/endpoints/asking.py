@@ -15,16 +15,16 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from rung.serve.askers import Asker
-from rung.serve.chat import Chat
-from rung.serve.job import Errand, Job, Outcome, Piece, telling
-from rung.serve.models import Served
-from rung.serve.rates import Charge
-from rung.serve.recent import Answered
-from rung.serve.refused import Refused
+from rung.serve.access.askers import Asker
+from rung.serve.access.rates import Charge
+from rung.serve.answering.job import Errand, Job, Outcome, Piece, telling
+from rung.serve.answering.models import Served
+from rung.serve.answering.recent import Answered
+from rung.serve.endpoints.chat import Chat
+from rung.serve.endpoints.refused import Refused
+from rung.serve.endpoints.wire import Head
 from rung.serve.request_log import Entry
 from rung.serve.server import Server
-from rung.serve.wire import Head
 
 log = logging.getLogger("rung.serve")
 T = TypeVar("T")

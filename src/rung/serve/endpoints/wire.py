@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rung.serve import chat as chats
-from rung.serve.chat import Chat
-from rung.serve.job import Outcome, Piece, TokenLogprob
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.answering.job import Outcome, Piece, TokenLogprob
+from rung.serve.answering.models import Served
+from rung.serve.endpoints import chat as chats
+from rung.serve.endpoints.chat import Chat
+from rung.serve.endpoints.refused import Refused
 
 LOWEST = -9999.0
 """A log-probability below this is written as this, as OpenAI does: JSON has no infinity."""

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from rung.lm.base import ScoresLabels
 from rung.predictor import Predictor
-from rung.serve.asks import Ask
-from rung.serve.job import Outcome, TokenLogprob
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.answering.asks import Ask
+from rung.serve.answering.job import Outcome, TokenLogprob
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 
 Answers = list[Outcome | Refused]
 

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from rung.rows import Message
-from rung.serve.job import Outcome
-from rung.serve.models import Served
+from rung.serve.answering.job import Outcome
+from rung.serve.answering.models import Served
 
 COUNT, CHARACTERS = 2000, 16_000_000
 """Most answers that are remembered, and most characters of all their texts."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rung.lm.engine_kinds import can
 from rung.rows import UNKNOWN
-from rung.serve.asks import Ask
-from rung.serve.failures import over_context
-from rung.serve.job import Outcome, Piece
-from rung.serve.models import Served
-from rung.serve.refused import Refused
-from rung.serve.writing import until
+from rung.serve.answering.asks import Ask
+from rung.serve.answering.failures import over_context
+from rung.serve.answering.job import Outcome, Piece
+from rung.serve.answering.models import Served
+from rung.serve.answering.writing import until
+from rung.serve.endpoints.refused import Refused
 from rung.types import Prediction, Source
 
 

@@ -16,15 +16,16 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from rung.rows import Message
-from rung.serve import asking, passages
-from rung.serve.askers import Asker
-from rung.serve.chat import Chat
-from rung.serve.guard import BODY
-from rung.serve.job import Outcome
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.access.askers import Asker
+from rung.serve.access.guard import BODY
+from rung.serve.answering import passages
+from rung.serve.answering.job import Outcome
+from rung.serve.answering.models import Served
+from rung.serve.endpoints import asking
+from rung.serve.endpoints.chat import Chat
+from rung.serve.endpoints.refused import Refused
+from rung.serve.endpoints.wire import ChatAsked
 from rung.serve.server import Server
-from rung.serve.wire import ChatAsked
 from rung.version import __version__
 
 COUNT = 50
@@ -136,7 +137,7 @@ class Endpoint:
 
         self.server = server
         made = mcp_server(server, who)
-        checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # rung.serve.guard has checked the host
+        checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # rung.serve.access.guard has checked the host
         made.streamable_http_app(json_response=True, stateless_http=True, max_request_body_size=BODY, transport_security=checked)
         self.manager = made.session_manager
 

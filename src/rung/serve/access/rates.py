@@ -9,8 +9,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rung.serve.keys import Key
-from rung.serve.refused import Refused
+from rung.serve.access.keys import Key
+from rung.serve.endpoints.refused import Refused
 
 WINDOW = 60.0
 """Seconds over which use is counted."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from rung.serve.refused import Refused
+from rung.serve.endpoints.refused import Refused
 
 BODY = 1 << 20
 """Bytes that a body may have."""

@@ -9,8 +9,8 @@ from rung.retrieve import knowledge, lookup
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Hit
 from rung.retrieve.store import Allow
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 from rung.types import Source
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rung.serve.reading import invalid
-from rung.serve.refused import Refused
+from rung.serve.endpoints.reading import invalid
+from rung.serve.endpoints.refused import Refused
 
 CHARACTERS = 16_384
 """Longest schema, as JSON."""

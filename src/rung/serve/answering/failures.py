@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rung.errors import DataError, ModelError, RungError, TemplateError
-from rung.serve.refused import Refused
+from rung.serve.endpoints.refused import Refused
 
 
 def too_long(tokens: int, context: int) -> Refused:

@@ -18,8 +18,8 @@ from rung.lm.engines import Engines
 from rung.lm.inference import thinking
 from rung.planning.steps import settings
 from rung.predictor import Predictor
-from rung.serve.chat import Chat
-from rung.serve.refused import Refused
+from rung.serve.endpoints.chat import Chat
+from rung.serve.endpoints.refused import Refused
 
 OPEN = 4
 """Models in memory at once; of more, the one that was asked longest ago is closed."""

@@ -9,11 +9,11 @@ from functools import partial
 
 from rung.lm.base import Completion, Prompt, RunningBatch, WritesInSteps, Writing
 from rung.rows import Example
-from rung.serve.asks import Ask
-from rung.serve.failures import failure, too_long
-from rung.serve.models import Served
-from rung.serve.refused import Refused
-from rung.serve.writing import Writer, prompts_of
+from rung.serve.answering.asks import Ask
+from rung.serve.answering.failures import failure, too_long
+from rung.serve.answering.models import Served
+from rung.serve.answering.writing import Writer, prompts_of
+from rung.serve.endpoints.refused import Refused
 
 log = logging.getLogger("rung.serve")
 

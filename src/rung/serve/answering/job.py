@@ -13,9 +13,9 @@ from typing import Any
 
 from rung.lm.base import TokenLogprob
 from rung.retrieve.store import Allow
-from rung.serve.chat import Chat
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.chat import Chat
+from rung.serve.endpoints.refused import Refused
 
 
 @dataclass(frozen=True, slots=True)

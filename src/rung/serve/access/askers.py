@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rung.retrieve.store import Allow
-from rung.serve import keys
-from rung.serve.keys import FILE, Key
-from rung.serve.models import Served
-from rung.serve.refused import Refused
+from rung.serve.access import keys
+from rung.serve.access.keys import FILE, Key
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 from rung.store import Store
 
 

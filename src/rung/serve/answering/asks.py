@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rung.lm.base import Decoding
-from rung.serve.job import Job
+from rung.serve.answering.job import Job
 
 
 @dataclass(frozen=True, slots=True)

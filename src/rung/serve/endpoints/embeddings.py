@@ -16,11 +16,11 @@ from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from rung.serve import asking, reading
-from rung.serve.askers import Asker
-from rung.serve.models import Served
-from rung.serve.reading import User, invalid
-from rung.serve.refused import Refused
+from rung.serve.access.askers import Asker
+from rung.serve.answering.models import Served
+from rung.serve.endpoints import asking, reading
+from rung.serve.endpoints.reading import User, invalid
+from rung.serve.endpoints.refused import Refused
 from rung.serve.server import Server
 
 TEXTS = 2048

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from rung.serve.refused import Refused
+from rung.serve.endpoints.refused import Refused
 
 CHOICES = 16
 """Most answers to one request (`n`)."""

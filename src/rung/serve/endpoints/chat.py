@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rung.lm.base import Prompt
 from rung.rows import Example, Message
-from rung.serve import reading, schemas
-from rung.serve.reading import CHOICES, Choices, Seed, Stop, Temperature, Tokens, TopLogprobs, TopP, User, invalid
-from rung.serve.refused import Refused
+from rung.serve.endpoints import reading, schemas
+from rung.serve.endpoints.reading import CHOICES, Choices, Seed, Stop, Temperature, Tokens, TopLogprobs, TopP, User, invalid
+from rung.serve.endpoints.refused import Refused
 
 __all__ = ["CHOICES", "Chat", "read"]
 

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rung.rows import Message
-from rung.serve import reading, schemas
-from rung.serve.chat import MESSAGES, Chat
-from rung.serve.job import Outcome, Piece
-from rung.serve.reading import Temperature, Tokens, TopP, User, invalid
-from rung.serve.refused import Refused
-from rung.serve.wire import Head, about, counted, event
+from rung.serve.answering.job import Outcome, Piece
+from rung.serve.endpoints import reading, schemas
+from rung.serve.endpoints.chat import MESSAGES, Chat
+from rung.serve.endpoints.reading import Temperature, Tokens, TopP, User, invalid
+from rung.serve.endpoints.refused import Refused
+from rung.serve.endpoints.wire import Head, about, counted, event
 
 NEUTRAL: reading.Neutral = {
     "background": (False,),

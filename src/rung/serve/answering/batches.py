@@ -12,15 +12,15 @@ from dataclasses import replace
 
 from rung.lm.base import RunningBatch
 from rung.rows import Example
-from rung.serve.asks import Ask, grouped
-from rung.serve.failures import failure
-from rung.serve.job import Job, Outcome
-from rung.serve.joining import begin, running, warm_front
-from rung.serve.label_logprobs import with_label_logprobs
-from rung.serve.models import Served
-from rung.serve.predicted import predicted
-from rung.serve.refused import Refused
-from rung.serve.writing import written
+from rung.serve.answering.asks import Ask, grouped
+from rung.serve.answering.failures import failure
+from rung.serve.answering.job import Job, Outcome
+from rung.serve.answering.joining import begin, running, warm_front
+from rung.serve.answering.label_logprobs import with_label_logprobs
+from rung.serve.answering.models import Served
+from rung.serve.answering.predicted import predicted
+from rung.serve.answering.writing import written
+from rung.serve.endpoints.refused import Refused
 
 log = logging.getLogger("rung.serve")
 

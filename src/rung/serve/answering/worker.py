@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping
 
 from rung.lm.engine_kinds import can
-from rung.serve.batches import Batches, warm
-from rung.serve.failures import failure
-from rung.serve.job import Job, Line
-from rung.serve.models import Served
+from rung.serve.answering.batches import Batches, warm
+from rung.serve.answering.failures import failure
+from rung.serve.answering.job import Job, Line
+from rung.serve.answering.models import Served
+from rung.serve.endpoints.refused import Refused
 from rung.serve.numbers import Numbers
-from rung.serve.refused import Refused
 
 log = logging.getLogger("rung.serve")
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from rung.rows import Message
-from rung.serve import reading
-from rung.serve.chat import Chat, StreamOptions, usage_at_end
-from rung.serve.job import Outcome, Piece, TokenLogprob
-from rung.serve.reading import Choices, Seed, Stop, Temperature, Tokens, TopP, User, invalid
-from rung.serve.refused import Refused
-from rung.serve.wire import DONE, LOWEST, Head, about, event, usage
+from rung.serve.answering.job import Outcome, Piece, TokenLogprob
+from rung.serve.endpoints import reading
+from rung.serve.endpoints.chat import Chat, StreamOptions, usage_at_end
+from rung.serve.endpoints.reading import Choices, Seed, Stop, Temperature, Tokens, TopP, User, invalid
+from rung.serve.endpoints.refused import Refused
+from rung.serve.endpoints.wire import DONE, LOWEST, Head, about, event, usage
 
 PROMPTS = 16
 """Most texts of one request."""

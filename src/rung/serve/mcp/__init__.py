@@ -1,0 +1,1 @@
+"""The models as tools of an MCP server. https://modelcontextprotocol.io"""
