@@ -223,22 +223,16 @@ def test_vectors_are_those_of_the_tasks_embedding_model(texts: Path, encoder: Pa
     asked(texts, ask)
 
 
-def test_answers_go_on_between_slices_of_an_errand(tmp_path: Path, home: Path, encoder: Path) -> None:
+def test_answers_go_on_between_slices_of_an_errand(
+    tmp_path: Path, home: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     labels = task_of_labels(tmp_path / "support", encoder=str(encoder))
     seen: list[str] = []
 
     async def ask(api: AsyncOpenAI, one: Any) -> None:
         embedder = one.models["support"].engines.embedder(str(encoder))
         plain = embedder.embed
-        one.models["support"].engines._embedders[str(encoder)] = type(
-            "Slow",
-            (),
-            {
-                "count": staticmethod(embedder.count),
-                "max_length": embedder.max_length,
-                "embed": staticmethod(lambda texts: seen.append("slice") or plain(texts)),
-            },
-        )()
+        monkeypatch.setattr(embedder, "embed", lambda texts: seen.append("slice") or plain(texts))
         turns: Any = [{"role": "user", "content": "late"}]
         long = asyncio.create_task(api.embeddings.create(model="support", input=["late"] * 640))
         while not seen:
