@@ -25,8 +25,8 @@ demo: install  ## climb the example task
 	$(BIN)/rung report examples/tickets
 	@echo "serve what was chosen: $(BIN)/pip install 'rung[serve]' && $(BIN)/rung serve examples/tickets"
 
-test: install  ## the fast tests, then those on the real default model
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+test: install  ## the fast tests, a file in one worker since its tests share fits, then those on the real default model
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 	$(BIN)/python -m pytest -m "model and not slow"
 
 check: install  ## style, types, the documentation site, tests

@@ -32,8 +32,15 @@ BARRED_IMPORTS = {
 PRINTS = {"visible.py": 1, "api/notices.py": 1}
 """Calls of print, all of a text that went through `visible`."""
 
-WRITES = {"cli/common.py": 1, "cli/commands.py": 1, "retrieve/formats/isolated.py": 1, "cli/screens/console.py": 2}
-"""Writes to standard output or error: JSON by `json_text`, a `visible` text, and a reader's answer to its parent process."""
+WRITES = {
+    "cli/common.py": 1,
+    "cli/commands.py": 1,
+    "cli/label.py": 2,
+    "cli/screens/console.py": 2,
+    "retrieve/formats/isolated.py": 1,
+}
+"""Writes to standard output or error: JSON by `json_text`, a `visible` text, a printable key that was typed, and a reader's answer
+to its parent process."""
 
 NASTY = "[red]x[ [/] \x1b]52;c;aGk=\x07 \x9b2J \u202eevil\u2069 \U000e0041 :smile: \ud800 [link=file:///]y"
 

@@ -12,8 +12,6 @@ from commands import command
 
 from rung.lm.export import gguf_shapes, llama_cpp
 
-pytestmark = pytest.mark.xdist_group("export")  # in one worker: each base is fitted once
-
 Base = Callable[[str], Path]
 Made = Callable[[Path], Path]
 NEEDED = pytest.mark.skipif(not llama_cpp.installed(), reason="needs xllamacpp")

@@ -11,8 +11,6 @@ import pytest
 import yaml
 from commands import command
 
-pytestmark = pytest.mark.xdist_group("export")  # in one worker: each base is fitted once
-
 Base = Callable[[str], Path]
 Made = Callable[[Path], Path]
 

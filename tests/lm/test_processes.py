@@ -16,8 +16,6 @@ from safetensors.torch import load_file
 
 from rung.machine import Machine
 
-pytestmark = pytest.mark.xdist_group("processes")  # in one worker: the trainings of two processes are done once
-
 SPREAD = ["lora", "tied", "padded", "kto", "chosen", "resumed"]
 """What is also trained with the weights spread over the processes."""
 

@@ -34,8 +34,6 @@ from rung.retrieve.knowledge import documents
 from rung.task import Task
 from rung.types import Example, Need, Preference, TrainData
 
-pytestmark = pytest.mark.xdist_group("contract")  # in one worker: each method is fitted once
-
 LABELS = ("delay", "other", "refund")
 ROWS = tuple(Example(f"the {LABELS[i % 3]} of parcel {'abcdefghijklmnopqr'[i]}", LABELS[i % 3]) for i in range(18))
 JUDGED = tuple(Preference(row.input, row.output, f"no {row.output}") for row in ROWS)
@@ -273,7 +271,7 @@ def test_a_whole_number_will_do_for_a_share() -> None:
     for name, method in METHODS.items():
         for option, default in options(method).items():
             if type(default) is float:
-                whole = 1 if option in ("learning_rate", "beta", "clip") else 0
+                whole = 1 if option in ("learning_rate", "beta", "clip", "temperature") else 0
                 (given,) = methods.rung(name, {name: {option: whole}})
                 assert type(options(given)[option]) is float
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
+from rich.box import ROUNDED
 from rich.columns import Columns
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -29,7 +28,10 @@ def row(drawn: Drawn, sitting: Sitting) -> RenderableType:
     at = f"{len(sitting.done) + 1} of {sitting.asked}"
     how = "drawn at random" if drawn.drawn in (RANDOM, PROPOSED) else f"chosen by {drawn.drawn}"
     title = styled("[bold]{}[/] [dim]for {}, {}[/]", at, drawn.split, "labelled before by someone else" if drawn.first else how)
-    return Panel(Text(visible(drawn.row.input)), title=title, title_align="left", box=box.ROUNDED, border_style="dim")
+    table = Table(box=ROUNDED, border_style="dim", expand=True, header_style="")
+    table.add_column(title)
+    table.add_row(Text(visible(drawn.row.input)))
+    return table
 
 
 def labels(shown: Sequence[str], numbers: Sequence[int] = ()) -> RenderableType:
