@@ -39,7 +39,7 @@ WRITES = {
     "cli/screens/console.py": 2,
     "retrieve/formats/isolated.py": 1,
 }
-"""Writes to standard output or error: JSON by `json_text`, a `visible` text, a printable key that was typed, and a reader's answer
+"""Writes to standard output or error: JSON by `json_text`, a `visible` text, a printable key that was typed, a reader's answer
 to its parent process."""
 
 NASTY = "[red]x[ [/] \x1b]52;c;aGk=\x07 \x9b2J \u202eevil\u2069 \U000e0041 :smile: \ud800 [link=file:///]y"
