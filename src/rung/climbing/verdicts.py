@@ -16,7 +16,7 @@ from rung.types import Interval, Record, RungVerdict, Scores
 ENOUGH = 0.8
 """The chance with which an advised number of rows decides."""
 STEPS = (100, 300, 1000)
-"""Numbers of further rows whose chances are told."""
+"""Numbers of further rows whose chances the verdict states."""
 PRACTICAL = 10_000
 """Held-out rows above which labelling more is no advice."""
 

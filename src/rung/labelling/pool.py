@@ -97,7 +97,7 @@ def sources(task: Task, named: Path | None) -> tuple[tuple[Path, str], ...]:
 
 
 def order(rows: Iterable[Example], seed: int) -> list[Example]:
-    """A random order that is the same every time, so that a later sitting goes on where the last one ended.
+    """A random order that is the same every time, so that a later sitting resumes where the last one ended.
 
     By a hash of the question that is independent of the one that splits rows.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import MinLen
@@ -23,10 +24,10 @@ from rung.methods.facts import Facts
 from rung.methods.linear_head import LabelTexts, LinearHead, fit_head, label_text
 from rung.methods.option import Count, Rate, Weight
 from rung.predictor import Demos, Predictor, folder_digest
-from rung.types import Need, TrainData
+from rung.types import Example, Need, TrainData
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rung.lm.inference.embed import Embedder
     from rung.lm.training.train import History
@@ -86,10 +87,10 @@ class EncoderContrastive(Method):
         steps, held = training.choose_steps()
         embedder = training.embedder()
         if steps:
-            history = training.train(embedder, training.everything, steps)
+            history = training.train(embedder, data.examples, steps)
             run.notes.update(train.notes(embedder.model, history))
         run.progress("training the head", 0.9)
-        head = training.head(embedder, training.everything)
+        head = training.head(embedder, data.examples)
         written = run.folder / "model"
         written.mkdir()
         contrastive.save(embedder, written / ENCODER)
@@ -110,10 +111,6 @@ class _Training:
     data: TrainData
     run: Run
 
-    @property
-    def everything(self) -> list[int]:
-        return list(range(len(self.data.examples)))
-
     def embedder(self) -> Embedder:
         """The untouched encoder, opened anew: training changes it in place."""
         from rung.lm.inference.embed import Embedder
@@ -125,22 +122,19 @@ class _Training:
 
         0 steps where the untouched encoder does best; all, and no figures, where too few rows can be spared.
         """
-        from rung.lm.training import contrastive
-
         remembered = self.run.folder / "work" / CHOICE
         if remembered.exists():
             steps, scores = json.loads(remembered.read_text(encoding="utf-8"))
             return steps, scores
-        rows, held = tuning.hold_back(self.data.examples, HELD, self.run.seed, self.start.taught)
-        place = {id(example): i for i, example in enumerate(self.data.examples)}
-        known = {one.output for one in rows}
-        learn, test = [place[id(one)] for one in rows], [place[id(one)] for one in held if one.output in known]
+        learn, held = tuning.hold_back(self.data.examples, HELD, self.run.seed, self.start.taught)
+        known = {one.output for one in learn}
+        test = [one for one in held if one.output in known]
         if not test or len(learn) < LEAST:
             tuning.watch(self.run).say("too few rows to hold any back: all steps are taken")
             steps, scores = self.method.steps, []
         else:
             embedder = self.embedder()
-            score = contrastive.checked(embedder, lambda one: self._log_likelihood(one, learn, test))
+            score = partial(self._log_likelihood, embedder, learn, test)
             before = score()
             history = self.train(embedder, learn, self.method.steps, score)
             scores = [round(one, 4) for one in (before, *history.scores)]
@@ -150,12 +144,12 @@ class _Training:
         files.write_text(remembered, json.dumps([steps, scores]))
         return steps, scores
 
-    def train(self, embedder: Embedder, rows: Sequence[int], steps: int, score: Any = None) -> History:
+    def train(self, embedder: Embedder, rows: Sequence[Example], steps: int, score: Callable[[], float] | None = None) -> History:
         """Tune the embedder on rows of train; with `score`, until it stops rising."""
         from rung.lm.training import contrastive, train
 
         loaded = contrastive.loaded(embedder)
-        inputs, outputs = self._texts(rows)
+        inputs, outputs = _columns(rows)
         labels = sorted(set(outputs))
         numbers = [labels.index(one) for one in outputs]
         batches = contrastive.batches(
@@ -180,22 +174,22 @@ class _Training:
         folder = self.run.folder / "work" / ("choosing" if score else "training")
         return train.run(loaded, batches, plan, folder, loss=loss, items=items, validate=score, watch=tuning.watch(self.run))
 
-    def head(self, embedder: Embedder, rows: Sequence[int]) -> LinearHead:
-        inputs, outputs = self._texts(rows)
+    def head(self, embedder: Embedder, rows: Sequence[Example]) -> LinearHead:
+        inputs, outputs = _columns(rows)
         names = embedder.embed(list(map(label_text, self.start.labels, self.start.descriptions)))
         texts = LabelTexts(self.start.labels, names)
         method = self.method
         return fit_head(embedder.embed(inputs), outputs, method.strengths, method.name_weights, texts, self.run.seed)
 
-    def _log_likelihood(self, embedder: Embedder, learn: Sequence[int], test: Sequence[int]) -> float:
+    def _log_likelihood(self, embedder: Embedder, learn: Sequence[Example], test: Sequence[Example]) -> float:
         """Mean log-probability in nats of the labels of held-back rows, by a head of middle strength on the others.
 
         Accuracy would tie: a few dozen rows are held back, and most are right before training and after it.
         """
         import numpy as np
 
-        inputs, outputs = self._texts(learn)
-        held, wanted = self._texts(test)
+        inputs, outputs = _columns(learn)
+        held, wanted = _columns(test)
         middle = self.method.strengths[len(self.method.strengths) // 2 :][:1]
         none = LabelTexts((), np.zeros((0, 0)))
         head = fit_head(embedder.embed(inputs), outputs, middle, (0.0,), none, self.run.seed)
@@ -203,10 +197,10 @@ class _Training:
         logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
         return float(np.mean([logs[i, head.labels.index(label)] for i, label in enumerate(wanted)]))
 
-    def _texts(self, rows: Sequence[int]) -> tuple[list[str], list[str]]:
-        """Inputs and labels of rows."""
-        picked = [self.data.examples[i] for i in rows]
-        return [one.input for one in picked], [one.output for one in picked]
+
+def _columns(rows: Sequence[Example]) -> tuple[list[str], list[str]]:
+    """Inputs and labels of rows."""
+    return [one.input for one in rows], [one.output for one in rows]
 
 
 def _means(vectors: Any, labels: Sequence[int], count: int) -> Any:

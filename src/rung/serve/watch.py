@@ -1,4 +1,4 @@
-"""A running server takes up what changes in its folders: the decision of a new climb, and documents where it is told to.
+"""A running server takes up what changes in its folders: the decision of a new climb, and, with --watch, documents.
 
 A thread of its own looks every few seconds. New models are read beside the old ones, loaded by the engine thread between two
 batches, and then replace the old ones all at once. Requests under way are answered by the model that they began with.

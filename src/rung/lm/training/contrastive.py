@@ -6,7 +6,7 @@ Supervised contrastive learning: https://arxiv.org/abs/2004.11362; on sentence e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,16 +119,6 @@ def save(embedder: Embedder, folder: Path) -> None:
     """Write the encoder in sentence-transformers' format."""
     with quiet():
         embedder.model.save(str(folder), create_model_card=False)  # written into: a fit's workplace
-
-
-def checked(embedder: Embedder, score: Callable[[Embedder], float]) -> Callable[[], float]:
-    """The score of the encoder as it stands, for the training loop; it runs without gradients."""
-
-    def value() -> float:
-        with torch.no_grad():
-            return score(embedder)
-
-    return value
 
 
 def _padded(model: Any, pad: int, rows: Sequence[Row]) -> torch.Tensor:
