@@ -16,20 +16,22 @@ import common
 
 from rung.climbing.fit import fit, fit_context
 from rung.climbing.project import Project
-from rung.export import run
-from rung.export.kinds import Form
+from rung.export import run, texts
 from rung.export.source import Source, source
+from rung.export.targets import form
+from rung.export.targets.base import Form
 from rung.task import load_task
 
 FORMS = (
-    Form("hf", "f32"),
-    Form("hf", "f32", adapter=True),
-    Form("hf", "bf16"),
-    Form("gguf", "f32"),
-    Form("gguf", "f16"),
-    Form("gguf", "q8_0"),
-    Form("ollama", "f16"),
+    ("hf", "f32", False),
+    ("hf", "", True),
+    ("hf", "bf16", False),
+    ("gguf", "f32", False),
+    ("gguf", "f16", False),
+    ("gguf", "q8_0", False),
+    ("ollama", "f16", False),
 )
+"""Target, type of the numbers, whether the adapter alone."""
 RUNG = "lora"
 
 
@@ -46,11 +48,11 @@ def task(folder: Path, labels: int, rows: int) -> Project:
     return Project(load_task(folder), say=print)
 
 
-def proven(of: Source, form: Form, folder: Path, original: run.Original) -> dict:
+def proven(of: Source, wanted: Form, folder: Path, original: texts.Original) -> dict:
     """The proof of an export, also of one that failed."""
-    out = folder / form.name
+    out = folder / wanted.name
     try:
-        run.export(of, form, out, original=original)
+        run.export(of, wanted, out, original=original)
     except run.Differs:
         out = out.with_name(out.name + ".failed")
     return json.loads((out / run.PROOF).read_text(encoding="utf-8"))
@@ -64,16 +66,16 @@ def main() -> None:
         project = task(folder, labels=4 if args.quick else 12, rows=16 if args.quick else 40)
         fit(fit_context(project), project.places(RUNG)[0].methods, float("inf"), lambda text, share: None)
         of = source(project, RUNG, 12 if args.quick else 64)
-        print(f"{len(of.rows)} dev rows, answers up to {run.MOST} tokens")
+        print(f"{len(of.rows)} dev rows, answers up to {texts.MOST} tokens")
         print(f"{'form':12} {'answers':>8} {'next token':>11} {'worst miss':>11} {'limit':>6}  export less original, paired")
-        original, passed = run.ask_original(of), 0
-        for form in FORMS:
-            found = proven(of, form, folder / "exports", original)
+        original, passed = texts.ask_original(of), 0
+        for wanted in [form(of, *one) for one in FORMS]:
+            found = proven(of, wanted, folder / "exports", original)
             passed += found["passed"]
             same, tokens = f"{found['answers']}/{found['rows']}", f"{found['agreed']}/{found['places']}"
             score = found["scores"]["difference"]
             print(
-                f"{form.name:12} {same:>8} {tokens:>11} {found['largest_margin']:>11.4f} {found['limits']['margin']:>6g}  "
+                f"{wanted.name:12} {same:>8} {tokens:>11} {found['largest_margin']:>11.4f} {found['limits']['margin']:>6g}  "
                 f"{score['value']:+.3f} [{score['low']:+.3f}, {score['high']:+.3f}], n={score['n']}"
                 + ("" if found["passed"] else f"  FAILED: {'; '.join(found['faults'])}"),
                 flush=True,

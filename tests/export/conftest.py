@@ -35,17 +35,40 @@ def made(tmp_path_factory: pytest.TempPathFactory, machine: Machine) -> Callable
     return make
 
 
+@pytest.fixture(scope="session")
+def made_encoder(tmp_path_factory: pytest.TempPathFactory, machine: Machine, encoder: Path) -> Callable[[str], Path]:
+    """`made_encoder(rung)` is the folder of a task on a tiny encoder with this rung fitted and measured."""
+    folder = tmp_path_factory.mktemp("task")
+    _task(folder, Path("fake"), f"encoder: {encoder}\nrungs: [encoder, encoder-full, encoder-contrastive]\n", "")
+    _home(folder / "home", machine)
+
+    def make(rung: str) -> Path:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RUNG_HOME", str(folder / "home"))
+            patch.setenv("HF_HUB_OFFLINE", "1")
+            fitted = command("fit", folder, rung)
+        assert fitted.returncode == 0, fitted.stdout + fitted.stderr
+        return folder
+
+    return make
+
+
+RUNGS = "rungs: [majority, nearest, zero-shot, few-shot, lora]\n"
+LORA = "methods: {lora: {epochs: 2, rank: 4, learning_rate: 0.02, patience: 0}}\n"
+
+
 def _home(folder: Path, machine: Machine) -> None:
     folder.mkdir()
     (folder / f"machine-{fingerprint()}.json").write_text(json.dumps(asdict(machine)))
 
 
-def _task(folder: Path, base: Path) -> Path:
+def _task(
+    folder: Path, base: Path, rungs: str = "rungs: [majority, nearest, zero-shot, few-shot, lora]\n", methods: str = LORA
+) -> Path:
     rows = [f'"my {word} case {i} {label[0]}{i}",{label}' for i in range(12) for label, words in WORDS.items() for word in words]
     (folder / "rows.csv").write_text("text,intent\n" + "\n".join(rows) + "\n")
     (folder / "rung.yaml").write_text(
         "task: Name the intent.\nkind: classify\ndata: {examples: rows.csv, input: text, output: intent}\n"
-        f"base: {base}\nrungs: [majority, nearest, zero-shot, few-shot, lora]\n"
-        "methods: {lora: {epochs: 2, rank: 4, learning_rate: 0.02, patience: 0}}\ngoal: {metric: accuracy, at_least: 0.5}\n"
+        f"base: {base}\n{rungs}{methods}goal: {{metric: accuracy, at_least: 0.5}}\n"
     )
     return folder

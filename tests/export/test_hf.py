@@ -101,7 +101,7 @@ def test_demonstrations_go_into_the_prompt(base: Base, made: Made, tmp_path: Pat
 def test_what_cannot_be_exported_is_named(base: Base, made: Made) -> None:
     task = made(base("llama"))
     command("fit", task, "majority")
-    assert "no language model to export" in exported(task, "majority", code=2)
+    assert "which no other program loads" in exported(task, "majority", code=2)
     assert "not fitted" in exported(task, "nearest", code=2)
     assert "Known: hf" in exported(task, "lora", "--to", "tflite", code=2)
     assert "f32, bf16, f16" in exported(task, "lora", "--kind", "q8_0", code=2)

@@ -15,16 +15,20 @@ from rung.cli.screens.console import status
 def export(
     folder: Folder,
     rung: Annotated[str, typer.Argument(metavar="RUNG", help="The rung to export; by default the one last chosen.")] = "",
-    to: Annotated[str, typer.Option("--to", help="hf (a folder for transformers), gguf (llama.cpp) or ollama.")] = "hf",
+    to: Annotated[str, typer.Option("--to", help="hf, gguf, ollama, or of an encoder hf or onnx.")] = "hf",
     into: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to write; by default exports/RUNG-… in the task's folder."),
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="hf: f32 (default), bf16, f16. gguf and ollama: f16 (default), f32, q8_0.")
+        str,
+        typer.Option("--kind", help="hf: f32 (default), bf16, f16. gguf and ollama: f16 (default), f32, q8_0. onnx: f32, int8."),
     ] = "",
     adapter: Annotated[bool, typer.Option("--adapter", help="With --to hf: the adapter alone, to be put on its base.")] = False,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Dev rows on which the export is proven.")] = 32,
+    rows: Annotated[
+        int | None,
+        typer.Option("--rows", min=1, help="Dev rows of the proof; by default 32, of an encoder 1,000."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Write a fitted rung as files for other engines, load them there, and prove that they answer as the rung does.
@@ -33,20 +37,19 @@ def export(
     """
     from rung.cli.screens import export as screen
     from rung.export import run
-    from rung.export.kinds import form
     from rung.export.source import source
-    from rung.types import plain
+    from rung.export.targets import form
 
-    wanted = form(to, kind, adapter)
     project = project_of(folder)
-    found = source(project, rung, rows)
+    found = source(project, rung, rows or 0)
+    wanted = form(found, to, kind, adapter)
     name = re.sub(r"[^\w.+@-]", "-", f"{found.rung}-{wanted.name}")
     place = into or project.task.folder / "exports" / name
     run.check_place(place)
     with resumable("Nothing was written; run the same command again."), status("reading the rung") as update:
         done = run.export(found, wanted, place, update)
     if json_:
-        print_json({"folder": str(done.folder), "bytes": done.bytes, "passed": done.proof.passed, **plain(done.proof)})
+        print_json({"folder": str(done.folder), "bytes": done.bytes, **done.proof.report()})
         return
     out.print(screen.exported(found.rung, done))
     if found.record is None:

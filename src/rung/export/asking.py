@@ -17,8 +17,7 @@ def content(source: Source) -> dict[str, Any]:
     """What `prompt.json` holds: the messages with `{input}` in the last, how to decode, the labels, what is left to the asker."""
     asked = source.predictor
     plain = dataclasses.replace(asked, lookup=None)  # passages are put in by whoever looks them up
-    chat = source.project.engines.chat(asked.model)
-    assert chat, "only models with a chat template are exported"
+    chat = source.chat
     turns, _ = chat.form(plain.render(Example("", "")).messages)
     turns[-1] = {**turns[-1], "content": turns[-1]["content"] + INPUT}
     return {
@@ -39,6 +38,8 @@ def content(source: Source) -> dict[str, Any]:
 def limits(source: Source) -> list[str]:
     """What `rung ask` does for this rung that whoever asks the files alone must do, or do without."""
     asked, found = source.predictor, []
+    if source.encoder:
+        return []  # it reads nothing but the text, and answers with nothing but a label
     if asked.demos.fixed:
         found.append(
             f"The weights know no examples: send the {len(asked.demos.fixed)} demonstrations in `prompt.json` with every input."

@@ -23,5 +23,19 @@ LIMITS = {
 }
 """By the type that the weights are written in. In float32 only ties may fall otherwise: sums are taken in another order."""
 
-BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32}
+
+@dataclass(frozen=True, slots=True)
+class LabelLimits:
+    """What an export of an encoder is allowed. Besides, the paired interval of the task's metric must reach zero."""
+
+    probability: float
+    """Largest difference of a label's probability."""
+    agreement: float
+    """Least share of rows with the same label; ties count as the same."""
+
+
+LABEL_LIMITS = {"f32": LabelLimits(1e-3, 1.0), "int8": LabelLimits(0.25, 0.95)}
+"""By the type of the weights."""
+
+BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "int8": 1.0}
 """Bytes a weight."""

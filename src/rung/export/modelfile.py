@@ -40,8 +40,7 @@ def text(source: Source, file: str) -> str:
 
 def parts(source: Source) -> tuple[dict[str, tuple[str, str]], str]:
     """What the chat template puts before and behind a turn of each role, and before the answer. RungError where that varies."""
-    chat = source.project.engines.chat(source.predictor.model)
-    assert chat, "only models with a chat template are exported"
+    chat = source.chat
 
     def shown(turns: Turns, **how: Any) -> str:
         given = chat.tokenizer.apply_chat_template(list(turns), chat_template=chat.template, tokenize=False, **how)
@@ -87,11 +86,9 @@ class Rendering:
     """Another reader, with prompts rendered as the Modelfile's template does it; Ollama itself is not run."""
 
     def __init__(self, reader: Any, source: Source):
-        chat = source.project.engines.chat(source.predictor.model)
-        assert chat, "only models with a chat template are exported"
         self._reader = reader
         self._around, self._opening = parts(source)
-        self._begin = chat.begin
+        self._begin = source.chat.begin
         self.engine = f"{reader.engine}, the Modelfile's template filled in by rung"
 
     def render(self, turns: Turns, tools: Turns) -> str:

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from rung.export.limits import Limits
-from rung.types import Interval
+from rung.types import Interval, plain
+
+
+class Proven(Protocol):
+    """What every proof says, of a language model or of an encoder."""
+
+    @property
+    def engine(self) -> str:
+        """What loaded the export."""
+        ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def faults(self) -> tuple[str, ...]: ...
+
+    @property
+    def passed(self) -> bool: ...
+
+    def compared(self) -> list[tuple[str, str]]: ...
+
+    def scored(self) -> list[tuple[str, str]]: ...
+
+    def report(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +65,16 @@ class Scored:
     """`export` less `original`, paired: what the other engine and the other type change."""
     plainly: Interval | None
     """`export` less `rung`, paired: what it changes to ask the files alone. None where answers were cut."""
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Each score and difference with its name."""
+        found = [
+            (f"{self.metric}: rung ask", str(self.rung)),
+            ("the original, writing freely", str(self.original)),
+            ("the export, writing freely", str(self.export)),
+            ("export less original, paired", signed(self.difference)),
+        ]
+        return [*found, *([("export less rung ask, paired", signed(self.plainly))] if self.plainly else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +120,35 @@ class Proof:
     def passed(self) -> bool:
         """Whether the export may be used in place of the original."""
         return not self.faults
+
+    @property
+    def same_prompts(self) -> bool:
+        """Whether every prompt and every difficult text comes to the same tokens."""
+        return self.rendered == self.rows and self.cut == self.rows and self.texts_same == self.texts
+
+    def compared(self) -> list[tuple[str, str]]:
+        """What was compared, and the result."""
+        return [
+            ("prompts rendered to the same text", f"{self.rendered} of {self.rows}"),
+            ("prompts cut into the same tokens", f"{self.cut} of {self.rows}"),
+            ("difficult texts cut into the same tokens", f"{self.texts_same} of {self.texts}"),
+            (f"same greedy answer, up to {self.most} tokens", f"{self.answers} of {self.rows}"),
+            ("same likeliest next token along the original's answers", f"{self.agreed} of {self.places}"),
+            ("largest margin of a miss", f"{self.margin:.2g} nats, limit {self.limits.margin:g}"),
+        ]
+
+    def scored(self) -> list[tuple[str, str]]:
+        """The task's metric of both; empty where it was not scored."""
+        return self.scores.lines() if self.scores else []
+
+    def report(self) -> dict[str, Any]:
+        """What `proof.json` holds."""
+        return {"passed": self.passed, "agreed": self.agreed, "largest_margin": self.margin, **plain(self)}
+
+
+def signed(found: Interval) -> str:
+    """A difference with its interval."""
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n={found.n}"
 
 
 def faults(proof: Proof) -> tuple[str, ...]:

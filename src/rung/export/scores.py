@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rung import calls, metrics
@@ -35,6 +36,22 @@ def scored(source: Source, original: Sequence[Written], export: Sequence[Written
         _difference(source, freely, other),
         _difference(source, asked, other) if whole else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The task's metric of two sets of answers to the source's rows, and the second less the first, paired."""
+
+    metric: str
+    first: Interval
+    second: Interval
+    difference: Interval
+
+
+def both(source: Source, first: Sequence[Prediction], second: Sequence[Prediction]) -> Both:
+    """The scores of two sets of predictions."""
+    a, b = _scores(source, first), _scores(source, second)
+    return Both(source.project.scoring.metric().name, a.overall, b.overall, _difference(source, a, b))
 
 
 def answer(source: Source, text: str) -> str:

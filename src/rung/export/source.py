@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,11 @@ from rung.predictor import Predictor
 from rung.types import Example, Record
 
 if TYPE_CHECKING:
+    from rung.lm.models.chat import Chat
     from rung.lm.models.hub import ModelFiles
+
+ROWS, ENCODER_ROWS = 32, 1000
+"""Dev rows on which an export is proven, at most."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,29 @@ class Source:
     rows: tuple[Example, ...]
     """Dev rows that the export is proven on."""
 
+    @property
+    def encoder(self) -> bool:
+        """Whether the rung answers with an encoder and its head, not with a language model."""
+        return can(self.predictor.model).head
 
-def source(project: Project, rung: str = "", rows: int = 32) -> Source:
+    @property
+    def chat(self) -> Chat:
+        """The tokenizer and chat template of its language model."""
+        found = self.project.engines.chat(self.predictor.model)
+        assert found, "only language models with a chat template are asked by chats"
+        return found
+
+
+def source(project: Project, rung: str = "", rows: int = 0) -> Source:
     """The rung of this name, by default the one that the last climb chose, with up to so many dev rows, drawn by the seed.
 
+    0 rows: 32 for a language model, 1,000 for an encoder, which answers them in seconds.
     RungError where it is not fitted, or where other engines cannot load what it answers with.
     """
     predictor = chosen(project, rung)
     name = rung or project.store.read("decision.json")["decision"]["chosen"]
     _check(name, predictor)
+    rows = rows or (ENCODER_ROWS if can(predictor.model).head else ROWS)
     measured = [one for one in project.store.records() if one.predictor == predictor.digest and one.status == "done"]
     dev = project.inputs.splits.dev
     drawn = random.Random(project.task.seed).sample(range(len(dev)), min(rows, len(dev)))
@@ -55,9 +74,20 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Answer with `rung ask`, or export a rung of a base with open weights.",
         )
-    if not (able.chat_template and able.open_weights):
+    if not (able.head or (able.chat_template and able.open_weights)):
         raise RungError(
-            f"{rung} answers with rung's own {predictor.model.kind!r} engine, which has no language model to export.",
+            f"{rung} answers with rung's own {predictor.model.kind!r} engine, which no other program loads.",
             where="rung export",
-            remedy="Answer with `rung ask` or rung.load(...).predict(...), or export a rung that answers with a language model.",
+            remedy="Answer with `rung ask` or rung.load(...).predict(...), or export a rung that answers with a model.",
         )
+
+
+def public(source: Source) -> str:
+    """The base's name as others know it: its id on the hub; of a local file or folder the last part of its path."""
+    from rung.lm.models.resolve import KNOWN
+
+    name = source.base.name
+    if name in KNOWN:
+        return KNOWN[name].hub
+    hub = re.fullmatch(r"hub (\S+)@\S+", source.base.source)
+    return hub[1] if hub else re.split(r"[/\\]", name.rstrip("/\\"))[-1]

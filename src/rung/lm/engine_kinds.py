@@ -48,6 +48,8 @@ class Capabilities:
     """It gives the log-probabilities of an answer's tokens, and of every label (`ScoresLabels`)."""
     reads_text: bool = False
     """It gives the log-probability of raw text, so forgetting can be measured."""
+    head: bool = False
+    """It is an encoder with a head on the labels, in files that `rung.lm.export.heads` reads."""
 
 
 class Workshop(Protocol):
@@ -188,8 +190,8 @@ KINDS: dict[str, EngineKind] = {
             digest=_digest_causal,
             parameters=_size_causal,
         ),
-        EngineKind(name="encoder", can=Capabilities(), open=_open_encoder),
-        EngineKind(name="classifier", can=Capabilities(), open=_open_classifier),
+        EngineKind(name="encoder", can=Capabilities(head=True), open=_open_encoder),
+        EngineKind(name="classifier", can=Capabilities(head=True), open=_open_classifier),
         EngineKind(name="rule", can=Capabilities(), open=lambda engines, ref: RuleEngine(ref.name, Path(ref.files))),
         EngineKind(
             name="remote",

@@ -50,7 +50,12 @@ def engine(loaded: Loaded) -> EncoderEngine:
 
 def load(folder: Path, machine: Machine) -> EncoderEngine:
     """The engine of a saved classifier."""
-    return engine(_open(folder, machine, opening.load_strict))
+    return engine(reopened(folder, machine))
+
+
+def reopened(folder: Path, machine: Machine) -> Loaded:
+    """A saved classifier with its head."""
+    return _open(folder, machine, opening.load_strict)
 
 
 def tokenize(loaded: Loaded, texts: Sequence[str]) -> list[Row]:

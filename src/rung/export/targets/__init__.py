@@ -1,0 +1,40 @@
+"""The table of what rung exports to: a file here and a row in TARGETS for each."""
+
+from __future__ import annotations
+
+from rung.errors import RungError
+from rung.export.source import Source
+from rung.export.targets.base import Form, Target
+from rung.export.targets.gguf import GGUF
+from rung.export.targets.hf import HF
+from rung.export.targets.hf_encoder import HF_ENCODER
+from rung.export.targets.ollama import OLLAMA
+from rung.export.targets.onnx import ONNX
+
+TARGETS: tuple[Target, ...] = (HF, HF_ENCODER, GGUF, OLLAMA, ONNX)
+"""In the order of --help. A name may stand twice: for language models and for encoders."""
+
+
+def form(source: Source, to: str, kind: str = "", adapter: bool = False) -> Form:
+    """The form that is asked for. RungError where there is none such for this rung."""
+    named = [one for one in TARGETS if one.name == to]
+    if not named:
+        known = ", ".join(dict.fromkeys(one.name for one in TARGETS))
+        raise RungError(f"there is no export to {to!r}.", where="rung export --to", remedy=f"Known: {known}.")
+    target = next((one for one in named if one.encoders == source.encoder), None)
+    if target is None:
+        able = ", ".join(one.name for one in TARGETS if one.encoders == source.encoder)
+        what = "an encoder with a head" if source.encoder else "a language model"
+        raise RungError(
+            f"{source.rung} answers with {what}, which is not exported to {to}.", where="rung export --to", remedy=f"Take {able}."
+        )
+    kind = kind.lower()
+    if kind and kind not in target.kinds:
+        allowed = ", ".join(target.kinds)
+        raise RungError(f"{to} is not written in {kind!r}.", where="rung export --kind", remedy=f"Take one of {allowed}.")
+    if adapter and not target.adapter:
+        able = ", ".join(one.name for one in TARGETS if one.adapter)
+        raise RungError(f"an adapter alone is not exported to {to}.", where="rung export --adapter", remedy=f"Take --to {able}.")
+    if adapter and kind not in ("", "f32"):
+        raise RungError("an adapter is written in the type it was trained in.", where="--kind", remedy="Leave --kind out.")
+    return Form(target, "f32" if adapter else kind or target.kinds[0], adapter)
