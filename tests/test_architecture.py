@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "types",
         "errors",
         "calls",
+        "label_sets",
         "sources",
         "visible",
         "files",

@@ -31,7 +31,10 @@ class Need(enum.StrEnum):
     """What a method requires. Methods state needs as data; a rung with a missing one is skipped with the reason."""
 
     EXAMPLES = "examples"
-    LABELS = "labels"
+    LABELS = "one label a row"
+    """A closed set of labels of which each row has one."""
+    CLASSES = "labels"
+    """A closed set of labels, of which a row has one or several."""
     OPEN_WEIGHTS = "open weights"
     DOCUMENTS = "documents"
     PREFERENCES = "preferences"
@@ -68,7 +71,7 @@ class TrainData:
 
     examples: tuple[Example, ...]
     labels: tuple[str, ...] = ()
-    """The closed set of outputs of a classify task, sorted; empty otherwise."""
+    """The closed set of outputs of a classify task with one label a row, sorted; empty otherwise."""
     preferences: tuple[Preference, ...] = ()
     corpus: Texts = Texts()
     """The team's raw domain text."""
@@ -78,6 +81,8 @@ class TrainData:
     """Documents to retrieve from."""
     unlabelled: tuple[str, ...] = ()
     """Inputs without an answer, for a teacher to label."""
+    label_set: tuple[str, ...] = ()
+    """The labels of a classify task with several labels a row, whose outputs are lists of them (`rung.label_sets`)."""
 
     def only(self, needs: frozenset[Need]) -> TrainData:
         """The parts that a method needs. It cannot read the rest, and changes there cause no new fit."""
@@ -89,13 +94,15 @@ class TrainData:
             self.general if Need.CORPUS in needs else Texts(),
             self.documents if Need.DOCUMENTS in needs else Texts(),
             self.unlabelled if Need.UNLABELLED in needs else (),
+            self.label_set,
         )
 
     @property
     def digest(self) -> str:
         more = [[p.id for p in self.preferences], self.corpus.digest, self.general.digest, self.documents.digest, self.unlabelled]
         rows = [[e.id, e.source, dict(e.extra)] if e.source or e.extra else e.id for e in self.examples]
-        return digest([rows, self.labels, *([more] if any(more) else [])])
+        several = [{"label_set": list(self.label_set)}] if self.label_set else []
+        return digest([rows, self.labels, *([more] if any(more) else []), *several])
 
 
 @dataclass(frozen=True, slots=True)

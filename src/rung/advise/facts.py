@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
+from rung import label_sets
 from rung.advise.overlap import answers_in_documents, answers_in_inputs
 from rung.advise.questions import ASSUMED, Answer, Value
 from rung.advise.texts import conflicts, days_spanned
@@ -62,7 +63,7 @@ def _counted(task: Task, data: TrainData, facts: Facts, machine: Machine, have: 
     values: dict[str, Value] = {
         "kind": task.kind,
         "rows": len(data.examples),
-        "labels": len(data.labels),
+        "labels": len(data.labels or data.label_set),
         "rows_per_label": _rows_per_label(data),
         "input_tokens": round(facts.input_tokens),
         "output_tokens": round(facts.output_tokens),
@@ -89,8 +90,11 @@ def _counted(task: Task, data: TrainData, facts: Facts, machine: Machine, have: 
 
 
 def _rows_per_label(data: TrainData) -> int:
-    counts = Counter(example.output for example in data.examples)
-    return int(median(counts[label] for label in data.labels)) if data.labels else 0
+    known = data.labels or data.label_set
+    counts = Counter(
+        label for row in data.examples for label in (label_sets.split(row.output) if data.label_set else (row.output,))
+    )
+    return int(median(counts[label] for label in known)) if known else 0
 
 
 def _inferred(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
@@ -117,7 +121,7 @@ def _inferred(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
 def _from_rows(task: Task, data: TrainData, facts: Facts) -> Iterator[Answer]:
     rows = data.examples
     yield from _language(data, facts)
-    if data.labels:
+    if data.labels or data.label_set:
         yield Answer("checkable", "yes", "read", "a label is right or wrong")
         unclean, read = conflicts(rows)
         clean = "no" if unclean >= CONFLICT_SHARE * read else "yes"

@@ -107,7 +107,7 @@ class _Screen:
         self.tty = sys.stdin.isatty() and out.is_terminal
         names = opened.answers.labels
         self.first = names if len(names) <= MAX_LISTED else ()
-        self.one_key = self.tty and 0 < len(names) <= ONE_KEY and opened.answers.numbered
+        self.one_key = self.tty and 0 < len(names) <= ONE_KEY and opened.answers.numbered and not opened.answers.several
         self.shown: tuple[str, ...] = ()
         """The labels that numbers refer to: all where they are listed, else those found by the last search."""
         self.found: tuple[str, ...] = ()

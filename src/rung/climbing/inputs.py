@@ -66,18 +66,20 @@ def train_data(task: Task, splits: Splits, found: Texts) -> TrainData:
     """What methods may learn from; documents with an access label are left out."""
     given, folder = task.data, task.folder
     train = open_to_all(splits.train, found)
+    known = labels(task, train)
 
     def keep(file: Path) -> bool:
         return is_open_file(file, found)
 
     return TrainData(
         train,
-        labels(task, train),
+        () if task.multilabel else known,
         _preferences(task, splits, found),
         corpus=find_texts(folder, given.corpus, keep),
         general=forgetting.replay_text(folder, given.general, keep),
         documents=found,
         unlabelled=_unlabelled(task, splits, found) if given.unlabelled else (),
+        label_set=known if task.multilabel else (),
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rung import label_sets
 from rung.data.files import quoted
 from rung.errors import DataError
 from rung.task import Task
@@ -29,6 +30,8 @@ def answers(row: Mapping[str, Any], column: str, task: Task, where: str) -> Answ
     ask for a list or JSON. DataError for an empty answer among several, several labels, or a contradicting `is_impossible`.
     """
     value = row.get(column)
+    if task.multilabel:
+        return _label_set(value, where)
     if task.kind == "classify":
         return _one_label(value, where) if isinstance(value, list) else None
     if task.kind == "extract":
@@ -82,8 +85,22 @@ def _one_label(value: list[Any], where: str) -> Answers:
     raise DataError(
         f"the output {quoted(value)} is a list of {len(value)}, but kind classify needs one label per row.",
         where=where,
-        remedy="Write one label; if several apply at once, use kind: extract with a field that lists them.",
+        remedy="Write one label; if several may apply at once, set multilabel: true in rung.yaml.",
     )
+
+
+def _label_set(value: Any, where: str) -> Answers | None:
+    """The labels of a row in a list as one text; None if the cell is a text, which `rung.data.load` reads."""
+    if not isinstance(value, list):
+        return None
+    found = label_sets.parse(json.dumps(value, ensure_ascii=False))
+    if found is None or not all(found):
+        raise DataError(
+            f"the output {quoted(value)} is not a list of labels.",
+            where=where,
+            remedy='Write texts, such as ["delay", "refund"]; [] for a row without a label.',
+        )
+    return (label_sets.dump(found),)
 
 
 def _json_texts(value: Any) -> Answers | None:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from rung import label_sets
 from rung.data.finding import Finding, Parts, first_places
 from rung.data.spelling import alike_findings
 from rung.task import Task
+from rung.types import Example
 
 MIN_CLASS_ROWS = 5
 UNSEEN_SHARE = 0.10
@@ -19,21 +21,26 @@ Counts = Mapping[str, Counter[str]]
 
 
 def label_findings(parts: Parts, task: Task) -> Iterator[Finding]:
-    counts = {name: Counter(row.output for row in rows) for name, rows in parts.items()}
-    yield from _unseen(parts, counts)
+    counts = {name: Counter(label for row in rows for label in _labels(row, task)) for name, rows in parts.items()}
+    yield from _unseen(parts, counts, task)
     if task.labels is None:
         yield from alike_findings(sum(counts.values(), Counter()))
     yield from _thin_classes(counts["train"], task)
     yield from _sorted_file(parts, counts, task)
-    yield from _majority(counts["dev"], task)
+    yield from _majority(Counter(row.output for row in parts["dev"]), task)
 
 
-def _unseen(parts: Parts, counts: Counts) -> Iterator[Finding]:
+def _labels(row: Example, task: Task) -> tuple[str, ...]:
+    return label_sets.split(row.output) if task.multilabel else (row.output,)
+
+
+def _unseen(parts: Parts, counts: Counts, task: Task) -> Iterator[Finding]:
     for name in ("dev", "test"):
-        rows = [row for row in parts[name] if row.output not in counts["train"]]
+        unseen = {row.where: new for row in parts[name] if (new := set(_labels(row, task)) - counts["train"].keys())}
+        rows = [row for row in parts[name] if row.where in unseen]
         if rows:
             share = len(rows) / len(parts[name])
-            labels = len({row.output for row in rows})
+            labels = len(set().union(*unseen.values()))
             yield Finding(
                 "labels-unseen-in-train",
                 "block" if share >= UNSEEN_SHARE else "warn",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rung import label_sets
 from rung.data.answers import answers
 from rung.data.drawn import refuse_chosen
 from rung.data.files import READERS, read_rows
@@ -52,7 +53,7 @@ def load(task: Task) -> Loaded:
         )
     refuse_chosen(parts[1], "dev")
     refuse_chosen(parts[2], "test")
-    parts, labels = join_labels(parts, task.labels) if task.kind == "classify" else (parts, ())
+    parts, labels = join_labels(parts, task.labels, task.multilabel) if task.kind == "classify" else (parts, ())
     parts, groups = join_groups(parts)
     return Loaded(parts[0] or (), parts[1], parts[2], (*labels, *groups))
 
@@ -152,18 +153,23 @@ def _example(row: Row, where: str, form: Form, task: Task) -> Example:
 
 
 def _with_label(found: Example, task: Task) -> Example:
+    several = label_sets.split(found.output, task.labels or ()) if task.multilabel else None
     label = found.output.strip()
+    for one in (label,) if several is None else several:
+        _check_label(one, task, found.where)
+    output = label if several is None else label_sets.dump(several, tuple(task.labels or ()))
+    return found if output == found.output else replace(found, output=output)
+
+
+def _check_label(label: str, task: Task, where: str) -> None:
     if task.labels is not None and match_label(label, task.labels) is None:
-        raise _unknown_label(label, task.labels, found.where)
+        raise _unknown_label(label, task.labels, where)
     if task.labels is None and is_missing(label):
         raise DataError(
             f"the output is {label!r}, which data frames use for missing values.",
-            where=found.where,
+            where=where,
             remedy="Fill the cell, or delete the row. If it is a label, name all labels under `labels` in rung.yaml.",
         )
-    if label == found.output:
-        return found
-    return replace(found, output=label)
 
 
 def _with_fields(found: Example, task: Task) -> Example:

@@ -63,7 +63,7 @@ def read_sources(task: Task) -> tuple[Source, ...]:
 
 def spellings(sources: Sequence[Source], task: Task) -> list[Variant]:
     """Spellings of labels that may be joined."""
-    if task.kind != "classify":
+    if task.kind != "classify" or task.multilabel:  # a cell with several labels is joined when it is read
         return []
     counts = Counter(one.found.output for one in _labelled(sources) if isinstance(one.found, Example))
     return variants(counts, task.labels)

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rung import label_sets
 from rung.data.finding import Finding, first_places
 from rung.data.rows import clean_cell
 from rung.types import Example
@@ -43,22 +44,27 @@ def match_label(label: str, labels: Collection[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def join_labels(parts: Parts, given: Collection[str] | None) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:
+def join_labels(
+    parts: Parts, given: Collection[str] | None, several: bool = False
+) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:
     """Rows with one spelling per label, and findings about merged spellings.
 
     `given`: the task's labels, which set the spelling; otherwise the most common one does. Labels that the task names are never
-    merged.
+    merged. `several`: outputs are lists of labels.
     """
-    counts = Counter(row.output for rows in parts for row in rows or ())
+    counts = Counter(label for rows in parts for row in rows or () for label in _labels(row, several))
     to = {label: match_label(label, given) or label for label in counts} if given else _commonest(counts)
     changed = {label: one for label, one in to.items() if label != one}
     if not changed:
         return list(parts), ()
-    out = [
-        None if rows is None else tuple(replace(row, output=to[row.output]) if row.output in changed else row for row in rows)
-        for rows in parts
-    ]
-    where = [row.where for rows in parts for row in rows or () if row.output in changed]
+
+    def spelled(row: Example) -> Example:
+        found = [to[label] for label in _labels(row, several)]
+        return replace(row, output=label_sets.dump(found, tuple(given or ())) if several else found[0])
+
+    touched = {row.where for rows in parts for row in rows or () if not changed.keys().isdisjoint(_labels(row, several))}
+    out = [None if rows is None else tuple(spelled(row) if row.where in touched else row for row in rows) for rows in parts]
+    where = [row.where for rows in parts for row in rows or () if row.where in touched]
     others: dict[str, list[str]] = defaultdict(list)
     for label, one in sorted(changed.items(), key=lambda pair: -counts[pair[0]]):
         others[one].append(f"{label!r} {counts[label]}")
@@ -74,6 +80,10 @@ def join_labels(parts: Parts, given: Collection[str] | None) -> tuple[list[tuple
             len(where),
         ),
     )
+
+
+def _labels(row: Example, several: bool) -> tuple[str, ...]:
+    return label_sets.split(row.output) if several else (row.output,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def attack(predictor: Predictor, examples: Sequence[Example], engines: Engines) 
     """
     if predictor.lookup is None:
         return Attack(None, skipped="nothing is retrieved")
-    if predictor.labels:
+    if predictor.labels or predictor.label_set:
         return Attack(None, skipped="answers are chosen among labels, so they cannot contain planted text")
     rows = _planted(predictor, examples, engines)
     if not rows:

@@ -17,6 +17,7 @@ from rung.labelling.pool import Held, eligible, has_own_files, held, order, read
 from rung.labelling.sheet import Sheet, sheet_for, sheets
 from rung.labelling.sitting import Drawn, Sitting
 from rung.labelling.typed import Answers
+from rung.planning.steps import labels
 from rung.task import Task
 from rung.types import Example, Split
 
@@ -66,7 +67,7 @@ def open_sitting(project: Project, wanted: Wanted, progress: Callable[[str, floa
             remedy="Give --for train, --for dev or --for test.",
         )
     sheet = _sheet(task, wanted, have)
-    answers = Answers(task.kind, _labels(task, have), task.labels is not None)
+    answers = Answers(task.kind, labels(task, [row for row, _ in have.rows]), task.labels is not None, task.multilabel)
     if wanted.second:
         queue, pool = _labelled_by_others(task, have, every, wanted.by)
         return Opened(Sitting(sheet, wanted.by, pool, queue[: wanted.rows]), have, answers, _few(len(queue), wanted))
@@ -138,12 +139,6 @@ def _labelled_by_others(task: Task, have: Held, every: Sequence[Sheet], by: str)
         label = Entry("label", row.input, row.output, str(row.extra.get(BY, "")))
         queue.append(Drawn(replace(row, output=""), place[question(row)], first=label))
     return queue, len(queue)
-
-
-def _labels(task: Task, have: Held) -> tuple[str, ...]:
-    if task.kind != "classify":
-        return ()
-    return tuple(task.labels) if task.labels else tuple(sorted({row.output for row, _ in have.rows}))
 
 
 def _few(count: int, wanted: Wanted) -> tuple[str, ...]:

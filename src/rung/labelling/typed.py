@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rung import label_sets
 from rung.data.spelling import match_label
 from rung.errors import DataError
 from rung.types import Kind
@@ -44,6 +45,8 @@ class Answers:
     """The labels of a classify task."""
     closed: bool = False
     """Whether rung.yaml names the labels, so that no other may be added."""
+    several: bool = False
+    """Whether an answer may have several labels, or none."""
 
     @property
     def numbered(self) -> bool:
@@ -62,8 +65,24 @@ def read(text: str, answers: Answers, shown: Sequence[str] = (), proposal: str =
     if line[0] == ":" and line[1:] in COMMANDS:
         return Action(command=COMMANDS[line[1:]])
     if answers.kind == "classify":
-        return _label(line, answers, shown)
+        return _label_set(line, answers, shown) if answers.several else _label(line, answers, shown)
     return Action(fault=fault) if answers.kind == "extract" and (fault := _json_fault(line)) else Action(line)
+
+
+NONE = "0"
+"""Typed where a row may have several labels and has none of them."""
+
+
+def _label_set(line: str, answers: Answers, shown: Sequence[str]) -> Action:
+    """Labels separated by commas, each as it is typed alone. A search or a fault in one of them is that of the line."""
+    if line == NONE and NONE not in answers.labels:
+        return Action(label_sets.dump(()))
+    found = [_label(part, answers, shown) for one in line.split(",") if (part := one.strip())]
+    if len(found) == 1 and not found[0].answer:
+        return found[0]
+    if odd := next((one for one in found if not one.answer), None):
+        return Action(found=odd.found) if odd.found else Action(fault=odd.fault or "A command stands alone.")
+    return Action(label_sets.dump([one.answer for one in found], answers.labels)) if found else Action(fault="Nothing was typed.")
 
 
 def _label(line: str, answers: Answers, shown: Sequence[str]) -> Action:

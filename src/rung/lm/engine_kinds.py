@@ -140,11 +140,15 @@ def _size_causal(engines: Workshop, name: str) -> int:
 
 
 def _open_encoder(engines: Workshop, ref: ModelRef) -> Engine:
+    from rung.lm.inference import label_sets
     from rung.lm.inference.embed import Embedder
     from rung.lm.inference.encoder import ENCODER, load_head
 
-    tuned = Path(ref.files) / ENCODER
-    return load_head(Embedder(tuned, engines.machine) if tuned.is_dir() else engines.embedder(ref.name), Path(ref.files))
+    tuned, folder = Path(ref.files) / ENCODER, Path(ref.files)
+    embedder = Embedder(tuned, engines.machine) if tuned.is_dir() else engines.embedder(ref.name)
+    if (folder / label_sets.HEAD).is_file():
+        return label_sets.load_head(embedder.embed, folder)
+    return load_head(embedder, folder)
 
 
 def _open_classifier(engines: Workshop, ref: ModelRef) -> Engine:

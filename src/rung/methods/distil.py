@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from rung import label_sets
 from rung.errors import BudgetError
 from rung.lm.base import ModelRef
 from rung.machine import Machine
@@ -61,7 +62,7 @@ class Distil(Method):
             for row, found in zip(part, teacher.predict(part, run.engines)):
                 failed += bool(found.error)
                 # an endpoint may answer something that is no label, without a confidence
-                named = not start.labels or found.output in start.labels
+                named = _known(found.output, start)
                 other += not named and not found.error
                 sure = found.confidence is None or found.confidence >= self.least
                 if found.output and named and sure and not found.error:
@@ -71,3 +72,10 @@ class Distil(Method):
 
     def _model(self, before: ModelRef, run: Run) -> ModelRef:
         return run.engines.reference(self.teacher) if self.teacher else before
+
+
+def _known(answer: str, start: Predictor) -> bool:
+    """Whether an answer is one of the task's labels, or a list of them; any text where it has none."""
+    if start.label_set:
+        return (found := label_sets.parse(answer)) is not None and set(found) <= set(start.label_set)
+    return not start.labels or answer in start.labels

@@ -6,16 +6,19 @@ SetFit (https://arxiv.org/abs/2209.11055) without the contrastive step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import MinLen
 
+from rung import label_sets
 from rung.lm.base import ModelRef
 from rung.lm.inference.encoder import save_head
+from rung.lm.inference.label_sets import save_head as save_label_set_head
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
+from rung.methods.label_set_head import fit_label_set_head
 from rung.methods.linear_head import LabelTexts, fit_head, label_text
 from rung.methods.option import Rate, Weight
 from rung.predictor import Demos, Predictor, folder_digest
@@ -26,7 +29,7 @@ from rung.types import Need, TrainData
 class Encoder(Method):
     name: ClassVar[str] = "encoder"
     family: ClassVar[Family] = Family.ENCODER
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.CLASSES})
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 2
 
@@ -49,13 +52,29 @@ class Encoder(Method):
         run.progress("embedding the examples", 0.0)
         embedder = run.engines.embedder(start.encoder)
         vectors = embedder.embed([example.input for example in data.examples])
-        texts = LabelTexts(start.labels, embedder.embed(list(map(label_text, start.labels, start.descriptions))))
-        run.progress("training the head", 0.5)
-        outputs = [example.output for example in data.examples]
-        head = fit_head(vectors, outputs, self.strengths, self.name_weights, texts, run.seed)
         files = run.folder / "model"
         files.mkdir()
-        save_head(files, head.weight, head.bias, head.labels)
-        run.notes.update(C=head.strength, name_weight=head.name_weight)
+        run.progress("training the head", 0.5)
+        if start.label_set:
+            self._fit_label_set(start, data, vectors, run)
+        else:
+            self._fit_labels(start, data, vectors, run)
         digest = run.engines.find(start.encoder).digest
         return replace(start, model=ModelRef("encoder", start.encoder, digest, str(files), folder_digest(files)), demos=Demos())
+
+    def _fit_labels(self, start: Predictor, data: TrainData, vectors: Any, run: Run) -> None:
+        """The head for one label a row."""
+        embedder = run.engines.embedder(start.encoder)
+        texts = LabelTexts(start.labels, embedder.embed(list(map(label_text, start.labels, start.descriptions))))
+        outputs = [example.output for example in data.examples]
+        head = fit_head(vectors, outputs, self.strengths, self.name_weights, texts, run.seed)
+        save_head(run.folder / "model", head.weight, head.bias, head.labels)
+        run.notes.update(C=head.strength, name_weight=head.name_weight)
+
+    def _fit_label_set(self, start: Predictor, data: TrainData, vectors: Any, run: Run) -> None:
+        """The head for several labels a row."""
+        outputs = [label_sets.split(example.output) for example in data.examples]
+        head = fit_label_set_head(vectors, outputs, start.label_set, self.strengths, run.seed)
+        always = all(outputs)
+        save_label_set_head(run.folder / "model", head.weight, head.bias, head.thresholds, start.label_set, always)
+        run.notes.update(C=head.strength, thresholds=[round(float(one), 3) for one in head.thresholds])

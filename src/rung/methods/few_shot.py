@@ -7,11 +7,12 @@ come first and are computed once for all rows; similar ones come last, nearest t
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from rung import label_sets
 from rung.lm.vectors import save_vectors
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
@@ -62,7 +63,7 @@ class FewShot(Method):
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        count = self._count(len(data.labels))
+        count = self._count(len(data.labels or data.label_set))
         if self.pick == "fixed":
             fits = within(balanced(data.examples, count, run.seed), start, run)
             return replace(start, demos=replace(start.demos, fixed=fits))
@@ -87,13 +88,19 @@ def balanced(examples: Sequence[Example], count: int, seed: int) -> tuple[Exampl
     """`count` examples drawn label by label in turn, then shuffled: equal labels in a row mislead a model."""
     rng = random.Random(seed)
     by_label: dict[str, list[Example]] = defaultdict(list)
+    often = Counter(label for example in examples for label in label_sets.parse(example.output) or ())
     for example in rng.sample(list(examples), len(examples)):
-        by_label[example.output].append(example)
+        by_label[_rarest(example, often)].append(example)
     # for free answers every answer is its own label, and this becomes plain sampling
     turns = [e for turn in range(count) for rows in by_label.values() for e in rows[turn : turn + 1]]
     chosen = turns[:count]
     rng.shuffle(chosen)
     return tuple(chosen)
+
+
+def _rarest(example: Example, often: Mapping[str, int]) -> str:
+    """The label that a row is drawn for: its own, or the rarest of several, so that each label is shown."""
+    return min(label_sets.parse(example.output) or (example.output,), key=lambda label: (often[label], label))
 
 
 def within(chosen: Sequence[Example], start: Predictor, run: Run) -> tuple[Example, ...]:

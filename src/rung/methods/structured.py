@@ -33,8 +33,8 @@ class Structured(Method):
         return start  # a mask costs microseconds a token
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        if start.labels or not self.json:
-            run.notes["schema"] = "none: answers are constrained to labels already" if start.labels else "none"
+        if start.labels or start.label_set or not self.json:
+            run.notes["schema"] = "none" if not self.json else "none: answers are constrained to labels already"
             return start
         shape = schema([_object(example) for example in data.examples])
         run.notes["schema"] = shape

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rung import label_sets
 from rung.errors import TaskError
 from rung.metrics import classify, extract, own, resample, squad, stats, text
 from rung.metrics.grounded import grounded
@@ -63,6 +64,7 @@ METRICS: dict[str, Metric] = {
     for m in (
         Metric("accuracy", ("classify",), classify.accuracy, binary=True),
         Metric("macro_f1", ("classify",), classify.accuracy, classify.macro_f1),
+        Metric("micro_f1", ("classify",), classify.row_f1, classify.micro_f1),
         Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True, version=2, abstains=True),
         Metric("token_f1", ("answer", "generate"), text.token_f1, version=2, abstains=True),
         Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=2, abstains=True),
@@ -158,12 +160,18 @@ def score(
         )
 
     kind = kind or (metric.kinds[0] if TABLE.get(metric.name) else None)
-    beside = [METRICS[name] for name in SECONDARY_METRICS[kind] if name != metric.name] if kind else []
+    beside = [METRICS[name] for name in _secondary(kind, examples) if name != metric.name] if kind else []
     others = {m.name: scored(m).overall for m in beside}
     for name, found in grounded(examples, predictions).items():
         of = [clusters[row] for row, _ in found] if clusters is not None else None
         others[name] = interval([value for _, value in found], clusters=of)
     return replace(scored(metric), others=others)
+
+
+def _secondary(kind: Kind, examples: Sequence[Example]) -> tuple[str, ...]:
+    """Names of the metrics beside the goal's; of rows with several labels also their micro F1."""
+    several = kind == "classify" and any(label_sets.parse(example.output) is not None for example in examples)
+    return (*SECONDARY_METRICS[kind], *(("micro_f1",) if several else ()))
 
 
 _UNKNOWN = Interval(0.0, 0.0, 1.0, 0)

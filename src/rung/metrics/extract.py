@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rung.errors import DataError
-from rung.metrics import numbers, text, tokens
+from rung.metrics import numbers, resample, text, tokens
 from rung.metrics.resample import Corpus
 from rung.metrics.stats import Array
 from rung.types import Example
@@ -153,12 +153,7 @@ def _field_columns(outputs: Sequence[str], references: Sequence[str]) -> Array:
     return np.array([[right, said + due] for right, said, due in counts], dtype=np.float64)
 
 
-def _f1(totals: Array) -> Array:
-    right, both = totals[..., 0], totals[..., 1]
-    return np.divide(2 * right, both, out=np.ones_like(right), where=both > 0)
-
-
-field_f1 = Corpus(_field_columns, _f1)
+field_f1 = Corpus(_field_columns, resample.f1)
 """Micro F1 over all rows' fields, so rows with many fields weigh more."""
 
 

@@ -36,6 +36,12 @@ def mean(totals: Array) -> Array:
     return np.asarray(totals[..., 0] / totals[..., 1])
 
 
+def f1(totals: Array) -> Array:
+    """Micro F1, from the sums of (right, given and expected together); 1 where nothing is expected and nothing given."""
+    right, both = totals[..., 0], totals[..., 1]
+    return np.divide(2 * right, both, out=np.ones_like(right), where=both > 0)
+
+
 def bootstrap_interval(
     values: npt.ArrayLike,
     clusters: Sequence[Hashable] | None = None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
-from rung import calls, methods
+from rung import calls, label_sets, methods
 from rung.data.preferences import as_example
 from rung.errors import TaskError, TemplateError
 from rung.lm.base import Decoding, ModelRef, Prompt
@@ -132,9 +132,19 @@ def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predicto
         encoder=task.place(task.encoder),
         instruction=task.task,
         labels=data.labels,
-        descriptions=tuple(known.get(label, "") for label in data.labels),
-        decoding=Decoding() if data.labels else Decoding(max_new_tokens=_answer_tokens(data, model, engines), calls=_calls(data)),
+        label_set=data.label_set,
+        descriptions=tuple(known.get(label, "") for label in data.labels or data.label_set),
+        decoding=Decoding() if data.labels else _decoding(data, model, engines),
     )
+
+
+def _decoding(data: TrainData, model: ModelRef, engines: Engines) -> Decoding:
+    """How texts are sampled; of several labels a row at least as few and at most as many as a train row has."""
+    found = Decoding(max_new_tokens=_answer_tokens(data, model, engines), calls=_calls(data))
+    if not data.label_set:
+        return found
+    counts = [len(label_sets.split(row.output)) for row in data.examples] or [1, len(data.label_set)]
+    return replace(found, schema=label_sets.schema(data.label_set, min(1, *counts), max(counts)))
 
 
 def _calls(data: TrainData) -> bool:
@@ -223,7 +233,9 @@ def available(model: ModelRef, data: TrainData, machine: Machine) -> set[Need]:
     if data.examples:
         have.add(Need.EXAMPLES)
     if data.labels:
-        have.add(Need.LABELS)
+        have |= {Need.LABELS, Need.CLASSES}
+    if data.label_set:
+        have.add(Need.CLASSES)
     if data.preferences:
         have.add(Need.PREFERENCES)
     if data.corpus.files:

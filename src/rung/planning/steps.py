@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rung import methods
+from rung import label_sets, methods
 from rung.advise.advise import ORDER, Advice, Answers, Chart, Listed, chart
 from rung.advise.facts import answers, on_base
 from rung.lm.remote.prices import Price
@@ -73,7 +73,10 @@ def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:
     """Labels of a classify task: those of the task file, or those seen in train."""
     if task.kind != "classify":
         return ()
-    return tuple(task.labels) if task.labels else tuple(sorted({example.output for example in examples}))
+    if task.labels:
+        return tuple(task.labels)
+    seen = {label for row in examples for label in (label_sets.split(row.output) if task.multilabel else (row.output,))}
+    return tuple(sorted(seen))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from rung import label_sets
 from rung.lm.base import Choice, Completion, Engine, Progress, Prompt, Streams
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
@@ -85,12 +86,16 @@ class Predictor(PromptMaker):
             found = thinking.think(engine, prompts, self.thinking, self.labels, self.decoding, bias)
             if progress:
                 progress(len(prompts))
-            return [thinking.prediction(one) for one in found]
+            return [replace(one, output=self._text(one.output)) for one in map(thinking.prediction, found)]
         if bias:
             return [_prediction(c, c.label, c.confidence) for c in thinking.choose(engine, prompts, self.labels, bias)]
         if self.labels:
             return [_prediction(c, c.label, c.confidence) for c in engine.choose(prompts, self.labels, progress)]
-        return [_prediction(c, c.text) for c in engine.generate(prompts, self.decoding, progress)]
+        return [_prediction(c, self._text(c.text)) for c in engine.generate(prompts, self.decoding, progress)]
+
+    def _text(self, written: str) -> str:
+        """What was written, as an answer: where a row has several labels, those that it names."""
+        return label_sets.named(written, self.label_set) if self.label_set else written
 
     @property
     def streams(self) -> bool:

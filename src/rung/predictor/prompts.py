@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung import calls, marks
+from rung import calls, label_sets, marks
 from rung.data.split import normalise
 from rung.lm.base import Prompt
 from rung.lm.engine_kinds import can
@@ -33,7 +33,7 @@ class PromptMaker(PredictorFields):
         system = [self.instruction]
         if self.lookup:
             system.append(ground.RULE)
-        if self.labels and self.show_labels:
+        if (self.labels or self.label_set) and self.show_labels:
             system.append(self._label_text())
         if self.thinking:
             system.append(self.thinking.rule)
@@ -103,10 +103,14 @@ class PromptMaker(PredictorFields):
         return out
 
     def _label_text(self) -> str:
+        known = self.labels or self.label_set
+        ask = "Answer with one of"
+        if self.label_set:
+            ask = f"Answer with a JSON list such as {label_sets.dump(known[:2], known)}: all that apply of"
         if not any(self.descriptions):
-            return "Answer with one of: " + ", ".join(self.labels) + "."
-        lines = [f"- {label}: {what}" if what else f"- {label}" for label, what in zip(self.labels, self.descriptions)]
-        return "Answer with one of these:\n" + "\n".join(lines)
+            return f"{ask}: {', '.join(known)}."
+        lines = [f"- {label}: {what}" if what else f"- {label}" for label, what in zip(known, self.descriptions)]
+        return f"{ask} these:\n" + "\n".join(lines)
 
 
 def _answer(row: Example, whole: str) -> Message:

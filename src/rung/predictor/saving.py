@@ -74,6 +74,7 @@ def load(folder: Path) -> Predictor:
             **content,
             "model": ModelRef(**content["model"]),
             "labels": tuple(content["labels"]),
+            "label_set": tuple(content.get("label_set", ())),
             "descriptions": tuple(content["descriptions"]),
             "taught": tuple(map(rows.example, content.get("taught", ()))),
             "decoding": Decoding(**content["decoding"]),

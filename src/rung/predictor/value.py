@@ -49,8 +49,10 @@ class PredictorFields:
     model: ModelRef
     instruction: str
     labels: tuple[str, ...] = ()
+    label_set: tuple[str, ...] = ()
+    """The labels of a task in which a row has several: an answer is a list of them. `labels` is empty then."""
     descriptions: tuple[str, ...] = ()
-    """What each label means, in the order of `labels`; empty strings if the task does not say."""
+    """What each label means, in the order of `labels` or `label_set`; empty strings if the task does not say."""
     show_labels: bool = True
     """Whether the prompt lists the labels. A model trained on them knows them, and its prompt is shorter."""
     encoder: str = "all-minilm-l6-v2"

@@ -148,7 +148,7 @@ def _sides(found: rows.Disputed, a: str, b: str) -> list[tuple[int, int, tuple[r
 
 
 def _labelled(task: Mapping[str, Any]) -> bool:
-    return task["kind"] == "classify"
+    return task["kind"] == "classify" and not task.get("multilabel")
 
 
 def _hash(text: str) -> str:

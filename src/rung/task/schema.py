@@ -33,6 +33,8 @@ from rung.types import Kind, digest
 
 FILE_NAME = "rung.yaml"
 DEFAULT_METRIC: dict[Kind, str] = {"classify": "accuracy", "extract": "field_f1", "answer": "token_f1", "generate": "rouge_l"}
+MULTILABEL_METRIC = "micro_f1"
+"""The default metric where a row may have several labels."""
 
 Text = Annotated[str, Field(min_length=1)]
 Whole = Annotated[int, Strict()]  # not lax: `volume: true` would be read as 1
@@ -226,6 +228,8 @@ class Task(_Section):
     """Where the rows are."""
     labels: Annotated[dict[str, str] | None, BeforeValidator(as_labels)] = None
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
+    multilabel: bool = False
+    """For classify: whether a row may have several labels or none, as a list or as text separated by |, ; or , in its cell."""
     base: Model = "smollm2-135m-instruct"
     """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
     bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.distinct)] = ()
@@ -283,12 +287,15 @@ class Task(_Section):
     def _default_metric(cls, goal: Goal, info: ValidationInfo) -> Goal:
         if goal.metric or "kind" not in info.data:
             return goal
-        return goal.model_copy(update={"metric": DEFAULT_METRIC[info.data["kind"]]})
+        usual = MULTILABEL_METRIC if info.data.get("multilabel") else DEFAULT_METRIC[info.data["kind"]]
+        return goal.model_copy(update={"metric": usual})
 
     @model_validator(mode="after")
     def _labels_fit_kind(self) -> Self:
         if self.labels is not None and self.kind != "classify":
             raise ValueError(f"`labels` need kind: classify, but kind is {self.kind}. Remove them, or set kind: classify.")
+        if self.multilabel and self.kind != "classify":
+            raise ValueError(f"`multilabel` needs kind: classify, but kind is {self.kind}. Remove it, or set kind: classify.")
         return self
 
     @model_validator(mode="after")

@@ -52,6 +52,7 @@ def keys(answers: Answers, many: bool) -> RenderableType:
     if answers.kind != "classify":
         return styled("[dim]type the answer  :u undo  :s skip  :x cannot be answered  :q stop  :? help[/]")
     how = "type a part of the label" if many or not answers.numbered else "number or name"
+    how += ", several with commas, 0 for none" * answers.several
     return styled("[dim]{}  u undo  s skip  x cannot be answered  q stop  ? help[/]", how)
 
 
@@ -62,6 +63,8 @@ def help_(answers: Answers) -> RenderableType:
         table.add_row("number", "the label with that number")
         table.add_row("text", f"the label of that name, or up to {MAX_FOUND} labels like it; start with / to search by a digit")
         table.add_row("a", "list all labels")
+        if answers.several:
+            table.add_row("1, 4", "several labels, separated by commas; 0 for none of them")
         if not answers.closed:
             table.add_row("+text", "a label that no row has yet")
     else:

@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rung import label_sets
+from rung.predictor import Predictor
 from rung.serve.access.askers import Asker, Askers
 from rung.serve.answering.recent import Answered, Recent
 from rung.serve.endpoints.refused import Refused
@@ -41,14 +43,23 @@ def _take(asker: Asker, recent: Recent, raw: bytes) -> dict[str, object]:
     body = _read(raw)
     about = _about(asker, recent.get(body.id), body)
     correction = body.correction.strip() if body.correction is not None else None
-    labels = about.served.predictor.labels if about.served.predictor else ()
-    if correction and labels and correction not in labels:
-        shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
-        raise Refused(400, f"{correction!r} is none of the labels: {shown}.", param="correction", code="invalid_value")
+    if correction and about.served.predictor:
+        correction = _as_answer(correction, about.served.predictor)
     notes = Notes(about.served.project.store.folder)
     kept = notes.say(about, body.index, Said(body.rating, correction, body.comment))
     said = {"rating": kept.rating or None, "correction": kept.correction or None, "comment": kept.comment or None}
     return {"object": "feedback", "id": kept.id, "index": kept.choice, "model": kept.model, **said}
+
+
+def _as_answer(correction: str, predictor: Predictor) -> str:
+    """A correction in the form of an answer; refused where it names no label, or one that the task does not have."""
+    labels = predictor.labels or predictor.label_set
+    said = label_sets.split(correction, labels) if predictor.label_set else (correction,)
+    for one in said if labels else ():
+        if one not in labels:
+            shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
+            raise Refused(400, f"{one!r} is none of the labels: {shown}.", param="correction", code="invalid_value")
+    return label_sets.dump(said, labels) if predictor.label_set else correction
 
 
 def _read(raw: bytes) -> _Body:

@@ -1,0 +1,74 @@
+"""Several labels of one row, as the text that an answer is: a JSON list such as `["delay", "refund"]`; `[]` for none of them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Collection, Sequence
+
+SEPARATORS = re.compile(r"[|;,\n]")
+"""What separates labels in a plain text."""
+
+
+def dump(labels: Collection[str], order: Sequence[str] = ()) -> str:
+    """The text of a set of labels, each once: in `order` as far as it names them, the others by alphabet."""
+    place = {label: at for at, label in enumerate(order)}
+    return json.dumps(sorted(set(labels), key=lambda label: (place.get(label, len(place)), label)), ensure_ascii=False)
+
+
+def parse(text: str) -> tuple[str, ...] | None:
+    """The labels of a list, in JSON or as Python writes it; None for any other text.
+
+    Numbers and booleans are labels as JSON spells them; lists, objects and null are not labels.
+    """
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    if not isinstance(found, list) or any(isinstance(one, list | dict) or one is None for one in found):
+        return None
+    return tuple(one.strip() if isinstance(one, str) else json.dumps(one) for one in found)
+
+
+def split(text: str, labels: Collection[str] = ()) -> tuple[str, ...]:
+    """The labels of a list, or of a text that separates them by `|`, `;`, `,` or a line break.
+
+    `labels`: those known; a text that is one of them is not separated.
+    """
+    found = parse(text)
+    if found is not None:
+        return found
+    if text.strip() in labels:
+        return (text.strip(),)
+    return tuple(part for one in SEPARATORS.split(text) if (part := one.strip()))
+
+
+def named(text: str, labels: Sequence[str]) -> str:
+    """An answer of a model with the labels that it names alone, in their order; the text itself where it names none.
+
+    A list, a text with separators, and an object with one list are read; labels are compared without regard to case.
+    """
+    bare = text.strip().removeprefix("```json").strip("`").strip()
+    if bare.startswith("{"):
+        try:
+            lists = [value for value in json.loads(bare).values() if isinstance(value, list)]
+        except (ValueError, RecursionError):
+            lists = []
+        bare = json.dumps(lists[0], ensure_ascii=False) if len(lists) == 1 else bare
+    spelled = {label.casefold(): label for label in labels}
+    said = split(bare, labels)
+    found = [spelled[one] for one in (part.strip(" \"'.-*").casefold() for part in said) if one in spelled]
+    return dump(found, labels) if found or parse(bare) is not None else text
+
+
+def schema(labels: Sequence[str], least: int, most: int) -> str:
+    """The JSON schema, as text, of a list of `least` to `most` of the labels."""
+    items = {"type": "string", "enum": list(labels)}
+    return json.dumps({"type": "array", "items": items, "minItems": least, "maxItems": most}, ensure_ascii=False)
