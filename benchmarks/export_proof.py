@@ -20,6 +20,7 @@ from rung.export import run, texts
 from rung.export.source import Source, source
 from rung.export.targets import form
 from rung.export.targets.base import Form
+from rung.lm.export import vllm_server
 from rung.task import load_task
 
 FORMS = (
@@ -32,6 +33,8 @@ FORMS = (
     ("ollama", "f16", False),
 )
 """Target, type of the numbers, whether the adapter alone."""
+VLLM = ("vllm", "f32", False)
+"""Besides, where RUNG_VLLM_PYTHON names a Python that has vLLM."""
 RUNG = "lora"
 
 
@@ -68,20 +71,22 @@ def main() -> None:
         of = source(project, RUNG, 12 if args.quick else 64)
         print(f"{len(of.rows)} dev rows, answers up to {texts.MOST} tokens")
         print(f"{'form':12} {'answers':>8} {'next token':>11} {'worst miss':>11} {'limit':>6}  export less original, paired")
-        original, passed = texts.ask_original(of), 0
-        for wanted in [form(of, *one) for one in FORMS]:
+        original, passed, engines = texts.ask_original(of), 0, dict[str, None]()
+        forms = [form(of, *one) for one in (*FORMS, *([VLLM] if vllm_server.python() else []))]
+        for wanted in forms:
             found = proven(of, wanted, folder / "exports", original)
             passed += found["passed"]
             same, tokens = f"{found['answers']}/{found['rows']}", f"{found['agreed']}/{found['places']}"
             score = found["scores"]["difference"]
+            engines |= {found["engine"]: None}
             print(
                 f"{wanted.name:12} {same:>8} {tokens:>11} {found['largest_margin']:>11.4f} {found['limits']['margin']:>6g}  "
                 f"{score['value']:+.3f} [{score['low']:+.3f}, {score['high']:+.3f}], n={score['n']}"
                 + ("" if found["passed"] else f"  FAILED: {'; '.join(found['faults'])}"),
                 flush=True,
             )
-        print(f"loaded by {found['engine']}")
-    print(f"ratio={passed / len(FORMS):.2f} of the forms within their limits")
+    print(f"loaded by {'; '.join(engines)}")
+    print(f"ratio={passed / len(forms):.2f} of the forms within their limits")
 
 
 if __name__ == "__main__":

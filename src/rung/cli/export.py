@@ -15,16 +15,21 @@ from rung.cli.screens.console import status
 def export(
     folder: Folder,
     rung: Annotated[str, typer.Argument(metavar="RUNG", help="The rung to export; by default the one last chosen.")] = "",
-    to: Annotated[str, typer.Option("--to", help="hf, gguf, ollama, or of an encoder hf or onnx.")] = "hf",
+    to: Annotated[str, typer.Option("--to", help="hf, gguf, ollama or vllm; of an encoder hf or onnx.")] = "hf",
     into: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to write; by default exports/RUNG-… in the task's folder."),
     ] = None,
     kind: Annotated[
         str,
-        typer.Option("--kind", help="hf: f32 (default), bf16, f16. gguf and ollama: f16 (default), f32, q8_0. onnx: f32, int8."),
+        typer.Option(
+            "--kind",
+            help="hf, vllm: f32 (default), bf16, f16. gguf, ollama: f16 (default), f32, q8_0. onnx: f32 (default), int8.",
+        ),
     ] = "",
-    adapter: Annotated[bool, typer.Option("--adapter", help="With --to hf: the adapter alone, to be put on its base.")] = False,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="With --to hf the adapter alone; with --to vllm beside its base.")
+    ] = False,
     rows: Annotated[
         int | None,
         typer.Option("--rows", min=1, help="Dev rows of the proof; by default 32, of an encoder 1,000."),

@@ -10,8 +10,9 @@ from rung.export.targets.hf import HF
 from rung.export.targets.hf_encoder import HF_ENCODER
 from rung.export.targets.ollama import OLLAMA
 from rung.export.targets.onnx import ONNX
+from rung.export.targets.vllm import VLLM
 
-TARGETS: tuple[Target, ...] = (HF, HF_ENCODER, GGUF, OLLAMA, ONNX)
+TARGETS: tuple[Target, ...] = (HF, HF_ENCODER, GGUF, OLLAMA, VLLM, ONNX)
 """In the order of --help. A name may stand twice: for language models and for encoders."""
 
 
