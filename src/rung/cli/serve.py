@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,10 @@ def serve(
     no_log: Annotated[bool, typer.Option("--no-log", help="Write no request log.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Index documents again as they change.")] = False,
     log_days: Annotated[float, typer.Option(min=0.0, help="Days that a logged request is kept.")] = 30.0,
+    engine: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="What writes free text: own, llamacpp, vllm, vllm=http://…, or auto, which measures."),
+    ] = "own",
 ) -> None:
     """Answer over HTTP in the shape of OpenAI's API, with the rung that the last climb chose and every other fitted one.
 
@@ -44,15 +49,21 @@ def serve(
     check_installed("rung serve")
     from rung.serve import run
     from rung.serve.answering import models
+    from rung.serve.backends.choose import choose
     from rung.serve.request_log import FILE
     from rung.serve.watch import Watcher
 
-    found = models.opened(folders, task_or_documents)
+    def reopened(before: Mapping[str, Served] | None = None) -> Mapping[str, Served]:
+        found = models.opened(folders, task_or_documents, before)
+        choose(found, engine, lambda text: err.print(text, style="dim", soft_wrap=True))
+        return found
+
+    found = reopened()
     path = None if no_log else log or next(iter(found.values())).project.store.folder / FILE
     made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days))
     given = {(place if place.is_dir() else place.parent).resolve(): place for place in folders}  # one may be a single document
     again = (lambda folder: task_or_documents(given[folder.resolve()])) if watch else None
-    watcher = Watcher(made.shelf, made.line, lambda before: models.opened(folders, task_or_documents, before), again)
+    watcher = Watcher(made.shelf, made.line, reopened, again)
     run.serve(made, host, port, lambda url: _ready(url, list(found.values()), path), watcher)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +21,10 @@ from rung.plugins import Table
 from rung.types import digest
 
 if TYPE_CHECKING:
+    from rung.lm.backends.table import BackendChoice
+    from rung.lm.inference.causal import CausalEngine
     from rung.lm.inference.embed import Embedder
+    from rung.lm.models.chat import Chat
     from rung.lm.models.hub import ModelFiles
     from rung.lm.remote.ledger import Ledger
     from rung.lm.remote.prices import Price
@@ -60,6 +64,9 @@ class Workshop(Protocol):
     serving: bool
     """Whether models are opened for a server: adapters of one base share its weights, and nothing is trained."""
 
+    backends: dict[ModelRef, BackendChoice]
+    """Models whose free text another program writes, where `serving`."""
+
     @property
     def machine(self) -> Machine: ...
 
@@ -69,6 +76,10 @@ class Workshop(Protocol):
     def find(self, name: str) -> ModelFiles:
         """The files of a model, fetched if need be."""
         ...
+
+    def chat(self, ref: ModelRef) -> Chat | None: ...
+
+    def context(self, ref: ModelRef) -> int | None: ...
 
     def embedder(self, name: str) -> Embedder: ...
 
@@ -114,8 +125,20 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
         from rung.lm.inference.served import Bases, opened
 
         bases = engines.keep("served bases", Bases)
-        return opened(found.folder, found.digest, ref.files, engines.machine, engines.say, bases)
+        own = partial(opened, found.folder, found.digest, ref.files, engines.machine, engines.say, bases)
+        return _open_backend(engines, ref, found, own) if ref in engines.backends else own()
     return CausalEngine(load(found.folder, engines.machine, ref.files), engines.say)
+
+
+def _open_backend(engines: Workshop, ref: ModelRef, found: ModelFiles, own: Callable[[], CausalEngine]) -> Engine:
+    """A model whose free text another program writes."""
+    from rung.lm.backends.base import Wanted
+    from rung.lm.backends.table import engine
+
+    chat, context = engines.chat(ref), engines.context(ref)
+    assert chat, "models with weights here have a chat template"
+    wanted = Wanted(ref, found, chat, context or 2**20, engines.machine, engines.say)
+    return engine(engines.backends[ref], wanted, own)
 
 
 def _digest_causal(engines: Workshop, name: str) -> str:

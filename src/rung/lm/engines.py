@@ -17,6 +17,7 @@ from rung.machine import Machine, home
 from rung.visible import print_visible
 
 if TYPE_CHECKING:
+    from rung.lm.backends.table import BackendChoice
     from rung.lm.inference.embed import Embedder
     from rung.lm.inference.rerank import Reranker
     from rung.lm.models.chat import Chat
@@ -54,6 +55,7 @@ class Engines:
         self._most, self.serving = most, serving
         self.until = float("inf")
         """`time.monotonic()` after which no endpoint is asked."""
+        self.backends: dict[ModelRef, BackendChoice] = {}
         self._open: dict[ModelRef, Engine] = {}
         self._put: dict[ModelRef, Engine] = dict(opened or {})
         self._embedders: dict[str, Any] = {}
