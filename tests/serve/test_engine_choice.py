@@ -77,8 +77,12 @@ def test_auto_takes_what_is_faster_and_remembers_it(
     assert chosen(task, "auto") == ({}, ["orders is written by the own engine: no other is installed (again)."])
 
 
-def test_auto_measures_and_stays_with_what_cannot_be_opened(backends: dict[str, BackendKind], task: Path) -> None:
-    backends["again"] = again(slow=0.003)
+def test_auto_measures_and_stays_with_what_cannot_be_opened(
+    backends: dict[str, BackendKind], task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "SECONDS", 1e9)
+    monkeypatch.setattr(trial, "TOKENS", 4)
+    backends["again"] = again(slow=0.05)
     found, said = chosen(task, "auto")
     assert not found and "times as fast" in said[0] and "all at once" in said[0]
 
