@@ -121,3 +121,55 @@ def test_vectors_not_yet_applied_count_as_embedded(tmp_path: Path) -> None:
     store, p = lance(tmp_path), passage("a.md", "a parcel")
     store.keep_vectors("d", [text_digest(p)], embed(["a parcel"]))
     assert store.embedded("d", [text_digest(p)]) == {text_digest(p)}
+
+
+MACHINE = """
+    import sys
+    from pathlib import Path
+    from test_store import passage, put
+    from rung.retrieve.lance import Lance
+
+    url, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    store = Lance(url, folder / name)  # a lexical index and locks of its own
+    store.generation(), print("ready", flush=True), input()
+    for letter in "bcdfgk":
+        path, word = f"{name}-{letter}.md", f"{name}zy{letter}"
+        put(store, passage(path, f"a {word} parcel"), passage(path, f"a second {word}"))
+"""
+
+
+def test_three_machines_write_at_once_and_each_file_is_found_by_its_own_word(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(MACHINE), str(tmp_path / "store"), str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    names = ("red", "green", "blue")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([*command, name], env=env, **pipes) for name in names]
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 3
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    errors = [writer.communicate(timeout=120)[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0], errors
+    store = lance(tmp_path)
+    assert store.health().passages == 36 and len(store.documents()) == 18
+    for name in names:
+        for letter in "bcdfgk":
+            word = f"{name}zy{letter}"
+            assert {f"a {word} parcel", f"a second {word}"} <= found(store, word, leg="lexical")
+
+
+def test_a_table_replaced_at_the_same_time_keeps_what_another_machine_wrote(tmp_path: Path) -> None:
+    """Both saw a table without passages; each replaces it by one with room for vectors."""
+    one, other = lance(tmp_path), Lance(str(tmp_path / "store"), tmp_path / "other")
+    one.apply([Change("bad.md", "r", refused="it is empty.")], CONFIG)
+    create = one._db.create_table
+
+    def late(*args: object, **more: object) -> object:
+        put(other, passage("b.md", "a dragon"))
+        one._db.create_table = create
+        return create(*args, **more)
+
+    one._db.create_table = late
+    put(one, passage("a.md", "a parcel"))
+    assert one.documents() == {"bad.md": "r", "a.md": "d", "b.md": "d"}
+    assert found(one, "parcel") == {"a parcel"} and found(one, "dragon", leg="dense") == {"a dragon"}

@@ -8,6 +8,9 @@ full-text index under append, delete and compaction do not matter.
 Vector search is exact up to `approximate_from` passages; from then on it uses an index, refined with exact distances.
 Passages not yet in that index are searched exactly, and `Health.unindexed` is their number. Old versions are deleted after
 Lance's default of a week; `delete_unverified` is never used, since it can remove what another process is writing.
+
+Several machines may write to one table. Every commit updates the row of facts, so that two at once conflict and Lance does one
+of them again on the other's result. Numbers of documents are drawn at random, so no writer needs to know of another's.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import secrets
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +34,7 @@ from filelock import FileLock, Timeout
 from rung.errors import BusyError, DataError
 from rung.machine import home
 from rung.retrieve import lexical
-from rung.retrieve.lance_rows import FACTS, PLACE, among, arrow, head, passage, row, tagged
+from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, head, passage, row, tagged
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, text_digest
 
@@ -38,6 +42,11 @@ LANCE = "lance://"
 TABLE = "knowledge"
 APPROXIMATE_FROM = 200_000
 """Passages from which an exact search is too slow for an answer."""
+NUMBER_BITS = 62
+"""Of a document's number, drawn at random; its passages have the numbers from there on. Among ten million documents of twenty
+passages, two meet in one of 5,000 tables."""
+ATTEMPTS = 5
+"""Of a commit, where Lance fails to join it with another's."""
 REFINE = 10
 """Passages scored exactly, as a multiple of those requested, when the vector index is used."""
 
@@ -51,7 +60,7 @@ class View:
 class Lance:
     """The store at `lance://` and a folder, or `lance://` and an object store's URL (s3://bucket/folder, gs://…).
 
-    Many processes may read; one at a time may write, on any one machine. `derived`: folder of the lexical index, by
+    Many processes may read; on any one machine, one at a time may write. `derived`: folder of the lexical index, by
     default in this machine's cache.
     """
 
@@ -88,8 +97,8 @@ class Lance:
         return [found[one] for one in ids]
 
     def contents(self) -> Iterator[tuple[Change, Vector | None]]:
-        files = self._rows("kind = 'document'", ["document", "path", "digest", "body"])
-        for file in sorted(files, key=lambda one: one["document"]):
+        files = self._rows("kind = 'document'", HEAD)
+        for file in sorted(files, key=lambda one: one["path"]):
             rows = self._rows(f"kind = 'passage' and document = {file['document']}", [*PLACE, "row", "vector"])
             rows.sort(key=lambda one: one["row"])
             change = Change(file["path"], file["digest"], tuple(map(passage, rows)), file["body"])
@@ -118,31 +127,61 @@ class Lance:
         self._kept |= {(embedder, text): vector for text, vector in zip(texts, vectors, strict=True)}
 
     def apply(self, changes: Sequence[Change], config: IndexConfig) -> None:
-        table, old = self._table(), self.config()
-        facts = self._facts() or {"digest": uuid.uuid4().hex, "document": 0, "row": 0}
         vectors = self._vectors(changes, config)
-        paths = [change.path for change in changes]
-        rows, document, number = [], facts["document"], facts["row"]
+        rows: list[dict[str, Any]] = []
         for change in changes:
-            document += 1
+            document = secrets.randbits(NUMBER_BITS)
             rows += [head(change, document)] if change.digest else []
-            for one in change.passages:
-                number += 1
-                rows.append(row(one, document, number, vectors.get(text_digest(one))))
-        told = {"id": FACTS, "kind": "facts", "digest": facts["digest"], "extra": json.dumps(asdict(config))}
-        rows.append({**told, "path": "", "document": document, "row": number})
-        width = len(next(iter(vectors.values()))) if vectors else 1
-        if table is None or old is None or old.embedder_digest != config.embedder_digest:
-            self._db.create_table(TABLE, arrow(rows, width), mode="overwrite", on_bad_vectors="null")
+            rows += [row(one, document, document + i, vectors.get(text_digest(one))) for i, one in enumerate(change.passages)]
+        width, paths = len(next(iter(vectors.values()))) if vectors else 1, [change.path for change in changes]
+        while not self._commit(rows, width, paths, config):
+            pass  # another process created the table first: now there is one to merge with
+
+    def _commit(self, rows: Sequence[dict[str, Any]], width: int, paths: Sequence[str], config: IndexConfig) -> bool:
+        """Replace what these paths have by the rows, in one commit. False where another process created the table first."""
+        table, old = self._table(), self.config()
+        facts = self._facts() or {"digest": uuid.uuid4().hex}
+        rows = [*rows, {"id": FACTS, "kind": "facts", "path": "", "digest": facts["digest"], "extra": json.dumps(asdict(config))}]
+        if table is None or old is None:
+            try:
+                self._replace(rows, width, 0, paths, "create")
+            except ValueError:
+                if self._table() is None:
+                    raise
+                return False
+        elif old.embedder_digest != config.embedder_digest:
+            self._replace(rows, width, table.version, paths)
         elif width > _width(table):  # until now there was no passage
-            left = self._rows(
-                f"kind = 'document' and not {among('path', paths)}", ["id", "kind", "path", "digest", "document", "body"]
-            )
-            self._db.create_table(TABLE, arrow([*rows, *left], width), mode="overwrite", on_bad_vectors="null")
+            others = self._rows(f"kind = 'document' and not {among('path', paths)}", HEAD)
+            self._replace([*rows, *others], width, table.version, paths)
         else:
-            merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge = merge.when_not_matched_by_source_delete(among("path", paths))
-            merge.execute(arrow(rows, _width(table)), on_bad_vectors="null")
+            _merge(table, arrow(rows, _width(table)), paths)
+        return True
+
+    def _replace(
+        self, rows: Sequence[dict[str, Any]], width: int, version: int, paths: Sequence[str], mode: str = "overwrite"
+    ) -> None:
+        """Replace the table, last seen at `version`, and put back what other machines with this embedder wrote since.
+
+        Lance lets an overwrite win over whatever was committed in between, and so does a second "create" at the same time.
+        """
+        table = self._db.create_table(TABLE, arrow(rows, width), mode=mode, on_bad_vectors="null")
+        since = [one["version"] for one in table.list_versions() if one["version"] > version]
+        if len(since) == 1:
+            return
+        made, missed = self.config(), {}
+        for one in since:
+            before = self._table()
+            before.checkout(one)
+            found = before.search().limit(None).to_list()
+            facts = next((json.loads(row["extra"]) for row in found if row["kind"] == "facts"), {})
+            if made and facts.get("embedder_digest") == made.embedder_digest:
+                for path in {row["path"] for row in found} - {"", *paths}:
+                    missed[path] = [row for row in found if row["path"] == path]
+        there = self.documents()
+        lost = [row for path, of_path in missed.items() if path not in there for row in of_path]
+        if lost:
+            _merge(table, arrow(lost, width), [])
 
     def settle(self) -> None:
         from lancedb.index import IvfPq
@@ -226,10 +265,15 @@ class Lance:
     # --- Lance ------------------------------------------------------------------------------------------------
 
     def _table(self) -> Any:
-        return self._db.open_table(TABLE) if TABLE in self._db.list_tables().tables else None
+        try:
+            return self._db.open_table(TABLE)
+        except ValueError as error:  # a folder of that name may be there before its first version is
+            if "was not found" in str(error):
+                return None
+            raise
 
     def _facts(self) -> dict[str, Any] | None:
-        return next(iter(self._rows("kind = 'facts'", ["digest", "document", "row", "extra"])), None)
+        return next(iter(self._rows("kind = 'facts'", ["digest", "extra"])), None)
 
     def _rows(self, where: str, columns: list[str]) -> list[dict[str, Any]]:
         table = self._table()
@@ -244,6 +288,22 @@ def _best(scored: Sequence[tuple[float, dict[str, Any]]], depth: int) -> Found:
     """Ids of the `depth` best; ties by path and then row, since row numbers alone depend on when a file was read."""
     ordered = sorted(scored, key=lambda one: (-one[0], one[1]["path"], one[1]["row"]))
     return [(row["id"], score) for score, row in ordered[:depth]]
+
+
+def _merge(table: Any, rows: Any, paths: Sequence[str]) -> None:
+    """One commit: insert or update the rows, delete the other rows of these paths."""
+    merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+    if paths:
+        merge = merge.when_not_matched_by_source_delete(among("path", paths))
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            merge.execute(rows, on_bad_vectors="null")
+            return
+        except Exception as error:
+            # lance 13 panics where a commit meets an overwrite that came between; nothing was written
+            if type(error).__name__ != "RustPanic" or not left:
+                raise
+            table.checkout_latest()
 
 
 def _width(table: Any) -> int:

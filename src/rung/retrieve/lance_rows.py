@@ -13,6 +13,8 @@ FACTS = ":facts"
 """The id of the row with the index configuration; no path or passage has this id."""
 PLACE = ["id", "path", "heading", "body", "first_line", "last_line", "page", "access", "extra"]
 """The columns of a passage itself."""
+HEAD = ["id", "kind", "path", "digest", "document", "body"]
+"""The columns of a file's row."""
 
 
 def head(change: Change, document: int) -> dict[str, Any]:

@@ -137,10 +137,7 @@ class Store(Protocol):
         ...
 
     def contents(self) -> Iterable[tuple[Change, Vector | None]]:
-        """All files in the order they were applied, with the vectors of their passages: what `move` copies.
-
-        The order matters because it breaks ties between equal scores.
-        """
+        """All files, with the vectors of their passages: what `move` copies."""
         ...
 
     def lexical(self, question: str, depth: int, allow: Allow) -> Found:
