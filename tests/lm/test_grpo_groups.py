@@ -183,7 +183,9 @@ def test_the_reward_rises(fresh: Callable[[str], Loaded], tmp_path: Path) -> Non
     assert sum(seen[i] for i in range(20, 24)) > sum(seen[i] for i in range(4)) + 0.8
 
 
-@pytest.mark.parametrize("how", [HOW, replace(HOW, updates=2, beta=0.1)], ids=["once", "twice"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(HOW, marks=pytest.mark.slow), replace(HOW, updates=2, beta=0.1)], ids=["once", "twice"]
+)
 def test_a_killed_run_goes_on_to_the_same_weights(fresh: Callable[[str], Loaded], tmp_path: Path, how: Sampling) -> None:
     class Killed(Exception):
         pass

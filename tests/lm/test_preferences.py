@@ -229,7 +229,7 @@ def test_training_on_pairs_learns(fresh: Callable[[str], Loaded], tmp_path: Path
     assert sum(better) > sum(worse)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["dpo", *(pytest.param(name, marks=pytest.mark.slow) for name in LOSSES[1:])])
 def test_a_killed_run_goes_on_to_the_same_weights(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     class Killed(Exception):
         pass

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spread
@@ -16,16 +17,23 @@ from safetensors.torch import load_file
 
 from rung.machine import Machine
 
-SPREAD = ["lora", "tied", "padded", "kto", "chosen", "resumed"]
-"""What is also trained with the weights spread over the processes."""
+QUICK = ["lora", "kto", "resumed", "hungry"]
+"""Trained in every run of the tests; the other trainings are marked slow."""
+SHARDED = ["lora", "tied", "padded", "kto", "chosen", "resumed"]
+"""What is also trained with the weights sharded over the processes."""
+SHARDED_QUICK = ["lora", "resumed"]
 
 
 @pytest.fixture(scope="module")
-def two(base: Callable[[str], Path], machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two processes have left what came out of all the trainings."""
+def two(
+    base: Callable[[str], Path], machine: Machine, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """The folder in which two processes have left the results of the trainings."""
     to = tmp_path_factory.mktemp("two")
     bases = {kind: str(base(kind)) for kind in {kind for kind, *_ in spread.WORK.values()}}
-    given = {"to": str(to), "machine": asdict(machine), "bases": bases, "plain": [*spread.WORK], "spread": SPREAD}
+    every = "not slow" not in (request.config.option.markexpr or "")
+    work = {"plain": [*spread.WORK] if every else QUICK, "spread": SHARDED if every else SHARDED_QUICK}
+    given = {"to": str(to), "machine": asdict(machine), "bases": bases, **work}
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", spread.__file__]
     done = subprocess.run([*run, json.dumps(given)], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -46,12 +54,16 @@ def one(base: Callable[[str], Path], machine: Machine, tmp_path_factory: pytest.
     return made
 
 
-@pytest.mark.parametrize("name", spread.WORK)
+def some(names: Iterable[str], quick: Collection[str]) -> list[Any]:
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", some(spread.WORK, QUICK))
 def test_two_processes_train_as_one(two: Path, one: Callable[[str], Path], name: str) -> None:
     alike(two, one(name), name)
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", some(SHARDED, SHARDED_QUICK))
 def test_spread_weights_are_trained_as_whole_ones(two: Path, one: Callable[[str], Path], name: str) -> None:
     alike(two / "fsdp", one(name), name)
 

@@ -27,6 +27,9 @@ VOTES = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (i %
 SMALL: dict[str, Any] = {"rank": 2, "epochs": 3, "batch": 4, "learning_rate": 1e-2, "held": 0.3}
 
 every = pytest.mark.parametrize("name", ("dpo", "kto", "orpo", "simpo"))
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("kto", "orpo", "simpo")]
+one_or_every = pytest.mark.parametrize("name", ["dpo", *SLOW])
+"""All four where the slow tests run, since they resume in the same way."""
 
 
 @pytest.fixture
@@ -142,7 +145,7 @@ def test_votes_leave_no_pairs_to_choose_by(start: Predictor, run: Callable[..., 
     assert done.notes["held"] == []
 
 
-@every
+@one_or_every
 def test_killed_it_goes_on_to_the_same_weights_without_the_reference_anew(
     start: Predictor, run: Callable[..., Run], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +165,7 @@ def test_killed_it_goes_on_to_the_same_weights_without_the_reference_anew(
     assert tuned(name).fit(start, DATA, run("cut")).digest == whole.digest
 
 
-@every
+@one_or_every
 def test_stopped_within_its_only_epoch_it_goes_on_from_there(start: Predictor, run: Callable[..., Run], name: str) -> None:
     once = replace(tuned(name), epochs=1)
     whole = once.fit(start, DATA, run("whole"))
