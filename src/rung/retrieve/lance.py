@@ -169,13 +169,14 @@ class Lance:
         since = [one["version"] for one in table.list_versions() if one["version"] > version]
         if len(since) == 1:
             return
-        made, missed = self.config(), {}
+        made = self.config()
+        missed: dict[str, list[dict[str, Any]]] = {}
         for one in since:
             before = self._table()
             before.checkout(one)
             found = before.search().limit(None).to_list()
-            facts = next((json.loads(row["extra"]) for row in found if row["kind"] == "facts"), {})
-            if made and facts.get("embedder_digest") == made.embedder_digest:
+            made_by = [json.loads(row["extra"])["embedder_digest"] for row in found if row["kind"] == "facts"]
+            if made and made_by == [made.embedder_digest]:
                 for path in {row["path"] for row in found} - {"", *paths}:
                     missed[path] = [row for row in found if row["path"] == path]
         there = self.documents()
