@@ -15,7 +15,7 @@ from rung.cli.screens.console import status
 def export(
     folder: Folder,
     rung: Annotated[str, typer.Argument(metavar="RUNG", help="The rung to export; by default the one last chosen.")] = "",
-    to: Annotated[str, typer.Option("--to", help="hf, gguf, ollama or vllm; of an encoder hf or onnx.")] = "hf",
+    to: Annotated[str, typer.Option("--to", help="hf, gguf, ollama, vllm or zip; of an encoder hf, onnx or zip.")] = "hf",
     into: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to write; by default exports/RUNG-… in the task's folder."),

@@ -11,6 +11,7 @@ from rung.types import Example
 
 INPUT = "{input}"
 """Stands for the text to be answered."""
+SPECIAL = "`rung ask` breaks up special tokens that stand in an input, so that no input can end its turn. Do so as well."
 
 
 def content(source: Source) -> dict[str, Any]:
@@ -68,5 +69,4 @@ def limits(source: Source) -> list[str]:
         )
     if asked.decoding.schema:
         found.append("`rung ask` constrains the answer to the JSON schema in `prompt.json`; pass it to your engine.")
-    found.append("`rung ask` breaks up special tokens that stand in an input, so that no input can end its turn. Do so as well.")
-    return found
+    return [*found, SPECIAL]

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from rung.export import asking
 from rung.export.proof import Proven, signed
 from rung.export.source import Source, public
 from rung.export.targets.base import NUMBERS, Form
@@ -27,7 +26,7 @@ def text(source: Source, form: Form, proof: Proven) -> str:
         f"# {_line(source.rung)} for: {_line(source.project.task.task, 80)}",
         _opening(source, form),
         "## Use\n\n" + form.target.use(source, form),
-        *_limits(source),
+        *_limits(form.target.limits(source)),
         "## Measured\n\n" + _measured(source),
         "## Proof\n\n" + proven(proof),
         "## Origin\n\n" + _origin(source),
@@ -67,8 +66,7 @@ def _opening(source: Source, form: Form) -> str:
     return f"{made} Nothing was trained: the weights are those of the base, and the rung lies in how it is asked."
 
 
-def _limits(source: Source) -> list[str]:
-    found = asking.limits(source)
+def _limits(found: list[str]) -> list[str]:
     return ["## What these files alone do not do\n\n" + "\n".join(f"- {one}" for one in found)] if found else []
 
 

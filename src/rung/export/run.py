@@ -60,13 +60,13 @@ def export(
         finally:
             made.reader.close()
         files.write_json(part / PROOF, report(source, form, proof, made.changed))
-        if not source.encoder:
+        if not (source.encoder or form.target.prover):
             files.write_json(part / "prompt.json", asking.content(source))
         files.write_text(part / "README.md", card.text(source, form, proof))
         size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
         if not proof.passed:
             raise _failed(part, out, proof)
-    return Exported(out, proof, size, tuple(asking.limits(source)))
+    return Exported(out, proof, size, tuple(form.target.limits(source)))
 
 
 def report(source: Source, form: Form, proof: Proven, changed: int) -> dict[str, Any]:

@@ -24,14 +24,11 @@ Original: TypeAlias = "tuple[Reference, compare.Asked]"
 
 def ask_original(source: Source, progress: Progress = lambda text: None) -> Original:
     """The original in float32 on the CPU with its answers."""
-    from rung.lm.export.reference import Reference
-    from rung.lm.inference.causal import CausalEngine
-    from rung.lm.models.load import load
+    from rung.lm.export.reference import Reference, float32_engine
 
     progress("asking the original")
     engines, predictor = source.project.engines, source.predictor
-    machine = replace(engines.machine, device="cpu", dtype="float32")
-    original = Reference(CausalEngine(load(source.base.folder, machine, predictor.model.files)))
+    original = Reference(float32_engine(source.base.folder, predictor.model.files, engines.machine))
     prompts = predictor.prompts(source.rows, engines)
     most = min(MOST, predictor.decoding.max_new_tokens + (predictor.thinking.tokens if predictor.thinking else 0))
     return original, compare.ask(original, [row.id for row in source.rows], prompts, most)

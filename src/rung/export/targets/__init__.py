@@ -11,8 +11,9 @@ from rung.export.targets.hf_encoder import HF_ENCODER
 from rung.export.targets.ollama import OLLAMA
 from rung.export.targets.onnx import ONNX
 from rung.export.targets.vllm import VLLM
+from rung.export.targets.zip import ZIP, ZIP_ENCODER
 
-TARGETS: tuple[Target, ...] = (HF, HF_ENCODER, GGUF, OLLAMA, VLLM, ONNX)
+TARGETS: tuple[Target, ...] = (HF, HF_ENCODER, GGUF, OLLAMA, VLLM, ONNX, ZIP, ZIP_ENCODER)
 """In the order of --help. A name may stand twice: for language models and for encoders."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rung.export import texts
+from rung.export import asking, texts
 from rung.export.proof import Proven
 from rung.export.source import Source
 
@@ -28,7 +28,7 @@ class Made:
     """Files that were written, loaded by the engine that they are meant for."""
 
     reader: Any
-    """A Reader, or of an encoder a LabelReader."""
+    """A Reader, or of an encoder a LabelReader, or what the target's own proof asks."""
     changed: int = 0
     """Tensors that merging an adapter changed."""
     original: Any = None
@@ -55,9 +55,15 @@ class Target:
     """For encoders with a head; otherwise for language models."""
     adapter: bool = False
     """It can hold an adapter alone."""
+    limits: Callable[[Source], list[str]] = asking.limits
+    """What `rung ask` does that the files do not."""
+    prover: Callable[[Source, Form, Made, Progress], Proven] | None = None
+    """Its own proof, where it is neither that of language models nor that of encoders."""
 
     def prove(self, source: Source, form: Form, made: Made, original: texts.Original | None, progress: Progress) -> Proven:
         """Ask the files what the original was asked, and score both. `original`: a language model's answers, if known."""
+        if self.prover:
+            return self.prover(source, form, made, progress)
         if self.encoders:
             from rung.export import label_proof
 

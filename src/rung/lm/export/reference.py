@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
 from rung.lm.base import Decoding, Prompt
 from rung.lm.export.reader import Tokens, Written
 from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import load
 from rung.lm.trees import tree
 from rung.lm.trees.forward import padded_logits, tree_logits
+from rung.machine import Machine
+
+
+def float32_engine(base: Path, files: str, machine: Machine) -> CausalEngine:
+    """Rung's engine of the model in `base` with the fits in `files`, float32 on the CPU."""
+    return CausalEngine(load(base, replace(machine, device="cpu", dtype="float32"), files))
 
 
 class Reference:
