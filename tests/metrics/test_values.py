@@ -272,7 +272,7 @@ def test_squads_own_rule_stands_under_its_name() -> None:
 
 def test_a_changed_rule_has_another_name_in_keys() -> None:
     assert (
-        rule("exact_match") == "exact_match@2" and rule("accuracy") == "accuracy" and rule("metrics.py:own") == "metrics.py:own"
+        rule("exact_match") == "exact_match@3" and rule("accuracy") == "accuracy" and rule("metrics.py:own") == "metrics.py:own"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rung.claims import evidence
-from rung.metrics import TABLE, resample, with_unscored
+from rung.metrics import find, resample, with_unscored
 from rung.types import Example, Interval, Record, Scores
 
 References = Mapping[str, str] | Mapping[str, Example]
@@ -40,7 +40,7 @@ class HeldRows:
         if corpus_of(scores) is None:
             return []
         assert self.references is not None, f"{scores.metric} is recomputed from the outputs: pass references"
-        metric = TABLE.get(scores.metric)
+        metric = find(scores.metric)
         assert metric, "only a metric of the table has a corpus score"
         rows = [self.references[i] for i in scores.ids]
         return [
@@ -84,5 +84,5 @@ def scores_of(record: Record) -> Scores:
 
 def corpus_of(scores: Scores) -> resample.Corpus | None:
     """How the score of the whole is computed, where it is not a mean over rows."""
-    metric = TABLE.get(scores.metric)
+    metric = find(scores.metric)
     return metric.corpus if metric else None

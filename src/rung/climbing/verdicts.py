@@ -9,7 +9,7 @@ from rung.claims.evidence import Outlook, outlook
 from rung.claims.shares import SCREEN, Candidate, Counted, Measured
 from rung.climbing.held import HeldRows, Proof, joined, scores_of
 from rung.evaluate import forgetting
-from rung.metrics import TABLE, stats, with_unscored
+from rung.metrics import find, stats, with_unscored
 from rung.sequential.interim import InterimAnalysis, bounds
 from rung.types import Interval, Record, RungVerdict, Scores
 
@@ -82,7 +82,7 @@ class Case:
         stage = self.early
         if stage is None:
             return self.rows.bounds(scores, error)
-        binary = bool((metric := TABLE.get(scores.metric)) and metric.binary)
+        binary = bool((metric := find(scores.metric)) and metric.binary)
         clusters = self.rows.clusters(scores.ids)
         return with_unscored(lambda values, _: bounds(values, stage, clusters, binary), scores)
 

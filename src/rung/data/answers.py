@@ -6,12 +6,15 @@ import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rung import label_sets
 from rung.data.files import quoted
+from rung.data.formats import text_of
 from rung.errors import DataError
 from rung.task import Task
+from rung.types import Example
 
 Answers = tuple[str, ...]
 """All right answers, the first for training; empty if the question is unanswerable."""
@@ -43,6 +46,26 @@ def answers(row: Mapping[str, Any], column: str, task: Task, where: str) -> Answ
         texts = isinstance(found, list) and all(isinstance(one, str) for one in found)
         known = _several(found, where) if isinstance(found, dict) or (listed and texts) else None
     return _possible(known, row, value, where)
+
+
+def with_alternatives(found: Example, row: Mapping[str, Any], columns: Sequence[str]) -> Example:
+    """The row with the further right answers in other columns, whose empty cells are left out. DataError for a missing column."""
+    for column in columns:
+        if column not in row:
+            raise DataError(
+                f"there is no column {column!r} (data.alternatives).",
+                where=found.where,
+                remedy=f"The columns are {', '.join(map(repr, row))}.",
+            )
+    more = [text for column in columns if (text := text_of(row[column], found.where).strip())]
+    if more and found.unanswerable:
+        raise DataError(
+            f"the question is unanswerable, but data.alternatives has {quoted(more[0])}.",
+            where=found.where,
+            remedy="Fill the output, or empty the other cells.",
+        )
+    several = tuple(dict.fromkeys((*found.accepted, *more)))
+    return replace(found, references=several) if more and len(several) > 1 else found
 
 
 def is_text_list(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from rung import metrics
 from rung.claims.prospects import Prospect, fewest_rows, prospect
 from rung.data import agreement
 from rung.data.answers import is_text_list
@@ -18,7 +19,6 @@ from rung.types import UNKNOWN
 MIN_DEV_ROWS = 20
 """With fewer, a right/wrong score has an interval some 40 points wide, so nothing can be decided."""
 TOO_LONG_SHARE = 0.10
-BINARY_METRICS = {"accuracy", "exact_match", "squad_exact_match"}
 
 
 def check(
@@ -157,7 +157,7 @@ def _goal_margin(dev: int, sealed: int, task: Task) -> Iterator[Finding]:
     goal, rows = task.goal, dev + sealed
     if dev < MIN_DEV_ROWS:
         return
-    binary = goal.metric in BINARY_METRICS
+    binary = bool((metric := metrics.find(goal.metric)) and metric.binary)
     rungs = len(task.rungs) if task.rungs else 1  # rungs share the error
     alone, shared = prospect(rows, goal.at_least, 1), prospect(rows, goal.at_least, rungs)
     about = f"{dev} dev and {sealed} sealed rows, {goal.metric} at least {goal.at_least:g}, {rungs} rung{'s' * (rungs > 1)}"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung import label_sets
-from rung.data.answers import answers
+from rung import label_sets, metrics
+from rung.data.answers import answers, with_alternatives
 from rung.data.drawn import refuse_chosen
 from rung.data.files import READERS, read_rows
 from rung.data.finding import Finding
@@ -149,7 +149,24 @@ def read_file(file: DataFile, task: Task) -> Iterator[RawRow]:
 def _example(row: Row, where: str, form: Form, task: Task) -> Example:
     several = answers(row, form.output, task, where) if form.output else None
     found = example(row, where, form, task.data.group, task.data.source, several)
-    return _FITTED.get(task.kind, lambda found, task: found)(found, task)
+    found = with_alternatives(found, row, task.data.alternatives)
+    found = _FITTED.get(task.kind, lambda found, task: found)(found, task)
+    _check_scorable(found, task)
+    return found
+
+
+def _check_scorable(found: Example, task: Task) -> None:
+    """DataError where the goal's metric cannot score a right answer."""
+    metric = metrics.find(task.goal.metric, task.folder)
+    if metric is None or found.unanswerable:
+        return
+    for right in found.accepted:
+        if why := metric.fault(right):
+            raise DataError(
+                f"the output {right[:80]!r} {why}, so {task.goal.metric} cannot score it.",
+                where=found.where,
+                remedy="Fix the row, or take another goal.metric.",
+            )
 
 
 def _with_label(found: Example, task: Task) -> Example:

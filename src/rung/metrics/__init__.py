@@ -3,61 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rung import label_sets
 from rung.errors import TaskError
-from rung.metrics import classify, extract, own, resample, squad, stats, text
+from rung.metrics import classify, extract, graded, own, parametric, resample, squad, stats, text
 from rung.metrics.grounded import grounded
-from rung.metrics.unknown import is_unknown
+from rung.metrics.metric import Metric
 from rung.plugins import Table
 from rung.types import Example, Interval, Kind, Prediction, Scores, Split, Unscored
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How an answer is scored, from 0 (worst) to 1."""
-
-    name: str
-    kinds: tuple[Kind, ...]
-    """Kinds of task it applies to; the first is the default."""
-    per_row: Callable[[str, str, Example], float]
-    """(output, reference, example) → score of one row."""
-    corpus: resample.Corpus | None = None
-    """For metrics that are not a mean over rows: (outputs, references) → score."""
-    binary: bool = False
-    """Each row is right or wrong."""
-    score_many: Callable[[Sequence[str], Sequence[Example]], Sequence[float | Unscored]] | None = None
-    """For metrics scored by a model in batches: (outputs, examples) → scores, or why a row has none."""
-    abstains: bool = False
-    """Whether no answer is right for unanswerable questions."""
-    version: int = 1
-    """Raised when scores may change, so that stored scores are recomputed."""
-
-    @property
-    def rule(self) -> str:
-        """Name with version for keys; without it for version 1."""
-        return self.name if self.version == 1 else f"{self.name}@{self.version}"
-
-    def rate(self, output: str, example: Example) -> float:
-        """One row's score: the best over its right answers."""
-        # a judge sees all of them at once
-        references = example.accepted if self.score_many is None else (example.output,)
-        return max(self._against(reference, output, example) for reference in references)
-
-    def nearest_reference(self, output: str, example: Example) -> str:
-        """The right answer closest to the output, used as reference for corpus metrics."""
-        return (
-            max(example.accepted, key=lambda one: self._against(one, output, example)) if example.references else example.output
-        )
-
-    def _against(self, reference: str, output: str, example: Example) -> float:
-        if self.abstains and example.unanswerable:
-            return float(is_unknown(output))
-        return self.per_row(output, reference, example)
-
 
 METRICS: dict[str, Metric] = {
     m.name: m
@@ -65,10 +21,17 @@ METRICS: dict[str, Metric] = {
         Metric("accuracy", ("classify",), classify.accuracy, binary=True),
         Metric("macro_f1", ("classify",), classify.accuracy, classify.macro_f1),
         Metric("micro_f1", ("classify",), classify.row_f1, classify.micro_f1),
-        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True, version=2, abstains=True),
-        Metric("token_f1", ("answer", "generate"), text.token_f1, version=2, abstains=True),
-        Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=2, abstains=True),
-        Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1, version=2),
+        Metric(
+            "quadratic_kappa",
+            ("classify", "answer"),
+            graded.same_place(),
+            graded.quadratic_kappa(),
+            fault=graded.place_fault(),
+        ),
+        Metric("exact_match", ("answer", "extract"), extract.exact_match, binary=True, version=3, abstains=True),
+        Metric("token_f1", ("answer", "generate"), text.token_f1, version=3, abstains=True),
+        Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=3, abstains=True),
+        Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1, version=3),
         Metric("squad_exact_match", ("answer", "generate"), squad.exact_match, binary=True, abstains=True),
         Metric("squad_f1", ("answer", "generate"), squad.token_f1, abstains=True),
         Metric("rouge_score_l", ("generate", "answer"), text.rouge_score_l, abstains=True),
@@ -100,9 +63,17 @@ SECONDARY_METRICS: dict[Kind, tuple[str, ...]] = {
 """Metrics that are always computed for a kind of task."""
 
 
+def find(name: str, folder: Path | None = None) -> Metric | None:
+    """A metric of the table, or one with an argument such as `within(5%)`; None for any other name.
+
+    `folder`: of the task, for an argument that names a file. TaskError for a wrong argument.
+    """
+    return TABLE.get(name) or parametric.read(name, folder)
+
+
 def rule(name: str) -> str:
     """By what rule a metric scores, for keys: its name, with the version where that has changed; a plug-in's with its package."""
-    metric = TABLE.get(name)
+    metric = find(name)
     return " ".join(filter(None, (metric.rule, TABLE.origin(name)))) if metric else name
 
 
@@ -113,12 +84,12 @@ def secondary_rules(kind: Kind) -> list[str]:
 
 def get(name: str, folder: Path) -> Metric:
     """A metric of the table, or the team's own named `file.py:function` in the task folder. TaskError otherwise."""
-    if metric := TABLE.get(name):
+    if metric := find(name, folder):
         return metric
     if ":" in name:
         return Metric(name, ("classify", "extract", "answer", "generate"), own.load(name, folder))
     raise TaskError(
-        f"metric {name!r} is not one of {', '.join(TABLE.names())}, {JUDGE}.",
+        f"metric {name!r} is not one of {', '.join([*TABLE.names(), *parametric.FORMS, JUDGE])}.",
         where="rung.yaml goal.metric",
         remedy="Take one of these, or name your own as file.py:function.",
     )
@@ -159,7 +130,7 @@ def score(
             found, overall=with_unscored(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)
         )
 
-    kind = kind or (metric.kinds[0] if TABLE.get(metric.name) else None)
+    kind = kind or (metric.kinds[0] if find(metric.name) else None)
     beside = [METRICS[name] for name in _secondary(kind, examples) if name != metric.name] if kind else []
     others = {m.name: scored(m).overall for m in beside}
     for name, found in grounded(examples, predictions).items():
@@ -241,6 +212,7 @@ __all__ = [
     "SECONDARY_METRICS",
     "TABLE",
     "Metric",
+    "find",
     "get",
     "interval",
     "right_or_wrong",

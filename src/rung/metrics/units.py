@@ -114,7 +114,7 @@ _UNITS = {
     "°F": "° F|degrees F|degrees fahrenheit|degree fahrenheit|fahrenheit",
     "m/s": "metres per second|meters per second",
     "km/h": "kmh|kph|km per hour|kilometres per hour|kilometers per hour",
-    "mph": "miles per hour",
+    "mph": "miles per hour|mile per hour",
     "mg/L": "mg/l",
     "mg/dL": "mg/dl",
     "mg/kg": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rung.task.bounds import shorten
@@ -34,3 +35,10 @@ def labels(value: Any) -> Any:
     if len(found) < 2:
         raise ValueError(f"{len(found)} label given, but at least two are needed. Add the others, or omit `labels`.")
     return found
+
+
+def in_order(labels: Sequence[str]) -> str:
+    """The metric `quadratic_kappa` with the labels in their order, lowest first. ValueError for a label with < in it."""
+    if odd := [label for label in labels if "<" in label]:
+        raise ValueError(f"quadratic_kappa needs labels without <, but one is {shorten(repr(odd[0]))}.")
+    return f"quadratic_kappa({' < '.join(labels)})"

@@ -27,6 +27,7 @@ from rung.errors import TaskError
 from rung.task import base_names, limits
 from rung.task.bounds import shorten
 from rung.task.faults import all_faults
+from rung.task.labels import in_order
 from rung.task.labels import labels as as_labels
 from rung.task.reading import line_of, read_yaml
 from rung.types import Kind, digest
@@ -76,6 +77,8 @@ class Data(_Section):
     """Column that comes in. Naming it turns the detection of chat, Alpaca and ShareGPT rows off."""
     output: Text = "output"
     """Column that should come out. Naming it turns the detection of chat, Alpaca and ShareGPT rows off."""
+    alternatives: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    """Columns with further right answers, whose empty cells are left out. The best of all right answers counts."""
     preferences: Paths = ()
     """Pairs of answers, the better and the worse (prompt, chosen, rejected), or single votes (prompt, completion, label)."""
     corpus: Paths = ()
@@ -285,6 +288,8 @@ class Task(_Section):
     @field_validator("goal", mode="after")
     @classmethod
     def _default_metric(cls, goal: Goal, info: ValidationInfo) -> Goal:
+        if goal.metric == "quadratic_kappa" and (order := tuple(info.data.get("labels") or ())):
+            return goal.model_copy(update={"metric": in_order(order)})
         if goal.metric or "kind" not in info.data:
             return goal
         usual = MULTILABEL_METRIC if info.data.get("multilabel") else DEFAULT_METRIC[info.data["kind"]]
@@ -294,6 +299,8 @@ class Task(_Section):
     def _labels_fit_kind(self) -> Self:
         if self.labels is not None and self.kind != "classify":
             raise ValueError(f"`labels` need kind: classify, but kind is {self.kind}. Remove them, or set kind: classify.")
+        if self.data.alternatives and self.kind == "classify":
+            raise ValueError("kind is classify, where a row has its labels and no alternatives. Remove data.alternatives.")
         if self.multilabel and self.kind != "classify":
             raise ValueError(f"`multilabel` needs kind: classify, but kind is {self.kind}. Remove it, or set kind: classify.")
         return self
