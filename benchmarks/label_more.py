@@ -33,6 +33,7 @@ class Goal:
     usd_per_1k: float | None = None
     usd_per_month: float | None = None
     max_forgetting: float | None = None
+    coverage: float | None = None
 
 
 def draw(rng: np.random.Generator, mean: float, n: int, graded: bool) -> np.ndarray:

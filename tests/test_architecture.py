@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("naming",),
     ("predictor",),
     ("store", "evaluate"),
-    ("sequential",),
+    ("sequential", "selective"),
     ("methods",),
     ("advise", "planning"),
     ("climbing", "tune"),

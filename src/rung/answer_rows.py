@@ -21,6 +21,8 @@ from rung.types import Example, Prediction
 
 COLUMNS = ("answer", "confidence", "error", "abstained")
 """Columns added to the row's own; confidence is empty if the model reports none."""
+GUESS = "guess"
+"""Added where a Predictor may be not sure: its likeliest answer, if `answer` is empty for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,16 @@ def answer_rows(
 ) -> BatchResult:
     """Answer the `column` of every row of a file, and write the rows with their answers as `form`: csv or jsonl.
 
-    DataError if the column is missing or one of `COLUMNS` exists; rows answered before stay written.
+    DataError if the column is missing or one to be added exists; rows answered before stay written.
     """
     done = failed = 0
+    columns = (*COLUMNS, GUESS) if predictor.threshold else COLUMNS
     put = _csv(to) if form == "csv" else _jsonl(to)
     left = read_rows(rows, str(rows))
     while part := list(islice(left, chunk_rows(predictor, engines))):
-        asked = [Example(_input(row, column, where), "", where=where) for row, where in part]
+        asked = [Example(_input(row, column, columns, where), "", where=where) for row, where in part]
         found = predictor.predict(asked, engines, allow=allow)
-        put([_beside(row, one) for (row, _), one in zip(part, found)])
+        put([_beside(row, one, columns) for (row, _), one in zip(part, found)])
         done, failed = done + len(part), failed + sum(bool(one.error) for one in found)
         progress(done)
     if not done:
@@ -60,15 +63,15 @@ def answer_rows(
     return BatchResult(done, failed)
 
 
-def _input(row: Row, column: str, where: str) -> str:
-    if taken := [name for name in COLUMNS if name in row]:
+def _input(row: Row, column: str, columns: Sequence[str], where: str) -> str:
+    if taken := [name for name in columns if name in row]:
         raise DataError(f"the column {taken[0]!r} exists already.", where=where, remedy="Rename it.")
     return column_of(row, column, where)
 
 
-def _beside(row: Row, found: Prediction) -> dict[str, Any]:
-    added = (found.output, found.confidence, found.error, found.abstained)
-    return {**row, **dict(zip(COLUMNS, added, strict=True))}
+def _beside(row: Row, found: Prediction, columns: Sequence[str]) -> dict[str, Any]:
+    added = (found.output, found.confidence, found.error, found.abstained, found.guess)
+    return {**row, **dict(zip(columns, added))}
 
 
 def _csv(to: TextIO) -> Callable[[Sequence[dict[str, Any]]], None]:

@@ -89,6 +89,35 @@ class Raced:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which answers a rung gives, and which it leaves as not sure. Chosen on train; measured on dev and test."""
+
+    at: float = 0.0
+    """The confidence from which it answers, after calibration; 0 answers every row."""
+    slope: float = 1.0
+    """Calibration: the log-odds of the confidence times `slope` plus `shift` are the log-odds of being right."""
+    shift: float = 0.0
+    rows: int = 0
+    """Train rows that it was chosen on."""
+    folds: int = 0
+    """Parts of train, each answered by a fit on the others; 0 where the rung learns nothing from rows and answered itself."""
+    score: float | None = None
+    """On these rows, of those answered."""
+    coverage: float | None = None
+    """Share of these rows answered."""
+    auc: float | None = None
+    """The chance that a right answer has a higher confidence than a wrong one, on these rows; None if they are all alike."""
+    calibration_error: tuple[float, float] | None = None
+    """Mean difference between confidence and share right over ten bins, before and after calibration."""
+    why: str = ""
+    """Why nothing could be chosen, so that every row is answered that the rung does not leave open itself; empty if it was."""
+    seconds: float = 0.0
+    """Wall clock of the fits and answers that choosing took."""
+    usd: float = 0.0
+    """What endpoints asked for them, in US dollars."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What a repeat of a measurement needs: code, packages, machine, data, options, and what was noted on the way.
 

@@ -24,7 +24,7 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
         content["lookup"].pop("index")
     for part in ("schema", "calls"):
         _without(content["decoding"], part)
-    for part in ("thinking", "calibration"):
+    for part in ("thinking", "calibration", "threshold"):
         if content[part] is None:
             content.pop(part)
     return content

@@ -14,6 +14,7 @@ from rung.measurements import Interval as Interval
 from rung.measurements import Latency as Latency
 from rung.measurements import Provenance as Provenance
 from rung.measurements import Raced as Raced
+from rung.measurements import Selection as Selection
 from rung.rows import UNKNOWN as UNKNOWN
 from rung.rows import Example as Example
 from rung.rows import Message as Message
@@ -150,6 +151,8 @@ class Prediction:
     """Retrieved passages, best first."""
     abstained: str = ""
     """Why no answer was given; empty if one was."""
+    guess: str = ""
+    """The likeliest answer of a rung that is not sure enough to give it; `output` is then empty."""
 
     @property
     def failed(self) -> bool:
@@ -182,6 +185,12 @@ class Scores:
     others: Mapping[str, Interval] = field(default_factory=dict, hash=False)
     unscored: tuple[Unscored, ...] = ()
     """Rows without a score. They have 0 in `per_row`; the upper end of `overall` assumes 1 for all of them."""
+    answered: tuple[bool, ...] = ()
+    """Which rows were answered, for a goal with a coverage; `overall` is over these. Empty: all were."""
+    coverage: Interval | None = None
+    """The share of rows answered."""
+    confidences: tuple[float | None, ...] = ()
+    """The confidence of each row's answer or best guess, for a goal with a coverage."""
 
     @property
     def at_best(self) -> tuple[float, ...]:
@@ -210,6 +219,8 @@ class Record:
     """Digest of the fitted Predictor; its folder under `.rung/predictors`."""
     provenance: Provenance = field(default=Provenance(), hash=False)
     """What a repeat of the measurement needs."""
+    selection: Selection | None = None
+    """From which confidence on it answers, for a goal with a coverage."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain values; `rung.store.record` reads them."""
@@ -265,6 +276,8 @@ class Claim:
     """The score on the sealed rows alone, with its 95% interval."""
     outside: tuple[str, ...] = ()
     """Limits of the goal that are compared as measured, without an allowance for the error of their measurement."""
+    coverage: float | None = None
+    """The share of rows answered is at least this, for a goal with a coverage; `at_least` is then of the rows answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Goal:
     usd_per_1k: float | None = None
     usd_per_month: float | None = None
     max_forgetting: float | None = None
+    coverage: float | None = None
 
 
 def scored(rung: str, per_row: Sequence[float], metric: str = "accuracy", **fields: object) -> Record:

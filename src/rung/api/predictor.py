@@ -40,6 +40,8 @@ class Answer:
     """Why the model could not be asked; empty where it was."""
     seconds: float = 0.0
     """Wall clock of this row in its batch."""
+    guess: str = ""
+    """The likeliest answer where the rung is not sure enough to give one (`goal.coverage`); `text` is then empty."""
 
     @property
     def label(self) -> str:
@@ -47,6 +49,8 @@ class Answer:
         return self.text
 
     def __str__(self) -> str:
+        if self.guess:
+            return f"Not sure. Best guess: {self.guess}"
         return self.text or f"No answer: {self.abstained or self.error}"
 
 
@@ -115,13 +119,14 @@ def fitted(project: Project, rung: str = "") -> Predictor:
     RungError where it is not fitted; TaskError where its model lies outside and the data may not leave.
     """
     from rung.climbing.climb import chosen
+    from rung.climbing.selecting import with_threshold
     from rung.lm.data_policy import require_data_policy
 
-    found = chosen(project, rung)
+    found = with_threshold(project, chosen(project, rung))
     require_data_policy(project.task, found.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     name = rung or project.store.read("decision.json")["decision"]["chosen"]
     return Predictor(name, project.task, found, project.engines)
 
 
 def _answer(found: Prediction) -> Answer:
-    return Answer(found.output, found.confidence, found.sources, found.abstained, found.error, found.seconds)
+    return Answer(found.output, found.confidence, found.sources, found.abstained, found.error, found.seconds, found.guess)

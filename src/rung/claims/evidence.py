@@ -44,6 +44,8 @@ def bounds(rows: Rows, error: float) -> Interval:
     bootstrap of `rung.metrics.interval`.
     """
     n = len(rows)
+    if not n:  # none was answered
+        return Interval(0.0, 0.0, 1.0, 0)
     if error <= 0:
         return replace(interval(rows.values, rows.corpus, rows.outputs, rows.references, rows.clusters), low=0.0, high=1.0)
     if rows.corpus is None and is_binary(rows.values):

@@ -35,6 +35,27 @@ def prospect(rows: int, goal: float, rungs: int) -> Prospect:
     return Prospect(rows, needed, float(brentq(spare, 1e-6, 1 - 1e-9, xtol=1e-5)))
 
 
+@dataclass(frozen=True, slots=True)
+class SelectiveProspect:
+    """For a goal on the rows answered and on the share of them: both are shown at once."""
+
+    coverage: Prospect
+    """Rows to answer, of all held-out rows."""
+    score: Prospect
+    """Rows to get right, of the fewest that show the coverage."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether any rung can show both."""
+        return self.coverage.needed <= self.coverage.rows and self.score.needed <= self.score.rows
+
+
+def selective_prospect(rows: int, goal: float, coverage: float, rungs: int) -> SelectiveProspect:
+    """As `prospect`; each of the two bounds has the rung's whole level."""
+    share = prospect(rows, coverage, rungs)
+    return SelectiveProspect(share, prospect(min(rows, share.needed), goal, rungs))
+
+
 def fewest_rows(goal: float) -> int | None:
     """Held-out rows of which a perfect score proves the goal to one rung alone; None for a goal of 1."""
     import math

@@ -25,6 +25,7 @@ def summary(content: dict[str, Any]) -> dict[str, Any]:
         "rungs": [_rung(record, content.get("bases", {}).get(record.rung), verdicts.get(record.rung, {})) for record in records],
         "comparisons": content["decision"]["comparisons"],
         "test": _score(content["test"]["overall"]) if content["test"] else None,
+        "test_coverage": _score(share) if (share := (content["test"] or {}).get("coverage")) else None,
         "seals_broken": content["seals_broken"],
         "untested": content.get("untested", ""),
         "judge": content.get("judge"),
@@ -34,6 +35,8 @@ def summary(content: dict[str, Any]) -> dict[str, Any]:
 def _rung(record: Record, base: str | None, verdict: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": record.rung, "base": base, "status": record.status, "reason": record.reason}
     row |= {name: verdict.get(name) for name in ("verdict", "level", "chance", "more_rows")} | {"why": verdict.get("why", "")}
+    row["selection"] = asdict(record.selection) if record.selection else None
+    row["coverage"] = _score(record.scores.coverage) if record.scores and record.scores.coverage else None
     row["failed_rows"] = len(record.scores.unscored) if record.scores else None
     row |= dict.fromkeys(("score", "fit_seconds", "predict_seconds", "latency_ms", "cost", "spread", "forgetting"))
     if record.scores and record.cost and record.latency:

@@ -163,7 +163,7 @@ def plan(
         out.print(terminal_plan.plan(project.plan.steps, project.plan.chart, breaks, project.task.volume, rows))
         out.print(terminal_plan.total(plan_json.whole(project), rows))
         goal, sealed = project.task.goal, len(project.inputs.splits.test)
-        out.print(terminal_plan.held_out(rows, sealed, goal.metric, goal.at_least, project.plan.rungs))
+        out.print(terminal_plan.held_out(rows, sealed, goal, project.plan.rungs))
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
         out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from rung.advise import draw
 from rung.advise.questions import ASSUMED, Answer, question
 from rung.advise.review import ReviewedPlan
-from rung.claims.prospects import prospect
+from rung.claims.prospects import Prospect, SelectiveProspect, prospect, selective_prospect
 from rung.cli.screens.plan import differences
 from rung.climbing.project import Project
 from rung.evaluate import judging
@@ -58,7 +58,13 @@ def content(project: Project) -> dict[str, Any]:
 def held_out(project: Project) -> dict[str, Any]:
     """What the held-out rows can show of the goal: if all other rungs are far below it, and if all are near it."""
     splits, goal = project.inputs.splits, project.task.goal
-    far, near = (prospect(len(splits.dev) + len(splits.test), goal.at_least, n) for n in (1, max(1, project.plan.rungs)))
+    rows = len(splits.dev) + len(splits.test)
+    far: Prospect | SelectiveProspect
+    near: Prospect | SelectiveProspect
+    if goal.coverage is None:
+        far, near = (prospect(rows, goal.at_least, n) for n in (1, max(1, project.plan.rungs)))
+    else:
+        far, near = (selective_prospect(rows, goal.at_least, goal.coverage, n) for n in (1, max(1, project.plan.rungs)))
     return {"dev_rows": len(splits.dev), "sealed_rows": len(splits.test), "others_far": asdict(far), "others_near": asdict(near)}
 
 

@@ -10,6 +10,7 @@ from rung import methods
 from rung.climbing.climb import chosen, edited
 from rung.climbing.fit import fit, fit_context, fit_keys, named
 from rung.climbing.project import Project
+from rung.climbing.selecting import with_threshold
 from rung.lm.data_policy import require_data_policy
 from rung.predictor import Predictor
 
@@ -34,7 +35,8 @@ def answering(project: Project, rung: str = "", progress: Callable[[str, float],
     if not name:
         found = unmeasured(project, progress)
     else:
-        found = Answering(name, chosen(project, rung), "" if rung else _notice(project, last))
+        predictor = with_threshold(project, chosen(project, rung))
+        found = Answering(name, predictor, "" if rung else _notice(project, last))
     require_data_policy(project.task, found.predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     return found
 

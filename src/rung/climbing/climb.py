@@ -17,7 +17,9 @@ from rung.climbing.decide import compare, next_rung
 from rung.climbing.deciding import decide
 from rung.climbing.fit import Progress, fit, fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
+from rung.climbing.out_of_fold import Fitted
 from rung.climbing.project import Project
+from rung.climbing.selecting import scored, selecting_on, selection
 from rung.climbing.test_set import Opened
 from rung.data.finding import Finding
 from rung.errors import BudgetError, RungError, disk_full
@@ -207,11 +209,11 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
     context = fit_context(project, start)
     predictor, notes = fit(context, step.methods, until, progress)
     memory.reset_peak()
-    dev = project.inputs.splits.dev
+    dev, sure = project.inputs.splits.dev, selection(project, Fitted(step, predictor, notes), until, progress)
 
     def score(rows: Sequence[Example]) -> Scores:
         predictions = answer(predictor, rows, project.store, project.engines, progress, until)
-        return metrics.score(project.scoring.metric(), rows, predictions, "dev", kind=project.task.kind)
+        return scored(project, predictions, rows, "dev", sure)
 
     found, raced = score_until_decided(race, score) if race else (score(dev), None)
     known = project.store.predictions(predictor.digest)
@@ -224,12 +226,13 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
         status="done",
         scores=found,
         quote=step.estimate,
-        cost=_cost(project, predictor, notes, predictions),
+        cost=_cost(project, predictor, [*notes, *([asdict(sure)] if sure else [])], predictions),
         latency=waiting,
         forgetting=forgetting.measure_forgetting(
             predictor.model, start.model, project.criteria.probe, project.store, project.engines
         ),  # after the peak
         predictor=predictor.digest,
+        selection=sure,
         provenance=replace(
             gather(project.task.folder, project.machine),
             key=key,
@@ -258,7 +261,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
 
 
 def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
-    """The measured cost: of the fits as noted, of the answers by this machine's time or an endpoint's tokens."""
+    """The measured cost: of fits and threshold as noted, of answers by this machine's time or an endpoint's tokens."""
     row_seconds = sum(one.seconds for one in predictions) / len(predictions)
     fit_seconds = sum(note["seconds"] for note in notes)
     tariff = project.engines.price(predictor.model)
@@ -267,7 +270,7 @@ def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]
     return Cost(
         fit_seconds=fit_seconds,
         row_seconds=row_seconds,
-        memory_bytes=max([memory.peak(), *(note["peak_memory_bytes"] for note in notes)]),
+        memory_bytes=max([memory.peak(), *(note.get("peak_memory_bytes", 0) for note in notes)]),
         once_usd=project.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
         per_month_usd=row_usd * project.task.volume,
         per_1k_usd=1000 * row_usd,
@@ -302,6 +305,7 @@ def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
     ]
     measured += [asdict(tariff)] if tariff else []
     measured += metrics.secondary_rules(project.task.kind)
+    measured += selecting_on(project)
     return digest([*measured, *raced])
 
 

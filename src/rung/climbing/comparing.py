@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rung.climbing.held import HeldRows, References, corpus_of, scores_of
+from rung.climbing.held import HeldRows, References, corpus_of, only_answered, rows_of, scores_of
 from rung.metrics import is_binary, resample, stats
 from rung.types import Comparison, Record, Scores
 
@@ -50,17 +50,9 @@ def _compare(first: Record, second: Record, rows: HeldRows) -> Comparison:
 
 
 def _shared(a: Scores, b: Scores) -> tuple[Scores, Scores]:
-    """Both on the rows that both have scored, in the order of `a`; `overall` is unchanged."""
+    """Both on the rows that both have answered and scored, in the order of `a`; `overall` is unchanged."""
     missing = {row.id for row in (*a.unscored, *b.unscored)}
+    a, b = only_answered(a), only_answered(b)
     in_b = {row: i for i, row in enumerate(b.ids)}
     left = [i for i, row in enumerate(a.ids) if row in in_b and row not in missing]
-    return _rows_of(a, left), _rows_of(b, [in_b[a.ids[i]] for i in left])
-
-
-def _rows_of(scores: Scores, rows: Sequence[int]) -> Scores:
-    return replace(
-        scores,
-        ids=tuple(scores.ids[i] for i in rows),
-        per_row=tuple(scores.per_row[i] for i in rows),
-        outputs=tuple(scores.outputs[i] for i in rows) if scores.outputs else (),
-    )
+    return rows_of(a, left), rows_of(b, [in_b[a.ids[i]] for i in left])

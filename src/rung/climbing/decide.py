@@ -10,7 +10,7 @@ from rung.claims.shares import ERROR, Untried, levels
 from rung.climbing.comparing import compare as compare
 from rung.climbing.comparing import comparisons
 from rung.climbing.held import HeldRows, Proof, References, scores_of
-from rung.climbing.verdicts import Case, GoalLike, as_measured, broken_limits, number, rung_verdict, screening
+from rung.climbing.verdicts import Case, GoalLike, aims, as_measured, broken_limits, rung_verdict, screening
 from rung.metrics.judge import Agreement
 from rung.sequential.interim import InterimAnalysis
 from rung.types import Claim, Decision, Record, RungVerdict, Verdict
@@ -62,7 +62,8 @@ def decide(
     tried = max(len(measured), planned)
     doubt = judge.doubt if judge else ""
     cases = {
-        r.rung: Case(r, rows, ERROR / tried, sealed, (proofs or {}).get(r.rung), (interim or {}).get(r.rung)) for r in measured
+        r.rung: Case(r, rows, ERROR / tried, sealed, (proofs or {}).get(r.rung), (interim or {}).get(r.rung), goal.coverage)
+        for r in measured
     }
     level = dict(zip(cases, level_of(list(cases.values()), goal, alpha, tried), strict=False))
     scale = (alpha if later is None else later) / alpha
@@ -78,7 +79,7 @@ def decide(
     else:
         verdict = "undecided" if verdicts("undecided") or failed or waiting else "fails"
         within = [r for r in measured if not broken_limits(r, goal, ERROR / tried)]
-        chosen = _best_or_cheaper(verdicts("undecided") or within or measured, ERROR, rows)
+        chosen = _best_or_cheaper(verdicts("undecided") or within or measured, ERROR, rows, goal)
     others = [r for r in measured if r is not chosen]
     claim = _claim(cases[chosen.rung], goal, level[chosen.rung], alpha) if not doubt else None
     why = _why(verdict, judged[chosen.rung], goal, len(meeting), claim)
@@ -132,8 +133,18 @@ def price(record: Record) -> tuple[float, float, float]:
     return monthly, speed, record.forgetting.rise if record.forgetting else 0.0
 
 
-def _best_or_cheaper(candidates: Sequence[Record], alpha: float, rows: HeldRows) -> Record:
-    """The cheapest rung that is not significantly worse than the one with the best score."""
+def _short(record: Record, goal: GoalLike) -> float:
+    """How far a rung is from a goal with a coverage, the share and the score together; 0 for a goal without one."""
+    scores = scores_of(record)
+    if goal.coverage is None or scores.coverage is None:
+        return 0.0
+    return max(0.0, goal.at_least - scores.overall.value) + max(0.0, goal.coverage - scores.coverage.value)
+
+
+def _best_or_cheaper(candidates: Sequence[Record], alpha: float, rows: HeldRows, goal: GoalLike) -> Record:
+    """The cheapest rung that is not significantly worse than the one with the best score; by `_short` before that."""
+    nearest = min(_short(one, goal) for one in candidates)
+    candidates = [one for one in candidates if _short(one, goal) == nearest]
     best = min(candidates, key=lambda r: (-scores_of(r).overall.value, price(r)))
     cheaper = [r for r in candidates if price(r) < price(best)]
     compared = comparisons(best, cheaper, rows)
@@ -150,21 +161,23 @@ def _claim(case: Case, goal: GoalLike, level: float, alpha: float) -> Claim | No
         return None
     found = case.bounds(case.stage.error if case.stage and not case.sealed else level)
     alone = case.proof.test.overall if case.proof else None
-    dev = found.n - (len(case.proof.test.ids) if case.proof else 0)
-    return Claim(found.low, 1 - ERROR, dev, found.n - dev, alone, as_measured(case.record, goal))
+    rows, test = len(case.held.ids), len(case.proof.test.ids) if case.proof else 0
+    share = case.coverage(level)
+    return Claim(found.low, 1 - ERROR, rows - test, test, alone, as_measured(case.record, goal), share.low if share else None)
 
 
 def claim_sentence(metric: str, claim: Claim) -> str:
     """The one claim: what is proved, how surely, and from which rows."""
-    least = math.floor(claim.at_least * 1000 + 1e-9) / 1000
+    least, share = (math.floor((one or 0.0) * 1000 + 1e-9) / 1000 for one in (claim.at_least, claim.coverage))
+    answered = "" if claim.coverage is None else f" on the rows it answers, and it answers at least {share:g} of all rows,"
     rows = f"{claim.dev} dev rows" + (f" that chose it and {claim.sealed} sealed rows" if claim.sealed else "")
     alone = f"; on the sealed rows alone {claim.alone}" if claim.alone else ""
     outside = f"; as measured, outside this confidence: {', '.join(claim.outside)}" if claim.outside else ""
-    return f"{metric} at least {least:g} with {claim.confidence:.0%} confidence, from {rows}{alone}{outside}"
+    return f"{metric} at least {least:g}{answered} with {claim.confidence:.0%} confidence, from {rows}{alone}{outside}"
 
 
 def _why(verdict: Verdict, chosen: RungVerdict, goal: GoalLike, meeting: int, claim: Claim | None) -> str:
-    aim = f"{goal.metric} >= {number(goal.at_least)}"
+    aim = f"{goal.metric} >= {aims(goal)}"
     seen = chosen.why.removeprefix(f"{goal.metric} ")
     if verdict == "meets" and claim:
         rank = f"; it is the cheapest of {meeting} rungs that do" if meeting > 1 else ""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rung import metrics
 from rung.climbing.fit import fit, fit_context
 from rung.climbing.held import Proof
 from rung.climbing.project import Project
+from rung.climbing.selecting import scored, threshold
 from rung.errors import RungError
 from rung.evaluate.predict import answer
 from rung.predictor import Predictor
 from rung.store import scores
-from rung.types import Example, Record, Scores, digest
+from rung.types import Example, Record, Scores, Split, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ def prove(project: Project, record: Record) -> str:
         step = next(step for step in project.plan.steps if step.rung == record.rung)
         predictor, _ = fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda *_: None)
         dev, raced = project.inputs.splits.dev, record.provenance.race
-        rest = _scored(project, predictor, dev, "dev") if raced and raced.asked < len(dev) else None
-        found = _scored(project, predictor, project.inputs.splits.test.open(), "test")
+        rest = _scored(project, predictor, dev, "dev", record) if raced and raced.asked < len(dev) else None
+        found = _scored(project, predictor, project.inputs.splits.test.open(), "test", record)
     except Exception as error:  # reported, so that the measurements are not lost
         why = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         return f"{why} Climb again to finish it."
@@ -68,9 +68,10 @@ def prove(project: Project, record: Record) -> str:
 
 
 def _name(project: Project, record: Record) -> str:
-    return digest([record.predictor, project.inputs.splits.test.digest, project.scoring.key])
+    cut = threshold(record.selection)
+    return digest([record.predictor, project.inputs.splits.test.digest, project.scoring.key, *([asdict(cut)] if cut else [])])
 
 
-def _scored(project: Project, predictor: Predictor, rows: Sequence[Example], split: Any) -> Scores:
+def _scored(project: Project, predictor: Predictor, rows: Sequence[Example], split: Split, record: Record) -> Scores:
     predictions = answer(predictor, rows, project.store, project.engines, lambda *_: None, float("inf"))
-    return metrics.score(project.scoring.metric(), rows, predictions, split, kind=project.task.kind)
+    return scored(project, predictions, rows, split, record.selection)

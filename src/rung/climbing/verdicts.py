@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from rung.claims.evidence import Outlook, outlook
+from rung.claims import selective
+from rung.claims.evidence import outlook
 from rung.claims.shares import SCREEN, Candidate, Counted, Measured
 from rung.climbing.held import HeldRows, Proof, joined, scores_of
 from rung.evaluate import forgetting
@@ -29,6 +30,8 @@ class GoalLike(Protocol):
     @property
     def at_least(self) -> float: ...
     @property
+    def coverage(self) -> float | None: ...
+    @property
     def latency_ms(self) -> float | None: ...
     @property
     def usd_per_1k(self) -> float | None: ...
@@ -36,6 +39,13 @@ class GoalLike(Protocol):
     def usd_per_month(self) -> float | None: ...
     @property
     def max_forgetting(self) -> float | None: ...
+
+
+class Ahead(Protocol):
+    """What the rows seen so far say about rows that are still to come: `rung.claims.evidence.Outlook`, for one goal or two."""
+
+    def chance(self, more: int, goal: float, level: float) -> float: ...
+    def decides(self, more: int, goal: float, level: float, error: float) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class Case:
     proof: Proof | None = None
     stage: InterimAnalysis | None = None
     """Where it was raced, the analysis at which it stopped."""
+    due: float | None = None
+    """The share of rows that it must answer; None where it answers all."""
 
     @property
     def held(self) -> Scores:
@@ -74,8 +86,20 @@ class Case:
 
     def bounds(self, level: float) -> Interval:
         """The lower bound at its level, the upper at its error."""
-        low, high = self._bounds(level), self._bounds(self.stage.error if self.stage and self.proof is None else self.error)
+        low, high = self._bounds(level), self._bounds(self.stage.error if self.stage and self.proof is None else self.upper_error)
         return Interval(high.value, min(low.low, high.value), high.high, high.n)
+
+    def coverage(self, level: float) -> Interval | None:
+        """The share answered: the lower bound at its level, the upper at its error; None where all rows are answered."""
+        if self.due is None:
+            return None
+        low, high = (self.rows.coverage_bounds(self.held, error) for error in (level, self.upper_error))
+        return Interval(high.value, min(low.low, high.value), high.high, high.n)
+
+    @property
+    def upper_error(self) -> float:
+        """Of one upper bound: a goal on score and share fails by either, so they halve the error."""
+        return self.error if self.due is None else self.error / 2
 
     def _bounds(self, error: float) -> Interval:
         scores = self.held
@@ -90,6 +114,9 @@ class Case:
         """The rung as one that may be claimed. `screen`: the error of its upper bound on dev."""
         dev = scores_of(self.record)
         seen, alone = self.rows.evidence(dev), replace(self, proof=None)
+        if self.due is not None:
+            uppers = (alone._bounds(screen / 2).high, self.rows.coverage_bounds(dev, screen / 2).high)
+            return selective.candidate(seen, self.rows.coverage(dev), uppers, self.sealed, self.due)
         if stage := self.stage:  # it may have stopped at any analysis, so its bound must hold at each
             part = screen / (stage.early + stage.final)
             errors = {name: getattr(stage, name) * part for name in ("error", "early", "final")}
@@ -100,9 +127,10 @@ class Case:
             return Counted(total, high)
         return Measured(high, outlook(seen).row_error / total**0.5)
 
-    def outlook(self) -> Outlook:
+    def outlook(self) -> Ahead:
         """What its rows say about further rows."""
-        return outlook(self.rows.evidence(self.held))
+        seen = self.rows.evidence(self.held)
+        return outlook(seen) if self.due is None else selective.ahead(seen, self.rows.coverage(self.held), self.due)
 
 
 def screening(alpha: float, rungs: int) -> float:
@@ -115,22 +143,26 @@ def rung_verdict(case: Case, goal: GoalLike, level: float, later: float, doubt: 
     record, scores = case.record, case.held
     assert scores.metric == goal.metric, f"{record.rung} was scored by {scores.metric}, the goal is {goal.metric}"
     found = case.bounds(case.stage.error if case.stage and not case.sealed else level)
-    due = number(goal.at_least)
-    seen = f"{scores.metric} {found}, {'dev and sealed rows' if case.proof else scores.split}"
+    share_of = case.coverage(level)
+    due = aims(goal)
+    seen = f"{scores.metric} {found}{f' answered; coverage {share_of}' if share_of else ''}"
+    seen += f", {'dev and sealed rows' if case.proof else scores.split}"
     missing = ""
     if scores.unscored:
         missing = f"{len(scores.unscored)} of {len(scores.ids)} rows have no score ({scores.unscored[0].why})"
         seen += f", {missing}"
     broken = broken_limits(record, goal, case.error)
+    if share_of and goal.coverage is not None and share_of.high < goal.coverage:
+        broken = (f"the upper bound of its coverage is under {number(goal.coverage)}", *broken)
     if found.high < goal.at_least and not doubt:
-        broken = (f"its upper bound is under {due}", *broken)
+        broken = (f"its upper bound is under {number(goal.at_least)}", *broken)
     if broken:
         return RungVerdict(record.rung, "fails", f"{seen}: {'; '.join(broken)}", level=level)
 
     def undecided(why: str, **more: object) -> RungVerdict:
         return RungVerdict(record.rung, "undecided", f"{seen}: {why}", level=level, **more)  # type: ignore[arg-type]
 
-    reached = found.low >= goal.at_least
+    reached = found.low >= goal.at_least and (share_of is None or share_of.low >= (goal.coverage or 0.0))
     unknown = open_limits(record, goal, level)
     if doubt:
         return undecided(doubt)
@@ -147,7 +179,8 @@ def rung_verdict(case: Case, goal: GoalLike, level: float, later: float, doubt: 
         more = rows_to_decide(ahead, goal.at_least, later, case.error)
         return undecided(f"{_state(case, due, chance)}; {advice(ahead, goal.at_least, later, case.error, more)}",
                          more_rows=more, chance=chance)  # fmt: skip
-    return RungVerdict(record.rung, "meets", f"{seen}: its lower bound reaches {due}", level=level)
+    bound = "lower bounds reach" if share_of else "lower bound reaches"
+    return RungVerdict(record.rung, "meets", f"{seen}: its {bound} {due}", level=level)
 
 
 def _state(case: Case, due: str, chance: float | None) -> str:
@@ -155,6 +188,11 @@ def _state(case: Case, due: str, chance: float | None) -> str:
         return f"{due} is not proved: the {case.sealed} sealed rows would prove it with a chance of {share(chance)}"
     proved = f"the {case.sealed} sealed rows were opened for it and do not prove it: " if case.proof else ""
     return f"{proved}{due} lies between its bounds"
+
+
+def aims(goal: GoalLike) -> str:
+    """What the goal asks for: 0.80, or 0.95 at coverage 0.70."""
+    return number(goal.at_least) + ("" if goal.coverage is None else f" at coverage {number(goal.coverage)}")
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -214,7 +252,7 @@ def _rise(record: Record, goal: GoalLike, error: float) -> tuple[Interval, float
 # --- advice -----------------------------------------------------------------------------------------------------------
 
 
-def rows_to_decide(ahead: Outlook, goal: float, level: float, error: float) -> int:
+def rows_to_decide(ahead: Ahead, goal: float, level: float, error: float) -> int:
     """The fewest further rows, by steps of a fifth, that decide with a chance of ENOUGH; MAX_ROWS if no practical number does."""
     low, high = -1, len(_ROWS) - 1
     if ahead.decides(_ROWS[high], goal, level, error) < ENOUGH:
@@ -228,7 +266,7 @@ def rows_to_decide(ahead: Outlook, goal: float, level: float, error: float) -> i
 _ROWS = tuple(round(10 * 1.2**step) for step in range(39))  # up to PRACTICAL
 
 
-def advice(ahead: Outlook, goal: float, level: float, error: float, more: int) -> str:
+def advice(ahead: Ahead, goal: float, level: float, error: float, more: int) -> str:
     """What labelling more rows would bring, as chances."""
     if more >= stats.MAX_ROWS:
         return f"a goal this close cannot be told apart in practice: not even {PRACTICAL:,} more rows would likely decide"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 from rung import metrics
-from rung.claims.prospects import Prospect, fewest_rows, prospect
+from rung.claims.prospects import Prospect, fewest_rows, prospect, selective_prospect
 from rung.data import agreement
 from rung.data.answers import is_text_list
-from rung.data.finding import SEVERITIES, Finding, Parts, first_places
+from rung.data.finding import SEVERITIES, Finding, Parts, Severity, first_places
 from rung.data.labels import label_findings
 from rung.data.leaks import contradictions, duplicates, leaks, questions_by_split, split_groups
 from rung.data.split import Splits
@@ -157,7 +158,10 @@ def _goal_margin(dev: int, sealed: int, task: Task) -> Iterator[Finding]:
     goal, rows = task.goal, dev + sealed
     if dev < MIN_DEV_ROWS:
         return
-    binary = bool((metric := metrics.find(goal.metric)) and metric.binary)
+    if goal.coverage is not None:
+        yield _selective_margin(dev, sealed, task, goal.coverage)
+        return
+    binary = _is_binary(task)
     rungs = len(task.rungs) if task.rungs else 1  # rungs share the error
     alone, shared = prospect(rows, goal.at_least, 1), prospect(rows, goal.at_least, rungs)
     about = f"{dev} dev and {sealed} sealed rows, {goal.metric} at least {goal.at_least:g}, {rungs} rung{'s' * (rungs > 1)}"
@@ -181,6 +185,30 @@ def _goal_margin(dev: int, sealed: int, task: Task) -> Iterator[Finding]:
         "More dev and test rows move this closer to the goal; more rungs near the goal move it away.",
         count=alone.needed,
     )
+
+
+def _is_binary(task: Task) -> bool:
+    """Whether the goal's metric says of each row that it is right or wrong."""
+    metric = metrics.find(task.goal.metric)
+    return bool(metric and metric.binary)
+
+
+def _selective_margin(dev: int, sealed: int, task: Task, coverage: float) -> Finding:
+    """What all held-out rows can show of a goal on the rows answered and the share of them."""
+    goal, rows = task.goal, dev + sealed
+    found = selective_prospect(rows, goal.at_least, coverage, 1)
+    about = f"{dev} dev and {sealed} sealed rows, {goal.metric} at least {goal.at_least:g} at coverage {coverage:g}"
+    if not found.possible:
+        few = fewest_rows(goal.at_least)
+        enough = f"Have at least {math.ceil(few / coverage)} dev and test rows, or reduce" if few else "Reduce"
+        what = f"even a rung that is right on all of the rows it answers would not show that the goal is met ({about})."
+        severity: Severity = "block" if _is_binary(task) else "warn"
+        return Finding("goal-out-of-reach", severity, what, f"{enough} goal.at_least or goal.coverage.", count=rows)
+    what = (
+        f"to show that the goal is met, a rung must answer at least {found.coverage.needed} of the {rows} held-out rows, and be"
+        f" right on {found.score.needed} of these if it answers no more; several rungs near the goal need more ({about})."
+    )
+    return Finding("goal-margin", "note", what, "More dev and test rows move both numbers closer to the goal.", count=rows)
 
 
 def _scores(found: Prospect) -> str:

@@ -9,13 +9,14 @@ from math import ceil
 from typing import Any
 
 from rung import store
-from rung.claims.prospects import prospect
+from rung.claims.prospects import prospect, selective_prospect
 from rung.climbing.project import Project
 from rung.data.check import MIN_DEV_ROWS
 from rung.labelling.pool import Held
 from rung.labelling.sheet import Sheet
 from rung.metrics.stats import MAX_ROWS
 from rung.task import Task
+from rung.task.schema import Goal
 from rung.types import Record, Split
 
 _PLAIN = re.compile(r"[\w./-]+")
@@ -66,6 +67,8 @@ def _before_climb(task: Task, dev: int, sealed: int) -> tuple[str, ...]:
         more = f"label {MIN_DEV_ROWS - dev} more with --for dev"
         return (f"{MIN_DEV_ROWS} dev rows are the least that can decide anything: {more}.",)
     goal = task.goal
+    if goal.coverage is not None:
+        return (_before_selective(goal, goal.coverage, dev, sealed),)
     found = prospect(dev + sealed, goal.at_least, len(task.rungs or ()) or 1)
     rows = f"{dev} dev and {sealed} test rows"
     if found.true_score is None:
@@ -74,6 +77,16 @@ def _before_climb(task: Task, dev: int, sealed: int) -> tuple[str, ...]:
         f"Nothing has been climbed yet. To show {goal.metric} >= {goal.at_least:g} on {rows}, a rung must score"
         f" {found.needed / found.rows:.3f} on them; one whose true score is {found.true_score:.3f} does so 8 times in 10.",
     )
+
+
+def _before_selective(goal: Goal, coverage: float, dev: int, sealed: int) -> str:
+    """What these rows could show of a goal with a coverage."""
+    found = selective_prospect(dev + sealed, goal.at_least, coverage, 1)
+    aim, rows = f"{goal.metric} >= {goal.at_least:g} at coverage {coverage:g}", f"{dev} dev and {sealed} test rows"
+    if not found.possible:
+        return f"Even a rung that is right on all of the rows it answers would not show {aim} on {rows}: label more."
+    need = f"a rung must answer {found.coverage.needed} of them and be right on {found.score.needed} of these"
+    return f"Nothing has been climbed yet. To show {aim} on {rows}, {need}."
 
 
 def _after_climb(task: Task, last: Mapping[str, Any], held: int, have: Held) -> tuple[str, ...] | None:

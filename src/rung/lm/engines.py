@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ from rung.machine import Machine, home
 from rung.visible import print_visible
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from rung.lm.backends.table import BackendChoice
     from rung.lm.inference.embed import Embedder
     from rung.lm.inference.rerank import Reranker
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 """Names that the configurations of architectures give to the longest context."""
 
+MOST_VECTORS = 50_000
+"""Embeddings of rows in memory at once, for each embedding model."""
 MAX_OPEN = 2
 """Engines in memory at once. A climb goes rung by rung, so the last one and the next one are enough."""
 
@@ -184,6 +189,17 @@ class Engines:
 
             self._embedders[name] = Embedder(self.find(name).folder, self.machine)
         return self._embedders[name]
+
+    def vectors(self, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings of rows that several fits learn from: each is computed once, up to MOST_VECTORS. (texts, width)."""
+        import numpy as np
+
+        known: dict[str, Any] = self.keep(f"vectors {name}", dict)
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        found = dict(zip(new, self.embedder(name).embed(new))) if new else {}
+        if len(known) + len(found) <= MOST_VECTORS:
+            known |= found
+        return np.asarray([found[text] if text in found else known[text] for text in texts], np.float32)
 
     def reranker(self, name: str) -> Reranker:
         def made() -> Reranker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -92,6 +92,9 @@ class Method(ABC):
     """Whether it answers with a model of its own and asks nothing of the base."""
     metric_use: ClassVar[MetricUse] = MetricUse.NEVER
     """Whether what is fitted depends on the task's metric."""
+    folds: ClassVar[int] = 2
+    """Parts of train, each answered by a fit on the others, where its confidence in new rows is wanted; more are surer and cost
+    as many fits. 0: a train row is answered like a new one, since its right answer is never learnt nor shown with it."""
 
     def __post_init__(self) -> None:
         """TaskError for an option of another type or outside its bounds. A subclass with its own calls this one first."""
@@ -114,6 +117,13 @@ class Method(ABC):
     def reward(self) -> str:
         """The team's own reward function, `file.py:function`; empty for none. Override it with an option."""
         return ""
+
+    def again(self, notes: Mapping[str, Any]) -> Method:
+        """This method for a fit on other rows that is to be like one already made, whose `Run.notes` these are.
+
+        Override it if a fit chooses settings that the scale of its confidences depends on.
+        """
+        return self
 
     @abstractmethod
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:

@@ -25,6 +25,7 @@ class Baseline(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
+    folds: ClassVar[int] = 5
 
     rule: Literal["majority", "nearest"] = "nearest"
     """majority: the most frequent answer; nearest: that of the input with the most similar letters (TF-IDF of 3- to 5-grams)."""

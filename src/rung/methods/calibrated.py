@@ -36,6 +36,7 @@ class Calibrated(Method):
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 1
+    folds: ClassVar[int] = 0
 
     over: Literal["inputs", "bland"] = "inputs"
     """inputs: the mean over train inputs, as many of each label; bland: over inputs without content such as N/A."""

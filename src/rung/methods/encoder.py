@@ -5,6 +5,7 @@ SetFit (https://arxiv.org/abs/2209.11055) without the contrastive step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -19,7 +20,7 @@ from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.label_set_head import fit_label_set_head
-from rung.methods.linear_head import LabelTexts, fit_head, label_text
+from rung.methods.linear_head import LabelTexts, as_chosen, fit_head, label_text
 from rung.methods.option import Rate, Weight
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
@@ -32,11 +33,15 @@ class Encoder(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.CLASSES})
     own_model: ClassVar[bool] = True
     fit_version: ClassVar[int] = 2
+    folds: ClassVar[int] = 10
 
     strengths: Annotated[tuple[Rate, ...], MinLen(1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
     """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
     name_weights: Annotated[tuple[Weight, ...], MinLen(1)] = (0.0, 2.0)
     """How many examples a label's name and description count for, to choose from by cross-validation on train; 0: none."""
+
+    def again(self, notes: Mapping[str, Any]) -> Method:
+        return replace(self, **as_chosen(notes))
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
@@ -50,8 +55,7 @@ class Encoder(Method):
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         run.progress("embedding the examples", 0.0)
-        embedder = run.engines.embedder(start.encoder)
-        vectors = embedder.embed([example.input for example in data.examples])
+        vectors = run.engines.vectors(start.encoder, [example.input for example in data.examples])
         files = run.folder / "model"
         files.mkdir()
         run.progress("training the head", 0.5)
@@ -64,8 +68,8 @@ class Encoder(Method):
 
     def _fit_labels(self, start: Predictor, data: TrainData, vectors: Any, run: Run) -> None:
         """The head for one label a row."""
-        embedder = run.engines.embedder(start.encoder)
-        texts = LabelTexts(start.labels, embedder.embed(list(map(label_text, start.labels, start.descriptions))))
+        names = run.engines.vectors(start.encoder, list(map(label_text, start.labels, start.descriptions)))
+        texts = LabelTexts(start.labels, names)
         outputs = [example.output for example in data.examples]
         head = fit_head(vectors, outputs, self.strengths, self.name_weights, texts, run.seed)
         save_head(run.folder / "model", head.weight, head.bias, head.labels)

@@ -21,13 +21,13 @@ from rung.methods import tuning
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
-from rung.methods.linear_head import LabelTexts, LinearHead, fit_head, label_text
+from rung.methods.linear_head import LabelTexts, LinearHead, as_chosen, fit_head, label_text
 from rung.methods.option import Count, Rate, Weight
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rung.lm.inference.embed import Embedder
     from rung.lm.training.train import History
@@ -64,6 +64,9 @@ class EncoderContrastive(Method):
     """Inverse regularisation strengths (C) of the head to choose from, by cross-validation on train."""
     name_weights: Annotated[tuple[Weight, ...], MinLen(1)] = (0.0, 2.0)
     """How many examples a label's name and description count for in the head, to choose from by cross-validation; 0: none."""
+
+    def again(self, notes: Mapping[str, Any]) -> Method:
+        return replace(self, **as_chosen(notes))
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))

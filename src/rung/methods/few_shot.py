@@ -35,6 +35,7 @@ class FewShot(Method):
     family: ClassVar[Family] = Family.DEMONSTRATIONS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 2
+    folds: ClassVar[int] = 0
 
     pick: Literal["fixed", "similar"] = "fixed"
     """fixed: the same examples in every prompt, balanced over the labels; similar: those most like each input."""

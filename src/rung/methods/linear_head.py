@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,13 @@ class LinearHead:
     """C, the inverse regularisation strength that was chosen."""
     name_weight: float
     """How many examples a label's name counts for."""
+
+
+def as_chosen(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method under which its head is fitted as these notes say one was; empty where they say nothing."""
+    if "C" not in notes or "name_weight" not in notes:
+        return {}
+    return {"strengths": (float(notes["C"]),), "name_weights": (float(notes["name_weight"]),)}
 
 
 def label_text(name: str, description: str = "") -> str:

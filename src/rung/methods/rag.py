@@ -41,6 +41,7 @@ class Rag(Method):
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
     fit_version: ClassVar[int] = 3
+    folds: ClassVar[int] = 0
 
     passages: Count = 3
     """How many are in the prompt. More contain the answer more often, cost more, and mislead small models."""

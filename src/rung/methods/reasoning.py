@@ -47,6 +47,7 @@ class Reasoning(Method):
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset()
     fit_version: ClassVar[int] = 2
+    folds: ClassVar[int] = 0
     metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
 
     form: Literal["steps", "plan"] = "steps"

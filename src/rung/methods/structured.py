@@ -25,6 +25,7 @@ class Structured(Method):
     family: ClassVar[Family] = Family.PROMPTING
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 1
+    folds: ClassVar[int] = 0
 
     json: bool = True
     """Constrain answers to the fields and types of the examples' JSON; false leaves them free."""

@@ -103,12 +103,14 @@ def score(
     *,
     clusters: Sequence[Hashable] | None = None,
     kind: Kind | None = None,
+    answered: Sequence[bool] | None = None,
 ) -> Scores:
     """Score the predictions of one split, row by row and as a whole, with 95% intervals.
 
     A prediction with an error scores 0. If the error is outside the model (`Prediction.failed`), or the metric could not score
     the row, the row is listed in `unscored`, and intervals extend to the score with all such rows right. Rows of one
     `Example.group` form a cluster unless `clusters` is given. `kind` selects the secondary metrics, by default the metric's.
+    `answered`: the rows that count, if some are left open; all others are scored for the record alone.
     """
     ids = tuple(e.id for e in examples)
     assert ids, "nothing to score: the split is empty"
@@ -126,9 +128,15 @@ def score(
             m.nearest_reference(output, e) if m.corpus else e.output for output, e in zip(outputs, examples, strict=True)
         ]
         found = Scores(m.name, split, _UNKNOWN, ids, per_row, outputs, unscored=failed + unscored)
-        return replace(
-            found, overall=with_unscored(lambda *of: interval(of[0], m.corpus, of[1], references, clusters), found, references)
-        )
+
+        def whole(values: Sequence[float], said: Sequence[str]) -> Interval:
+            if answered is None:
+                return interval(values, m.corpus, said, references, clusters)
+            rows = [i for i, done in enumerate(answered) if done]
+            due, of = [references[i] for i in rows], None if clusters is None else [clusters[i] for i in rows]
+            return interval([values[i] for i in rows], m.corpus, [said[i] for i in rows], due, of) if rows else _UNKNOWN
+
+        return replace(found, overall=with_unscored(whole, found, references))
 
     kind = kind or (metric.kinds[0] if find(metric.name) else None)
     beside = [METRICS[name] for name in _secondary(kind, examples) if name != metric.name] if kind else []
@@ -136,7 +144,12 @@ def score(
     for name, found in grounded(examples, predictions).items():
         of = [clusters[row] for row, _ in found] if clusters is not None else None
         others[name] = interval([value for _, value in found], clusters=of)
-    return replace(scored(metric), others=others)
+    result = replace(scored(metric), others=others)
+    if answered is None:
+        return result
+    sure = tuple(None if p.confidence is None else round(p.confidence, 6) for p in predictions)
+    share = interval([float(one) for one in answered], clusters=clusters)
+    return replace(result, answered=tuple(answered), coverage=share, confidences=sure)
 
 
 def _secondary(kind: Kind, examples: Sequence[Example]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
 from rung.methods.base import Family, Method
-from rung.methods.chain import asks_api, asks_base, estimate_rung
+from rung.methods.chain import asks_api, asks_base, estimate_rung, with_train_answers
 from rung.methods.estimate import price
 from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
@@ -137,6 +137,8 @@ def plan(
             steps.append(Step(place.rung, chain, base, None, base.fault))
             continue
         built = estimate_rung(chain, facts, machine)
+        if task.goal.coverage is not None:
+            built = with_train_answers(built, chain, facts)
         model = base.start.model
         scale = correction_for(place.rung, not data.labels, *seen, base=model.digest, remote=asks_api(chain, model))
         raw, quote = [price(one, machine, task.volume, facts.tariff) for one in (built, corrected(built, scale))]

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from rung.predictor.answering import CHUNK, Predictor
 from rung.predictor.saving import FILE, FOLDERS, folder_digest, load, save
-from rung.predictor.value import PROMPT_VERSION, Calibration, Demos
+from rung.predictor.value import PROMPT_VERSION, Calibration, Demos, Threshold
 
-__all__ = ["CHUNK", "FILE", "FOLDERS", "PROMPT_VERSION", "Calibration", "Demos", "Predictor", "folder_digest", "load", "save"]
+__all__ = [
+    "CHUNK",
+    "FILE",
+    "FOLDERS",
+    "PROMPT_VERSION",
+    "Calibration",
+    "Demos",
+    "Predictor",
+    "Threshold",
+    "folder_digest",
+    "load",
+    "save",
+]

@@ -11,6 +11,7 @@ from rung.lm.base import Choice, Completion, Engine, Progress, Prompt, Streams
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference import thinking
+from rung.predictor import sure
 from rung.predictor.prompts import PromptMaker
 from rung.retrieve import ground
 from rung.retrieve.store import Allow
@@ -37,7 +38,8 @@ class Predictor(PromptMaker):
     ) -> list[Prediction]:
         """Answer rows in order. A row that cannot be asked gets an error; the others are answered.
 
-        With passages, a row with weak evidence is not asked, and an answer that no passage supports is withheld.
+        With passages, a row with weak evidence is not asked, and an answer that no passage supports is withheld. With a
+        threshold, an answer of less confidence is a guess.
         `allow`: the passages that the asker may see.
         """
         started = time.perf_counter()
@@ -52,10 +54,11 @@ class Predictor(PromptMaker):
         out = [refused or next(answers) for refused in unasked]
         seconds = (time.perf_counter() - started) / max(1, len(examples))
         # a cached answer has the seconds it took when it was first computed
-        return [
+        whole = [
             replace(self._grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
             for example, one, (sources, _) in zip(examples, out, found)
         ]
+        return [sure.given(one, self.threshold) for one in whole]
 
     def _unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
         """The prediction if the model is not asked; None if it is to be asked."""

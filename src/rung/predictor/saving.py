@@ -15,7 +15,7 @@ from rung.lm.base import Decoding, ModelRef
 from rung.lm.inference.thinking import Thinking
 from rung.lm.models.fits import link
 from rung.predictor.answering import Predictor
-from rung.predictor.value import Calibration, Demos
+from rung.predictor.value import Calibration, Demos, Threshold
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Settings
 from rung.types import digest
@@ -35,7 +35,7 @@ def save(
 
     `finish`: called with the folder before it is renamed into place. RungError for a calibration of another Predictor.
     """
-    if predictor.calibration and predictor.calibration.of != replace(predictor, calibration=None).digest:
+    if predictor.calibration and predictor.calibration.of != replace(predictor, calibration=None, threshold=None).digest:
         raise RungError(
             "a method after the calibration changed the prompt or the model, so the calibration is no longer valid.",
             where="rungs",
@@ -81,6 +81,7 @@ def load(folder: Path) -> Predictor:
             "lookup": _lookup(content.get("lookup")),
             "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,
             "calibration": Calibration(tuple(bent["bias"]), bent["of"]) if (bent := content.get("calibration")) else None,
+            "threshold": Threshold(**cut) if (cut := content.get("threshold")) else None,
             "demos": Demos(
                 **{**demos, "fixed": tuple(map(rows.example, demos["fixed"])), "pool": tuple(map(rows.example, demos["pool"]))}
             ),

@@ -41,6 +41,17 @@ class Calibration:
     """Digest of the Predictor it was measured on; it is invalid for any other."""
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """From which confidence on an answer is given; below it the answer is a guess."""
+
+    at: float
+    """After calibration; 0 for every answer."""
+    slope: float = 1.0
+    shift: float = 0.0
+    """Of the log-odds of the confidence, as `rung.measurements.Selection` has them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictorFields:
     """All that decides how a row is answered."""
@@ -66,6 +77,8 @@ class PredictorFields:
     thinking: Thinking | None = None
     """How to reason before answering; None answers at once."""
     calibration: Calibration | None = None
+    threshold: Threshold | None = None
+    """None gives every answer."""
 
     @property
     def digest(self) -> str:

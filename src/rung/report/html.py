@@ -20,6 +20,7 @@ from rung.climbing.inputs import open_dev_rows
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows, sources
+from rung.report.coverage import coverage_plot
 from rung.report.repeat import recipe
 from rung.report.scatter import measures, scatter
 from rung.report.spreads import spreads
@@ -131,6 +132,10 @@ def render(
             rows_json=_rows_json(disputed, [chosen.rung, other.rung] if chosen and other else []),
             confusions=rows.confusions(chosen.scores, examples) if chosen and chosen.scores and _labelled(found.task) else (),
             looked=sources.looked_up(found.measured, predictions or {}, examples),
+            curves=coverage_plot(found.measured, found.decision.chosen, goal, due)
+            if (due := found.task["goal"].get("coverage"))
+            else None,
+            covered=page.coverages(found),
             trainings=page.trainings(found),
             spreads=spreads(found.measured, goal),
             findings=findings,

@@ -151,7 +151,8 @@ def requirements(found: ReportData) -> tuple[Requirement, ...]:
         ("Cost of 1,000 calls", goal["usd_per_1k"], cost.per_1k_usd if cost else None, money),
         ("Cost a month", goal["usd_per_month"], cost.per_month_usd if cost else None, money),
     )
-    rest = [_limit_requirement(what, limit, seen, shown) for what, limit, seen, shown in sides if limit is not None]
+    rest = [] if goal.get("coverage") is None else [_coverage_requirement(found, record, goal["coverage"])]
+    rest += [_limit_requirement(what, limit, seen, shown) for what, limit, seen, shown in sides if limit is not None]
     if goal["max_forgetting"] is not None:
         rest.append(_forgetting_requirement(record, found.verdict, goal["max_forgetting"]))
     at, least = overall(record), goal["at_least"]
@@ -159,6 +160,17 @@ def requirements(found: ReportData) -> tuple[Requirement, ...]:
     state = "open" if found.judge and found.judge.doubt else _score_state(found.verdict, at, least, limit_broken)
     proved = f"; proved: at least {score(found.decision.claim.at_least)}" if found.decision.claim else ""
     return (Requirement(goal["metric"], f"at least {plainly(least)}", with_interval(at) + proved, state), *rest)
+
+
+def _coverage_requirement(found: ReportData, record: Record, due: float) -> Requirement:
+    """The share of rows to answer."""
+    share = record.scores.coverage if record.scores else None
+    assert share, "a goal with a coverage measures it"
+    claim = found.decision.claim
+    proved = f"; proved: at least {score(claim.coverage)}" if claim and claim.coverage is not None else ""
+    meets = found.verdict is not None and found.verdict.verdict == "meets"
+    state: DemandState = "yes" if meets or share.low >= due else "no" if share.high < due else "open"
+    return Requirement("Coverage", f"at least {plainly(due)} of the rows answered", with_interval(share) + proved, state)
 
 
 def _limit_requirement(what: str, limit: float, seen: float | None, shown: Callable[[float], str]) -> Requirement:
@@ -279,6 +291,25 @@ def points(found: ReportData) -> tuple[Point, ...]:
         )
         for record in found.measured
     )
+
+
+def coverages(found: ReportData) -> tuple[tuple[str, str], ...]:
+    """Of each rung, where the goal has a coverage: what it answers and how that was chosen."""
+    return tuple((one.rung, _selected(one)) for one in found.measured if one.scores and one.scores.coverage)
+
+
+def _selected(record: Record) -> str:
+    scores, cut = record.scores, record.selection
+    assert scores and scores.coverage
+    said = f"answers {with_interval(scores.coverage)} of the dev rows with {scores.metric} {with_interval(scores.overall)}"
+    if cut is None or cut.why:
+        return f"{said}; {cut.why if cut else 'no threshold'}: every row is answered that it does not leave open itself"
+    how = f"by {cut.folds} fits, each on the others" if cut.folds else "by the rung itself, which learns nothing from them"
+    area = "" if cut.auc is None else f", area under the curve {cut.auc:.3f}"
+    error = cut.calibration_error
+    bins = "" if error is None else f"; confidence is off by {error[0]:.3f}"
+    bins += f", after calibration {error[1]:.3f}" if error and (cut.slope, cut.shift) != (1.0, 0.0) else ""
+    return f"{said}; confidence from {cut.at:.3f}, chosen on {cut.rows} train rows answered {how}{area}{bins}"
 
 
 def flowcharts(found: ReportData, *widths: int) -> tuple[draw.Picture, ...]:

@@ -114,6 +114,8 @@ class Goal(_Section):
     """A metric's name, or your own function as `metrics.py:score`. By default what fits `kind`."""
     at_least: Annotated[Number, Field(ge=0, le=1)]
     """The score to reach, from 0 to 1."""
+    coverage: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """Least share of rows to answer: a rung may leave the others as not sure, and the score is over the rows it answers."""
     latency_ms: Annotated[Number, Field(gt=0)] | None = None
     """Longest answer time allowed, in milliseconds, for 95 of 100 requests."""
     usd_per_1k: Annotated[Number, Field(ge=0)] | None = None
@@ -312,6 +314,12 @@ class Task(_Section):
             raise ValueError(f"goal.metric is {self.goal.metric}, but `judge` is {there}. Use both or neither.")
         if self.judge and self.kind == "classify":
             raise ValueError("kind is classify, where a judge is not needed. Use accuracy or macro_f1.")
+        return self
+
+    @model_validator(mode="after")
+    def _races_answer_all(self) -> Self:
+        if self.race and self.goal.coverage is not None:
+            raise ValueError("`race` cannot be combined with goal.coverage: its early looks are at one score. Drop one of them.")
         return self
 
     @property

@@ -13,7 +13,7 @@ from rung.advise.advise import Chart
 from rung.advise.draw import value
 from rung.advise.questions import ASSUMED, Answer
 from rung.advise.review import PlanReview
-from rung.claims.prospects import prospect
+from rung.claims.prospects import prospect, selective_prospect
 from rung.cli.screens.console import join_texts, styled
 from rung.cli.screens.form import add_column, bases_line, format_bytes, format_interval, format_seconds, format_usd
 from rung.evaluate.judging import JudgeEstimate, JudgeEstimates
@@ -23,6 +23,7 @@ from rung.metrics.stats import smallest_difference
 from rung.planning.steps import BreakEven, Step, bases_asked
 from rung.planning.total import Total
 from rung.task.base_names import AT
+from rung.task.schema import Goal
 from rung.types import Cost
 
 STYLES = {"do": "green", "later": "yellow", "don't": "dim"}
@@ -184,16 +185,29 @@ def _resolution(rows: int) -> Text:
     )
 
 
-def held_out(dev: int, sealed: int, metric: str, goal: float, rungs: int) -> Text:
+def held_out(dev: int, sealed: int, goal: Goal, rungs: int) -> Text:
     """What the held-out rows can show: the true score that a rung needs to be proved 8 times in 10."""
-    far, near = (prospect(dev + sealed, goal, n).true_score for n in (1, max(1, rungs)))
+    if goal.coverage is not None:
+        return _held_out_selective(dev, sealed, goal, goal.coverage, rungs)
+    far, near = (prospect(dev + sealed, goal.at_least, n).true_score for n in (1, max(1, rungs)))
     if far is None:
-        return styled("[bold]{} dev and {} sealed rows[/] cannot show {} >= {}", dev, sealed, metric, f"{goal:g}")
+        return styled("[bold]{} dev and {} sealed rows[/] cannot show {} >= {}", dev, sealed, goal.metric, f"{goal.at_least:g}")
     others = "more than a perfect one" if near is None else f"{near:.3f}"
     return styled(
         "[bold]{} dev and {} sealed rows[/] prove {} >= {} 8 times in 10 for a true score of {} ({} if all rungs are near it)",
-        *(dev, sealed, metric, f"{goal:g}", f"{far:.3f}", others),
+        *(dev, sealed, goal.metric, f"{goal.at_least:g}", f"{far:.3f}", others),
     )
+
+
+def _held_out_selective(dev: int, sealed: int, goal: Goal, coverage: float, rungs: int) -> Text:
+    """For a goal with a coverage: the fewest rows to answer, and of these to get right."""
+    found = selective_prospect(dev + sealed, goal.at_least, coverage, 1)
+    aim = f"{goal.metric} >= {goal.at_least:g} at coverage {coverage:g}"
+    if not found.possible:
+        return styled("[bold]{} dev and {} sealed rows[/] cannot show {}", dev, sealed, aim)
+    said = "[bold]{} dev and {} sealed rows[/] prove {} if a rung answers {} of them and is right on {} of these{}"
+    more = "; more if several rungs are near it" if rungs > 1 else ""
+    return styled(said, dev, sealed, aim, found.coverage.needed, found.score.needed, more)
 
 
 def total(found: Total, dev_rows: int) -> Text:

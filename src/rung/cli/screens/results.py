@@ -52,7 +52,10 @@ def leaderboard(
         header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )  # fits 80 columns; --json and the report have more
     forgets = ["forgets"] if touched else []
-    for name in ("", "rung", f"{goal['metric']} (dev, n={rows})", "fit", "p95", "a month", *forgets, "goal"):
+    selective = goal.get("coverage") is not None
+    of = f"{goal['metric']} of answered (dev)" if selective else f"{goal['metric']} (dev, n={rows})"
+    answered = ["answers"] if selective else []
+    for name in ("", "rung", of, *answered, "fit", "p95", "a month", *forgets, "goal"):
         add_column(table, name, left=name in ("", "rung", "goal"))
     for record in records:
         style = "bold" if record.rung == decision.chosen else ""
@@ -61,6 +64,7 @@ def leaderboard(
                 MARKS[record.status],
                 record.rung,
                 format_interval(record.scores.overall),
+                *([_share(record.scores)] if selective else []),
                 format_seconds(record.cost.fit_seconds),
                 f"{record.latency.p95.value:.0f} ms",
                 format_usd(record.cost.per_month_usd),
@@ -72,7 +76,12 @@ def leaderboard(
             cells = MARKS[record.status], record.rung, styled("[dim]{}[/]", record.status)
             table.add_row(*cells, *[""] * (len(table.columns) - 4), _verdict(verdicts.get(record.rung)))
     reasons = [styled("{} {} {}: {}", MARKS[r.status], r.rung, r.status, r.reason) for r in records if r.reason]
+    reasons += [styled("[yellow]![/] {}: {}", r.rung, r.selection.why) for r in records if r.selection and r.selection.why]
     return Group(table, *reasons, *map(_spread, spreads(records)), *bases_line(bases or {}))
+
+
+def _share(scores: Scores) -> str:
+    return f"{scores.coverage.value:.0%} of {scores.coverage.n}" if scores.coverage else ""
 
 
 def _verdict(verdict: Verdict | None) -> Text:
@@ -115,7 +124,7 @@ def outcome(
 
 def answer(found: Prediction) -> Text:
     """An answer with confidence and citations, or why there is none."""
-    text = styled("{}", found.output or "I don't know.")
+    text = styled("{}", found.output or (f"Not sure. Best guess: {found.guess}" if found.guess else "I don't know."))
     if found.confidence is not None:
         text.append(f"  ({found.confidence:.0%})", style="dim")
     if found.abstained:

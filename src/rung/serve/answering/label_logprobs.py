@@ -34,7 +34,9 @@ def with_label_logprobs(served: Served, predictor: Predictor, asks: Sequence[Ask
     for k, logs in zip(wanted, weights):
         one = out[k]
         assert isinstance(one, Outcome)
-        out[k] = replace(one, logprobs=(_logprob(one.text, predictor, logs, asks[k].job.chat.logprobs or 0),))
+        out[k] = replace(
+            one, logprobs=(_logprob(str(one.about.get("guess", one.text)), predictor, logs, asks[k].job.chat.logprobs or 0),)
+        )
     return out
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from rung.climbing.answering import Answering, answering
 from rung.climbing.climb import chosen
 from rung.climbing.project import Project
+from rung.climbing.selecting import with_threshold
 from rung.errors import RungError
 from rung.lm.base import Decoding, ModelRef
 from rung.lm.data_policy import require_data_policy
@@ -159,7 +160,7 @@ def _of(project: Project, fresh: Project) -> Iterator[Served]:
     yield _served(name, fresh, best)
     for rung in project.store.read("decision.json").get("fits", {best.rung: []}):
         try:
-            found = best.predictor if rung == best.rung else chosen(project, rung)
+            found = best.predictor if rung == best.rung else with_threshold(project, chosen(project, rung))
             require_data_policy(project.task, found.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
         except RungError:
             continue  # a rung that was not fitted is no model

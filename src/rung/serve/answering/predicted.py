@@ -17,11 +17,13 @@ def predicted(served: Served, found: Prediction, ask: Ask) -> Outcome | Refused:
     """What the client is given of one prediction; its whole text in one piece where it wants a stream."""
     if found.error:
         return over_context(found.error) if found.wrong else Refused(502, found.error, code="model_error")
-    text, stopped = until(found.output or (UNKNOWN if found.abstained else ""), ask.job.chat.stop)
+    text, stopped = until(found.output or _open(found), ask.job.chat.stop)
     cut = served.writes and not stopped and not found.abstained and found.tokens_out >= ask.decoding.max_new_tokens
     about: dict[str, object] = {}
     if found.confidence is not None:
         about["confidence"] = found.confidence
+    if found.guess:
+        about |= {"abstained": found.abstained, "guess": found.guess}
     if served.predictor and served.predictor.lookup:
         about |= {
             "abstained": found.abstained or None,
@@ -33,6 +35,14 @@ def predicted(served: Served, found: Prediction, ask: Ask) -> Outcome | Refused:
     if ask.job.chat.stream and text:
         ask.job.tell(Piece(ask.index, text))
     return outcome
+
+
+def _open(found: Prediction) -> str:
+    """What stands in place of an answer that is not given."""
+    if found.guess:
+        sure = "" if found.confidence is None else f" ({found.confidence:.0%})"
+        return f"Not sure. Best guess: {found.guess}{sure}"
+    return UNKNOWN if found.abstained else ""
 
 
 def _citation(number: int, source: Source) -> dict[str, object]:

@@ -80,7 +80,8 @@ def _rows(task: Task, to: Path, note: Note, restricted: Callable[[str], str]) ->
     cited = [str(one["document"]) for one in note.about.get("citations") or ()]
     if note.access or any(map(restricted, cited)):
         return [RESTRICTED], [], []
-    right = note.correction or (note.answer if note.rating == "up" and task.kind == "classify" else "")
+    said = note.about.get("guess") or note.answer  # an approved guess was right
+    right = note.correction or (said if note.rating == "up" and task.kind == "classify" else "")
     example = _example(task, to, note, right) if right else None
     preference = _preference(task, note)
     if isinstance(example, str):

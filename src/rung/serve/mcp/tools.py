@@ -65,8 +65,9 @@ class Label(BaseModel):
     """The label of a text."""
 
     model: str
-    label: str
+    label: Annotated[str, Field(description="Empty where the model is not sure enough to name one.")]
     confidence: Annotated[float | None, Field(description="Its probability among the task's labels.")]
+    guess: Annotated[str | None, Field(description="The likeliest label where the model is not sure.")] = None
 
 
 class Passages(BaseModel):
@@ -105,7 +106,9 @@ def mcp_server(server: Server, who: Who) -> MCPServer:
             """Sort a text into one of the task's labels."""
             served, asker = _chosen(server, who, ctx, model, _labels)
             outcome = await _asked(server, asker, served, text)
-            return Label(model=served.name, label=outcome.text, confidence=outcome.about.get("confidence"))
+            guess = outcome.about.get("guess")
+            label = "" if guess else outcome.text
+            return Label(model=served.name, label=label, confidence=outcome.about.get("confidence"), guess=guess)
 
     if any(passages.lookup_of(one) for one in models):
 
