@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rung.metrics import TABLE
+from rung.metrics import find
 from rung.report.figures import Scale, Tick
 from rung.types import Record, Scores
 
@@ -65,7 +65,7 @@ def coverage_plot(
     drawn = [_line(record, curve, record.rung == chosen, x, y) for record, curve in told]
     tenths = range(round(10 * low), 11)
     step = max(1, math.ceil(len(tenths) / 6))
-    metric = TABLE.get(next(record.scores.metric for record, _ in told if record.scores))
+    metric = find(next(record.scores.metric for record, _ in told if record.scores))
     return CoveragePlot(
         *(width, height, left, right, top, bottom),
         "share right" if metric and metric.corpus else metric.name if metric else "score",
