@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Running:
     model: str
     url: str
     process: subprocess.Popen
+    log: Path
     seconds: list[float] = field(default_factory=list)
     """CPU-seconds a request, of each round."""
     walls: list[float] = field(default_factory=list)
@@ -70,7 +71,7 @@ def running(
         process = subprocess.Popen(
             [*command(port)], env={**os.environ, **THREADS, **(env or {})}, stdout=out, stderr=out, start_new_session=True
         )
-    one = Running(name, model, f"http://127.0.0.1:{port}", process)
+    one = Running(name, model, f"http://127.0.0.1:{port}", process, log)
     try:
         _wait(one, log)
         yield one
@@ -106,7 +107,7 @@ def _wait(one: Running, log: Path, most: float = 300) -> None:
 # --- kinds of servers ---------------------------------------------------------------------------------------------------
 
 
-def rung(folder: Path, name: str = "rung", tasks: Sequence[Path] = ()) -> object:
+def rung(folder: Path, name: str = "rung", tasks: Sequence[Path] = (), engine: str = "own") -> AbstractContextManager[Running]:
     """`rung serve` with one thread, of a task that asks the untouched base."""
     home = folder / "home"
     if not home.exists():
@@ -116,7 +117,7 @@ def rung(folder: Path, name: str = "rung", tasks: Sequence[Path] = ()) -> object
         for path in real.glob("machine-*.json"):
             (home / path.name).write_text(json.dumps(json.loads(path.read_text()) | {"threads": 1}))
     tasks = tasks or [task(folder / "task")]
-    serve = [sys.executable, "-m", "rung.cli", "serve", *map(str, tasks), "--no-log", "--port"]
+    serve = [sys.executable, "-m", "rung.cli", "serve", *map(str, tasks), "--no-log", "--engine", engine, "--port"]
     return running(name, BASE, lambda port: [*serve, str(port)], {"RUNG_HOME": str(home)})
 
 
@@ -143,7 +144,7 @@ def transformers() -> object:
     )
 
 
-def llama(folder: Path, kind: str) -> object:
+def llama(folder: Path, kind: str) -> AbstractContextManager[Running]:
     """llama.cpp by xllamacpp, 16 slots, its own defaults otherwise."""
     from rung.lm.export import gguf_file
     from rung.lm.export.merged import merged

@@ -1,7 +1,7 @@
-"""Tokens a second of one client: `rung serve` against llama.cpp F16 by xllamacpp, one thread each, in turns, fronts warm.
+"""Tokens a second of one client: `rung serve` with `--engine auto` and with its own engine against llama.cpp F16 by xllamacpp.
 
-The time of an answer of one token is taken off, so that what is left is writing. The last line is rung's speed over
-llama.cpp's, by CPU-seconds; by the clock it stands beside it.
+One thread each, in turns, fronts warm. The time of an answer of one token is taken off, so that what is left is writing. The
+last line is the speed with `--engine auto` over llama.cpp's, by CPU-seconds; by the clock, and of the own engine, beside it.
 """
 
 from __future__ import annotations
@@ -33,21 +33,29 @@ def main() -> None:
     rounds = 4 if args.quick else 12
     with tempfile.TemporaryDirectory(prefix="rung-single-") as place, httpx.Client(timeout=600) as client:
         folder = Path(place)
-        with servers.rung(folder) as own, servers.llama(folder, "f16") as other:
+        kinds = (
+            servers.rung(folder, "auto", engine="auto"),
+            servers.rung(folder, "own", engine="own"),
+            servers.llama(folder, "f16"),
+        )
+        with kinds[0] as auto, kinds[1] as own, kinds[2] as llama:
+            for line in auto.log.read_text().splitlines():
+                if "is written by" in line:
+                    print(line)
             for round_ in range(rounds + 1):
-                for one in (own, other):
+                for one in (auto, own, llama):
                     short, long = costs(client, one, 1), costs(client, one, TOKENS)
                     written = long[2] - short[2]
                     if round_:  # the first warms up
                         one.seconds.append((long[0] - short[0]) / written)
                         one.walls.append((long[1] - short[1]) / written)
                     print(f"round {round_} {one.name}: {long[0] - short[0]:.2f} CPU-s for {written} tokens", flush=True)
-        for one in (own, other):
+        for one in (auto, own, llama):
             cpu, wall = common.median(one.seconds), common.median(one.walls)
             print(f"{one.name:12} {1000 * cpu:.1f} CPU-ms and {1000 * wall:.1f} ms a token")
-        ratio = common.median([b / a for a, b in zip(own.seconds, other.seconds)])
-        clock = common.median([b / a for a, b in zip(own.walls, other.walls)])
-    print(f"ratio={ratio:.2f} clock={clock:.2f}")
+        ratio, alone = (common.median([b / a for a, b in zip(one.seconds, llama.seconds)]) for one in (auto, own))
+        clock = common.median([b / a for a, b in zip(auto.walls, llama.walls)])
+    print(f"ratio={ratio:.2f} clock={clock:.2f} own={alone:.2f}")
 
 
 if __name__ == "__main__":

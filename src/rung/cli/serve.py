@@ -51,6 +51,7 @@ def serve(
     from rung.serve.answering import models
     from rung.serve.backends.choose import choose
     from rung.serve.request_log import FILE
+    from rung.serve.spans import from_environment as spans_from_environment
     from rung.serve.watch import Watcher
 
     def reopened(before: Mapping[str, Served] | None = None) -> Mapping[str, Served]:
@@ -60,7 +61,10 @@ def serve(
 
     found = reopened()
     path = None if no_log else log or next(iter(found.values())).project.store.folder / FILE
-    made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days))
+    spans, note = spans_from_environment()
+    if note:
+        err.print(note, style="dim", soft_wrap=True)
+    made = run.server(found, host, run.Limits(waiting, timeout), run.Logging(path, log_days), spans)
     given = {(place if place.is_dir() else place.parent).resolve(): place for place in folders}  # one may be a single document
     again = (lambda folder: task_or_documents(given[folder.resolve()])) if watch else None
     watcher = Watcher(made.shelf, made.line, reopened, again)

@@ -49,19 +49,19 @@ class Predictor(PromptMaker):
         room = thinking.max_label_tokens(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
         if self.thinking:
             room += len(thinking.turn(self.thinking.opening, ""))  # reasoning takes what is left
-        unasked = [self._unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
+        unasked = [self.unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
         answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
         out = [refused or next(answers) for refused in unasked]
         seconds = (time.perf_counter() - started) / max(1, len(examples))
         # a cached answer has the seconds it took when it was first computed
         whole = [
-            replace(self._grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
+            replace(self.grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
             for example, one, (sources, _) in zip(examples, out, found)
         ]
         return [sure.given(one, self.threshold) for one in whole]
 
-    def _unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
-        """The prediction if the model is not asked; None if it is to be asked."""
+    def unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
+        """The prediction if the model is not asked; None if it is to be asked. `room`: tokens that its answer needs."""
         if self.lookup and not self.labels and evidence < self.lookup.least:
             why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
             return Prediction("", "", abstained=why)
@@ -70,11 +70,16 @@ class Predictor(PromptMaker):
             return Prediction("", "", tokens_in=size, error=why, wrong=True)
         return None
 
-    def _grounded(self, prediction: Prediction, sources: tuple[Source, ...], example: Example) -> Prediction:
+    def grounded(self, prediction: Prediction, sources: tuple[Source, ...], example: Example) -> Prediction:
+        """The prediction with its passages; checked against them if it is a text."""
         if not self.lookup or self.labels or prediction.error or prediction.abstained:
             return replace(prediction, sources=sources)
         found = self.settled(prediction.output, sources, example)
         return replace(prediction, output=found.text, sources=found.sources, abstained=found.abstained)
+
+    def written(self, answer: Completion) -> Prediction:
+        """A free text that an engine wrote, not checked yet."""
+        return _prediction(answer, self._text(answer.text))
 
     def settled(self, text: str, sources: Sequence[Source], example: Example) -> ground.Grounded:
         """The answer after checking it against its passages and, if these are screened, against the question."""
@@ -94,7 +99,7 @@ class Predictor(PromptMaker):
             return [_prediction(c, c.label, c.confidence) for c in thinking.choose(engine, prompts, self.labels, bias)]
         if self.labels:
             return [_prediction(c, c.label, c.confidence) for c in engine.choose(prompts, self.labels, progress)]
-        return [_prediction(c, self._text(c.text)) for c in engine.generate(prompts, self.decoding, progress)]
+        return [self.written(c) for c in engine.generate(prompts, self.decoding, progress)]
 
     def _text(self, written: str) -> str:
         """What was written, as an answer: where a row has several labels, those that it names."""

@@ -78,7 +78,13 @@ class PromptMaker(PredictorFields):
         """For each row the passages that `allow` admits, best first, and the strength of the evidence."""
         if self.lookup is None:
             return [((), 0.0)] * len(examples)
-        questions = standalone(examples, engines.open(self.model))
+        return self.look_up(standalone(examples, engines.open(self.model)), engines, allow)
+
+    def look_up(
+        self, questions: Sequence[str], engines: Engines, allow: Allow = Allow()
+    ) -> list[tuple[tuple[Source, ...], float]]:
+        """The same for questions that can be understood by themselves. Only with passages."""
+        assert self.lookup, "only a Predictor with passages looks them up"
         hits = lookups.sources(self.lookup, questions, engines, allow)
         strengths = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
         return [(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, strengths)]

@@ -29,10 +29,15 @@ def standalone(examples: Sequence[Example], engine: Engine) -> list[str]:
     A rewriting that is empty, longer than the conversation or mostly invented is not used: then the previous question is
     prepended to the follow-up.
     """
-    following = [example for example in examples if any(turn.role == "user" for turn in example.history)]
-    written = engine.generate([_prompt(example) for example in following], DECODING) if following else []
+    following = [example for example in examples if follows(example)]
+    written = engine.generate([prompt(example) for example in following], DECODING) if following else []
     found = {id(example): completion.text for example, completion in zip(following, written)}
-    return [_checked(example, found[id(example)]) if id(example) in found else example.input for example in examples]
+    return [checked(example, found[id(example)]) if id(example) in found else example.input for example in examples]
+
+
+def follows(example: Example) -> bool:
+    """Whether a row's question follows others, so that it is rewritten before the search."""
+    return any(turn.role == "user" for turn in example.history)
 
 
 def _conversation(example: Example) -> str:
@@ -40,12 +45,14 @@ def _conversation(example: Example) -> str:
     return "\n".join(f"{'Q' if turn.role == 'user' else 'A'}: {marks.defuse(turn.content)}" for turn in turns)
 
 
-def _prompt(example: Example) -> Prompt:
+def prompt(example: Example) -> Prompt:
+    """What the model is asked for a rewriting; answered by `DECODING`."""
     asked = f"{_conversation(example)}\nLast question: {marks.defuse(example.input)}"
     return Prompt((Message("system", SYSTEM), *SHOWN, Message("user", asked)), example.input)
 
 
-def _checked(example: Example, written: str) -> str:
+def checked(example: Example, written: str) -> str:
+    """What is searched for: the rewriting, or what stands in for one that is not used."""
     conversation = f"{_conversation(example)}\n{example.input}"
     if written.strip() and len(written) <= len(conversation) and support(written, conversation) >= OWN_WORDS:
         return written.strip()

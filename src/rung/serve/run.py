@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from rung.serve.server import Server
+    from rung.serve.spans import Spans
     from rung.serve.watch import Watcher
 
 TOGETHER = 64
@@ -55,7 +56,9 @@ class Logging:
     days: float = 30.0
 
 
-def server(models: Mapping[str, Served], host: str, limits: Limits = Limits(), logged: Logging = Logging()) -> Server:
+def server(
+    models: Mapping[str, Served], host: str, limits: Limits = Limits(), logged: Logging = Logging(), spans: Spans | None = None
+) -> Server:
     """The server of these models, its worker not started yet. TaskError where others can reach it and there is no key."""
     from rung.serve.server import Server  # late: it imports FastAPI
 
@@ -71,7 +74,9 @@ def server(models: Mapping[str, Served], host: str, limits: Limits = Limits(), l
     counted = Numbers(line.__len__)
     worker = Worker(models, line, counted)
     requests = RequestLog(logged.path, logged.days) if logged.path else None
-    return Server(Shelf(models), Askers(stores, not loopback), line, worker, counted, requests, loopback, limits.timeout)
+    return Server(
+        Shelf(models), Askers(stores, not loopback), line, worker, counted, requests, loopback, limits.timeout, spans=spans
+    )
 
 
 def serve(made: Server, host: str, port: int, ready: Callable[[str], object], watcher: Watcher | None = None) -> None:
@@ -106,6 +111,8 @@ def serve(made: Server, host: str, port: int, ready: Callable[[str], object], wa
             made.worker.stop(DRAIN)
             if made.log:
                 made.log.close()
+            if made.spans:
+                made.spans.close()
 
 
 def _socket(host: str, port: int) -> socket.socket:

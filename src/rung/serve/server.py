@@ -17,6 +17,7 @@ from rung.serve.answering.worker import Worker
 from rung.serve.endpoints.refused import Refused
 from rung.serve.numbers import Numbers
 from rung.serve.request_log import RequestLog
+from rung.serve.spans import Spans
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,8 @@ class Server:
     """The last answers, which feedback is about."""
     rates: Rates = field(default_factory=Rates)
     """What each key has used in the last minute."""
+    spans: Spans | None = None
+    """Where requests are recorded as spans of OpenTelemetry; None for nowhere."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the server begins to end: streams of pages end then."""
 

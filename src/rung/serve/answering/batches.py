@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rung.lm.base import RunningBatch
@@ -43,6 +43,8 @@ class Batches:
     def step(self, jobs: Sequence[Job] = ()) -> int:
         """Take up jobs, write one token of each answer in a running batch, and answer a group. Returns how many jobs ended."""
         self._jobs += jobs
+        for job in jobs:
+            job.reached("taken")
         for group in grouped([job for job in jobs if job.live]):
             self._take_up(group)
         for batch in self._running:
@@ -61,30 +63,50 @@ class Batches:
 
     def _take_up(self, group: Sequence[Ask]) -> None:
         """Have asks of one model join its running batch, or wait as a group. Where they fail together each is tried alone."""
+        served = group[0].job.served
         try:
-            batch = running(group[0].job.served)
-            if batch is None:
+            batch = running(served)
+            if batch is None or (served.predictor and served.predictor.lookup):
                 self._groups.append(group)
-                return
-            if batch not in self._running:
-                self._running.append(batch)
-            begin(batch, group)
-        except Exception as error:
-            if len(group) > 1:
-                for ask in group:
-                    self._take_up([ask])
             else:
-                log.exception("a request failed")
-                group[0].job.fail(failure(error))
+                self._join(batch, group)
+        except Exception as error:
+            self._apart(group, error, self._take_up)
+
+    def _join(self, batch: RunningBatch, group: Sequence[Ask]) -> None:
+        if batch not in self._running:
+            self._running.append(batch)
+        begin(batch, group)
 
     def _next_group(self) -> None:
-        """Answer the group that waits longest; a part of it while answers are being written, which wait for it."""
+        """Answer the group that waits longest, or have it join its batch; a part of it while answers are being written, which
+        wait for it."""
         group = [ask for ask in self._groups.popleft() if ask.job.live]
         if self._running and len(group) > BESIDE:
             self._groups.appendleft(group[BESIDE:])
             group = group[:BESIDE]
         if group:
-            self._group(group)
+            self._answer(group)
+
+    def _answer(self, group: Sequence[Ask]) -> None:
+        try:
+            batch = running(group[0].job.served)
+            if batch is None:
+                self._group(group)
+            else:
+                self._join(batch, group)
+        except Exception as error:
+            self._apart(group, error, self._answer)
+
+    def _apart(self, group: Sequence[Ask], error: Exception, again: Callable[[Sequence[Ask]], object]) -> None:
+        """What failed together is tried alone, so that one harms no other."""
+        if len(group) > 1:
+            for ask in group:
+                if ask.job.live:
+                    again([ask])
+        else:
+            log.exception("a request failed")
+            group[0].job.fail(failure(error))
 
     def _count_ended(self) -> int:
         before = len(self._jobs)
@@ -92,21 +114,12 @@ class Batches:
         return before - len(self._jobs)
 
     def _group(self, asks: Sequence[Ask]) -> None:
-        """Answer asks of one model alike. Where they fail together each is asked alone, so that one harms no other."""
-        try:
-            for ask, outcome in zip(asks, answered(asks)):
-                if isinstance(outcome, Refused):
-                    ask.job.fail(outcome)
-                else:
-                    ask.job.put(ask.index, outcome)
-        except Exception as error:
-            if len(asks) > 1:
-                for ask in asks:
-                    if ask.job.live:
-                        self._group([ask])
+        """Answer asks of one model alike."""
+        for ask, outcome in zip(asks, answered(asks)):
+            if isinstance(outcome, Refused):
+                ask.job.fail(outcome)
             else:
-                log.exception("a request failed")
-                asks[0].job.fail(failure(error))
+                ask.job.put(ask.index, outcome)
 
 
 def answered(asks: Sequence[Ask]) -> list[Outcome | Refused]:

@@ -62,6 +62,12 @@ class Job:
     """Characters of each answer that were passed on already: an answer that is written again goes on behind them."""
     gone: bool = False
     """Nobody waits for it any more: the client went, its time is over, or it has failed."""
+    times: dict[str, int] = field(default_factory=lambda: {"asked": time.time_ns()})
+    """When it reached each stage for the first time, in nanoseconds since 1970."""
+
+    def reached(self, stage: str) -> None:
+        """Note the time of a stage: taken, searched, found, joined, first (token), ended."""
+        self.times.setdefault(stage, time.time_ns())
 
     @property
     def live(self) -> bool:
@@ -76,11 +82,13 @@ class Job:
         """One of its answers; with the last one it is done."""
         self.outcomes[index] = outcome
         if len(self.outcomes) == self.chat.n and not self.gone:
+            self.reached("ended")
             self.tell([self.outcomes[k] for k in range(self.chat.n)])
 
     def fail(self, why: Refused) -> None:
         if not self.gone:
             self.gone = True
+            self.reached("ended")
             self.tell(why)
 
 

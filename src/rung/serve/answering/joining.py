@@ -9,6 +9,7 @@ from functools import partial
 
 from rung.lm.base import Completion, Prompt, RunningBatch, WritesInSteps, Writing
 from rung.rows import Example
+from rung.serve.answering import from_passages
 from rung.serve.answering.asks import Ask
 from rung.serve.answering.failures import failure, too_long
 from rung.serve.answering.models import Served
@@ -21,7 +22,7 @@ log = logging.getLogger("rung.serve")
 def running(served: Served) -> RunningBatch | None:
     """The running batch that a model's answers are written in; None where they are given in groups."""
     predictor = served.predictor
-    if not served.writes or (predictor and (predictor.lookup or predictor.thinking)):
+    if not served.writes or (predictor and predictor.thinking):
         return None
     engine = served.engines.open(served.model)
     return engine.running() if isinstance(engine, WritesInSteps) else None
@@ -30,6 +31,9 @@ def running(served: Served) -> RunningBatch | None:
 def begin(batch: RunningBatch, asks: Sequence[Ask]) -> None:
     """Have asks of one model join its running batch. One that cannot fails alone; an error in making prompts is raised before."""
     served = asks[0].job.served
+    if served.predictor and served.predictor.lookup:
+        from_passages.begin(batch, served.predictor, asks)
+        return
     engine = served.engines.open(served.model)
     for ask, prompt in zip(asks, prompts_of(served, asks)):
         try:
@@ -37,6 +41,7 @@ def begin(batch: RunningBatch, asks: Sequence[Ask]) -> None:
                 ask.job.fail(too_long(size, engine.context))
             elif ask.job.live:
                 batch.join(_writing(ask, prompt))
+                ask.job.reached("joined")
         except Exception as error:
             log.exception("a request failed")
             ask.job.fail(failure(error))

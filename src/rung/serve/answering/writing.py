@@ -73,6 +73,7 @@ class Writer:
 
     def heard(self, text: Callable[[], str]) -> bool:
         """Whether to go on after another token. `text` reads the answer so far."""
+        self.ask.job.reached("first")
         if not self.ask.job.live:
             return False
         if not (self.stops or self.ask.job.chat.stream):

@@ -7,7 +7,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -63,6 +63,11 @@ class Asked(Protocol):
         ...
 
     @property
+    def operation(self) -> str:
+        """What OpenTelemetry calls it: chat, or text_completion."""
+        ...
+
+    @property
     def chats(self) -> tuple[Chat, ...]:
         """What is asked: several only where it is not streamed."""
         ...
@@ -89,6 +94,8 @@ class Call:
     ended: bool = False
     charge: Charge | None = None
     """What it counts against the limits of its key."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the client; they may name the trace that it is a part of."""
 
     def __post_init__(self) -> None:
         self.id = self.asked.prefix + secrets.token_hex(12)
@@ -139,6 +146,10 @@ class Call:
         written = sum(one.tokens_out for each in outcomes for one in each)
         self.server.numbers.request(self.served.name, status, seconds, read, written)
         self.server.rates.settle(self.charge, read + written)
+        if spans := self.server.spans:
+            named = {"gen_ai.response.id": self.id, "http.response.status_code": status, "rung.rung": self.served.rung}
+            named |= {"error.type": str(status)} if status >= 400 else {}
+            spans.record(self.asked.operation, self.jobs, outcomes, named, error, self.headers)
         line = {"event": "request", "id": self.id, "model": self.served.name, "key": self.asker.name, "status": status}
         line |= {"ms": round(1000 * seconds), "tokens_in": read, "tokens_out": written, **({"error": error} if error else {})}
         log.info(json.dumps(line))
@@ -166,7 +177,7 @@ async def ask(server: Server, request: Request, read: Callable[[bytes], Asked]) 
     except Refused as why:
         server.numbers.request("", why.status, time.monotonic() - started)
         raise
-    call = Call(server, asker, asked, served, started=started)
+    call = Call(server, asker, asked, served, started=started, headers=request.headers)
     try:
         if not asked.chats[0].stream:
             return JSONResponse(asked.whole(call.head, await answered(call, request)))

@@ -57,6 +57,7 @@ class TextsAsked:
 
     chats: tuple[Chat, ...]
     prefix = "cmpl-"
+    operation = "text_completion"
 
     def whole(self, head: Head, outcomes: Sequence[Sequence[Outcome]]) -> dict[str, Any]:
         """Choice k * n + i is answer i to prompt k."""

@@ -77,6 +77,7 @@ class ResponseAsked:
     echoed: Mapping[str, Any]
     """What of the request stands in the response."""
     prefix = "resp_"
+    operation = "chat"
 
     @property
     def chats(self) -> tuple[Chat, ...]:

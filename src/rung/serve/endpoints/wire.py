@@ -40,6 +40,7 @@ class ChatAsked:
 
     chat: Chat
     prefix = "chatcmpl-"
+    operation = "chat"
 
     @property
     def chats(self) -> tuple[Chat, ...]:
