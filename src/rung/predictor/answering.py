@@ -54,11 +54,10 @@ class Predictor(PromptMaker):
         out = [refused or next(answers) for refused in unasked]
         seconds = (time.perf_counter() - started) / max(1, len(examples))
         # a cached answer has the seconds it took when it was first computed
-        whole = [
+        return [
             replace(self.grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
             for example, one, (sources, _) in zip(examples, out, found)
         ]
-        return [sure.given(one, self.threshold) for one in whole]
 
     def unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
         """The prediction if the model is not asked; None if it is to be asked. `room`: tokens that its answer needs."""
@@ -71,11 +70,12 @@ class Predictor(PromptMaker):
         return None
 
     def grounded(self, prediction: Prediction, sources: tuple[Source, ...], example: Example) -> Prediction:
-        """The prediction with its passages; checked against them if it is a text."""
-        if not self.lookup or self.labels or prediction.error or prediction.abstained:
-            return replace(prediction, sources=sources)
-        found = self.settled(prediction.output, sources, example)
-        return replace(prediction, output=found.text, sources=found.sources, abstained=found.abstained)
+        """The prediction with its passages; a text is checked against them, and what is under the threshold is withheld."""
+        whole = replace(prediction, sources=sources)
+        if self.lookup and not (self.labels or prediction.error or prediction.abstained):
+            found = self.settled(prediction.output, sources, example)
+            whole = replace(prediction, output=found.text, sources=found.sources, abstained=found.abstained)
+        return sure.given(whole, self.threshold)
 
     def written(self, answer: Completion) -> Prediction:
         """A free text that an engine wrote, not checked yet."""
