@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rung.cli.common import Folder, Json, err, out, print_json, project_of, resumable
 from rung.cli.screens.console import status
+from rung.errors import RungError
+
+if TYPE_CHECKING:
+    from rung.export.push import Place
+    from rung.export.targets import Form
 
 
 def export(
@@ -34,6 +40,12 @@ def export(
         int | None,
         typer.Option("--rows", min=1, help="Dev rows of the proof; by default 32, of an encoder 1,000."),
     ] = None,
+    push: Annotated[
+        str,
+        typer.Option("--push", metavar="OWNER/NAME", help="With --to hf: upload it to the Hugging Face hub once proven."),
+    ] = "",
+    public: Annotated[bool, typer.Option("--public", help="With --push: everybody may see it; else it is private.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --push: upload without asking.")] = False,
     json_: Json = False,
 ) -> None:
     """Write a fitted rung as files for other engines, load them there, and prove that they answer as the rung does.
@@ -41,6 +53,7 @@ def export(
     Exit code 1 if they do not; the files then lie in a folder that ends in .failed.
     """
     from rung.cli.screens import export as screen
+    from rung.export import push as upload
     from rung.export import run
     from rung.export.source import source
     from rung.export.targets import form
@@ -51,11 +64,37 @@ def export(
     name = re.sub(r"[^\w.+@-]", "-", f"{found.rung}-{wanted.name}")
     place = into or project.task.folder / "exports" / name
     run.check_place(place)
+    hub = _hub(push, wanted, public, yes, json_)
     with resumable("Nothing was written; run the same command again."), status("reading the rung") as update:
         done = run.export(found, wanted, place, update)
     if json_:
-        print_json({"folder": str(done.folder), "bytes": done.bytes, **done.proof.report()})
+        pushed = {"pushed": upload.push(hub, done.folder, found.rung)} if hub else {}
+        print_json({"folder": str(done.folder), "bytes": done.bytes, **pushed, **done.proof.report()})
         return
     out.print(screen.exported(found.rung, done))
+    if hub:
+        out.print(screen.uploading(hub, upload.contents(done.folder), upload.of_the_data(found)))
+        if yes or _agreed():
+            out.print(f"Uploaded to {upload.push(hub, done.folder, found.rung)}", soft_wrap=True)
+        else:
+            out.print("Nothing was uploaded.")
     if found.record is None:
         err.print(f"{found.rung} was never measured here: run `rung fit {folder} {found.rung}` for its scores.", style="dim")
+
+
+def _hub(repo: str, wanted: Form, public: bool, yes: bool, json_: bool) -> Place | None:
+    """Where the export is to be uploaded, checked before anything is written; None without --push."""
+    from rung.export import push as upload
+
+    if not repo:
+        if public or yes:
+            raise RungError("--public and --yes are about an upload.", where="rung export", remedy="Give --push OWNER/NAME too.")
+        return None
+    if not yes and (json_ or not sys.stdin.isatty()):
+        raise RungError("nobody is there to ask before the upload.", where="rung export --push", remedy="Give --yes.")
+    return upload.place(repo, wanted, public)
+
+
+def _agreed() -> bool:
+    out.print("Upload it? [dim](y/N)[/] ", end="")
+    return sys.stdin.readline().strip().casefold() in ("y", "yes")

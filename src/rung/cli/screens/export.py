@@ -8,6 +8,7 @@ from rich.text import Text
 
 from rung.cli.screens.console import styled
 from rung.cli.screens.form import format_bytes
+from rung.export.push import Place
 from rung.export.run import Exported
 
 
@@ -21,6 +22,12 @@ def exported(rung: str, done: Exported) -> RenderableType:
         parts += ["", Text("These files alone do not do all that `rung ask` does:", "bold")]
         parts += [styled("[dim]- {}[/]", one.replace("`", "")) for one in done.limits]
     return Group(*parts, "", "README.md says how to ask it; proof.json has every difference.")
+
+
+def uploading(to: Place, files: list[tuple[str, int]], data: str) -> RenderableType:
+    """What is about to be uploaded, to where, and what it says of the data."""
+    head = styled("\nTo be uploaded to [bold]{}[/] at {}, {}, by {}:", to.repo, to.hub.endpoint, to.seen_by, to.user)
+    return Group(head, _table([(name, f"{size:,} bytes") for name, size in files]), styled("Of your data: {}.", data))
 
 
 def _table(lines: list[tuple[str, str]]) -> RenderableType:
