@@ -229,7 +229,7 @@ def test_the_upper_bound_holds_what_was_not_scored() -> None:
 
     ids = tuple(map(str, range(100)))
     goal = SimpleNamespace(
-        metric="judge", at_least=0.8, latency_ms=None, usd_per_1k=None, usd_per_month=None, max_forgetting=None
+        metric="judge", at_least=0.8, coverage=None, latency_ms=None, usd_per_1k=None, usd_per_month=None, max_forgetting=None
     )
     whole = Scores("judge", "dev", Interval(0.5, 0.4, 0.6, 100), ids, (1.0,) * 50 + (0.0,) * 50)
     holes = replace(whole, unscored=tuple(Unscored(row, "cut off") for row in ids[50:90]))

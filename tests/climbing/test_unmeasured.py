@@ -38,7 +38,7 @@ ROWS = [Example(f"question {i}", "ab"[i % 2]) for i in range(40)]
 def goal(at_least: float, metric: str = "accuracy") -> Any:
     from types import SimpleNamespace
 
-    sides = dict.fromkeys(("latency_ms", "usd_per_1k", "usd_per_month", "max_forgetting"))
+    sides = dict.fromkeys(("coverage", "latency_ms", "usd_per_1k", "usd_per_month", "max_forgetting"))
     return SimpleNamespace(metric=metric, at_least=at_least, **sides)
 
 

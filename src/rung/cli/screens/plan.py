@@ -205,9 +205,11 @@ def _held_out_selective(dev: int, sealed: int, goal: Goal, coverage: float, rung
     aim = f"{goal.metric} >= {goal.at_least:g} at coverage {coverage:g}"
     if not found.possible:
         return styled("[bold]{} dev and {} sealed rows[/] cannot show {}", dev, sealed, aim)
-    said = "[bold]{} dev and {} sealed rows[/] prove {} if a rung answers {} of them and is right on {} of these{}"
     more = "; more if several rungs are near it" if rungs > 1 else ""
-    return styled(said, dev, sealed, aim, found.coverage.needed, found.score.needed, more)
+    return styled(
+        "[bold]{} dev and {} sealed rows[/] prove {} if a rung answers {} of them and is right on {} of these{}",
+        *(dev, sealed, aim, found.coverage.needed, found.score.needed, more),
+    )
 
 
 def total(found: Total, dev_rows: int) -> Text:
