@@ -223,7 +223,8 @@ def test_fast_commands_run(page: Path, tickets: Path, tmp_path: Path, monkeypatc
         if (given.get("rung") and given["rung"] not in FAST) or words[0] in DOCUMENTS | SERVING | LABELLING or given.get("from_"):
             continue
         place = tmp_path / "new" if words[0] == "init" else tickets
-        invoke([str(place) if word == str(given.get("folder")) else word for word in words])
+        folder = str(given.get("folder") or given.get("for_"))
+        invoke([str(place) if word == folder else word for word in words])
 
 
 def test_the_json_of_a_climb_is_told(tickets: Path, home: Path) -> None:

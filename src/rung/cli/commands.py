@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from rung import files
 from rung.cli import ask as cli_ask
+from rung.cli import base_advice
 from rung.cli import chat as cli_chat
 from rung.cli import check as cli_check
 from rung.cli import export as cli_export
@@ -166,6 +167,8 @@ def plan(
         out.print(terminal_plan.held_out(rows, sealed, goal, project.plan.rungs))
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
+        if fitting := base_advice.larger(project):
+            out.print(styled("[dim]Larger bases that fit: {} (rung models --for {}).[/]", ", ".join(fitting), str(folder)))
         out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))
         if not other and (warning := contention.busy_warning(contention.measure_others())):
             out.print(warning, style="yellow")
@@ -294,9 +297,19 @@ app.command()(cli_trust.trust)
 
 
 @app.command()
-def models(json_: Json = False) -> None:
+def models(
+    for_: Annotated[
+        Path | None,
+        typer.Option("--for", metavar="FOLDER", help="Bases for this task: what fits its rows, its limits and this machine."),
+    ] = None,
+    json_: Json = False,
+) -> None:
     """List known models, their sources, and which are cached."""
     from rich.table import Table
+
+    if for_ is not None:
+        base_advice.show(for_, json_)
+        return
 
     from rung.cli.screens.form import format_bytes
     from rung.lm.models.resolve import known

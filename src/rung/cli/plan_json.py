@@ -11,6 +11,7 @@ from rung.advise import draw
 from rung.advise.questions import ASSUMED, Answer, question
 from rung.advise.review import ReviewedPlan
 from rung.claims.prospects import Prospect, SelectiveProspect, prospect, selective_prospect
+from rung.cli import base_advice
 from rung.cli.screens.plan import differences
 from rung.climbing.project import Project
 from rung.evaluate import judging
@@ -48,6 +49,7 @@ def content(project: Project) -> dict[str, Any]:
             "at": [{"discordant_share": share, "difference": gap} for gap, share in differences(len(project.inputs.splits.dev))],
         },
         "held_out": held_out(project),
+        "larger_bases_that_fit": base_advice.larger(project),
         "machine": asdict(project.machine),
         "hindsight": before.hindsight if (before := plan_review(project)) else None,
         "judge": judged(project),

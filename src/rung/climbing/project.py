@@ -8,6 +8,7 @@ from functools import cached_property
 
 from rung import methods
 from rung.advise.advise import Chart
+from rung.climbing.auto_bases import resolved
 from rung.climbing.inputs import Inputs, read_inputs
 from rung.climbing.scoring import Criteria, Scoring, criteria, scoring
 from rung.lm.engines import Engines
@@ -19,6 +20,7 @@ from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.store import Store
 from rung.task import Task
+from rung.task.schema import AUTO
 from rung.visible import print_visible
 
 
@@ -54,6 +56,11 @@ class Project:
     """Receives messages for the user: downloads, and stored files that are not used."""
     estimate_for: Machine | None = None
     """Another machine to estimate costs for. A climb always runs on this one."""
+
+    def __post_init__(self) -> None:
+        if self.task.bases == AUTO:
+            task = resolved(self.task, self.store, lambda: self.inputs.splits.train, lambda: self.machine, self.say)
+            object.__setattr__(self, "task", task)
 
     @cached_property
     def store(self) -> Store:

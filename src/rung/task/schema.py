@@ -34,6 +34,8 @@ from rung.types import Kind, digest
 
 FILE_NAME = "rung.yaml"
 DEFAULT_METRIC: dict[Kind, str] = {"classify": "accuracy", "extract": "field_f1", "answer": "token_f1", "generate": "rouge_l"}
+AUTO = ("auto",)
+"""`bases` that are still to be chosen, by `rung.climbing.auto_bases`."""
 MULTILABEL_METRIC = "micro_f1"
 """The default metric where a row may have several labels."""
 
@@ -238,7 +240,7 @@ class Task(_Section):
     base: Model = "smollm2-135m-instruct"
     """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
     bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.distinct)] = ()
-    """Several base models instead of `base`, the usual one first: every rung is tried on each that can serve it."""
+    """Several base models instead of `base`, the usual one first: every rung is tried on each that can serve it; or `auto`."""
     encoder: Model = "all-minilm-l6-v2"
     """The embedding model for the rungs that compare or classify by embeddings."""
     goal: Goal
@@ -274,11 +276,16 @@ class Task(_Section):
     @classmethod
     def _usual_base(cls, given: Any) -> Any:
         bases = given.get("bases") if isinstance(given, dict) else None
+        if bases == AUTO[0]:
+            bases = AUTO
+            given = {**given, "bases": AUTO}
         if not isinstance(bases, list | tuple) or not bases:
             return given
+        if len(bases) > 1 and AUTO[0] in bases:
+            raise ValueError("auto stands alone. Write `bases: auto`, or name all bases.")
         if "base" in given:
             raise ValueError("`base` and `bases` cannot be combined. Name all under `bases`, the default first.")
-        return {**given, "base": bases[0]}
+        return given if tuple(bases) == AUTO else {**given, "base": bases[0]}
 
     @model_serializer(mode="wrap")
     def _as_given(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -334,7 +341,7 @@ class Task(_Section):
 
     def only(self, *rungs: str) -> Task:
         """The same task with these rungs alone; one that names no base is tried on the usual one."""
-        named = (f"{rung}@{self.base}" if self.bases and "@" not in rung else rung for rung in rungs)
+        named = (f"{rung}@{self.base}" if self.bases not in ((), AUTO) and "@" not in rung else rung for rung in rungs)
         return self.model_copy(update={"rungs": tuple(named)})
 
     @property

@@ -102,6 +102,14 @@ def fetch(hub_id: str, part: Path, say: Say) -> ModelFiles:
     return ModelFiles(hub_id, part, "", f"hub {hub_id}@{snapshot.name}", licence)
 
 
+def offers(hub_id: str, say: Say) -> bool:
+    """Whether the hub answers and has the model, with open access."""
+    try:
+        return not getattr(_info(hub_id, say), "gated", False)
+    except OutOfReach:
+        return False
+
+
 def _check_id(hub_id: str) -> None:
     """Refuse an id such as `a/b..c` here: asked for it, the library raises what else means a hub talking nonsense."""
     from huggingface_hub import errors

@@ -156,6 +156,16 @@ def known() -> list[ModelRow]:
     return rows
 
 
+def to_be_had(name: str, say: Say = print_visible) -> bool:
+    """Whether a known name or a hub id is cached here or offered by the hub; nothing is fetched."""
+    return is_cached(name) or hub.offers(KNOWN[name].hub if name in KNOWN else name, say)
+
+
+def is_cached(name: str) -> bool:
+    """Whether a known name or a hub id is in the cache."""
+    return read(KNOWN[name].slug if name in KNOWN else name.replace("/", "--")) is not None
+
+
 def parameters(folder: Path, having: str = "") -> int:
     """Numbers in a model's safetensors files, or in the tensors that have this in their name; only the files' heads are read."""
     return sum(prod(shape) for tensor, shape in weights.shapes(folder).items() if having in tensor)
@@ -255,6 +265,8 @@ __all__ = [
     "check_weights",
     "content_digest",
     "find",
+    "is_cached",
     "known",
     "parameters",
+    "to_be_had",
 ]
