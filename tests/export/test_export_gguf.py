@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +59,57 @@ def test_a_wrong_tokenizer_is_found(base: Base, made: Made, tmp_path: Path, monk
     monkeypatch.setattr(GGUFWriter, "add_token_merges", lambda self, found: merges(self, found[:2]))
     shown = exported(made(base("llama")), "lora", "--to", "gguf", "--out", tmp_path / "out", code=1)
     assert "the tokenizer cuts 4 of 4 prompts into other tokens" in shown
+
+
+@NEEDED
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_an_adapter_alone_on_its_base(kind: str, base: Base, made: Made, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exported(made(base(kind)), "lora", "--to", "gguf", "--adapter", "--out", out)
+    proof = json.loads((out / "proof.json").read_text())
+    assert proof["passed"] and "llama.cpp" in proof["engine"] and proof["answers"] == 4 and proof["largest_margin"] <= 1e-3
+    assert [path.name for path in out.glob("*.gguf")] == ["adapter.gguf"]
+    assert "--lora adapter.gguf" in (out / "README.md").read_text()
+
+
+@NEEDED
+@pytest.mark.parametrize("wrong", ["order", "scale"])
+def test_an_adapter_put_on_wrongly_is_found(
+    wrong: str, base: Base, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rung.lm.export import gguf_lora
+
+    if wrong == "scale":
+        monkeypatch.setattr(gguf_lora, "_alpha", lambda found: 0.0)
+    else:
+        monkeypatch.setattr(gguf_lora.gguf_shapes, "ordered", _in_given_order_where_it_is_a_factor)
+    shown = exported(made(base("llama")), "lora", "--to", "gguf", "--adapter", "--out", tmp_path / "out", code=1)
+    assert "does not answer as the original" in shown
+
+
+def _in_given_order_where_it_is_a_factor(name: str, value: torch.Tensor, config: Any, kind: str) -> torch.Tensor:
+    return value if value.shape[-1] == 4 else ORDERED(name, value, config, kind)
+
+
+ORDERED = gguf_shapes.ordered
+
+
+@NEEDED
+def test_a_modelfile_names_the_adapter(base: Base, made: Made, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exported(made(base("llama")), "lora", "--to", "ollama", "--adapter", "--kind", "f32", "--out", out)
+    assert (out / "Modelfile").read_text().startswith("FROM ./model-f32.gguf\nADAPTER ./adapter.gguf\n")
+    assert json.loads((out / "proof.json").read_text())["passed"]
+
+
+@pytest.mark.parametrize("change", [{"use_dora": True}, {"bias": "all"}, {"peft_type": "IA3"}])
+def test_adapters_that_gguf_does_not_hold_are_named(change: dict, tmp_path: Path) -> None:
+    from rung.errors import ModelError
+    from rung.lm.export import gguf_lora
+
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "bias": "none"} | change))
+    with pytest.raises(ModelError, match="no form in GGUF"):
+        gguf_lora.write(tmp_path, None, tmp_path / "adapter.gguf", "lora")
 
 
 @NEEDED

@@ -34,7 +34,7 @@ def export(
         ),
     ] = "",
     adapter: Annotated[
-        bool, typer.Option("--adapter", help="With --to hf the adapter alone; with --to vllm beside its base.")
+        bool, typer.Option("--adapter", help="hf, gguf: the adapter alone. vllm, ollama: beside its base.")
     ] = False,
     rows: Annotated[
         int | None,

@@ -41,7 +41,7 @@ def front(source: Source, form: Form) -> dict[str, Any]:
     return {
         **({"license": licence} if licence else {}),
         **({"base_model": name} if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else {}),
-        "library_name": "peft" if form.adapter else form.target.library,
+        "library_name": form.library,
         "pipeline_tag": "text-classification" if source.encoder else "text-generation",
         "tags": ["rung", *sorted({part.partition("@")[0] for part in source.rung.split("+")})],
     }
@@ -58,8 +58,8 @@ def proven(proof: Proven) -> str:
 
 
 def _opening(source: Source, form: Form) -> str:
-    what = "The adapter" if form.adapter else "The weights"
-    written = "as it was trained" if form.adapter else NUMBERS[form.kind]
+    what = "The weights" if not form.adapter else "The base and the adapter" if form.target.brings_base else "The adapter"
+    written = NUMBERS[form.kind] if form.target.brings_base or not form.adapter else "as it was trained"
     made = f"{what} of the rung `{_line(source.rung)}`, {written}. Written by rung {__version__}."
     if source.predictor.model.files:
         return made

@@ -21,11 +21,12 @@ Turns = Sequence[dict[str, Any]]
 _MARK = "TURNMARK"
 
 
-def text(source: Source, file: str) -> str:
-    """The Modelfile for the GGUF file of this name. RungError for a chat template that Ollama cannot be given."""
+def text(source: Source, file: str, adapter: str = "") -> str:
+    """The Modelfile for a GGUF file and an adapter of these names. RungError for a chat template that Ollama cannot be given."""
     asked = asking.content(source)
     around, opening = parts(source)
-    lines = [f"FROM ./{file}", f'TEMPLATE """{template(around, opening)}"""']
+    added = [f"ADAPTER ./{adapter}"] if adapter else []
+    lines = [f"FROM ./{file}", *added, f'TEMPLATE """{template(around, opening)}"""']
     lines += [f"PARAMETER stop {_quoted(stop)}" for stop in asked["stop"]]
     lines += [f"PARAMETER temperature {asked['temperature']:g}", f"PARAMETER num_predict {asked['max_new_tokens']}"]
     if asked["temperature"]:

@@ -106,7 +106,8 @@ def _check_space(source: Source, form: Form, out: Path) -> None:
 
     files = "" if source.encoder else source.predictor.model.files
     weights = bytes_of(source.base.folder, files) / 4
-    needed = 50e6 + (0 if form.adapter else weights * BYTES[form.kind])
+    alone = form.adapter and not form.target.brings_base
+    needed = 50e6 + (0 if alone else weights * BYTES[form.kind])
     place = next(one for one in (out, *out.absolute().parents) if one.is_dir())
     free = shutil.disk_usage(place).free
     if free < needed:

@@ -30,13 +30,12 @@ def form(source: Source, to: str, kind: str = "", adapter: bool = False) -> Form
         raise RungError(
             f"{source.rung} answers with {what}, which is not exported to {to}.", where="rung export --to", remedy=f"Take {able}."
         )
-    kind = kind.lower()
-    if kind and kind not in target.kinds:
-        allowed = ", ".join(target.kinds)
-        raise RungError(f"{to} is not written in {kind!r}.", where="rung export --kind", remedy=f"Take one of {allowed}.")
-    if adapter and not target.adapter:
-        able = ", ".join(one.name for one in TARGETS if one.adapter)
+    if adapter and not target.adapter_kinds:
+        able = ", ".join(one.name for one in TARGETS if one.adapter_kinds)
         raise RungError(f"an adapter alone is not exported to {to}.", where="rung export --adapter", remedy=f"Take --to {able}.")
-    if adapter and kind not in ("", "f32"):
-        raise RungError("an adapter is written in the type it was trained in.", where="--kind", remedy="Leave --kind out.")
-    return Form(target, "f32" if adapter else kind or target.kinds[0], adapter)
+    kind, kinds = kind.lower(), target.adapter_kinds if adapter else target.kinds
+    if kind and kind not in kinds:
+        how = f"{to} with an adapter" if adapter else to
+        allowed = ", ".join(kinds)
+        raise RungError(f"{how} is not written in {kind!r}.", where="rung export --kind", remedy=f"Take one of {allowed}.")
+    return Form(target, kind or kinds[0], adapter)

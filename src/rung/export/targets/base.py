@@ -53,8 +53,10 @@ class Target:
     """The name by which hubs know what loads it."""
     encoders: bool = False
     """For encoders with a head; otherwise for language models."""
-    adapter: bool = False
-    """It can hold an adapter alone."""
+    adapter_kinds: tuple[str, ...] = ()
+    """Types of numbers beside an adapter that is not merged, the default first; empty where it must be."""
+    brings_base: bool = False
+    """Such an adapter lies beside its base."""
     limits: Callable[[Source], list[str]] = asking.limits
     """What `rung ask` does that the files do not."""
     prover: Callable[[Source, Form, Made, Progress], Proven] | None = None
@@ -78,7 +80,12 @@ class Form:
     target: Target
     kind: str
     adapter: bool = False
-    """The adapter alone, beside the name of its base."""
+    """The adapter is not merged into the weights."""
+
+    @property
+    def library(self) -> str:
+        """The name by which hubs know what loads it."""
+        return "peft" if self.adapter and self.target.library == "transformers" else self.target.library
 
     @property
     def name(self) -> str:

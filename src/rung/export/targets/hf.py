@@ -46,4 +46,4 @@ def use(source: Source, form: Form) -> str:
     )
 
 
-HF = Target("hf", "a folder for transformers", ("f32", "bf16", "f16"), write, use, "transformers", adapter=True)
+HF = Target("hf", "a folder for transformers", ("f32", "bf16", "f16"), write, use, "transformers", adapter_kinds=("f32",))

@@ -13,15 +13,18 @@ from rung.export.targets.base import Form, Made, Target
 
 
 def write(source: Source, form: Form, folder: Path) -> Made:
-    """Write both; llama.cpp loads the file, and rung fills in the Modelfile's template."""
-    made = gguf.write(source, form, folder)
-    files.write_text(folder / "Modelfile", modelfile.text(source, gguf.file_name(form)))
+    """Write both; llama.cpp loads the file, and rung fills in the Modelfile's template. An adapter stands beside its base."""
+    made = gguf.write_with_adapter(source, form, folder, folder) if form.adapter else gguf.write(source, form, folder)
+    adapter = gguf.ADAPTER if form.adapter else ""
+    files.write_text(folder / "Modelfile", modelfile.text(source, gguf.file_name(form), adapter))
     return replace(made, reader=modelfile.Rendering(made.reader, source))
 
 
 def use(source: Source, form: Form) -> str:
     """The command that takes it in."""
-    return "`ollama create NAME` in this folder. " + gguf.use(source, form)
+    return "`ollama create NAME` in this folder. See `prompt.json` for the messages that this model was fitted and measured with."
 
 
-OLLAMA = Target("ollama", "the same with a Modelfile", gguf.GGUF.kinds, write, use, "gguf")
+OLLAMA = Target(
+    "ollama", "the same with a Modelfile", gguf.GGUF.kinds, write, use, "gguf", adapter_kinds=("f16", "f32"), brings_base=True
+)

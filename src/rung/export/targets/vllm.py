@@ -7,7 +7,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rung import files
 from rung.errors import RungError
@@ -84,11 +84,10 @@ def check_model(folder: Path) -> None:
 
 def check_adapter(folder: Path) -> None:
     """RungError for an adapter that vLLM does not take as a LoRA module."""
-    config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    wrong = [f"it is {config.get('peft_type')}, not LoRA"] if config.get("peft_type") != "LORA" else []
-    wrong += [f"it has {name}" for name in ("use_dora", "modules_to_save", "alpha_pattern", "rank_pattern") if config.get(name)]
-    wrong += ["it trains biases"] if config.get("bias", "none") != "none" else []
-    wrong += [f"its rank is over {RANKS[-1]}"] if config.get("r", 0) > RANKS[-1] else []
+    from rung.lm.export.lora_settings import more_than_plain, settings
+
+    found = settings(folder)
+    wrong = more_than_plain(found) + ([f"its rank is over {RANKS[-1]}"] if found.get("r", 0) > RANKS[-1] else [])
     if wrong:
         raise RungError(
             f"vLLM takes no such adapter: {', '.join(wrong)}.",
@@ -133,4 +132,13 @@ def use(source: Source, form: Form) -> str:
     )
 
 
-VLLM = Target("vllm", "a folder for vLLM with its launch line", ("f32", "bf16", "f16"), write, use, "transformers", adapter=True)
+VLLM = Target(
+    "vllm",
+    "a folder for vLLM with its launch line",
+    tuple(DTYPES),
+    write,
+    use,
+    "transformers",
+    adapter_kinds=("f32",),
+    brings_base=True,
+)

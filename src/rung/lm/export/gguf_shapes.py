@@ -5,7 +5,7 @@ Names and orders are those of llama.cpp's convert_hf_to_gguf.py (https://github.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -57,20 +57,33 @@ def describe(writer: Any, config: Any) -> None:
 
 def tensors(model: Any, kind: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor by its name in GGUF, float32. ModelError where one has no name there."""
-    from gguf import MODEL_ARCH, get_tensor_name_map
-
     config = model.config
-    names = get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[kind]], config.num_hidden_layers)
+    named = names(config, kind)
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        if (found := names.get_name(name, try_suffixes=(".weight", ".bias"))) is None:
+        yield named(name), ordered(name, tensor.detach().float(), config, kind)
+
+
+def names(config: Any, kind: str) -> Callable[[str], str]:
+    """From the name of a tensor in transformers to that in GGUF. ModelError where it has none there."""
+    from gguf import MODEL_ARCH, get_tensor_name_map
+
+    known = get_tensor_name_map(MODEL_ARCH[ARCHITECTURES[kind]], config.num_hidden_layers)
+
+    def found(name: str) -> str:
+        if (other := known.get_name(name, try_suffixes=(".weight", ".bias"))) is None:
             raise ModelError(f"GGUF has no name for the tensor {name!r} of a {kind!r}.", remedy="Export it --to hf.")
-        value = tensor.detach().float()
-        if kind == "llama" and name.endswith(ROTATED):
-            heads = config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads
-            value = permuted(value, heads)
-        yield found, value
+        return other
+
+    return found
+
+
+def ordered(name: str, value: torch.Tensor, config: Any, kind: str) -> torch.Tensor:
+    """The rows of a tensor as GGUF has them: those of queries and keys of a Llama are permuted."""
+    if not (kind == "llama" and name.endswith(ROTATED)):
+        return value
+    return permuted(value, config.num_attention_heads if ".q_proj." in name else config.num_key_value_heads)
 
 
 def permuted(value: torch.Tensor, heads: int) -> torch.Tensor:

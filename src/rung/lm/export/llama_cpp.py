@@ -22,10 +22,10 @@ class LlamaCpp:
     """One file in llama.cpp on the CPU; keys and values in float32 and no flash attention, so that the file is what differs.
 
     `context`: the longest prompt and answer together. `begin`: the begin token that it sets before any prompt, which its own
-    rendering leaves out. Its server listens on a free port of 127.0.0.1.
+    rendering leaves out. `adapter`: a LoRA adapter on the file's model. Its server listens on a free port of 127.0.0.1.
     """
 
-    def __init__(self, file: Path, threads: int, context: int, begin: str = ""):
+    def __init__(self, file: Path, threads: int, context: int, begin: str = "", adapter: Path | None = None):
         import xllamacpp as llama
 
         how = llama.CommonParams()
@@ -36,6 +36,10 @@ class LlamaCpp:
         how.flash_attn_type = llama.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         how.hostnames, how.port = ["127.0.0.1"], 0
         how.warmup, how.fit_params, how.ui, how.offline, how.verbosity = False, False, False, True, 0
+        if adapter:
+            added = llama.CommonAdapterLoraInfo()
+            added.path, added.scale = str(adapter), 1.0
+            how.lora_adapters = [added]
         self._server: Any = llama.Server(how)
         self._begin = begin
         self.engine = f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})"
