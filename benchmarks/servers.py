@@ -122,11 +122,22 @@ def rung(folder: Path, name: str = "rung", tasks: Sequence[Path] = (), engine: s
 
 
 def task(folder: Path) -> Path:
+    """A task with short answers."""
+    return written(folder, "Answer the question.", [(f"what is {i} and {i}", f"{2 * i}") for i in range(30)])
+
+
+def stories(folder: Path) -> Path:
+    """A task with long answers, in the words of the questions that customers of a bank ask."""
+    asked = [text.replace('"', "'") for text, _ in common.bank("train")[:30]]
+    return written(folder, "Write a long story.", [(f"a story about: {text}", f"Once upon a time: {text}") for text in asked])
+
+
+def written(folder: Path, what: str, rows: Sequence[tuple[str, str]]) -> Path:
     if not folder.exists():
         folder.mkdir()
-        (folder / "rows.csv").write_text("q,a\n" + "".join(f"what is {i} and {i},{2 * i}\n" for i in range(30)))
+        (folder / "rows.csv").write_text("q,a\n" + "".join(f'"{asked}","{said}"\n' for asked, said in rows))
         (folder / "rung.yaml").write_text(
-            "task: Answer the question.\nkind: generate\ndata: {examples: rows.csv, input: q, output: a}\n"
+            f"task: {what}\nkind: generate\ndata: {{examples: rows.csv, input: q, output: a}}\n"
             f"base: {BASE}\nrungs: [zero-shot]\ngoal: {{at_least: 0.5}}\n"
         )
     return folder

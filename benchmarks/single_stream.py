@@ -33,9 +33,10 @@ def main() -> None:
     rounds = 4 if args.quick else 12
     with tempfile.TemporaryDirectory(prefix="rung-single-") as place, httpx.Client(timeout=600) as client:
         folder = Path(place)
+        tasks = [servers.stories(folder / "stories")]
         kinds = (
-            servers.rung(folder, "auto", engine="auto"),
-            servers.rung(folder, "own", engine="own"),
+            servers.rung(folder, "auto", tasks, "auto"),
+            servers.rung(folder, "own", tasks, "own"),
             servers.llama(folder, "f16"),
         )
         with kinds[0] as auto, kinds[1] as own, kinds[2] as llama:

@@ -153,6 +153,27 @@ def test_a_streamed_response_has_the_events_in_order(texts: Path) -> None:
     asked(texts, ask)
 
 
+def test_a_response_gives_the_log_probabilities_of_a_chat(texts: Path) -> None:
+    async def ask(api: AsyncOpenAI, one: Any) -> None:
+        text, wanted = "where is my order", {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+        chat = await api.chat.completions.create(
+            model="letters", messages=[{"role": "user", "content": text}], max_tokens=8, logprobs=True, top_logprobs=2
+        )
+        more: Any = {"model": "letters", "input": text, "max_output_tokens": 8, **wanted}
+        whole = await api.responses.create(**more)
+        async with api.responses.stream(**more) as stream:
+            [done] = [event async for event in stream if event.type == "response.output_text.done"]
+        noted = chat.choices[0].logprobs
+        assert noted and noted.content
+        for tokens in (whole.output[0].content[0].logprobs, done.logprobs):  # type: ignore[union-attr]
+            assert tokens
+            assert [token.token for token in tokens] == [token.token for token in noted.content]
+            assert [token.logprob for token in tokens] == pytest.approx([token.logprob for token in noted.content], abs=1e-4)
+            assert all(len(token.top_logprobs) == 2 for token in tokens)
+
+    asked(texts, ask)
+
+
 def test_a_label_is_a_completed_response(tmp_path: Path, home: Path) -> None:
     async def ask(api: AsyncOpenAI, one: Any) -> None:
         found = await api.responses.create(model="support", input="my parcel delivery")
@@ -172,6 +193,7 @@ def test_a_label_is_a_completed_response(tmp_path: Path, home: Path) -> None:
         ("store", True),
         ("background", True),
         ("include", ["reasoning.encrypted_content"]),
+        ("top_logprobs", 2),
         ("conversation", "conv_1"),
         ("input", []),
         ("input", [{"type": "function_call_output", "call_id": "1", "output": "x"}]),

@@ -72,7 +72,10 @@ class Backend(Protocol):
         ...
 
     def greedy(self, ids: tuple[int, ...], most: int) -> tuple[tuple[int, ...], bool]:
-        """The greedy answer to these tokens as tokens, without its end, and whether it ended before `most` tokens."""
+        """The greedy answer to these tokens as tokens, without its end, and whether it ended before `most` tokens.
+
+        Asked while nothing else is, to compare engines.
+        """
         ...
 
 

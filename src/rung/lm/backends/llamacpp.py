@@ -95,7 +95,9 @@ class LlamaCpp:
         return _end(last)
 
     def greedy(self, ids: tuple[int, ...], most: int) -> tuple[tuple[int, ...], bool]:
-        how = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "cache_prompt": False}
+        slot = self._free[0]  # nothing else is asked meanwhile
+        slot.scope, slot.ids = "", ids
+        how = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "id_slot": slot.number}
         asked = urllib.request.Request(  # only over HTTP does it give tokens
             f"{self._server.listening_address}/completion",
             json.dumps({"prompt": list(ids), "n_predict": most, **how}).encode(),

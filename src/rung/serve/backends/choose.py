@@ -27,7 +27,7 @@ from rung.version import __version__
 
 ROWS = 2 * trial.SHARE + 2
 """Rows of a task that both engines are asked at most."""
-SECONDS = 60.0
+SECONDS = 90.0
 """Seconds after which `--engine auto` measures no more."""
 
 Say = Callable[[str], object]

@@ -92,14 +92,15 @@ def speed(other: BackendEngine, prompts: Sequence[Prompt], until: float) -> Spee
     batch = own.running()
     assert batch is not None, "the own engine of a backend writes in steps"
     batches: tuple[RunningBatch, RunningBatch] = (batch, other.running())
+    _written(batch, prompts[:1], decoding)  # the comparison has warmed the backend's cache, not this one's
     alone = [0.0, 0.0]
     for prompt in prompts[2 * SHARE :] or prompts[:1]:
         for k, one in enumerate(batches):
             alone[k] += _seconds(one, [prompt], decoding)
-    for one in batches:  # the fronts of as many answers are then computed
-        _written(one, prompts[:SHARE], decoding)
     if time.monotonic() > until:
         return Speed((alone[0], alone[1]), None)
+    for one in batches:  # a backend computes a front for each of as many answers once
+        _written(one, prompts[:SHARE], decoding)
     together = [_seconds(one, prompts[SHARE : 2 * SHARE] or prompts, decoding) for one in batches]
     return Speed((alone[0], alone[1]), (together[0], together[1]))
 

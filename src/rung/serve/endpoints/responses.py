@@ -15,13 +15,12 @@ from rung.rows import Message
 from rung.serve.answering.job import Outcome, Piece
 from rung.serve.endpoints import reading, schemas
 from rung.serve.endpoints.chat import MESSAGES, Chat
-from rung.serve.endpoints.reading import Temperature, Tokens, TopP, User, invalid
+from rung.serve.endpoints.reading import Temperature, Tokens, TopLogprobs, TopP, User, invalid
 from rung.serve.endpoints.refused import Refused
-from rung.serve.endpoints.wire import Head, about, counted, event
+from rung.serve.endpoints.wire import Head, about, counted, event, token
 
 NEUTRAL: reading.Neutral = {
     "background": (False,),
-    "include": ([],),
     "max_tool_calls": (),
     "parallel_tool_calls": (True, False),
     "service_tier": ("auto", "default"),
@@ -29,7 +28,6 @@ NEUTRAL: reading.Neutral = {
     "stream_options": ({}, {"include_obfuscation": False}),
     "tool_choice": ("auto", "none"),
     "tools": ([],),
-    "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
 
@@ -66,6 +64,8 @@ class _Body(BaseModel):
     user: User | None = None
     safety_identifier: User | None = None
     prompt_cache_key: User | None = None
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    top_logprobs: TopLogprobs | None = None
     metadata: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)] | None = None
 
 
@@ -109,7 +109,7 @@ class ResponseAsked:
 def message(head: Head, outcome: Outcome | None) -> dict[str, Any]:
     """The item that carries the answer; without one the item that is begun."""
     status = "in_progress" if outcome is None else "incomplete" if outcome.finish == "length" else "completed"
-    content = [_part(outcome.text)] if outcome else []
+    content = [_part(outcome)] if outcome else []
     item = {"id": head.id.replace("resp_", "msg_"), "type": "message", "status": status, "role": "assistant", "content": content}
     return item | (about(outcome) if outcome else {})
 
@@ -130,15 +130,15 @@ class ResponseWriting:
         yield self._event("response.in_progress", response=started)
         item = message(self.head, None)
         yield self._event("response.output_item.added", output_index=0, item=item)
-        yield self._event("response.content_part.added", **self._place, part=_part(""))
+        yield self._event("response.content_part.added", **self._place, part=_part(None))
 
     def piece(self, piece: Piece) -> Iterator[str]:
         yield self._event("response.output_text.delta", **self._place, delta=piece.text, logprobs=[])
 
     def end(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
         [one] = outcomes
-        yield self._event("response.output_text.done", **self._place, text=one.text, logprobs=[])
-        yield self._event("response.content_part.done", **self._place, part=_part(one.text))
+        yield self._event("response.output_text.done", **self._place, text=one.text, logprobs=_logprobs(one))
+        yield self._event("response.content_part.done", **self._place, part=_part(one))
         yield self._event("response.output_item.done", output_index=0, item=message(self.head, one))
         whole = self.asked.response(self.head, one)
         yield self._event(f"response.{whole['status']}", response=whole)
@@ -172,8 +172,15 @@ def read(raw: bytes) -> ResponseAsked:
         top_p=body.top_p,
         user=body.user or body.safety_identifier or "",
         schema=schemas.schema(body.text.format if body.text else None, "text"),
+        logprobs=_wanted(body),
     )
     return ResponseAsked(chat, _echoed(body))
+
+
+def _wanted(body: _Body) -> int | None:
+    if body.top_logprobs and not body.include:
+        raise invalid("top_logprobs", "'top_logprobs' goes with include: ['message.output_text.logprobs'].")
+    return (body.top_logprobs or 0) if body.include else None
 
 
 def _message(item: _Item) -> Message:
@@ -200,8 +207,17 @@ def _echoed(body: _Body) -> dict[str, Any]:
     }
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _part(outcome: Outcome | None) -> dict[str, Any]:
+    text, noted = (outcome.text, _logprobs(outcome)) if outcome else ("", [])
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": noted}
+
+
+def _logprobs(outcome: Outcome) -> list[dict[str, Any]]:
+    """Tokens as in a chat; here bytes are a list always."""
+    found = [token(one) for one in outcome.logprobs]
+    for entry in [*found, *(other for one in found for other in one["top_logprobs"])]:
+        entry["bytes"] = entry["bytes"] or []
+    return found
 
 
 def _usage(outcome: Outcome) -> dict[str, Any]:
