@@ -16,7 +16,8 @@ from rung.climbing.project import Project
 from rung.data.check import check
 from rung.data.load import load
 from rung.data.split import make_splits
-from rung.errors import DataError, TaskError
+from rung.errors import DataError, RungError, TaskError
+from rung.export.source import source as export_source
 from rung.labelling.typed import Answers, read
 from rung.lm.base import Decoding, Prompt
 from rung.lm.inference.label_sets import load_head, save_head
@@ -186,6 +187,8 @@ def test_a_climb_tries_what_can_answer_and_refuses_the_rest(tmp_path: Path, enco
     scored = {record.rung: record.scores for record in report.records if record.scores}
     assert scored["encoder"].overall.value > scored["majority"].overall.value
     assert all(label_sets.parse(one) is not None for one in scored["encoder"].outputs)
+    with pytest.raises(RungError, match="gives several labels by thresholds of its own"):
+        export_source(project, "encoder")
 
 
 def test_demonstrations_show_each_label() -> None:

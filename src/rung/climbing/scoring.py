@@ -42,7 +42,7 @@ class Scoring:
 def scoring(task: Task, engines: Engines, store: Store) -> Scoring:
     """How this task's answers are scored. Opens no judge and loads no metric yet."""
     judge, name = judging.build_judge(task, engines, store), task.goal.metric
-    key = " ".join([metrics.rule(name), *([judge.digest] if judge else []), *metrics.own.content_digests(name, task.folder)])
+    key = " ".join([metrics.rule(name), *([judge.digest] if judge else []), *metrics.content_digests(name, task.folder)])
     agreement = cache(lambda: judging.measure_agreement(task, judge) if judge else None)
     metric = cache(lambda: judging.judge_metric(judge, agreement) if judge else metrics.get(name, task.folder))
     return Scoring(judge, key, metric, agreement)

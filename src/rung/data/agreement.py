@@ -69,7 +69,7 @@ def _kappa(pairs: Sequence[Entry]) -> Interval:
 
 def _rated(pairs: Sequence[Entry], task: Task) -> tuple[Interval, tuple[float, ...]] | None:
     """The second answers scored against the first, and each row's score."""
-    metric = metrics.find(task.goal.metric)
+    metric = metrics.find(task.goal.metric, task.folder)
     if metric is None or metric.score_many:
         return None
     rows = [Example(f"{i}\n{pair.input}", pair.first) for i, pair in enumerate(pairs)]

@@ -114,6 +114,15 @@ def _answers(parts: Parts, task: Task) -> Iterator[Finding]:
             first_places(none),
             len(none),
         )
+    if failing := metrics.parametric.failing_rows(task.goal.metric, task.folder, rows):
+        yield Finding(
+            "queries-that-fail",
+            "block",
+            f"{len(failing)} of {len(rows)} right queries do not run: {next(iter(failing.values()))}.",
+            "Fix the rows, or name the database that they are for.",
+            first_places(failing),
+            len(failing),
+        )
     listed = [row.where for row in rows if task.kind in ("answer", "generate") and is_text_list(row.output)]
     if listed:
         yield Finding(

@@ -74,6 +74,12 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Answer with `rung ask`, or export a rung of a base with open weights.",
         )
+    if able.head and predictor.label_set:
+        raise RungError(
+            f"{rung} gives several labels by thresholds of its own, which exports of encoders do not hold.",
+            where="rung export",
+            remedy="Answer with `rung ask` or `rung serve`.",
+        )
     if not (able.head or (able.chat_template and able.open_weights)):
         raise RungError(
             f"{rung} answers with rung's own {predictor.model.kind!r} engine, which no other program loads.",

@@ -71,6 +71,11 @@ def find(name: str, folder: Path | None = None) -> Metric | None:
     return TABLE.get(name) or parametric.read(name, folder)
 
 
+def content_digests(name: str, folder: Path) -> list[str]:
+    """Digests of the files that a metric's scores depend on: the team's own code, or the database of its queries."""
+    return [*own.content_digests(name, folder), *parametric.content_digests(name, folder)]
+
+
 def rule(name: str) -> str:
     """By what rule a metric scores, for keys: its name, with the version where that has changed; a plug-in's with its package."""
     metric = find(name)
@@ -225,6 +230,7 @@ __all__ = [
     "SECONDARY_METRICS",
     "TABLE",
     "Metric",
+    "content_digests",
     "find",
     "get",
     "interval",
