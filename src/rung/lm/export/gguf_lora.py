@@ -36,7 +36,7 @@ def write(adapter: Path, config: Any, path: Path, name: str) -> None:
     writer = GGUFWriter(path, shape, use_temp_file=False)
     writer.add_type(GGUFType.ADAPTER)
     writer.add_name(name)
-    writer.add_string(Keys.Adapter.TYPE, "lora")
+    writer.add_string(Keys.Adapter.TYPE, str(found["peft_type"]).lower())
     writer.add_float32(Keys.Adapter.LORA_ALPHA, _alpha(found))
     for tensor, value in _tensors(adapter, config, shape):
         writer.add_tensor(tensor, np.ascontiguousarray(value.numpy(), np.float32))
