@@ -22,6 +22,7 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
         content.pop("lookup")
     else:
         content["lookup"].pop("index")
+        _without(content["lookup"], "browse")
     for part in ("schema", "calls"):
         _without(content["decoding"], part)
     for part in ("thinking", "calibration", "threshold"):

@@ -209,3 +209,56 @@ def test_ask_works_where_fit_does(task: Callable[..., Path]) -> None:
             )
             assert json.loads(run("fit", folder, "zero-shot", "--json"))["status"] == "done"
             assert run("ask", folder, "any text", "--rung", "zero-shot").strip() == "something"
+
+
+def reader(body: dict[str, Any]) -> tuple[str, int, int]:
+    """Finds the part that the question names, reads its document, and answers with the document's second line."""
+    messages = body["messages"]
+    if "response_format" not in body:
+        lines = messages[-1]["content"].splitlines()
+        return (lines[2] if len(lines) > 3 else "I don't know"), 30, 5
+    part = messages[1]["content"].split()[-2]
+    turns = [("grep", "", part), ("read", f"docs/{part}.md", ""), ("done", "", "")]
+    do, path, text = turns[len(messages) // 2 - 1]
+    return json.dumps({"do": do, "path": path, "text": text, "part": 1}), 100, 10
+
+
+@pytest.fixture
+def documented(task: Callable[..., Path], encoder: Path) -> Callable[..., Path]:
+    """A task with a document for each of twenty parts, and six questions for each document."""
+
+    def made(server: Server, **changes: str) -> Path:
+        data = "{examples: rows.csv, documents: [docs/]}"
+        folder = task(
+            server, kind="answer", encoder=str(encoder), data=data, goal="{metric: exact_match, at_least: 0.5}", **changes
+        )
+        parts = [f"part{a}{b}" for a in "abcde" for b in "klmn"]
+        facts = {part: f"The {part} is guaranteed for {i + 2} years." for i, part in enumerate(parts)}
+        (folder / "docs").mkdir()
+        for part, fact in facts.items():
+            (folder / "docs" / f"{part}.md").write_text(f"# {part}\n\n{fact}\n")
+        askers = ("Ann", "Bob", "Cem", "Dee", "Eli", "Fay")
+        rows = [f"{asker} asks how long is the {part} guaranteed,{fact}" for asker in askers for part, fact in facts.items()]
+        (folder / "rows.csv").write_text("\n".join(["input,output", *rows]))
+        return folder
+
+    return made
+
+
+def test_a_model_behind_an_api_looks_through_the_documents(documented: Callable[..., Path]) -> None:
+    with serving(Server(answer=reader)) as server:
+        found = climb(documented(server, rungs="[agent-search]"))
+        [rung] = found["rungs"]
+        assert rung["score"]["value"] == 1.0
+        assert any("response_format" in body for body in server.bodies)
+        assert rung["cost"]["per_1k_usd"] == pytest.approx(1.01), "three turns of 100 and 10 tokens, and the answer's 30 and 5"
+
+
+def test_agent_search_is_tried_on_models_behind_an_api(documented: Callable[..., Path]) -> None:
+    with serving(Server(answer=reader)) as server:
+        folder = documented(server, rungs="[]")
+        text = (folder / "rung.yaml").read_text().replace("rungs: []\n", "")
+        for base, tried in ((f"{server.url}#m", True), ("fake", False)):
+            (folder / "rung.yaml").write_text(text.replace(f"{server.url}#m", base))
+            planned = json.loads(command("plan", folder, "--json").stdout)
+            assert ("agent-search" in [step["rung"] for step in planned["rungs"]]) == tried, planned

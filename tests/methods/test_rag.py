@@ -132,8 +132,8 @@ def test_what_is_left_out_of_a_passage_is_in_the_answers_record(made: tuple[Pred
         fitted = Rag(size=60, abstain=False, screen=screen).fit(
             start, replace(data, documents=documents(tmp_path, ("docs/",))), run
         )
-        [(sources, _)] = fitted.retrieve([Example("how long is the frame guaranteed", "")], run.engines)
-        [first] = [one for one in sources if "zorblax" in one.text]
+        [found] = fitted.retrieve([Example("how long is the frame guaranteed", "")], run.engines)
+        [first] = [one for one in found.sources if "zorblax" in one.text]
         assert order in first.text and first.left_out == ((order,) if screen else ())
         [prompt] = fitted.prompts([Example("how long is the frame guaranteed", "")], run.engines)
         assert ("zorblax" in prompt.messages[-1].content) == (not screen)
@@ -142,8 +142,8 @@ def test_what_is_left_out_of_a_passage_is_in_the_answers_record(made: tuple[Pred
 def test_no_passage_of_another_label_is_ever_shown(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:
     start, data, run = made
     fitted = Rag(size=60).fit(start, data, run)
-    for sources, _ in fitted.retrieve(ROWS, run.engines, Allow(under="docs/wheel.md")):
-        assert {source.path for source in sources} == {"docs/wheel.md"}
+    for found in fitted.retrieve(ROWS, run.engines, Allow(under="docs/wheel.md")):
+        assert {source.path for source in found.sources} == {"docs/wheel.md"}
 
 
 def test_rows_that_name_no_source_are_known_by_their_words(made: tuple[Predictor, TrainData, Run]) -> None:

@@ -96,8 +96,9 @@ class _Row:
 def _planted(predictor: Predictor, examples: Sequence[Example], engines: Engines) -> list[_Row]:
     assert predictor.lookup is not None
     out: list[_Row] = []
-    for example, (sources, evidence) in zip(examples, predictor.retrieve(examples, engines)):
-        if not sources or evidence < predictor.lookup.least:
+    for example, found in zip(examples, predictor.retrieve(examples, engines)):
+        sources = found.sources
+        if not sources or found.evidence < predictor.lookup.least:
             continue
         kind, word = list(KINDS)[len(out) % len(KINDS)], f"marigold{example.id[:6]}"
         planted = replace(sources[0], text=f"{sources[0].text}\n{KINDS[kind].format(word=word)}")

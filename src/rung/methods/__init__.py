@@ -9,6 +9,7 @@ from typing import Any
 
 from rung.errors import TaskError
 from rung.methods import option
+from rung.methods.agent_search import AgentSearch
 from rung.methods.base import Method
 from rung.methods.base import options as option_values
 from rung.methods.baseline import Baseline
@@ -51,6 +52,7 @@ METHODS: dict[str, Method] = {
     "encoder-contrastive": EncoderContrastive(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),
+    "agent-search": AgentSearch(),
     "distil": Distil(),
     "lora": Lora(),
     "rslora": Lora(rank=32, stabilised=True, learning_rate=5e-4),
@@ -108,6 +110,9 @@ RUNGS = (
     "lora+dpo",
 )
 """What a climb tries if the task names no rungs."""
+
+AGENT = "agent-search"
+"""Also tried on bases behind an API, where there are documents."""
 
 UNTRAINED = ("rag", "few-shot", ZERO_SHOT)
 """Rungs that train no weights, best guess first: the first that a task has the data for answers where nothing is measured."""

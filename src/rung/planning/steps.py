@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rung import label_sets, methods
 from rung.advise.advise import ORDER, Advice, Answers, Chart, Listed, chart
 from rung.advise.facts import answers, on_base
+from rung.lm.engine_kinds import can
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
@@ -16,8 +17,9 @@ from rung.methods.chain import asks_api, asks_base, estimate_rung, with_train_an
 from rung.methods.estimate import price
 from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
+from rung.predictor import Predictor
 from rung.store import NAME
-from rung.task import Task
+from rung.task import Task, base_names
 from rung.types import Cost, Example, Need, TrainData
 
 BATCH_FACTOR = 3
@@ -108,9 +110,17 @@ def _listed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Mac
     """The rungs that the task names, or else the default ones, on the bases that can serve them."""
     starts = {name: base.start for name, base in bases.items()}
     usual = next(iter(starts.values()))
-    named = task.rungs or methods.usual(available(usual.model, data, machine))
+    have = available(usual.model, data, machine)
+    named = task.rungs or (*methods.usual(have), *_agents(starts, have))
     found = [place for name in named for place in on_bases(name, task, starts, data, machine)]
     return list({place.rung: place for place in found}.values())
+
+
+def _agents(starts: Mapping[str, Predictor], have: Collection[Need]) -> list[str]:
+    """Bases that look through the documents themselves where the task names no rungs: those behind an API, which are capable."""
+    if Need.DOCUMENTS not in have:
+        return []
+    return [f"{methods.AGENT}{base_names.AT}{name}" for name, start in starts.items() if not can(start.model).local]
 
 
 def plan(

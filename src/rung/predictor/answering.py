@@ -14,6 +14,7 @@ from rung.lm.inference import thinking
 from rung.predictor import sure
 from rung.predictor.prompts import PromptMaker
 from rung.retrieve import ground
+from rung.retrieve.lookup import Retrieved
 from rung.retrieve.store import Allow
 from rung.types import Example, Prediction, Source
 
@@ -30,7 +31,7 @@ class Predictor(PromptMaker):
         engines.open(self.model)
         if self.demos.similar:
             engines.embedder(self.encoder)
-        if self.lookup:
+        if self.lookup and not self.browses:
             self.retrieve([Example("x", "")], engines)
 
     def predict(
@@ -45,24 +46,28 @@ class Predictor(PromptMaker):
         started = time.perf_counter()
         engine = engines.open(self.model)
         found = self.retrieve(examples, engines, allow)
-        prompts = self.prompts(examples, engines, [sources for sources, _ in found])
+        prompts = self.prompts(examples, engines, [one.sources for one in found])
         room = thinking.max_label_tokens(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
         if self.thinking:
             room += len(thinking.turn(self.thinking.opening, ""))  # reasoning takes what is left
-        unasked = [self.unasked(engine, prompt, room, evidence) for prompt, (_, evidence) in zip(prompts, found)]
+        unasked = [self.unasked(engine, prompt, room, one) for prompt, one in zip(prompts, found)]
         answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
         out = [refused or next(answers) for refused in unasked]
         seconds = (time.perf_counter() - started) / max(1, len(examples))
         # a cached answer has the seconds it took when it was first computed
         return [
-            replace(self.grounded(one, sources, example), id=example.id, seconds=max(one.seconds, seconds))
-            for example, one, (sources, _) in zip(examples, out, found)
+            replace(self.grounded(_with_looks(one, seen), seen.sources, row), id=row.id, seconds=max(one.seconds, seconds))
+            for row, one, seen in zip(examples, out, found)
         ]
 
-    def unasked(self, engine: Engine, prompt: Prompt, room: int, evidence: float) -> Prediction | None:
+    def unasked(self, engine: Engine, prompt: Prompt, room: int, found: Retrieved) -> Prediction | None:
         """The prediction if the model is not asked; None if it is to be asked. `room`: tokens that its answer needs."""
-        if self.lookup and not self.labels and evidence < self.lookup.least:
-            why = f"the closest passage is too far from the question ({evidence:.2f}, at least {self.lookup.least:.2f})"
+        if found.asked and found.asked[-1].error:
+            return Prediction("", "", error=found.asked[-1].error, again=not found.asked[-1].final)
+        if self.browses and not self.labels and not found.sources:
+            return Prediction("", "", abstained="the model found no passage to answer from")
+        if self.lookup and not self.labels and found.evidence < self.lookup.least:
+            why = f"the closest passage is too far from the question ({found.evidence:.2f}, at least {self.lookup.least:.2f})"
             return Prediction("", "", abstained=why)
         if (size := engine.count(prompt)) + room > engine.context:
             why = f"prompt of {size} tokens is over the context of {engine.context}, of which its answer needs {room}"
@@ -120,6 +125,16 @@ class Predictor(PromptMaker):
     def answers(self, engine: Engine, prompts: Sequence[Prompt]) -> list[str]:
         """Answers of another engine to this Predictor's prompts, for a model that is still in training."""
         return [prediction.output for prediction in self._ask(engine, prompts, None)]
+
+
+def _with_looks(prediction: Prediction, found: Retrieved) -> Prediction:
+    """With the tokens of the turns in which the model looked through the documents."""
+    return replace(
+        prediction,
+        tokens_in=prediction.tokens_in + sum(one.tokens_in for one in found.asked),
+        tokens_out=prediction.tokens_out + sum(one.tokens_out for one in found.asked),
+        tokens_cached=prediction.tokens_cached + sum(one.tokens_cached for one in found.asked),
+    )
 
 
 def _prediction(answer: Choice | Completion, output: str, confidence: float | None = None) -> Prediction:

@@ -16,6 +16,7 @@ from rung.lm.inference import thinking
 from rung.predictor.value import PredictorFields
 from rung.retrieve import ground
 from rung.retrieve import lookup as lookups
+from rung.retrieve.lookup import Retrieved
 from rung.retrieve.rewrite import standalone
 from rung.retrieve.store import Allow
 from rung.types import Example, Message, Source
@@ -59,7 +60,7 @@ class PromptMaker(PredictorFields):
         A row is never shown its own answer.
         """
         if sources is None:
-            sources = [found for found, _ in self.retrieve(examples, engines)]
+            sources = [found.sources for found in self.retrieve(examples, engines)]
         near = self._similar(examples, engines)
         return [self.render(*row) for row in zip(examples, near, sources)]
 
@@ -72,22 +73,20 @@ class PromptMaker(PredictorFields):
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
         return [(prompt, self._whole(row, answer)) for prompt, row, (_, answer) in zip(prompts, examples, found)]
 
-    def retrieve(
-        self, examples: Sequence[Example], engines: Engines, allow: Allow = Allow()
-    ) -> list[tuple[tuple[Source, ...], float]]:
+    def retrieve(self, examples: Sequence[Example], engines: Engines, allow: Allow = Allow()) -> list[Retrieved]:
         """For each row the passages that `allow` admits, best first, and the strength of the evidence."""
         if self.lookup is None:
-            return [((), 0.0)] * len(examples)
+            return [Retrieved()] * len(examples)
         return self.look_up(standalone(examples, engines.open(self.model)), engines, allow)
 
-    def look_up(
-        self, questions: Sequence[str], engines: Engines, allow: Allow = Allow()
-    ) -> list[tuple[tuple[Source, ...], float]]:
+    def look_up(self, questions: Sequence[str], engines: Engines, allow: Allow = Allow()) -> list[Retrieved]:
         """The same for questions that can be understood by themselves. Only with passages."""
         assert self.lookup, "only a Predictor with passages looks them up"
+        if self.lookup.browse:
+            return lookups.browsed(self.lookup, questions, engines.open(self.model), engines, allow)
         hits = lookups.sources(self.lookup, questions, engines, allow)
         strengths = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
-        return [(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, strengths)]
+        return [Retrieved(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, strengths)]
 
     def _whole(self, row: Example, answer: str) -> str:
         """A row's answer as the model writes it: after the row's reasoning, if the Predictor reasons."""

@@ -16,6 +16,7 @@ from rung.lm.inference.thinking import Thinking
 from rung.lm.models.fits import link
 from rung.predictor.answering import Predictor
 from rung.predictor.value import Calibration, Demos, Threshold
+from rung.retrieve.browse import Limits
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Settings
 from rung.types import digest
@@ -97,4 +98,6 @@ def folder_digest(folder: Path) -> str:
 def _lookup(content: dict | None) -> Lookup | None:
     if content is None:
         return None
-    return Lookup(**{**content, "settings": Settings(**{**(how := content["settings"]), "legs": tuple(how["legs"])})})
+    limits = Limits(**found) if (found := content.get("browse")) else None
+    settings = Settings(**{**(how := content["settings"]), "legs": tuple(how["legs"])})
+    return Lookup(**{**content, "settings": settings, "browse": limits})

@@ -81,6 +81,11 @@ class PredictorFields:
     """None gives every answer."""
 
     @property
+    def browses(self) -> bool:
+        """Whether the model looks through the documents itself, in several turns."""
+        return bool(self.lookup and self.lookup.browse)
+
+    @property
     def digest(self) -> str:
         """Content digest: equal for Predictors that answer alike, wherever their files are."""
         shown: dict[str, Any] = {"orders": orders.VERSION} if self.lookup else {}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rung.errors import RungError
+from rung.lm.base import Completion, Engine
 from rung.lm.engines import Engines
-from rung.retrieve import ground, planting
+from rung.retrieve import agent, ground, planting
+from rung.retrieve.browse import Limits, shelf
 from rung.retrieve.ground import bears, touched, wanted
 from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import Passage
@@ -37,14 +39,24 @@ class Lookup:
     """Share of training rows with an instruction planted in a passage, so that the model learns to ignore it."""
     screen: bool = True
     """Whether instructions to the model are removed from passages, and answers must be about the question."""
+    browse: Limits | None = None
+    """Limits of a model that looks through the documents itself, step by step; None for one search before it is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What a row's prompt shows of the documents."""
+
+    sources: tuple[Source, ...] = ()
+    """Best first; of a model that looked through the documents, in the order it read them."""
+    evidence: float = 0.0
+    asked: tuple[Completion, ...] = ()
+    """Turns of the model that looked through the documents; the last one may have failed."""
 
 
 def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: Allow = Allow()) -> list[list[Hit]]:
     """The passages for each question, best first. RungError if the index is missing."""
-    if not is_there(lookup.index):
-        raise RungError(
-            "the index does not exist.", where=lookup.index, remedy="Build it again: rung index FOLDER, or fit the rung."
-        )
+    _require(lookup)
     store = open_kept(lookup.index, engines)
     vectors = engines.embedder(lookup.embedder).embed(questions) if "dense" in lookup.settings.legs else [None] * len(questions)
     reranker = engines.reranker(lookup.settings.rerank) if lookup.settings.rerank else None
@@ -61,6 +73,21 @@ def evidence(question: str, hits: Sequence[Hit]) -> float:
     words = max((touched(question, hit.passage.text) for hit in hits), default=0.0)
     cosines = [hit.dense for hit in hits if hit.dense is not None]
     return (max(cosines) + words) / 2 if cosines else words
+
+
+def browsed(
+    lookup: Lookup, questions: Sequence[str], engine: Engine, engines: Engines, allow: Allow = Allow()
+) -> list[Retrieved]:
+    """The passages that the model itself finds for each question, the last `k` that it read. RungError without an index."""
+    assert lookup.browse, "only a model with limits looks through the documents"
+    _require(lookup)
+    found = agent.look_through(questions, shelf(lookup.index, engines, allow), lookup.browse, engine)
+    out = []
+    for one in found:
+        last = [source_of(passage) for passage in one.read[-lookup.settings.k :]]
+        shown = [ground.screened(source) for source in last] if lookup.screen else last
+        out.append(Retrieved(tuple(shown), 1.0 if shown else 0.0, tuple(one.asked)))
+    return out
 
 
 def shown(lookup: Lookup, hits: Sequence[Hit]) -> list[Source]:
@@ -102,6 +129,13 @@ def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> li
         seen = planting.planted(found[:k], example.id) if _drawn(example, 8) < lookup.planted else found[:k]
         out.append((seen, answer))
     return out
+
+
+def _require(lookup: Lookup) -> None:
+    if not is_there(lookup.index):
+        raise RungError(
+            "the index does not exist.", where=lookup.index, remedy="Build it again: rung index FOLDER, or fit the rung."
+        )
 
 
 def _drawn(example: Example, at: int = 0) -> float:

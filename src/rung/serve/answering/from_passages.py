@@ -46,14 +46,14 @@ def _look_up(batch: RunningBatch, predictor: Predictor, asks: Sequence[Ask], que
     for ask in asks:
         ask.job.reached("searched")
     found = predictor.look_up(questions, engines, asks[0].job.allow)
-    prompts = predictor.prompts(examples, engines, [sources for sources, _ in found])
-    for ask, prompt, (sources, evidence) in zip(asks, prompts, found):
+    prompts = predictor.prompts(examples, engines, [one.sources for one in found])
+    for ask, prompt, one in zip(asks, prompts, found):
         ask.job.reached("found")
-        if refused := predictor.unasked(engine, prompt, 1, evidence):
-            _put(predictor, ask, refused, sources)
+        if refused := predictor.unasked(engine, prompt, 1, one):
+            _put(predictor, ask, refused, one.sources)
             continue
 
-        def done(written: Completion, ask: Ask = ask, sources: tuple[Source, ...] = sources) -> None:
+        def done(written: Completion, ask: Ask = ask, sources: tuple[Source, ...] = one.sources) -> None:
             _put(predictor, ask, predictor.written(written), sources)
 
         batch.join(replace(_writing(ask, prompt, ask.decoding, done), heard=partial(_first, ask)))

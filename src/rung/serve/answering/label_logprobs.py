@@ -28,7 +28,7 @@ def with_label_logprobs(served: Served, predictor: Predictor, asks: Sequence[Ask
     engine = served.engines.open(served.model)
     assert isinstance(engine, ScoresLabels), "Served.check lets no other through"
     rows = [asks[k].job.chat.example for k in wanted]
-    sources = [found for found, _ in predictor.retrieve(rows, served.engines, asks[0].job.allow)]
+    sources = [found.sources for found in predictor.retrieve(rows, served.engines, asks[0].job.allow)]
     weights = engine.weigh(predictor.prompts(rows, served.engines, sources), predictor.labels)
     out = list(outcomes)
     for k, logs in zip(wanted, weights):
