@@ -38,7 +38,7 @@ def run_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("rung", "to"),
     [
         ("encoder", "hf"),
-        ("encoder", "onnx"),
+        pytest.param("encoder", "onnx", marks=pytest.mark.slow),
         ("encoder-full", "hf"),
         pytest.param("encoder-full", "onnx", marks=pytest.mark.slow),
         pytest.param("encoder-contrastive", "hf", marks=pytest.mark.slow),

@@ -48,6 +48,7 @@ def ran(zipped: Path, place: Path, *texts: str) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow  # starts Python with torch, or writes ONNX
 def test_a_language_model_with_labels(base: Base, made: Made, tmp_path: Path) -> None:
     task, out = made(base("llama-bos")), tmp_path / "out"
     exported(task, "lora", "--out", out)
@@ -71,6 +72,7 @@ def test_a_language_model_that_writes(base: Base, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "proof.json").read_text())["passed"]
 
 
+@pytest.mark.slow  # starts Python with torch, or writes ONNX
 def test_an_encoder_needs_no_torch(made_encoder: Callable[[str], Path], tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     exported(made_encoder("encoder"), "encoder", "--out", tmp_path / "out")
@@ -79,6 +81,7 @@ def test_an_encoder_needs_no_torch(made_encoder: Callable[[str], Path], tmp_path
     assert json.loads((tmp_path / "out" / "proof.json").read_text())["passed"]
 
 
+@pytest.mark.slow  # starts Python with torch, or writes ONNX
 def test_another_answer_fails(base: Base, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target, "CHOICE", target.CHOICE.replace("argmax()", "argmin()"))
     assert "4 of 4 answers differ" in exported(made(base("llama-bos")), "lora", "--out", tmp_path / "out", code=1)

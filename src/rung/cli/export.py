@@ -74,10 +74,9 @@ def export(
     out.print(screen.exported(found.rung, done))
     if hub:
         out.print(screen.uploading(hub, upload.contents(done.folder), upload.of_the_data(found)))
-        if yes or _agreed():
-            out.print(f"Uploaded to {upload.push(hub, done.folder, found.rung)}", soft_wrap=True)
-        else:
-            out.print("Nothing was uploaded.")
+        agreed = yes or _agreed()
+        said = f"Uploaded to {upload.push(hub, done.folder, found.rung)}" if agreed else "Nothing was uploaded."
+        out.print(said, soft_wrap=True)
     if found.record is None:
         err.print(f"{found.rung} was never measured here: run `rung fit {folder} {found.rung}` for its scores.", style="dim")
 

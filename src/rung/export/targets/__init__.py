@@ -14,14 +14,14 @@ from rung.export.targets.vllm import VLLM
 from rung.export.targets.zip import ZIP, ZIP_ENCODER
 
 TARGETS: tuple[Target, ...] = (HF, HF_ENCODER, GGUF, OLLAMA, VLLM, ONNX, ZIP, ZIP_ENCODER)
-"""In the order of --help. A name may stand twice: for language models and for encoders."""
+"""In the order in which they are listed. A name may stand twice: for language models and for encoders."""
 
 
 def form(source: Source, to: str, kind: str = "", adapter: bool = False) -> Form:
     """The form that is asked for. RungError where there is none such for this rung."""
     named = [one for one in TARGETS if one.name == to]
     if not named:
-        known = ", ".join(dict.fromkeys(one.name for one in TARGETS))
+        known = "; ".join(f"{one.name} ({one.what})" for one in TARGETS)
         raise RungError(f"there is no export to {to!r}.", where="rung export --to", remedy=f"Known: {known}.")
     target = next((one for one in named if one.encoders == source.encoder), None)
     if target is None:

@@ -42,7 +42,7 @@ class Target:
     name: str
     """What `--to` says."""
     what: str
-    """What is written, in a few words for --help."""
+    """What is written, in a few words."""
     kinds: tuple[str, ...]
     """Types of numbers, the default first."""
     write: Callable[[Source, Form, Path], Made]

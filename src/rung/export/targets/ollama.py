@@ -26,5 +26,5 @@ def use(source: Source, form: Form) -> str:
 
 
 OLLAMA = Target(
-    "ollama", "the same with a Modelfile", gguf.GGUF.kinds, write, use, "gguf", adapter_kinds=("f16", "f32"), brings_base=True
+    "ollama", "a GGUF file with a Modelfile", gguf.GGUF.kinds, write, use, "gguf", adapter_kinds=("f16", "f32"), brings_base=True
 )

@@ -173,4 +173,4 @@ def check(source: Source) -> None:
 
 
 ZIP = Target("zip", "a zip that answers without rung", ("f32",), write, use, "transformers", limits=limits, prover=prove)
-ZIP_ENCODER = Target("zip", "of an encoder, the same", ("f32",), write, use, "onnx", encoders=True, limits=limits, prover=prove)
+ZIP_ENCODER = Target("zip", "of an encoder too", ("f32",), write, use, "onnx", encoders=True, limits=limits, prover=prove)
