@@ -25,7 +25,7 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
         _without(content["lookup"], "browse")
     for part in ("schema", "calls"):
         _without(content["decoding"], part)
-    for part in ("thinking", "calibration", "threshold"):
+    for part in ("thinking", "calibration", "threshold", "cascade"):
         if content[part] is None:
             content.pop(part)
     return content

@@ -115,28 +115,28 @@ def test_the_claim_of_a_climb_joins_dev_and_sealed_rows(folder: Path) -> None:
 
 
 def test_a_climb_that_measured_nothing_spends_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rung.climbing import climb as climbing
+    from rung.climbing import measuring
 
     def broken(*_: Any) -> None:
         raise OSError("no")
 
-    monkeypatch.setattr(climbing, "_measured", broken)
+    monkeypatch.setattr(measuring, "_measured", broken)
     assert go(folder).decision.verdict == "undecided"
     assert not (folder / ".rung" / "claims.json").exists()
 
 
 def test_rungs_that_a_budget_left_out_leave_the_goal_undecided(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rung.climbing import climb as climbing
+    from rung.climbing import measuring
     from rung.errors import BudgetError
 
-    whole = climbing._measured
+    whole = measuring._measured
 
     def late(project: Project, step: Any, *rest: Any) -> Record:
         if step.rung == "zero-shot":
             raise BudgetError("stopped at step 277 of 352: the time is up.")
         return whole(project, step, *rest)
 
-    monkeypatch.setattr(climbing, "_measured", late)
+    monkeypatch.setattr(measuring, "_measured", late)
     set_task(folder, rungs=["majority", "zero-shot"])
     found = go(folder)
     assert (found.decision.verdict, found.decision.left) == ("undecided", ("zero-shot",))

@@ -15,6 +15,7 @@ from rung.advise import draw
 from rung.cli.screens import plan as terminal_plan
 from rung.climbing import climb as ladder
 from rung.climbing import fit as fitting
+from rung.climbing import measuring
 from rung.climbing.climb import climb
 from rung.climbing.preflight import inspect
 from rung.climbing.project import Project
@@ -248,7 +249,7 @@ def test_another_base_beside_it_changes_no_key_and_no_answer_is_asked_again(
 
 def test_forgetting_is_held_against_the_rungs_own_base(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     untouched: list[str] = []
-    monkeypatch.setattr(ladder.forgetting, "measure_forgetting", lambda after, before, *rest: untouched.append(before.name))
+    monkeypatch.setattr(measuring.forgetting, "measure_forgetting", lambda after, before, *rest: untouched.append(before.name))
     made = project(folder, [FAR, "fake"], ["zero-shot@fake"])
     [record] = climb(made, Watcher()).records
     assert untouched == ["fake"] and record.provenance.base == made.starts["fake"].model.digest

@@ -58,7 +58,8 @@ def review_plan(
     chart: Chart, decision: Decision, records: Sequence[Record], compare: Callable[[Record, Record], Comparison]
 ) -> PlanReview:
     """Compare the plan with the records. `compare(a, b)` is the paired comparison of two measured rungs."""
-    measured = {record.rung: record for record in records if record.status == "done" and record.scores and record.cost}
+    done = {record.rung: record for record in records if record.status == "done" and record.scores and record.cost}
+    measured = {rung: record for rung, record in done.items() if rung in chart.rungs}  # no advice is given on cascades
     if not measured:
         return PlanReview()
     verdicts = {verdict.rung: verdict.verdict for verdict in decision.rungs}

@@ -123,7 +123,8 @@ def fitted(project: Project, rung: str = "") -> Predictor:
     from rung.lm.data_policy import require_data_policy
 
     found = with_threshold(project, chosen(project, rung))
-    require_data_policy(project.task, found.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+    for one in filter(None, (found, found.then)):
+        require_data_policy(project.task, one.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     name = rung or project.store.read("decision.json")["decision"]["chosen"]
     return Predictor(name, project.task, found, project.engines)
 

@@ -72,7 +72,7 @@ def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
 
     project = _project(task, rung)
     with project.store.locked(), watching(project.task.goal, progress) as watcher:
-        step = project.plan.steps[0]
+        step = project.plan.alone
         watcher.planned(project.plan.steps)
         watcher.began(step.rung)
         record = climbing.measure(project, step, float("inf"), partial(watcher.progress, step.rung))

@@ -274,7 +274,7 @@ def fit(
     folder, rung = folder_and_rung(folder, rung)
     project = project_of(folder, rungs=(rung,))
     with resumable(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
-        step: Step = project.plan.steps[0]
+        step: Step = project.plan.alone
         board.planned(project.plan.steps)
         board.began(step.rung)
         record = ladder.measure(project, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))

@@ -37,7 +37,8 @@ def answering(project: Project, rung: str = "", progress: Callable[[str, float],
     else:
         predictor = with_threshold(project, chosen(project, rung))
         found = Answering(name, predictor, "" if rung else _notice(project, last))
-    require_data_policy(project.task, found.predictor.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+    for one in filter(None, (found.predictor, found.predictor.then)):
+        require_data_policy(project.task, one.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
     return found
 
 

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from rung import files, metrics
+from rung import metrics
 from rung.advise.review import ReviewedPlan, review_plan
-from rung.climbing import ledger, live, test_set
+from rung.claims.order import FAIR, MOST
+from rung.climbing import cascading, ledger, live, test_set
 from rung.climbing.deadline import deadline
-from rung.climbing.decide import compare, next_rung
+from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
-from rung.climbing.fit import Progress, fit, fit_context, fit_keys, named
+from rung.climbing.fit import fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
-from rung.climbing.out_of_fold import Fitted
+from rung.climbing.measuring import dev_digest, rung_key
+from rung.climbing.measuring import measure as measure
 from rung.climbing.project import Project
-from rung.climbing.selecting import scored, selecting_on, selection
 from rung.climbing.test_set import Opened
 from rung.data.finding import Finding
-from rung.errors import BudgetError, RungError, disk_full
-from rung.evaluate import forgetting, memory
-from rung.evaluate.injection import cached_attack
-from rung.evaluate.predict import answer, latency
-from rung.evaluate.provenance import gather, plugins_of
-from rung.methods.base import options
-from rung.methods.chain import asks_api
-from rung.planning import corrections
+from rung.errors import RungError
 from rung.planning.steps import Step, bases_asked
 from rung.predictor import Predictor
-from rung.sequential.race import RacePlan, score_until_decided
-from rung.types import Cost, Decision, Example, Prediction, Provenance, Record, Scores, digest
+from rung.sequential.race import RacePlan
+from rung.task.cascade_names import THEN
+from rung.types import Decision, Record
 
 
 @dataclass(frozen=True)
@@ -86,6 +79,27 @@ class _Going:
             self.watcher.progress(name, "proving on the sealed rows", 1.0)
             self.untested = test_set.prove(self.project, next(one for one in self.records if one.rung == name))
 
+    def measure(self, step: Step, until: float, race: RacePlan | None) -> None:
+        """Measure one rung, and write down that the climb spends its error."""
+        self.watcher.began(step.rung)
+        self.add(measure(self.project, step, until, partial(self.watcher.progress, step.rung), race))
+        if self.records[-1].scores:
+            ledger.register(self.project)
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        self.watcher.ended(record)
+
+    def prove_cheaper(self, rung: str) -> None:
+        """Open the sealed rows for a rung beside the one that is proved, if it is cheaper and has a fair chance."""
+        decision, known = decide(self.project, self.records), {one.rung: one for one in self.records}
+        chance = next((one.chance for one in decision.rungs if one.rung == rung), None)
+        proved = len(test_set.proofs(self.project, self.records))
+        cheaper = price(known[rung]) < price(known[decision.chosen])
+        if chance is not None and chance >= FAIR and cheaper and proved < MOST and self.project.inputs.splits.test:
+            self.watcher.progress(rung, "proving on the sealed rows", 1.0)
+            self.untested = test_set.prove(self.project, known[rung])
+
     def _climb(self, decision: Decision, untested: str) -> Climb:
         proof = test_set.proofs(self.project, self.records).get(decision.chosen)
         opened = Opened(proof.test if proof else None, len(test_set.looks(self.project)), "" if proof else untested)
@@ -93,15 +107,24 @@ class _Going:
 
 
 def _try_steps(go: _Going, until: float, race: RacePlan | None, everything: bool) -> None:
-    """Measure the plan's rungs in order, up to the first that is proved to meet the goal unless `everything`."""
-    for step in go.project.plan.steps:
-        go.watcher.began(step.rung)
-        go.records.append(measure(go.project, step, until, partial(go.watcher.progress, step.rung), race))
-        go.watcher.ended(go.records[-1])
-        if go.records[-1].scores:
-            ledger.register(go.project)
-        if not everything and go.prove(finished=False).decision.verdict == "meets":
+    """Measure the plan's rungs in order, up to the first that is proved to meet the goal unless `everything`.
+
+    The usual cascade comes last, also after a rung that meets the goal: it may answer as well for less.
+    """
+    steps, met = go.project.plan.steps, False
+    for step in (one for one in steps if not one.usual):
+        go.measure(step, until, race)
+        met = not everything and go.prove(finished=False).decision.verdict == "meets"
+        if met:
             break
+    for step in (one for one in steps if one.usual and one.estimate):
+        progress = partial(go.watcher.progress, step.rung)
+        if why := cascading.not_worth_it(go.project, step, go.records, until, progress):
+            go.add(Record(step.rung, "skipped", why, quote=step.estimate))
+            continue
+        go.measure(step, until, None)
+        if met:
+            go.prove_cheaper(step.rung)
 
 
 def standing(project: Project) -> Climb | None:
@@ -139,12 +162,7 @@ def edited(project: Project, stored: dict[str, Any]) -> bool:
 
 def _rows(project: Project) -> dict[str, str]:
     """Digests of the training data and of the dev and test rows."""
-    return {"train": project.inputs.data.digest, "dev": _dev(project), "test": project.inputs.splits.test.digest}
-
-
-def _dev(project: Project) -> str:
-    """Digest of the dev rows."""
-    return digest([example.id for example in project.inputs.splits.dev])
+    return {"train": project.inputs.data.digest, "dev": dev_digest(project), "test": project.inputs.splits.test.digest}
 
 
 def chosen(project: Project, rung: str = "") -> Predictor:
@@ -153,8 +171,10 @@ def chosen(project: Project, rung: str = "") -> Predictor:
     name = rung or last.get("decision", {}).get("chosen", "")
     if not name:
         raise RungError("no rung has been chosen here yet.", where=where, remedy=f"Run: rung climb {where}")
-    keys = [] if rung else last["fits"][name]
-    if keys:
+    cascade = THEN in name
+    keys = last.get("fits", {}).get(name, []) if cascade or not rung else []
+    if keys or cascade:
+        keys = keys or cascading.step_keys(project, project.plan.named(name))
         fitted = project.store.fitted(keys[-1])
     else:
         place = project.places(name)[0]
@@ -164,149 +184,6 @@ def chosen(project: Project, rung: str = "") -> Predictor:
     if fitted is None:
         raise RungError(f"the rung {name!r} is not fitted here.", where=where, remedy=f"Run: rung fit {where} {name}")
     return named(fitted, *project.starts.values())
-
-
-def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
-    """One rung's record: the stored one if nothing it depends on has changed, else measured now."""
-    record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
-    if step.estimate is None:
-        return record
-    project.scoring.validate()
-    key = rung_key(project, step, race)
-    for stored in reversed(project.store.records()):
-        if stored.provenance.key == key and _settled(stored):
-            return replace(stored, rung=step.rung)  # the order of `bases` may have changed
-    left = until - time.monotonic()
-    if step.estimate.fit_seconds > left:
-        return replace(
-            record,
-            reason=f"quoted {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget",
-        )
-    try:
-        record = _with_gaps(_measured(project, step, key, until, progress, race))
-    except BudgetError as error:
-        record = replace(record, status="skipped", reason=str(error))
-    except Exception as error:  # a failure is recorded, and the climb continues
-        if files.is_full(error):  # the next rung would fail as well
-            raise disk_full(project.store.folder, error) from error
-        text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-        record = replace(record, status="failed", reason=text, provenance=Provenance(key=key, traceback=traceback.format_exc()))
-    project.store.keep_record(record)
-    if ratios := corrections.measured_against_estimate(record, project.machine):
-        corrections.append_history(project.machine, ratios)
-    return record
-
-
-def _settled(record: Record) -> bool:
-    """Whether a stored measurement is final: every row has its score, or asking again would not change it."""
-    found = record.provenance
-    old = bool(found.errors) and found.failed is None  # older versions counted failed rows as wrong
-    return record.status == "done" and not found.again and not old
-
-
-def _measured(project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None) -> Record:
-    start = step.base.start
-    context = fit_context(project, start)
-    predictor, notes = fit(context, step.methods, until, progress)
-    memory.reset_peak()
-    dev, sure = project.inputs.splits.dev, selection(project, Fitted(step, predictor, notes), until, progress)
-
-    def score(rows: Sequence[Example]) -> Scores:
-        predictions = answer(predictor, rows, project.store, project.engines, progress, until)
-        return scored(project, predictions, rows, "dev", sure)
-
-    found, raced = score_until_decided(race, score) if race else (score(dev), None)
-    known = project.store.predictions(predictor.digest)
-    predictions = [known[row] for row in found.ids]
-    progress("measuring latency", 1.0)
-    waiting = latency(predictor, dev, project.store, project.engines)
-    progress("measuring what was forgotten", 1.0)
-    return Record(
-        rung=step.rung,
-        status="done",
-        scores=found,
-        quote=step.estimate,
-        cost=_cost(project, predictor, [*notes, *([asdict(sure)] if sure else [])], predictions),
-        latency=waiting,
-        forgetting=forgetting.measure_forgetting(
-            predictor.model, start.model, project.criteria.probe, project.store, project.engines
-        ),  # after the peak
-        predictor=predictor.digest,
-        selection=sure,
-        provenance=replace(
-            gather(project.task.folder, project.machine),
-            key=key,
-            raw_quote=step.raw or Cost(),
-            formulas=corrections.FORMULA_VERSION,
-            remote=asks_api(step.methods, start.model),
-            api=asdict(spent) if (spent := project.engines.spent()) else None,
-            writes=not project.inputs.data.labels,
-            base=start.model.digest,
-            train=project.inputs.data.digest,
-            dev=_dev(project),
-            test=project.inputs.splits.test.digest,
-            fits=tuple(fit_keys(context, step.methods)),
-            plugins=plugins_of(step.methods, project.task.goal.metric, predictor.model) or None,
-            options=tuple({"method": method.name, **options(method)} for method in step.methods),
-            given=project.task.methods,
-            seed=project.task.seed,
-            notes=tuple(note["notes"] for note in notes),
-            attack=cached_attack(predictor, dev, project.store, project.engines),
-            errors=sum(bool(p.error) for p in predictions),
-            failed=sum(p.failed for p in predictions),
-            again=sum(p.failed for p in predictions),
-            race=raced,
-        ),
-    )
-
-
-def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
-    """The measured cost: of fits and threshold as noted, of answers by this machine's time or an endpoint's tokens."""
-    row_seconds = sum(one.seconds for one in predictions) / len(predictions)
-    fit_seconds = sum(note["seconds"] for note in notes)
-    tariff = project.engines.price(predictor.model)
-    tokens = [sum(getattr(one, part) for one in predictions) for part in ("tokens_in", "tokens_out", "tokens_cached")]
-    row_usd = tariff.usd(*tokens) / len(predictions) if tariff else project.machine.usd(row_seconds)
-    return Cost(
-        fit_seconds=fit_seconds,
-        row_seconds=row_seconds,
-        memory_bytes=max([memory.peak(), *(note.get("peak_memory_bytes", 0) for note in notes)]),
-        once_usd=project.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
-        per_month_usd=row_usd * project.task.volume,
-        per_1k_usd=1000 * row_usd,
-    )
-
-
-def _with_gaps(record: Record) -> Record:
-    """The record with the number of rows without a score, the reason, and how many are asked again next time."""
-    if not record.scores or not (missing := record.scores.unscored):
-        return record
-    reason = (
-        f"{len(missing)} of {len(record.scores.ids)} rows have no score, and count neither for nor against it: {missing[0].why}"
-    )
-    again = max(record.provenance.again or 0, sum(row.again for row in missing))
-    return replace(record, reason=reason, provenance=replace(record.provenance, again=again))
-
-
-def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
-    """The key of a rung's measurement: its fits, rows, metric and probe, and the race plan if it is raced."""
-    raced = [[asdict(race.schedule), [row.id for row in race.rows], race.goal, race.error]] if race else []
-    dev = [[example.id, dict(example.extra)] for example in project.inputs.splits.dev]
-    start, tariff = step.base.start, step.base.facts.tariff
-    fits = fit_keys(fit_context(project, start), step.methods)
-    measured = [
-        start.digest,
-        fits,
-        dev,
-        project.scoring.key,
-        project.task.volume,
-        project.machine.usd_per_hour,
-        project.criteria.probe.digest,
-    ]
-    measured += [asdict(tariff)] if tariff else []
-    measured += metrics.secondary_rules(project.task.kind)
-    measured += selecting_on(project)
-    return digest([*measured, *raced])
 
 
 def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -> dict[str, Any]:
@@ -320,7 +197,7 @@ def content(project: Project, result: Climb, findings: Sequence[Finding] = ()) -
         "sealed": len(project.inputs.splits.test),
         "task": project.task.model_dump(mode="json"),
         "rule": metrics.rule(project.task.goal.metric),
-        "fits": {step.rung: fit_keys(fit_context(project, step.base.start), step.methods) for step in project.plan.steps},
+        "fits": {step.rung: cascading.step_keys(project, step) for step in project.plan.steps},
         "bases": bases_asked(project.plan.steps),
         "spending": asdict(ledger.spending(project)),
         "judge": asdict(agreement) if (agreement := project.scoring.agreement()) else None,

@@ -99,6 +99,8 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
 
 def named(stored: Predictor, *given: Predictor) -> Predictor:
     """A stored Predictor. RungError if it would ask a server that none of those given asks: the store must not add one."""
+    if stored.then:
+        named(stored.then, *given)
     if not can(stored.model).local and stored.model.name not in {one.model.name for one in given}:
         raise RungError(
             f"a stored fit would ask {stored.model.name!r}, which rung.yaml does not name.",

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rung.claims.shares import ERROR, FIRST
-from rung.climbing.fit import fit_context, fit_keys
+from rung.climbing import cascading
 from rung.climbing.project import Project
 from rung.types import digest
 
@@ -98,7 +98,7 @@ def _read(stored: Mapping[str, Any]) -> Entry:
 def _entry(project: Project) -> Entry:
     goal, splits = project.task.goal, project.inputs.splits
     steps = [step for step in project.plan.steps if step.estimate]
-    keys = {digest([s.base.start.digest, fit_keys(fit_context(project, s.base.start), s.methods)])[:16] for s in steps}
+    keys = {digest([step.base.start.digest, cascading.step_keys(project, step)])[:16] for step in steps}
     return Entry(
         0.0,
         tuple(sorted(keys)),

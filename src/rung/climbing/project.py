@@ -11,10 +11,11 @@ from rung.advise.advise import Chart
 from rung.climbing.auto_bases import resolved
 from rung.climbing.inputs import Inputs, read_inputs
 from rung.climbing.scoring import Criteria, Scoring, criteria, scoring
+from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine
-from rung.planning import bases, corrections, steps
+from rung.planning import bases, cascades, corrections, steps
 from rung.planning.bases import Base, RungOnBase
 from rung.planning.steps import Step
 from rung.predictor import Predictor
@@ -34,6 +35,19 @@ class Plan:
     """The rungs in order, each with its cost estimate."""
     chart: Chart
     """The flowchart. A rung that the plan rules out by its estimate is not its first choice."""
+
+    @property
+    def alone(self) -> Step:
+        """The step to measure where the task names one rung: a cascade stands beside its parts."""
+        return next((step for step in self.steps if step.parts), self.steps[0])
+
+    def named(self, rung: str) -> Step:
+        """The step of a rung. RungError if the plan has none of this name."""
+        found = next((step for step in self.steps if step.rung == rung), None)
+        if found is None:
+            known = ", ".join(step.rung for step in self.steps)
+            raise RungError(f"the plan has no rung {rung!r}.", where="rung.yaml rungs", remedy=f"Known: {known}.")
+        return found
 
     @property
     def rungs(self) -> int:
@@ -119,5 +133,5 @@ def make_plan(project: Project) -> Plan:
     counted = {name: bases.count_base(start, data, project.engines) for name, start in project.starts.items()}
     asked = steps.flowchart_input(task, data, counted, machine)
     seen = corrections.past_estimates(project.store.records(), machine)
-    found = steps.plan(task, data, counted, machine, asked.chart(), seen)
+    found = cascades.with_cascades(steps.plan(task, data, counted, machine, asked.chart(), seen), task, data, counted, machine)
     return Plan(counted, tuple(found), asked.chart([step.rung for step in found if step.skip]))

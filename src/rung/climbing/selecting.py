@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from rung import metrics
+from rung.climbing.cascading import new_answers
 from rung.climbing.fit import Progress
-from rung.climbing.out_of_fold import Fitted, TrainAnswers, train_answers
+from rung.climbing.out_of_fold import Fitted, TrainAnswers
 from rung.climbing.project import Project
 from rung.predictor import Predictor, Threshold, sure
 from rung.selective import choosing
@@ -24,7 +25,7 @@ def selection(project: Project, rung: Fitted, until: float, progress: Progress) 
     goal, splits = project.task.goal, project.inputs.splits
     if goal.coverage is None:
         return None
-    return select(train_answers(project, rung, until, progress), goal, len(splits.dev) + len(splits.test))
+    return select(new_answers(project, rung, until, progress), goal, len(splits.dev) + len(splits.test))
 
 
 def select(found: TrainAnswers, goal: Goal, held: int) -> Selection:

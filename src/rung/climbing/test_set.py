@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rung.climbing.fit import fit, fit_context
+from rung.climbing.cascading import fit_step
 from rung.climbing.held import Proof
 from rung.climbing.project import Project
 from rung.climbing.selecting import scored, threshold
@@ -51,7 +51,7 @@ def prove(project: Project, record: Record) -> str:
     """
     try:
         step = next(step for step in project.plan.steps if step.rung == record.rung)
-        predictor, _ = fit(fit_context(project, step.base.start), step.methods, float("inf"), lambda *_: None)
+        predictor = fit_step(project, step, float("inf"), lambda *_: None).predictor
         dev, raced = project.inputs.splits.dev, record.provenance.race
         rest = _scored(project, predictor, dev, "dev", record) if raced and raced.asked < len(dev) else None
         found = _scored(project, predictor, project.inputs.splits.test.open(), "test", record)

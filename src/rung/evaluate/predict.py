@@ -10,7 +10,7 @@ from rung.errors import BudgetError, RungError
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.metrics import stats
-from rung.predictor import CHUNK, Predictor
+from rung.predictor import CHUNK, Predictor, sure
 from rung.store import Store
 from rung.types import Example, Latency, Prediction
 
@@ -36,6 +36,8 @@ def answer(
     Rows that failed for a reason outside the model are retried. NoAnswersError if all rows fail that way; if a chunk of at
     least FIRST_ROWS rows fails in the same way, the rest is not asked.
     """
+    if predictor.then:
+        return _cascaded(predictor, predictor.then, examples, store, engines, progress, deadline)
     known = {row: kept for row, kept in store.predictions(predictor.digest).items() if not kept.failed}
     missing = list({example.id: example for example in examples if example.id not in known}.values())
     if missing:
@@ -61,6 +63,27 @@ def answer(
     if all(one.failed for one in answers):
         raise NoAnswersError(f"all {len(answers)} rows failed; the first: {answers[0].error}")
     return answers
+
+
+def _cascaded(
+    predictor: Predictor,
+    then: Predictor,
+    examples: Sequence[Example],
+    store: Store,
+    engines: Engines,
+    progress: Progress,
+    deadline: float,
+) -> list[Prediction]:
+    """Predictions of a cascade, from the stored answers of its two Predictors and what is missing of these."""
+    assert predictor.cascade
+    cut = predictor.cascade.cut
+    first = answer(predictor.alone, examples, store, engines, progress, deadline)
+    open_rows = [example for example, one in zip(examples, first) if not sure.is_sure(one, cut)]
+    second = iter(answer(then, open_rows, store, engines, progress, deadline) if open_rows else ())
+    found = [sure.joined(one, None if sure.is_sure(one, cut) else next(second), cut) for one in first]
+    known = store.predictions(predictor.digest)
+    store.keep_predictions(predictor.digest, [one for one in found if known.get(one.id) != one])
+    return found
 
 
 def _chunks(rows: int, size: int, first: int) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rung import label_sets, methods
@@ -19,7 +19,7 @@ from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
 from rung.predictor import Predictor
 from rung.store import NAME
-from rung.task import Task, base_names
+from rung.task import Task, base_names, cascade_names
 from rung.types import Cost, Example, Need, TrainData
 
 BATCH_FACTOR = 3
@@ -44,6 +44,15 @@ class Step:
     scale: Correction = Correction()
     remote: bool = False
     """Whether an API answers."""
+    parts: tuple[Step, ...] = ()
+    """Of a cascade: the cheap rung and the dear one. Its own `methods` are empty."""
+    usual: bool = False
+    """Of a cascade: tried without being named, once both parts are measured and the cheap one proves to be worth it."""
+
+    @property
+    def all_methods(self) -> tuple[Method, ...]:
+        """Its methods, or those of both parts."""
+        return (*self.methods, *(method for part in self.parts for method in part.methods))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,7 @@ def _listed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Mac
     starts = {name: base.start for name, base in bases.items()}
     usual = next(iter(starts.values()))
     have = available(usual.model, data, machine)
-    named = task.rungs or (*methods.usual(have), *_agents(starts, have))
+    named = cascade_names.with_parts(task.rungs or ()) or (*methods.usual(have), *_agents(starts, have))
     found = [place for name in named for place in on_bases(name, task, starts, data, machine)]
     return list({place.rung: place for place in found}.values())
 
@@ -156,6 +165,11 @@ def plan(
         step = Step(place.rung, chain, base, quote, "", found.rungs[place.rung], raw, scale, remote)
         reason = "" if task.rungs else _ruled_out(step, found, machine)
         steps.append(replace(step, estimate=None, skip=reason) if reason else step)
+    return in_order(steps)
+
+
+def in_order(steps: Iterable[Step]) -> list[Step]:
+    """As they are tried: by advice, then cheapest first; those that cannot be tried last."""
     return sorted(steps, key=_order)
 
 
@@ -191,7 +205,8 @@ def _ruled_out(step: Step, found: Chart, machine: Machine) -> str:
 
 def bases_asked(steps: Sequence[Step]) -> dict[str, str]:
     """Base of each rung that uses one."""
-    return {step.rung: step.base.start.model.name for step in steps if asks_base(step.methods)}
+    asking = [step for step in steps if any(asks_base(one.methods) for one in step.parts or (step,))]
+    return {step.rung: step.base.start.model.name for step in asking}
 
 
 def yearly(cost: Cost | None) -> float:

@@ -42,6 +42,8 @@ def total(steps: Sequence[Step], dev_rows: int, on: forgetting.Probe, machine: M
             and one.methods == step.methods[: len(one.methods)]
             and one is not step
         ]
+        if step.parts:
+            before = [sum(one.estimate.fit_seconds for one in tried if one.estimate and one.rung in {p.rung for p in step.parts})]
         fit += step.estimate.fit_seconds - max([0.0, *before])
         answer += step.estimate.row_seconds * dev_rows / (step.base.facts.concurrency if step.remote else 1)
         if any(method.family in TRAINS for method in step.methods):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rung.predictor.answering import CHUNK, Predictor
 from rung.predictor.saving import FILE, FOLDERS, folder_digest, load, save
-from rung.predictor.value import PROMPT_VERSION, Calibration, Demos, Threshold
+from rung.predictor.value import PROMPT_VERSION, Calibration, Cascade, Demos, Threshold
 
 __all__ = [
     "CHUNK",
@@ -12,6 +12,7 @@ __all__ = [
     "FOLDERS",
     "PROMPT_VERSION",
     "Calibration",
+    "Cascade",
     "Demos",
     "Predictor",
     "Threshold",

@@ -26,8 +26,23 @@ CHUNK = 64
 class Predictor(PromptMaker):
     """Frozen data that says how a row is answered, and the answering."""
 
+    @property
+    def then(self) -> Predictor | None:
+        """Who answers what this one is not sure of."""
+        if self.cascade is None:
+            return None
+        assert isinstance(self.cascade.then, Predictor), "a cascade goes on to a whole Predictor"
+        return self.cascade.then
+
+    @property
+    def alone(self) -> Predictor:
+        """This one without the second of its cascade, and without a threshold on the answers of both."""
+        return replace(self, cascade=None, threshold=None) if self.cascade else self
+
     def warm(self, engines: Engines) -> None:
         """Load what answering needs."""
+        if then := self.then:
+            then.warm(engines)
         engines.open(self.model)
         if self.demos.similar:
             engines.embedder(self.encoder)
@@ -40,9 +55,12 @@ class Predictor(PromptMaker):
         """Answer rows in order. A row that cannot be asked gets an error; the others are answered.
 
         With passages, a row with weak evidence is not asked, and an answer that no passage supports is withheld. With a
-        threshold, an answer of less confidence is a guess.
+        threshold, an answer of less confidence is a guess. Of a cascade the second answers what the first is not sure of.
         `allow`: the passages that the asker may see.
         """
+        if self.cascade:
+            both = self._cascaded(examples, engines, progress, allow)
+            return [sure.given(one, self.threshold) for one in both]
         started = time.perf_counter()
         engine = engines.open(self.model)
         found = self.retrieve(examples, engines, allow)
@@ -59,6 +77,17 @@ class Predictor(PromptMaker):
             replace(self.grounded(_with_looks(one, seen), seen.sources, row), id=row.id, seconds=max(one.seconds, seconds))
             for row, one, seen in zip(examples, out, found)
         ]
+
+    def _cascaded(
+        self, examples: Sequence[Example], engines: Engines, progress: Progress | None, allow: Allow
+    ) -> list[Prediction]:
+        """Both Predictors' answers joined: the second is asked only what the first is not sure of."""
+        assert self.cascade and self.then
+        cut = self.cascade.cut
+        first = self.alone.predict(examples, engines, progress, allow)
+        open_rows = [example for example, one in zip(examples, first) if not sure.is_sure(one, cut)]
+        second = iter(self.then.predict(open_rows, engines, None, allow) if open_rows else ())
+        return [sure.joined(one, None if sure.is_sure(one, cut) else next(second), cut) for one in first]
 
     def unasked(self, engine: Engine, prompt: Prompt, room: int, found: Retrieved) -> Prediction | None:
         """The prediction if the model is not asked; None if it is to be asked. `room`: tokens that its answer needs."""
@@ -112,8 +141,8 @@ class Predictor(PromptMaker):
 
     @property
     def streams(self) -> bool:
-        """Whether answers can stream. Labels are chosen as a whole, and citations are checked before an answer is shown."""
-        return can(self.model).streams and not (self.labels or self.lookup or self.thinking)
+        """Whether answers can stream. Labels are chosen as a whole, citations are checked first, and a cascade may ask again."""
+        return can(self.model).streams and not (self.labels or self.lookup or self.thinking or self.cascade)
 
     def stream(self, example: Example, engines: Engines) -> Iterator[str]:
         """One answer, piece by piece. Only if `streams`."""

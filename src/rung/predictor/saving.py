@@ -15,7 +15,7 @@ from rung.lm.base import Decoding, ModelRef
 from rung.lm.inference.thinking import Thinking
 from rung.lm.models.fits import link
 from rung.predictor.answering import Predictor
-from rung.predictor.value import Calibration, Demos, Threshold
+from rung.predictor.value import Calibration, Cascade, Demos, Threshold
 from rung.retrieve.browse import Limits
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Settings
@@ -24,6 +24,10 @@ from rung.types import digest
 FILE = "predictor.json"
 FOLDERS = ("model", "demos")
 """Parts of a Predictor that have files; each is saved in a folder of that name."""
+
+
+THEN = "then"
+"""Folder of the second Predictor of a cascade."""
 
 
 def save(
@@ -36,24 +40,34 @@ def save(
 
     `finish`: called with the folder before it is renamed into place. RungError for a calibration of another Predictor.
     """
-    if predictor.calibration and predictor.calibration.of != replace(predictor, calibration=None, threshold=None).digest:
+    with files.whole_folder(folder) as part:
+        _write(predictor, part, folder)
+        for name, text in (beside or {}).items():
+            files.write_text(part / name, text)
+        finish(part)
+
+
+def _write(predictor: Predictor, part: Path, folder: Path) -> None:
+    """Write into `part`, which will be `folder`; the second of a cascade into a folder of its own in it."""
+    plain = replace(predictor, calibration=None, threshold=None, cascade=None)
+    if predictor.calibration and predictor.calibration.of != plain.digest:
         raise RungError(
             "a method after the calibration changed the prompt or the model, so the calibration is no longer valid.",
             where="rungs",
             remedy="Put the calibration last in the rung.",
         )
     content = asdict(predictor)
-    with files.whole_folder(folder) as part:
-        for name in FOLDERS:
-            if content[name]["files"]:
-                shutil.copytree(content[name]["files"], part / name, copy_function=link)
-                content[name]["files"] = name
-        if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
-            content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
-        for name, text in (beside or {}).items():
-            files.write_text(part / name, text)
-        files.write_json(part / FILE, content)
-        finish(part)
+    for name in FOLDERS:
+        if content[name]["files"]:
+            shutil.copytree(content[name]["files"], part / name, copy_function=link)
+            content[name]["files"] = name
+    if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
+        content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
+    if then := predictor.then:
+        (part / THEN).mkdir()
+        _write(then, part / THEN, folder / THEN)
+        content["cascade"]["then"] = THEN
+    files.write_json(part / FILE, content)
 
 
 def load(folder: Path) -> Predictor:
@@ -83,11 +97,16 @@ def load(folder: Path) -> Predictor:
             "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,
             "calibration": Calibration(tuple(bent["bias"]), bent["of"]) if (bent := content.get("calibration")) else None,
             "threshold": Threshold(**cut) if (cut := content.get("threshold")) else None,
+            "cascade": _cascade(content.get("cascade"), folder),
             "demos": Demos(
                 **{**demos, "fixed": tuple(map(rows.example, demos["fixed"])), "pool": tuple(map(rows.example, demos["pool"]))}
             ),
         }
     )
+
+
+def _cascade(content: dict | None, folder: Path) -> Cascade | None:
+    return Cascade(Threshold(**content["cut"]), load(folder / THEN)) if content else None
 
 
 def folder_digest(folder: Path) -> str:

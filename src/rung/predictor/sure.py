@@ -34,5 +34,23 @@ def given(found: Prediction, threshold: Threshold | None) -> Prediction:
     return found if sure >= threshold.at else _left(found, f"its confidence of {sure:.2f} is under {threshold.at:.2f}")
 
 
+def is_sure(found: Prediction, cut: Threshold) -> bool:
+    """Whether the first of a cascade has an answer that it is sure of; one that failed is passed on as well."""
+    return not found.error and not given(found, cut).abstained
+
+
+def joined(first: Prediction, second: Prediction | None, cut: Threshold) -> Prediction:
+    """The answer of a cascade: that of the first, or of the second with the time and the tokens of both."""
+    if second is None:
+        return given(first, cut)
+    return replace(
+        second,
+        seconds=first.seconds + second.seconds,
+        tokens_in=first.tokens_in + second.tokens_in,
+        tokens_out=first.tokens_out + second.tokens_out,
+        tokens_cached=first.tokens_cached + second.tokens_cached,
+    )
+
+
 def _left(found: Prediction, why: str) -> Prediction:
     return replace(found, output="", guess=found.output, abstained=f"not sure: {why}")

@@ -52,6 +52,16 @@ class Threshold:
     """Of the log-odds of the confidence, as `rung.measurements.Selection` has them."""
 
 
+@dataclass(frozen=True)
+class Cascade:
+    """A second Predictor for the rows that the first is not sure of."""
+
+    cut: Threshold
+    """From which confidence on the first one's answer is given."""
+    then: PredictorFields
+    """A `rung.predictor.Predictor`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictorFields:
     """All that decides how a row is answered."""
@@ -79,6 +89,8 @@ class PredictorFields:
     calibration: Calibration | None = None
     threshold: Threshold | None = None
     """None gives every answer."""
+    cascade: Cascade | None = None
+    """None where it answers alone. It comes before `threshold`, which is on the answers of both."""
 
     @property
     def browses(self) -> bool:
@@ -91,4 +103,6 @@ class PredictorFields:
         shown: dict[str, Any] = {"orders": orders.VERSION} if self.lookup else {}
         if added := engine_kinds.TABLE.origin(self.model.kind):
             shown["engine"] = added  # another version of a plug-in may answer differently
+        if self.cascade:
+            shown["cascade"] = [asdict(self.cascade.cut), self.cascade.then.digest]
         return digest(identity_fields(asdict(self) | {"prompt": PROMPT_VERSION} | shown))

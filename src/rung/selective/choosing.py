@@ -12,6 +12,8 @@ from rung.predictor import Threshold, sure
 
 LEAST_ROWS = 20
 """Train rows below which no threshold is chosen."""
+NEVER = 2.0
+"""A threshold that no confidence reaches."""
 BINS = 10
 """Bins of equally many rows, for the calibration error."""
 
@@ -60,6 +62,19 @@ def for_goal(asked: Asked, at_least: float, coverage: float, held: int) -> int:
     wide = (share - coverage) / np.sqrt(coverage * (1 - coverage) / held)
     margin = np.minimum(above, wide)
     return int(cuts[np.flatnonzero(margin >= margin.max() - 1e-12)[-1]])
+
+
+def for_cascade(confidences: Sequence[float], first: Sequence[float], second: Sequence[float]) -> tuple[int, float]:
+    """How many rows, the surest first, the first of a cascade should answer, and the threshold for that.
+
+    The most at which the rows that the two answer together score no lower than the second alone. `first`, `second`: both
+    scores of each row. 0 rows, and a threshold that no confidence reaches, where the first is never as good.
+    """
+    asked = Asked.of(confidences, first)
+    order = np.argsort(-np.asarray(confidences, float), kind="stable")
+    gain = np.cumsum(asked.scores - np.asarray(second, float)[order])
+    good = [k for k in asked.cuts if gain[k - 1] >= -1e-9]
+    return (good[-1], asked.at(good[-1])) if good else (0, NEVER)
 
 
 def auc(confidences: Sequence[float], scores: Sequence[float]) -> float | None:

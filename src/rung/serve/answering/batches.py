@@ -126,7 +126,7 @@ def answered(asks: Sequence[Ask]) -> list[Outcome | Refused]:
     """The outcomes of asks of one model, decoding and rights."""
     served = asks[0].job.served
     predictor = served.predictor
-    if served.writes and (predictor is None or not (predictor.lookup or predictor.thinking)):
+    if served.writes and (predictor is None or not (predictor.lookup or predictor.thinking or predictor.cascade)):
         return written(served, asks)
     assert predictor, "an untouched base writes"
     rows = [ask.job.chat.example for ask in asks]

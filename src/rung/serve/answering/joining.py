@@ -22,7 +22,7 @@ log = logging.getLogger("rung.serve")
 def running(served: Served) -> RunningBatch | None:
     """The running batch that a model's answers are written in; None where they are given in groups."""
     predictor = served.predictor
-    if not served.writes or (predictor and (predictor.thinking or predictor.browses)):
+    if not served.writes or (predictor and (predictor.thinking or predictor.browses or predictor.cascade)):
         return None
     engine = served.engines.open(served.model)
     return engine.running() if isinstance(engine, WritesInSteps) else None

@@ -84,6 +84,8 @@ class Served:
         """Why there are no log-probabilities of an answer; empty where there are."""
         if self.predictor and self.predictor.thinking:
             return "it reasons before it answers"
+        if self.predictor and self.predictor.cascade:
+            return "two models answer for it"
         if self.predictor and self.predictor.lookup and self.writes:
             return CHECKED
         return "" if can(self.model).logprobs else "its engine gives none"
@@ -161,7 +163,8 @@ def _of(project: Project, fresh: Project) -> Iterator[Served]:
     for rung in project.store.read("decision.json").get("fits", {best.rung: []}):
         try:
             found = best.predictor if rung == best.rung else with_threshold(project, chosen(project, rung))
-            require_data_policy(project.task, found.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
+            for one in filter(None, (found, found.then)):
+                require_data_policy(project.task, one.model.name, "the model to be asked is", "rung.yaml needs.data_may_leave")
         except RungError:
             continue  # a rung that was not fitted is no model
         yield _served(f"{name}:{rung}", fresh, Answering(rung, found, best.notice if rung == best.rung else ""))

@@ -1,0 +1,186 @@
+"""Measuring one rung: fit it, answer and score the dev rows, and record what that took."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from rung import files, metrics
+from rung.climbing import cascading
+from rung.climbing.fit import Progress
+from rung.climbing.out_of_fold import Fitted
+from rung.climbing.project import Project
+from rung.climbing.selecting import scored, selecting_on, selection
+from rung.errors import BudgetError, RungError, disk_full
+from rung.evaluate import forgetting, memory
+from rung.evaluate.injection import cached_attack
+from rung.evaluate.predict import answer, latency
+from rung.evaluate.provenance import gather, plugins_of
+from rung.methods.base import options
+from rung.methods.chain import asks_api
+from rung.planning import corrections
+from rung.planning.steps import Step
+from rung.predictor import Predictor
+from rung.sequential.race import RacePlan, score_until_decided
+from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Record, Scores, digest
+
+
+def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
+    """One rung's record: the stored one if nothing it depends on has changed, else measured now."""
+    record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
+    if step.estimate is None:
+        return record
+    project.scoring.validate()
+    key = rung_key(project, step, race)
+    for stored in reversed(project.store.records()):
+        if stored.provenance.key == key and _settled(stored):
+            return replace(stored, rung=step.rung)  # the order of `bases` may have changed
+    left = until - time.monotonic()
+    if step.estimate.fit_seconds > left:
+        return replace(
+            record,
+            reason=f"quoted {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget",
+        )
+    try:
+        record = _with_gaps(_measured(project, step, key, until, progress, race))
+    except BudgetError as error:
+        record = replace(record, status="skipped", reason=str(error))
+    except Exception as error:  # a failure is recorded, and the climb continues
+        if files.is_full(error):  # the next rung would fail as well
+            raise disk_full(project.store.folder, error) from error
+        text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
+        record = replace(record, status="failed", reason=text, provenance=Provenance(key=key, traceback=traceback.format_exc()))
+    project.store.keep_record(record)
+    if ratios := corrections.measured_against_estimate(record, project.machine):
+        corrections.append_history(project.machine, ratios)
+    return record
+
+
+def _settled(record: Record) -> bool:
+    """Whether a stored measurement is final: every row has its score, or asking again would not change it."""
+    found = record.provenance
+    old = bool(found.errors) and found.failed is None  # older versions counted failed rows as wrong
+    return record.status == "done" and not found.again and not old
+
+
+def _measured(project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None) -> Record:
+    start = step.base.start
+    fitted = cascading.fit_step(project, step, until, progress)
+    predictor, notes = fitted.predictor, fitted.notes
+    memory.reset_peak()
+    dev, sure = project.inputs.splits.dev, selection(project, fitted, until, progress)
+
+    def score(rows: Sequence[Example]) -> Scores:
+        predictions = answer(predictor, rows, project.store, project.engines, progress, until)
+        return scored(project, predictions, rows, "dev", sure)
+
+    found, raced = score_until_decided(race, score) if race else (score(dev), None)
+    known = project.store.predictions(predictor.digest)
+    predictions = [known[row] for row in found.ids]
+    progress("measuring latency", 1.0)
+    waiting = latency(predictor, dev, project.store, project.engines)
+    progress("measuring what was forgotten", 1.0)
+    return Record(
+        rung=step.rung,
+        status="done",
+        scores=found,
+        quote=step.estimate,
+        cost=_cost(project, predictor, [*notes, *([asdict(sure)] if sure else [])], predictions),
+        latency=waiting,
+        forgetting=_forgetting(project, fitted),  # after the peak
+        predictor=predictor.digest,
+        selection=sure,
+        provenance=replace(
+            gather(project.task.folder, project.machine),
+            key=key,
+            raw_quote=step.raw or Cost(),
+            formulas=corrections.FORMULA_VERSION,
+            remote=any(asks_api(one.methods, one.base.start.model) for one in step.parts or (step,)),
+            api=asdict(spent) if (spent := project.engines.spent()) else None,
+            writes=not project.inputs.data.labels,
+            base=start.model.digest,
+            train=project.inputs.data.digest,
+            dev=dev_digest(project),
+            test=project.inputs.splits.test.digest,
+            fits=tuple(cascading.step_keys(project, step)),
+            plugins=plugins_of(step.all_methods, project.task.goal.metric, predictor.model) or None,
+            options=tuple({"method": method.name, **options(method)} for method in step.all_methods),
+            given=project.task.methods,
+            seed=project.task.seed,
+            notes=tuple(note["notes"] for note in notes),
+            attack=cached_attack(predictor, dev, project.store, project.engines),
+            errors=sum(bool(p.error) for p in predictions),
+            failed=sum(p.failed for p in predictions),
+            again=sum(p.failed for p in predictions),
+            race=raced,
+        ),
+    )
+
+
+def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
+    """The measured cost: of fits and threshold as noted, of answers by this machine's time or an endpoint's tokens."""
+    row_seconds = sum(one.seconds for one in predictions) / len(predictions)
+    fit_seconds = sum(note["seconds"] for note in notes)
+    row_usd = 0.0
+    for model, some in cascading.asked(project, predictor, predictions):
+        tariff = project.engines.price(model)
+        tokens = [sum(getattr(one, part) for one in some) for part in ("tokens_in", "tokens_out", "tokens_cached")]
+        usd = tariff.usd(*tokens) if tariff else project.machine.usd(sum(one.seconds for one in some))
+        row_usd += usd / len(predictions)
+    return Cost(
+        fit_seconds=fit_seconds,
+        row_seconds=row_seconds,
+        memory_bytes=max([memory.peak(), *(note.get("peak_memory_bytes", 0) for note in notes)]),
+        once_usd=project.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
+        per_month_usd=row_usd * project.task.volume,
+        per_1k_usd=1000 * row_usd,
+    )
+
+
+def _with_gaps(record: Record) -> Record:
+    """The record with the number of rows without a score, the reason, and how many are asked again next time."""
+    if not record.scores or not (missing := record.scores.unscored):
+        return record
+    reason = (
+        f"{len(missing)} of {len(record.scores.ids)} rows have no score, and count neither for nor against it: {missing[0].why}"
+    )
+    again = max(record.provenance.again or 0, sum(row.again for row in missing))
+    return replace(record, reason=reason, provenance=replace(record.provenance, again=again))
+
+
+def rung_key(project: Project, step: Step, race: RacePlan | None = None) -> str:
+    """The key of a rung's measurement: its fits, rows, metric and probe, and the race plan if it is raced."""
+    raced = [[asdict(race.schedule), [row.id for row in race.rows], race.goal, race.error]] if race else []
+    dev = [[example.id, dict(example.extra)] for example in project.inputs.splits.dev]
+    start, tariff = step.base.start, step.base.facts.tariff
+    fits = cascading.step_keys(project, step)
+    measured = [
+        start.digest,
+        fits,
+        dev,
+        project.scoring.key,
+        project.task.volume,
+        project.machine.usd_per_hour,
+        project.criteria.probe.digest,
+    ]
+    measured += [asdict(tariff)] if tariff else []
+    measured += metrics.secondary_rules(project.task.kind)
+    measured += selecting_on(project)
+    return digest([*measured, *raced])
+
+
+def dev_digest(project: Project) -> str:
+    """Digest of the dev rows."""
+    return digest([example.id for example in project.inputs.splits.dev])
+
+
+def _forgetting(project: Project, fitted: Fitted) -> Forgetting | None:
+    """What the model that answers has forgotten; of a cascade's two that which forgot more."""
+    starts = [part.base.start for part in fitted.step.parts or (fitted.step,)]
+    models = [one.model for one in (fitted.predictor, fitted.predictor.then) if one]
+    how = (project.criteria.probe, project.store, project.engines)
+    found = [forgetting.measure_forgetting(model, start.model, *how) for model, start in zip(models, starts)]
+    return max((one for one in found if one), key=lambda one: one.rise, default=None)
