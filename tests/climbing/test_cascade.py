@@ -36,11 +36,11 @@ DEAR = ModelRef("fake", "dear", "dear")
 
 
 class Knowing(FakeEngine):
-    """Right on all rows: a row's text ends in its label spelled backwards."""
+    """Right on all rows: the number at a row's end says its label, modulo 3."""
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         self.asked += len(prompts)
-        return [Choice(prompt.input.split()[-1][::-1], -0.1, 0.99, 10, 1) for prompt in prompts]
+        return [Choice(LABELS[int(prompt.input.split()[-1]) % 3], -0.1, 0.99, 10, 1) for prompt in prompts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +59,13 @@ class Dear(Method):
 
 
 def rows(n: int, seed: int) -> list[tuple[str, str]]:
-    """Half of the rows hold the words of their label; those of the others mislead. Only the dear model reads the last word."""
+    """Half of the rows hold the words of their label; those of the others mislead. Only the dear model reads the number."""
     rng, out = random.Random(seed), []
     words = {"refund": "money back account", "delay": "late parcel waiting", "other": "hours shop open"}
     for i in range(n):
         label = rng.choice(LABELS)
         told = words[label] if i % 2 else f"hm {rng.choice(LABELS)[:2]} {rng.random()}"
-        out.append((f"{told} {rng.randrange(10**9)} {label[::-1]}", label))
+        out.append((f"{told} {3 * rng.randrange(10**9) + LABELS.index(label)}", label))
     return out
 
 
@@ -140,7 +140,7 @@ def test_a_saved_cascade_answers_alike_wherever_it_is(tmp_path: Path, dear: Know
     loaded = predictors.load(tmp_path / "moved")
     assert loaded.digest == predictor.digest and loaded.then and loaded.then.model == DEAR
     assert loaded.cascade and predictor.cascade and loaded.cascade.cut == predictor.cascade.cut
-    texts = [Example("late parcel waiting 1 yaled", ""), Example("hm 0.77 dnufer", "")]
+    texts = [Example("late parcel waiting 300", ""), Example("hm 0.77 302", "")]
     answers = [one.output for one in loaded.predict(texts, project.engines)]
     assert answers == [one.output for one in predictor.predict(texts, project.engines)] == ["delay", "refund"]
     assert replace(predictor, cascade=None).digest != predictor.digest
@@ -154,7 +154,7 @@ def test_asking_and_fitting_take_the_name_of_a_cascade(tmp_path: Path, dear: Kno
     assert [one.rung for one in fitted.records] == ["nearest>dear"] and fitted.records[0].scores
     task(tmp_path)
     api.climb(folder, everything=True, progress=False)
-    assert command("ask", folder, "hm 0.77 dnufer", "--rung", "nearest>dear").stdout.startswith("refund")
+    assert command("ask", folder, "hm 0.77 302", "--rung", "nearest>dear").stdout.startswith("refund")
     assert api.load(folder).frozen.model.kind in ("rule", "fake")
 
 
@@ -218,7 +218,7 @@ def test_the_usual_cascade_needs_a_price_apart_and_a_confidence_that_tells(
     assert "does not tell right from wrong: area under the curve 0." in why(cost("nearest", 0.001), cost("dear", 0.02))
 
 
-def test_the_usual_cascade_is_tried_after_a_rung_that_meets_and_chosen_if_it_is_cheaper(
+def test_the_usual_cascade_is_tried_after_a_rung_that_meets(
     tmp_path: Path, dear: Knowing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods, "RUNGS", ("nearest", "dear"))

@@ -258,7 +258,7 @@ class Task(_Section):
     needs: TaskNeeds = TaskNeeds()
     """What the flowchart of `rung plan` asks; what is left out is read off the data or assumed."""
     rungs: Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)] | None = None
-    """Names of the rungs to try, instead of all that fit; of several bases RUNG@BASE means that one alone."""
+    """Names of the rungs to try, instead of all that fit; RUNG@BASE means that base alone, A>B a cascade of two rungs."""
     race: bool = False
     """Whether a climb asks the dev rows in looks and stops early where a rung clearly meets the goal or cannot."""
     methods: dict[str, dict[str, Any]] = {}
