@@ -18,8 +18,9 @@ from rung import predictor as predictors
 from rung.climbing import cascading
 from rung.climbing.climb import chosen
 from rung.climbing.project import Project
-from rung.errors import TaskError
+from rung.errors import RungError, TaskError
 from rung.evaluate.predict import answer
+from rung.export.source import source
 from rung.lm.base import Choice, ModelRef, Progress, Prompt
 from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
@@ -156,6 +157,13 @@ def test_asking_and_fitting_take_the_name_of_a_cascade(tmp_path: Path, dear: Kno
     api.climb(folder, everything=True, progress=False)
     assert command("ask", folder, "hm 0.77 302", "--rung", "nearest>dear").stdout.startswith("refund")
     assert api.load(folder).frozen.model.kind in ("rule", "fake")
+
+
+def test_a_cascade_is_not_exported_by_half(tmp_path: Path, dear: Knowing) -> None:
+    folder = task(tmp_path)
+    api.climb(folder, everything=True, progress=False)
+    with pytest.raises(RungError, match="is a cascade of two rungs"):
+        source(Project(load_task(folder)), "nearest>dear")
 
 
 def test_a_row_that_neither_is_sure_of_goes_to_a_person(tmp_path: Path, dear: Knowing) -> None:

@@ -27,6 +27,7 @@ from rung.lm.models.resolve import KNOWN
 from rung.methods import METHODS, RUNGS, ZERO_SHOT, rung
 from rung.metrics import METRICS
 from rung.task import Task, load_task
+from rung.task.cascade_names import with_parts
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -90,9 +91,10 @@ def test_task_files_are_accepted(page: Path, tmp_path: Path) -> None:
             text += "".join(line for key, line in REST.items() if key not in yaml.safe_load(text))
         (tmp_path / "rung.yaml").write_text(text, encoding="utf-8")
         task = load_task(tmp_path)
-        for one in task.rungs or RUNGS:
+        rungs = with_parts(task.rungs or RUNGS)
+        for one in rungs:
             rung(one, task.methods)
-        unused = set(task.methods) - {part for one in task.rungs or RUNGS for part in one.split("+")}
+        unused = set(task.methods) - {part for one in rungs for part in one.split("+")}
         assert not unused, f"options for {unused}, which no rung of the block has"
         write_rows(task)
         assert load(task).train

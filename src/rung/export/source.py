@@ -67,6 +67,12 @@ def source(project: Project, rung: str = "", rows: int = 0) -> Source:
 
 def _check(rung: str, predictor: Predictor) -> None:
     """RungError where the rung answers with what is no file of a language model."""
+    if predictor.cascade:
+        raise RungError(
+            f"{rung} is a cascade of two rungs, and other engines cannot pass a row on.",
+            where="rung export",
+            remedy="Export one of its parts, or answer with `rung ask`, `rung serve` or rung.load(...).predict(...).",
+        )
     able = can(predictor.model)
     if not able.local:
         raise RungError(
