@@ -2,7 +2,7 @@
 
 The cheap rung is `encoder`, the dear one `few-shot-similar` on the default model, and without --quick `lora` too. Both answer
 train rows as new ones, which gives the threshold; scores are on dev rows that no fit saw, costs are this machine's time for an
-answer as measured. --quick: 20 of the 77 classes, 300 dev rows. Last line: ratio = cost of the dear rung's answers over that of
+answer as measured. --quick: 10 of the 77 classes, 150 dev rows. Last line: ratio = cost of the dear rung's answers over that of
 the cascade's, where the cascade is not shown to score lower (paired interval, its lower end at least -0.03).
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
     cascades = [f"encoder>{rung}" for rung in dear]
     ratios = []
     with tempfile.TemporaryDirectory() as place:
-        folder = task(Path(place), 20 if args.quick else 77, 300 if args.quick else 750, cascades)
+        folder = task(Path(place), 10 if args.quick else 77, 150 if args.quick else 750, cascades)
         found = {one.rung: one for one in api.climb(folder, everything=True, progress=False).records}
         for record in found.values():
             print(said(record), flush=True)

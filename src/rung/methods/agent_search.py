@@ -37,6 +37,7 @@ class AgentSearch(Method):
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
     fit_version: ClassVar[int] = 1
+    folds: ClassVar[int] = 0
 
     steps: Count = 6
     """Most turns for a question in which the model lists, finds or reads; then it must answer."""
