@@ -27,7 +27,7 @@ demo: install  ## climb the example task
 
 test: install  ## the fast tests, a file in one worker since its tests share fits, then those on the real default model
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
-	$(BIN)/python -m pytest -m "model and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "model and not slow" -n 2 --dist loadfile
 
 check: install  ## style, types, the documentation site, tests
 	$(BIN)/ruff check .

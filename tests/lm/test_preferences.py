@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from slowly import slow_but
 
 from rung.errors import BudgetError
 from rung.lm.models import adapters
@@ -229,7 +230,7 @@ def test_training_on_pairs_learns(fresh: Callable[[str], Loaded], tmp_path: Path
     assert sum(better) > sum(worse)
 
 
-@pytest.mark.parametrize("name", ["dpo", *(pytest.param(name, marks=pytest.mark.slow) for name in LOSSES[1:])])
+@pytest.mark.parametrize("name", slow_but(["dpo"], LOSSES))
 def test_a_killed_run_goes_on_to_the_same_weights(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     class Killed(Exception):
         pass

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 import spread
 import torch
 from safetensors.torch import load_file
+from slowly import slow_but
 
 from rung.machine import Machine
 
@@ -54,16 +54,12 @@ def one(base: Callable[[str], Path], machine: Machine, tmp_path_factory: pytest.
     return made
 
 
-def some(names: Iterable[str], quick: Collection[str]) -> list[Any]:
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.mark.parametrize("name", some(spread.WORK, QUICK))
+@pytest.mark.parametrize("name", slow_but(QUICK, spread.WORK))
 def test_two_processes_train_as_one(two: Path, one: Callable[[str], Path], name: str) -> None:
     alike(two, one(name), name)
 
 
-@pytest.mark.parametrize("name", some(SHARDED, SHARDED_QUICK))
+@pytest.mark.parametrize("name", slow_but(SHARDED_QUICK, SHARDED))
 def test_spread_weights_are_trained_as_whole_ones(two: Path, one: Callable[[str], Path], name: str) -> None:
     alike(two / "fsdp", one(name), name)
 

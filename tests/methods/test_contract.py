@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slowly import slow_but
 
 from rung import methods
 from rung import predictor as predictors
@@ -68,7 +69,11 @@ MAY_KEEP = {"distil", "dspy", "prompt-search", "structured"}
 """Give back the start where nothing better was found, as on these few rows, or where labels are held to anyway."""
 
 every = pytest.mark.parametrize("name", sorted(METHODS))
-fits_here = pytest.mark.parametrize("name", sorted(name for name in METHODS if Need.GPU not in METHODS[name].needs))
+ONE_OF_A_KIND = {type(method): name for name, method in reversed(METHODS.items())}
+"""The first method of each class."""
+trained_here = pytest.mark.parametrize(
+    "name", slow_but(ONE_OF_A_KIND.values(), sorted(name for name in METHODS if Need.GPU not in METHODS[name].needs))
+)
 
 
 def small(name: str) -> Method:
@@ -161,7 +166,7 @@ def test_a_quote_adds_to_what_stands_before_it(name: str, machine: Machine) -> N
         assert found.fit_seconds >= 100.0
 
 
-@fits_here
+@trained_here
 def test_a_fit_is_new_and_leaves_the_start_as_it_was(name: str, bench: Bench) -> None:
     before = copy.deepcopy(bench.start)
     found, run = bench.fit(name)
@@ -176,14 +181,14 @@ def test_a_fit_is_new_and_leaves_the_start_as_it_was(name: str, bench: Bench) ->
     assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)
 
 
-@fits_here
+@trained_here
 def test_one_seed_one_predictor(name: str, bench: Bench, fitted: Callable) -> None:
     again = bench.fit(name)[0]
     assert again.digest == fitted(name).digest
     assert answers(again, bench.engines) == answers(fitted(name), bench.engines)
 
 
-@fits_here
+@trained_here
 def test_saved_and_loaded_it_answers_the_same(name: str, bench: Bench, fitted: Callable, tmp_path: Path) -> None:
     predictors.save(fitted(name), tmp_path / "saved")
     found = predictors.load(tmp_path / "saved")
@@ -191,7 +196,7 @@ def test_saved_and_loaded_it_answers_the_same(name: str, bench: Bench, fitted: C
     assert answers(found, bench.engines) == answers(fitted(name), bench.engines)
 
 
-@fits_here
+@trained_here
 def test_it_takes_what_another_method_has_fitted(name: str, bench: Bench, fitted: Callable) -> None:
     found, _ = bench.fit(name, start=fitted("few-shot"))
     assert {p.output for p in found.predict(DEV, bench.engines)} <= set(LABELS)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from slowly import slow_but
 
 from rung.errors import ModelError, RungError, TaskError
 from rung.lm.engines import Engines
@@ -75,7 +76,7 @@ def test_lora_stands_on_each_that_stays_beside_the_weights(shop: Shop, below: st
     assert len({tuple(shop.confidences(one)) for one in (shop.start, alone, found)}) == 3
 
 
-@pytest.mark.parametrize("above", ["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"])
+@pytest.mark.parametrize("above", slow_but(["ia3", "prefix"], ["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"]))
 def test_each_stands_on_lora_and_on_whole_weights(shop: Shop, above: str) -> None:
     for below in (LORA, FULL):
         found = shop.fit(below, part(above))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from slowly import slow_but
 
 from rung.data.preferences import as_example, split_holdout
 from rung.errors import BudgetError, DataError, TaskError
@@ -27,8 +28,7 @@ VOTES = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (i %
 SMALL: dict[str, Any] = {"rank": 2, "epochs": 3, "batch": 4, "learning_rate": 1e-2, "held": 0.3}
 
 every = pytest.mark.parametrize("name", ("dpo", "kto", "orpo", "simpo"))
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("kto", "orpo", "simpo")]
-one_or_every = pytest.mark.parametrize("name", ["dpo", *SLOW])
+one_or_every = pytest.mark.parametrize("name", slow_but(["dpo"], ("dpo", "kto", "orpo", "simpo")))
 """All four where the slow tests run, since they resume in the same way."""
 
 
