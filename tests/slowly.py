@@ -13,4 +13,6 @@ def slow_but(quick: Collection[Any], cases: Iterable[Any]) -> list[Any]:
 
     For cases that run the same code over other mathematics: one of them shows a fault in what they share.
     """
+    cases = list(cases)
+    assert any(case in quick for case in cases), f"none of {cases} would run every time"
     return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]

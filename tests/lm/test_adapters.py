@@ -202,7 +202,7 @@ def test_what_is_saved_opens_with_peft(fresh: Fresh, kind: str, tmp_path: Path) 
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", slow_but(["dora", "ia3", "prompt"], KINDS))
+@pytest.mark.parametrize("kind", slow_but(["factors", "prompt"], KINDS))
 def test_one_seed_one_result(fresh: Fresh, kind: str, tmp_path: Path) -> None:
     found = []
     for name in ("a", "b"):
@@ -218,7 +218,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", slow_but(["ia3", "prefix"], [kind for kind in KINDS if kind not in ("plain", "stabilised")]))
+@pytest.mark.parametrize("kind", slow_but(["factors", "prefix"], [kind for kind in KINDS if kind not in ("plain", "stabilised")]))
 def test_a_killed_run_goes_on_to_the_same_weights(fresh: Fresh, kind: str, tmp_path: Path) -> None:
     def new() -> Loaded:
         loaded = fresh("llama")
