@@ -291,6 +291,7 @@ class Goal:
     latency_ms: float | None = None
     usd_per_1k: float | None = None
     usd_per_month: float | None = None
+    coverage: float | None = None
 
 
 def rung(name: str, right: int = 190, forgetting: Forgetting | None = None, usd: float = 1.0) -> Record:

@@ -174,7 +174,7 @@ def test_the_table_names_itself_and_binary_metrics_say_right_or_wrong() -> None:
 
 
 def test_an_unknown_metric_is_told_the_known(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="'acuracy' is not one of accuracy, macro_f1, exact_match"):
+    with pytest.raises(TaskError, match="'acuracy' is not one of accuracy, macro_f1, micro_f1"):
         get("acuracy", tmp_path)
 
 

@@ -74,10 +74,20 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(as_json(value)))
 
 
+def known(read: Any, written: Any) -> bool:
+    """Whether what was read is what was written, with nothing in the fields that came later."""
+    if isinstance(written, dict):
+        later = [value for key, value in read.items() if key not in written]
+        return not any(later) and all(known(read[key], value) for key, value in written.items())
+    if isinstance(written, list):
+        return len(read) == len(written) and all(map(known, read, written))
+    return bool(read == written)
+
+
 def test_every_record_and_every_prediction_is_read(store: Store) -> None:
-    assert [plain(one) for one in store.records()] == raw(OLD / "dot_rung" / "records.jsonl")
+    assert known([plain(one) for one in store.records()], raw(OLD / "dot_rung" / "records.jsonl"))
     for path in (OLD / "dot_rung" / "predictions").iterdir():
-        assert [plain(one) for one in store.predictions(path.stem).values()] == raw(path)
+        assert known([plain(one) for one in store.predictions(path.stem).values()], raw(path))
 
 
 def test_every_fit_is_read_and_keeps_its_digest(store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rung.cli.common import Folder, Json, err, out, print_json, project_of, resumable
-from rung.cli.screens.console import status
+from rung.cli.screens.console import status, styled
 from rung.errors import RungError
 
 if TYPE_CHECKING:
@@ -95,5 +95,5 @@ def _hub(repo: str, wanted: Form, public: bool, yes: bool, json_: bool) -> Place
 
 
 def _agreed() -> bool:
-    out.print("Upload it? [dim](y/N)[/] ", end="")
+    out.print(styled("Upload it? [dim](y/N)[/] "), end="")
     return sys.stdin.readline().strip().casefold() in ("y", "yes")

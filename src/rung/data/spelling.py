@@ -62,9 +62,11 @@ def join_labels(
         found = [to[label] for label in _labels(row, several)]
         return replace(row, output=label_sets.dump(found, tuple(given or ())) if several else found[0])
 
-    touched = {row.where for rows in parts for row in rows or () if not changed.keys().isdisjoint(_labels(row, several))}
-    out = [None if rows is None else tuple(spelled(row) if row.where in touched else row for row in rows) for rows in parts]
-    where = [row.where for rows in parts for row in rows or () if row.where in touched]
+    def touched(row: Example) -> bool:
+        return not changed.keys().isdisjoint(_labels(row, several))
+
+    out = [None if rows is None else tuple(spelled(row) if touched(row) else row for row in rows) for rows in parts]
+    where = [row.where for rows in parts for row in rows or () if touched(row)]
     others: dict[str, list[str]] = defaultdict(list)
     for label, one in sorted(changed.items(), key=lambda pair: -counts[pair[0]]):
         others[one].append(f"{label!r} {counts[label]}")
