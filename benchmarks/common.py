@@ -50,6 +50,16 @@ def by_label(seed: int = 0) -> list[list[tuple[str, str]]]:
     return [found[label] for label in sorted(found)]
 
 
+def write_task(folder: Path, yaml: str, parts: dict[str, list[tuple[str, str]]]) -> Path:
+    """A task's folder: its rung.yaml, and each part of (text, intent) rows as NAME.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in parts.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "intent"), *rows])
+    (folder / "rung.yaml").write_text(yaml, encoding="utf-8")
+    return folder
+
+
 def base_folder() -> Path:
     from rung.lm.models.resolve import find
 

@@ -7,7 +7,6 @@ limits.
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
 from pathlib import Path
@@ -27,15 +26,13 @@ RUNG = "encoder"
 
 def task(folder: Path, labels: int, rows: int) -> Project:
     """A task of so many intents with so many rows each."""
-    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
-        found = [row for group in common.by_label()[:labels] for row in group[:rows]]
-        csv.writer(file).writerows([("text", "intent"), *found])
-    (folder / "rung.yaml").write_text(
+    found = [row for group in common.by_label()[:labels] for row in group[:rows]]
+    yaml = (
         "task: Name the intent of the customer's message to a bank.\nkind: classify\nbase: fake\n"
         "data: {examples: rows.csv, input: text, output: intent}\n"
         f"rungs: [{RUNG}]\ngoal: {{metric: accuracy, at_least: 0.8}}\n"
     )
-    return Project(load_task(folder), say=print)
+    return Project(load_task(common.write_task(folder, yaml, {"rows": found})), say=print)
 
 
 def main() -> None:

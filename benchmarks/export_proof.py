@@ -7,7 +7,6 @@ last line is the share of forms within their limits.
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from pathlib import Path
@@ -40,15 +39,13 @@ RUNG = "lora"
 
 def task(folder: Path, labels: int, rows: int) -> Project:
     """A task of so many intents with so many rows each."""
-    with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
-        found = [row for group in common.by_label()[:labels] for row in group[:rows]]
-        csv.writer(file).writerows([("text", "intent"), *found])
-    (folder / "rung.yaml").write_text(
+    found = [row for group in common.by_label()[:labels] for row in group[:rows]]
+    yaml = (
         "task: Name the intent of the customer's message to a bank.\nkind: classify\n"
         "data: {examples: rows.csv, input: text, output: intent}\nbase: smollm2-135m-instruct\n"
         f"rungs: [{RUNG}]\nmethods: {{{RUNG}: {{epochs: 3, patience: 0}}}}\ngoal: {{metric: accuracy, at_least: 0.8}}\n"
     )
-    return Project(load_task(folder), say=print)
+    return Project(load_task(common.write_task(folder, yaml, {"rows": found})), say=print)
 
 
 def proven(of: Source, wanted: Form, folder: Path, original: texts.Original) -> dict:

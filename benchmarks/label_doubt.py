@@ -8,7 +8,6 @@ random, both with the data's own labels. Each draw has its own rows; the two kin
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 import tempfile
 from pathlib import Path
@@ -32,15 +31,6 @@ rungs: [nearest, encoder]
 goal: {metric: accuracy, at_least: 0.9}
 """
 Row = tuple[str, str]
-
-
-def write(folder: Path, parts: dict[str, list[Row]]) -> Path:
-    folder.mkdir(parents=True)
-    for name, rows in parts.items():
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("text", "intent"), *rows])
-    (folder / "rung.yaml").write_text(YAML, encoding="utf-8")
-    return folder
 
 
 def chosen(folder: Path, pool: list[Row]) -> list[Row]:
@@ -69,11 +59,11 @@ def draw(root: Path, seed: int) -> tuple[list[float], list[float], list[float]]:
     pool = [row for row in rows if row not in start][:POOL]
     held = rng.sample([row for row in test if row[1] in labels], DEV + CLASSES)
     parts = {"dev": held[:DEV], "test": held[DEV:]}
-    first = write(root / f"{seed}-start", {"train": start, **parts})
+    first = common.write_task(root / f"{seed}-start", YAML, {"train": start, **parts})
     api.climb(first, everything=True, progress=False)
     more = {"random": pool[:ADDED], "chosen": chosen(first, pool)}
-    found = [right(write(root / f"{seed}-{name}", {"train": start + some, **parts})) for name, some in more.items()]
-    return right(first), found[0], found[1]
+    grown = [common.write_task(root / f"{seed}-{name}", YAML, {"train": start + some, **parts}) for name, some in more.items()]
+    return right(first), right(grown[0]), right(grown[1])
 
 
 def main() -> None:

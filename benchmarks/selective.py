@@ -9,7 +9,6 @@ all draws. --quick: 20 draws instead of 100. Last line: ratio = share of draws i
 
 from __future__ import annotations
 
-import csv
 import random
 import tempfile
 from collections.abc import Sequence
@@ -56,20 +55,11 @@ class Remembering:
         return np.stack([self.known[text] for text in texts])
 
 
-def task(folder: Path, parts: dict[str, list[Row]]) -> Path:
-    folder.mkdir(parents=True)
-    for name, rows in parts.items():
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("text", "intent"), *rows])
-    (folder / "rung.yaml").write_text(YAML, encoding="utf-8")
-    return folder
-
-
 def draw(root: Path, seed: int, engines: Engines, test: list[Row]) -> tuple[Claim, Selection, list[tuple[bool, bool, float]]]:
     """The claim, the threshold, and of each row of the test file: answered, right, confidence."""
     held = random.Random(seed).sample(test, HELD)
     train = [row for rows in common.by_label(seed) for row in rows[:PER_CLASS]]
-    folder = task(root / str(seed), {"train": train, "dev": held[: HELD // 2], "test": held[HELD // 2 :]})
+    folder = common.write_task(root / str(seed), YAML, {"train": train, "dev": held[: HELD // 2], "test": held[HELD // 2 :]})
     project = Project(load_task(folder), engines, say=lambda text: None)
     [record] = climb(project, Silent()).records
     assert record.selection, record.reason

@@ -19,8 +19,8 @@ from rung.errors import RungError
 from rung.retrieve.chunk import chunk
 from rung.retrieve.formats import source
 from rung.retrieve.ground import support
-from rung.retrieve.lookup import source_of
 from rung.retrieve.parse import listing, parse
+from rung.retrieve.passage import source_of
 from rung.retrieve.store import Allow
 from rung.task import load_task
 from rung.types import Example

@@ -62,9 +62,7 @@ def _home(folder: Path, machine: Machine) -> None:
     (folder / f"machine-{fingerprint()}.json").write_text(json.dumps(asdict(machine)))
 
 
-def _task(
-    folder: Path, base: Path, rungs: str = "rungs: [majority, nearest, zero-shot, few-shot, lora]\n", methods: str = LORA
-) -> Path:
+def _task(folder: Path, base: Path, rungs: str = RUNGS, methods: str = LORA) -> Path:
     rows = [f'"my {word} case {i} {label[0]}{i}",{label}' for i in range(12) for label, words in WORDS.items() for word in words]
     (folder / "rows.csv").write_text("text,intent\n" + "\n".join(rows) + "\n")
     (folder / "rung.yaml").write_text(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import command
+from exporting import exported
 
 MadeEncoder = Callable[[str], Path]
 
@@ -17,13 +17,6 @@ MadeEncoder = Callable[[str], Path]
 @pytest.fixture(autouse=True)
 def _offline(home: Path) -> None:
     """Models come from folders; this machine counts as measured."""
-
-
-def exported(*words: str | Path, code: int = 0) -> str:
-    done = command("export", *words)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 def run_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

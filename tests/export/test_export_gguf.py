@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import exporting
 import pytest
 import torch
-from commands import command
 
 from rung.lm.export import gguf_shapes, llama_cpp
 
@@ -24,10 +24,7 @@ def _offline(home: Path) -> None:
 
 
 def exported(*words: str | Path, code: int = 0) -> str:
-    done = command("export", *words, "--rows", "4")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    return exporting.exported(*words, "--rows", "4", code=code)
 
 
 @NEEDED

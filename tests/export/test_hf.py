@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from commands import command
+from exporting import exported
 
 Base = Callable[[str], Path]
 Made = Callable[[Path], Path]
@@ -18,13 +19,6 @@ Made = Callable[[Path], Path]
 @pytest.fixture(autouse=True)
 def _offline(home: Path) -> None:
     """Models come from folders; this machine counts as measured."""
-
-
-def exported(*words: str | Path, code: int = 0) -> str:
-    done = command("export", *words)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", ["llama", "llama-plain", "llama-bos"])

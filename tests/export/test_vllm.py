@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import exporting
 import pytest
-from commands import command
 
 from rung.errors import ModelError, RungError
 from rung.export.targets import vllm
@@ -27,10 +27,7 @@ def _offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def exported(*words: str | Path, code: int = 0) -> str:
-    done = command("export", *words, "--to", "vllm", "--rows", "4")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    return exporting.exported(*words, "--to", "vllm", "--rows", "4", code=code)
 
 
 def launched(folder: Path, tmp_path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import exporting
 import pytest
 from commands import command
 
@@ -31,10 +32,7 @@ def _offline(home: Path) -> None:
 
 
 def exported(*words: str | Path, code: int = 0) -> str:
-    done = command("export", *words, "--to", "zip", "--rows", "4")
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    return exporting.exported(*words, "--to", "zip", "--rows", "4", code=code)
 
 
 def ran(zipped: Path, place: Path, *texts: str) -> list[dict]:

@@ -11,6 +11,7 @@ from rung.climbing.out_of_fold import Fitted, TrainAnswers, train_answers
 from rung.climbing.project import Project
 from rung.errors import BudgetError
 from rung.lm.base import ModelRef
+from rung.planning.cascades import DEARER
 from rung.planning.steps import Step
 from rung.predictor import Cascade, Predictor, Threshold, sure
 from rung.selective import choosing
@@ -20,8 +21,6 @@ VERSION = 1
 """Raised when the same answers would give another cascade."""
 LEAST_AREA = 0.7
 """Area under the curve of the cheap rung's confidence from which the usual cascade is tried."""
-DEARER = 10
-"""How many times the cheap rung's measured price a call to the dear one must cost for that."""
 
 
 def step_keys(project: Project, step: Step) -> list[str]:
@@ -49,9 +48,9 @@ def fit_step(project: Project, step: Step, until: float, progress: Progress) -> 
 
 def _fit_cascade(project: Project, parts: Sequence[Fitted], key: str, until: float, progress: Progress) -> Predictor:
     """Choose from which confidence on the first answers, and store the two as one Predictor."""
-    told = [train_answers(project, one, until, progress) for one in parts]
-    first, second = _shared(*told)
-    cost = {"seconds": sum(one.seconds for one in told), "usd": sum(one.usd for one in told), "peak_memory_bytes": 0}
+    answered = [train_answers(project, one, until, progress) for one in parts]
+    first, second = _shared(*answered)
+    cost = {"seconds": sum(one.seconds for one in answered), "usd": sum(one.usd for one in answered), "peak_memory_bytes": 0}
     cut, found = _cut(first, second)
     fitted = replace(parts[0].predictor, cascade=Cascade(cut, parts[1].predictor))
     project.store.workplace(key)
@@ -144,8 +143,8 @@ def not_worth_it(project: Project, step: Step, records: Sequence[Record], until:
         found = train_answers(project, fit_step(project, step.parts[0], until, progress), until, progress)
     except BudgetError as error:
         return str(error)
-    told = [(one.confidence, score) for one, score in zip(found.predictions, found.scores) if one.confidence is not None]
-    area = choosing.auc([sure_of for sure_of, _ in told if sure_of is not None], [score for _, score in told]) if told else None
+    given = [(one.confidence, score) for one, score in zip(found.predictions, found.scores) if one.confidence is not None]
+    area = choosing.auc(*zip(*given)) if given else None
     if area is None or area < LEAST_AREA:
         seen = "unknown" if area is None else f"{area:.3f}"
         return f"the confidence of {first} does not tell right from wrong: area under the curve {seen}, not {LEAST_AREA}"

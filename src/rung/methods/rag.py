@@ -27,6 +27,7 @@ from rung.retrieve import knowledge, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
 from rung.retrieve.ground import bears
 from rung.retrieve.lookup import Lookup
+from rung.retrieve.passage import source_of
 from rung.retrieve.search import LabelledQuestion, Settings, choose
 from rung.sources import Documents
 from rung.types import Example, Need, Source, TrainData
@@ -104,7 +105,7 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
     rows = random.Random(run.seed).sample(list(examples), min(ASKED, len(examples)))
     by_file: dict[str, list[Source]] = {}
     for change, _ in knowledge.open_kept(found.index, run.engines).contents():
-        by_file[change.path] = [lookup.source_of(passage) for passage in change.passages]
+        by_file[change.path] = [source_of(passage) for passage in change.passages]
     documents = Documents(by_file)
     total = sum(map(len, by_file.values()))
     wide = replace(found, settings=replace(found.settings, k=lookup.LESSON_DEPTH))

@@ -17,7 +17,7 @@ from rung.types import Cost, TrainData
 PASSED_ON = 0.5
 """Share of rows that the dear rung answers, as estimated before any is answered."""
 DEARER = 10
-"""How many times the cheap rung's price a call to the dear one costs, where a cascade is tried by default."""
+"""How many times the cheap rung's price, as estimated and as measured, an answer of the dear one costs in the usual cascade."""
 
 
 def with_cascades(steps: Sequence[Step], task: Task, data: TrainData, bases: Mapping[str, Base], machine: Machine) -> list[Step]:

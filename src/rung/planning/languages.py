@@ -37,7 +37,7 @@ ROWS = 200
 
 
 def language(texts: Sequence[str]) -> str:
-    """The ISO 639-1 code of the language; empty where it is not clear. Japanese is told from Chinese by its kana."""
+    """The ISO 639-1 code of the language; empty where it is not clear. Japanese is recognised by its kana."""
     sample = " ".join(texts[:ROWS]).casefold()
     letters = [character for character in sample if character.isalpha()][:20_000]
     scripts = Counter(_script(one) for one in letters)

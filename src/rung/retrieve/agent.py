@@ -17,7 +17,7 @@ from rung import marks
 from rung.lm.base import Completion, Decoding, Engine, Prompt
 from rung.retrieve import ground
 from rung.retrieve.browse import Limits, Shelf
-from rung.retrieve.passage import Passage
+from rung.retrieve.passage import Passage, source_of
 from rung.types import Message
 
 RULE = """\
@@ -60,11 +60,6 @@ class Search:
     ended: bool = False
 
     @property
-    def error(self) -> Completion | None:
-        """The call that failed, if the last one did."""
-        return self.asked[-1] if self.asked and self.asked[-1].error else None
-
-    @property
     def tokens(self) -> int:
         return sum(one.tokens_in for one in self.asked)
 
@@ -99,7 +94,7 @@ def _step(search: Search, text: str, shelf: Shelf, limits: Limits) -> None:
     try:
         action = json.loads(text)
         do, path, words, part = action["do"], str(action["path"]).strip(), str(action["text"]), int(action["part"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # a part of 1e999, lists without end
         search.messages.append(Message("user", NOT_UNDERSTOOD))
         return
     if do == "done" or again:  # a model that repeats itself gets no further
@@ -115,4 +110,4 @@ def _step(search: Search, text: str, shelf: Shelf, limits: Limits) -> None:
 def _read(search: Search, shelf: Shelf, path: str, part: int, limits: Limits) -> list[str]:
     passages = shelf.read(path, part, limits.passages)
     search.read += [one for one in passages if one not in search.read]
-    return [f"{marks.defuse(one.where)}\n{ground.quoted(one.text)}\n" for one in passages]
+    return [f"{ground.with_place(ground.screened(source_of(one)))}\n" for one in passages]

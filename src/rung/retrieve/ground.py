@@ -51,10 +51,13 @@ class Grounded:
 
 def asked(question: str, sources: Sequence[Source]) -> str:
     """The user turn: the numbered passages, then the question."""
-    # place and text together: a mark may begin in one and end in the other
-    quoted = [defuse(f"{_place(source)}\n{shown(source)}") for source in sources]
-    listed = [f"[{number}] {text}" for number, text in enumerate(quoted, 1)]
+    listed = [f"[{number}] {with_place(source)}" for number, source in enumerate(sources, 1)]
     return "<passages>\n" + "\n\n".join(listed) + f"\n</passages>\n\nQuestion: {defuse(question)}"
+
+
+def with_place(source: Source) -> str:
+    """A passage's place and text for a prompt, marks escaped in both at once: one may begin in the place and end in the text."""
+    return defuse(f"{_place(source)}\n{shown(source)}")
 
 
 def screened(source: Source) -> Source:

@@ -12,7 +12,7 @@ from rung.retrieve import agent, ground, planting
 from rung.retrieve.browse import Limits, shelf
 from rung.retrieve.ground import bears, touched, wanted
 from rung.retrieve.knowledge import is_there, open_kept
-from rung.retrieve.passage import Passage
+from rung.retrieve.passage import source_of
 from rung.retrieve.search import Hit, Settings, search
 from rung.retrieve.store import Allow
 from rung.types import Example, Source
@@ -99,11 +99,6 @@ def shown(lookup: Lookup, hits: Sequence[Hit]) -> list[Source]:
 def source(hit: Hit) -> Source:
     """A hit as a source."""
     return source_of(hit.passage)
-
-
-def source_of(passage: Passage) -> Source:
-    """A passage as a source."""
-    return Source(passage.id, passage.path, passage.heading[-1] if passage.heading else "", passage.where, passage.text)
 
 
 def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> list[tuple[list[Source], str]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rung.types import Source
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -76,3 +78,8 @@ class Passage:
 def embedded_text(passage: Passage) -> str:
     """The indexed text of a passage: its headings, then its own text."""
     return "\n".join([" > ".join(passage.heading), passage.text]) if passage.heading else passage.text
+
+
+def source_of(passage: Passage) -> Source:
+    """A passage as what a row's prompt shows and its answer cites."""
+    return Source(passage.id, passage.path, passage.heading[-1] if passage.heading else "", passage.where, passage.text)

@@ -61,7 +61,8 @@ class BackendBatch:
         if asked := self._asked(writing):
             self._waiting.append(_UnderWay(writing, asked))
             return
-        self._beside = self._beside or self._own()
+        if self._beside is None:
+            self._beside = self._own()
         assert self._beside is not None, "a backend stands in for engines that have a running batch"
         self._beside.join(writing)
 
@@ -72,11 +73,12 @@ class BackendBatch:
             one = self._waiting.popleft()
             self._writing.append(one)
             self._threads.submit(self._follow, one)
-        busy = self._beside is not None and len(self._beside) > 0
-        if busy and self._beside:
+        wait = WAIT if self._writing else 0.0
+        if self._beside is not None and len(self._beside):
             self._beside.step()
+            wait = 0.0
         try:
-            event = self._events.get(timeout=0 if busy or not self._writing else WAIT)
+            event = self._events.get(timeout=wait)
             while True:
                 self._take(*event)
                 event = self._events.get_nowait()
