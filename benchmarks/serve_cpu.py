@@ -45,7 +45,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         ("rung", lambda: servers.rung(folder)),
         ("llama f16", lambda: servers.llama(folder, "f16")),
         ("llama q8_0", lambda: servers.llama(folder, "q8_0")),
-        ("transformers", servers.transformers),
+        ("transformers", lambda: servers.transformers(folder)),
         *([("vllm", lambda: servers.vllm(args.vllm))] if args.vllm else []),
     ]
     left_out = [name for name in args.without.split(",") if name]

@@ -143,15 +143,17 @@ def written(folder: Path, what: str, rows: Sequence[tuple[str, str]]) -> Path:
     return folder
 
 
-def transformers() -> object:
-    """transformers' own server with continuous batching."""
-    path = str(common.base_folder())
+def transformers(folder: Path) -> object:
+    """transformers' own server with continuous batching. It lists the models of the hub's cache and fails without one."""
+    path, cache = str(common.base_folder()), folder / "hub"
+    cache.mkdir()
     tool = shutil.which("transformers", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     how = ["serve", path, "--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "640", "--device", "cpu"]
     return running(
         "transformers serve",
         path,
         lambda port: [str(tool), *how, "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)],
+        {"HF_HUB_CACHE": str(cache)},
     )
 
 

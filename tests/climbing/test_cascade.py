@@ -17,6 +17,7 @@ from rung import api, methods
 from rung import predictor as predictors
 from rung.climbing import cascading
 from rung.climbing.climb import chosen
+from rung.climbing.ledger import spending
 from rung.climbing.project import Project
 from rung.errors import RungError, TaskError
 from rung.evaluate.predict import answer
@@ -200,7 +201,7 @@ def test_the_usual_cascade_is_planned_by_price_and_bet_alone(
         usual[0].estimate
         and usual[0].estimate.per_1k_usd < next(s for s in project.plan.steps if s.rung == "dear").estimate.per_1k_usd
     )
-    assert project.plan.rungs == 5, "it shares the error from the beginning"
+    assert project.plan.rungs == 4, "it takes no share from the others"
     cheap = [step for step in project.plan.steps if step.rung in ("majority", "nearest")]
     assert cascades.usual(cheap, project.inputs.data) is None
 
@@ -236,6 +237,29 @@ def test_the_usual_cascade_is_tried_after_a_rung_that_meets(
     assert {one.rung for one in found.records} == {"nearest", "dear", "nearest>dear"}
     assert found.verdict == "meets" and {one.rung for one in found.decision.rungs if one.verdict == "meets"} >= {"dear"}
     assert not found.decision.left
+    spent = json.loads((folder / ".rung" / "claims.json").read_text())["climbs"]
+    assert [(one["error"], len(one["rungs"])) for one in spent] == [(pytest.approx(0.04), 2), (pytest.approx(0.008), 1)]
+    assert spending(Project(load_task(folder))).later == pytest.approx(0.0016)
+    again = api.climb(folder, progress=False)
+    assert again.decision == found.decision and len(json.loads((folder / ".rung" / "claims.json").read_text())["climbs"]) == 2
+
+
+def test_the_usual_cascade_takes_no_error_from_the_other_rungs(
+    tmp_path: Path, dear: Knowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "RUNGS", ("nearest", "dear"))
+    alone = api.climb(task(tmp_path / "a", rungs="[nearest, dear]"), progress=False)
+    beside = api.climb(task(tmp_path / "b", rungs=""), progress=False)
+    assert alone.decision.claim and alone.decision.claim == replace(beside.decision.claim, outside=alone.decision.claim.outside)
+
+
+def test_a_climb_that_stops_before_both_parts_says_nothing_of_their_cascade(
+    tmp_path: Path, dear: Knowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "RUNGS", ("nearest", "dear"))
+    folder = task(tmp_path, rungs="", goal="{at_least: 0.2}")
+    found = api.climb(folder, progress=False)
+    assert found.verdict == "meets" and {one.rung for one in found.records} == {"nearest"}
 
 
 def test_the_digest_of_a_cascade_names_both_parts() -> None:

@@ -130,7 +130,7 @@ def asked(project: Project, predictor: Predictor, rows: Sequence[Prediction]) ->
 def not_worth_it(project: Project, step: Step, records: Sequence[Record], until: float, progress: Progress) -> str:
     """Why the usual cascade is not tried, by the measured prices of its parts and the cheap one's confidence; empty if it is.
 
-    Dev answers play no part in it, so that the cascade counts as one rung whatever they are.
+    Dev answers play no part in it, so that the cascade counts as one try whatever they are.
     """
     cheap, dear = (next((one.cost for one in records if one.rung == part.rung and one.cost), None) for part in step.parts)
     first, second = (part.rung for part in step.parts)

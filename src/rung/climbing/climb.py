@@ -84,7 +84,7 @@ class _Going:
         self.watcher.began(step.rung)
         self.add(measure(self.project, step, until, partial(self.watcher.progress, step.rung), race))
         if self.records[-1].scores:
-            ledger.register(self.project)
+            ledger.register(self.project, step)
 
     def add(self, record: Record) -> None:
         self.records.append(record)
@@ -109,7 +109,8 @@ class _Going:
 def _try_steps(go: _Going, until: float, race: RacePlan | None, everything: bool) -> None:
     """Measure the plan's rungs in order, up to the first that is proved to meet the goal unless `everything`.
 
-    The usual cascade comes last, also after a rung that meets the goal: it may answer as well for less.
+    The usual cascade comes last, also after a rung that meets the goal if both its parts were measured by then: it may answer
+    as well for less.
     """
     steps, met = go.project.plan.steps, False
     for step in (one for one in steps if not one.usual):
@@ -118,6 +119,9 @@ def _try_steps(go: _Going, until: float, race: RacePlan | None, everything: bool
         if met:
             break
     for step in (one for one in steps if one.usual and one.estimate):
+        if met and not {part.rung for part in step.parts} <= {record.rung for record in go.records}:
+            continue
+        go.watcher.began(step.rung)
         progress = partial(go.watcher.progress, step.rung)
         if why := cascading.not_worth_it(go.project, step, go.records, until, progress):
             go.add(Record(step.rung, "skipped", why, quote=step.estimate))

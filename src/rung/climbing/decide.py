@@ -30,6 +30,7 @@ def decide(
     proofs: Mapping[str, Proof] | None = None,
     later: float | None = None,
     left: Mapping[str, str] | None = None,
+    apart: Mapping[str, float] | None = None,
 ) -> Decision:
     """Check each measured rung against the goal, choose one, and compare it with the others on the same rows.
 
@@ -46,6 +47,7 @@ def decide(
     may be tried. `interim`: for raced rungs, the analysis at which each stopped. `judge`: agreement with people, if a model's
     marks are the scores; until it is trusted, every rung is undecided. `sealed`: number of sealed rows; with none, the dev
     rows alone prove. `proofs`: by rung, its answers to the sealed rows. `later`: the error of a later climb with more rows.
+    `apart`: by rung, an error of its own beside `alpha`, for a rung that is not among the `planned`.
     `left`: rungs that can be tried and have no measurement, each with the reason: while there are any, nothing fails.
     """
     rows, left = HeldRows(references, groups), dict(left or {})
@@ -59,13 +61,17 @@ def decide(
     if not measured:
         nothing = f"No rung was measured: all {len(records)} were skipped or failed.{broken}"
         return Decision("undecided", "", nothing + _left(waiting), (*failed, *waiting), left=names)
-    tried = max(len(measured), planned)
+    apart = {rung: error for rung, error in (apart or {}).items() if rung in {r.rung for r in measured}}
+    tried = max(len(measured), planned + len(apart))
     doubt = judge.doubt if judge else ""
     cases = {
         r.rung: Case(r, rows, ERROR / tried, sealed, (proofs or {}).get(r.rung), (interim or {}).get(r.rung), goal.coverage)
         for r in measured
     }
-    level = dict(zip(cases, level_of(list(cases.values()), goal, alpha, tried), strict=False))
+    sharing = [case for rung, case in cases.items() if rung not in apart]
+    shares = level_of(sharing, goal, alpha, tried - len(apart))
+    level = dict(zip([case.record.rung for case in sharing], shares, strict=True))
+    level |= {rung: level_of([cases[rung]], goal, error, 1)[0] for rung, error in apart.items()}
     scale = (alpha if later is None else later) / alpha
     judged = {rung: rung_verdict(case, goal, level[rung], level[rung] * scale, doubt) for rung, case in cases.items()}
 

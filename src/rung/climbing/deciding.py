@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rung.climbing import test_set
-from rung.climbing.ledger import spending
+from rung.climbing.ledger import errors_apart, spending
 from rung.climbing.project import Project
 from rung.types import Decision, Record
 
@@ -18,6 +18,7 @@ def decide(project: Project, records: Sequence[Record], *, alone: bool = False) 
         error=found.error,
         later=found.later,
         rungs=found.rungs,
+        apart=errors_apart(project),
         proofs=test_set.proofs(project, records),
         test=project.inputs.splits.test,
         left={} if alone else unmeasured(project, records),

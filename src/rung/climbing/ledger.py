@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rung.claims.shares import ERROR, FIRST
 from rung.climbing import cascading
 from rung.climbing.project import Project
+from rung.planning.steps import Step
 from rung.types import digest
 
 FILE = "claims.json"
@@ -28,11 +29,13 @@ class Spending:
     """The rungs that share it, also those that a later task file no longer names."""
     known: bool
     """Whether it stands in the store already, so that this climb goes on with it."""
+    after: float = 0.0
+    """The error that later ones on these rows have spent: the usual cascade of this climb, or climbs of other task files."""
 
     @property
     def later(self) -> float:
         """What a later climb with other rungs or more rows would have."""
-        return FIRST * max(0.0, ERROR - self.before - self.error)
+        return FIRST * max(0.0, ERROR - self.before - self.error - self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +66,43 @@ def spending(project: Project) -> Spending:
     Anything else (another option, another goal, rows added, taken away or edited) is a new try: it gets FIRST of the error
     left. Only rows that no earlier climb has used begin with the whole error again.
     """
-    now, entries = _entry(project), _entries(project)
-    for entry, before in zip(entries, _spent_before(entries, now)):
-        if entry.covers(now):
-            return Spending(entry.error, before, len(entry.rungs), True)
-    before = sum(entry.error for entry in entries if entry.shares_rows(now))
-    return Spending(FIRST * max(0.0, ERROR - before), before, max(1, len(now.rungs)), False)
+    return _spending(_entries(project), _entry(project, _ordinary(project)))
 
 
-def register(project: Project) -> None:
-    """Write down that the present climb spends its error; nothing if it stands there already."""
-    found = spending(project)
+def errors_apart(project: Project) -> dict[str, float]:
+    """By name, the error of a rung that does not share that of the climb: the usual cascade, which is tried after it.
+
+    It spends what a later climb would have, and nothing unless it is measured, so the other rungs lose nothing by it.
+    """
+    entries, now = _entries(project), _entry(project, _ordinary(project))
+    climb = _spending(entries, now)
+    entries = entries if climb.known else [*entries, replace(now, error=climb.error)]
+    alone = [step for step in project.plan.steps if step.usual and step.estimate]
+    found = {step.rung: _spending(entries, _entry(project, [step])) for step in alone}
+    return {rung: one.error for rung, one in found.items() if one.rungs == 1}  # an older version counted it among the others
+
+
+def register(project: Project, step: Step) -> None:
+    """Write down that the present climb spends the error of this rung; nothing if it stands there already."""
+    entry, entries = _entry(project, [step] if step.usual else _ordinary(project)), _entries(project)
+    found = _spending(entries, entry)
     if not found.known:
-        entry = _entry(project)
         stored = [*project.store.read(FILE).get("climbs", []), asdict(entry) | {"error": found.error}]
         project.store.write(FILE, {"climbs": stored})
 
 
-def _spent_before(entries: Sequence[Entry], now: Entry) -> list[float]:
-    """For each climb, what those before it on rows of the present one had spent."""
+def _spending(entries: Sequence[Entry], now: Entry) -> Spending:
     shared = [entry.error if entry.shares_rows(now) else 0.0 for entry in entries]
-    return [sum(shared[:place]) for place in range(len(entries))]
+    for place, entry in enumerate(entries):
+        if entry.covers(now):
+            return Spending(entry.error, sum(shared[:place]), len(entry.rungs), True, sum(shared[place + 1 :]))
+    before = sum(shared)
+    return Spending(FIRST * max(0.0, ERROR - before), before, max(1, len(now.rungs)), False)
+
+
+def _ordinary(project: Project) -> list[Step]:
+    """The rungs that share the error of the climb."""
+    return [step for step in project.plan.steps if step.estimate and not step.usual]
 
 
 def _entries(project: Project) -> list[Entry]:
@@ -95,9 +114,8 @@ def _read(stored: Mapping[str, Any]) -> Entry:
     return Entry(stored["error"], rows["rungs"], stored["goal"], rows["dev"], rows["sealed"])
 
 
-def _entry(project: Project) -> Entry:
+def _entry(project: Project, steps: Sequence[Step]) -> Entry:
     goal, splits = project.task.goal, project.inputs.splits
-    steps = [step for step in project.plan.steps if step.estimate]
     keys = {digest([step.base.start.digest, cascading.step_keys(project, step)])[:16] for step in steps}
     return Entry(
         0.0,

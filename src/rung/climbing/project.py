@@ -51,8 +51,8 @@ class Plan:
 
     @property
     def rungs(self) -> int:
-        """Rungs that can be tried."""
-        return sum(step.estimate is not None for step in self.steps)
+        """Rungs that can be tried and share the error of the climb."""
+        return sum(step.estimate is not None and not step.usual for step in self.steps)
 
 
 @dataclass(frozen=True, eq=False)

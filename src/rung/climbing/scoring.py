@@ -86,13 +86,15 @@ class Criteria:
         error: float,
         later: float,
         rungs: int,
+        apart: Mapping[str, float],
         proofs: Mapping[str, Proof],
         test: Sealed,
         left: Mapping[str, str],
     ) -> Decision:
         """The records against the goal. If there is a judge, its agreement is measured first.
 
-        `error`, `later`, `rungs`: of `rung.climbing.ledger.Spending`. `test`: opened only where there are proofs on it.
+        `error`, `later`, `rungs`: of `rung.climbing.ledger.Spending`; `apart`: of `errors_apart` there. `test`: opened only
+        where there are proofs on it.
         """
         rows = (*self.dev, *test.open()) if proofs else self.dev
         return decide(
@@ -107,6 +109,7 @@ class Criteria:
             sealed=len(test),
             proofs=proofs,
             later=later,
+            apart=apart,
             left=left,
         )
 

@@ -31,7 +31,7 @@ def with_cascades(steps: Sequence[Step], task: Task, data: TrainData, bases: Map
 
 
 def usual(steps: Sequence[Step], data: TrainData) -> tuple[Step, Step] | None:
-    """The cascade that is tried by default, by the estimates: fixed before any row is scored, so it counts as one rung.
+    """The cascade that is tried by default, by the estimates: fixed before any row is scored, so it counts as one try.
 
     The dear rung is the one with the flowchart's highest bet among those that ask the base and cost DEARER times as much a call
     as the cheap one; the cheap one is the dearest of those that answer with a model of their own.

@@ -125,7 +125,7 @@ def spent_sentence(found: ReportData) -> str:
     """The error that claims on these rows have spent; empty for a decision of an older version."""
     if found.spending is None:
         return ""
-    spent = found.spending["before"] + found.spending["error"]
+    spent = found.spending["before"] + found.spending["error"] + found.spending.get("after", 0.0)
     left = f"{ERROR - spent:.2g} is left for later ones"
     return f"Climbs on these held-out rows have spent {spent:.3g} of the error of {ERROR:g}; {left}."
 
