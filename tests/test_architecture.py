@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "errors",
         "calls",
         "label_sets",
+        "tools",
         "sources",
         "visible",
         "files",

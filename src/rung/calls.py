@@ -14,6 +14,7 @@ FIELDS = (KEY, "tool_call_id", "name")
 """Message fields besides role and content, in OpenAI's form."""
 
 _WRAPPED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 _MARKS = re.compile(r"^\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|?tool_calls?\|?>)\s*")
 
 
@@ -60,6 +61,34 @@ def normalise_output(text: str) -> str:
         return as_output([one for part in bare for one in _listed(json.loads(_MARKS.sub("", part)))])
     except (ValueError, TypeError):
         return text
+
+
+def read(text: str) -> list[dict[str, Any]] | None:
+    """The calls in a text, each with `name` and `arguments`; empty for `[]`, and None for a text that is none.
+
+    Also in a code fence, or in a message with `tool_calls`.
+    """
+    fenced = _FENCE.fullmatch(text)
+    bare = fenced[1] if fenced else text.strip()
+    try:
+        found = json.loads(bare)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and isinstance(found.get(KEY), list):
+        found = found[KEY]
+        bare = json.dumps(found)
+    return [] if found == [] else parse_output(normalise_output(bare)) or None
+
+
+def written(text: str) -> str:
+    """An answer in the form of `as_output`; the text itself where it is no call."""
+    found = read(text)
+    return text if found is None else as_output(found)
+
+
+def as_text(output: str) -> str:
+    """The calls in an output as a plain JSON list, for a model whose template has no form for them."""
+    return json.dumps(parse_output(output), ensure_ascii=False)
 
 
 def tools_of(extra: Mapping[str, Any]) -> list[Any]:

@@ -23,9 +23,9 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
     else:
         content["lookup"].pop("index")
         _without(content["lookup"], "browse")
-    for part in ("schema", "calls"):
+    for part in ("schema", "calls", "template_calls"):
         _without(content["decoding"], part)
-    for part in ("thinking", "calibration", "threshold", "cascade"):
+    for part in ("thinking", "calibration", "threshold", "cascade", "tools"):
         if content[part] is None:
             content.pop(part)
     return content

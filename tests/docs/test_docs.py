@@ -115,6 +115,9 @@ def write_rows(task: Task) -> None:
         with sqlite3.connect(task.folder / database[1]) as made:
             made.execute("create table items (name text)")
         made.close()
+    if task.tools:
+        label = "[]"
+        (task.folder / task.tools).write_text('[{"name": "get_weather"}]')
     row = {
         task.data.input: "a text",
         task.data.output: label,

@@ -137,10 +137,11 @@ def test_calls_of_tools_are_sent_as_such_where_they_can_be() -> None:
         Message("assistant", "", json.dumps(call)),
         Message("tool", "b", '{"tool_call_id": "c1"}'),
     ]
-    told = request_forms.turns(asked, frozenset())
+    assert request_forms.turns(asked, frozenset())[0] == {"role": "system", "content": "s"}  # tools are a parameter
+    told = request_forms.turns(asked, frozenset({"tools"}))
     assert [turn["role"] for turn in told] == ["system", "assistant", "tool"] and "[]" in told[0]["content"]
     assert told[1]["tool_calls"][0]["function"]["arguments"] == '{"a": 1}' and told[2]["tool_call_id"] == "c1"
-    folded = request_forms.turns(asked, frozenset({request_forms.ROLES}))
+    folded = request_forms.turns(asked, frozenset({request_forms.ROLES, "tools"}))
     assert [turn["role"] for turn in folded] == ["user", "assistant", "user"] and '"name": "f"' in folded[1]["content"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rung import label_sets, metrics
+from rung import label_sets, metrics, tools
 from rung.data.answers import answers, with_alternatives
 from rung.data.drawn import refuse_chosen
 from rung.data.files import READERS, read_rows
@@ -190,7 +190,9 @@ def _check_label(label: str, task: Task, where: str) -> None:
 
 
 def _with_fields(found: Example, task: Task) -> Example:
-    """Check an answer of kind extract, which is compared field by field."""
+    """Check an answer of kind extract, which is compared field by field, or call by call."""
+    if task.tools:
+        return _with_calls(found, tools.load(task.folder / task.tools, task.tools))
     from rung.metrics.extract import fields
 
     for output in found.accepted:
@@ -202,6 +204,12 @@ def _with_fields(found: Example, task: Task) -> Example:
             )
         refuse_repeated_keys(output, found.where)
     return found
+
+
+def _with_calls(found: Example, listed: str) -> Example:
+    """The row with its calls in one form. DataError for a tool that is not in the file, and arguments that break its schema."""
+    output, *others = (tools.checked(listed, one, found.where) for one in found.accepted)
+    return replace(found, output=output, references=(output, *others) if others else ())
 
 
 _FITTED: dict[Kind, Callable[[Example, Task], Example]] = {"classify": _with_label, "extract": _with_fields}

@@ -86,6 +86,12 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Answer with `rung ask` or `rung serve`.",
         )
+    if predictor.tools:
+        raise RungError(
+            f"{rung} answers with tool calls by a grammar of its own, which exports do not hold.",
+            where="rung export",
+            remedy="Answer with `rung ask` or `rung serve`.",
+        )
     if not (able.head or (able.chat_template and able.open_weights)):
         raise RungError(
             f"{rung} answers with rung's own {predictor.model.kind!r} engine, which no other program loads.",

@@ -58,6 +58,8 @@ class Decoding:
     """A JSON schema, as text, that the answer is constrained to; empty for free text."""
     calls: bool = False
     """Whether answers may be calls of tools: these are given in the form of `rung.calls`, whatever the template's."""
+    template_calls: bool = False
+    """Whether `schema` is that of calls (`rung.tools.schema`), which are written in the form of the chat template."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,9 @@ class Structured(Method):
         return start  # a mask costs microseconds a token
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        if start.labels or start.label_set or not self.json:
-            run.notes["schema"] = "none" if not self.json else "none: answers are constrained to labels already"
+        if start.labels or start.label_set or start.tools or not self.json:
+            already = f"none: answers are constrained to {'calls of the tools' if start.tools else 'labels'} already"
+            run.notes["schema"] = already if self.json else "none"
             return start
         shape = schema([_object(example) for example in data.examples])
         run.notes["schema"] = shape

@@ -9,7 +9,7 @@ from typing import Any
 
 from rung import label_sets
 from rung.errors import TaskError
-from rung.metrics import classify, extract, graded, own, parametric, resample, squad, stats, text
+from rung.metrics import classify, extract, graded, own, parametric, resample, squad, stats, text, tool_calls
 from rung.metrics.grounded import grounded
 from rung.metrics.metric import Metric
 from rung.plugins import Table
@@ -32,6 +32,9 @@ METRICS: dict[str, Metric] = {
         Metric("token_f1", ("answer", "generate"), text.token_f1, version=3, abstains=True),
         Metric("rouge_l", ("generate", "answer"), text.rouge_l, version=3, abstains=True),
         Metric("field_f1", ("extract",), extract.row_f1, extract.field_f1, version=3),
+        Metric("tool_calls", ("extract",), tool_calls.same("tool_calls"), binary=True, fault=tool_calls.fault),
+        Metric("tool_name", ("extract",), tool_calls.same("tool_name"), binary=True, fault=tool_calls.fault),
+        Metric("tool_arguments", ("extract",), tool_calls.same("tool_arguments"), binary=True, fault=tool_calls.fault),
         Metric("squad_exact_match", ("answer", "generate"), squad.exact_match, binary=True, abstains=True),
         Metric("squad_f1", ("answer", "generate"), squad.token_f1, abstains=True),
         Metric("rouge_score_l", ("generate", "answer"), text.rouge_score_l, abstains=True),
@@ -158,7 +161,9 @@ def score(
 
 
 def _secondary(kind: Kind, examples: Sequence[Example]) -> tuple[str, ...]:
-    """Names of the metrics beside the goal's; of rows with several labels also their micro F1."""
+    """Names of the metrics beside the goal's; of rows with several labels also their micro F1, of tool calls their parts."""
+    if kind == "extract" and all(tool_calls.is_calls(example.output) for example in examples):
+        return tuple(tool_calls.PARTS)
     several = kind == "classify" and any(label_sets.parse(example.output) is not None for example in examples)
     return (*SECONDARY_METRICS[kind], *(("micro_f1",) if several else ()))
 

@@ -21,6 +21,7 @@ from rung.machine import Machine
 from rung.methods.base import Method
 from rung.methods.chain import asks_base
 from rung.methods.facts import Answerer, Facts
+from rung.planning import tool_use
 from rung.predictor import Predictor
 from rung.task import Task, base_names
 from rung.types import Example, Need, TrainData
@@ -126,6 +127,7 @@ def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
 
 def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predictor:
     known, model = task.labels or {}, engines.reference(task.place(base))
+    tools = tool_use.tools_for(task, model, data, engines)
     return Predictor(
         kind=task.kind,
         model=model,
@@ -134,7 +136,8 @@ def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predicto
         labels=data.labels,
         label_set=data.label_set,
         descriptions=tuple(known.get(label, "") for label in data.labels or data.label_set),
-        decoding=Decoding() if data.labels else _decoding(data, model, engines),
+        decoding=Decoding() if data.labels else tool_use.constrained(_decoding(data, model, engines), tools, data),
+        tools=tools,
     )
 
 
@@ -182,7 +185,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
     sample = data.examples[:SAMPLE_ROWS]
     empty, _ = tokens(predictor.render(Example("", "")), "")
     bare, _ = tokens(replace(predictor, show_labels=False).render(Example("", "")), "")
-    pairs = [tokens(predictor.render(example), example.output) for example in sample]
+    pairs = [tokens(predictor.render(example), predictor.as_written(example, example.output)) for example in sample]
     who = answerer(predictor.model.name, engines)
     return Facts(
         train_rows=len(data.examples),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from rung import label_sets
+from rung import calls, label_sets
 from rung.lm.base import Choice, Completion, Engine, Progress, Prompt, Streams
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
@@ -136,8 +136,10 @@ class Predictor(PromptMaker):
         return [self.written(c) for c in engine.generate(prompts, self.decoding, progress)]
 
     def _text(self, written: str) -> str:
-        """What was written, as an answer: where a row has several labels, those that it names."""
-        return label_sets.named(written, self.label_set) if self.label_set else written
+        """What was written, as an answer: where a row has several labels, those that it names; calls of tools in one form."""
+        if self.label_set:
+            return label_sets.named(written, self.label_set)
+        return calls.written(written) if self.tools else written
 
     @property
     def streams(self) -> bool:

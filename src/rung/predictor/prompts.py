@@ -36,6 +36,8 @@ class PromptMaker(PredictorFields):
             system.append(ground.RULE)
         if (self.labels or self.label_set) and self.show_labels:
             system.append(self._label_text())
+        if self.tools and self.tools.in_text:
+            system.append(self.tools.instruction)
         if self.thinking:
             system.append(self.thinking.rule)
         system += [turn.content for turn in example.history if turn.role == "system"]
@@ -44,13 +46,23 @@ class PromptMaker(PredictorFields):
         last = ground.asked(example.input, sources) if self.lookup else example.input
         for row, asked in (*((row, plain(row.input)) for row in (*self.demos.fixed, *similar)), (example, last)):
             turns += [replace(turn, content=plain(turn.content)) for turn in row.history if turn.role != "system"]
-            turns += [Message("user", asked), *row.after, _answer(row, self._whole(row, row.output))]
-        tools = calls.tools_of(example.extra)
-        if tools and can(self.model).chat_template:  # its template describes tools
-            turns.insert(0, Message(calls.TOOLS, json.dumps(tools, ensure_ascii=False)))
-        elif tools:
-            turns[0] = Message("system", f"{turns[0].content}\n\nTools: {json.dumps(tools, ensure_ascii=False)}")
-        return Prompt(tuple(turns[:-1]), example.input)
+            turns += [Message("user", asked), *row.after, self._answer(row)]
+        return Prompt(tuple(self._with_tools(turns[:-1], example)), example.input)
+
+    def _with_tools(self, turns: list[Message], example: Example) -> list[Message]:
+        """The turns with the tools that may be called: the task's, or those in the row's own column."""
+        if self.tools:
+            return (
+                [_plain_calls(turn) for turn in turns]
+                if self.tools.in_text
+                else [Message(calls.TOOLS, self.tools.listed), *turns]
+            )
+        tools = json.dumps(calls.tools_of(example.extra), ensure_ascii=False)
+        if tools == "[]":
+            return turns
+        if can(self.model).chat_template:  # its template describes tools
+            return [Message(calls.TOOLS, tools), *turns]
+        return [Message("system", f"{turns[0].content}\n\nTools: {tools}"), *turns[1:]]
 
     def prompts(
         self, examples: Sequence[Example], engines: Engines, sources: Sequence[Sequence[Source]] | None = None
@@ -68,10 +80,10 @@ class PromptMaker(PredictorFields):
         """Prompts and answers to train on: prompts as at inference, answers as they should be."""
         if self.lookup is None:
             prompts = self.prompts(examples, engines)
-            return [(prompt, self._whole(example, example.output)) for prompt, example in zip(prompts, examples)]
+            return [(prompt, self.as_written(example, example.output)) for prompt, example in zip(prompts, examples)]
         found = lookups.lessons(self.lookup, examples, engines)
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
-        return [(prompt, self._whole(row, answer)) for prompt, row, (_, answer) in zip(prompts, examples, found)]
+        return [(prompt, self.as_written(row, answer)) for prompt, row, (_, answer) in zip(prompts, examples, found)]
 
     def retrieve(self, examples: Sequence[Example], engines: Engines, allow: Allow = Allow()) -> list[Retrieved]:
         """For each row the passages that `allow` admits, best first, and the strength of the evidence."""
@@ -88,9 +100,18 @@ class PromptMaker(PredictorFields):
         strengths = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
         return [Retrieved(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, strengths)]
 
-    def _whole(self, row: Example, answer: str) -> str:
+    def as_written(self, row: Example, answer: str) -> str:
         """A row's answer as the model writes it: after the row's reasoning, if the Predictor reasons."""
+        if self.tools and self.tools.in_text:
+            answer = calls.as_text(answer)
         return thinking.turn(str(row.extra.get(self.thinking.column, "")), answer) if self.thinking else answer
+
+    def _answer(self, row: Example) -> Message:
+        """A row's answer as a turn; tool calls if it consists of these."""
+        called = calls.parse_output(row.output)
+        if called and not (self.tools and self.tools.in_text):
+            return Message("assistant", "", calls.extra_fields({calls.KEY: calls.as_message(called)}))
+        return Message("assistant", self.as_written(row, row.output))
 
     def _similar(self, examples: Sequence[Example], engines: Engines) -> list[list[Example]]:
         if not self.demos.similar:
@@ -118,11 +139,9 @@ class PromptMaker(PredictorFields):
         return f"{ask} these:\n" + "\n".join(lines)
 
 
-def _answer(row: Example, whole: str) -> Message:
-    """A row's answer as a turn; tool calls if it consists of these."""
-    called = calls.parse_output(row.output)
-    return (
-        Message("assistant", "", calls.extra_fields({calls.KEY: calls.as_message(called)}))
-        if called
-        else Message("assistant", whole)
-    )
+def _plain_calls(turn: Message) -> Message:
+    """A turn with its tool calls, or the result of one, as text."""
+    called = turn.fields.get(calls.KEY)
+    if called:
+        return Message("assistant", calls.as_text(calls.as_output(called)))
+    return Message("user", f"[tool]\n{turn.content}") if turn.role == "tool" else turn

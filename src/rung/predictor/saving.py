@@ -19,6 +19,7 @@ from rung.predictor.value import Calibration, Cascade, Demos, Threshold
 from rung.retrieve.browse import Limits
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.search import Settings
+from rung.tools import Tools
 from rung.types import digest
 
 FILE = "predictor.json"
@@ -94,6 +95,7 @@ def load(folder: Path) -> Predictor:
             "taught": tuple(map(rows.example, content.get("taught", ()))),
             "decoding": Decoding(**content["decoding"]),
             "lookup": _lookup(content.get("lookup")),
+            "tools": Tools(**listed) if (listed := content.get("tools")) else None,
             "thinking": Thinking(**thought) if (thought := content.get("thinking")) else None,
             "calibration": Calibration(tuple(bent["bias"]), bent["of"]) if (bent := content.get("calibration")) else None,
             "threshold": Threshold(**cut) if (cut := content.get("threshold")) else None,

@@ -11,6 +11,7 @@ from rung.lm.inference.thinking import Thinking
 from rung.naming import identity_fields
 from rung.retrieve import orders
 from rung.retrieve.lookup import Lookup
+from rung.tools import Tools
 from rung.types import Example, Kind, digest
 
 PROMPT_VERSION = 1
@@ -89,6 +90,8 @@ class PredictorFields:
     calibration: Calibration | None = None
     threshold: Threshold | None = None
     """None gives every answer."""
+    tools: Tools | None = None
+    """The tools of a task whose answers are calls of them."""
     cascade: Cascade | None = None
     """None where it answers alone. It comes before `threshold`, which is on the answers of both."""
 

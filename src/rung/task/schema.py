@@ -38,6 +38,8 @@ AUTO = ("auto",)
 """`bases` that are still to be chosen, by `rung.climbing.auto_bases`."""
 MULTILABEL_METRIC = "micro_f1"
 """The default metric where a row may have several labels."""
+TOOLS_METRIC = "tool_calls"
+"""The default metric where answers are calls of tools."""
 
 Text = Annotated[str, Field(min_length=1)]
 Whole = Annotated[int, Strict()]  # not lax: `volume: true` would be read as 1
@@ -237,6 +239,8 @@ class Task(_Section):
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
     multilabel: bool = False
     """For classify: whether a row may have several labels or none, as a list or as text separated by |, ; or , in its cell."""
+    tools: Path_ | None = None
+    """For extract: a JSON file of tools in OpenAI's form; outputs are calls of them, checked and decoded by their parameters."""
     base: Model = "smollm2-135m-instruct"
     """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
     bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.distinct)] = ()
@@ -301,7 +305,11 @@ class Task(_Section):
             return goal.model_copy(update={"metric": in_order(order)})
         if goal.metric or "kind" not in info.data:
             return goal
-        usual = MULTILABEL_METRIC if info.data.get("multilabel") else DEFAULT_METRIC[info.data["kind"]]
+        usual = DEFAULT_METRIC[info.data["kind"]]
+        if info.data.get("multilabel"):
+            usual = MULTILABEL_METRIC
+        elif info.data.get("tools"):
+            usual = TOOLS_METRIC
         return goal.model_copy(update={"metric": usual})
 
     @model_validator(mode="after")
@@ -312,6 +320,8 @@ class Task(_Section):
             raise ValueError("kind is classify, where a row has its labels and no alternatives. Remove data.alternatives.")
         if self.multilabel and self.kind != "classify":
             raise ValueError(f"`multilabel` needs kind: classify, but kind is {self.kind}. Remove it, or set kind: classify.")
+        if self.tools and self.kind != "extract":
+            raise ValueError(f"`tools` need kind: extract, but kind is {self.kind}. Remove them, or set kind: extract.")
         return self
 
     @model_validator(mode="after")
@@ -375,6 +385,8 @@ def _files(task: Task) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
         value = getattr(task.data, key)
         if isinstance(value, tuple):
             yield ("data", key), value
+    if task.tools:
+        yield ("tools",), (task.tools,)
     if task.judge:
         yield ("judge", "marked"), task.judge.marked
         yield ("judge", "rubric_file"), tuple(filter(None, [task.judge.rubric_file]))

@@ -68,7 +68,7 @@ class Decoder:
 
     def tokens(self, ids: Ids, decoding: Decoding, seed: Ids = ()) -> Iterator[int]:
         """Tokens of one answer as they are generated, its end token included. `seed` defaults to the prompt."""
-        sampler = sample.Sampler(decoding, seed or ids, self.loaded.chat.guide(decoding.schema))
+        sampler = sample.Sampler(decoding, seed or ids, self.loaded.chat.guide(decoding))
         if not self.loaded.trees:
             yield from self._tokens_uncached(ids, sampler, decoding)
             return
@@ -132,7 +132,7 @@ class Decoder:
         rows = [row for one in waiting for row in one.rows]
         limits = [limit for one in waiting for limit in one.limits]
         forks, logits = concatenate([one.forks for one in waiting]), torch.cat([one.logits for one in waiting])
-        samplers = [sample.Sampler(decoding, seeds[row], chat.guide(decoding.schema), k) for row, k in zip(rows, limits)]
+        samplers = [sample.Sampler(decoding, seeds[row], chat.guide(decoding), k) for row, k in zip(rows, limits)]
         found = sample.decode(forest.model, forks, logits, samplers, chat.stops, lambda k, tokens: watch(rows[k], tokens))
         return rows, found
 

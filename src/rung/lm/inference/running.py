@@ -65,7 +65,7 @@ class Running:
     def join(self, writing: Writing, adapter: Adapter | None = None) -> None:
         """As in `RunningBatch`; `adapter` is added to the model for this answer."""
         ids, decoding, draw = self.ids(writing), writing.decoding, writing.prompt.draw
-        guide, limit = self.loaded.chat.guide(decoding.schema), self.loaded.max_new_tokens(ids, decoding)
+        guide, limit = self.loaded.chat.guide(decoding), self.loaded.max_new_tokens(ids, decoding)
         sampler = Sampler(decoding, (*ids, *[-draw] * bool(draw)), guide, limit, writing.logprobs)
         scope = f"{adapter.digest if adapter else ''} {writing.scope}"  # never a name: other weights are another scope
         self.waiting.append(Waiting(writing, ids, sampler, scope, adapter))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from rung import calls, marks
 from rung.errors import DataError, ModelError
+from rung.lm.models import tool_form
 from rung.lm.models.template import Template
 from rung.lm.trees.tree import Row
 from rung.types import Message
 
 if TYPE_CHECKING:
+    from rung.lm.base import Decoding
     from rung.lm.models.json_guide import Guide
 
 _PLACEHOLDER = "ANSWERMARK"
@@ -160,13 +162,21 @@ class Chat:
         eos = self.tokenizer.eos_token_id
         return frozenset({self.end} | ({int(eos)} if eos is not None else set()))
 
-    def guide(self, schema: str) -> Guide | None:
-        """Constrains one answer to a JSON schema; None without a schema."""
-        if not schema:
-            return None
-        from rung.lm.models.json_guide import Guide
+    @cached_property
+    def tool_form(self) -> tool_form.ToolForm | None:
+        """How the template writes calls of tools; None where it has no form for them."""
+        return tool_form.read(lambda turns, tools: self._template.render(turns, tools=tools), self._render_calls)
 
-        return Guide(self._vocabulary, schema)
+    def guide(self, decoding: Decoding) -> Guide | None:
+        """Constrains one answer to the decoding's JSON schema; None without one. Calls are written in the template's form."""
+        if not decoding.schema:
+            return None
+        from rung.lm.models import json_guide
+
+        form = self.tool_form if decoding.template_calls else None
+        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values()]
+        written = form.grammar(decoding.schema, special, json_guide.SPACING) if form else json_guide.grammar(decoding.schema)
+        return json_guide.Guide(self._vocabulary, written)
 
     @cached_property
     def _vocabulary(self) -> Any:

@@ -14,14 +14,17 @@ import torch
 
 from rung.errors import DataError, ModelError
 
+SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""As in json.dumps: unconstrained, a small model generates whitespace forever."""
+
 
 class Guide:
-    """Follows one answer. `tokens`: the model's tokenizer, as `vocabulary` returns it."""
+    """Follows one answer by a grammar. `tokens`: the model's tokenizer, as `vocabulary` returns it."""
 
-    def __init__(self, tokens: Any, schema: str):
+    def __init__(self, tokens: Any, grammar: str):
         from llguidance import LLMatcher
 
-        self._matcher = LLMatcher(tokens, _grammar(schema))
+        self._matcher = LLMatcher(tokens, grammar)
         self._check()
 
     def mask(self, logits: torch.Tensor) -> torch.Tensor:
@@ -48,15 +51,14 @@ def fault(schema: str) -> str:
     """Why a JSON schema cannot be followed; empty for one that can. Needs no tokenizer."""
     from llguidance import LLMatcher
 
-    return str(LLMatcher.validate_grammar(_grammar(schema)) or "")
+    return str(LLMatcher.validate_grammar(grammar(schema)) or "")
 
 
-def _grammar(schema: str) -> str:
+def grammar(schema: str) -> str:
+    """The grammar of a JSON schema."""
     from llguidance import LLMatcher
 
-    # whitespace as in json.dumps: unconstrained, a small model generates whitespace forever
-    spacing = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-    return str(LLMatcher.grammar_from_json_schema(json.dumps({**json.loads(schema), "x-guidance": spacing})))
+    return str(LLMatcher.grammar_from_json_schema(json.dumps({**json.loads(schema), "x-guidance": SPACING})))
 
 
 def vocabulary(tokenizer: Any, end: int) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from rung import calls
 from rung.errors import ModelError, RungError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.remote import label_matching, request_forms, tokens
@@ -34,6 +35,7 @@ GO_ON = "Go on from there. Do not repeat what is already said."
 
 NOTICES = {
     "response_format": "refuses response_format: labels are requested in the prompt and matched in its answers.",
+    calls.TOOLS: "refuses tools: they are listed in the prompt, and calls are written as a JSON list.",
     request_forms.ROLES: "refuses a system message: its text opens the first user message.",
     request_forms.REASONS: f"reasons before it answers: {REASONING_TOKENS} more tokens are requested.",
 }
@@ -222,6 +224,8 @@ class RemoteEngine:
             body["top_p"] = decoding.top_p
         if question.labels:
             body |= {"response_format": label_matching.label_format(question.labels), "logprobs": True}
+        elif tools := [] if calls.TOOLS in form else request_forms.tools(question.prompt.messages):
+            body["tools"] = tools
         elif decoding.schema:
             body["response_format"] = label_matching.schema_format(json.loads(decoding.schema))
         body = {name: value for name, value in body.items() if name not in form}

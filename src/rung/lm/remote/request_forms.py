@@ -21,6 +21,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "seed": ("seed",),
     "top_p": ("top_p",),
     "temperature": ("temperature",),
+    "tools": ("tools", "tool choice", "tool_choice", "tool-choice", "tool use", "function call", "functions"),
     "stream_options": ("stream_options", "include_usage"),
 }
 """Optional parameters that servers may refuse, and their names in error messages."""
@@ -49,13 +50,20 @@ def turns(messages: Sequence[Message], form: frozenset[str]) -> list[dict[str, A
     """The messages in the API's form.
 
     A tool result is a turn of its own only after the call it answers, as servers require; otherwise it becomes a user turn.
-    Available tools are listed in the system message.
+    Tools are a parameter of their own (`tools`); to a server that refuses it they are listed in the system message.
     """
     called: set[str] = set()
     out = []
     for message in messages:
+        if message.role == calls.TOOLS and calls.TOOLS not in form:
+            continue
         out.append(_native(message.fields, called) if ROLES not in form else _plain(message.fields))
     return _folded(out) if ROLES in form else _one_system_message(out)
+
+
+def tools(messages: Sequence[Message]) -> list[Any]:
+    """The tools that the messages name, for the API's parameter."""
+    return [one for message in messages if message.role == calls.TOOLS for one in json.loads(message.content)]
 
 
 def _native(fields: dict[str, Any], called: set[str]) -> dict[str, Any]:
@@ -79,7 +87,8 @@ def _plain(fields: dict[str, Any]) -> dict[str, Any]:
         words = json.dumps({calls.KEY: fields[calls.KEY]}, ensure_ascii=False)
         content = f"{content}\n{words}" if content else words
     if role == calls.TOOLS:
-        return {"role": "system", "content": f"Tools that may be called, as JSON:\n{content}"}
+        how = 'Call them with JSON alone: [{"name": …, "arguments": {…}}].'
+        return {"role": "system", "content": f"Tools that may be called, as JSON:\n{content}\n{how}"}
     if role in ("system", "user", "assistant"):
         return {"role": role, "content": content}
     return {"role": "system", "content": content} if role == "developer" else {"role": "user", "content": f"[{role}]\n{content}"}
@@ -121,7 +130,7 @@ def named_by_refusal(body: dict[str, Any], words: str) -> frozenset[str]:
 def unconfirmed(body: dict[str, Any]) -> frozenset[str]:
     """The parts of a request that a server may refuse without naming them."""
     roles = frozenset({ROLES}) if foldable(body) else frozenset()
-    return frozenset({"response_format", "logprobs", "stream_options"}).intersection(body) | roles
+    return frozenset({"response_format", "logprobs", "stream_options", "tools"}).intersection(body) | roles
 
 
 def guesses(doubts: frozenset[str]) -> list[frozenset[str]]:
