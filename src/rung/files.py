@@ -23,6 +23,8 @@ PART = ".part"
 """How the names of files under way end."""
 BLOCK = 65_536
 """Bytes read at once to find the end of a file's last line."""
+LOCKED_BYTE = 2**30
+"""Which byte of a file is locked on Windows, where locks are on bytes: one that no line reaches."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("no space left on device", "database or disk is full", "disk quota exceeded", "os error 28", "file too large")
 """What libraries that raise no OSError say of a full disk: SQLite, safetensors, tantivy."""
@@ -125,10 +127,14 @@ def _remove(left: Path) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add whole lines to a file. Half a line that a killed process left is cut off first; a failure leaves the file as it was."""
+    """Add whole lines to a file, one process at a time.
+
+    Half a line that a killed process left is cut off first; a failure leaves the file as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o666), "rb+") as file:
+        _alone(file.fileno())
         end = last_line_end(file)
         file.truncate(end)
         file.seek(end)
@@ -142,6 +148,22 @@ def append(path: Path, text: str) -> None:
                 file.close()
             os.truncate(path, end)
             raise
+
+
+def _alone(file: int) -> None:
+    """Wait until no other process has this open file locked, and lock it until it is closed or the process ends.
+
+    Between finding the end of the last whole line and writing after it, another process would be cut off.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def open_at(path: Path, size: int) -> BinaryIO:

@@ -57,12 +57,21 @@ def fit(
     predictor, notes = context.start, []
     for method, key in zip(chain, fit_keys(context, chain)):
         stored = context.store.fitted(key)
-        if stored is not None:
-            predictor = named(stored, predictor)
+        if stored is None:
+            predictor = _fit_alone(context, method, key, predictor, deadline, progress)
         else:
-            predictor = _fit_one(context, method, key, predictor, deadline, progress)
+            predictor = named(stored, predictor)
         notes.append(context.store.fit_notes(key))
     return predictor, notes
+
+
+def _fit_alone(context: FitContext, method: Method, key: str, start: Predictor, deadline: float, progress: Progress) -> Predictor:
+    """Fit one method, unless another process that shares the store has done so meanwhile."""
+    with context.store.lease(f"fits/{key}", deadline):
+        stored = context.store.fitted(key)
+        if stored is not None:
+            return named(stored, start)
+        return _fit_one(context, method, key, start, deadline, progress)
 
 
 def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, deadline: float, progress: Progress) -> Predictor:

@@ -84,11 +84,15 @@ def errors_apart(project: Project) -> dict[str, float]:
 
 def register(project: Project, step: Step) -> None:
     """Write down that the present climb spends the error of this rung; nothing if it stands there already."""
-    entry, entries = _entry(project, [step] if step.usual else _ordinary(project)), _entries(project)
-    found = _spending(entries, entry)
-    if not found.known:
-        stored = [*project.store.read(FILE).get("climbs", []), asdict(entry) | {"error": found.error}]
-        project.store.write(FILE, {"climbs": stored})
+    entry = _entry(project, [step] if step.usual else _ordinary(project))
+
+    def added(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        climbs = stored.get("climbs", [])
+        found = _spending([_read(one) for one in climbs], entry)
+        return stored if found.known else {"climbs": [*climbs, asdict(entry) | {"error": found.error}]}
+
+    if not _spending(_entries(project), entry).known:
+        project.store.change(FILE, added)
 
 
 def _spending(entries: Sequence[Entry], now: Entry) -> Spending:

@@ -63,7 +63,7 @@ def prove(project: Project, record: Record) -> str:
         return f"{len(again)} of {len(found.ids)} sealed rows have no answer or no mark yet: {again[0]} Climb again to ask them."
     look = {"seal": project.inputs.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
     look |= {"dev": asdict(rest)} if rest else {}
-    project.store.write("test.json", {**project.store.read("test.json"), _name(project, record): look})
+    project.store.change("test.json", lambda looks: {**looks, _name(project, record): look})
     return ""
 
 

@@ -38,7 +38,26 @@ def answer(
     """
     if predictor.then:
         return _cascaded(predictor, predictor.then, examples, store, engines, progress, deadline)
-    known = {row: kept for row, kept in store.predictions(predictor.digest).items() if not kept.failed}
+    known = _known(predictor, store)
+    if any(example.id not in known for example in examples):
+        with store.lease(f"predictions/{predictor.digest}", deadline):
+            known = _ask(predictor, examples, store, engines, progress, deadline)
+    answers = [known[example.id] for example in examples]
+    if all(one.failed for one in answers):
+        raise NoAnswersError(f"all {len(answers)} rows failed; the first: {answers[0].error}")
+    return answers
+
+
+def _known(predictor: Predictor, store: Store) -> dict[str, Prediction]:
+    """Stored answers by row, but for those that failed for a reason outside the model."""
+    return {row: kept for row, kept in store.predictions(predictor.digest).items() if not kept.failed}
+
+
+def _ask(
+    predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines, progress: Progress, deadline: float
+) -> dict[str, Prediction]:
+    """Answer the rows that have no stored answer; all answers by row. For who has the lease of these answers."""
+    known = _known(predictor, store)
     missing = list({example.id: example for example in examples if example.id not in known}.values())
     if missing:
         predictor.warm(engines)  # loading time does not count
@@ -59,10 +78,7 @@ def answer(
             raise NoAnswersError(f"the {asked}{len(found)} of {len(missing)} rows asked all failed in the same way{left}: {why}")
         left_s = (time.monotonic() - started) / end * (len(missing) - end)
         progress(f"row {end} of {len(missing)}, {left_s:.0f} s left", end / len(missing))
-    answers = [known[example.id] for example in examples]
-    if all(one.failed for one in answers):
-        raise NoAnswersError(f"all {len(answers)} rows failed; the first: {answers[0].error}")
-    return answers
+    return known
 
 
 def _cascaded(

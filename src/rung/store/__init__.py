@@ -1,6 +1,7 @@
 """The `.rung` folder beside a task: fits, predictions and records, append-only and keyed by content.
 
 lock                       one climb at a time
+leases/<name>.json         who works on a fit, a rung or a Predictor's answers just now
 records.jsonl              one Record a line
 fits/<key>/                a saved Predictor and fit.json (seconds, notes)
 work/<key>/                an unfinished fit; its checkpoints survive a killed process
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from rung.store.codec import decision, forgetting, prediction, record, scores
 from rung.store.fits import OWN
+from rung.store.leases import LeasedError, LeaseLostError
 from rung.store.store import NAME, Store
 
-__all__ = ["NAME", "OWN", "Store", "decision", "forgetting", "prediction", "record", "scores"]
+__all__ = ["NAME", "OWN", "LeaseLostError", "LeasedError", "Store", "decision", "forgetting", "prediction", "record", "scores"]

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rung import files, signed
 from rung import predictor as predictors
-from rung import signed
 from rung.errors import RungError
 from rung.predictor import Predictor
-from rung.store.signed_folder import SignedFolder
+from rung.store.leased import LeasedRows
+from rung.store.rows import FolderRows, Rows
 
 OWN = ".own"
 """Suffix of the signed file beside a workplace that shows that this user made its content."""
@@ -23,12 +24,14 @@ TRIES = 3
 """Attempts at a fit that is killed without progress."""
 
 
-class Fits(SignedFolder):
-    """The fits of one task."""
+class Fits(LeasedRows):
+    """The fits of one task. They are worked on in a folder of this machine, whatever the store."""
 
-    def __init__(self, folder: Path, say: Callable[[str], object] = warnings.warn):
-        super().__init__(folder, say)
+    def __init__(self, folder: Path, rows: Rows | None = None, say: Callable[[str], object] = warnings.warn):
+        super().__init__(rows or FolderRows(folder), say)
+        self.folder = folder
         self._whole: set[str] = set()
+        self._workplaces: dict[str, Path] = {}
 
     def fitted(self, key: str) -> Predictor | None:
         """The Predictor saved under a key; None if there is none with a valid signature."""
@@ -48,18 +51,24 @@ class Fits(SignedFolder):
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def workplace(self, key: str) -> Path:
-        """A fit's own folder, empty except for checkpoints of this user's earlier attempt."""
+        """A fit's own folder, empty except for checkpoints of this user's earlier attempt. For who has the lease of `fits/KEY`.
+
+        Where the lease was taken from a process that may still run, the folder is another one, with a copy of the checkpoints.
+        """
         folder, mark = self.folder / "work" / key, f"work/{key}{OWN}"
-        folder.mkdir(parents=True, exist_ok=True)
         begun = (folder / "work").exists()
         ours = begun and bool(self.read(mark))
-        if begun and not (self.folder / mark).exists():
+        if begun and not self.rows.stamp(mark):
             self._report(f"work/{key}", signed.UNSIGNED)
+        if token := self.taken_over(f"fits/{key}"):
+            folder = _moved(folder, folder.with_name(f"{key}-{token}"), copied=ours)
+        folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
             if not (ours and left.name == "work"):
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         if not ours:
             self.write(mark, {"key": key})
+        self._workplaces[key] = folder
         return folder
 
     @contextmanager
@@ -69,7 +78,8 @@ class Fits(SignedFolder):
         A Python exception resets the count; a killed process does not, and systems short of memory kill.
         """
         mark = self.folder / "work" / f"{key}.json"
-        at = sorted(path.name for path in (self.folder / "work" / key / "work").rglob("checkpoint-*"))
+        folder = self._workplaces.get(key, self.folder / "work" / key)
+        at = sorted(path.name for path in (folder / "work").rglob("checkpoint-*"))
         before = self.read(f"work/{key}.json")
         tries = before["tries"] + 1 if before and before["at"] == at else 1
         if tries > TRIES:
@@ -89,11 +99,24 @@ class Fits(SignedFolder):
         mark.unlink(missing_ok=True)
 
     def keep_fit(self, key: str, fitted: Predictor, notes: dict[str, Any]) -> Predictor:
-        """Save a fit under its key and clear its workplace; the Predictor returned uses the saved files."""
+        """Save a fit under its key and clear its workplace; the Predictor returned uses the saved files.
+
+        LeaseLostError if this process had the lease of `fits/KEY` and has lost it.
+        """
         folder, name = self.folder / "fits" / key, f"fits/{key}"
         beside = {"fit.json": json.dumps(notes, indent=1, default=str)}
-        predictors.save(fitted, folder, beside, partial(signed.seal_folder, name))
+        with self.under_lease(name):
+            predictors.save(fitted, folder, beside, partial(signed.seal_folder, name))
         self._whole.add(name)
-        shutil.rmtree(self.folder / "work" / key, ignore_errors=True)
+        for left in {self.folder / "work" / key, self._workplaces.pop(key, self.folder / "work" / key)}:
+            shutil.rmtree(left, ignore_errors=True)
         (self.folder / "work" / f"{key}{OWN}").unlink(missing_ok=True)
         return predictors.load(folder)
+
+
+def _moved(old: Path, new: Path, copied: bool) -> Path:
+    """Another workplace, with a copy of the old one's checkpoints if they are to be `copied`."""
+    if copied and not new.exists():
+        with files.whole_folder(new) as part:
+            shutil.copytree(old / "work", part / "work", dirs_exist_ok=True)
+    return new

@@ -34,7 +34,7 @@ class Store(Fits):
 
     def __init__(self, task_folder: Path, say: Callable[[str], object] = warnings.warn):
         """`say`: receives each file that is not used, once, with the reason."""
-        super().__init__(task_folder / NAME, say)
+        super().__init__(task_folder / NAME, say=say)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -64,7 +64,8 @@ class Store(Fits):
         return {one.id: one for one in self._lines(f"predictions/{digest}.jsonl", Prediction, lambda one: one.id, _id)}
 
     def keep_predictions(self, digest: str, predictions: Iterable[Prediction]) -> None:
-        self._append(f"predictions/{digest}.jsonl", map(asdict, predictions))
+        with self.under_lease(f"predictions/{digest}"):
+            self._append(f"predictions/{digest}.jsonl", map(asdict, predictions))
 
     def marks(self, judge: str) -> dict[str, str]:
         """Replies of a local judge by the digest of the question."""
@@ -89,7 +90,8 @@ class Store(Fits):
         return self._lines("records.jsonl", Record, lambda one: one.provenance.key, key)
 
     def keep_record(self, record: Record) -> None:
-        self._append("records.jsonl", [record.to_json()])
+        with self.under_lease(f"rungs/{record.provenance.key}"):
+            self._append("records.jsonl", [record.to_json()])
 
 
 def _id(row: dict[str, Any]) -> Any:

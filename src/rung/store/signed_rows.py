@@ -1,14 +1,14 @@
-"""Signed JSON files and signed lines in one folder. What is unsigned or damaged counts as absent and is reported."""
+"""Signed JSON texts and signed lines of a store. What is unsigned or damaged counts as absent and is reported."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from rung import files, signed
+from rung import signed
 from rung.store.codec import adapter, from_lines
+from rung.store.rows import Rows
 
 T = TypeVar("T")
 
@@ -25,39 +25,44 @@ LOST = {
 ANEW = "It is measured again."
 
 
-class SignedFolder:
-    """Reads and writes signed files. A line cut short by a killed process is dropped."""
+class SignedRows:
+    """Reads and writes signed texts. A line cut short by a killed process is dropped."""
 
-    def __init__(self, folder: Path, say: Callable[[str], object] = warnings.warn):
-        """`say`: receives each file that is not used, once, with the reason."""
-        self.folder, self._say = folder, say
+    def __init__(self, rows: Rows, say: Callable[[str], object] = warnings.warn):
+        """`say`: receives each text that is not used, once, with the reason."""
+        self.rows, self._say = rows, say
         self._reported: set[str] = set()
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; empty if there is none with a valid signature."""
-        path = self.folder / name
-        if not path.is_file():
+        """A JSON text of the store; empty if there is none with a valid signature."""
+        text = self.rows.read(name)
+        if text is None:
             return {}
-        value, why = signed.opened(name, path.read_text(encoding="utf-8", errors="replace"))
+        value, why = signed.opened(name, text)
         if why:
             self._report(name, why)
         return value if value and not why else {}
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Replace a JSON file of the folder."""
-        files.write_text(self.folder / name, signed.seal(name, signed.dumps(value, indent=1)))
+        """Replace a JSON text of the store."""
+        self.rows.write(name, signed.seal(name, signed.dumps(value, indent=1)))
+
+    def change(self, name: str, how: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        """Replace a JSON text by what `how` makes of it. Nobody else changes it in between."""
+        with self.rows.alone():
+            self.write(name, how(self.read(name)))
 
     def _append(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
-        files.append(self.folder / name, "".join(signed.seal(name, signed.dumps(row)) + "\n" for row in rows))
+        self.rows.append(name, "".join(signed.seal(name, signed.dumps(row)) + "\n" for row in rows))
 
     def _lines(self, name: str, kind: type[T], same: Callable[[T], Any], same_raw: Callable[[dict[str, Any]], Any]) -> list[T]:
-        """The values of a file's lines. Other lines are reported with the reason, unless a later line replaces them.
+        """The values of a text's lines. Other lines are reported with the reason, unless a later line replaces them.
 
         `same`: the identity of a value, of which the last line counts; `same_raw`: the same for a line's JSON.
         """
         found: list[T] = []
         faults: list[tuple[int, str, Any]] = []
-        if not (lines := files.raw_lines(self.folder / name)):
+        if not (lines := self.rows.lines(name)):
             return []
         holds = signed.checker(name)
         signed_lines = [holds(line) for line in lines]
@@ -95,7 +100,7 @@ class SignedFolder:
     def _report(self, name: str, why: str, which: str = "") -> None:
         lost = LOST.get(name.partition("/")[0], ANEW)
         remedy = "" if "damaged" in why else f" {signed.TRUST}"
-        text = f"{self.folder / name}: {which}it {why}. {lost}{remedy}"
+        text = f"{self.rows.place(name)}: {which}it {why}. {lost}{remedy}"
         if text not in self._reported:
             self._reported.add(text)
             self._say(text)
