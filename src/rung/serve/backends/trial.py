@@ -74,14 +74,15 @@ def agreement(other: BackendEngine, prompts: Sequence[Prompt]) -> Agreement:
     same, places, margins = 0, 0, list[float]()
     for ids, own in zip(tokens, original.write(tokens, TOKENS)):
         answer, (theirs, finished) = own.tokens + own.end, other.backend.greedy(ids, TOKENS)
-        place = next((k for k, (a, b) in enumerate(zip(answer, theirs)) if a != b), min(len(answer), len(theirs)))
-        if place < len(answer) and (place < len(theirs) or not (finished and own.end and place == len(own.tokens))):
-            instead = theirs[place] if place < len(theirs) else other.chat.end
-            margins.append(original.margins(ids, answer[: place + 1], [*answer[:place], instead])[place])
-            places += place + 1
-        else:
+        if finished:  # it does not say at which of a model's end tokens
+            theirs += own.end if own.end and len(theirs) == len(own.tokens) else (other.chat.end,)
+        place = next((k for k, (a, b) in enumerate(zip(answer, theirs)) if a != b), None)
+        if place is None:
             same += 1
             places += len(answer)
+        else:
+            margins.append(original.margins(ids, answer[: place + 1], [*answer[:place], theirs[place]])[place])
+            places += place + 1
     return Agreement(len(tokens), same, places, tuple(margins), other.backend.numbers)
 
 
