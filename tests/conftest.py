@@ -95,7 +95,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         torch.manual_seed(len(kind))
         AutoModelForCausalLM.from_config(_config(kind)).save_pretrained(folder)
         template = {"llama-plain": None, "llama-bos": BOS_TEMPLATE}.get(kind, CHAT_TEMPLATE)
-        _tokenizer(template, adds_begin=kind == "llama-bos").save_pretrained(folder)
+        made = _pieces(template) if kind.endswith("-pieces") else _tokenizer(template, adds_begin=kind == "llama-bos")
+        made.save_pretrained(folder)
         return folder
 
     return made
@@ -146,6 +147,26 @@ def _tokenizer(template: str | None, adds_begin: bool) -> Any:
     return found
 
 
+def _pieces(template: str | None) -> Any:
+    """A tokenizer like SentencePiece's: "▁" for blanks, and bytes for what is in no piece."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.normalizer = normalizers.Replace(" ", "▁")
+    every = [*SPECIAL, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    made.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=400, show_progress=False))
+    learnt = json.loads(made.to_str())["model"]
+    vocabulary = {token: number for number, token in enumerate([*every, *learnt["vocab"]])}
+    merges = [tuple(one) for one in learnt["merges"]]
+    made.model = models.BPE(vocabulary, merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>")
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    found = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<|bos|>", eos_token="<|eos|>", pad_token="<|pad|>")
+    found.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"], "unk_token": "<unk>"})
+    found.chat_template = template
+    return found
+
+
 def _config(kind: str) -> Any:
     import transformers as t
 
@@ -172,11 +193,10 @@ def _config(kind: str) -> Any:
             return t.Qwen3Config(**small, head_dim=8)
         case "mistral":
             return t.MistralConfig(**small, sliding_window=5, head_dim=8)
-        case "gemma3":
+        case "gemma3" | "gemma3-pieces":
             layers = ["sliding_attention", "full_attention", "sliding_attention"]
-            return t.Gemma3TextConfig(
-                **{**small, "num_hidden_layers": 3}, head_dim=8, sliding_window=6, layer_types=layers, query_pre_attn_scalar=8
-            )
+            size = {**small, "num_hidden_layers": 3, "vocab_size": 700 if kind == "gemma3-pieces" else 300}
+            return t.Gemma3TextConfig(**size, head_dim=8, sliding_window=6, layer_types=layers, query_pre_attn_scalar=8)
         case "gpt2" | "gpt2-short":
             context = 48 if kind == "gpt2-short" else 512
             return t.GPT2Config(

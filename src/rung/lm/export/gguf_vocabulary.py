@@ -1,11 +1,13 @@
-"""A byte-level BPE tokenizer as GGUF holds it: tokens, merges, special tokens, and the rule by which text is cut.
+"""A BPE tokenizer as GGUF holds it: tokens, merges or scores, special tokens, and the rule by which text is cut.
 
 GGUF has names for such rules, not the rules. The name is chosen by the tokenizer's own rule, and the proof compares tokens.
+A tokenizer made by SentencePiece (Llama 2, Mistral, Gemma) has "▁" for blanks, bytes as tokens, and in GGUF scores for merges.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from rung.errors import ModelError
@@ -20,6 +22,9 @@ RULES = {
     (_LLAMA3,): "llama-bpe",
 }
 """What a tokenizer cuts text by, in order, to the name of the rule in `tokenizer.ggml.pre`."""
+BLANK = "▁"
+BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token of SentencePiece that stands for one byte."""
 
 
 def write(writer: Any, chat: Chat, size: int) -> None:
@@ -28,27 +33,62 @@ def write(writer: Any, chat: Chat, size: int) -> None:
 
     whole = json.loads(chat.tokenizer.backend_tokenizer.to_str())
     model = whole["model"]
-    if model["type"] != "BPE" or (whole.get("decoder") or {}).get("type") != "ByteLevel":
-        raise _unknown(f"its tokenizer is no byte-level BPE ({model['type']})")
+    bytewise = (whole.get("decoder") or {}).get("type") == "ByteLevel"
+    if model["type"] != "BPE" or not (bytewise or model.get("byte_fallback")):
+        raise _unknown(f"its tokenizer is a {model['type']} without bytes")
     names = {number: token for token, number in model["vocab"].items()}
     types = dict.fromkeys(names, TokenType.NORMAL)
+    if not bytewise:
+        types |= {number: TokenType.BYTE for number, token in names.items() if BYTE.fullmatch(token)}
     for added in whole["added_tokens"]:
         names[added["id"]] = added["content"]
         types[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(rule(whole))
+    merges = [tuple(one.split(" ") if isinstance(one, str) else one) for one in model["merges"]]
     writer.add_token_list([names.get(number, f"[PAD{number}]") for number in range(size)])
     writer.add_token_types([types.get(number, TokenType.UNUSED) for number in range(size)])
-    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in model["merges"]])
+    if bytewise:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(rule(whole))
+        writer.add_token_merges([" ".join(one) for one in merges])
+    else:
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        scores = _scores(model["vocab"], merges)
+        writer.add_token_scores([scores.get(number, 0.0) for number in range(size)])
+        writer.add_add_space_prefix(_blank_in_front(whole))
     _special(writer, chat)
     writer.add_chat_template(chat.template)
 
 
+def _scores(vocabulary: dict[str, int], merges: list[tuple[str, ...]]) -> dict[int, float]:
+    """SentencePiece joins the pair whose token scores highest; so a token's score falls with the place of its first merge."""
+    scores = dict.fromkeys(vocabulary.values(), -float(len(merges) + 1))
+    for place, pair in reversed(list(enumerate(merges))):
+        scores[vocabulary["".join(pair)]] = -float(place)
+    return scores
+
+
+def _blank_in_front(whole: dict[str, Any]) -> bool:
+    """Whether a text begins as if a blank stood in front. ModelError for steps other than those of SentencePiece."""
+    steps = [*_steps(whole.get("normalizer"), "normalizers"), *_steps(whole.get("pre_tokenizer"), "pretokenizers")]
+    front = False
+    for step in steps:
+        kind, blanks = step.get("type"), step.get("pattern") == {"String": " "}
+        if (kind == "Prepend" and step["prepend"] == BLANK) or (kind == "Metaspace" and not step.get("split")):
+            front = front or step.get("prepend_scheme", "first") != "never"
+        elif not (blanks and (kind == "Split" or (kind == "Replace" and step["content"] == BLANK))):
+            raise _unknown(f"its tokenizer cuts text by a rule without a known name in GGUF ({kind})")
+    return front
+
+
+def _steps(given: dict[str, Any] | None, inside: str) -> list[dict[str, Any]]:
+    return list(given.get(inside, [given])) if given else []
+
+
 def rule(whole: dict[str, Any]) -> str:
     """The name of the rule by which a tokenizer.json cuts text. ModelError where no name here stands for it."""
-    steps = whole["pre_tokenizer"] or {}
     found = []
-    for step in steps.get("pretokenizers", [steps]):
+    for step in _steps(whole["pre_tokenizer"], "pretokenizers"):
         if step.get("type") == "Split":
             found.append(str(step["pattern"].get("Regex", step["pattern"])))
         elif step.get("type") == "Digits" and step["individual_digits"]:
