@@ -3,7 +3,7 @@
 Prompts of about 570 tokens, of which 550 are shared, and up to 20 new tokens; one thread each; rounds in turns; the front is
 warm. Answers are compared with rung's. The last line is llama.cpp F16's CPU time over rung's, and the others'.
 
-`--fronts N`: instead rung alone, with N fronts in turn against one front.
+`--fronts N`: instead rung alone, with N fronts in turn against one front; `--adapters`: the N fronts with two adapters in turn.
 `--vllm PYTHON`: also vLLM, installed in that environment.
 """
 
@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer requests; under ten minutes on two cores")
     parser.add_argument("--requests", type=int, default=0, help="in each round; 32 with --quick, else 96")
     parser.add_argument("--fronts", type=int, default=1)
+    parser.add_argument("--adapters", action="store_true")
     parser.add_argument("--vllm", default="", metavar="PYTHON")
     parser.add_argument("--without", default="", help="servers to leave out, by the beginnings of their names")
     return parser.parse_args()
@@ -76,15 +77,16 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
 def fronts(args: argparse.Namespace, folder: Path) -> None:
     count, rounds = (args.requests or 48, 3) if args.quick else (args.requests or 96, 6)
     cost: dict[int, list[float]] = {1: [], args.fronts: []}
-    with servers.rung(folder) as one:
+    names = [servers.ADAPTERS[k % 2] for k in range(count)] if args.adapters else []
+    with servers.adapted(folder) if args.adapters else servers.rung(folder) as one:
         for round_ in range(rounds + 1):
             for number in cost:
-                cpu, wall = servers.load(one, requests(round_, count, number))
+                cpu, wall = servers.load(one, requests(round_, count, number), names if number > 1 else ())
                 if round_:
                     cost[number].append(cpu)
                 print(f"round {round_}, {number} fronts: {cpu:.3f} CPU-s and {wall:.3f} s a request", flush=True)
     times = common.median([b / a for a, b in zip(*cost.values())])
-    print(f"{args.fronts} fronts cost {times:.2f} times one front; at most 1.3")
+    print(f"{args.fronts} fronts{' and two adapters' if args.adapters else ''} cost {times:.2f} times one front; at most 1.3")
     print(f"ratio={1 / times:.2f} cost={times:.2f}")
 
 

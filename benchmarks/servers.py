@@ -15,14 +15,23 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import common
 import httpx
 
+from rung.climbing.project import Project
+from rung.lm.base import Decoding, ModelRef
+from rung.lm.engines import Engines
+from rung.predictor import folder_digest
+from rung.serve import run
+from rung.serve.answering.models import Served
+from rung.task import load_task
+
 TICK = os.sysconf("SC_CLK_TCK")
 BASE = "smollm2-135m-instruct"
+ADAPTERS = ("north", "south")
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 LLAMA = """
 import sys, time, xllamacpp as llama
@@ -109,6 +118,13 @@ def _wait(one: Running, log: Path, most: float = 300) -> None:
 
 def rung(folder: Path, name: str = "rung", tasks: Sequence[Path] = (), engine: str = "own") -> AbstractContextManager[Running]:
     """`rung serve` with one thread, of a task that asks the untouched base."""
+    tasks = tasks or [task(folder / "task")]
+    serve = [sys.executable, "-m", "rung.cli", "serve", *map(str, tasks), "--no-log", "--engine", engine, "--port"]
+    return running(name, BASE, lambda port: [*serve, str(port)], _home(folder))
+
+
+def _home(folder: Path) -> dict[str, str]:
+    """The environment of a machine with one thread."""
     home = folder / "home"
     if not home.exists():
         home.mkdir()
@@ -116,9 +132,49 @@ def rung(folder: Path, name: str = "rung", tasks: Sequence[Path] = (), engine: s
         (home / "models").symlink_to(real / "models")
         for path in real.glob("machine-*.json"):
             (home / path.name).write_text(json.dumps(json.loads(path.read_text()) | {"threads": 1}))
-    tasks = tasks or [task(folder / "task")]
-    serve = [sys.executable, "-m", "rung.cli", "serve", *map(str, tasks), "--no-log", "--engine", engine, "--port"]
-    return running(name, BASE, lambda port: [*serve, str(port)], {"RUNG_HOME": str(home)})
+    return {"RUNG_HOME": str(home)}
+
+
+def adapted(folder: Path) -> AbstractContextManager[Running]:
+    """`rung serve` of the base and of ADAPTERS on it, with one thread, by a program of its own."""
+    for seed, name in enumerate(ADAPTERS, 1):
+        random_adapter(folder / name, seed)
+    command = [sys.executable, __file__, str(task(folder / "task")), *(str(folder / name) for name in ADAPTERS)]
+    return running("rung with adapters", BASE, lambda port: [*command, str(port)], _home(folder))
+
+
+def random_adapter(folder: Path, seed: int) -> None:
+    """A LoRA that changes answers: what it learnt is random."""
+    import torch
+
+    from rung.lm.models import adapters
+    from rung.lm.models.load import load
+    from rung.lm.this_machine import load_or_measure
+
+    model = adapters.lora(load(common.base_folder(), load_or_measure(), training=True).model, 8, 16, 0.0, seed)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.02 * torch.randn_like(parameter))
+    adapters.save(model, folder)
+
+
+def with_adapter(project: Project, name: str, adapter: Path, most: int) -> Served:
+    """A served model: the task's base with a LoRA."""
+    base = project.start.model
+    model = ModelRef(base.kind, base.name, base.digest, str(adapter), folder_digest(adapter))
+    predictor = replace(project.start, model=model, decoding=Decoding(max_new_tokens=most))
+    return Served(name, project, model, predictor, "lora")
+
+
+def serve_adapted(place: Path, adapters: Sequence[Path], port: int) -> None:
+    """Serve a task's base and LoRAs on it, each under its folder's name, on loopback."""
+    project = Project(load_task(place), say=lambda text: None)
+    shared = replace(project, shared_engines=Engines(project.machine, project.say, most=4))
+    found = {path.name: with_adapter(shared, path.name, path, 20) for path in adapters}
+    found[BASE] = Served(BASE, shared, project.start.model, project.start, "")
+    run.serve(run.server(found, "127.0.0.1", run.Limits(), run.Logging(None)), "127.0.0.1", port, print)
 
 
 def task(folder: Path) -> Path:
@@ -233,3 +289,7 @@ def _cpu(pid: int) -> float:
     except OSError:
         return 0.0
     return sum(map(int, fields[11:15])) / TICK
+
+
+if __name__ == "__main__":
+    serve_adapted(Path(sys.argv[1]), [Path(one) for one in sys.argv[2:-1]], int(sys.argv[-1]))

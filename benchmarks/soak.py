@@ -24,15 +24,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import common
 import httpx
 import psutil
+import servers
 
 from rung.climbing.answering import answering
 from rung.climbing.project import Project
-from rung.lm.base import Decoding, ModelRef
+from rung.lm.base import Decoding
 from rung.lm.engines import Engines
-from rung.predictor import Predictor, folder_digest
+from rung.predictor import Predictor
 from rung.retrieve.store import Allow
 from rung.rows import Example
 from rung.serve import run
@@ -77,7 +77,7 @@ def prepare(folder: Path) -> dict[str, str]:
     data = "input: q, output: a, source: s, documents: docs, access: {docs/wages.md: hr}"
     _task(folder / STAFF, "answer", files, data)
     for seed, name in enumerate(TENANTS, 1):
-        _adapter(folder / "adapters" / name, seed)
+        servers.random_adapter(folder / "adapters" / name, seed)
     found = {name: keys.add(Store(folder / name), name) for name in TENANTS}
     store = Store(folder / STAFF)
     return found | {"hr": keys.add(store, "reader", ["hr"]), "guest": keys.add(store, "guest")}
@@ -94,23 +94,6 @@ def _task(folder: Path, kind: str, files: dict[str, str], data: str) -> None:
     )
 
 
-def _adapter(folder: Path, seed: int) -> None:
-    """An adapter that changes answers: what it learnt is random."""
-    import torch
-
-    from rung.lm.models import adapters
-    from rung.lm.models.load import load
-    from rung.lm.this_machine import load_or_measure
-
-    model = adapters.lora(load(common.base_folder(), load_or_measure(), training=True).model, 8, 16, 0.0, seed)
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.add_(0.02 * torch.randn_like(parameter))
-    adapters.save(model, folder)
-
-
 def models(folder: Path) -> dict[str, Served]:
     """The models of the server: one adapter for each tenant, and answers from documents."""
     found: dict[str, Served] = {}
@@ -124,11 +107,7 @@ def models(folder: Path) -> dict[str, Served]:
             predictor = replace(best.predictor, decoding=Decoding(max_new_tokens=TOKENS))
             found[name] = Served(name, shared, predictor.model, predictor, best.rung)
         else:
-            files = folder / "adapters" / name
-            base = project.start.model
-            model = ModelRef(base.kind, base.name, base.digest, str(files), folder_digest(files))
-            predictor = replace(project.start, model=model, decoding=Decoding(max_new_tokens=TOKENS))
-            found[name] = Served(name, shared, model, predictor, "lora")
+            found[name] = servers.with_adapter(shared, name, folder / "adapters" / name, TOKENS)
     return found
 
 

@@ -12,8 +12,8 @@ from rung import calls
 from rung.lm.backends.base import Asked, Backend, End
 from rung.lm.base import Completion, RunningBatch, Writing
 
-WAIT = 0.01
-"""Seconds that a step waits for the next piece."""
+WAIT = 0.05
+"""Seconds that a step waits for the next piece: about a token of a small model, since waking up costs processor time too."""
 
 
 @dataclass(eq=False)
