@@ -174,6 +174,9 @@ class Provenance:
     """None where all rows were asked at once."""
     traceback: str | None = None
     """Of a rung that failed."""
+    ran: Mapping[str, Any] | None = None
+    """Where a rung was measured other than in the climb's own process: `executor`, `node`, `share` of its threads, `latency`
+    (`alone`: nothing else of rung ran on the machine), `paused_seconds` for the latencies of other rungs."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields that another version wrote and this one does not know; written again unchanged."""
 

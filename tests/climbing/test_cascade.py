@@ -218,7 +218,7 @@ def test_the_usual_cascade_needs_a_price_apart_and_a_confidence_that_tells(
     [step] = [one for one in project.plan.steps if one.usual]
 
     def why(*records: Record) -> str:
-        return cascading.not_worth_it(project, step, records, float("inf"), lambda *_: None)
+        return cascading.too_cheap(step, records) or cascading.doubtful(project, step, float("inf"), lambda *_: None)
 
     assert "were not both measured" in why(cost("nearest", 0.001))
     assert "costs 9.0 times one of nearest, less than 10 times" in why(cost("nearest", 0.001), cost("dear", 0.009))

@@ -53,7 +53,7 @@ class NotebookBoard:
         self.metric = metric
         self.steps: Sequence[Step] = ()
         self.records: dict[str, Record] = {}
-        self.now = ("", "", 0.0)
+        self.running: dict[str, tuple[str, float]] = {}
         self.begun = self.drawn = time.monotonic()
         self.handle: Any = None
 
@@ -62,17 +62,17 @@ class NotebookBoard:
         self._draw()
 
     def began(self, rung: str) -> None:
-        self.now = (rung, "", 0.0)
+        self.running[rung] = ("", 0.0)
         self._draw()
 
     def progress(self, rung: str, text: str, share: float) -> None:
-        self.now = (rung, text, share)
+        self.running[rung] = (text, share)
         if time.monotonic() - self.drawn > EVERY:
             self._draw()
 
     def ended(self, record: Record) -> None:
         self.records[record.rung] = record
-        self.now = ("", "", 0.0)
+        self.running.pop(record.rung, None)
         self._draw()
 
     def close(self) -> None:
@@ -89,8 +89,9 @@ class NotebookBoard:
         record = self.records.get(step.rung)
         if record:
             return str(record.scores.overall) if record.scores else "", record.reason or record.status
-        if self.now[0] == step.rung:
-            return f"{self.now[2]:.0%}", self.now[1] or "…"
+        if step.rung in self.running:
+            text, share = self.running[step.rung]
+            return f"{share:.0%}", text or "…"
         return "", step.skip
 
     def _draw(self) -> None:

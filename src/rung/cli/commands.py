@@ -25,6 +25,7 @@ from rung.cli import label as cli_label
 from rung.cli import serve as cli_serve
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
+from rung.cli.cluster import Gpus, On, Parallel, executor_of
 from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, out, print_json, project_of, resumable
 from rung.cli.screens.console import make_output_safe, styled
 from rung.errors import RungError, disk_full
@@ -181,6 +182,9 @@ def plan(
 def climb(
     folder: Folder,
     all_: Annotated[bool, typer.Option("--all", help="Measure every rung, even after one has met the goal.")] = False,
+    on: On = "",
+    parallel: Parallel = 0,
+    gpus: Gpus = None,
     json_: Json = False,
 ) -> None:
     """Try rungs, advised ones first and the cheapest of those first, until one meets the goal. Resumes after an interruption.
@@ -194,6 +198,7 @@ def climb(
     from rung.climbing.preflight import inspect
     from rung.data.check import blocking
 
+    executor = executor_of(on, parallel, gpus)
     project = project_of(folder)
     found, _ = inspect(project)
     if blocking(found):
@@ -204,7 +209,7 @@ def climb(
         raise typer.Exit(1)
     console = err if json_ else out
     with resumable(), Board(console, project.task.goal) as board:
-        result = ladder.climb(project, board, everything=all_, findings=found)
+        result = ladder.climb(project, board, everything=all_, findings=found, on=executor)
     if json_:
         print_json(summary(project.store.read("decision.json")))
     else:

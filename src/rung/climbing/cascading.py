@@ -128,11 +128,8 @@ def asked(project: Project, predictor: Predictor, rows: Sequence[Prediction]) ->
     return [(predictor.model, [first[one.id] for one in rows]), (predictor.then.model, passed)]
 
 
-def not_worth_it(project: Project, step: Step, records: Sequence[Record], until: float, progress: Progress) -> str:
-    """Why the usual cascade is not tried, by the measured prices of its parts and the cheap one's confidence; empty if it is.
-
-    Dev answers play no part in it, so that the cascade counts as one try whatever they are.
-    """
+def too_cheap(step: Step, records: Sequence[Record]) -> str:
+    """Why the usual cascade is not tried, by the measured prices of its parts; empty if it may be worth it."""
     cheap, dear = (next((one.cost for one in records if one.rung == part.rung and one.cost), None) for part in step.parts)
     first, second = (part.rung for part in step.parts)
     if not (cheap and dear):
@@ -140,6 +137,14 @@ def not_worth_it(project: Project, step: Step, records: Sequence[Record], until:
     if dear.per_1k_usd < DEARER * cheap.per_1k_usd:
         times = dear.per_1k_usd / cheap.per_1k_usd
         return f"an answer of {second} costs {times:.1f} times one of {first}, less than {DEARER} times"
+    return ""
+
+
+def doubtful(project: Project, step: Step, until: float, progress: Progress) -> str:
+    """Why the usual cascade is not tried, by the cheap rung's confidence in its answers to train rows; empty if it is.
+
+    Dev answers play no part in it, so that the cascade counts as one try whatever they are.
+    """
     try:
         found = train_answers(project, fit_step(project, step.parts[0], until, progress), until, progress)
     except BudgetError as error:
@@ -148,5 +153,6 @@ def not_worth_it(project: Project, step: Step, records: Sequence[Record], until:
     area = choosing.auc(*zip(*given)) if given else None
     if area is None or area < LEAST_AREA:
         seen = "unknown" if area is None else f"{area:.3f}"
+        first = step.parts[0].rung
         return f"the confidence of {first} does not tell right from wrong: area under the curve {seen}, not {LEAST_AREA}"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from rung.climbing import cascading, ledger, live, test_set
 from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
+from rung.climbing.executors import Executor, Job, Open, Setting, local
 from rung.climbing.fit import fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
 from rung.climbing.measuring import dev_digest, rung_key
@@ -22,7 +24,7 @@ from rung.climbing.project import Project
 from rung.climbing.test_set import Opened
 from rung.data.finding import Finding
 from rung.errors import RungError
-from rung.planning.steps import Step, bases_asked
+from rung.planning.steps import bases_asked
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan
 from rung.task.cascade_names import THEN
@@ -39,10 +41,12 @@ class Climb:
     """The chosen rung's score on the test rows."""
 
 
-def climb(project: Project, watcher: Watcher, *, everything: bool = False, findings: Sequence[Finding] = ()) -> Climb:
+def climb(
+    project: Project, watcher: Watcher, *, everything: bool = False, findings: Sequence[Finding] = (), on: Open = local
+) -> Climb:
     """Try the plan's rungs in order; stop at the first proved to meet the goal, or measure all of them if `everything`.
 
-    `findings`: the results of the data check, for the report.
+    `findings`: the results of the data check, for the report. `on`: where rungs are measured, by default in this process.
 
     If the task says `race`, a rung answers only as many dev rows as the decision needs; `everything` asks them all.
     """
@@ -50,8 +54,11 @@ def climb(project: Project, watcher: Watcher, *, everything: bool = False, findi
     with project.store.locked(), live.shown(project, watcher) as watcher:
         watcher.planned(project.plan.steps)
         go = _Going(project, watcher, findings)
-        with deadline(project.engines, project.task.budget.minutes) as until:
-            _try_steps(go, until, race, everything)
+        with (
+            deadline(project.engines, project.task.budget.minutes) as until,
+            on(Setting(project, watcher, until, everything)) as executor,
+        ):
+            _try_steps(go, executor, race, everything)
         return go.prove(finished=True)
 
 
@@ -79,16 +86,12 @@ class _Going:
             self.watcher.progress(name, "proving on the sealed rows", 1.0)
             self.untested = test_set.prove(self.project, next(one for one in self.records if one.rung == name))
 
-    def measure(self, step: Step, until: float, race: RacePlan | None) -> None:
-        """Measure one rung, and write down that the climb spends its error."""
-        self.watcher.began(step.rung)
-        self.add(measure(self.project, step, until, partial(self.watcher.progress, step.rung), race))
-        if self.records[-1].scores:
-            ledger.register(self.project, step)
-
     def add(self, record: Record) -> None:
+        """Add a record. One with scores spends the climb's error, which is written down."""
         self.records.append(record)
         self.watcher.ended(record)
+        if record.scores:
+            ledger.register(self.project, self.project.plan.named(record.rung))
 
     def prove_cheaper(self, rung: str) -> None:
         """Open the sealed rows for a rung beside the one that is proved, if it is cheaper and has a fair chance."""
@@ -106,28 +109,29 @@ class _Going:
         return Climb(decision, tuple(self.records), opened)
 
 
-def _try_steps(go: _Going, until: float, race: RacePlan | None, everything: bool) -> None:
+def _try_steps(go: _Going, executor: Executor, race: RacePlan | None, everything: bool) -> None:
     """Measure the plan's rungs in order, up to the first that is proved to meet the goal unless `everything`.
 
     The usual cascade comes last, also after a rung that meets the goal if both its parts were measured by then: it may answer
     as well for less.
     """
     steps, met = go.project.plan.steps, False
-    for step in (one for one in steps if not one.usual):
-        go.measure(step, until, race)
-        met = not everything and go.prove(finished=False).decision.verdict == "meets"
-        if met:
-            break
+    with closing(executor.run(Job(step, race) for step in steps if not step.usual)) as records:
+        for record in records:
+            go.add(record)
+            met = not everything and go.prove(finished=False).decision.verdict == "meets"
+            if met:
+                break
     for step in (one for one in steps if one.usual and one.estimate):
         if met and not {part.rung for part in step.parts} <= {record.rung for record in go.records}:
             continue
-        go.watcher.began(step.rung)
-        progress = partial(go.watcher.progress, step.rung)
-        if why := cascading.not_worth_it(go.project, step, go.records, until, progress):
+        if why := cascading.too_cheap(step, go.records):
+            go.watcher.began(step.rung)
             go.add(Record(step.rung, "skipped", why, quote=step.estimate))
             continue
-        go.measure(step, until, None)
-        if met:
+        for record in executor.run([Job(step)]):
+            go.add(record)
+        if met and go.records[-1].scores:
             go.prove_cheaper(step.rung)
 
 

@@ -29,7 +29,21 @@ from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Record
 
 
 def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
-    """One rung's record: the stored one if nothing it depends on has changed, else measured now."""
+    """One rung's record: the stored one if nothing it depends on has changed, else measured now and stored."""
+    found = known(project, step, until, race)
+    if isinstance(found, Record):
+        return found
+    record, store = measured(project, step, found, until, progress, race)
+    if store:
+        keep(project, record)
+    return record
+
+
+def known(project: Project, step: Step, until: float, race: RacePlan | None = None) -> Record | str:
+    """The record of a rung that is not to be measured now: it is stored, cannot be tried, or would take too long.
+
+    Otherwise the key of its measurement.
+    """
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
     if step.estimate is None:
         return record
@@ -44,19 +58,37 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
             record,
             reason=f"quoted {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget",
         )
+    return key
+
+
+def measured(
+    project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None = None
+) -> tuple[Record, bool]:
+    """A rung measured now, and whether its record is to be stored. A failure is recorded; DiskFullError if there is no space."""
+    record = Record(rung=step.rung, status="skipped", quote=step.estimate)
+    if step.usual and (why := cascading.doubtful(project, step, until, progress)):
+        return replace(record, reason=why), False
     try:
-        record = _with_gaps(_measured(project, step, key, until, progress, race))
+        return _with_gaps(_measured(project, step, key, until, progress, race)), True
     except BudgetError as error:
-        record = replace(record, status="skipped", reason=str(error))
+        return replace(record, reason=str(error)), True
     except Exception as error:  # a failure is recorded, and the climb continues
         if files.is_full(error):  # the next rung would fail as well
             raise disk_full(project.store.folder, error) from error
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-        record = replace(record, status="failed", reason=text, provenance=Provenance(key=key, traceback=traceback.format_exc()))
+        return failed(step, key, text, traceback.format_exc()), True
+
+
+def failed(step: Step, key: str, why: str, where: str = "") -> Record:
+    """The record of a rung that could not be measured. `where`: a traceback."""
+    return Record(step.rung, "failed", why, quote=step.estimate, provenance=Provenance(key=key, traceback=where or None))
+
+
+def keep(project: Project, record: Record) -> None:
+    """Store a record, and how far its estimate was off."""
     project.store.keep_record(record)
     if ratios := corrections.measured_against_estimate(record, project.machine):
         corrections.append_history(project.machine, ratios)
-    return record
 
 
 def _settled(record: Record) -> bool:
@@ -81,7 +113,8 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
     known = project.store.predictions(predictor.digest)
     predictions = [known[row] for row in found.ids]
     progress("measuring latency", 1.0)
-    waiting = latency(predictor, dev, project.store, project.engines)
+    with project.alone():
+        waiting = latency(predictor, dev, project.store, project.engines)
     progress("measuring what was forgotten", 1.0)
     return Record(
         rung=step.rung,
@@ -94,7 +127,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
         predictor=predictor.digest,
         selection=sure,
         provenance=replace(
-            gather(project.task.folder, project.machine),
+            gather(project.task.folder, project.worker),
             key=key,
             raw_quote=step.raw or Cost(),
             formulas=corrections.FORMULA_VERSION,
@@ -128,13 +161,13 @@ def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]
     for model, some in cascading.asked(project, predictor, predictions):
         tariff = project.engines.price(model)
         tokens = [sum(getattr(one, part) for one in some) for part in ("tokens_in", "tokens_out", "tokens_cached")]
-        usd = tariff.usd(*tokens) if tariff else project.machine.usd(sum(one.seconds for one in some))
+        usd = tariff.usd(*tokens) if tariff else project.worker.usd(sum(one.seconds for one in some))
         row_usd += usd / len(predictions)
     return Cost(
         fit_seconds=fit_seconds,
         row_seconds=row_seconds,
         memory_bytes=max([memory.peak(), *(note.get("peak_memory_bytes", 0) for note in notes)]),
-        once_usd=project.machine.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
+        once_usd=project.worker.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
         per_month_usd=row_usd * project.task.volume,
         per_1k_usd=1000 * row_usd,
     )

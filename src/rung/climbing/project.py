@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine
 from rung.planning import bases, cascades, corrections, steps
 from rung.planning.bases import Base, RungOnBase
+from rung.planning.corrections import PastEstimates
 from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.store import Store
@@ -69,7 +71,11 @@ class Project:
     say: Callable[[str], object] = print_visible
     """Receives messages for the user: downloads, and stored files that are not used."""
     estimate_for: Machine | None = None
-    """Another machine to estimate costs for. A climb always runs on this one."""
+    """Another machine to estimate costs for. A climb runs on this one, or on the machines of a cluster."""
+    past: PastEstimates | None = None
+    """Errors of past estimates that correct the plan's; by default those in the store and of the machine."""
+    alone: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Entered while latency is measured: nothing else may run on the machine."""
 
     def __post_init__(self) -> None:
         if self.task.bases == AUTO:
@@ -85,6 +91,11 @@ class Project:
     def machine(self) -> Machine:
         """Measured once per machine, in up to two seconds."""
         return self.estimate_for or load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
+
+    @property
+    def worker(self) -> Machine:
+        """The machine that measures; another one than that of the estimates where a cluster's driver made them."""
+        return self.engines.machine if self.estimate_for else self.machine
 
     @cached_property
     def engines(self) -> Engines:
@@ -132,6 +143,6 @@ def make_plan(project: Project) -> Plan:
     task, data, machine = project.task, project.inputs.data, project.machine
     counted = {name: bases.count_base(start, data, project.engines) for name, start in project.starts.items()}
     asked = steps.flowchart_input(task, data, counted, machine)
-    seen = corrections.past_estimates(project.store.records(), machine)
+    seen = project.past or corrections.past_estimates(project.store.records(), machine)
     found = cascades.with_cascades(steps.plan(task, data, counted, machine, asked.chart(), seen), task, data, counted, machine)
     return Plan(counted, tuple(found), asked.chart([step.rung for step in found if step.skip]))

@@ -48,7 +48,7 @@ def measure() -> tuple[Machine, float]:
     `usd_per_hour` stays 0: the caller sets prices.
     """
     device, threads = find_device(), usable_threads()
-    with watch_others() as others, _threads(threads):
+    with watch_others() as others, with_threads(threads):
         works = {_dtype_name(dtype): matrix_work(device, dtype) for dtype in _dtypes(device)}
         works["reading"] = reading_work(device)
         if device == "cpu" and onednn_linear.has_onednn():
@@ -159,7 +159,8 @@ def _timed(device: Device, call: Callable[[], Any]) -> float:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def with_threads(count: int) -> Iterator[None]:
+    """So many threads in this process while the block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

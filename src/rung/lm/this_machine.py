@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,6 +26,15 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
         if others <= BUSY_SHARE:
             _write(path, machine)
     return replace(machine, usd_per_hour=default_price(machine) if usd_per_hour is None else usd_per_hour)
+
+
+def threads(count: int) -> AbstractContextManager[None]:
+    """So many threads for the models of this process; nothing where torch is not loaded, so none is open."""
+    if "torch" not in sys.modules:
+        return nullcontext()
+    from rung.lm import probe
+
+    return probe.with_threads(count)
 
 
 def _read(path: Path) -> Machine | None:

@@ -79,7 +79,11 @@ def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate 
     return PastEstimate(told.key or "", record.rung.partition(AT)[0], bool(told.writes), *ratios, *whose)
 
 
-def past_estimates(records: Iterable[Record], machine: Machine) -> tuple[list[PastEstimate], list[PastEstimate]]:
+PastEstimates = tuple[Sequence[PastEstimate], Sequence[PastEstimate]]
+"""Of one task, and of all tasks on a machine."""
+
+
+def past_estimates(records: Iterable[Record], machine: Machine) -> PastEstimates:
     """Past estimate errors: in these records of one task, and of all tasks on this machine."""
     return [one for record in records if (one := measured_against_estimate(record, machine))], load_history(machine)
 

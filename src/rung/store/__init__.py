@@ -11,6 +11,7 @@ predictions/<digest>.jsonl answers of one Predictor, one row a line
 latency/<digest>.json      its latency
 marks/<digest>.jsonl       replies of a judge that runs here, one question a line
 ability/<digest>.json      general ability of one model, untouched or fitted
+jobs/<digest>.json         a climb as the machines of a cluster take it up
 tune/<key>.json            a race of settings
 test.json                  each look at the sealed rows, with its score
 claims.json                the error that climbs have spent on their held-out rows

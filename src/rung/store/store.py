@@ -51,7 +51,7 @@ class Store(Fits):
                 remedy="Wait for it to end, or copy the task to another folder.",
             ) from None
         try:
-            for name in ("", "fits", "predictions", "latency", "ability", "attack", "tune", "work"):
+            for name in ("", "fits", "predictions", "latency", "ability", "attack", "jobs", "tune", "work"):
                 files.sweep(self.folder / name)
             yield
         finally:

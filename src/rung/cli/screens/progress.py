@@ -53,7 +53,7 @@ class LiveBoard:
     """A board that is drawn while it is entered; the last drawing shows nothing as running."""
 
     screen: Screen
-    now: tuple[Any, str, float] | None
+    now: tuple[Any, str, float] | None = None
     """What is running: its name or number, what it is doing, and the share that is done."""
 
     def __enter__(self) -> Self:
@@ -66,30 +66,40 @@ class LiveBoard:
 
 
 class Board(LiveBoard):
-    """Watches a climb: a live table, or plain lines without a terminal."""
+    """Watches a climb: a live table, or plain lines without a terminal. Several rungs may run at once."""
 
     def __init__(self, console: Console, goal: Any):
         self.goal = goal
         self.steps: Sequence[Step] = ()
         self.records: list[Record] = []
-        self.now = None
+        self.running: dict[str, tuple[str, float]] = {}
+        """What each rung that runs is doing, and the share that is done."""
         self.screen = Screen(console, self.draw)  # last, because it draws at once
+
+    def __exit__(self, *given: object) -> None:
+        self.running.clear()
+        super().__exit__(*given)
 
     def planned(self, steps: Sequence[Step]) -> None:
         self.steps = steps
 
     def began(self, rung: str) -> None:
-        self.now = (rung, "", 0.0)
+        self.running[rung] = ("", 0.0)
         self.screen.line(f"{rung} …")
 
     def progress(self, rung: str, text: str, share: float) -> None:
-        self.now = (rung, text, share)
-        self.screen.throttled(f"  {share:.0%} {text}")
+        self.running[rung] = (text, share)
+        self.screen.throttled(f"  {self._whose(rung)}{share:.0%} {text}")
 
     def ended(self, record: Record) -> None:
         self.records.append(record)
         said = str(record.scores.overall) if record.scores else record.reason
-        self.screen.line(f"  {record.status} {said}")
+        self.screen.line(f"  {self._whose(record.rung)}{record.status} {said}")
+        self.running.pop(record.rung, None)
+
+    def _whose(self, rung: str) -> str:
+        """The rung that a line is about, where it need not be the one above it."""
+        return f"{rung}: " if len(self.running) > 1 else ""
 
     def draw(self) -> RenderableType:
         table = Table(header_style="bold", box=None, pad_edge=False)
@@ -112,13 +122,11 @@ class Board(LiveBoard):
             )
         if record:
             return MARKS[record.status], step.rung, styled("[dim]{}[/]", record.reason[:60]), "", "", ""
-        if self.now and self.now[0] == step.rung:
-            bar = ProgressBar(1.0, self.now[2], width=24)
-            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), bar, *self._progress()
+        if step.rung in self.running:
+            text, share = self.running[step.rung]
+            bar = ProgressBar(1.0, share, width=24)
+            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), bar, styled("[cyan]{}[/]", text), "", ""
         if not step.estimate:
             return " ", styled("[dim]{}[/]", step.rung), styled("[yellow]{}[/]", step.skip[:60]), "", "", ""
         quoted, month = format_seconds(step.estimate.fit_seconds), format_usd(step.estimate.per_month_usd)
         return tuple(styled("[dim]{}[/]", cell) for cell in (" ", step.rung, "quoted", quoted, "", month))
-
-    def _progress(self) -> tuple[RenderableType, ...]:
-        return styled("[cyan]{}[/]", self.now[1] if self.now else ""), "", ""

@@ -1,0 +1,111 @@
+"""A job as it travels to another machine: names, keys and seconds as JSON. The worker builds the rest from the task's folder.
+
+No Python object travels, so a worker runs only code that is installed there. Nothing secret travels either: the task is read
+from a signed file in the store, and API keys from the worker's own environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rung.climbing.project import Project
+from rung.errors import RungError
+from rung.lm.engines import Engines
+from rung.lm.this_machine import load_or_measure, threads
+from rung.machine import Machine
+from rung.planning import corrections, steps
+from rung.planning.corrections import PastEstimate
+from rung.store import Store
+from rung.task.schema import Task
+from rung.types import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One rung to measure, for a worker."""
+
+    folder: str
+    """The task's, at the same path on every machine."""
+    climb: str
+    """Name of the file in the store that says what the climb is."""
+    rung: str
+    key: str
+    """Of the measurement. A worker that computes another one would measure something else, and refuses."""
+    attempt: str
+    """Under which the worker reports."""
+    raced: bool
+    seconds: float | None
+    """Left of the budget when it was sent; None without a limit. Clocks of machines differ, so no time of day is sent."""
+    share: float = 1.0
+    """Of the machine, that this job may use."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Order:
+        return Order(**json.loads(text))
+
+
+def write_climb(project: Project) -> str:
+    """Write what workers need to make the same plan: task, machine of the estimates, errors of past ones. Returns its name."""
+    past = project.past or corrections.past_estimates(project.store.records(), project.machine)
+    content = {
+        "task": project.task.model_dump(mode="json"),
+        "machine": asdict(project.machine),
+        "past": [[asdict(one) for one in some] for some in past],
+    }
+    name = digest(content)
+    project.store.write(f"jobs/{name}.json", content)
+    return name
+
+
+def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = nullcontext) -> Project:
+    """The driver's project on this machine. RungError if the store's file is missing or was not signed with the same key."""
+    faults: list[str] = []
+    store = Store(Path(order.folder), faults.append)
+    content = store.read(f"jobs/{order.climb}.json")
+    if not content:
+        remedy = "Mount the folder at the same path on every machine, and have RUNG_KEY_FILE name the same key on all."
+        raise RungError(" ".join(faults) or "the climb is not described here.", where=str(store.folder), remedy=remedy)
+    task = Task.model_validate(content["task"])
+    task._folder = Path(order.folder)
+    whole = load_or_measure(usd_per_hour=task.machine_usd_per_hour)
+    here = shared_machine(whole, order.share)
+    own, others = ([PastEstimate(**one) for one in some] for some in content["past"])
+
+    @contextmanager
+    def undisturbed() -> Iterator[None]:
+        with alone(), threads(whole.threads):
+            yield
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    return Project(
+        task,
+        shared_engines=Engines(here, say, steps.settings(task)),
+        say=say,
+        estimate_for=Machine(**content["machine"]),
+        past=(own, others),
+        alone=undisturbed,
+    )
+
+
+def shared_machine(machine: Machine, share: float) -> Machine:
+    """A machine of which a job may use a share: fewer threads, and its part of the speed and of the price."""
+    if share >= 1:
+        return machine
+    changes: dict[str, Any] = {
+        "cores": max(1, int(machine.cores * share)),
+        "threads": max(1, int(machine.threads * share)),
+        "gflops": {name: speed * share for name, speed in machine.gflops.items()},
+        "bandwidth_gbs": machine.bandwidth_gbs * share,
+        "usd_per_hour": machine.usd_per_hour * share,
+    }
+    return replace(machine, **changes)

@@ -1,0 +1,79 @@
+"""A climb on a Ray cluster of this machine against one in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_executors import Watcher, write
+
+from rung.climbing.climb import Climb, climb
+from rung.climbing.executors import ray_cluster
+from rung.climbing.executors.on_ray import on_ray
+from rung.climbing.project import Project
+from rung.errors import RungError
+from rung.task import load_task
+from rung.types import Record
+
+pytest.importorskip("ray", reason="the extra ray is not installed")
+
+
+def climbed(folder: Path, **how: Any) -> Climb:
+    return climb(Project(load_task(folder)), Watcher(), everything=True, **how)
+
+
+def lasting(record: Record) -> Any:
+    """What of a record does not depend on the clock or on the machine."""
+    told = record.provenance
+    same = (record.rung, record.status, record.reason, record.scores, record.predictor, record.selection, record.forgetting)
+    return (
+        same,
+        told.key,
+        told.fits,
+        told.base,
+        told.train,
+        told.dev,
+        told.test,
+        told.options,
+        told.seed,
+        told.attack,
+        told.failed,
+    )
+
+
+def test_a_climb_on_a_cluster_decides_as_one_here(tmp_path: Path, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One start of Ray for all of it: a token is asked for, workers agree on keys, records and the decision are the same."""
+    here = climbed(write(tmp_path / "here"))
+    there = climbed(write(tmp_path / "there"), on=on_ray(2))
+    assert [lasting(one) for one in there.records] == [lasting(one) for one in here.records]
+    for name in ("verdict", "chosen"):
+        assert getattr(there.decision, name) == getattr(here.decision, name)
+    ran = [one.provenance.ran for one in there.records]
+    assert all(one and one["executor"] == "ray" and one["latency"] == "alone" for one in ran)
+    assert not list((tmp_path / "there" / ".rung" / "leases").glob("*.json"))
+    assert os.environ[ray_cluster.TOKEN] not in "".join(capfd.readouterr())
+
+
+def test_a_cluster_that_asks_for_no_token_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(RungError, match="anybody who reaches the cluster"), ray_cluster.connected():
+        pass
+
+
+@pytest.mark.slow
+def test_a_cluster_that_lets_anybody_in_is_found_out(tmp_path: Path) -> None:
+    """It was started without a token, and this client has one."""
+    code = (
+        "import os, ray; os.environ['RAY_AUTH_MODE'] = 'disabled'\n"
+        "ray.init(address='local', include_dashboard=False, _node_ip_address='127.0.0.1', object_store_memory=80_000_000)\n"
+        "from rung.climbing.executors import ray_cluster\n"
+        "try: ray_cluster._refuse_open(ray.get_runtime_context().gcs_address)\n"
+        "except Exception as error: print(str(error))\n"
+    )
+    given = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    found = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
+    assert "lets in anybody" in found.stdout, found.stderr
