@@ -168,6 +168,8 @@ class Provenance:
     """Rows with an error."""
     failed: int | None = None
     """Of these: rows whose error says nothing about the model."""
+    shortened: int | None = None
+    """Rows that were asked without the earliest turns of their conversation, where there are any."""
     again: int | None = None
     """Rows that the next climb asks again."""
     race: Raced | None = None
@@ -179,6 +181,12 @@ class Provenance:
     (`alone`: nothing else of rung ran on the machine), `paused_seconds` for the latencies of other rungs."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields that another version wrote and this one does not know; written again unchanged."""
+
+    @property
+    def shortened_text(self) -> str:
+        """What `shortened` says, as a sentence; empty if no row was."""
+        rows = f"{self.shortened} dev row{'s were' if self.shortened != 1 else ' was'} asked without the earliest turns"
+        return f"{rows} of the conversation, which the context has no room for" if self.shortened else ""
 
     def to_json(self) -> dict[str, Any]:
         """The recorded fields, then the unknown ones, as plain values."""

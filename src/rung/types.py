@@ -84,6 +84,8 @@ class TrainData:
     """Inputs without an answer, for a teacher to label."""
     label_set: tuple[str, ...] = ()
     """The labels of a classify task with several labels a row, whose outputs are lists of them (`rung.label_sets`)."""
+    every_answer: bool = False
+    """Whether rows are conversations of which every answer of the assistant is trained on."""
 
     def only(self, needs: frozenset[Need]) -> TrainData:
         """The parts that a method needs. It cannot read the rest, and changes there cause no new fit."""
@@ -96,13 +98,15 @@ class TrainData:
             self.documents if Need.DOCUMENTS in needs else Texts(),
             self.unlabelled if Need.UNLABELLED in needs else (),
             self.label_set,
+            self.every_answer,
         )
 
     @property
     def digest(self) -> str:
         more = [[p.id for p in self.preferences], self.corpus.digest, self.general.digest, self.documents.digest, self.unlabelled]
         rows = [[e.id, e.source, dict(e.extra)] if e.source or e.extra else e.id for e in self.examples]
-        several = [{"label_set": list(self.label_set)}] if self.label_set else []
+        several: list[Any] = [{"label_set": list(self.label_set)}] if self.label_set else []
+        several += ["every answer"] if self.every_answer else []
         return digest([rows, self.labels, *([more] if any(more) else []), *several])
 
 
@@ -153,6 +157,8 @@ class Prediction:
     """Why no answer was given; empty if one was."""
     guess: str = ""
     """The likeliest answer of a rung that is not sure enough to give it; `output` is then empty."""
+    left_out: int = 0
+    """The earliest turns of its conversation that the prompt left out, since the context had no room for them."""
 
     @property
     def failed(self) -> bool:

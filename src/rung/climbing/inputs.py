@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rung.data import preferences, unlabelled
+from rung.data.conversations import TEXTS, is_conversation
 from rung.data.corpus import find_texts
 from rung.data.formats import text_of
 from rung.data.split import Sealed, Splits, make_splits, question
@@ -80,6 +81,7 @@ def train_data(task: Task, splits: Splits, found: Texts) -> TrainData:
         documents=found,
         unlabelled=_unlabelled(task, splits, found) if given.unlabelled else (),
         label_set=known if task.multilabel else (),
+        every_answer=task.kind in TEXTS and any(map(is_conversation, train)),
     )
 
 

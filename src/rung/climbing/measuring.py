@@ -147,6 +147,7 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
             attack=cached_attack(predictor, dev, project.store, project.engines),
             errors=sum(bool(p.error) for p in predictions),
             failed=sum(p.failed for p in predictions),
+            shortened=sum(bool(p.left_out) for p in predictions) or None,
             again=sum(p.failed for p in predictions),
             race=raced,
         ),

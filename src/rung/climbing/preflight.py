@@ -13,6 +13,7 @@ from rung.data.check import blocking, check, too_long
 from rung.data.corpus import find_texts
 from rung.data.finding import SEVERITIES, Finding, first_places
 from rung.evaluate import judging
+from rung.methods.conversations import taught_rows
 from rung.retrieve import named
 from rung.retrieve.formats.readers import endings
 from rung.retrieve.knowledge import is_open_file
@@ -39,8 +40,9 @@ def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool
     found = tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity)))
     if chat is None or not project.inputs.data.examples or project.plan.bases[name].fault:
         return found, []
-    example, start = project.inputs.data.examples[0], project.starts[name]
-    return found, chat.shown(chat.row(replace(start, show_labels=False).render(example).messages, example.output))
+    data, start = project.inputs.data, replace(project.starts[name], show_labels=False)
+    lessons, _ = taught_rows(chat, start, data.examples[:1], project.engines, data.every_answer)
+    return found, chat.shown(lessons[-1])
 
 
 def _too_long(project: Project, task: Task, chats: Mapping[str, Chat | None]) -> Iterator[Finding]:

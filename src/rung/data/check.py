@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rung import metrics
 from rung.claims.prospects import Prospect, fewest_rows, prospect, selective_prospect
-from rung.data import agreement
+from rung.data import agreement, conversations
 from rung.data.answers import is_text_list
 from rung.data.finding import SEVERITIES, Finding, Parts, Severity, first_places
 from rung.data.labels import label_findings
@@ -41,6 +41,7 @@ def check(
         *contradictions(parts, asked, labels),
         *(label_findings(parts, task) if labels else ()),
         *_drafts(parts),
+        *conversations.findings(parts, task.data.turns == "every", task.kind in conversations.TEXTS),
         *_answers(parts, task),
         *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),
         *agreement.findings(task),
@@ -141,11 +142,13 @@ def _answers(parts: Parts, task: Task) -> Iterator[Finding]:
 def too_long(parts: Parts, task: Task, count_tokens: Callable[[str], int], context: int) -> Iterator[Finding]:
     """Train and dev rows that exceed the model's context.
 
-    Counts instruction, history, question and answer, but neither the chat template nor demonstrations.
+    Counts instruction, question and answer, and what no prompt leaves out of the history: a system message. Neither the chat
+    template nor demonstrations are counted.
     """
     for name in ("train", "dev"):
         rows = parts[name]
-        lengths = [count_tokens("\n".join([task.task, *(m.content for m in row.history), row.input, row.output])) for row in rows]
+        texts = [[*(turn.content for turn in row.history if turn.role == "system"), row.input, row.output] for row in rows]
+        lengths = [count_tokens("\n".join([task.task, *some])) for some in texts]
         long = [row.where for row, length in zip(rows, lengths) if length > context]
         if long:
             yield Finding(

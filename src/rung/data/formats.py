@@ -154,9 +154,19 @@ def _known(column: str, columns: Collection[str]) -> str:
 
 def _columns(given: str, wanted: str) -> Form:
     def read(row: Row, where: str) -> Turns:
-        return (), text_of(row.get(given), where), text_of(row.get(wanted), where), ()
+        answer, asked = text_of(row.get(wanted), where), row.get(given)
+        if _is_dialogue(asked):
+            return last_exchange((*messages(asked, "user", where), Message("assistant", answer)), where)
+        return (), text_of(asked, where), answer, ()
 
     return Form((given, wanted), frozenset({given, wanted}), read, wanted)
+
+
+def _is_dialogue(value: Any) -> bool:
+    """Whether a cell is a list of messages that ends with the user's: its answer comes next. Other lists are text to read."""
+    named = isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+    roles = [ROLES.get(str(one.get("role") or one.get("from"))) for one in value] if named else []
+    return bool(roles) and None not in roles and roles[-1] in ("user", "tool")
 
 
 def _alpaca(row: Row, where: str) -> Turns:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rung import label_sets, metrics, tools
 from rung.data.answers import answers, with_alternatives
+from rung.data.conversations import join_conversations
 from rung.data.drawn import refuse_chosen
 from rung.data.files import READERS, read_rows
 from rung.data.finding import Finding
@@ -55,7 +56,8 @@ def load(task: Task) -> Loaded:
     refuse_chosen(parts[2], "test")
     parts, labels = join_labels(parts, task.labels, task.multilabel) if task.kind == "classify" else (parts, ())
     parts, groups = join_groups(parts)
-    return Loaded(parts[0] or (), parts[1], parts[2], (*labels, *groups))
+    parts, talks = join_conversations(parts)
+    return Loaded(parts[0] or (), parts[1], parts[2], (*labels, *groups, *talks))
 
 
 def data_files(task: Task) -> dict[Split, list[DataFile]]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from rung.data.conversations import scored_turns
 from rung.data.drawn import is_chosen
 from rung.data.finding import Finding
 from rung.data.load import Loaded, load
@@ -53,7 +54,7 @@ class Splits:
 def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row) -> Splits:
     """Load and split the task's rows. Files given per split are used as they are; missing splits are taken from train.
 
-    `mend`: applied to each row first.
+    `mend`: applied to each row first. With `data.turns: every`, each answer of a dev or test conversation is a row.
     """
     loaded = load(task)
     train, dev, test = (tuple(map(mend, rows or ())) for rows in (loaded.train, loaded.dev, loaded.test))
@@ -66,6 +67,8 @@ def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row
         given_dev=dev,
         given_test=test,
     )
+    if task.data.turns == "every":
+        parts = Splits(parts.train, scored_turns(parts.dev), Sealed(scored_turns(parts.test.open())))
     return replace(parts, findings=loaded.findings)
 
 

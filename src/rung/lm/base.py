@@ -40,6 +40,8 @@ class Prompt:
     """The beginning of the answer, given; the model writes or chooses what follows it."""
     draw: int = 0
     """Which of several samples of one prompt this is; it changes the random draw and nothing else."""
+    left_out: int = 0
+    """Turns of the conversation that it leaves out, since the context has no room for them."""
 
 
 @dataclass(frozen=True, slots=True)

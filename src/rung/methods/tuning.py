@@ -14,6 +14,7 @@ from rung.data.split import question
 from rung.errors import RungError
 from rung.machine import BYTES
 from rung.methods.base import Run
+from rung.methods.conversations import taught_rows
 from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds
 from rung.methods.facts import Facts
 from rung.predictor import Predictor, folder_digest
@@ -118,9 +119,12 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: TrainCo
     from rung.lm.training import train
 
     rows, held = held_back(start, data, plan.patience, run)
+    lessons, shorter = taught_rows(loaded.chat, start, rows, run.engines, data.every_answer)
+    if shorter:
+        watch(run).say(f"{shorter} answers are trained on without the earliest turns before them: the context has no room")
     return train.run(
         loaded,
-        [loaded.chat.row(prompt.messages, answer) for prompt, answer in start.lessons(rows, run.engines)],
+        lessons,
         plan,
         run.folder / "work",
         validate=score(loaded, start, held, run) if held else None,

@@ -68,14 +68,20 @@ class Predictor(PromptMaker):
         room = thinking.max_label_tokens(self.labels, engines.chat(self.model)) if self.labels else 1  # a text takes what is left
         if self.thinking:
             room += len(thinking.turn(self.thinking.opening, ""))  # reasoning takes what is left
+        shorter = [prompt.left_out for prompt in prompts]
         unasked = [self.unasked(engine, prompt, room, one) for prompt, one in zip(prompts, found)]
         answers = iter(self._ask(engine, [prompt for prompt, refused in zip(prompts, unasked) if not refused], progress))
         out = [refused or next(answers) for refused in unasked]
         seconds = (time.perf_counter() - started) / max(1, len(examples))
         # a cached answer has the seconds it took when it was first computed
         return [
-            replace(self.grounded(_with_looks(one, seen), seen.sources, row), id=row.id, seconds=max(one.seconds, seconds))
-            for row, one, seen in zip(examples, out, found)
+            replace(
+                self.grounded(_with_looks(one, seen), seen.sources, row),
+                id=row.id,
+                seconds=max(one.seconds, seconds),
+                left_out=left,
+            )
+            for row, one, seen, left in zip(examples, out, found, shorter)
         ]
 
     def _cascaded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rung import calls, label_sets, marks
@@ -13,6 +14,7 @@ from rung.lm.base import Prompt
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference import thinking
+from rung.predictor.shortening import shortened
 from rung.predictor.value import PredictorFields
 from rung.retrieve import ground
 from rung.retrieve import lookup as lookups
@@ -69,12 +71,15 @@ class PromptMaker(PredictorFields):
     ) -> list[Prompt]:
         """Prompts of rows, with similar demonstrations and passages looked up (or the passages given).
 
-        A row is never shown its own answer.
+        A row is never shown its own answer. Of a conversation that is too long, the earliest exchanges are left out.
         """
         if sources is None:
             sources = [found.sources for found in self.retrieve(examples, engines)]
         near = self._similar(examples, engines)
-        return [self.render(*row) for row in zip(examples, near, sources)]
+        return [
+            shortened(self, row, partial(self.render, similar=similar, sources=found), engines)
+            for row, similar, found in zip(examples, near, sources)
+        ]
 
     def lessons(self, examples: Sequence[Example], engines: Engines) -> list[tuple[Prompt, str]]:
         """Prompts and answers to train on: prompts as at inference, answers as they should be."""

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from rung import files
 from rung.climbing.inputs import open_dev_rows
+from rung.data.conversations import is_conversation
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.report import figures, numbers, page, rows, sources
@@ -139,6 +140,7 @@ def render(
             trainings=page.trainings(found),
             spreads=spreads(found.measured, goal),
             findings=findings,
+            turns=page.turns_sentence(found, any(map(is_conversation, examples))),
             recipe=recipe(found),
             **_board(found),
             **_assets(),

@@ -121,6 +121,15 @@ def claim_text(found: ReportData) -> str:
     return claim_sentence(found.task["goal"]["metric"], claim) if claim else ""
 
 
+def turns_sentence(found: ReportData, conversations: bool) -> str:
+    """Which answers of conversations are scored; empty if no dev row is one."""
+    if not conversations:
+        return ""
+    if found.task["data"].get("turns") == "every":
+        return "Of each conversation every answer of the assistant is scored; those of one conversation count as a cluster."
+    return "Of each conversation the last answer is scored."
+
+
 def spent_sentence(found: ReportData) -> str:
     """The error that claims on these rows have spent; empty for a decision of an older version."""
     if found.spending is None:
@@ -256,6 +265,8 @@ def _asides(record: Record | None) -> tuple[str, ...]:
         others.append(f"general questions answered right {_change(i)}, n={i.n}")
     if errors := (record.provenance.errors or 0) - (record.provenance.failed or 0):
         others.append(f"{errors} {'row' if errors == 1 else 'rows'} failed with an error and count as wrong")
+    if record.provenance.shortened:
+        others.append(record.provenance.shortened_text)
     if record.scores.unscored:
         others.append(record.reason)
     return tuple(others)

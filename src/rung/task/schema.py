@@ -99,6 +99,8 @@ class Data(_Section):
     """Inputs without an answer, for a teacher or `rung label`."""
     group: Text | None = None
     """Column whose rows belong together (a customer, a document) and never stand in two splits."""
+    turns: Literal["last", "every"] = "last"
+    """Which answers of a conversation are scored: the last one, or every one of the assistant's."""
     split: Fractions = Fractions()
     """Shares of the rows held back."""
 
@@ -320,6 +322,8 @@ class Task(_Section):
             raise ValueError("kind is classify, where a row has its labels and no alternatives. Remove data.alternatives.")
         if self.multilabel and self.kind != "classify":
             raise ValueError(f"`multilabel` needs kind: classify, but kind is {self.kind}. Remove it, or set kind: classify.")
+        if self.data.turns == "every" and self.kind not in ("answer", "generate"):
+            raise ValueError(f"data.turns: every needs kind: answer or generate, but kind is {self.kind}. Remove it.")
         if self.tools and self.kind != "extract":
             raise ValueError(f"`tools` need kind: extract, but kind is {self.kind}. Remove them, or set kind: extract.")
         return self

@@ -77,6 +77,7 @@ def leaderboard(
             table.add_row(*cells, *[""] * (len(table.columns) - 4), _verdict(verdicts.get(record.rung)))
     reasons = [styled("{} {} {}: {}", MARKS[r.status], r.rung, r.status, r.reason) for r in records if r.reason]
     reasons += [styled("[yellow]![/] {}: {}", r.rung, r.selection.why) for r in records if r.selection and r.selection.why]
+    reasons += [styled("[yellow]![/] {}: {}", r.rung, text) for r in records if (text := r.provenance.shortened_text)]
     return Group(table, *reasons, *map(_spread, spreads(records)), *bases_line(bases or {}))
 
 
