@@ -118,6 +118,10 @@ def test_a_language_is_told_by_its_small_words() -> None:
     assert analyse.detect("Wann wird die Lieferung bei mir sein?") == "german"
     assert analyse.detect("Pourquoi la livraison est en retard ?") == "french"
     assert analyse.detect("kubernetes") == "english"
+    assert analyse.detect("IL-2 receptor") == "italian"
+    assert analyse.detect("IL-2 receptor", {"english"}) == "english"
+    assert analyse.detect("Che cosa è il recettore?", {"english"}) == "italian"
+    assert analyse.detect("recettore", {"italian"}) == "italian"
 
 
 def test_taking_out_and_filing_again_changes_nothing_twice(tmp_path: Path) -> None:
@@ -188,3 +192,16 @@ def test_a_raised_number_stays_apart_from_its_base(raised: str, plain: str, othe
         analyse.terms(f"about {raised} of it") == analyse.terms(f"about {plain} of it") != analyse.terms(f"about {other} of it")
     )
     assert analyse.question_terms(raised) == analyse.question_terms(plain)
+
+
+def test_a_word_is_stemmed_in_the_languages_of_the_index_alone(tmp_path: Path) -> None:
+    texts = ["The CAS of the registry is a number that was given to it.", "The case is with the court, and it was closed."]
+    rows = [(i, i, Passage(f"{i}.md", f"{i}.md", (), text)) for i, text in enumerate(texts)]
+    lexical.catch_up(tmp_path / "lexical", "s", 1, range(2), lambda new: [rows[i] for i in new])
+    found = lexical.load(tmp_path / "lexical")
+    assert found.languages == {"english"}
+    assert [row for row, _ in found.search("cases", 5, ())] == [1], "the German stem of cases is CAS"
+
+
+def test_the_terms_of_one_word_share_its_weight() -> None:
+    assert analyse.question_terms("IL-2 binding", {"english"}) == {"il-2": 0.7, "il": 0.7, "2": 0.7, "bind": 1.0}

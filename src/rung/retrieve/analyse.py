@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache, lru_cache
+from itertools import chain
 from typing import Any
 
 VERSION = 2
@@ -60,42 +61,56 @@ _PLAIN = re.compile(_LETTERS)
 _PARTS = re.compile(rf"\d+(?:\.\d+)*|{_LETTERS}")
 _HUMPS = re.compile(rf"[A-ZÄÖÜ]+(?![a-zß-ÿ])|[A-ZÄÖÜ]?[a-zß-ÿ]+|{_LETTERS}")
 _UMLAUTS = (("ä", "ae"), ("ö", "oe"), ("ü", "ue"))
+SHARED_WEIGHT = 0.7
+"""Weight of a question's term that is one of several of the same word, as of `IL-2`, which would otherwise count three times.
+On sections of 1,000 scientific abstracts nDCG@10 rises by 0.003 (1,000 questions and claims), on other sets it stays."""
 MAX_TERM_LENGTH = 64
 """Characters of the longest term; anything longer (a hash, a data URL) is found only by its parts."""
 
 
-def terms(text: str) -> list[str]:
-    """The terms of a document's text, in order, with repetitions."""
+def terms(text: str, language: str = "") -> list[str]:
+    """The terms of a document's text, in order, with repetitions. `language`: its language, if already detected."""
     text = _normalize(text)
-    language = detect(text)
+    language = language or detect(text)
     out: list[str] = []
     for match in _TOKEN.finditer(text):
         out += _pairs(match[0], unigrams=True) if match[1] else _word(match[0], language)
     return out
 
 
-def question_terms(text: str) -> list[str]:
-    """The unique terms of a question."""
-    return list(dict.fromkeys(term for part in question_parts(text) for term in part))
+def question_terms(text: str, languages: Collection[str] = STOPWORDS) -> dict[str, float]:
+    """The unique terms of a question with their weights: those of a word that is one term 1, of another `SHARED_WEIGHT`."""
+    weights: dict[str, float] = {}
+    for word in _question_words(text, languages):
+        for found in word:
+            for term in found:
+                weights[term] = max(weights.get(term, 0.0), 1.0 if len(found) == 1 else SHARED_WEIGHT)
+    return weights
 
 
-def question_parts(text: str) -> list[tuple[str, ...]]:
-    """The words of a question (bigrams in scripts without spaces), each with the terms it may be indexed under.
+def question_parts(text: str, languages: Collection[str] = STOPWORDS) -> list[tuple[str, ...]]:
+    """The words of a question (bigrams in scripts without spaces), each with the terms it may be indexed under."""
+    return [tuple(dict.fromkeys(chain(*word))) for word in _question_words(text, languages)]
+
+
+def _question_words(text: str, languages: Collection[str]) -> list[list[tuple[str, ...]]]:
+    """The words of a question, each with its terms in every spelling and language that it is searched in.
 
     A question is often too short to identify its language, and its passage may be in another one that shares its names. So a
-    word is searched under every stemmer: a passage contains at most one of the variants, so none counts twice. Stop words
-    are dropped, unless there are no others.
+    word is searched under the stemmers of its own language and of `languages`, those of the passages. Others would only find
+    other words: the German stem of "cases" is the English one of "CAS". Stop words are dropped, unless there are no others.
     """
     text = _normalize(text)
-    small = STOPWORDS[detect(text)]
-    full: list[tuple[str, ...]] = []
-    rest: list[tuple[str, ...]] = []
+    own = detect(text, languages)
+    small, stemmers = STOPWORDS[own], sorted({own, *languages})
+    full: list[list[tuple[str, ...]]] = []
+    rest: list[list[tuple[str, ...]]] = []
     for match in _TOKEN.finditer(text):
         if match[1]:
-            full += [(pair,) for pair in _pairs(match[0], unigrams=len(match[0]) == 1)]
+            full += [[(pair,)] for pair in _pairs(match[0], unigrams=len(match[0]) == 1)]
         else:
-            found = [term for spelling in _spellings(match[0]) for language in STOPWORDS for term in _word(spelling, language)]
-            (rest if match[0].lower() in small else full).append(tuple(dict.fromkeys(found)))
+            found = [_word(spelling, language) for spelling in _spellings(match[0]) for language in stemmers]
+            (rest if match[0].lower() in small else full).append(found)
     return full or rest
 
 
@@ -109,13 +124,16 @@ def is_spaced(text: str) -> bool:
     return not _IS_UNSPACED.search(text)
 
 
-def detect(text: str) -> str:
-    """The language in Latin script whose stop words are most frequent; DEFAULT if there are none."""
-    seen: dict[str, int] = dict.fromkeys(STOPWORDS, 0)
+def detect(text: str, expected: Collection[str] = ()) -> str:
+    """The language in Latin script whose stop words are most frequent; DEFAULT if there are none.
+
+    One that is `expected` starts with one stop word: otherwise "IL-2 receptor" would be Italian.
+    """
+    seen: dict[str, int] = {language: int(language in expected) for language in STOPWORDS}
     for word in re.findall(r"[^\W\d_]+", text.lower()):
         for language in _STOPS.get(word, ()):
             seen[language] += 1
-    best = max(seen, key=lambda language: seen[language])
+    best = max(seen, key=lambda language: (seen[language], language in expected))
     return best if seen[best] else DEFAULT
 
 
@@ -124,6 +142,8 @@ _STOPS: dict[str, tuple[str, ...]] = {
 }
 
 
+COMPOUNDING = frozenset({"german", "dutch"})
+"""Languages that write compounds as one word."""
 MIN_PART_LENGTH = 4
 """Fewest letters of a compound's part."""
 _JOINTS = ("", "s", "es", "n", "en", "er", "e")

@@ -1,9 +1,10 @@
 """Lexical search: BM25 in tantivy, in a folder derived from the store and stamped with its generation.
 
 tantivy gets text that `analyse` has already tokenized, and questions as plain term queries: there is no query syntax, so no
-character of a question has a special meaning. Two rules help if the index does not contain a question's word. A compound
-(Rückgabebedingungen) is also searched as two words of the index; an unknown word also as a prefix of known ones. Both apply
-to the question alone, so that a passage's terms never depend on other passages.
+character of a question has a special meaning. A question's words are stemmed in its own language and in those of the index.
+Two rules help if the index does not contain a word. A compound (Rückgabebedingungen) is also searched as two words of the
+index, in German and Dutch even where the index contains it; an unknown word also as a prefix of known ones. Both apply to the
+question alone, so that a passage's terms never depend on other passages.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ EXPANSION_WEIGHT = 0.5
 """Weight of a term that matches only a part or a prefix of a question's word. On XQuAD German nDCG@10 rises from 0.943 to
 0.950; prefixes of known words lowered it."""
 MAX_PREFIX_MATCHES = 8
+LEAST_SHARE = 0.01
+"""Share of the passages from which a language counts as one of the index's: a few short passages are always misjudged."""
 MEMORY = 50_000_000
 """tantivy's write buffer, in bytes."""
 
 
-FORMAT = 2
+FORMAT = 3
 """Increase when the same passage is indexed in another way."""
 
 Read = Callable[[Sequence[int]], Iterable[tuple[int, int, Passage]]]
@@ -51,12 +54,14 @@ class Lexical:
 
     index: Any
     searcher: Any
+    languages: frozenset[str]
+    """Those of the passages, by their stop words."""
 
     def search(self, question: str, depth: int, clauses: Sequence[frozenset[str]]) -> list[tuple[int, float]]:
         """The `depth` best passages with a tag of each clause, and any that tie with the last: (row, BM25), best first."""
         from tantivy import Occur, Query
 
-        words = list(self._words(analyse.question_terms(question)))
+        words = list(self._words(analyse.question_terms(question, self.languages)))
         if not words or not depth:
             return []
         query = Query.boolean_query([(Occur.Should, word) for word in words])
@@ -74,12 +79,13 @@ class Lexical:
     def count(self) -> int:
         return self.searcher.num_docs
 
-    def _words(self, terms: Iterable[str]) -> Iterator[Any]:
+    def _words(self, terms: Mapping[str, float]) -> Iterator[Any]:
         from tantivy import Query
 
-        weights: dict[str, float] = dict.fromkeys(terms, 1.0)
-        for term in list(weights):
-            for other in self._split(term) or self._prefix_matches(term):
+        weights = dict(terms)
+        for term in terms:
+            split = () if self._known(term) and self.languages.isdisjoint(analyse.COMPOUNDING) else self._split(term)
+            for other in split or self._prefix_matches(term):
                 weights.setdefault(other, EXPANSION_WEIGHT)
         for term, weight in weights.items():
             word = Query.term_query(self.index.schema, "words", term, "freq")
@@ -146,14 +152,20 @@ def _kept(folder: Path, order: Mapping[int, int]) -> Iterator[tuple[int, int, An
 def load(folder: Path) -> Lexical:
     """The index of the last stamp."""
     index = _open(folder)
-    return Lexical(index, index.searcher())
+    searcher = index.searcher()
+    least = max(1.0, LEAST_SHARE * searcher.num_docs)
+    found = frozenset(language for language in analyse.STOPWORDS if searcher.doc_freq("language", language) >= least)
+    return Lexical(index, searcher, found)
 
 
 def _indexed(row: int, document: int, passage: Passage) -> Any:
     from tantivy import Document
 
     entry = Document()
-    entry.add_text("words", " ".join(analyse.terms(f"{passage.path}\n{embedded_text(passage)}")))
+    text = f"{passage.path}\n{embedded_text(passage)}"
+    language = analyse.detect(text)
+    entry.add_text("words", " ".join(analyse.terms(text, language)))
+    entry.add_text("language", language)
     for tag in tags(passage):
         entry.add_text("tags", tag)
     entry.add_integer("document", document)
@@ -166,6 +178,7 @@ def _open(folder: Path) -> Any:
 
     schema = SchemaBuilder()
     schema.add_text_field("words", stored=True, tokenizer_name="whitespace", index_option="freq")
+    schema.add_text_field("language", stored=True, tokenizer_name="raw", index_option="basic")
     schema.add_text_field("tags", stored=True, tokenizer_name="raw", index_option="basic")
     schema.add_integer_field("document", stored=True, fast=True)
     schema.add_integer_field("row", stored=True, fast=True)
