@@ -21,8 +21,10 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
     if content["lookup"] is None:
         content.pop("lookup")
     else:
-        content["lookup"].pop("index")
-        _without(content["lookup"], "browse")
+        for part in ("index", "files"):
+            content["lookup"].pop(part)
+        for part in ("browse", "files_digest"):
+            _without(content["lookup"], part)
     for part in ("schema", "calls", "template_calls"):
         _without(content["decoding"], part)
     for part in ("thinking", "calibration", "threshold", "cascade", "tools"):

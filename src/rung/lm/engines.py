@@ -63,7 +63,7 @@ class Engines:
         self.backends: dict[ModelRef, BackendChoice] = {}
         self._open: dict[ModelRef, Engine] = {}
         self._put: dict[ModelRef, Engine] = dict(opened or {})
-        self._embedders: dict[str, Any] = {}
+        self._embedders: dict[str, tuple[str, Any]] = {}
         self._found: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
         self._chats: dict[tuple[Path, str], Any] = {}
@@ -138,7 +138,7 @@ class Engines:
         """Embed with this where the embedding model `name` is asked for; `digest` names its content."""
         from rung.lm.models.hub import ModelFiles
 
-        self._embedders[name] = embedder
+        self._embedders[name] = digest, embedder
         self._found[name] = ModelFiles(name, Path(), digest, "given"), None
 
     @property
@@ -184,11 +184,13 @@ class Engines:
         return self._kept[name]
 
     def embedder(self, name: str) -> Embedder:
-        if name not in self._embedders:
+        """The embedding model `name`, opened again if its folder has other files by now."""
+        found = self.find(name)
+        if self._embedders.get(name, ("",))[0] != found.digest:
             from rung.lm.inference.embed import Embedder
 
-            self._embedders[name] = Embedder(self.find(name).folder, self.machine)
-        return self._embedders[name]
+            self._embedders[name] = found.digest, Embedder(found.folder, self.machine)
+        return self._embedders[name][1]
 
     def vectors(self, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings of rows that several fits learn from: each is computed once, up to MOST_VECTORS. (texts, width)."""

@@ -30,6 +30,7 @@ from rung.methods.pretrain import Pretrain
 from rung.methods.prompt_search import PromptSearch
 from rung.methods.qlora import QLora
 from rung.methods.rag import Rag
+from rung.methods.rag_tuned import RagTuned
 from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
 from rung.methods.structured import Structured
@@ -52,6 +53,7 @@ METHODS: dict[str, Method] = {
     "encoder-contrastive": EncoderContrastive(),
     "encoder-full": EncoderFull(),
     "rag": Rag(),
+    "rag-tuned": RagTuned(),
     "agent-search": AgentSearch(),
     "distil": Distil(),
     "lora": Lora(),

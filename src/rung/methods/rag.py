@@ -35,10 +35,15 @@ from rung.types import Example, Need, Source, TrainData
 ASKED = 300
 """Train rows that the search is chosen on."""
 
+Known = list[tuple[Example, frozenset[str]]]
+"""Rows with the ids of the passages that answer them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rag(Method):
     name: ClassVar[str] = "rag"
+    asked: ClassVar[int] = ASKED
+    """Most train rows that the search is fitted on."""
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
     fit_version: ClassVar[int] = 3
@@ -82,10 +87,10 @@ class Rag(Method):
         found = Lookup(
             index, data.documents.digest, start.encoder, Settings(k=self.passages), 0.0, self.withheld, self.planted, self.screen
         )
-        known = _known(data.examples, found, run)
-        settings = _chosen(known, found, run)
-        found = replace(found, settings=replace(settings, k=self.passages, rerank=self.rerank))
-        weighed = _weighed(known, found, run)
+        known = _known(data.examples, found, run, self.asked)
+        found, unseen = self.asking(found, known, run)
+        found = replace(found, settings=replace(chosen(unseen[:ASKED], found, run), k=self.passages, rerank=self.rerank))
+        weighed = _weighed(unseen[:ASKED], found, run)
         at = threshold(weighed, self.unanswerable)
         run.notes.update(
             refused_files=dict(changes.refused),
@@ -95,14 +100,18 @@ class Rag(Method):
         )
         return replace(start, lookup=replace(found, least=at.least if self.abstain else 0.0))
 
+    def asking(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
+        """How questions are embedded, and the rows that the search is chosen on: those that this was not learnt from."""
+        return found, known
 
-def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[Example, frozenset[str]]]:
-    """Train rows with the ids of the passages that answer them, if the row names a source or the words match.
+
+def _known(examples: Sequence[Example], found: Lookup, run: Run, most: int) -> Known:
+    """Up to `most` train rows with the ids of the passages that answer them, if the row names a source or the words match.
 
     For a row that names its source, that source's passages are tried; for another, only the hits of a first search, since
     comparing every answer with every passage would take hours on a large index.
     """
-    rows = random.Random(run.seed).sample(list(examples), min(ASKED, len(examples)))
+    rows = random.Random(run.seed).sample(list(examples), min(most, len(examples)))
     by_file: dict[str, list[Source]] = {}
     for change, _ in knowledge.open_kept(found.index, run.engines).contents():
         by_file[change.path] = [source_of(passage) for passage in change.passages]
@@ -121,15 +130,15 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run) -> list[tuple[E
     return out
 
 
-def _chosen(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> Settings:
+def chosen(known: Known, found: Lookup, run: Run) -> Settings:
+    """The search settings that do best on these rows."""
     asked = [LabelledQuestion(row.input, gold) for row, gold in known]
-    vectors = (
-        run.engines.embedder(found.embedder).embed([one.question for one in asked]) if asked else np.zeros((0, 1), np.float32)
-    )
+    questions = [one.question for one in asked]
+    vectors = lookup.embedded(found, questions, run.engines) if asked else np.zeros((0, 1), np.float32)
     return choose(knowledge.open_kept(found.index, run.engines), asked, vectors)
 
 
-def _weighed(known: Sequence[tuple[Example, frozenset[str]]], found: Lookup, run: Run) -> list[Weighed]:
+def _weighed(known: Known, found: Lookup, run: Run) -> list[Weighed]:
     """The evidence for questions with their passages and without, each from as many passages as a prompt has.
 
     A question whose own passages fill the whole search is left out: without them nothing is left to compare with.

@@ -23,7 +23,7 @@ from rung.tools import Tools
 from rung.types import digest
 
 FILE = "predictor.json"
-FOLDERS = ("model", "demos")
+FOLDERS = ("model", "demos", "lookup")
 """Parts of a Predictor that have files; each is saved in a folder of that name."""
 
 
@@ -59,7 +59,7 @@ def _write(predictor: Predictor, part: Path, folder: Path) -> None:
         )
     content = asdict(predictor)
     for name in FOLDERS:
-        if content[name]["files"]:
+        if content[name] and content[name]["files"]:
             shutil.copytree(content[name]["files"], part / name, copy_function=link)
             content[name]["files"] = name
     if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
@@ -78,7 +78,7 @@ def load(folder: Path) -> Predictor:
     except (OSError, ValueError) as error:
         raise RungError(f"this is not a saved Predictor: {error}.", where=str(folder), remedy="Fit it again.") from error
     for part in FOLDERS:
-        if content[part]["files"]:
+        if (content.get(part) or {}).get("files"):
             if (lies := content[part]["files"]) != part:
                 raise RungError(f"its files are outside the folder: {lies!r}.", where=str(folder / FILE), remedy="Fit it again.")
             content[part]["files"] = str(folder / part)

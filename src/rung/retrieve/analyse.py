@@ -127,7 +127,7 @@ def is_spaced(text: str) -> bool:
 def detect(text: str, expected: Collection[str] = ()) -> str:
     """The language in Latin script whose stop words are most frequent; DEFAULT if there are none.
 
-    One that is `expected` starts with one stop word: otherwise "IL-2 receptor" would be Italian.
+    One that is `expected` starts with one stop word: otherwise "IL-2 receptor" would be French.
     """
     seen: dict[str, int] = {language: int(language in expected) for language in STOPWORDS}
     for word in re.findall(r"[^\W\d_]+", text.lower()):

@@ -14,7 +14,7 @@ from rung.retrieve.ground import bears, touched, wanted
 from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import source_of
 from rung.retrieve.search import Hit, Settings, search
-from rung.retrieve.store import Allow
+from rung.retrieve.store import Allow, Vector
 from rung.types import Example, Source
 
 LESSON_DEPTH = 20
@@ -41,6 +41,9 @@ class Lookup:
     """Whether instructions to the model are removed from passages, and answers must be about the question."""
     browse: Limits | None = None
     """Limits of a model that looks through the documents itself, step by step; None for one search before it is asked."""
+    files: str = ""
+    """Folder of an embedder of questions, tuned on them; empty if `embedder` embeds both questions and passages."""
+    files_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,14 @@ def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: A
     """The passages for each question, best first. RungError if the index is missing."""
     _require(lookup)
     store = open_kept(lookup.index, engines)
-    vectors = engines.embedder(lookup.embedder).embed(questions) if "dense" in lookup.settings.legs else [None] * len(questions)
+    vectors = embedded(lookup, questions, engines) if "dense" in lookup.settings.legs else [None] * len(questions)
     reranker = engines.reranker(lookup.settings.rerank) if lookup.settings.rerank else None
     return [search(store, question, vector, lookup.settings, allow, reranker) for question, vector in zip(questions, vectors)]
+
+
+def embedded(lookup: Lookup, questions: Sequence[str], engines: Engines) -> Vector:
+    """The questions' vectors, by the embedder that was tuned on questions if there is one; (questions, width)."""
+    return engines.embedder(lookup.files or lookup.embedder).embed(questions)
 
 
 def evidence(question: str, hits: Sequence[Hit]) -> float:
