@@ -30,7 +30,7 @@ from rung.methods.pretrain import Pretrain
 from rung.methods.prompt_search import PromptSearch
 from rung.methods.qlora import QLora
 from rung.methods.rag import Rag
-from rung.methods.rag_tuned import RagTuned
+from rung.methods.rag_tuned import LEAST, RagTuned
 from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
 from rung.methods.structured import Structured
@@ -115,6 +115,9 @@ RUNGS = (
 
 AGENT = "agent-search"
 """Also tried on bases behind an API, where there are documents."""
+
+TUNED, TUNED_ROWS = "rag-tuned", LEAST
+"""Also tried where at least so many train rows name the document that answers them."""
 
 UNTRAINED = ("rag", "few-shot", ZERO_SHOT)
 """Rungs that train no weights, best guess first: the first that a task has the data for answers where nothing is measured."""

@@ -120,9 +120,19 @@ def _listed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Mac
     starts = {name: base.start for name, base in bases.items()}
     usual = next(iter(starts.values()))
     have = available(usual.model, data, machine)
-    named = cascade_names.with_parts(task.rungs or ()) or (*methods.usual(have), *_agents(starts, have))
+    named = cascade_names.with_parts(task.rungs or ()) or (
+        *methods.usual(have),
+        *_tuned(data, have),
+        *_agents(starts, have),
+    )
     found = [place for name in named for place in on_bases(name, task, starts, data, machine)]
     return list({place.rung: place for place in found}.values())
+
+
+def _tuned(data: TrainData, have: Collection[Need]) -> list[str]:
+    """The rung that tunes retrieval, where the task names no rungs and there is enough to tune it on."""
+    enough = Need.DOCUMENTS in have and sum(bool(row.source) for row in data.examples) >= methods.TUNED_ROWS
+    return [methods.TUNED] if enough else []
 
 
 def _agents(starts: Mapping[str, Predictor], have: Collection[Need]) -> list[str]:

@@ -40,7 +40,8 @@ class Batch:
 
 def batches(pairings: Sequence[Pairing], *, steps: int, size: int, seed: int) -> list[Batch]:
     """Batches of `size` questions, or of all there are; none occurs twice in one."""
-    rng, order, out = np.random.default_rng(seed), [], []
+    rng, out = np.random.default_rng(seed), []
+    order: list[int] = []
     size = min(size, len(pairings))
     for _ in range(steps):
         if len(order) < size:
