@@ -174,7 +174,7 @@ def serve_adapted(place: Path, adapters: Sequence[Path], port: int) -> None:
     shared = replace(project, shared_engines=Engines(project.machine, project.say, most=4))
     found = {path.name: with_adapter(shared, path.name, path, 20) for path in adapters}
     found[BASE] = Served(BASE, shared, project.start.model, project.start, "")
-    run.serve(run.server(found, "127.0.0.1", run.Limits(), run.Logging(None)), "127.0.0.1", port, print)
+    run.serve(run.server(found, "127.0.0.1", run.Limits(timeout=600), run.Logging(None)), "127.0.0.1", port, print)
 
 
 def task(folder: Path) -> Path:

@@ -45,7 +45,7 @@ from rung.task import load_task
 TENANTS = ("north", "south")
 STAFF = "staff"
 TOKENS, CLIENTS, PROMPTS = 16, 6, 12
-LONGEST = 200
+LONGEST = 64
 """Tokens of an answer that a client asks for and does not wait for."""
 GROWTH = 1.03
 """Memory in the last minute over that in the second one."""

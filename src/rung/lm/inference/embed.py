@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rung.lm.inference import few_texts
 from rung.lm.quiet import quiet
 from rung.machine import Machine
 
@@ -24,24 +27,40 @@ BATCH_TOKENS_GPU = 8192
 """Tokens of a batch on other devices."""
 
 
+FEW = 4
+"""Texts that are embedded without loading PyTorch, where it is not in memory."""
+
+
 class Embedder:
-    """A sentence-transformers model in memory. Vectors are float32 of length one, so a dot product is the cosine."""
+    """A sentence-transformers model in memory. Vectors are float32 of length one, so a dot product is the cosine.
+
+    It is loaded at once, but not by a command that has no PyTorch in memory: that may ask for FEW texts alone.
+    """
 
     def __init__(self, folder: Path, machine: Machine):
+        self.folder, self.machine = folder, machine
+        self.threads = machine.threads if machine.device == "cpu" else 1
+        self.tokens = BATCH_TOKENS.get(machine.device, BATCH_TOKENS_GPU)
+        self.few = few_texts.read(folder) if "torch" not in sys.modules else None
+        if not self.few:
+            _ = self.model
+
+    @cached_property
+    def model(self) -> Any:
         import torch
         from sentence_transformers import SentenceTransformer
 
         from rung.lm.models import onednn_linear, opening
 
-        torch.set_num_threads(machine.threads)
-        self.threads = machine.threads if machine.device == "cpu" else 1
-        self.tokens = BATCH_TOKENS.get(machine.device, BATCH_TOKENS_GPU)
-        with quiet(), opening.model_errors(folder):
-            self.model: Any = SentenceTransformer(
-                str(folder), device=machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        torch.set_num_threads(self.machine.threads)
+        with quiet(), opening.model_errors(self.folder):
+            model = SentenceTransformer(
+                str(self.folder), device=self.machine.device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
-        opening.check_modules(self.model, folder)
-        onednn_linear.use_onednn(self.model, machine)
+        opening.check_modules(model, self.folder)
+        onednn_linear.use_onednn(model, self.machine)
+        self.few = None
+        return model
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(len(texts), width); batches hold texts of similar length, repeated texts are computed once.
@@ -49,6 +68,8 @@ class Embedder:
         On a CPU each core takes its own batches: a small model's layers are too small to parallelize, and cores
         that wait for each other at every layer took twice the processor time.
         """
+        if self.few and 0 < len(texts) <= FEW:
+            return self.few.embed(texts)
         batches = list(self._batches(list(dict.fromkeys(texts))))
         found = dict(zip(chain(*batches), chain(*self._encode(batches))))
         return np.asarray([found[text] for text in texts], np.float32)
