@@ -16,9 +16,9 @@ LEGS = {"lexical": {"a": 9.0, "b": 5.0, "c": 1.0}, "dense": {"b": 0.9, "d": 0.5}
 
 
 def test_reciprocal_ranks_by_hand() -> None:
-    fused = dict(s.fuse(LEGS, s.Settings(weight=0.25)))
+    fused = dict(s.fuse(LEGS, s.Settings(fusion="ranks", weight=0.25)))
     assert fused == pytest.approx({"a": 0.75 / 61, "b": 0.75 / 62 + 0.25 / 61, "c": 0.75 / 63, "d": 0.25 / 62})
-    assert [name for name, _ in s.fuse(LEGS, s.Settings(weight=0.25))] == ["b", "a", "c", "d"]
+    assert [name for name, _ in s.fuse(LEGS, s.Settings(fusion="ranks", weight=0.25))] == ["b", "a", "c", "d"]
 
 
 def test_weighted_scores_by_hand() -> None:
@@ -88,6 +88,14 @@ def test_the_reranker_has_the_last_word(store: Sqlite) -> None:
         s.search(store, "word3", np.eye(20, dtype=np.float32)[5], settings)
 
 
+def test_the_reranker_reads_the_first_passages_alone(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s, "RERANKED", 5)
+    asked: list[str] = []
+    settings = s.Settings(legs=("dense",), rerank="model", k=2)
+    s.search(store, "x", np.eye(20, dtype=np.float32)[5], settings, reranker=lambda _, texts: asked.extend(texts) or [0.0] * 5)
+    assert len(asked) == 5
+
+
 def test_choosing_takes_the_leg_that_works(store: Sqlite) -> None:
     eye = np.eye(20, dtype=np.float32)
     asked = [s.LabelledQuestion(f"word{i}", frozenset({f"p{i}"})) for i in range(20)]
@@ -110,13 +118,13 @@ def test_gold_may_be_a_file(store: Sqlite) -> None:
     assert s.choose(store, asked, np.roll(np.eye(20, dtype=np.float32), 7, axis=0)).legs == ("lexical",)
 
 
-def test_the_simplest_within_one_standard_error() -> None:
+def test_the_first_within_one_standard_error() -> None:
     same = np.array([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]])
-    assert s.simplest(same) == 0
+    assert s.first_within_error(same) == 0
     better = np.array([[0.1, 0.2, 0.1, 0.2], [0.9, 0.8, 0.9, 0.8]])
-    assert s.simplest(better) == 1
+    assert s.first_within_error(better) == 1
     luck = np.array([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.9]])  # 0.1 behind, with a standard error of 0.1
-    assert s.simplest(luck) == 0
+    assert s.first_within_error(luck) == 0
 
 
 def test_nothing_asked_means_the_defaults(store: Sqlite) -> None:

@@ -46,7 +46,7 @@ class Rag(Method):
     """Most train rows that the search is fitted on."""
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
-    fit_version: ClassVar[int] = 3
+    fit_version: ClassVar[int] = 4
     folds: ClassVar[int] = 0
 
     passages: Count = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -22,6 +21,8 @@ Ranks = Mapping[str, float]
 RANK_OFFSET = 60
 """The constant of reciprocal-rank fusion: Cormack, Clarke and Büttcher (2009), SIGIR."""
 TRIES = 3
+RERANKED = 50
+"""Most fused passages that a cross-encoder reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,11 @@ class Settings:
     """How passages are searched."""
 
     legs: tuple[Leg, ...] = ("lexical", "dense")
-    fusion: Fusion = "ranks"
-    """ranks: weighted reciprocal ranks. scores: weighted scores, each leg's scaled to [0, 1]."""
+    fusion: Fusion = "scores"
+    """scores: weighted scores, each leg's scaled to [0, 1]. ranks: weighted reciprocal ranks."""
     weight: float = 0.5
     """Weight of the dense leg in the fusion, 0 to 1."""
-    depth: int = 50
+    depth: int = 100
     """Passages taken from each leg."""
     k: int = 10
     """Passages returned."""
@@ -84,7 +85,7 @@ def search(
     for _ in range(TRIES):
         generation = store.generation()
         legs = _legs(store, question, vector, settings.legs, settings.depth, allow)
-        fused = fuse(legs, settings)[: settings.depth if reranker else settings.k]
+        fused = fuse(legs, settings)[: min(settings.depth, RERANKED) if reranker else settings.k]
         passages = _passages_at(store, [name for name, _ in fused], generation)
         if passages is None:
             continue
@@ -147,43 +148,49 @@ def _legs(store: Store, question: str, vector: Vector | None, legs: Sequence[Leg
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
-FUSIONS: tuple[Fusion, ...] = ("ranks", "scores")
-WEIGHTS, DEPTHS = (0.5, 0.3, 0.7, 0.2, 0.8), (20, 50, 100)
+WEIGHTS = (0.5, 0.7, 0.3, 0.8, 0.2)
+SINGLE_DEPTH = 20
 
 
 def candidates(k: int = 10) -> list[Settings]:
-    """Candidates of `choose`, simplest first: a single leg, then rank fusion, then score fusion; few passages before many."""
-    single = [Settings(legs=(leg,), depth=DEPTHS[0], k=k) for leg in ("lexical", "dense")]
-    fused = [Settings(fusion=f, weight=w, depth=d, k=k) for f, d, w in product(FUSIONS, DEPTHS, WEIGHTS)]
-    return single + fused
+    """Candidates of `choose`, the one that does well most often first: score fusion, then a single leg.
+
+    On five sets (questions and claims on sections of abstracts, diseases, documentation, XQuAD English) score fusion with
+    equal weights is 0.006 nDCG@10 behind the best of 75 ways on average, rank fusion 0.020.
+    """
+    fused = [Settings(weight=weight, k=k) for weight in WEIGHTS]
+    return fused + [Settings(legs=(leg,), depth=SINGLE_DEPTH, k=k) for leg in ("lexical", "dense")]
 
 
 def choose(store: Store, asked: Sequence[LabelledQuestion], vectors: Vector | None, k: int = 10) -> Settings:
-    """The best settings by nDCG@10 on questions with known passages; fusion is a candidate, since it loses on some corpora.
+    """The best settings by nDCG@10 on questions with known passages; a single leg is a candidate, since fusion may lose.
 
     `vectors`: the questions' embeddings, (len(asked), width), or None for no dense leg. The legs are searched once, and each
-    candidate fuses their results. Chosen is the simplest candidate within one standard error, of the paired difference, of
-    the best: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
+    candidate fuses their results. Chosen is the first candidate within one standard error, of the paired difference, of
+    the best: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3. A single leg is taken instead where
+    it is as good on every question.
     """
     tried = [s for s in candidates(k) if vectors is not None or s.legs == ("lexical",)]
     if not asked:
-        return Settings(k=k) if vectors is not None else tried[0]
+        return tried[0]
     legs: tuple[Leg, ...] = ("lexical", "dense") if vectors is not None else ("lexical",)
     everything = Allow(access=None)
     scores = np.zeros((len(tried), len(asked)))
     for column, one in enumerate(asked):
         vector = vectors[column] if vectors is not None else None
-        found = _legs(store, one.question, vector, legs, DEPTHS[-1], everything)
+        found = _legs(store, one.question, vector, legs, Settings().depth, everything)
         names = list(dict.fromkeys(name for ranks in found.values() for name in ranks))
         paths = {p.id: p.path for p in store.passages(names)}
         for line, settings in enumerate(tried):
             cut = {leg: dict(list(found[leg].items())[: settings.depth]) for leg in settings.legs}
             ranking = [name if name in one.gold else paths[name] for name, _ in fuse(cut, settings)[:10]]
             scores[line, column] = ndcg(ranking, one.gold)
-    return tried[simplest(scores)]
+    number = first_within_error(scores)
+    single = [i for i, settings in enumerate(tried) if len(settings.legs) == 1 and (scores[i] >= scores[number]).all()]
+    return tried[single[0] if single else number]
 
 
-def simplest(scores: np.ndarray) -> int:
+def first_within_error(scores: np.ndarray) -> int:
     """The first row of (candidates, questions) whose mean is within one standard error of the best row's."""
     best = scores[scores.mean(axis=1).argmax()]
     behind = best - scores
