@@ -108,4 +108,4 @@ def _unlabelled(task: Task, splits: Splits, documents: Texts) -> tuple[str, ...]
 
 
 def _all_rows(splits: Splits) -> tuple[Example, ...]:
-    return (*splits.train, *splits.dev, *splits.test.open())
+    return (*splits.train, *splits.dev, *splits.test.open(), *splits.unused)

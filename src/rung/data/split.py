@@ -6,10 +6,11 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rung.data.conversations import scored_turns
 from rung.data.drawn import is_chosen
+from rung.data.enough import used
 from rung.data.finding import Finding
 from rung.data.load import Loaded, load
 from rung.task import Task
@@ -48,13 +49,16 @@ class Splits:
     dev: tuple[Example, ...]
     test: Sealed
     findings: tuple[Finding, ...] = ()
-    """Corrections made while loading."""
+    """Corrections made while loading, and what is left out."""
+    unused: tuple[Example, ...] = ()
+    """Held-out rows beyond those that a climb needs."""
 
 
 def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row) -> Splits:
     """Load and split the task's rows. Files given per split are used as they are; missing splits are taken from train.
 
-    `mend`: applied to each row first. With `data.turns: every`, each answer of a dev or test conversation is a row.
+    Of more held-out rows than a climb needs, a part is used. `mend`: applied to each row first. With `data.turns: every`, each
+    answer of a dev or test conversation is a row.
     """
     loaded = load(task)
     train, dev, test = (tuple(map(mend, rows or ())) for rows in (loaded.train, loaded.dev, loaded.test))
@@ -67,9 +71,11 @@ def make_splits(task: Task, mend: Callable[[Example], Example] = lambda row: row
         given_dev=dev,
         given_test=test,
     )
+    held = used(parts.dev, parts.test.open(), task, unit)
+    dev, test = held.dev, held.test
     if task.data.turns == "every":
-        parts = Splits(parts.train, scored_turns(parts.dev), Sealed(scored_turns(parts.test.open())))
-    return replace(parts, findings=loaded.findings)
+        dev, test = scored_turns(dev), scored_turns(test)
+    return Splits(parts.train, dev, Sealed(test), (*loaded.findings, *held.findings), held.unused)
 
 
 def split(
@@ -88,10 +94,10 @@ def split(
     are always train rows, with all rows of their group or question.
     """
     rows = tuple(examples)
-    pinned = {_name(row) for row in rows if is_chosen(row)}
+    pinned = {unit(row) for row in rows if is_chosen(row)}
     parts: dict[Split, list[Example]] = {"train": [], "dev": list(given_dev), "test": list(given_test)}
     for row in rows:
-        parts["train" if pinned and _name(row) in pinned else home(row, dev, test, seed)].append(row)
+        parts["train" if pinned and unit(row) in pinned else home(row, dev, test, seed)].append(row)
     return Splits(tuple(parts["train"]), tuple(parts["dev"]), Sealed(tuple(parts["test"])))
 
 
@@ -103,11 +109,11 @@ def shares(task: Task, loaded: Loaded) -> tuple[float, float]:
 
 def home(row: Example, dev: float, test: float, seed: int) -> Split:
     """The split that a row's hash puts it in."""
-    place = int.from_bytes(hashlib.sha256(f"{seed}\0{_name(row)}".encode()).digest()[:7]) / 2**56
+    place = int.from_bytes(hashlib.sha256(f"{seed}\0{unit(row)}".encode()).digest()[:7]) / 2**56
     return "dev" if place < dev else "test" if place >= 1 - test else "train"
 
 
-def _name(row: Example) -> str:
+def unit(row: Example) -> str:
     """The group, or the question, which stays in one split."""
     return f"group\0{row.group}" if row.group else f"question\0{question(row)}"
 

@@ -60,6 +60,8 @@ class Fractions(_Section):
     """Share of the rows held back for deciding, between 0 and 1."""
     test: Annotated[Number, Field(gt=0, lt=1)] = 0.25
     """Share of the rows sealed for the number that is quoted, between 0 and 1."""
+    most: Annotated[Whole, Field(ge=40)] | Literal["all"] | None = None
+    """Most dev and test rows that are used, together. By default as many as prove a rung 0.02 above the goal; `all` uses each."""
 
     @model_validator(mode="after")
     def _leave_some(self) -> Self:
