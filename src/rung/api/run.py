@@ -71,7 +71,7 @@ def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
     from rung.climbing import deciding
 
     project = _project(task, rung)
-    with project.store.locked(), watching(project.task.goal, progress) as watcher:
+    with project.store.joined(), watching(project.task.goal, progress) as watcher:
         step = project.plan.alone
         watcher.planned(project.plan.steps)
         watcher.began(step.rung)

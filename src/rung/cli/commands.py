@@ -23,6 +23,7 @@ from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import label as cli_label
 from rung.cli import serve as cli_serve
+from rung.cli import store as cli_store
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
 from rung.cli.cluster import Gpus, On, Parallel, executor_of
@@ -185,6 +186,7 @@ def climb(
     on: On = "",
     parallel: Parallel = 0,
     gpus: Gpus = None,
+    store: cli_store.StoreAt = "",
     json_: Json = False,
 ) -> None:
     """Try rungs, advised ones first and the cheapest of those first, until one meets the goal. Resumes after an interruption.
@@ -199,7 +201,7 @@ def climb(
     from rung.data.check import blocking
 
     executor = executor_of(on, parallel, gpus)
-    project = project_of(folder)
+    project = project_of(folder, store_at=store)
     found, _ = inspect(project)
     if blocking(found):
         if json_:
@@ -278,7 +280,7 @@ def fit(
 
     folder, rung = folder_and_rung(folder, rung)
     project = project_of(folder, rungs=(rung,))
-    with resumable(), project.store.locked(), Board(err if json_ else out, project.task.goal) as board:
+    with resumable(), project.store.joined(), Board(err if json_ else out, project.task.goal) as board:
         step: Step = project.plan.alone
         board.planned(project.plan.steps)
         board.began(step.rung)
@@ -299,6 +301,7 @@ app.command()(cli_knowledge.index)
 app.command()(cli_knowledge.search)
 app.command()(cli_tune.tune)
 app.command()(cli_trust.trust)
+app.add_typer(cli_store.store, name="store")
 
 
 @app.command()

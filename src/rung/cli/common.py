@@ -29,9 +29,14 @@ def project_of(
     rungs: tuple[str, ...] | None = None,
     machine: Machine | None = None,
     needs: dict[str, Any] | None = None,
+    store_at: str = "",
 ) -> Project:
-    """The project of a folder; notices go to standard error. `rungs`: only these, on one base each."""
+    """The project of a folder; notices go to standard error. `rungs`: only these, on one base each.
+
+    `store_at`: the address of its store from now on; empty for the one that it has.
+    """
     from rung.climbing.project import Project
+    from rung.store import remember
     from rung.task import load_task
 
     task = load_task(folder)
@@ -39,7 +44,10 @@ def project_of(
         task = task.only(*rungs)
     if needs:
         task = task.model_copy(update={"needs": task.needs.model_copy(update=needs)})
-    return Project(task, say=lambda text: err.print(text, style="dim"), estimate_for=machine)
+    project = Project(task, say=lambda text: err.print(text, style="dim"), estimate_for=machine, store_at=store_at)
+    if store_at:
+        remember(project.store)
+    return project
 
 
 def folder_and_rung(first: str | Path, second: str | Path) -> tuple[Path, str]:

@@ -15,7 +15,7 @@ from rung.climbing import cascading, ledger, live, test_set
 from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
-from rung.climbing.executors import Executor, Job, Open, Setting, local
+from rung.climbing.executors import Executor, Job, Open, Setting, local, shared
 from rung.climbing.fit import fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
 from rung.climbing.measuring import dev_digest, rung_key
@@ -51,7 +51,8 @@ def climb(
     If the task says `race`, a rung answers only as many dev rows as the decision needs; `everything` asks them all.
     """
     race = project.criteria.race() if project.task.race and not everything else None
-    with project.store.locked(), live.shown(project, watcher) as watcher:
+    on = shared if on is local and project.store.address else on
+    with project.store.joined(), live.shown(project, watcher) as watcher:
         watcher.planned(project.plan.steps)
         go = _Going(project, watcher, findings)
         with (
@@ -72,6 +73,10 @@ class _Going:
 
     def prove(self, finished: bool) -> Climb:
         """Open the sealed rows for the next rung with a fair chance, and again while one fails."""
+        with self.project.store.lease("decision"):
+            return self._prove(finished)
+
+    def _prove(self, finished: bool) -> Climb:
         sealed = len(self.project.inputs.splits.test)
         while True:
             decision = decide(self.project, self.records)

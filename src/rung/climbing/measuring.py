@@ -25,6 +25,7 @@ from rung.planning import corrections
 from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan, score_until_decided
+from rung.store import LeaseLostError
 from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Record, Scores, digest
 
 
@@ -72,6 +73,8 @@ def measured(
         return _with_gaps(_measured(project, step, key, until, progress, race)), True
     except BudgetError as error:
         return replace(record, reason=str(error)), True
+    except LeaseLostError:  # another driver goes on with it
+        raise
     except Exception as error:  # a failure is recorded, and the climb continues
         if files.is_full(error):  # the next rung would fail as well
             raise disk_full(project.store.folder, error) from error

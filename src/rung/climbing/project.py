@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
-from rung import methods
+from rung import methods, store
 from rung.advise.advise import Chart
 from rung.climbing.auto_bases import resolved
 from rung.climbing.inputs import Inputs, read_inputs
@@ -76,6 +76,8 @@ class Project:
     """Errors of past estimates that correct the plan's; by default those in the store and of the machine."""
     alone: Callable[[], AbstractContextManager[object]] = nullcontext
     """Entered while latency is measured: nothing else may run on the machine."""
+    store_at: str = ""
+    """Address of the store; by default that of the environment, or of the last climb in this folder."""
 
     def __post_init__(self) -> None:
         if self.task.bases == AUTO:
@@ -84,8 +86,8 @@ class Project:
 
     @cached_property
     def store(self) -> Store:
-        """The `.rung` folder beside the task."""
-        return Store(self.task.folder, self.say)
+        """The `.rung` folder beside the task, or the database that several drivers share."""
+        return store.opened(self.task.folder, self.say, self.store_at)
 
     @cached_property
     def machine(self) -> Machine:

@@ -83,7 +83,7 @@ class Watcher:
             log.exception("what changed in the folders was not taken up")
 
     def _decisions(self) -> dict[Path, Stamp]:
-        return {path: _stamp(path) for path in (store.folder / DECISION for store in self.stores)}
+        return {store.folder: store.rows.stamp(DECISION) for store in self.stores}
 
     def _settled(self, now: Mapping[Path, Stamp]) -> bool:
         """Whether these are as they were at the last look."""
@@ -93,8 +93,8 @@ class Watcher:
 
     def _reload(self) -> None:
         for store in self.stores:
-            if _stamp(store.folder / DECISION) and not store.read(DECISION):
-                raise RungError("it cannot be believed or read.", where=str(store.folder / DECISION))
+            if store.rows.stamp(DECISION) and not store.read(DECISION):
+                raise RungError("it cannot be believed or read.", where=store.rows.place(DECISION))
         models = self.reopen(self.shelf.models)
         done: list[Any] = []
         ready = threading.Event()

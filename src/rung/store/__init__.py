@@ -26,6 +26,20 @@ from __future__ import annotations
 from rung.store.codec import decision, forgetting, prediction, record, scores
 from rung.store.fits import OWN
 from rung.store.leases import LeasedError, LeaseLostError
+from rung.store.opening import opened, remember
 from rung.store.store import NAME, Store
 
-__all__ = ["NAME", "OWN", "LeaseLostError", "LeasedError", "Store", "decision", "forgetting", "prediction", "record", "scores"]
+__all__ = [
+    "NAME",
+    "OWN",
+    "LeaseLostError",
+    "LeasedError",
+    "Store",
+    "decision",
+    "forgetting",
+    "opened",
+    "prediction",
+    "record",
+    "remember",
+    "scores",
+]

@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rung import predictor as predictors
 from rung.errors import RungError
 from rung.predictor import Predictor
 from rung.store.leased import LeasedRows
+from rung.store.objects import Objects
 from rung.store.rows import FolderRows, Rows
 
 OWN = ".own"
@@ -27,16 +28,23 @@ TRIES = 3
 class Fits(LeasedRows):
     """The fits of one task. They are worked on in a folder of this machine, whatever the store."""
 
-    def __init__(self, folder: Path, rows: Rows | None = None, say: Callable[[str], object] = warnings.warn):
+    def __init__(
+        self,
+        folder: Path,
+        rows: Rows | None = None,
+        objects: Objects | None = None,
+        say: Callable[[str], object] = warnings.warn,
+    ):
+        """`objects`: where the files of fits are besides the folder; None if they are in the folder alone."""
         super().__init__(rows or FolderRows(folder), say)
-        self.folder = folder
+        self.folder, self.objects = folder, objects
         self._whole: set[str] = set()
         self._workplaces: dict[str, Path] = {}
 
     def fitted(self, key: str) -> Predictor | None:
         """The Predictor saved under a key; None if there is none with a valid signature."""
         folder, name = self.folder / "fits" / key, f"fits/{key}"
-        if not folder.is_dir():
+        if not folder.is_dir() and not self._fetched(key):
             return None
         if name not in self._whole:
             if why := signed.fault(name, folder):
@@ -107,11 +115,61 @@ class Fits(LeasedRows):
         beside = {"fit.json": json.dumps(notes, indent=1, default=str)}
         with self.under_lease(name):
             predictors.save(fitted, folder, beside, partial(signed.seal_folder, name))
+        self.publish(key)
         self._whole.add(name)
         for left in {self.folder / "work" / key, self._workplaces.pop(key, self.folder / "work" / key)}:
             shutil.rmtree(left, ignore_errors=True)
         (self.folder / "work" / f"{key}{OWN}").unlink(missing_ok=True)
         return predictors.load(folder)
+
+    # --- fits that other machines see -------------------------------------------------------------------------
+
+    def fit_keys(self) -> list[str]:
+        """The keys of all fits, here and elsewhere."""
+        here = [path.name for path in (self.folder / "fits").glob("*") if not path.name.endswith(files.PART)]
+        there = [name[5:-5] for name in self.rows.names() if name.startswith("fits/")] if self.objects else []
+        return sorted({*here, *there})
+
+    def publish(self, key: str) -> None:
+        """Copy a fit of the folder to where other machines find it: its files first, then the text that names them."""
+        if self.objects is None:
+            return
+        folder = self.folder / "fits" / key
+        manifest = (folder / signed.MANIFEST).read_text(encoding="utf-8")
+        for path, name in json.loads(manifest)["files"].items():
+            self.objects.put(folder / path, name)
+        with self.under_lease(f"fits/{key}"):
+            self.rows.write(f"fits/{key}.json", manifest)
+
+    def take_fit(self, key: str, folder: Path) -> None:
+        """Take a fit with its signed manifest from the folder of another store."""
+        mine = self.folder / "fits" / key
+        if folder != mine:
+            with files.whole_folder(mine) as part:
+                shutil.copytree(folder, part, dirs_exist_ok=True)
+        self.publish(key)
+
+    def _fetched(self, key: str) -> bool:
+        """Whether a fit that another machine made is now in the folder, each file as its signed manifest says."""
+        text = self.rows.read(f"fits/{key}.json") if self.objects else None
+        if self.objects is None or text is None:
+            return False
+        value, why = signed.opened(f"fits/{key}", text)
+        if why or value is None:
+            self._report(f"fits/{key}.json", why)
+            return False
+        with suppress(_AbsentError), files.whole_folder(self.folder / "fits" / key) as part:
+            for path, name in value["files"].items():
+                if not self.objects.fetch(name, part / path):
+                    self._report(f"fits/{key}.json", f"is damaged: {path} is not at {self.objects.place} as it was written")
+                    raise _AbsentError
+            files.write_text(part / signed.MANIFEST, text)
+            return True
+        return False
+
+
+class _AbsentError(Exception):
+    """A file of a fit is absent or changed."""
 
 
 def _moved(old: Path, new: Path, copied: bool) -> Path:

@@ -40,7 +40,7 @@ class Rows(Protocol):
     def stamp(self, name: str) -> tuple[object, ...]:
         """What changes when a text is replaced; empty if there is none."""
 
-    def alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> AbstractContextManager[object]:
         """A block in which no other process is in such a block of the same store. Short: others wait."""
 
     def now(self) -> float:

@@ -1,4 +1,4 @@
-"""One task's `.rung` folder."""
+"""The store of one task."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from filelock import FileLock, Timeout
 
 from rung import files
 from rung.errors import BusyError, RungError
+from rung.store.address import Address
 from rung.store.codec import adapter
 from rung.store.fits import Fits
+from rung.store.objects import Objects
+from rung.store.rows import FolderRows, Rows
+from rung.store.split import SplitRows
+from rung.store.sql import SqlRows
 from rung.types import Latency, Prediction, Record
 
 NAME = ".rung"
@@ -30,11 +35,27 @@ class Mark:
 
 
 class Store(Fits):
-    """Reads and writes one task's `.rung` folder."""
+    """Reads and writes what one task has: in its `.rung` folder, or in a database that several drivers share."""
 
-    def __init__(self, task_folder: Path, say: Callable[[str], object] = warnings.warn):
-        """`say`: receives each file that is not used, once, with the reason."""
-        super().__init__(task_folder / NAME, say=say)
+    def __init__(self, task_folder: Path, say: Callable[[str], object] = warnings.warn, address: Address | None = None):
+        """`say`: receives each text that is not used, once, with the reason. `address`: of a database; None for the folder."""
+        folder = task_folder / NAME
+        rows: Rows = FolderRows(folder)
+        if address:
+            rows = SplitRows(rows, SqlRows(address))
+        super().__init__(folder, rows, Objects(address.files) if address and address.files else None, say)
+        self.address = address
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """Work in the store, with other drivers where it is a database. BusyError if it is a folder that another works in."""
+        if self.address is None:
+            with self.locked():
+                yield
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            inside(self.folder)
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:

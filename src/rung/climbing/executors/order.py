@@ -20,7 +20,7 @@ from rung.lm.this_machine import load_or_measure, threads
 from rung.machine import Machine
 from rung.planning import corrections, steps
 from rung.planning.corrections import PastEstimate
-from rung.store import Store
+from rung.store import opened
 from rung.task.schema import Task
 from rung.types import digest
 
@@ -68,7 +68,7 @@ def write_climb(project: Project) -> str:
 def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = nullcontext) -> Project:
     """The driver's project on this machine. RungError if the store's file is missing or was not signed with the same key."""
     faults: list[str] = []
-    store = Store(Path(order.folder), faults.append)
+    store = opened(Path(order.folder), faults.append)
     content = store.read(f"jobs/{order.climb}.json")
     if not content:
         remedy = "Mount the folder at the same path on every machine, and have RUNG_KEY_FILE name the same key on all."

@@ -1,0 +1,61 @@
+"""A store copied into another: texts, lines and fits, with their signatures as they are.
+
+A copy that was interrupted is finished by the next one. What the target has of its own is not written over: two climbs that
+have opened sealed rows, or spent error on them, are not one climb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rung.errors import RungError
+from rung.store.split import LOCAL
+from rung.store.store import Store
+
+LINES = ".jsonl"
+OWN_TO_A_STORE = (*LOCAL, "leases/", "fits/", "store.json", "jobs/")
+"""How the names of texts begin that are not copied; fits are, in another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Counts of what was not in the target before."""
+
+    texts: int = 0
+    lines: int = 0
+    fits: int = 0
+
+
+def copy(source: Store, target: Store) -> Copied:
+    """Copy what the target lacks. RungError, before anything is copied, if a text of the target is another one."""
+    names = [name for name in source.rows.names() if not name.startswith(OWN_TO_A_STORE)]
+    wholes = {name: text for name in names if not name.endswith(LINES) and (text := source.rows.read(name)) is not None}
+    theirs = {name: target.rows.read(name) for name in wholes}
+    if differ := [name for name, text in wholes.items() if theirs[name] not in (None, text)]:
+        raise RungError(
+            f"the target has another {differ[0]} already.",
+            where=target.rows.place(differ[0]),
+            remedy="Copy to another place, or under another name with ?task=NAME.",
+        )
+    lines = sum(_lines(source, target, name) for name in names if name.endswith(LINES))
+    fits = sum(_fit(source, target, key) for key in source.fit_keys())
+    new = [name for name in wholes if theirs[name] is None]
+    for name in new:
+        target.rows.write(name, wholes[name])
+    return Copied(len(new), lines, fits)
+
+
+def _lines(source: Store, target: Store, name: str) -> int:
+    known = set(target.rows.lines(name))
+    new = [line for line in source.rows.lines(name) if line not in known]
+    if new:
+        target.rows.append(name, b"".join(line + b"\n" for line in new).decode("utf-8", "replace"))
+    return len(new)
+
+
+def _fit(source: Store, target: Store, key: str) -> bool:
+    """Copy one fit. False if the target has it, or if it is not whole in the source, which has then said so."""
+    if target.fitted(key) is not None or source.fitted(key) is None:
+        return False
+    target.take_fit(key, source.folder / "fits" / key)
+    return True

@@ -1,0 +1,88 @@
+"""Fits in a shared folder or an object store: each file once, under the SHA-256 of its content.
+
+What a fit consists of is in its signed manifest, which is a text of the store. So files are never trusted for where they lie:
+each is checked against the manifest when it is fetched, and an object that was written by half is not under its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rung import files
+from rung.errors import RungError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+BLOCK = 2**20
+
+
+class Objects:
+    """Files by their content, in a folder or an object store."""
+
+    def __init__(self, place: str):
+        """`place`: a folder, or a URL that Arrow reads, such as s3://bucket/folder."""
+        self.place = place
+
+    def put(self, source: Path, name: str) -> None:
+        """Add a file under the SHA-256 of its content, unless it is there. RungError if the place cannot be used."""
+        system, root = self._system
+        path = f"{root}/{name[:2]}/{name}"
+        try:
+            if system.get_file_info(path).is_file:
+                return
+            if self._is_folder:
+                with files.whole(Path(path)) as part:
+                    shutil.copyfile(source, part)
+                return
+            with source.open("rb") as file, system.open_output_stream(path) as out:
+                shutil.copyfileobj(file, out, BLOCK)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def fetch(self, name: str, target: Path) -> bool:
+        """Copy a file to a path; False if there is none, or if it is not what its name says."""
+        system, root = self._system
+        path = f"{root}/{name[:2]}/{name}"
+        digest = hashlib.sha256()
+        try:
+            if not system.get_file_info(path).is_file:
+                return False
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with system.open_input_stream(path) as file, target.open("wb") as out:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+                    out.write(block)
+        except OSError as error:
+            raise self._error(error) from error
+        return digest.hexdigest() == name
+
+    @property
+    def _is_folder(self) -> bool:
+        return "://" not in self.place
+
+    @cached_property
+    def _system(self) -> tuple[FileSystem, str]:
+        """The file system and the path in it."""
+        import pyarrow
+        from pyarrow import fs
+
+        if self._is_folder:
+            return fs.LocalFileSystem(), str(Path(self.place).expanduser().absolute())
+        try:
+            system, path = fs.FileSystem.from_uri(self.place)
+        except (pyarrow.ArrowInvalid, OSError) as error:
+            raise self._error(error) from error
+        return system, path
+
+    def _error(self, error: BaseException) -> RungError:
+        why = str(error).split("\n")[0]
+        return RungError(
+            f"the place of fits cannot be used ({why}).",
+            where=self.place,
+            remedy="Is it there, and may this user write? For S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.",
+        )
