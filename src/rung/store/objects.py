@@ -52,8 +52,7 @@ class Objects:
         try:
             if not system.get_file_info(path).is_file:
                 return False
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with system.open_input_stream(path) as file, target.open("wb") as out:
+            with system.open_input_stream(path) as file, files.whole(target) as part, part.open("wb") as out:
                 while block := file.read(BLOCK):
                     digest.update(block)
                     out.write(block)
