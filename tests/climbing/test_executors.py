@@ -135,7 +135,7 @@ def test_gpus_are_counted() -> None:
 
 
 def test_others_stand_still_while_latency_is_measured(tmp_path: Path) -> None:
-    worker, measuring_ = alone.Shared(tmp_path), alone.Shared(tmp_path)
+    worker, measuring_ = alone.Room(tmp_path), alone.Room(tmp_path)
     ended, steps = threading.Event(), list[float]()
 
     def work() -> None:
@@ -162,7 +162,7 @@ def test_two_that_measure_take_turns(tmp_path: Path) -> None:
     inside, most = list[int](), list[int]()
 
     def measure() -> None:
-        one = alone.Shared(tmp_path)
+        one = alone.Room(tmp_path)
         with one.alone():
             inside.append(1)
             most.append(len(inside))
@@ -270,6 +270,12 @@ def test_options_of_a_cluster_have_a_meaning_only_there() -> None:
     for given, words in ((("", 2, None), "--parallel"), (("", 0, 1.0), "--gpus-per-rung"), (("mars", 0, None), "no place")):
         with pytest.raises(RungError, match=words):
             cluster.executor_of(*given)
+
+
+def test_a_fit_on_a_cluster_names_the_cluster_and_its_workers() -> None:
+    for given, words in ((("ray", 0), "--on: a fit on a cluster needs both"), (("", 2), "--workers"), (("mars", 2), "no place")):
+        with pytest.raises(RungError, match=words):
+            cluster.trainer_of(*given)
 
 
 # --- the driver -------------------------------------------------------------------------------------------------------

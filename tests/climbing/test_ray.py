@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_executors import Watcher, write
 
+from rung.climbing import measuring
 from rung.climbing.climb import Climb, climb
 from rung.climbing.executors import ray_cluster
 from rung.climbing.executors.on_ray import on_ray
+from rung.climbing.executors.ray_train import measure_by
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.task import load_task
@@ -77,3 +80,23 @@ def test_a_cluster_that_lets_anybody_in_is_found_out(tmp_path: Path) -> None:
     given = os.environ | {"RAY_AUTH_MODE": "disabled"}
     found = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
     assert "lets in anybody" in found.stdout, found.stderr
+
+
+@pytest.mark.slow
+def test_a_fit_by_two_workers_is_that_of_one_process(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
+    """Ray Train starts them; the store has the record and the fit, and nothing of Ray's is left."""
+    lora = f"methods: {{lora: {{epochs: 2, batch: 8}}}}\nbase: {base('llama')}\n"
+    records = []
+    for name in ("one", "two"):
+        place = write(tmp_path / name, "lora", "")
+        (place / "rung.yaml").write_text((place / "rung.yaml").read_text().replace("base: fake\n", lora))
+        project = Project(load_task(place))
+        measure = measure_by(2) if name == "two" else lambda *given: measuring.measure(*given[:2], float("inf"), given[2])
+        records.append(measure(project, project.plan.alone, lambda *_: None))
+    one, two = records
+    assert one.status == two.status == "done", (one.reason, two.reason)
+    assert one.provenance.fits == two.provenance.fits and one.provenance.key == two.provenance.key
+    losses = [record.provenance.notes[-1]["losses"] for record in records if record.provenance.notes]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and len(losses[0]) > 10
+    assert not (tmp_path / "two" / ".rung" / "ray").exists()
+    assert measure_by(2)(project, project.plan.alone, lambda *_: None) == two  # stored: Ray is not started

@@ -26,7 +26,7 @@ from rung.cli import serve as cli_serve
 from rung.cli import store as cli_store
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
-from rung.cli.cluster import Gpus, On, Parallel, executor_of
+from rung.cli.cluster import Gpus, On, Parallel, Workers, executor_of, trainer_of
 from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, out, print_json, project_of, resumable
 from rung.cli.screens.console import make_output_safe, styled
 from rung.errors import RungError, disk_full
@@ -268,23 +268,25 @@ app.command()(cli_export.export)
 def fit(
     folder: Folder,
     rung: Rung,
+    on: On = "",
+    workers: Workers = 0,
     json_: Json = False,
 ) -> None:
     """Fit and measure one rung on dev. Exit code 1 if it could not be measured, or if too many rows failed to decide."""
     from rung.cli.screens import results
     from rung.cli.screens.progress import Board
-    from rung.climbing import climb as ladder
     from rung.climbing import deciding
     from rung.planning.steps import Step, bases_asked
     from rung.types import plain
 
+    measure = trainer_of(on, workers)
     folder, rung = folder_and_rung(folder, rung)
     project = project_of(folder, rungs=(rung,))
     with resumable(), project.store.joined(), Board(err if json_ else out, project.task.goal) as board:
         step: Step = project.plan.alone
         board.planned(project.plan.steps)
         board.began(step.rung)
-        record = ladder.measure(project, step, float("inf"), lambda text, share: board.progress(step.rung, text, share))
+        record = measure(project, step, lambda text, share: board.progress(step.rung, text, share))
         board.ended(record)
     decision = deciding.decide(project, [record], alone=True)
     if json_:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -70,6 +70,7 @@ class _Going:
         self.project, self.watcher, self.findings = project, watcher, findings
         self.records: list[Record] = []
         self.untested = ""
+        self.beside: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def prove(self, finished: bool) -> Climb:
         """Open the sealed rows for the next rung with a fair chance, and again while one fails."""
@@ -89,7 +90,8 @@ class _Going:
             if name is None:
                 return result
             self.watcher.progress(name, "proving on the sealed rows", 1.0)
-            self.untested = test_set.prove(self.project, next(one for one in self.records if one.rung == name))
+            with self.beside():
+                self.untested = test_set.prove(self.project, next(one for one in self.records if one.rung == name))
 
     def add(self, record: Record) -> None:
         """Add a record. One with scores spends the climb's error, which is written down."""
@@ -106,7 +108,8 @@ class _Going:
         cheaper = price(known[rung]) < price(known[decision.chosen])
         if chance is not None and chance >= FAIR and cheaper and proved < MOST and self.project.inputs.splits.test:
             self.watcher.progress(rung, "proving on the sealed rows", 1.0)
-            self.untested = test_set.prove(self.project, known[rung])
+            with self.beside():
+                self.untested = test_set.prove(self.project, known[rung])
 
     def _climb(self, decision: Decision, untested: str) -> Climb:
         proof = test_set.proofs(self.project, self.records).get(decision.chosen)
@@ -121,6 +124,7 @@ def _try_steps(go: _Going, executor: Executor, race: RacePlan | None, everything
     as well for less.
     """
     steps, met = go.project.plan.steps, False
+    go.beside = executor.beside
     with closing(executor.run(Job(step, race) for step in steps if not step.usual)) as records:
         for record in records:
             go.add(record)

@@ -65,7 +65,8 @@ def initialize() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=STEP_TIMEOUT)
+    if not dist.is_initialized():  # Ray Train has done it for its workers
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=STEP_TIMEOUT)
     _group(IDLE_TIMEOUT), _group(STEP_TIMEOUT)
 
 

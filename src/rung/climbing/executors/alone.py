@@ -18,7 +18,7 @@ from rung import files
 from rung.errors import RungError
 
 
-class Shared:
+class Room:
     """One process among those that work on this machine."""
 
     def __init__(self, folder: Path | None = None):

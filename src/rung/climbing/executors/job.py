@@ -42,6 +42,10 @@ class Executor(Protocol):
         """A record for each job, in their order. Closing the iterator cancels those under way."""
         ...
 
+    def beside(self) -> AbstractContextManager[object]:
+        """Entered for work of the climb's own process while jobs may run."""
+        ...
+
 
 Open = Callable[[Setting], AbstractContextManager[Executor]]
 """Opens an executor for one climb."""

@@ -11,14 +11,14 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from rung import store as stores
 from rung.climbing import measuring
 from rung.climbing.executors import ray_cluster, ray_worker
-from rung.climbing.executors.alone import Shared
+from rung.climbing.executors.alone import Room
 from rung.climbing.executors.job import Job, Open, Setting, waits_for
 from rung.climbing.executors.order import Order, write_climb
 from rung.climbing.executors.placing import Demand, Node, place
@@ -104,13 +104,13 @@ class OnRay:
         try:
             for number in range(len(listed)):
                 going.until(number)
-                beside = Shared()  # a proof in this process is work beside which no latency is measured
-                try:
-                    yield going.taken(number)
-                finally:
-                    beside.close()
+                yield going.taken(number)
         finally:
             going.stop()
+
+    def beside(self) -> AbstractContextManager[object]:
+        """A block beside which no latency is measured on this machine."""
+        return closing(Room())
 
 
 class _Going:

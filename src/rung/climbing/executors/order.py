@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.lm.engines import Engines
@@ -20,6 +21,7 @@ from rung.lm.this_machine import load_or_measure, threads
 from rung.machine import Machine
 from rung.planning import corrections, steps
 from rung.planning.corrections import PastEstimate
+from rung.planning.steps import Step
 from rung.store import opened
 from rung.task.schema import Task
 from rung.types import digest
@@ -95,6 +97,19 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
         past=(own, others),
         alone=undisturbed,
     )
+
+
+def ordered(project: Project, order: Order) -> Step:
+    """The step that is asked for. RungError if this machine would measure something else."""
+    step = project.plan.named(order.rung)
+    race = project.criteria.race() if order.raced else None
+    if step.estimate is None or rung_key(project, step, race) != order.key:
+        raise RungError(
+            f"this machine would measure something else under the name {order.rung!r} than the driver asks for.",
+            where=order.folder,
+            remedy="Install the same versions of rung and of its plug-ins on all machines, and leave the task's files alone.",
+        )
+    return step
 
 
 def shared_machine(machine: Machine, share: float) -> Machine:

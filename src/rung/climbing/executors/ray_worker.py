@@ -82,11 +82,11 @@ def work(order_text: str, board: Any, node: str) -> str:
 
 def run(order: Any, progress: Callable[[str, float], None], node: str) -> str:
     """`work` without Ray."""
-    from rung.climbing.executors.alone import Shared
+    from rung.climbing.executors.alone import Room
     from rung.climbing.executors.order import rebuilt
     from rung.errors import RungError
 
-    shared = Shared()
+    shared = Room()
     try:
 
         def shown(text: str, share: float) -> None:
@@ -109,17 +109,10 @@ def run(order: Any, progress: Callable[[str, float], None], node: str) -> str:
 
 
 def _measured(order: Any, project: Any, progress: Callable[[str, float], None]) -> Any:
-    from rung.climbing.measuring import measured, rung_key
-    from rung.errors import RungError
+    from rung.climbing.executors.order import ordered
+    from rung.climbing.measuring import measured
 
     until = time.monotonic() + (float("inf") if order.seconds is None else order.seconds)
     project.engines.until = until
-    step = project.plan.named(order.rung)
     race = project.criteria.race() if order.raced else None
-    if step.estimate is None or rung_key(project, step, race) != order.key:
-        raise RungError(
-            f"this machine would measure something else under the name {order.rung!r} than the driver asks for.",
-            where=order.folder,
-            remedy="Install the same versions of rung and of its plug-ins on all machines, and leave the task's files alone.",
-        )
-    return measured(project, step, order.key, until, progress, race)
+    return measured(project, ordered(project, order), order.key, until, progress, race)

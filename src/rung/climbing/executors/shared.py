@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,6 +27,9 @@ class Shared:
         waiting = list(jobs)
         for place, job in enumerate(waiting):
             yield self._obtained(job, waiting[place + 1 :])
+
+    def beside(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def _obtained(self, job: Job, later: Sequence[Job]) -> Record:
         """A rung's record. While another driver measures it, this one measures later rungs, or waits."""
