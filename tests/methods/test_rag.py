@@ -152,3 +152,23 @@ def test_rows_that_name_no_source_are_known_by_their_words(made: tuple[Predictor
     astray = Example("how heavy is the frame", "seventeen stone")
     Rag(size=60).fit(start, replace(data, examples=(*bare, astray)), run)
     assert run.notes["known"] == len(bare), "only what stands in a passage that was found"
+
+
+def test_neighbours_are_shown_and_leave_the_search_as_it_is(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:
+    start, data, run = made
+    for i, part in enumerate(PARTS):
+        text = f"The {part} is guaranteed for {i + 2} years.\n\n" + "It is made of steel that does not rust in rain or snow. " * 3
+        (tmp_path / "docs" / f"{part}.md").write_text(f"# {part.title()}\n\n{text}\n")
+    data = replace(data, documents=documents(tmp_path, ("docs/",)))
+    plain, wide = (Rag(size=40, overlap=0, around=each, passages=2).fit(start, data, run) for each in (0, 1))
+    assert plain.digest != wide.digest and plain.lookup.settings == wide.lookup.settings
+    [one], [other] = plain.retrieve(ROWS[:1], run.engines), wide.retrieve(ROWS[:1], run.engines)
+    assert one.evidence == other.evidence and one.sources[0].id == other.sources[0].id
+    assert other.sources[0].text.startswith(one.sources[0].text) or other.sources[0].text.endswith(one.sources[0].text)
+    assert len(other.sources[0].text) > len(one.sources[0].text)
+    assert predictors.load(_saved(wide, tmp_path)).lookup.around == 1
+
+
+def _saved(predictor: Predictor, folder: Path) -> Path:
+    predictors.save(predictor, folder / "kept")
+    return folder / "kept"

@@ -69,6 +69,7 @@ def test_what_goes_in_comes_out(make: Callable[[str], Store]) -> None:
     assert store.config() == CONFIG
     assert store.documents() == {"docs/a.md": "d"}
     assert store.passages([p.id]) == [p]
+    assert store.file("docs/a.md") == [p] and store.file("docs/b.md") == []
     with pytest.raises(KeyError):
         store.passages(["gone"])
     assert store.health().whole and store.health().passages == 1

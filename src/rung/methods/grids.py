@@ -22,6 +22,7 @@ from rung.methods.pretrain import Pretrain
 from rung.methods.prompt_search import PromptSearch
 from rung.methods.qlora import QLora
 from rung.methods.rag import Rag
+from rung.methods.rag_tuned import RagTuned
 from rung.methods.reasoning import Reasoning
 from rung.methods.reward import Reward
 
@@ -49,7 +50,8 @@ PROPOSED: Mapping[type, Mapping[str, Times | tuple[Any, ...]]] = {
     Reasoning: {"thought": TWOFOLD},
     Calibrated: {"over": ("inputs", "bland"), "rows": TWOFOLD},
     PromptSearch: {"shots": (4, 8, 16)},
-    Rag: {"passages": (1, 3, 5), "size": (100,)},
+    Rag: {"passages": (1, 3, 5), "around": (0, 1), "size": (100,)},
+    RagTuned: {"learning_rate": RATES, "passages": (1, 3, 5)},
     EncoderContrastive: {"learning_rate": (1e-5, 3e-5, 1e-4), "steps": TWOFOLD},
     EncoderFull: {"learning_rate": (1.5e-5, 1.5e-4, 1.5e-3), "epochs": TWOFOLD},  # the default depends on the encoder's size
     Distil: {"least": (0.6, 0.8, 0.9)},

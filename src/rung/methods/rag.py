@@ -51,6 +51,8 @@ class Rag(Method):
 
     passages: Count = 3
     """How many are in the prompt. More contain the answer more often, cost more, and mislead small models."""
+    around: Natural = 0
+    """Passages of the same section shown before and after each, where they follow it directly; for long documents."""
     size: Natural = 0
     """Most tokens of a passage, in the embedder's tokens; 0 takes 200, or as many as the embedder reads."""
     overlap: Natural = knowledge.OVERLAP
@@ -70,7 +72,7 @@ class Rag(Method):
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         size = self.size or knowledge.SIZE
-        own = start.prompt_tokens + self.passages * size
+        own = start.prompt_tokens + self.passages * (1 + 2 * self.around) * size
         embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_computing, size)
         return replace(
             start,
@@ -98,7 +100,7 @@ class Rag(Method):
             known=len(known),
             abstain=_summary(at, len(weighed)),
         )
-        return replace(start, lookup=replace(found, least=at.least if self.abstain else 0.0))
+        return replace(start, lookup=replace(found, least=at.least if self.abstain else 0.0, around=self.around))
 
     def asking(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
         """How questions are embedded, and the rows that the search is chosen on: those that this was not learnt from."""

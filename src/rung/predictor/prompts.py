@@ -103,7 +103,8 @@ class PromptMaker(PredictorFields):
             return lookups.browsed(self.lookup, questions, engines.open(self.model), engines, allow)
         hits = lookups.sources(self.lookup, questions, engines, allow)
         strengths = [lookups.evidence(question, found) for question, found in zip(questions, hits)]
-        return [Retrieved(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(hits, strengths)]
+        wide = [lookups.widened(self.lookup, found, engines) for found in hits]
+        return [Retrieved(tuple(lookups.shown(self.lookup, found)), evidence) for found, evidence in zip(wide, strengths)]
 
     def as_written(self, row: Example, answer: str) -> str:
         """A row's answer as the model writes it: after the row's reasoning, if the Predictor reasons."""

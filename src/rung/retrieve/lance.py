@@ -96,6 +96,10 @@ class Lance:
         found = {row["id"]: passage(row) for row in self._rows(f"kind = 'passage' and {among('id', ids)}", PLACE)}
         return [found[one] for one in ids]
 
+    def file(self, path: str) -> list[Passage]:
+        rows = self._rows(f"kind = 'passage' and {among('path', [path])}", [*PLACE, "row"])
+        return [passage(row) for row in sorted(rows, key=lambda one: one["row"])]
+
     def contents(self) -> Iterator[tuple[Change, Vector | None]]:
         files = self._rows("kind = 'document'", HEAD)
         for file in sorted(files, key=lambda one: one["path"]):

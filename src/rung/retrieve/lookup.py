@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rung.errors import RungError
 from rung.lm.base import Completion, Engine
 from rung.lm.engines import Engines
-from rung.retrieve import agent, ground, planting
+from rung.retrieve import agent, around, ground, planting
 from rung.retrieve.browse import Limits, shelf
 from rung.retrieve.ground import bears, touched, wanted
 from rung.retrieve.knowledge import is_there, open_kept
@@ -41,6 +41,8 @@ class Lookup:
     """Whether instructions to the model are removed from passages, and answers must be about the question."""
     browse: Limits | None = None
     """Limits of a model that looks through the documents itself, step by step; None for one search before it is asked."""
+    around: int = 0
+    """Passages of the same section that are shown before and after each hit."""
     files: str = ""
     """Folder of an embedder of questions, tuned on them; empty if `embedder` embeds both questions and passages."""
     files_digest: str = ""
@@ -98,6 +100,11 @@ def browsed(
     return out
 
 
+def widened(lookup: Lookup, hits: Sequence[Hit], engines: Engines) -> list[Hit]:
+    """The hits with what stands around them, as `lookup.around` says."""
+    return around.widened(open_kept(lookup.index, engines), hits, lookup.around) if lookup.around else list(hits)
+
+
 def shown(lookup: Lookup, hits: Sequence[Hit]) -> list[Source]:
     """The hits as sources, each with the parts that the prompt leaves out."""
     found = map(source, hits)
@@ -121,7 +128,7 @@ def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> li
     wide = replace(lookup, settings=replace(lookup.settings, k=max(LESSON_DEPTH, k)))
     out = []
     for example, hits in zip(examples, sources(wide, [example.input for example in examples], engines)):
-        found = shown(lookup, hits)
+        found = shown(lookup, widened(lookup, hits, engines))
         gold = [bears(example, one) for one in found]
         if _drawn(example) < lookup.withheld:
             found = [one for one, right in zip(found, gold) if not right]

@@ -118,6 +118,9 @@ class Sqlite:
         found = {row[0]: _passage(row) for row in self._all(sql, [json.dumps(list(ids))])}
         return [found[one] for one in ids]
 
+    def file(self, path: str) -> list[Passage]:
+        return [_passage(row) for row in self._all(f"select {COLUMNS} from {PASSAGES} where d.path = ? order by p.row", [path])]
+
     def contents(self) -> Iterator[tuple[Change, Vector | None]]:
         documents = self._all("select document, path, digest, refused from documents order by document")
         for document, path, digest, refused in documents:

@@ -136,6 +136,10 @@ class Store(Protocol):
         """The passages of these ids, in their order; KeyError for a deleted one."""
         ...
 
+    def file(self, path: str) -> list[Passage]:
+        """The passages of a file, in its order; none for an unknown one."""
+        ...
+
     def contents(self) -> Iterable[tuple[Change, Vector | None]]:
         """All files, with the vectors of their passages: what `move` copies."""
         ...
