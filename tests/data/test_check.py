@@ -164,6 +164,20 @@ def test_lengths() -> None:
     assert not found("longer-than-context", long, count_tokens=words, context=62)
 
 
+def test_only_rows_that_may_be_too_long_are_tokenized() -> None:
+    """No text has more than eleven tokens a byte."""
+    asked: list[str] = []
+
+    def worst(text: str) -> int:
+        asked.append(text)
+        return 11 * len(text.encode())
+
+    context = 11 * len((task().task + "\nshort enough\nx").encode())
+    short_and_long = (ex("short enough", "x", where="a"), ex("short enough!", "x", where="b"))
+    (finding,) = found("longer-than-context", splits(train=short_and_long, clean=False), count_tokens=worst, context=context)
+    assert finding.where == ("b",) and len(asked) == 1
+
+
 def test_goal_margin() -> None:
     """All held-out rows count, at the error of a first climb: the exact binomial test."""
     held = len(splits().dev) + len(splits().test)
