@@ -9,6 +9,7 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
     """A Predictor's content without what cannot change an answer; modifies `content`."""
     content.pop("taught")
     _without(content, "label_set")
+    _without(content, "other")
     content["model"].pop("files")
     if content["model"]["digest"]:
         content["model"].pop("name")  # the digest identifies the model, wherever it is stored

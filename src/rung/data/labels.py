@@ -11,6 +11,7 @@ from rung import label_sets
 from rung.data.finding import Finding, Parts, first_places
 from rung.data.spelling import alike_findings
 from rung.task import Task
+from rung.task.labels import OTHER
 from rung.types import Example
 
 MIN_CLASS_ROWS = 5
@@ -36,7 +37,8 @@ def _labels(row: Example, task: Task) -> tuple[str, ...]:
 
 def _unseen(parts: Parts, counts: Counts, task: Task) -> Iterator[Finding]:
     for name in ("dev", "test"):
-        unseen = {row.where: new for row in parts[name] if (new := set(_labels(row, task)) - counts["train"].keys())}
+        known = counts["train"].keys() | ({OTHER} if task.other else set())
+        unseen = {row.where: new for row in parts[name] if (new := set(_labels(row, task)) - known)}
         rows = [row for row in parts[name] if row.where in unseen]
         if rows:
             share = len(rows) / len(parts[name])
@@ -53,7 +55,8 @@ def _unseen(parts: Parts, counts: Counts, task: Task) -> Iterator[Finding]:
 
 
 def _thin_classes(train: Counter[str], task: Task) -> Iterator[Finding]:
-    thin = sorted((train[label], label) for label in {*train, *(task.labels or ())} if train[label] < MIN_CLASS_ROWS)
+    expected = {*train, *(task.labels or ())} - ({OTHER} if task.other else set())
+    thin = sorted((train[label], label) for label in expected if train[label] < MIN_CLASS_ROWS)
     if thin and train:
         yield Finding(
             "few-rows-per-class",

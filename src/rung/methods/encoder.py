@@ -5,7 +5,7 @@ SetFit (https://arxiv.org/abs/2209.11055) without the contrastive step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -13,15 +13,16 @@ from annotated_types import MinLen
 
 from rung import label_sets
 from rung.lm.base import ModelRef
-from rung.lm.inference.encoder import save_head
+from rung.lm.inference.encoder import OtherLabel, save_head
 from rung.lm.inference.label_sets import save_head as save_label_set_head
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.label_set_head import fit_label_set_head
-from rung.methods.linear_head import LabelTexts, as_chosen, fit_head, label_text
+from rung.methods.linear_head import LabelTexts, LinearHead, as_chosen, fit_head, label_text
 from rung.methods.option import Rate, Weight
+from rung.methods.other_label import LEAST_LABELS, choose_other
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -71,9 +72,27 @@ class Encoder(Method):
         names = run.engines.vectors(start.encoder, list(map(label_text, start.labels, start.descriptions)))
         texts = LabelTexts(start.labels, names)
         outputs = [example.output for example in data.examples]
-        head = fit_head(vectors, outputs, self.strengths, self.name_weights, texts, run.seed)
-        save_head(run.folder / "model", head.weight, head.bias, head.labels)
+        own = [i for i, label in enumerate(outputs) if not start.other or label != start.other]
+        head = fit_head(vectors[own], [outputs[i] for i in own], self.strengths, self.name_weights, texts, run.seed)
         run.notes.update(C=head.strength, name_weight=head.name_weight)
+        other = self._other(start, vectors, outputs, head, texts, run) if start.other else None
+        save_head(run.folder / "model", head.weight, head.bias, head.labels, other)
+
+    def _other(
+        self, start: Predictor, vectors: Any, outputs: Sequence[str], head: LinearHead, texts: LabelTexts, run: Run
+    ) -> OtherLabel | None:
+        """When the head answers that none of the labels fits."""
+
+        def fit(some: Any, labels: Sequence[str]) -> tuple[Any, Any]:
+            alike = fit_head(some, labels, (head.strength,), (head.name_weight,), texts, run.seed)
+            return alike.weight, alike.bias
+
+        found = choose_other(vectors, outputs, start.other, fit, run.seed)
+        if found is None:
+            run.notes["other"] = f"never: fewer than {LEAST_LABELS} labels, so none can be left out to choose a threshold"
+            return None
+        run.notes["other"] = {name: round(getattr(found, name), 4) for name in ("auc", "found", "lost", "rows")}
+        return found.rule
 
     def _fit_label_set(self, start: Predictor, data: TrainData, vectors: Any, run: Run) -> None:
         """The head for several labels a row."""

@@ -24,6 +24,7 @@ from rung.methods.facts import Answerer, Facts
 from rung.planning import tool_use
 from rung.predictor import Predictor
 from rung.task import Task, base_names
+from rung.task.labels import NONE_OF_THESE, OTHER
 from rung.types import Example, Need, TrainData
 
 Tokens = Callable[[Prompt, str], tuple[int, int]]
@@ -126,7 +127,7 @@ def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
 
 
 def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predictor:
-    known, model = task.labels or {}, engines.reference(task.place(base))
+    known, model = task.labels or ({OTHER: NONE_OF_THESE} if task.other else {}), engines.reference(task.place(base))
     tools = tool_use.tools_for(task, model, data, engines)
     return Predictor(
         kind=task.kind,
@@ -136,6 +137,7 @@ def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predicto
         labels=data.labels,
         label_set=data.label_set,
         descriptions=tuple(known.get(label, "") for label in data.labels or data.label_set),
+        other=OTHER if task.other else "",
         decoding=Decoding() if data.labels else tool_use.constrained(_decoding(data, model, engines), tools, data),
         tools=tools,
     )

@@ -20,6 +20,7 @@ from rung.planning.corrections import Correction, PastEstimate, corrected, corre
 from rung.predictor import Predictor
 from rung.store import NAME
 from rung.task import Task, base_names, cascade_names
+from rung.task.labels import OTHER
 from rung.types import Cost, Example, Need, TrainData
 
 BATCH_FACTOR = 3
@@ -86,8 +87,9 @@ def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:
         return ()
     if task.labels:
         return tuple(task.labels)
+    more = (OTHER,) if task.other else ()
     seen = {label for row in examples for label in (label_sets.split(row.output) if task.multilabel else (row.output,))}
-    return tuple(sorted(seen))
+    return (*sorted(seen - {*more}), *more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ class PredictorFields:
     calibration: Calibration | None = None
     threshold: Threshold | None = None
     """None gives every answer."""
+    other: str = ""
+    """Of `labels`: the answer to an input that is unlike all others; empty if the task has none."""
     tools: Tools | None = None
     """The tools of a task whose answers are calls of them."""
     cascade: Cascade | None = None

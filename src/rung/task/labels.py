@@ -7,6 +7,11 @@ from typing import Any
 
 from rung.task.bounds import shorten
 
+OTHER = "other"
+"""The answer to an input that is unlike all labels, where the task has `other: true`."""
+NONE_OF_THESE = "none of these"
+"""What it means, where the task does not say."""
+
 
 def _label_text(value: Any) -> str:
     if isinstance(value, bool):

@@ -27,7 +27,7 @@ from rung.errors import TaskError
 from rung.task import base_names, limits
 from rung.task.bounds import shorten
 from rung.task.faults import all_faults
-from rung.task.labels import in_order
+from rung.task.labels import NONE_OF_THESE, OTHER, in_order
 from rung.task.labels import labels as as_labels
 from rung.task.reading import line_of, read_yaml
 from rung.types import Kind, digest
@@ -239,6 +239,8 @@ class Task(_Section):
     """classify (one of some labels), extract (fields as JSON), answer (a short text) or generate (a longer text)."""
     data: Data
     """Where the rows are."""
+    other: bool = False
+    """For classify: whether an input may be unlike all of train; it is answered `other`. `encoder` chooses on train when."""
     labels: Annotated[dict[str, str] | None, BeforeValidator(as_labels)] = None
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
     multilabel: bool = False
@@ -302,6 +304,11 @@ class Task(_Section):
         content.pop("base" if self.bases else "bases", None)
         return content
 
+    @field_validator("labels", mode="after")
+    @classmethod
+    def _with_other(cls, labels: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        return {**labels, OTHER: labels.get(OTHER) or NONE_OF_THESE} if labels and info.data.get("other") else labels
+
     @field_validator("goal", mode="after")
     @classmethod
     def _default_metric(cls, goal: Goal, info: ValidationInfo) -> Goal:
@@ -326,6 +333,8 @@ class Task(_Section):
             raise ValueError(f"`multilabel` needs kind: classify, but kind is {self.kind}. Remove it, or set kind: classify.")
         if self.data.turns == "every" and self.kind not in ("answer", "generate"):
             raise ValueError(f"data.turns: every needs kind: answer or generate, but kind is {self.kind}. Remove it.")
+        if self.other and (self.kind != "classify" or self.multilabel):
+            raise ValueError("`other` needs kind: classify with one label a row. Remove it.")
         if self.tools and self.kind != "extract":
             raise ValueError(f"`tools` need kind: extract, but kind is {self.kind}. Remove them, or set kind: extract.")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,36 @@ from rung.errors import ModelError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.inference.embed import Embedder
 
-HEAD, LABELS = "head.safetensors", "labels.json"
+HEAD, LABELS, OTHER = "head.safetensors", "labels.json", "other.json"
 ENCODER = "encoder"
 """Folder beside a head with the encoder that was tuned for it; without one the untouched encoder is used."""
 CHUNK = 256
 
 
-def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str]) -> None:
-    """Weight (labels, width) and bias (labels,) of a softmax head."""
+@dataclass(frozen=True, slots=True)
+class OtherLabel:
+    """When a head answers that an input is unlike all of its labels."""
+
+    label: str
+    slope: float
+    """Of the log-odds of the head's confidence; below 0."""
+    shift: float
+
+    def chance(self, sure: NDArray) -> NDArray:
+        """The probability that inputs are unlike all labels, by the log-odds of the head's confidence in them; (inputs,)."""
+        return 1 / (1 + np.exp(-np.clip(self.slope * sure + self.shift, -30, 30)))
+
+
+def log_odds(logits: NDArray) -> NDArray:
+    """Log-odds of the likeliest label, by logits (inputs, labels); (inputs,)."""
+    logits = logits.astype(np.float64)
+    best = logits.argmax(axis=1)
+    rest = np.where(np.arange(logits.shape[1]) == best[:, None], -np.inf, logits)
+    return logits[np.arange(len(logits)), best] - np.logaddexp.reduce(rest, axis=1)
+
+
+def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str], other: OtherLabel | None = None) -> None:
+    """Weight (labels, width) and bias (labels,) of a softmax head, and when it answers that an input is unlike all labels."""
     from safetensors.numpy import save_file
 
     # contiguous: safetensors writes an array's bytes in memory order, and scikit-learn's may be column-major
@@ -30,6 +53,8 @@ def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str
     with files.whole(folder / HEAD) as part:
         save_file(tensors, part)
     files.write_text(folder / LABELS, json.dumps(list(labels), ensure_ascii=False))
+    if other:
+        files.write_json(folder / OTHER, asdict(other))
 
 
 def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:
@@ -39,16 +64,18 @@ def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:
     tensors = load_file(folder / HEAD)
     weight, bias = tensors["weight"].T, tensors["bias"]
     labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-    return EncoderEngine(lambda texts: embedder.embed(texts) @ weight + bias, labels)
+    path = folder / OTHER
+    other = OtherLabel(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return EncoderEngine(lambda texts: embedder.embed(texts) @ weight + bias, labels, other)
 
 
 class EncoderEngine:
-    """Answers with `scores`, from texts to logits (texts, labels)."""
+    """Answers with `scores`, from texts to logits (texts, labels). `other`: when none of the labels is answered."""
 
     context = 2**31  # an encoder truncates texts itself
 
-    def __init__(self, scores: Callable[[Sequence[str]], NDArray], labels: Sequence[str]):
-        self.scores, self.labels = scores, list(labels)
+    def __init__(self, scores: Callable[[Sequence[str]], NDArray], labels: Sequence[str], other: OtherLabel | None = None):
+        self.scores, self.labels, self.other = scores, list(labels), other
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         """The head's likeliest label among `labels`; a label it was not trained on is never chosen."""
@@ -58,17 +85,23 @@ class EncoderEngine:
         out: list[Choice] = []
         for start in range(0, len(prompts), CHUNK):
             part = prompts[start : start + CHUNK]
-            for row in self._logs(part, columns):
+            logs, unlike = self._logs(part, columns)
+            for row, log in zip(logs, unlike):
                 best = int(row.argmax())
-                out.append(Choice(self.labels[columns[best]], float(row[best]), float(np.exp(row[best]))))
+                label, found = self.labels[columns[best]], float(row[best])
+                if self.other and self.other.label in labels and log >= math.log(0.5):
+                    label, found = self.other.label, float(log)
+                out.append(Choice(label, found, float(np.exp(found))))
             if progress:
                 progress(len(part))
         return out
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Log-probability of each answer among all labels; minus infinity for one that the head was not trained on."""
-        logs = self._logs(prompts, range(len(self.labels)))
+        known, unlike = self._logs(prompts, range(len(self.labels)))
+        logs = np.concatenate([known, unlike[:, None]], axis=1)
         place = {label: i for i, label in enumerate(self.labels)}
+        place |= {self.other.label: len(self.labels)} if self.other else {}
         return [float(row[place[answer]]) if answer in place else -math.inf for row, answer in zip(logs, answers)]
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
@@ -77,7 +110,11 @@ class EncoderEngine:
     def count(self, prompt: Prompt) -> int:
         return 0
 
-    def _logs(self, prompts: Sequence[Prompt], columns: Sequence[int]) -> NDArray:
-        """Log-probabilities over the labels in `columns`; (prompts, columns)."""
+    def _logs(self, prompts: Sequence[Prompt], columns: Sequence[int]) -> tuple[NDArray, NDArray]:
+        """Log-probabilities over the labels in `columns`, (prompts, columns), and that none of them fits, (prompts,)."""
         logits = self.scores([p.input for p in prompts])[:, columns]
-        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        if self.other is None:
+            return logs, np.full(len(logs), -np.inf)
+        unlike = self.other.chance(log_odds(logits))
+        return logs + np.log1p(-unlike)[:, None], np.log(unlike)
