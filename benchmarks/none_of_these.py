@@ -1,8 +1,9 @@
 """`other: true` on banking77: labels are held out of train, and their test rows are right only where `encoder` answers `other`.
 
-Ten rows a label. For each draw of 15 of the 77 labels, `encoder` is fitted on the others, with and without `other`; both answer the
-same test rows, those of held-out labels among them. The threshold is chosen on train alone, by leaving labels of it out. Shares
-have 95% intervals over all draws' rows, that of each test row as a cluster. `--quick`: 3 draws and 1,000 test rows, else 8 and all.
+Ten rows a label. For each draw of 15 of the 77 labels, `encoder` is fitted on the others, with and without `other`; both answer
+the same test rows, those of held-out labels among them. The threshold is chosen on train alone, by leaving labels of it out.
+Shares have 95% intervals over the rows of all draws, a test row's as a cluster. `--quick`: 3 draws and 1,000 test rows; else 8
+and all.
 Last line: balanced accuracy (the mean of the shares right of known rows and of held-out ones) with `other` over without.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rung.methods.linear_head import LabelTexts, fit_head, label_text
+from rung.methods.linear_head import LabelTexts, LinearHead, fit_head, label_text
 
 LABELS = ("east", "north", "west")
 WIDTH = 30
@@ -70,3 +70,34 @@ def test_a_label_with_a_single_row_takes_the_middle_strength_and_no_names() -> N
 def test_a_weight_that_is_asked_for_alone_is_used() -> None:
     vectors, outputs = rows(4, 0.1)
     assert fit_head(vectors, outputs, (1.0,), (2.0,), NONE, 0).name_weight == 2.0
+
+
+def uneven(seed: int, common: int = 160, rare: int = 16) -> tuple[np.ndarray, list[str]]:
+    """Overlapping labels, one of them common and two rare."""
+    rng = np.random.default_rng(seed)
+    counts = (common, rare, rare)
+    vectors = np.concatenate([AXES[k] + 0.4 * rng.normal(size=(count, WIDTH)) for k, count in enumerate(counts)])
+    return vectors, [label for label, count in zip(LABELS, counts) for _ in range(count)]
+
+
+def test_rare_labels_weigh_more_where_the_metric_counts_labels_alike() -> None:
+    from sklearn.metrics import f1_score
+
+    vectors, outputs = uneven(0)
+    alike = fit_head(vectors, outputs, (0.3,), (0.0,), NONE, 0, "auto", by_label=True)
+    rows_alike = fit_head(vectors, outputs, (0.3,), (0.0,), NONE, 0, "auto")
+    assert alike.balanced and not rows_alike.balanced
+    test, wanted = uneven(1, 800, 80)
+
+    def macro(head: LinearHead) -> float:
+        said = [head.labels[k] for k in (test @ head.weight.T + head.bias).argmax(1)]
+        return float(f1_score(wanted, said, average="macro"))
+
+    assert macro(alike) > macro(rows_alike) + 0.02
+
+
+def test_even_labels_are_not_weighted_and_options_are_followed() -> None:
+    vectors, outputs = rows(20, 0.5)
+    assert not fit_head(vectors, outputs, (1.0, 10.0), (0.0,), NONE, 0, "auto", by_label=True).balanced
+    assert fit_head(*uneven(0), (1.0, 10.0), (0.0,), NONE, 0, "always").balanced
+    assert not fit_head(*uneven(0), (1.0, 10.0), (0.0,), NONE, 0, "never", by_label=True).balanced

@@ -87,6 +87,7 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
         deadline,
         store.folder,
         reward=lambda answer, example: context.scoring.metric().rate(answer, example),
+        counts_labels_alike=task.goal.metric == "macro_f1",
         home=task.folder,
         trackers=task.trackers,
     )

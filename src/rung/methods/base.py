@@ -38,7 +38,7 @@ class Family(enum.StrEnum):
 
 
 class MetricUse(enum.Enum):
-    """When a fit depends on `Run.reward`: the stored fit of another metric is then not reused."""
+    """When a fit depends on the task's metric: the stored fit of another metric is then not reused."""
 
     NEVER = enum.auto()
     EARLY_STOPPING = enum.auto()
@@ -64,6 +64,8 @@ class Run:
         answer.strip() in {one.strip() for one in example.accepted}
     )
     """From an answer and its row of train to the task's metric, 0 to 1: chooses epochs and rewards answers."""
+    counts_labels_alike: bool = False
+    """Whether the task's metric counts each label alike, however many rows it has: macro F1."""
     home: Path = Path()
     """The task's folder, which paths in options are relative to."""
     trackers: tuple[str, ...] = ()

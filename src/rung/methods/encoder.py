@@ -16,11 +16,11 @@ from rung.lm.base import ModelRef
 from rung.lm.inference.encoder import OtherLabel, save_head
 from rung.lm.inference.label_sets import save_head as save_label_set_head
 from rung.machine import MODEL_OPEN_SECONDS, Machine
-from rung.methods.base import Family, Method, Run
+from rung.methods.base import Family, Method, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.label_set_head import fit_label_set_head
-from rung.methods.linear_head import LabelTexts, LinearHead, as_chosen, fit_head, label_text
+from rung.methods.linear_head import Balance, LabelTexts, LinearHead, as_chosen, fit_head, label_text
 from rung.methods.option import Rate, Weight
 from rung.methods.other_label import LEAST_LABELS, choose_other
 from rung.predictor import Demos, Predictor, folder_digest
@@ -33,16 +33,20 @@ class Encoder(Method):
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.CLASSES})
     own_model: ClassVar[bool] = True
-    fit_version: ClassVar[int] = 2
+    fit_version: ClassVar[int] = 3
+    metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
     folds: ClassVar[int] = 10
 
     strengths: Annotated[tuple[Rate, ...], MinLen(1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
     """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
     name_weights: Annotated[tuple[Weight, ...], MinLen(1)] = (0.0, 2.0)
     """How many examples a label's name and description count for, to choose from by cross-validation on train; 0: none."""
+    balance: Balance = "auto"
+    """Whether rare labels weigh as much as common ones: auto chooses by cross-validation on train, by the task's own metric."""
 
     def again(self, notes: Mapping[str, Any]) -> Method:
-        return replace(self, **as_chosen(notes))
+        balance: dict[str, Any] = {"balance": "always" if notes["balanced"] else "never"} if "balanced" in notes else {}
+        return replace(self, **as_chosen(notes), **balance)
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
@@ -73,10 +77,15 @@ class Encoder(Method):
         texts = LabelTexts(start.labels, names)
         outputs = [example.output for example in data.examples]
         own = [i for i, label in enumerate(outputs) if not start.other or label != start.other]
-        head = fit_head(vectors[own], [outputs[i] for i in own], self.strengths, self.name_weights, texts, run.seed)
-        run.notes.update(C=head.strength, name_weight=head.name_weight)
+        head = self._head(vectors[own], [outputs[i] for i in own], texts, run)
+        run.notes.update(C=head.strength, name_weight=head.name_weight, balanced=head.balanced)
         other = self._other(start, vectors, outputs, head, texts, run) if start.other else None
         save_head(run.folder / "model", head.weight, head.bias, head.labels, other)
+
+    def _head(self, vectors: Any, outputs: Sequence[str], texts: LabelTexts, run: Run) -> LinearHead:
+        return fit_head(
+            vectors, outputs, self.strengths, self.name_weights, texts, run.seed, self.balance, run.counts_labels_alike
+        )
 
     def _other(
         self, start: Predictor, vectors: Any, outputs: Sequence[str], head: LinearHead, texts: LabelTexts, run: Run
@@ -84,7 +93,8 @@ class Encoder(Method):
         """When the head answers that none of the labels fits."""
 
         def fit(some: Any, labels: Sequence[str]) -> tuple[Any, Any]:
-            alike = fit_head(some, labels, (head.strength,), (head.name_weight,), texts, run.seed)
+            balance: Balance = "always" if head.balanced else "never"
+            alike = fit_head(some, labels, (head.strength,), (head.name_weight,), texts, run.seed, balance)
             return alike.weight, alike.bias
 
         found = choose_other(vectors, outputs, start.other, fit, run.seed)

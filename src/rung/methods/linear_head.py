@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOLDS = 5
 """Folds of the cross-validation at most; each has a row of every label."""
+UNEVEN = 2
+"""How many times more rows than the rarest label the commonest must have for their weights to matter."""
 ITERATIONS = 1000
 """Most steps of the solver."""
+
+
+Balance = Literal["auto", "never", "always"]
+"""Whether each label weighs as much as any other: chosen by cross-validation, or not, or yes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,17 @@ class LinearHead:
     """C, the inverse regularisation strength that was chosen."""
     name_weight: float
     """How many examples a label's name counts for."""
+    balanced: bool = False
+    """Whether each label weighs as much as any other, however many rows it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is chosen, as in `LinearHead`."""
+
+    strength: float
+    name_weight: float
+    balanced: bool
 
 
 def as_chosen(notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,46 +79,58 @@ def fit_head(
     name_weights: Sequence[float],
     texts: LabelTexts,
     seed: int,
+    balance: Balance = "never",
+    by_label: bool = False,
 ) -> LinearHead:
     """Fit the head on `vectors` (rows, width) and their labels.
 
-    The strength is chosen first, without names, then the weight of the names with it. Where a label has a single row nothing
-    can be held back: the middle strength is used, and no names.
+    The strength is chosen first, without names, then the weight of the names with it, then whether rare labels weigh as much as
+    common ones: by accuracy, or with `by_label` by macro F1. Where a label has a single row nothing can be held back: the middle
+    strength is used, and no names.
     """
-    folds = min(FOLDS, min(Counter(outputs).values()))
-    if len(strengths) == len(name_weights) == 1:
-        return _head(vectors, outputs, strengths[0], name_weights[0], texts)
+    counts = Counter(outputs).values()
+    folds, always = min(FOLDS, min(counts)), balance == "always"
+    uneven = balance == "auto" and max(counts) >= UNEVEN * min(counts)
+    if len(strengths) == len(name_weights) == 1 and not (uneven and folds > 1):
+        return _head(vectors, outputs, Settings(strengths[0], name_weights[0], always), texts)
     if folds < 2:
-        return _head(vectors, outputs, strengths[len(strengths) // 2], 0.0, texts)
-    data = vectors, outputs, texts, folds, seed
-    scores = {(c, 0.0): _accuracy(*data, c, 0.0) for c in strengths}
-    best = max(scores, key=lambda one: (scores[one], -one[0]))[0]
-    scores |= {(best, w): _accuracy(*data, best, w) for w in name_weights if (best, w) not in scores}
-    allowed = {(best, w): scores[best, w] for w in name_weights}
-    chosen = max(allowed, key=lambda one: (allowed[one], -one[1]))
-    return _head(vectors, outputs, *chosen, texts)
+        return _head(vectors, outputs, Settings(strengths[len(strengths) // 2], 0.0, always), texts)
+    scores: dict[Settings, float] = {}
+
+    def best(some: Sequence[Settings]) -> Settings:
+        """The best in the cross-validation; of equal ones the first."""
+        for one in some:
+            if one not in scores:
+                scores[one] = _held_out(vectors, outputs, texts, folds, seed, one, by_label)
+        return max(some, key=lambda one: scores[one])
+
+    found = best([Settings(c, 0.0, always) for c in sorted(strengths)])
+    found = best([replace(found, name_weight=w) for w in sorted(name_weights)])
+    return _head(vectors, outputs, best([found, replace(found, balanced=True)]) if uneven else found, texts)
 
 
-def _accuracy(
-    vectors: NDArray[Any], outputs: Sequence[str], texts: LabelTexts, folds: int, seed: int, strength: float, name_weight: float
+def _held_out(
+    vectors: NDArray[Any], outputs: Sequence[str], texts: LabelTexts, folds: int, seed: int, settings: Settings, by_label: bool
 ) -> float:
-    """Mean accuracy over the folds. Names belong to no fold: they are known before any row is."""
+    """Mean accuracy over the folds, or macro F1 of all rows. Names belong to no fold: they are known before any row is."""
     import numpy as np
+    from sklearn.metrics import f1_score
     from sklearn.model_selection import StratifiedKFold
 
     wanted = np.asarray(outputs)
-    shares = []
+    said, shares = wanted.copy(), []
     for learn, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(vectors, wanted):
-        model = _regression(vectors[learn], wanted[learn], strength, name_weight, texts)
-        shares.append(float((model.predict(vectors[held]) == wanted[held]).mean()))
-    return float(np.mean(shares))
+        said[held] = _regression(vectors[learn], wanted[learn], settings, texts).predict(vectors[held])
+        shares.append(float((said[held] == wanted[held]).mean()))
+    return float(f1_score(wanted, said, average="macro")) if by_label else float(np.mean(shares))
 
 
-def _regression(vectors: NDArray[Any], outputs: Sequence[str], strength: float, name_weight: float, texts: LabelTexts) -> Any:
+def _regression(vectors: NDArray[Any], outputs: Sequence[str], settings: Settings, texts: LabelTexts) -> Any:
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, max_iter=ITERATIONS)
+    name_weight = settings.name_weight
+    model = LogisticRegression(C=settings.strength, max_iter=ITERATIONS, class_weight="balanced" if settings.balanced else None)
     if not name_weight:
         return model.fit(vectors, outputs)
     seen = set(outputs)
@@ -111,12 +140,12 @@ def _regression(vectors: NDArray[Any], outputs: Sequence[str], strength: float, 
     return model.fit(both, [*outputs, *(texts.labels[i] for i in named)], sample_weight=weights)
 
 
-def _head(vectors: NDArray[Any], outputs: Sequence[str], strength: float, name_weight: float, texts: LabelTexts) -> LinearHead:
+def _head(vectors: NDArray[Any], outputs: Sequence[str], settings: Settings, texts: LabelTexts) -> LinearHead:
     """The head on all rows. For two labels scikit-learn has a single row of weights, the score of the second."""
     import numpy as np
 
-    model = _regression(vectors, outputs, strength, name_weight, texts)
+    model = _regression(vectors, outputs, settings, texts)
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([[0.0], bias])
-    return LinearHead(weight, bias, tuple(map(str, model.classes_)), strength, name_weight)
+    return LinearHead(weight, bias, tuple(map(str, model.classes_)), **asdict(settings))
