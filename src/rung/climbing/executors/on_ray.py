@@ -112,6 +112,10 @@ class OnRay:
         """A block beside which no latency is measured on this machine."""
         return closing(Room())
 
+    def shun(self, node: Node) -> None:
+        """Send nothing to a machine for a while, if there is another one: Ray may not know yet that it is lost."""
+        self.shunned[node.id] = time.monotonic() + SHUNNED
+
 
 class _Going:
     """The jobs of one `run`."""
@@ -200,6 +204,8 @@ class _Going:
 
     def _look(self) -> None:
         """Take what has ended, show progress, and give up jobs that are silent."""
+        from ray import exceptions
+
         ray, refs = self.on.ray, {flight.ref: number for number, flight in self.flights.items()}
         if not refs:  # no machine has room, for instance because all are lost
             time.sleep(POLL)
@@ -207,7 +213,10 @@ class _Going:
         ready, _ = ray.wait(list(refs), num_returns=len(refs), timeout=POLL)
         for ref in ready:
             self._end(refs[ref], ref)
-        reports: dict[str, ray_worker.Report] = ray.get(self.on.board.read.remote(), timeout=SILENT)
+        try:
+            reports: dict[str, ray_worker.Report] = ray.get(self.on.board.read.remote(), timeout=SILENT)
+        except exceptions.GetTimeoutError:  # this machine is too busy to ask itself: nothing is known of the others
+            return
         now = time.monotonic()
         for number, flight in list(self.flights.items()):
             said, text, share = reports.get(flight.attempt, (0, "", 0.0))
@@ -228,7 +237,10 @@ class _Going:
             record = measuring.failed(flight.job.step, flight.key, f"the worker failed: {error.cause}", str(error))
             self._done(number, record, True)
         except exceptions.RayError as error:  # the worker was killed, or its machine is lost
-            self._lost(number, flight, f"{type(error).__name__} on {flight.node.name}")
+            if not isinstance(error, exceptions.WorkerCrashedError | exceptions.OutOfMemoryError):
+                self.on.shun(flight.node)
+            begun = not isinstance(error, exceptions.TaskUnschedulableError)
+            self._lost(number, flight, f"{type(error).__name__} on {flight.node.name}", begun)
         else:
             if "error" in found:
                 raise RungError(**found["error"])
@@ -237,7 +249,7 @@ class _Going:
     def _silent(self, number: int, flight: Flight) -> None:
         with suppress(Exception):  # its machine cannot be reached
             self.on.ray.cancel(flight.ref, force=True)
-        self.on.shunned[flight.node.id] = time.monotonic() + SHUNNED
+        self.on.shun(flight.node)
         begun = flight.report > 0
         why = f"{flight.node.name} has not reported for {SILENT if begun else flight.patience:.0f} s"
         self._lost(number, flight, why, begun)

@@ -40,6 +40,8 @@ def connected() -> Iterator[Any]:
     _require_token(address)
     import ray
 
+    worker: Any = import_module("ray._private.worker")
+    worker.print_to_stdstream = lambda *_, **__: None  # Ray tells of lost machines on standard output, where our JSON goes
     raylet: Any = import_module("ray._raylet")
     raylet.Config.initialize("")  # Ray reads the variables when it is imported, which may be long ago
     raylet.AuthenticationTokenLoader.instance().reset_cache()
@@ -116,7 +118,8 @@ def _refuse_open(address: str) -> None:
 def _sockets() -> Iterator[str]:
     """A folder for the sockets of a cluster of this machine. Its path is short: a socket's has a limit of 107 bytes."""
     short = Path("/tmp")
-    with tempfile.TemporaryDirectory(prefix="rung-ray-", dir=short if short.is_dir() else None) as place:
+    where = short if short.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="rung-ray-", dir=where, ignore_cleanup_errors=True) as place:
         yield place
 
 
