@@ -112,7 +112,7 @@ def test_an_encoder_cannot_be_tried_without_labels(task: Path) -> None:
 
 
 def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None:
-    for kind in ("classify", "extract", "answer", "generate"):
+    for kind in ("classify", "multilabel", "extract", "answer", "generate"):
         folder = tmp_path / kind
         rung("init", folder, "--kind", kind)
         text = (folder / "rung.yaml").read_text()
@@ -124,7 +124,7 @@ def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None
         assert "README.md" in rung("init", folder, code=2)
         (folder / "README.md").unlink()
         assert "examples.csv" in rung("init", folder, code=2) and (folder / "data" / "examples.csv").read_text() == "mine"
-    assert "classify, extract, answer or generate" in rung("init", tmp_path / "x", "--kind", "sort", code=2)
+    assert "multilabel, extract, answer or generate" in rung("init", tmp_path / "x", "--kind", "sort", code=2)
 
 
 @pytest.mark.parametrize(

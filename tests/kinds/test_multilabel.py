@@ -152,7 +152,10 @@ def test_the_saved_head_answers_with_lists(tmp_path: Path) -> None:
     save_head(tmp_path, np.eye(2), np.zeros(2), np.array([0.5, 0.5]), ("a", "b"), always=False)
     engine = load_head(lambda texts: np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.1]])[: len(texts)], tmp_path)
     prompts = [Prompt((), "x")] * 3
-    assert [one.text for one in engine.generate(prompts, Decoding())] == ['["a", "b"]', '["a"]', "[]"]
+    found = engine.generate(prompts, Decoding())
+    assert [one.text for one in found] == ['["a", "b"]', '["a"]', "[]"]
+    a, b = 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(0.0))  # of the second row: log-odds of 1 and 0
+    assert found[1].confidence == pytest.approx(a * (1 - b))
     engine.always = True
     assert engine.generate(prompts, Decoding())[2].text == '["b"]'
 
@@ -185,6 +188,10 @@ def test_a_climb_tries_what_can_answer_and_refuses_the_rest(tmp_path: Path, enco
     assert skipped == dict.fromkeys(("encoder-full", "calibrated"), "needs one label a row, which this task does not have")
     report = climb(project, Silent(), everything=True)
     scored = {record.rung: record.scores for record in report.records if record.scores}
+    fitted = project.store.predictions(next(one.predictor for one in report.records if one.rung == "encoder"))
+    assert all(0 < (one.confidence or 0) < 1 for one in fitted.values())
+    facts = project.plan.bases["fake"].facts
+    assert (facts.labels, facts.label_set) == (0, 4)
     assert scored["encoder"].overall.value > scored["majority"].overall.value
     assert all(label_sets.parse(one) is not None for one in scored["encoder"].outputs)
     with pytest.raises(RungError, match="gives several labels by thresholds of its own"):

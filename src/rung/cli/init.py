@@ -11,12 +11,14 @@ from rung.cli.common import err, out
 from rung.cli.screens.console import status
 from rung.errors import TaskError
 
-KINDS = ("classify", "extract", "answer", "generate")
+KINDS = ("classify", "multilabel", "extract", "answer", "generate")
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to create; existing files are never overwritten.")],
-    kind: Annotated[str, typer.Option(help="classify, extract, answer or generate.")] = "classify",
+    kind: Annotated[
+        str, typer.Option(help="classify, multilabel (classify, several labels a row), extract, answer or generate.")
+    ] = "classify",
     from_: Annotated[
         Path | None, typer.Option("--from", help="Draft questions from these documents, a folder or a file; sets kind to answer.")
     ] = None,
@@ -27,7 +29,7 @@ def init(
     from rung.init import scaffold
 
     if kind not in KINDS:
-        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy="Use classify, extract, answer or generate.")
+        raise TaskError(f"kind is {kind!r}.", where="--kind", remedy=f"Use {', '.join(KINDS[:-1])} or {KINDS[-1]}.")
     if from_ is not None:
         _drafted(folder, from_, base, rows)
         return

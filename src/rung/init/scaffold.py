@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from rung.errors import TaskError
 from rung.files import write_text
 from rung.types import Kind
 
+Template = Kind | Literal["multilabel"]
+"""What `rung init --kind` takes: a kind of task, or one of its forms."""
+
 _YAML = """\
 # The task, its rows and its goal. `rung check` validates this file.
 task: {task}
 kind: {kind}                 # classify | extract | answer | generate
-data:
+{more}data:
   examples: data/examples.csv    # csv, tsv, jsonl, json, parquet or a Hugging Face dataset folder; or train: / dev: / test:
   input: {input}
   output: {output}
@@ -63,7 +67,7 @@ _DRAFTED_README = """\
 4. `rung report {name}` and `rung ask {name} "..."`: see why, and use it.
 """
 
-_TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
+_TASKS: dict[Template, tuple[str, str, str, str, list[tuple[str, str]]]] = {
     "classify": (
         "Name the intent of the customer's message.",
         "text",
@@ -76,6 +80,17 @@ _TASKS: dict[Kind, tuple[str, str, str, str, list[tuple[str, str]]]] = {
             ("your page will not take my card", "payment"),
             ("the handle came off on the second day", "fault"),
             ("it hums and then switches itself off", "fault"),
+        ],
+    ),
+    "multilabel": (
+        "Name everything that the ticket is about.",
+        "text",
+        "tags",
+        "micro_f1",
+        [
+            ("my parcel is late, and I want my money back", "delay; refund"),
+            ("it came broken", "damage"),
+            ("late again, and the box was open", "delay; damage"),
         ],
     ),
     "extract": (
@@ -109,11 +124,14 @@ DRAFT_FILES = ("rung.yaml", "README.md", "data/drafts.csv")
 """Files of a folder with drafted questions."""
 
 
-def write(folder: Path, kind: Kind) -> list[Path]:
+def write(folder: Path, template: Template) -> list[Path]:
     """Write the folder and return its files. TaskError if one of them exists."""
-    task, source, target, metric, rows = _TASKS[kind]
+    task, source, target, metric, rows = _TASKS[template]
+    several = template == "multilabel"
+    more = "multilabel: true               # a row has any number of labels, such as delay; refund\n" if several else ""
+    kind = "classify" if several else template
     files = {
-        "rung.yaml": _YAML.format(task=task, kind=kind, input=source, output=target, metric=metric),
+        "rung.yaml": _YAML.format(task=task, kind=kind, more=more, input=source, output=target, metric=metric),
         "README.md": _README.format(name=folder.resolve().name),
         "data/examples.csv": "".join(map(_csv_line, [(source, target), *rows])),
     }

@@ -109,6 +109,8 @@ class Completion:
     seconds: float = 0.0
     error: str = ""
     final: bool = False
+    confidence: float | None = None
+    """The probability that the answer is right, where the engine knows one."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of its tokens, without the end token, where they were asked for (`Writing.logprobs`)."""
 

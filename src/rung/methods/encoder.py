@@ -50,7 +50,8 @@ class Encoder(Method):
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
-        solving = 2e-6 * facts.train_rows * max(2, facts.labels) * (len(self.strengths) + len(self.name_weights)) * 5
+        labels = max(2, facts.labels, facts.label_set)
+        solving = 2e-6 * facts.train_rows * labels * (len(self.strengths) + len(self.name_weights)) * 5
         return CostEstimate(
             fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + facts.train_rows * embedding + solving,
             prompt_tokens=0,

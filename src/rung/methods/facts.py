@@ -41,6 +41,8 @@ class Facts:
     """Tokens after which an answer is cut; 0 where answers are chosen from labels, or the limit is unknown."""
     labels: int
     """0 unless the task is to classify."""
+    label_set: int = 0
+    """Labels of a task in which a row has several; `labels` is 0 then."""
     unlabelled: int = 0
     """Inputs without an answer."""
     document_tokens: int = 0

@@ -199,6 +199,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
         max_new_tokens=0.0 if data.labels else float(predictor.decoding.max_new_tokens),
         labels=len(data.labels),
+        label_set=len(data.label_set),
         unlabelled=len(data.unlabelled),
         document_tokens=data.documents.size // 4,
         corpus_tokens=data.corpus.size // 4,

@@ -119,7 +119,7 @@ class Predictor(PromptMaker):
 
     def written(self, answer: Completion) -> Prediction:
         """A free text that an engine wrote, not checked yet."""
-        return _prediction(answer, self._text(answer.text))
+        return _prediction(answer, self._text(answer.text), answer.confidence)
 
     def settled(self, text: str, sources: Sequence[Source], example: Example) -> ground.Grounded:
         """The answer after checking it against its passages and, if these are screened, against the question."""

@@ -32,31 +32,37 @@ def load_head(embed: Callable[[Sequence[str]], NDArray], folder: Path) -> LabelS
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / HEAD)
-    weight, bias = tensors["weight"].T, tensors["bias"] - tensors["thresholds"]
+    weight, bias, thresholds = tensors["weight"].T, tensors["bias"], tensors["thresholds"]
     known = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-    return LabelSetEngine(lambda texts: embed(texts) @ weight + bias, known["labels"], known["always"])
+    return LabelSetEngine(lambda texts: embed(texts) @ weight + bias, thresholds, known["labels"], known["always"])
 
 
 class LabelSetEngine:
-    """Answers with the list of labels whose score is over zero. `scores`: from texts to (texts, labels)."""
+    """Answers with the list of labels whose score is over its threshold. `scores`: from texts to log-odds (texts, labels).
+
+    The confidence is the probability that all labels of the list apply and no others do, as if they were independent.
+    """
 
     context = 2**31  # an encoder truncates texts itself
 
-    def __init__(self, scores: Callable[[Sequence[str]], NDArray], labels: Sequence[str], always: bool):
-        self.scores, self.labels, self.always = scores, list(labels), always
+    def __init__(self, scores: Callable[[Sequence[str]], NDArray], thresholds: NDArray, labels: Sequence[str], always: bool):
+        self.scores, self.thresholds, self.labels, self.always = scores, thresholds, list(labels), always
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
         out: list[Completion] = []
         for start in range(0, len(prompts), CHUNK):
             part = prompts[start : start + CHUNK]
-            out += [Completion(label_sets.dump(self._over(row), self.labels)) for row in self.scores([p.input for p in part])]
+            out += map(self._answer, self.scores([p.input for p in part]))
             if progress:
                 progress(len(part))
         return out
 
-    def _over(self, scores: NDArray) -> list[str]:
-        found = [label for label, score in zip(self.labels, scores) if score > 0]
-        return found or ([self.labels[int(scores.argmax())]] if self.always else [])
+    def _answer(self, scores: NDArray) -> Completion:
+        given = scores > self.thresholds
+        if self.always and not given.any():
+            given[int((scores - self.thresholds).argmax())] = True
+        sure = float(np.exp(-np.logaddexp(0, np.where(given, -scores, scores)).sum()))
+        return Completion(label_sets.dump([label for label, on in zip(self.labels, given) if on], self.labels), confidence=sure)
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         raise ModelError("a head for several labels gives no probability of a list.", remedy="Ask it to answer instead.")
