@@ -9,16 +9,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from rung.climbing import climb as climbing
+from rung.climbing.indexing import index_here
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
+from rung.retrieve import knowledge
+from rung.retrieve.lookup import Lookup
 from rung.store import LeasedError, LeaseLostError, Store, copying, leases, opened, remember
 from rung.store.address import Address, parse
 from rung.store.database import StoreError
@@ -187,6 +191,27 @@ def test_drivers_share_out_the_rungs_and_come_to_one_decision(address: Address, 
     assert len(records) == 4 == len({one.provenance.key for one in records})
     assert mine.decision == done[0].decision
     assert not [name for name in projects[0].store.rows.names() if name.startswith("leases/")]
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("index", (0, knowledge.OVERLAP)), ("index-300-40", (300, 40))])
+def test_the_index_of_a_fit_from_elsewhere_is_built_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sizes: tuple[int, int]
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(knowledge, "config_of", lambda engines, embedder, *sizes: (embedder, sizes))
+    monkeypatch.setattr(knowledge, "bring_up_to_date", lambda *given: asked.append(given))
+    address = parse(f"sqlite:///{tmp_path}/a.sqlite?files={tmp_path}/files", "t")
+    place = str(tmp_path / ".rung" / name)
+    start = Predictor(kind="answer", model=ModelRef("fake", "fake", "fake"), instruction="Answer.")
+    found = replace(start, lookup=Lookup(place, "d", "minilm"))
+    data: Any = SimpleNamespace(documents="texts")
+    engines: Any = "engines"
+    index_here(found, data, Store(tmp_path), engines)  # all fits were made here
+    index_here(start, data, Store(tmp_path, address=address), engines)
+    index_here(replace(found, lookup=Lookup("s3://a/b", "d", "minilm")), data, Store(tmp_path, address=address), engines)
+    assert not asked
+    index_here(found, data, Store(tmp_path, address=address), engines)
+    assert asked == [("texts", place, "engines", ("minilm", sizes))]
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rung import plugins
+from rung.climbing.indexing import index_here
 from rung.climbing.project import Project
 from rung.climbing.scoring import Scoring
 from rung.errors import RungError
@@ -61,6 +62,7 @@ def fit(
             predictor = _fit_alone(context, method, key, predictor, deadline, progress)
         else:
             predictor = named(stored, predictor)
+        index_here(predictor, context.data, context.store, context.engines)
         notes.append(context.store.fit_notes(key))
     return predictor, notes
 
