@@ -71,7 +71,17 @@ def tables() -> Tables:
 
 @cache
 def engine(address: Address, process: int) -> Engine:
-    """The connections of one process to a database: a forked process must not use those of another."""
+    """The connections of one process to a database: a forked process must not use those of another.
+
+    StoreError without the database's driver.
+    """
+    try:
+        return _engine(address)
+    except ImportError as error:
+        raise StoreError(f"{error}.", where=str(address), remedy="pip install 'rung[sql]'") from None
+
+
+def _engine(address: Address) -> Engine:
     import sqlalchemy
 
     url = sqlalchemy.make_url(address.database)
@@ -124,8 +134,6 @@ def readable(address: Address) -> Iterator[None]:
     """Turns a database's errors into ones that say where and what to do, and that show no password."""
     try:
         yield
-    except ImportError as error:
-        raise StoreError(f"{error}.", where=str(address), remedy="pip install 'rung[sql]'") from None
     except Exception as error:
         if not type(error).__module__.startswith("sqlalchemy"):
             raise
