@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from rung.cli import cluster
+from rung.cli.screens.progress import Board
 from rung.climbing import measuring
 from rung.climbing.executors import Job, Setting, alone, job, local, on_ray, order, placing, ray_worker
 from rung.climbing.executors.job import waits_for
@@ -276,6 +279,18 @@ def test_a_fit_on_a_cluster_names_the_cluster_and_its_workers() -> None:
     for given, words in ((("ray", 0), "--on: a fit on a cluster needs both"), (("", 2), "--workers"), (("mars", 2), "no place")):
         with pytest.raises(RungError, match=words):
             cluster.trainer_of(*given)
+
+
+def test_lines_about_rungs_that_run_at_once_name_them(folder: Path) -> None:
+    said = StringIO()
+    with Board(Console(file=said, width=100), load_task(folder).goal) as board:
+        board.began("majority")
+        board.ended(Record("majority", "failed", "no reason"))
+        board.began("zero-shot")
+        board.began("few-shot")
+        board.ended(Record("zero-shot", "failed", "no memory"))
+        assert set(board.running) == {"few-shot"}
+    assert "  failed no reason" in said.getvalue() and "  zero-shot: failed no memory" in said.getvalue()
 
 
 # --- the driver -------------------------------------------------------------------------------------------------------

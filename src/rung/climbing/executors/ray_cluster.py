@@ -80,7 +80,7 @@ def _require_token(address: str) -> None:
     """Turn token authentication on. For a cluster of this machine alone without a token, one is made that ends with it."""
     if os.environ.get(MODE, "token").lower() != "token":
         raise RungError(
-            f"{MODE} is {os.environ[MODE]!r}, so that anybody who reaches the cluster could run programs on it.",
+            f"it is {os.environ[MODE]!r}, so that anybody who reaches the cluster could run programs on it.",
             where=MODE,
             remedy=f"Unset it, or set it to token on every machine before ray start. {HOW}",
         )
