@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,12 +22,14 @@ from rung.climbing.project import Project
 from rung.data.load import load
 from rung.errors import DataError, RungError, TaskError
 from rung.export.source import _check
+from rung.lm.base import Decoding
 from rung.lm.inference.causal import CausalEngine
 from rung.lm.models.chat import Chat, tokenizer
 from rung.lm.models.load import load as load_model
 from rung.metrics import METRICS, score
 from rung.predictor import load as load_predictor
 from rung.predictor import save as save_predictor
+from rung.serve.answering.models import Served
 from rung.task import load_task
 from rung.types import Example, Prediction
 
@@ -335,6 +338,15 @@ def test_a_server_that_refuses_tools_is_given_them_in_words(tmp_path: Path, home
         [found] = project.start.predict([Example("three minutes", "")], project.engines)
     assert found.output == '{"tool_calls":[{"name":"set_timer","arguments":{"length":3}}]}' and not found.error
     assert any("refuses tools" in one for one in heard)
+
+
+def test_a_schema_of_a_client_replaces_that_of_the_calls() -> None:
+    served: Any = SimpleNamespace(decoding=Decoding(schema="{}", calls=True, template_calls=True))
+    chat: Any = SimpleNamespace(max_tokens=None, temperature=None, top_p=None, schema="")
+    assert Served.decoded(served, chat).template_calls
+    chat.schema = '{"type": "object"}'
+    found = Served.decoded(served, chat)
+    assert found.schema == chat.schema and not found.template_calls
 
 
 @pytest.mark.model

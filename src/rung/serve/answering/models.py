@@ -110,6 +110,7 @@ class Served:
             temperature=own.temperature if chat.temperature is None else chat.temperature,
             top_p=own.top_p if chat.top_p is None else chat.top_p,
             schema=chat.schema or own.schema,
+            template_calls=own.template_calls and not chat.schema,
         )
 
 
