@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,29 @@ def test_questions_in_other_words_are_found_once_tuned(made: tuple[Predictor, Tr
     again = predictors.load(tmp_path / "kept")
     assert again.digest == fitted.digest and Path(again.lookup.files).is_relative_to(tmp_path / "kept")
     assert [s.sources for s in again.retrieve(fresh, run.engines)] == [s.sources for s in fitted.retrieve(fresh, run.engines)]
+
+
+def test_a_killed_fit_resumes_and_comes_to_the_same(
+    made: tuple[Predictor, TrainData, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, data, run = made
+    whole = QUICK.fit(start, data, run).lookup
+    shutil.rmtree(run.folder / "questions")
+    asked, real = [], questions.log_likelihood
+
+    def killed_later(*given: object) -> float:
+        asked.append(real(*given))  # type: ignore[arg-type]
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return asked[-1]
+
+    monkeypatch.setattr(questions, "log_likelihood", killed_later)
+    with pytest.raises(KeyboardInterrupt):
+        QUICK.fit(start, data, run)
+    assert list((run.folder / "work").glob("checkpoint-*"))
+    again = QUICK.fit(start, data, run).lookup
+    assert len(asked) == 7, "three checks were done before, and three are left"
+    assert again.files_digest == whole.files_digest
 
 
 def test_without_a_gain_it_is_rag(made: tuple[Predictor, TrainData, Run]) -> None:

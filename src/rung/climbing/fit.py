@@ -100,7 +100,7 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
     before, started = engines.spent(), time.monotonic()
     data = context.data.only(method.needs)
     # a method without checkpoints stores its answers and gets further with each attempt
-    with store.trying(key) if method.family in multiprocess.TRAINS else nullcontext():
+    with store.trying(key) if method.checkpoints or method.family in multiprocess.TRAINS else nullcontext():
         fitted = multiprocess.fit(method, start, replace(data, examples=(*data.examples, *start.taught)), run)
     note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
     # a resumed fit counts only the rest, and a cached answer costs nothing

@@ -92,6 +92,8 @@ class Method(ABC):
     """Raised when the same options and data would now give another Predictor."""
     own_model: ClassVar[bool] = False
     """Whether it answers with a model of its own and asks nothing of the base."""
+    checkpoints: ClassVar[bool] = False
+    """Whether a killed fit resumes from a checkpoint, although its family trains no language model. Its kills are counted."""
     metric_use: ClassVar[MetricUse] = MetricUse.NEVER
     """Whether what is fitted depends on the task's metric."""
     folds: ClassVar[int] = 2

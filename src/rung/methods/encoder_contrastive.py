@@ -50,6 +50,7 @@ class EncoderContrastive(Method):
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     own_model: ClassVar[bool] = True
+    checkpoints: ClassVar[bool] = True
     fit_version: ClassVar[int] = 1
 
     steps: Count = 150

@@ -38,6 +38,7 @@ class EncoderFull(EpochOptions):
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     own_model: ClassVar[bool] = True
+    checkpoints: ClassVar[bool] = True
     fit_version: ClassVar[int] = 2
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 

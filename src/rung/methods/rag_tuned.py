@@ -49,6 +49,7 @@ class RagTuned(Rag):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS, Need.EXAMPLES})
     fit_version: ClassVar[int] = 2
     asked: ClassVar[int] = 5000
+    checkpoints: ClassVar[bool] = True
 
     steps: Count = 120
     """Steps of training at most; rows held back choose how many."""
