@@ -13,8 +13,8 @@ TOOLS = "tools"
 FIELDS = (KEY, "tool_call_id", "name")
 """Message fields besides role and content, in OpenAI's form."""
 
+FENCE = "```"
 _WRAPPED = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 _MARKS = re.compile(r"^\s*(?:\[TOOL_CALLS\]|<\|python_tag\|>|<\|?tool_calls?\|?>)\s*")
 
 
@@ -39,7 +39,7 @@ def parse_output(output: str) -> list[dict[str, Any]]:
     try:
         found = json.loads(output)
         return [{"name": name, "arguments": given} for name, given in map(_parts, found[KEY])] if len(found) == 1 else []
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return []
 
 
@@ -59,7 +59,7 @@ def normalise_output(text: str) -> str:
         return text
     try:
         return as_output([one for part in bare for one in _listed(json.loads(_MARKS.sub("", part)))])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return text
 
 
@@ -68,8 +68,9 @@ def read(text: str) -> list[dict[str, Any]] | None:
 
     Also in a code fence, or in a message with `tool_calls`.
     """
-    fenced = _FENCE.fullmatch(text)
-    bare = fenced[1] if fenced else text.strip()
+    bare = text.strip()
+    if len(bare) > 2 * len(FENCE) and bare.startswith(FENCE) and bare.endswith(FENCE):
+        bare = bare[len(FENCE) : -len(FENCE)].removeprefix("json").strip()
     try:
         found = json.loads(bare)
     except (ValueError, RecursionError):

@@ -23,7 +23,7 @@ def rows(n: int, start: int = 0, group: int = 0) -> list[dict[str, str]]:
     ]
 
 
-def splits(folder: Path, given: dict[str, list[dict[str, str]]], most: Any = None, goal: float = 0.8, **data: str) -> Splits:
+def splits(folder: Path, given: dict[str, list[dict[str, str]]], most: Any = None, goal: Any = 0.8, **data: str) -> Splits:
     folder.mkdir(exist_ok=True)
     for name, found in given.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
@@ -31,7 +31,13 @@ def splits(folder: Path, given: dict[str, list[dict[str, str]]], most: Any = Non
     split = {"split": {"most": most}} if most else {}
     (folder / "rung.yaml").write_text(
         json.dumps(
-            {"task": "t", "kind": "classify", "data": {**files, **data, **split}, "goal": {"at_least": goal}, "base": "fake"}
+            {
+                "task": "t",
+                "kind": "classify",
+                "data": {**files, **data, **split},
+                "goal": goal if isinstance(goal, dict) else {"at_least": goal},
+                "base": "fake",
+            }
         )
     )
     return read_inputs(load_task(folder)).splits
@@ -79,3 +85,15 @@ def test_groups_stay_whole(tmp_path: Path) -> None:
     )
     used, left = ({row.group for row in some} for some in ((*found.dev, *found.test.open()), found.unused))
     assert len(used) == 100 and not used & left and len(found.dev) == 200
+
+
+def test_a_metric_that_is_no_mean_over_rows_uses_them_all(tmp_path: Path) -> None:
+    given = {"train": rows(40), "dev": rows(4000, 10_000), "test": rows(4000, 20_000)}
+    found = splits(tmp_path, given, goal={"metric": "macro_f1", "at_least": 0.8})
+    assert (len(found.dev), len(found.test)) == (4000, 4000)
+
+
+def test_a_coverage_needs_more(tmp_path: Path) -> None:
+    given = {"train": rows(40), "dev": rows(6000, 10_000), "test": rows(6000, 20_000)}
+    found = splits(tmp_path, given, goal={"at_least": 0.9, "coverage": 0.6})
+    assert len(found.dev) + len(found.test) == pytest.approx(enough(0.6), abs=1) and enough(0.6) > enough(0.9) / 0.6

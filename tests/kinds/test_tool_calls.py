@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -356,3 +357,10 @@ def test_the_default_model_calls_a_tool(tmp_path: Path) -> None:
     assert start.tools and start.tools.in_text
     [found] = start.predict([Example("Set a timer for 5 minutes.", "")], project.engines)
     assert tools.checked(start.tools.listed, found.output, "here") == found.output
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"tool_calls":' * 50_000, "```json" + "\n" * 20_000 + "x", "```" * 2])
+def test_degenerate_answers_are_no_call_and_take_no_time(text: str) -> None:
+    started = time.process_time()
+    assert calls.read(text) is None and calls.written(text) == text and calls.parse_output(text) == []
+    assert time.process_time() - started < 2

@@ -36,7 +36,8 @@ def decide(
 
     A rung meets the goal if a lower bound over all its held-out rows, dev and sealed, reaches it. The sealed rows are opened
     for the rungs that `next_rung` names; until then dev rows only rule rungs out. Whichever rungs are tried and proved, the
-    probability that any is said to meet the goal and falls short is at most `alpha`: `rung.claims.shares.levels` divides it.
+    probability that any is said to meet the goal and falls short is at most `alpha`, and the errors of `apart` beside it:
+    `rung.claims.shares.levels` divides it.
     A rung fails if an upper bound stays below the goal, at an error of 0.05 over all rungs, or if a measured latency or cost
     exceeds its limit. A limit on forgetting is tested by its upper bound at the rung's own level: a rung that misses either
     limit passes only if that bound errs, so the two need not share (the intersection-union test of Berger 1982,

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rung import metrics
 from rung.claims.prospects import POWER
 from rung.claims.shares import ERROR, FIRST, SCREEN
 from rung.data.finding import Finding
@@ -34,6 +35,20 @@ def enough(goal: float) -> int:
     return max(200, math.ceil((reach / gap) ** 2))
 
 
+def needed(task: Task) -> int | None:
+    """Questions or groups that a task's goal needs; None where more of them may always tell more.
+
+    That is so for a metric that is no mean over rows: a rare label may decide it. With a coverage only rows that are answered
+    count for the score, and the coverage is proved at once.
+    """
+    metric = metrics.find(task.goal.metric)
+    if metric and metric.corpus:
+        return None
+    if task.goal.coverage is None:
+        return enough(task.goal.at_least)
+    return max(math.ceil(enough(task.goal.at_least) / task.goal.coverage), enough(task.goal.coverage))
+
+
 @dataclass(frozen=True, slots=True)
 class Used:
     """The held-out rows of a climb, and those beyond them, which serve no purpose at all."""
@@ -51,8 +66,8 @@ def used(dev: tuple[Example, ...], test: tuple[Example, ...], task: Task, unit: 
     """
     given = task.data.split.most
     have = [len({unit(row) for row in rows}) for rows in (dev, test)]
-    need = sum(have) if given == "all" else given or enough(task.goal.at_least)
-    if sum(have) <= need:
+    need = (given or needed(task)) if given != "all" else None
+    if need is None or sum(have) <= need:
         return Used(dev, test)
     for_dev = min(have[0], max(need - have[1], need // 2))
     kept, more = _drawn(dev, for_dev, task.seed, unit)

@@ -119,18 +119,20 @@ def read(folder: Path) -> Bert | None:
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         inner = folder / modules[0]["path"]
-        config, own = (_json(inner / name) for name in ("config.json", "sentence_bert_config.json"))
+        config, own, words = (_json(inner / f"{name}.json") for name in ("config", "sentence_bert_config", "tokenizer_config"))
         pooling = _json(folder / modules[1]["path"] / "config.json")
         prompt = _json(folder / "config_sentence_transformers.json").get("default_prompt_name")
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    usual = all(config.get(key, wanted) == wanted for key, wanted in CONFIG.items()) and "model_type" in config
+    sizes = ("num_attention_heads", "num_hidden_layers", "vocab_size", "hidden_size", "max_position_embeddings")
+    longest = own.get("max_seq_length") or words.get("model_max_length")
+    whole = isinstance(longest, int) and all(isinstance(config.get(key), int) for key in sizes)
+    usual = whole and all(config.get(key, wanted) == wanted for key, wanted in CONFIG.items()) and "model_type" in config
     kind = _pooled(pooling)
     files = all((inner / name).is_file() for name in ("tokenizer.json", "model.safetensors"))
     named = [str(one.get("type", "")).rpartition(".")[2] for one in modules] in MODULES
     if not (usual and kind and files and named and prompt is None and not own.get("do_lower_case")):
         return None
-    longest = own.get("max_seq_length") or config["max_position_embeddings"]
     longest = min(longest, config["max_position_embeddings"])
     heads, layers, epsilon = config["num_attention_heads"], config["num_hidden_layers"], config.get("layer_norm_eps", 1e-12)
     found = Bert(inner, heads, layers, epsilon, longest, kind == "cls")
