@@ -117,7 +117,7 @@ def test_search_shows_passages_with_the_score_of_each_leg(task: Path) -> None:
     assert hits[0]["lexical"] > 0 and -1 <= hits[0]["dense"] <= 1.001
     told = rung("search", task, "saddle", "-k", "1")
     assert told.startswith("1. docs/saddle.md, Saddle, line 3  BM25 ") and "cosine" in told and "4 years" in told
-    assert told.endswith("searched with the defaults: words and meaning, fused by ranks, 0.5 of it meaning, depth 50\n")
+    assert told.endswith("searched with the defaults: words and meaning, fused by scores, 0.5 of it meaning, depth 100\n")
     assert len(found("search", task, "guaranteed")["hits"]) == 5
     only = found("search", task, "saddle", "--under", "docs/bell.md")["hits"]
     assert {hit["passage"]["path"] for hit in only} == {"docs/bell.md"}
@@ -176,7 +176,7 @@ def test_search_searches_as_the_fitted_rung_does(task: Path) -> None:
         plain["rung"] == ""
         and plain["index"].endswith("/index")
         and plain["settings"] | {"legs": None}
-        == {"legs": None, "fusion": "ranks", "weight": 0.5, "depth": 50, "k": 5, "rerank": ""}
+        == {"legs": None, "fusion": "scores", "weight": 0.5, "depth": 100, "k": 5, "rerank": ""}
     )
     shutil.rmtree(used["index"])
     assert found("search", task, "saddle")["rung"] == "", "its index is gone"
