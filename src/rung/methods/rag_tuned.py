@@ -125,16 +125,18 @@ class _Fitting:
 
         method, store = self.method, knowledge.open_kept(self.found.index, self.run.engines)
         known = negatives.corpus(store)
-        inputs, gold = _columns(learn, known)
-        mined = negatives.mine(store, known, inputs, embedder.embed(inputs), gold, [partial(_answers, row) for row, _ in learn])
+        rows, gold = _places(learn, known)
+        inputs = [row.input for row in rows]
+        mined = negatives.mine(store, known, inputs, embedder.embed(inputs), gold, [partial(_answers, row) for row in rows])
         pairings = [
             questions.Pairing(row, tuple(right), one.hard, one.doubtful)
             for row, right, one in zip(contrastive.tokenize(embedder, inputs), gold, mined)
         ]
-        asked, right = _columns(choose, known)
+        asked, right = _places(choose, known)
 
         def score() -> float:
-            return questions.log_likelihood(embedder.embed(asked), right, known.vectors, method.temperature)
+            vectors = embedder.embed([row.input for row in asked])
+            return questions.log_likelihood(vectors, right, known.vectors, method.temperature)
 
         items, loss = questions.items(embedder.model.tokenizer.pad_token_id or 0, known.vectors, method.temperature)
         plan = train.TrainConfig(
@@ -162,11 +164,11 @@ def _parts(known: Known, seed: int) -> tuple[Known, Known, Known]:
     return learnt, chosen_on, measured
 
 
-def _columns(rows: Known, known: negatives.Corpus) -> tuple[list[str], list[list[int]]]:
-    """Questions, and the places of their open passages; a row that has none of these is left out."""
+def _places(rows: Known, known: negatives.Corpus) -> tuple[list[Example], list[list[int]]]:
+    """Rows that have an open passage, and the places of these passages."""
     places = {passage.id: place for place, passage in enumerate(known.passages)}
-    found = [(row.input, sorted(places[name] for name in gold if name in places)) for row, gold in rows]
-    return [text for text, gold in found if gold], [gold for _, gold in found if gold]
+    found = [(row, sorted(places[name] for name in gold if name in places)) for row, gold in rows]
+    return [row for row, gold in found if gold], [gold for _, gold in found if gold]
 
 
 def _answers(row: Example, passage: Passage) -> bool:

@@ -155,8 +155,7 @@ SINGLE_DEPTH = 20
 def candidates(k: int = 10) -> list[Settings]:
     """Candidates of `choose`, the one that does well most often first: score fusion, then a single leg.
 
-    On five sets (questions and claims on sections of abstracts, diseases, documentation, XQuAD English) score fusion with
-    equal weights is 0.006 nDCG@10 behind the best of 75 ways on average, rank fusion 0.020.
+    `benchmarks/retrieval_quality.py` compares score fusion with rank fusion.
     """
     fused = [Settings(weight=weight, k=k) for weight in WEIGHTS]
     return fused + [Settings(legs=(leg,), depth=SINGLE_DEPTH, k=k) for leg in ("lexical", "dense")]
