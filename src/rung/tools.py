@@ -22,6 +22,10 @@ FORM = '{"type": "function", "function": {"name": …, "parameters": {…}}}'
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref")
 """Keywords of an object's schema that say themselves which further fields it may have."""
+MEMBERS = ("properties", "$defs", "definitions")
+"""Keywords whose value has a schema under each name."""
+NAMED = ("$anchor", "$dynamicAnchor", "$dynamicRef")
+"""Keywords of references by name, which do not survive the move into the schema of an answer."""
 IN_TEXT = (
     "Answer with tool calls alone, as a JSON list:"
     ' [{"name": "TOOL", "arguments": {"ARGUMENT": "VALUE"}}]. If no tool is to be called, answer []. The tools:'
@@ -89,7 +93,10 @@ def _schema_fault(parameters: Any) -> str:
         return "its type is not object"
     try:
         _validator(parameters).check_schema(parameters)
-        for reference in _references(parameters):
+        for keyword in NAMED:
+            if _values(parameters, keyword):
+                return f"it has {keyword}; refer to places, by $ref: #/$defs/NAME"
+        for reference in _values(parameters, "$ref"):
             _look_up(reference, parameters)
     except Exception as error:  # jsonschema's and referencing's own have no common class
         return str(error).strip().splitlines()[0]
@@ -117,10 +124,11 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     return Draft202012Validator(schema, registry=Registry())  # an empty registry: nothing is fetched
 
 
-def _references(schema: Any) -> list[str]:
+def _values(schema: Any, keyword: str) -> list[str]:
+    """The texts that a keyword has in a schema and in its parts."""
     inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
-    own = [schema["$ref"]] if isinstance(schema, dict) and isinstance(schema.get("$ref"), str) else []
-    return own + [one for part in inner for one in _references(part)]
+    own = [schema[keyword]] if isinstance(schema, dict) and isinstance(schema.get(keyword), str) else []
+    return own + [one for part in inner for one in _values(part, keyword)]
 
 
 # --- calls of a row ---------------------------------------------------------------------------------------------------
@@ -175,8 +183,10 @@ def _closed(schema: Any) -> Any:
     """The schema with objects that allow only the fields they name, unless they say otherwise themselves."""
     if not isinstance(schema, dict):
         return schema
+    whole = () if "properties" in schema or "allOf" in schema else ("anyOf", "oneOf")  # else a branch is a part of an object
     inner = {
-        key: {name: _closed(part) for name, part in value.items()} if key in ("properties", "$defs") and isinstance(value, dict)
+        key: {name: _closed(part) for name, part in value.items()} if key in MEMBERS and isinstance(value, dict)
+        else [_closed(part) for part in value] if key in whole
         else _closed(value) if key == "items"
         else value
         for key, value in schema.items()

@@ -167,11 +167,43 @@ def test_a_wrong_row_is_named_with_its_place(tmp_path: Path, output: Any, what: 
         ),
         ([{"name": "f", "parameters": {"$ref": "http://127.0.0.1:9/x.json"}}], "no JSON schema of an object"),
         ([{"name": "f", "parameters": {"properties": {"a": {"$ref": "#/$defs/nowhere"}}}}], "'/\\$defs/nowhere' does not exist"),
+        (
+            [{"name": "f", "parameters": {"properties": {"a": {"$ref": "#pt"}}, "$defs": {"p": {"$anchor": "pt"}}}}],
+            r"it has \$anchor; refer to places",
+        ),
+        (
+            [{"name": "f", "parameters": {"properties": {"a": {"$dynamicRef": "http://127.0.0.1:9/x.json"}}}}],
+            r"it has \$dynamicRef",
+        ),
     ],
 )
 def test_a_wrong_file_of_tools_is_named(tmp_path: Path, listed: Any, what: str) -> None:
     with pytest.raises(TaskError, match=what):
         load(write(tmp_path, [call("set_timer", length=1)], listed))
+
+
+POINT = {"type": "object", "properties": {"x": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("at", "more"),
+    [
+        ({"$ref": "#/definitions/point"}, {"definitions": {"point": POINT}}),
+        ({"anyOf": [POINT, {"type": "null"}]}, {}),
+        ({"oneOf": [POINT, {"type": "null"}]}, {}),
+    ],
+)
+def test_an_argument_that_no_part_of_the_schema_names_is_an_error(tmp_path: Path, at: Any, more: Any) -> None:
+    tool = {"name": "go", "parameters": {"type": "object", "properties": {"at": at}, **more}}
+    assert load(write(tmp_path, [call("go", at={"x": 1})], [tool])).train
+    with pytest.raises(DataError, match=r"go: arguments\.at"):
+        load(write(tmp_path, [call("go", at={"x": 1, "y": 2})], [tool]))
+
+
+def test_a_branch_beside_properties_allows_those_as_well(tmp_path: Path) -> None:
+    either = {"anyOf": [{"properties": {"y": {"type": "integer"}}}, {"required": ["x"]}]}
+    tool = {"name": "go", "parameters": {**POINT, **either}}
+    assert load(write(tmp_path, [call("go", x=1, y=2)], [tool])).train
 
 
 def test_the_key_needs_extract_and_a_file(tmp_path: Path) -> None:
