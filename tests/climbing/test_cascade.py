@@ -18,6 +18,7 @@ from rung import predictor as predictors
 from rung.climbing import cascading
 from rung.climbing.climb import chosen
 from rung.climbing.ledger import spending
+from rung.climbing.measuring import measured
 from rung.climbing.project import Project
 from rung.errors import RungError, TaskError
 from rung.evaluate.predict import answer
@@ -225,6 +226,20 @@ def test_the_usual_cascade_needs_a_price_apart_and_a_confidence_that_tells(
     assert why(cost("nearest", 0.001), cost("dear", 0.02)) == ""
     monkeypatch.setattr(cascading, "LEAST_AREA", 1.01)
     assert "does not tell right from wrong: area under the curve 0." in why(cost("nearest", 0.001), cost("dear", 0.02))
+
+
+def test_a_failure_of_the_usual_cascades_first_look_is_recorded(
+    tmp_path: Path, dear: Knowing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> str:
+        raise ValueError("no such row")
+
+    monkeypatch.setattr(methods, "RUNGS", ("nearest", "dear"))
+    monkeypatch.setattr(cascading, "doubtful", broken)
+    project = Project(load_task(task(tmp_path, rungs="")))
+    [step] = [one for one in project.plan.steps if one.usual]
+    record, stored = measured(project, step, "key", float("inf"), lambda *_: None)
+    assert (record.status, record.reason, stored) == ("failed", "ValueError: no such row", True)
 
 
 def test_the_usual_cascade_is_tried_after_a_rung_that_meets(

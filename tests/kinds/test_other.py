@@ -18,7 +18,7 @@ from rung.export.source import _check
 from rung.lm.base import Prompt
 from rung.lm.inference.encoder import EncoderEngine, OtherLabel, load_head, log_odds, save_head
 from rung.methods.linear_head import LabelTexts, fit_head
-from rung.methods.other_label import choose_other
+from rung.methods.other_label import Chosen, choose_other
 from rung.task import load_task
 
 WORDS = {"refund": "money back", "delay": "parcel late", "damage": "arrived broken", "login": "cannot sign in"}
@@ -82,7 +82,7 @@ def test_the_threshold_of_left_out_labels_holds_for_new_ones() -> None:
     centres = np.eye(24)[:, :24]
     vectors, outputs = blobs(16, 20, 0, centres)
     chosen = choose_other(vectors, outputs, "other", fit, 0)
-    assert chosen and chosen.auc > 0.9 and chosen.rule.slope < 0 and chosen.rows > len(outputs)
+    assert isinstance(chosen, Chosen) and chosen.auc > 0.9 and chosen.rule.slope < 0 and chosen.rows > len(outputs)
     weight, bias = fit(vectors, outputs)
     known, _ = blobs(16, 20, 1, centres)
     new, _ = blobs(8, 20, 2, centres[16:])
@@ -107,7 +107,20 @@ def test_rows_labelled_other_are_never_trained_on_as_known() -> None:
 
 def test_two_labels_are_too_few() -> None:
     vectors, outputs = blobs(2, 20, 0, np.eye(4))
-    assert choose_other(vectors, outputs, "other", fit, 0) is None
+    assert "fewer than 3 labels" in str(choose_other(vectors, outputs, "other", fit, 0))
+
+
+def test_a_head_that_is_surer_of_left_out_labels_gives_no_rule() -> None:
+    """A threshold would answer `other` for what it is surest of."""
+    vectors, outputs = blobs(8, 20, 0, np.eye(12))
+
+    def misled(some: Any, labels: Any) -> tuple[Any, Any]:
+        weight, bias = fit(some, labels)
+        known = np.isin(outputs, labels)
+        away = np.linalg.pinv(vectors) @ np.where(known, 0.0, 50.0)  # a direction that only left-out labels have
+        return weight + np.eye(len(weight))[0][:, None] * away, bias
+
+    assert "no less sure of rows of left-out labels" in str(choose_other(vectors, outputs, "other", misled, 0))
 
 
 def test_the_engine_answers_other_below_the_threshold(tmp_path: Path) -> None:

@@ -67,9 +67,9 @@ def measured(
 ) -> tuple[Record, bool]:
     """A rung measured now, and whether its record is to be stored. A failure is recorded; DiskFullError if there is no space."""
     record = Record(rung=step.rung, status="skipped", quote=step.estimate)
-    if step.usual and (why := cascading.doubtful(project, step, until, progress)):
-        return replace(record, reason=why), False
     try:
+        if step.usual and (why := cascading.doubtful(project, step, until, progress)):
+            return replace(record, reason=why), False
         return _with_gaps(_measured(project, step, key, until, progress, race)), True
     except BudgetError as error:
         return replace(record, reason=str(error)), True

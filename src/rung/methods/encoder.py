@@ -22,7 +22,7 @@ from rung.methods.facts import Facts
 from rung.methods.label_set_head import fit_label_set_head
 from rung.methods.linear_head import Balance, LabelTexts, LinearHead, as_chosen, fit_head, label_text
 from rung.methods.option import Rate, Weight
-from rung.methods.other_label import LEAST_LABELS, choose_other
+from rung.methods.other_label import choose_other
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
 
@@ -99,8 +99,8 @@ class Encoder(Method):
             return alike.weight, alike.bias
 
         found = choose_other(vectors, outputs, start.other, fit, run.seed)
-        if found is None:
-            run.notes["other"] = f"never: fewer than {LEAST_LABELS} labels, so none can be left out to choose a threshold"
+        if isinstance(found, str):
+            run.notes["other"] = f"never: {found}"
             return None
         run.notes["other"] = {name: round(getattr(found, name), 4) for name in ("auc", "found", "lost", "rows")}
         return found.rule

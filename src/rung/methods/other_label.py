@@ -1,7 +1,7 @@
 """When the head of `encoder` answers `other`: below a confidence that is chosen by leaving labels of train out.
 
-Rows of a label that a head was not trained on are what `other` is meant for, so train itself shows how sure a head is of them. A
-baseline of the field (https://arxiv.org/abs/1610.02136); nearest neighbours and label means told no more on banking77.
+Rows of a label that a head was not trained on are what `other` is meant for, so train itself shows how sure a head is of them: a
+baseline of the field (https://arxiv.org/abs/1610.02136).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Chosen:
     rows: int
 
 
-def choose_other(vectors: NDArray[Any], outputs: Sequence[str], other: str, fit: Fit, seed: int) -> Chosen | None:
-    """The rule of `vectors` (rows, width) with their labels; None with too few labels.
+def choose_other(vectors: NDArray[Any], outputs: Sequence[str], other: str, fit: Fit, seed: int) -> Chosen | str:
+    """The rule of `vectors` (rows, width) with their labels, or why there is none.
 
     Logistic regression on the log-odds of the confidence, both kinds of row weighted alike: how many inputs are `other` in use is
     unknown. Train rows labelled `other` count as rows of a left-out label.
@@ -50,14 +50,17 @@ def choose_other(vectors: NDArray[Any], outputs: Sequence[str], other: str, fit:
 
     given = np.asarray(outputs)
     if len(set(outputs) - {other}) < LEAST_LABELS:
-        return None
+        return f"fewer than {LEAST_LABELS} labels, so none can be left out to choose a threshold"
     sure, out = _left_out(vectors, given, other, fit, seed)
     if len(set(out.tolist())) < 2:
-        return None
+        return "no head of fewer labels could be tested on rows of left-out labels and of the others"
     model = LogisticRegression(class_weight="balanced").fit(sure[:, None], out)
     rule = OtherLabel(other, float(model.coef_[0, 0]), float(model.intercept_[0]))
+    auc = float(roc_auc_score(out, -sure))
+    if rule.slope >= 0:
+        return f"a head is no less sure of rows of left-out labels than of the others: area under the curve {auc:.3f}"
     said = rule.chance(sure) >= 0.5
-    return Chosen(rule, float(roc_auc_score(out, -sure)), float(said[out].mean()), float(said[~out].mean()), len(out))
+    return Chosen(rule, auc, float(said[out].mean()), float(said[~out].mean()), len(out))
 
 
 def _left_out(vectors: NDArray[Any], given: NDArray[Any], other: str, fit: Fit, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
