@@ -120,6 +120,23 @@ def test_a_row_that_goes_on_where_another_ends_stays_in_its_split(tmp_path: Path
     assert {row.group for row in grown} == set(before.values()), "a conversation that grows stays where it is"
 
 
+def test_rows_with_the_question_of_a_continued_one_stay_with_it() -> None:
+    hello = (Message("user", "Hi"), Message("assistant", "Hello"))
+    rows = (
+        Example("Hi", "Hello", where="1"),
+        Example("Hi", "Hello", where="2"),
+        Example("hi!", "Hey there", where="3"),
+        Example("Q", "A", hello, where="4"),
+        Example("Bye", "Bye", where="5"),
+    )
+    (found,), (note,) = join_conversations([rows])
+    assert found and len({row.group for row in found[:4]}) == 1 and found[0].group and not found[4].group
+    assert note.count == 4
+    prompted = [(Message("system", name), *hello) for name in ("a", "b")]
+    (found,), _ = join_conversations([(Example("Q", "A", prompted[0]), Example("Q", "A", prompted[1]), rows[0])])
+    assert found and len({row.group for row in found}) == 1
+
+
 def test_rows_that_only_begin_alike_are_not_joined() -> None:
     hello = (Message("user", "Hi"), Message("assistant", "Hello! What can I do?"))
     rows = tuple(Example(f"question {i}", "answer", hello) for i in range(5))

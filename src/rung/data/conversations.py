@@ -11,6 +11,7 @@ from statistics import median
 
 from rung import calls
 from rung.data.finding import Finding, Parts, first_places
+from rung.data.question import question
 from rung.types import Example, Kind, Message, digest
 
 Rows = Sequence[tuple[Example, ...] | None]
@@ -68,7 +69,7 @@ def scored_turns(rows: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def join_conversations(parts: Rows) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:
-    """Rows whose conversation goes on in another row get its group, so that all of them are in one split.
+    """Rows whose conversation goes on in another row, and rows with their questions, are a group and so in one split.
 
     Rows that name a group keep it. The shortest row names the group: one that continues a conversation never moves it.
     """
@@ -84,7 +85,8 @@ def join_conversations(parts: Rows) -> tuple[list[tuple[Example, ...] | None], t
         Finding(
             "conversations-joined",
             "note",
-            f"{len(where)} rows are conversations of which one goes on in another: they stay in one split.",
+            f"{len(where)} rows are conversations of which one goes on in another, or ask the same as one: they stay in one"
+            " split.",
             "",
             first_places(where),
             len(where),
@@ -97,16 +99,28 @@ def _grouped(row: Example, roots: dict[int, str]) -> Example:
 
 
 def _roots(rows: Sequence[Example]) -> dict[int, str]:
-    """The group of each row that continues another or is continued."""
-    ends: dict[str, Example] = {}
-    for row in sorted(rows, key=lambda row: len(row.history)):
-        ends.setdefault(_chain(row)[-1], row)
-    root: dict[int, Example] = {}
-    for row in sorted(rows, key=lambda row: len(row.history)):
-        before = next((ends[one] for one in _chain(row)[:-1] if one in ends), None)
-        root[id(row)] = root.get(id(before), before) if before is not None else row
-    continued = {id(one) for key, one in root.items() if id(one) != key}
-    return {key: f"conversation {_name(one)}" for key, one in root.items() if id(one) in continued}
+    """The group of each row that continues another, is continued, or has the question of such a row."""
+    link: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while (above := link.setdefault(name, name)) != name:
+            link[name] = link[above]  # halves the way for the next search
+            name = above
+        return name
+
+    chains = [_chain(row) for row in rows]
+    ends = {chain[-1] for chain in chains}
+    asked = [f"question {question(row)}" for row in rows]
+    continued = []
+    for own, chain in zip(asked, chains):
+        before = [one for one in chain[:-1] if one in ends]
+        continued += [own] if before else []
+        for one in (*before, chain[-1]):
+            link[root(one)] = root(own)
+    joined, names = {root(own) for own in continued}, dict[str, str]()
+    for row, own in sorted(zip(rows, asked), key=lambda pair: len(pair[0].history)):
+        names.setdefault(root(own), f"conversation {_name(row)}")
+    return {id(row): names[root(own)] for row, own in zip(rows, asked) if root(own) in joined}
 
 
 def _chain(row: Example) -> list[str]:

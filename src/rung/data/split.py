@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -13,13 +11,10 @@ from rung.data.drawn import is_chosen
 from rung.data.enough import used
 from rung.data.finding import Finding
 from rung.data.load import Loaded, load
+from rung.data.question import normalise as normalise
+from rung.data.question import question as question
 from rung.task import Task
 from rung.types import Example, Split, digest
-
-_SENTENCE_MARKS = str.maketrans(
-    dict.fromkeys("'’‘`", None) | dict.fromkeys('.,;:!?¿¡"“”„«»…。、，？！()', " ")  # can't is cant
-)
-_HYPHEN = re.compile(r"(?<=[^\W\d])[-‐‑–](?=[^\W\d])")  # top-up is top up, and 3-2 is not 3 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,22 +111,3 @@ def home(row: Example, dev: float, test: float, seed: int) -> Split:
 def unit(row: Example) -> str:
     """The group, or the question, which stays in one split."""
     return f"group\0{row.group}" if row.group else f"question\0{question(row)}"
-
-
-def question(example: Example) -> str:
-    """The normalised question with history, equal for spelling variants."""
-    return "\n".join(_wording(text) for text in (*(message.content for message in example.history), example.input))
-
-
-def normalise(text: str) -> str:
-    """NFKC, casefolded, whitespace collapsed."""
-    if text.isascii():
-        return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())  # case folding may undo NFKC
-
-
-def _wording(text: str) -> str:
-    """Normalised without punctuation; other symbols stay, since `2 + 3` is not `2 - 3`."""
-    plain = normalise(text)
-    return " ".join(_HYPHEN.sub(" ", plain).translate(_SENTENCE_MARKS).split()) or plain
