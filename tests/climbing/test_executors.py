@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -222,6 +223,16 @@ def test_a_worker_refuses_what_it_would_measure_otherwise(folder: Path, monkeypa
     sent = order_of(given, step)
     (folder / "rows.jsonl").write_text((folder / "rows.jsonl").read_text().replace("number 7", "number seven"))
     assert "error" in json.loads(ray_worker.run(sent, lambda *_: None, "there"))
+
+
+def test_a_folder_of_another_user_is_the_machines_fault(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alone.tempfile, "gettempdir", lambda: str(tmp_path / "shared"))
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / f"rung-{os.getuid()}").symlink_to(tmp_path / "theirs")
+    given = setting(folder)
+    found = json.loads(ray_worker.run(order_of(given, given.project.plan.steps[0]), lambda *_: None, "there"))
+    assert found["error"]["what"] == "another user made this folder."
 
 
 def test_a_worker_with_another_key_believes_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from rung.climbing import measuring
 from rung.climbing.climb import Climb, climb
 from rung.climbing.executors import ray_cluster
 from rung.climbing.executors.on_ray import on_ray
-from rung.climbing.executors.ray_train import measure_by
+from rung.climbing.executors.order import Order
+from rung.climbing.executors.ray_train import _train, measure_by
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.task import load_task
@@ -31,20 +34,20 @@ def climbed(folder: Path, **how: Any) -> Climb:
 
 def lasting(record: Record) -> Any:
     """What of a record does not depend on the clock or on the machine."""
-    told = record.provenance
+    found = record.provenance
     same = (record.rung, record.status, record.reason, record.scores, record.predictor, record.selection, record.forgetting)
     return (
         same,
-        told.key,
-        told.fits,
-        told.base,
-        told.train,
-        told.dev,
-        told.test,
-        told.options,
-        told.seed,
-        told.attack,
-        told.failed,
+        found.key,
+        found.fits,
+        found.base,
+        found.train,
+        found.dev,
+        found.test,
+        found.options,
+        found.seed,
+        found.attack,
+        found.failed,
     )
 
 
@@ -66,6 +69,52 @@ def test_a_cluster_that_asks_for_no_token_is_not_joined(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(RungError, match="anybody who reaches the cluster"), ray_cluster.connected():
         pass
+
+
+def test_a_check_of_the_cluster_that_takes_too_long_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "CHECK_SECONDS", 0.01)
+    with pytest.raises(RungError, match="could not be found out: no answer in"):
+        ray_cluster._refuse_open("127.0.0.1:9")
+
+
+def test_what_ray_prints_comes_back_after_the_block() -> None:
+    import ray._private.worker as worker
+
+    before: Any = worker.print_to_stdstream
+    with ray_cluster._quiet():
+        assert worker.print_to_stdstream is not before
+    assert worker.print_to_stdstream is before
+
+
+def test_a_cluster_without_machines_is_named(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(load_task(write(tmp_path / "task", "majority", "")))
+    monkeypatch.setattr(ray_cluster, "connected", lambda: nullcontext(SimpleNamespace(nodes=list)))
+    with pytest.raises(RungError, match="no machine of the cluster is alive"):
+        measure_by(2)(project, project.plan.alone, lambda *_: None)
+
+
+def test_a_fit_deletes_no_files_of_another(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at the same time: the second begins and ends while the first one runs."""
+    project = Project(load_task(write(tmp_path / "task", "majority", "")))
+    order = Order("", "", "majority", "key", "", False, None)
+    places: list[Path] = []
+
+    class Trainer:
+        def __init__(self, *_: Any, run_config: Any, **__: Any) -> None:
+            self.place = Path(run_config.storage_path)
+
+        def fit(self) -> None:
+            self.place.mkdir(parents=True)
+            places.append(self.place)
+            if len(places) == 1:
+                _train(order, 2, 1, project)
+                assert [one.exists() for one in places] == [True, False]
+
+    parts = dict.fromkeys(("FailureConfig", "RunConfig", "ScalingConfig"), SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "ray.train", SimpleNamespace(**parts))
+    monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchConfig=SimpleNamespace, TorchTrainer=Trainer))
+    _train(order, 2, 1, project)
+    assert len(places) == 2 and not any(one.exists() for one in places)
 
 
 @pytest.mark.slow
@@ -99,5 +148,5 @@ def test_a_fit_by_two_workers_is_that_of_one_process(tmp_path: Path, home: Path,
     assert one.provenance.fits == two.provenance.fits and one.provenance.key == two.provenance.key
     losses = [record.provenance.notes[-1]["losses"] for record in records if record.provenance.notes]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4) and len(losses[0]) > 10
-    assert not (tmp_path / "two" / ".rung" / "ray").exists()
+    assert not list((tmp_path / "two" / ".rung").glob("ray*"))
     assert measure_by(2)(project, project.plan.alone, lambda *_: None) == two  # stored: Ray is not started

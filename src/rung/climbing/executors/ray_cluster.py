@@ -26,6 +26,8 @@ import sys
 from ray._raylet import GcsClient
 GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)
 """
+CHECK_SECONDS = 60
+"""Time for that check, with the start of Python."""
 
 
 @contextmanager
@@ -40,14 +42,12 @@ def connected() -> Iterator[Any]:
     _require_token(address)
     import ray
 
-    worker: Any = import_module("ray._private.worker")
-    worker.print_to_stdstream = lambda *_, **__: None  # Ray tells of lost machines on standard output, where our JSON goes
     raylet: Any = import_module("ray._raylet")
     raylet.Config.initialize("")  # Ray reads the variables when it is imported, which may be long ago
     raylet.AuthenticationTokenLoader.instance().reset_cache()
     if ray.is_initialized():
         raise RungError("this process is connected to a Ray cluster already.", remedy="Run ray.shutdown() first.")
-    with _sockets() as place:
+    with _sockets() as place, _quiet():
         try:
             if address:
                 ray.init(address=address, **QUIET)
@@ -97,9 +97,11 @@ def _refuse_open(address: str) -> None:
     hidden = {TOKEN, TOKEN_FILE}
     with tempfile.TemporaryDirectory() as empty:  # no ~/.ray/auth_token either
         without = {name: value for name, value in os.environ.items() if name not in hidden} | {MODE: "disabled", "HOME": empty}
-        asked = subprocess.run(
-            [sys.executable, "-c", OPEN_CHECK, address], env=without, capture_output=True, text=True, check=False, timeout=60
-        )
+        command = [sys.executable, "-c", OPEN_CHECK, address]
+        try:
+            asked = subprocess.run(command, env=without, capture_output=True, text=True, check=False, timeout=CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise _unknown(address, f"no answer in {CHECK_SECONDS} seconds") from None
     if asked.returncode == 0:
         raise RungError(
             "this cluster lets in anybody who reaches it: it was started without a token.",
@@ -107,11 +109,27 @@ def _refuse_open(address: str) -> None:
             remedy=f"Stop it, and start it with {MODE}=token set on every machine. {HOW}",
         )
     if "AuthenticationError" not in asked.stderr:
-        raise RungError(
-            f"whether this cluster asks for a token could not be found out: {asked.stderr.strip().splitlines()[-1:]}",
-            where=f"{ADDRESS}={address}",
-            remedy="Run it again.",
-        )
+        raise _unknown(address, (asked.stderr.strip().splitlines() or ["no message"])[-1])
+
+
+def _unknown(address: str, why: str) -> RungError:
+    return RungError(
+        f"whether this cluster asks for a token could not be found out: {why}",
+        where=f"{ADDRESS}={address}",
+        remedy="Run it again.",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray prints which machines are lost on standard output, where our JSON goes: not within the block."""
+    worker: Any = import_module("ray._private.worker")
+    before = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 @contextmanager

@@ -7,6 +7,7 @@ others join in its trainings. Checkpoints are rung's own, in the store, so a los
 from __future__ import annotations
 
 import math
+import secrets
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ from rung.types import Record
 LOSSES = 3
 """Times that workers may be lost before the fit is given up; what it has reached is stored."""
 FOLDER = "ray"
-"""Folder in the store for what Ray Train writes; it goes at the end."""
+"""Folders in the store for what Ray Train writes begin so; each fit has its own, which goes at its end."""
 
 
 def measure_by(workers: int) -> Callable[[Project, Step, Progress], Record]:
@@ -36,7 +37,8 @@ def measure_by(workers: int) -> Callable[[Project, Step, Progress], Record]:
             return found
         progress(f"fitting with {workers} workers", 0.0)
         with ray_cluster.connected() as ray:
-            nodes = ray_cluster.nodes(ray)
+            if not (nodes := ray_cluster.nodes(ray)):
+                raise RungError("no machine of the cluster is alive.", where="--on ray", remedy="Start one; see docs/scaling.md.")
             share = 1 / slots(nodes, workers)
             climb = write_climb(project)
             order = Order(str(project.task.folder), climb, step.rung, found, "", False, None, share)
@@ -55,7 +57,7 @@ def _train(order: Order, workers: int, cpus: int, project: Project) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpu, place = project.machine.device == "cuda", project.store.folder / FOLDER
+    gpu, place = project.machine.device == "cuda", project.store.folder / f"{FOLDER}-{secrets.token_hex(8)}"
     trainer = TorchTrainer(
         work,
         train_loop_config={"order": order.to_json()},

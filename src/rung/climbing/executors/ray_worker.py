@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 BEAT = 2.0
@@ -86,26 +87,22 @@ def run(order: Any, progress: Callable[[str, float], None], node: str) -> str:
     from rung.climbing.executors.order import rebuilt
     from rung.errors import RungError
 
-    shared = Room()
     try:
+        with closing(Room()) as shared:
 
-        def shown(text: str, share: float) -> None:
-            progress(text, share)
-            shared.pause()
+            def shown(text: str, share: float) -> None:
+                progress(text, share)
+                shared.pause()
 
-        project = rebuilt(order, shared.alone)
-        try:
-            record, store = _measured(order, project, shown)
-        finally:
-            project.engines.close()
+            project = rebuilt(order, shared.alone)
+            with closing(project.engines):
+                record, store = _measured(order, project, shown)
         how = {"executor": "ray", "node": node, "share": order.share, "latency": "alone", "paused_seconds": shared.paused}
         content = record.to_json()
         content["provenance"]["ran"] = how
         return json.dumps({"record": content, "store": store})
     except RungError as error:
         return json.dumps({"error": {"what": error.what, "where": error.where, "remedy": error.remedy}})
-    finally:
-        shared.close()
 
 
 def _measured(order: Any, project: Any, progress: Callable[[str, float], None]) -> Any:
