@@ -31,7 +31,7 @@ from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Record
 
 def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
     """One rung's record: the stored one if nothing it depends on has changed, else measured now and stored."""
-    found = known(project, step, until, race)
+    found = record_or_key(project, step, until, race)
     if isinstance(found, Record):
         return found
     record, store = measured(project, step, found, until, progress, race)
@@ -40,11 +40,8 @@ def measure(project: Project, step: Step, until: float, progress: Progress, race
     return record
 
 
-def known(project: Project, step: Step, until: float, race: RacePlan | None = None) -> Record | str:
-    """The record of a rung that is not to be measured now: it is stored, cannot be tried, or would take too long.
-
-    Otherwise the key of its measurement.
-    """
+def record_or_key(project: Project, step: Step, until: float, race: RacePlan | None = None) -> Record | str:
+    """The record of a rung that is not to be measured now (stored, impossible, or too long), else its measurement's key."""
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)
     if step.estimate is None:
         return record

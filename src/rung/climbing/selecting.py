@@ -32,16 +32,16 @@ def select(found: TrainAnswers, goal: Goal, held: int) -> Selection:
     """The threshold for these answers. `held`: held-out rows that are to prove the goal."""
     assert goal.coverage is not None, "a goal without coverage has every row answered"
     cost: dict[str, Any] = {"folds": found.folds, "rows": len(found.scores), "seconds": found.seconds, "usd": found.usd}
-    told = [(one.confidence, score) for one, score in zip(found.predictions, found.scores) if gives(one)]
-    if not told:
+    rated = [(one.confidence, score) for one, score in zip(found.predictions, found.scores) if gives(one)]
+    if not rated:
         return Selection(why="it gives no confidence, so no threshold can be chosen", **cost)
     if len(found.scores) < choosing.LEAST_ROWS:
         why = f"only {len(found.scores)} train rows could be asked, and a threshold needs {choosing.LEAST_ROWS}"
         return Selection(why=why, **cost)
-    confidences, scores = [c for c, _ in told if c is not None], [score for _, score in told]
+    confidences, scores = [c for c, _ in rated if c is not None], [score for _, score in rated]
     slope, shift = choosing.calibration(confidences, scores)
     after = choosing.calibrated(confidences, slope, shift)
-    open_rows = len(found.scores) - len(told)
+    open_rows = len(found.scores) - len(rated)
     asked = choosing.Asked.of([*after, *[float("-inf")] * open_rows], [*scores, *[0.0] * open_rows])
     answered = choosing.for_goal(asked, goal.at_least, goal.coverage, held)
     return Selection(

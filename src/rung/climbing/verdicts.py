@@ -270,8 +270,8 @@ def advice(ahead: Ahead, goal: float, level: float, error: float, more: int) -> 
     """What labelling more rows would bring, as chances."""
     if more >= stats.MAX_ROWS:
         return f"a goal this close cannot be told apart in practice: not even {PRACTICAL:,} more rows would likely decide"
-    told = [share(ahead.decides(rows, goal, level, error)) for rows in STEPS]
-    chances = f"chance to decide with 100, 300 or 1,000 more: {told[0]}, {told[1]} or {told[2]}"
+    chance = [share(ahead.decides(rows, goal, level, error)) for rows in STEPS]
+    chances = f"chance to decide with 100, 300 or 1,000 more: {chance[0]}, {chance[1]} or {chance[2]}"
     return f"label about {more:,} more rows for dev and test ({chances})"
 
 

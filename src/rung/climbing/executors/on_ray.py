@@ -164,7 +164,7 @@ class _Going:
                 continue
             if len(self.flights) >= self.on.parallel or (found := self._place(one)) is None:
                 return
-            key = measuring.known(self.given.project, one.job.step, self.given.until, one.job.race)
+            key = measuring.record_or_key(self.given.project, one.job.step, self.given.until, one.job.race)
             if not one.lost:
                 self.given.watcher.began(one.job.step.rung)
             if isinstance(key, Record):

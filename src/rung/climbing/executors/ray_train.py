@@ -32,7 +32,7 @@ def measure_by(workers: int) -> Callable[[Project, Step, Progress], Record]:
     """What fits and measures a rung with so many workers; it raises RungError if they are lost too often."""
 
     def measure(project: Project, step: Step, progress: Progress) -> Record:
-        found = measuring.known(project, step, math.inf)
+        found = measuring.record_or_key(project, step, math.inf)
         if isinstance(found, Record):
             return found
         progress(f"fitting with {workers} workers", 0.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from rung.climbing.executors.job import Job, Setting, asks_api
-from rung.climbing.measuring import known, measure
+from rung.climbing.measuring import measure, record_or_key
 from rung.store import LeasedError, LeaseLostError
 from rung.store.leased import LONGEST_WAIT, WAIT
 from rung.types import Record
@@ -45,7 +45,7 @@ class Shared:
         given, step = self.setting, job.step
         if step.rung in self.ahead:
             return self.ahead[step.rung]
-        key = known(given.project, step, given.until, job.race)
+        key = record_or_key(given.project, step, given.until, job.race)
         if isinstance(key, Record):
             return key
         try:
