@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import threading
@@ -25,7 +26,8 @@ from rung.retrieve import knowledge
 from rung.retrieve.lookup import Lookup
 from rung.store import LeasedError, LeaseLostError, Store, copying, leases, opened, remember
 from rung.store.address import Address, parse
-from rung.store.database import StoreError
+from rung.store.database import TRIES, StoreError, prepare, tables
+from rung.store.objects import Objects
 from rung.task import load_task
 from rung.types import Prediction, Provenance, Record
 
@@ -218,7 +220,12 @@ def test_the_index_of_a_fit_from_elsewhere_is_built_here(
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://me:se%40cret@host/db?files=/f", "postgresql://me@host/db?files=/f&password=se%40cret"]
+    "text",
+    [
+        "postgresql://me:se%40cret@host/db?files=/f",
+        "postgresql://me@host/db?files=/f&password=se%40cret",
+        "postgresql://me:se%40cret@host/db?files=/f&password=other-secret",
+    ],
 )
 def test_a_password_is_used_and_never_shown(text: str, tmp_path: Path) -> None:
     address = parse(text, "support")
@@ -230,13 +237,58 @@ def test_a_password_is_used_and_never_shown(text: str, tmp_path: Path) -> None:
     assert "127.0.0.1" in str(caught.value) and "cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text", ["mysql://me:secret@host/db", "sqlite:///here", "support", "", "postgresql://h/d?files=s3://a:secret@b"]
-)
+NO_ADDRESSES = [
+    "mysql://me:secret@host/db",
+    "sqlite:///here",
+    "support",
+    "",
+    "me:secret@host/db",
+    "postgresql://h/d?files=s3://a:secret@b",
+    "postgresql://h/d?files=s3://a/b?secret_key=secret",
+    "postgresql://h/d?sslpassword=secret",
+    "postgresql://[secret@",
+    "postgresql://me:secret#1@h/d",
+    "postgresql://me:12/secret@h/d",
+    "postgresql://me:12?secret@h/d",
+]
+
+
+@pytest.mark.parametrize("text", NO_ADDRESSES)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(RungError) as caught:
         parse(text, "support")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["/mnt/me@work/fits", "s3://bucket/me@work", "hdfs://host:8020/fits"])
+def test_a_place_of_fits_may_have_an_at_sign_in_its_path(place: str) -> None:
+    address = parse(f"postgresql://h/d?files={place}", "t")
+    assert address and address.files == place and parse(str(address), "t") == address
+
+
+@pytest.mark.parametrize(
+    ("dialect", "kind", "why", "tries"),
+    [
+        ("postgresql", "OperationalError", "password authentication failed", 1),
+        ("postgresql", "IntegrityError", "duplicate key", TRIES),
+        ("postgresql", "ProgrammingError", "already exists", TRIES),
+        ("sqlite", "OperationalError", "database is locked", TRIES),
+        ("sqlite", "OperationalError", "unable to open database file", 1),
+    ],
+)
+def test_only_what_two_processes_make_at_once_is_made_again(dialect: str, kind: str, why: str, tries: int) -> None:
+    from sqlalchemy import exc
+
+    error, begun = getattr(exc, kind)("", {}, Exception(why)), []
+
+    def begin() -> None:
+        begun.append(1)
+        raise error
+
+    made: Any = SimpleNamespace(dialect=SimpleNamespace(name=dialect), begin=begin)
+    with pytest.raises(type(error)):
+        prepare(made, tables(), "t")
+    assert len(begun) == tries
 
 
 def test_the_store_is_that_of_the_command_the_environment_or_the_last_time(
@@ -279,6 +331,33 @@ def test_a_store_is_copied_to_a_database_and_back(address: Address, tmp_path: Pa
     assert back.store.records() == project.store.records()
     assert climbing.climb(back, Silent(), everything=True).decision == before.decision
     assert len(back.store.records()) == len(before.records), "nothing was measured again"
+
+
+def test_a_copy_without_a_place_for_fits_is_refused_or_says_what_it_leaves_out(tmp_path: Path) -> None:
+    bare = parse(f"sqlite:///{tmp_path}/bare.sqlite", "t")
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two", address=bare)
+    one.keep_record(RECORD)
+    assert copying.copy(one, two).lines == 1, "there are no fits to lose"
+    assert "no fits were copied" in copying.copy(two, Store(tmp_path / "three")).note
+    with one.lease("fits/k"):
+        one.keep_fit("k", fitted(one.workplace("k")), {})
+    with pytest.raises(RungError, match="files=PLACE"):
+        copying.copy(one, two)
+    assert not list((tmp_path / "two").rglob("fits"))
+
+
+def test_half_an_object_is_written_again(tmp_path: Path) -> None:
+    source, name = tmp_path / "a", hashlib.sha256(b"whole").hexdigest()
+    source.write_bytes(b"whole")
+    for place in (str(tmp_path / "plain"), (tmp_path / "as a url").as_uri()):
+        objects = Objects(place)
+        objects.put(source, name)
+        there = next(path for path in tmp_path.rglob(name))
+        there.write_bytes(b"wh")
+        assert not objects.fetch(name, tmp_path / "b")
+        objects.put(source, name)
+        assert objects.fetch(name, tmp_path / "b") and there.read_bytes() == b"whole"
+        there.unlink()
 
 
 def test_a_copy_does_not_write_over_another_climb(address: Address, tmp_path: Path) -> None:

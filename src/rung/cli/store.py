@@ -40,6 +40,8 @@ def copy(source: Side, target: Side, json_: Json = False) -> None:
         print_json(found)
     else:
         out.print(f"copied: {found.texts} texts, {found.lines} lines, {found.fits} fits", soft_wrap=True)
+        if found.note:
+            err.print(found.note, soft_wrap=True)
 
 
 def _task(source: str, target: str) -> str:

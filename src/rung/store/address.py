@@ -8,9 +8,10 @@ that of its folder. A password stands in RUNG_STORE, PGPASSWORD or ~/.pgpass, an
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from rung.errors import RungError
 
@@ -19,6 +20,8 @@ VARIABLE = "RUNG_STORE"
 FOLDER = "folder"
 """The address of the folder beside the task."""
 SCHEMES = ("postgresql", "sqlite")
+SECRET = re.compile(r"\w+://([^/]*:.*@|.*[?&][^=&]*(key|password|secret|token)[^=&]*=)", re.IGNORECASE)
+"""A URL with a key: before its host, or as an option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +53,43 @@ def parse(text: str, task: str) -> Address | None:
     """
     if text == FOLDER:
         return None
-    parts = urlsplit(text)
-    scheme = parts.scheme.partition("+")[0]
-    if scheme not in SCHEMES or (scheme == "sqlite" and not parts.path.startswith("//")):
+    if (parts := _parts(text)) is None:
         raise RungError(
             f"{_shown(text)!r} is no address of a store.",
             where="--store",
-            remedy=f"Write postgresql://USER@HOST/NAME, sqlite:////ABSOLUTE/PATH or {FOLDER}.",
+            remedy=f"Write postgresql://USER@HOST/NAME, sqlite:////ABSOLUTE/PATH or {FOLDER}. "
+            "In a password, write the characters / ? # @ : % as %2F %3F %23 %40 %3A %25.",
         )
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
-    name, files = given.pop("task", "") or task, given.pop("files", "")
-    if "@" in files:
+    name, files, option = given.pop("task", "") or task, given.pop("files", ""), given.pop("password", "")
+    if other := next((key for key in given if "password" in key.lower()), ""):
+        raise RungError(f"{other} must not be in the address.", where="--store", remedy="Use a client key that is not encrypted.")
+    if SECRET.match(files):
         raise RungError(
             "the place of fits must not hold a key.", where="--store", remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     login, at, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    password = unquote(password) or given.pop("password", "")
     query = urlencode(given, quote_via=quote, safe="/:")
     # urlunsplit drops one of the slashes of sqlite:////path
     bare = f"{parts.scheme}://{user}{at}{host}{parts.path}" + (f"?{query}" if query else "")
-    return Address(bare, name, files, password)
+    return Address(bare, name, files, unquote(password) or option)
+
+
+def _parts(text: str) -> SplitResult | None:
+    """A URL's parts; None if it is no address, or if a sign in its password ends the host early."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return None
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in SCHEMES or parts.fragment:
+        return None
+    if scheme == "sqlite":
+        return parts if parts.path.startswith("//") else None
+    cut_short = "@" in parts.path or any("@" in key for key, _ in parse_qsl(parts.query, keep_blank_values=True))
+    return None if cut_short else parts
 
 
 def of_environment() -> str:
@@ -79,9 +98,11 @@ def of_environment() -> str:
 
 
 def _shown(text: str) -> str:
-    """A text without what stands before the last @ of its host."""
-    parts = urlsplit(text)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    """A text that is no address; only its scheme if there may be a password in it."""
+    if not {"@", "?", "#"} & set(text):
+        return text
+    scheme, found, _ = text.partition("://")
+    return f"{scheme}://..." if found else "..."
 
 
 def task_name(folder: Path) -> str:

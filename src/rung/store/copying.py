@@ -24,10 +24,22 @@ class Copied:
     texts: int = 0
     lines: int = 0
     fits: int = 0
+    note: str = ""
+    """What the copy leaves out; empty if nothing."""
 
 
 def copy(source: Store, target: Store) -> Copied:
-    """Copy what the target lacks. RungError, before anything is copied, if a text of the target is another one."""
+    """Copy what the target lacks.
+
+    RungError, before anything is copied, if a text of the target is another one, or if it has no place for fits.
+    """
+    keys = source.fit_keys()
+    if keys and not _has_place(target):
+        raise RungError(
+            "the target has no place for fits, and the source has some.",
+            where=str(target.address),
+            remedy="Add files=PLACE to its address: a folder that all machines see, or a URL such as s3://bucket/rung.",
+        )
     names = [name for name in source.rows.names() if not name.startswith(OWN_TO_A_STORE)]
     wholes = {name: text for name in names if not name.endswith(LINES) and (text := source.rows.read(name)) is not None}
     theirs = {name: target.rows.read(name) for name in wholes}
@@ -38,11 +50,17 @@ def copy(source: Store, target: Store) -> Copied:
             remedy="Copy to another place, or under another name with ?task=NAME.",
         )
     lines = sum(_lines(source, target, name) for name in names if name.endswith(LINES))
-    fits = sum(_fit(source, target, key) for key in source.fit_keys())
+    fits = sum(_fit(source, target, key) for key in keys)
     new = [name for name in wholes if theirs[name] is None]
     for name in new:
         target.rows.write(name, wholes[name])
-    return Copied(len(new), lines, fits)
+    note = "" if _has_place(source) else "no fits were copied: without files=PLACE they are in the .rung folders of its machines."
+    return Copied(len(new), lines, fits, note)
+
+
+def _has_place(store: Store) -> bool:
+    """Whether fits are part of the store itself, rather than of the folder of each machine that uses it."""
+    return store.address is None or store.objects is not None
 
 
 def _lines(source: Store, target: Store, name: str) -> int:

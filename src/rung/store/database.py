@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, MetaData, Table
 
 WAIT = 60
-"""Seconds to wait for another process that writes, and for a server that does not answer."""
+"""Seconds to wait for another process that writes to the file of SQLite."""
+CONNECT = 10
+"""Seconds to wait for a server that does not answer."""
+TRIES = 4
+"""Attempts to make the tables while other processes make them too."""
 POOL = 4
 """Connections that a process leaves open."""
 
@@ -93,7 +98,7 @@ def _engine(address: Address) -> Engine:
         made = sqlalchemy.create_engine(url, connect_args={"timeout": WAIT})
         _immediate(made)
         return made
-    return sqlalchemy.create_engine(url, pool_size=POOL, pool_pre_ping=True, connect_args={"connect_timeout": WAIT})
+    return sqlalchemy.create_engine(url, pool_size=POOL, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT})
 
 
 def _immediate(made: Engine) -> None:
@@ -115,18 +120,29 @@ def prepare(made: Engine, found: Tables, task: str) -> None:
     from sqlalchemy import insert, select
     from sqlalchemy.exc import DBAPIError
 
-    def ready() -> bool:
-        with made.begin() as connection:
-            found.all.create_all(connection)
-            if not connection.execute(select(found.tasks).where(found.tasks.c.task == task)).first():
-                connection.execute(insert(found.tasks).values(task=task))
-        return True
+    started = time.monotonic()
+    for left in reversed(range(TRIES)):
+        try:
+            with made.begin() as connection:
+                found.all.create_all(connection)
+                if not connection.execute(select(found.tasks).where(found.tasks.c.task == task)).first():
+                    connection.execute(insert(found.tasks).values(task=task))
+            return
+        except DBAPIError as error:
+            if not left or not _raced(made, error) or time.monotonic() > started + CONNECT:
+                raise
 
-    for _ in range(3):
-        with suppress(DBAPIError):
-            if ready():
-                return
-    ready()
+
+def _raced(made: Engine, error: Exception) -> bool:
+    """Whether another process may have made the same thing at the same moment. A server that refuses is not asked again.
+
+    SQLite answers "database is locked" at once when two processes turn on its write-ahead log.
+    """
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    if made.dialect.name == "sqlite" and isinstance(error, OperationalError):
+        return "locked" in str(error)
+    return isinstance(error, IntegrityError | ProgrammingError)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Fits in a shared folder or an object store: each file once, under the SHA-256 of its content.
 
 What a fit consists of is in its signed manifest, which is a text of the store. So files are never trusted for where they lie:
-each is checked against the manifest when it is fetched, and an object that was written by half is not under its name.
+each is checked against the manifest when it is fetched. One of another size, as an upload that failed leaves it, is written
+again.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ class Objects:
     """Files by their content, in a folder or an object store."""
 
     def __init__(self, place: str):
-        """`place`: a folder, or a URL that Arrow reads, such as s3://bucket/folder."""
+        """`place`: a folder, also as file:///folder, or a URL that Arrow reads, such as s3://bucket/folder."""
         self.place = place
 
     def put(self, source: Path, name: str) -> None:
-        """Add a file under the SHA-256 of its content, unless it is there. RungError if the place cannot be used."""
+        """Add a file under the SHA-256 of its content, unless it is there whole. RungError if the place cannot be used."""
         system, root = self._system
         path = f"{root}/{name[:2]}/{name}"
         try:
-            if system.get_file_info(path).is_file:
+            there = system.get_file_info(path)
+            if there.is_file and there.size == source.stat().st_size:
                 return
             if self._is_folder:
                 with files.whole(Path(path)) as part:
@@ -62,7 +64,9 @@ class Objects:
 
     @property
     def _is_folder(self) -> bool:
-        return "://" not in self.place
+        from pyarrow.fs import LocalFileSystem
+
+        return isinstance(self._system[0], LocalFileSystem)
 
     @cached_property
     def _system(self) -> tuple[FileSystem, str]:
@@ -70,7 +74,7 @@ class Objects:
         import pyarrow
         from pyarrow import fs
 
-        if self._is_folder:
+        if "://" not in self.place:
             return fs.LocalFileSystem(), str(Path(self.place).expanduser().absolute())
         try:
             system, path = fs.FileSystem.from_uri(self.place)
