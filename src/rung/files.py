@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -92,16 +92,20 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new, empty folder beside `folder` to write to. When the block ends it takes `folder`'s place; where it fails, it goes."""
+def whole_folder(folder: Path, replacing: AbstractContextManager[object] | None = None) -> Iterator[Path]:
+    """A new, empty folder beside `folder` to write to. When the block ends it takes `folder`'s place; where it fails, it goes.
+
+    `replacing`: entered only for taking that place, as a lock that others wait for should be.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{PART}")
     part.mkdir()
     try:
         yield part
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
+        with replacing or nullcontext():
+            if folder.exists():
+                shutil.rmtree(folder)
+            part.replace(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

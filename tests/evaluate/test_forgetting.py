@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from rung.climbing.climb import climb
 from rung.climbing.decide import decide
 from rung.climbing.project import Project
 from rung.data import corpus
-from rung.errors import DataError
+from rung.errors import BudgetError, DataError
 from rung.evaluate import forgetting as forget
 from rung.evaluate.forgetting import Ability, Probe, Question, bounds, compare, measure, probe, replay_text
 from rung.lm.base import ModelRef
@@ -29,7 +30,7 @@ from rung.metrics import interval, stats
 from rung.report import page
 from rung.store import Store
 from rung.task import load_task
-from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores
+from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores, digest
 
 # --- the package's probe ----------------------------------------------------------------------------------------------
 
@@ -245,6 +246,7 @@ class Counting:
 
     machine: Machine
     opened: int = 0
+    until: float = float("inf")
 
     def open(self, model: ModelRef) -> Letters:
         self.opened += 1
@@ -269,6 +271,15 @@ def test_an_ability_is_measured_once_for_each_model_and_probe(tmp_path: Path, ma
     engines.machine = replace(machine, dtype="bfloat16")
     found(fitted)
     assert engines.opened == 7
+
+
+def test_a_measurement_of_another_process_is_waited_for_only_until_the_deadline(tmp_path: Path, machine: Machine) -> None:
+    engines, on = Counting(machine, until=time.monotonic()), Probe(("one ax",), ())
+    models = ModelRef("causal", "m", "d", "files", "f"), ModelRef("causal", "m", "d")
+    name = digest([models[0].digest, "f", on.digest, machine.device, machine.dtype, forget.MEASURE_VERSION])
+    with Store(tmp_path).lease(f"ability/{name}"), pytest.raises(BudgetError):
+        forget.measure_forgetting(*models, on, Store(tmp_path), engines)  # type: ignore[arg-type]
+    assert engines.opened == 0
 
 
 @pytest.mark.parametrize("kind", ["encoder", "classifier", "rule", "fake"])

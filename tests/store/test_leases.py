@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from rung.errors import BudgetError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
 from rung.store import LeasedError, LeaseLostError, Store, leases
+from rung.store.rows import FolderRows
 from rung.types import Provenance, Record
 
 START = Predictor(kind="classify", model=ModelRef("fake", "fake", "fake"), instruction="Sort.", labels=("a", "b"))
@@ -126,6 +129,64 @@ def test_who_lost_a_lease_writes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert Store(tmp_path).fit_notes("k") == {"by": "quick"}
     assert Store(tmp_path).records() == [record]
     assert not list((tmp_path / ".rung" / "work").iterdir())
+
+
+def test_progress_outlives_two_takeovers_and_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases.Lease, "begin", lambda self: None)
+    places: list[Path] = []
+
+    def attempt(number: int) -> None:
+        """An attempt that gets on, and loses its lease to the next one."""
+        store = Store(tmp_path)
+        store.lease_seconds = 0.01
+        with store.lease("fits/k"):
+            place = store.workplace("k")
+            places.append(place)
+            assert {path.name for path in place.rglob("checkpoint-*")} == {f"checkpoint-{i}" for i in range(number)}
+            (place / "work").mkdir(exist_ok=True)
+            (place / "work" / f"checkpoint-{number}").write_text("")
+            time.sleep(0.02)
+            if number < 2:
+                attempt(number + 1)
+
+    attempt(0)
+    assert len({*places}) == 3, "each of the earlier ones may still write into its own"
+    store = Store(tmp_path)
+    with store.lease("fits/k"):  # the last one has given its lease back, the first ones may still run
+        place = store.workplace("k")
+        assert place not in places and len(list(place.rglob("checkpoint-*"))) == 3
+        store.keep_fit("k", START, {})
+    assert not list((tmp_path / ".rung" / "work").iterdir())
+
+
+def test_checkpoints_of_a_stranger_are_not_taken_up(tmp_path: Path) -> None:
+    (tmp_path / ".rung" / "work" / "k-1" / "work" / "checkpoint-9").mkdir(parents=True)
+    said: list[str] = []
+    store = Store(tmp_path, said.append)
+    for _ in range(2):
+        with store.lease("fits/k"):
+            assert not list(store.workplace("k").iterdir())
+    assert "carries no signature" in said[0] and [path.name for path in (tmp_path / ".rung" / "work").glob("k-*")] == []
+
+
+def test_others_wait_for_the_renaming_of_a_fit_and_not_for_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, plain, seen = Store(tmp_path), FolderRows.alone, []
+
+    def look() -> tuple[int, bool]:
+        fits = store.folder / "fits"
+        return len(list(fits.glob("k.*.part/manifest.json"))), (fits / "k").exists()
+
+    @contextmanager
+    def alone(self: FolderRows) -> Iterator[None]:
+        with plain(self):
+            before = look()
+            yield
+            seen.append((before, look()))
+
+    with store.lease("fits/k"):
+        monkeypatch.setattr(FolderRows, "alone", alone)
+        store.keep_fit("k", START, {})
+    assert seen[0] == ((1, False), (0, True)), "sealed before, and only renamed in the block"
 
 
 def test_a_lease_that_ran_out_is_still_its_owners_while_nobody_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

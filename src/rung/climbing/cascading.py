@@ -41,7 +41,7 @@ def fit_step(project: Project, step: Step, until: float, progress: Progress) -> 
     key = step_keys(project, step)[-1]
     predictor = project.store.fitted(key)
     if predictor is None:
-        with project.store.lease(f"fits/{key}"):
+        with project.store.lease(f"fits/{key}", until):
             predictor = project.store.fitted(key) or _fit_cascade(project, parts, key, until, progress)
     notes = [*parts[0].notes, *parts[1].notes, project.store.fit_notes(key)]
     return Fitted(step, named(predictor, *project.starts.values()), notes)

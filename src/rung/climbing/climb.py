@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from rung import metrics
 from rung.advise.review import ReviewedPlan, review_plan
@@ -27,8 +27,11 @@ from rung.errors import RungError
 from rung.planning.steps import bases_asked
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan
+from rung.store import LeaseLostError
 from rung.task.cascade_names import THEN
 from rung.types import Decision, Record
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,16 @@ class _Going:
 
     def prove(self, finished: bool) -> Climb:
         """Open the sealed rows for the next rung with a fair chance, and again while one fails."""
-        with self.project.store.lease("decision"):
-            return self._prove(finished)
+        return self._alone(lambda: self._prove(finished))
+
+    def _alone(self, work: Callable[[], T]) -> T:
+        """Decide, or open sealed rows, as one driver at a time; once more if another has taken over meanwhile.
+
+        No deadline: proofs have none, and the climb cannot end without its decision.
+        """
+        while True:
+            with suppress(LeaseLostError), self.project.store.lease(test_set.DECISION):
+                return work()
 
     def _prove(self, finished: bool) -> Climb:
         sealed = len(self.project.inputs.splits.test)
@@ -86,7 +97,9 @@ class _Going:
             begun = f"the proof of {name} was interrupted. Climb again to finish it." if name else self.untested
             result = self._climb(decision, begun)
             if name or finished:  # a failure on the test rows must not lose the climb
-                self.project.store.write("decision.json", content(self.project, result, self.findings))
+                stored = content(self.project, result, self.findings)
+                with self.project.store.under_lease(test_set.DECISION):
+                    self.project.store.write("decision.json", stored)
             if name is None:
                 return result
             self.watcher.progress(name, "proving on the sealed rows", 1.0)
@@ -102,6 +115,9 @@ class _Going:
 
     def prove_cheaper(self, rung: str) -> None:
         """Open the sealed rows for a rung beside the one that is proved, if it is cheaper and has a fair chance."""
+        self._alone(lambda: self._prove_cheaper(rung))
+
+    def _prove_cheaper(self, rung: str) -> None:
         decision, known = decide(self.project, self.records), {one.rung: one for one in self.records}
         chance = next((one.chance for one in decision.rungs if one.rung == rung), None)
         proved = len(test_set.proofs(self.project, self.records))

@@ -13,8 +13,11 @@ from rung.climbing.selecting import scored, threshold
 from rung.errors import RungError
 from rung.evaluate.predict import answer
 from rung.predictor import Predictor
-from rung.store import scores
+from rung.store import LeaseLostError, scores
 from rung.types import Example, Record, Scores, Split, digest
+
+DECISION = "decision"
+"""The lease of the one driver that opens sealed rows and decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ def proofs(project: Project, records: Sequence[Record]) -> dict[str, Proof]:
 def prove(project: Project, record: Record) -> str:
     """Score a rung on the sealed rows and store the look; returns why that could not be done, or an empty text.
 
+    LeaseLostError, with no look stored, if this driver had the lease `DECISION`, or that of a fit or of answers, and has lost it.
+
     A look with rows to ask again (a call that failed) is not stored; the next climb continues it. A raced rung answers the rest
     of its dev rows as well.
     """
@@ -55,6 +60,8 @@ def prove(project: Project, record: Record) -> str:
         dev, raced = project.inputs.splits.dev, record.provenance.race
         rest = _scored(project, predictor, dev, "dev", record) if raced and raced.asked < len(dev) else None
         found = _scored(project, predictor, project.inputs.splits.test.open(), "test", record)
+    except LeaseLostError:  # another driver has taken over the proof
+        raise
     except Exception as error:  # reported, so that the measurements are not lost
         why = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
         return f"{why} Climb again to finish it."
@@ -63,7 +70,8 @@ def prove(project: Project, record: Record) -> str:
         return f"{len(again)} of {len(found.ids)} sealed rows have no answer or no mark yet: {again[0]} Climb again to ask them."
     look = {"seal": project.inputs.splits.test.digest, "rung": record.rung, "scores": asdict(found)}
     look |= {"dev": asdict(rest)} if rest else {}
-    project.store.change("test.json", lambda looks: {**looks, _name(project, record): look})
+    with project.store.under_lease(DECISION):
+        project.store.change("test.json", lambda looks: {**looks, _name(project, record): look})
     return ""
 
 

@@ -189,12 +189,13 @@ def _ability(model: ModelRef, on: Probe, store: Store, engines: Engines) -> Abil
     """Measured once per model and probe, and stored. The key includes the machine, because a GPU rounds differently."""
     machine = engines.machine
     name = digest([model.digest, model.files_digest, on.digest, machine.device, machine.dtype, MEASURE_VERSION])
-    with store.lease(f"ability/{name}"):
+    with store.lease(f"ability/{name}", engines.until):
         kept = store.read(f"ability/{name}.json")
         if kept:
             return Ability(**{key: tuple(values) for key, values in kept.items()})
         found = measure(cast(Reads, engines.open(model)), on)
-        store.write(f"ability/{name}.json", asdict(found))
+        with store.under_lease(f"ability/{name}"):
+            store.write(f"ability/{name}.json", asdict(found))
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -36,12 +37,14 @@ def save(
     folder: Path,
     beside: Mapping[str, str] | None = None,
     finish: Callable[[Path], object] = lambda written: None,
+    replacing: AbstractContextManager[object] | None = None,
 ) -> None:
     """Write the Predictor, copies of its files and the text files `beside` to a folder, atomically.
 
-    `finish`: called with the folder before it is renamed into place. RungError for a calibration of another Predictor.
+    `finish`: called with the folder before it is renamed into place. `replacing`: entered for the renaming alone.
+    RungError for a calibration of another Predictor.
     """
-    with files.whole_folder(folder) as part:
+    with files.whole_folder(folder, replacing) as part:
         _write(predictor, part, folder)
         for name, text in (beside or {}).items():
             files.write_text(part / name, text)

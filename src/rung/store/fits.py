@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,15 +62,21 @@ class Fits(LeasedRows):
     def workplace(self, key: str) -> Path:
         """A fit's own folder, empty except for checkpoints of this user's earlier attempt. For who has the lease of `fits/KEY`.
 
-        Where the lease was taken from a process that may still run, the folder is another one, with a copy of the checkpoints.
+        Once the lease was taken from a process that may still run, the folder is another one for each later attempt, with a
+        copy of the newest checkpoints.
         """
         folder, mark = self.folder / "work" / key, f"work/{key}{OWN}"
-        begun = (folder / "work").exists()
+        others = [path for path in folder.parent.glob(f"{key}-*") if not path.name.endswith(files.PART)]
+        begun = any((path / "work").exists() for path in (folder, *others))
         ours = begun and bool(self.read(mark))
         if begun and not self.rows.stamp(mark):
             self._report(f"work/{key}", signed.UNSIGNED)
-        if token := self.taken_over(f"fits/{key}"):
-            folder = _moved(folder, folder.with_name(f"{key}-{token}"), copied=ours)
+        if not ours:  # or they would pass for this user's as soon as the mark is written
+            for left in others:
+                shutil.rmtree(left)
+        if self.taken_over(f"fits/{key}") or (ours and others):
+            newest = max((folder, *others), key=_newest) if ours else None
+            folder = _moved(newest, folder.with_name(f"{key}-{secrets.token_hex(8)}"))
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.iterdir():
             if not (ours and left.name == "work"):
@@ -113,11 +120,11 @@ class Fits(LeasedRows):
         """
         folder, name = self.folder / "fits" / key, f"fits/{key}"
         beside = {"fit.json": json.dumps(notes, indent=1, default=str)}
-        with self.under_lease(name):
-            predictors.save(fitted, folder, beside, partial(signed.seal_folder, name))
+        predictors.save(fitted, folder, beside, partial(signed.seal_folder, name), self.under_lease(name))
         self.publish(key)
         self._whole.add(name)
-        for left in {self.folder / "work" / key, self._workplaces.pop(key, self.folder / "work" / key)}:
+        self._workplaces.pop(key, None)
+        for left in (self.folder / "work" / key, *(self.folder / "work").glob(f"{key}-*")):
             shutil.rmtree(left, ignore_errors=True)
         (self.folder / "work" / f"{key}{OWN}").unlink(missing_ok=True)
         return predictors.load(folder)
@@ -172,9 +179,14 @@ class _AbsentError(Exception):
     """A file of a fit is absent or changed."""
 
 
-def _moved(old: Path, new: Path, copied: bool) -> Path:
-    """Another workplace, with a copy of the old one's checkpoints if they are to be `copied`."""
-    if copied and not new.exists():
+def _newest(place: Path) -> int:
+    """When a file of a workplace's checkpoints was last written, in nanoseconds since 1970; 0 without one."""
+    return max((path.lstat().st_mtime_ns for path in (place / "work").rglob("*")), default=0)
+
+
+def _moved(old: Path | None, new: Path) -> Path:
+    """Another workplace, with a copy of the old one's checkpoints, if there is an old one."""
+    if old:
         with files.whole_folder(new) as part:
             shutil.copytree(old / "work", part / "work", dirs_exist_ok=True)
     return new
