@@ -7,6 +7,8 @@ import importlib.util
 import json
 import secrets
 import threading
+import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ CACHE_BYTES = 2**30
 """Keys and values of all answers together."""
 TOGETHER, ROOM = 16, 2048
 """Answers at once at most, and tokens that each should have room for; with less memory there are fewer."""
+STARTS = 60.0
+"""Seconds that it may take until it listens."""
 
 
 def installed() -> bool:
@@ -62,8 +66,23 @@ class LlamaCpp:
             self._server: Any = llama.Server(how)
         except RuntimeError as error:
             raise ModelError(f"llama.cpp does not load it ({error}).", where=str(file)) from error
+        self._wait()
         self._free = [_Slot(number) for number in range(self.together)]
         self._lock = threading.Lock()
+
+    def _wait(self) -> None:
+        """Until it listens. One that is dropped before that never ends: it is told to stop too early, and then listens."""
+        until = time.monotonic() + STARTS
+        while True:
+            try:
+                urllib.request.urlopen(f"{self._server.listening_address}/health", timeout=STARTS).close()
+                return
+            except urllib.error.HTTPError:
+                return
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise ModelError(f"llama.cpp did not start ({error}).") from error
+                time.sleep(0.01)
 
     def write(self, asked: Asked, heard: Heard) -> End:
         slot = self._taken(asked)
