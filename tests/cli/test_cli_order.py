@@ -63,4 +63,4 @@ def test_fit_and_tune_take_both_orders(place: Path, home: Path) -> None:
 def test_the_folder_is_the_first_argument_of_every_command() -> None:
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         arguments = [one.name for one in command.params if one.param_type_name == "argument"]
-        assert arguments[:1] in (["folder"], ["folders"]) or name in ("models", "keys"), f"{name}: {arguments}"
+        assert arguments[:1] in (["folder"], ["folders"]) or name in ("models", "keys", "store"), f"{name}: {arguments}"

@@ -25,6 +25,7 @@ from rung.planning.steps import Step
 from rung.store import opened
 from rung.task.schema import Task
 from rung.types import digest
+from rung.visible import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
             yield
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        print(visible(text), flush=True)
 
     return Project(
         task,

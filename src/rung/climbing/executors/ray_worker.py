@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from rung.visible import visible
+
 BEAT = 2.0
 """Seconds between two reports of a worker."""
 FENCE = 20.0
@@ -61,7 +63,7 @@ class Reports:
                 reached = time.monotonic()
             except Exception as error:  # of Ray's: no answer in time, or the driver is gone
                 if time.monotonic() - reached > FENCE:
-                    print(f"rung: the driver is not reached ({type(error).__name__}); this worker ends.", flush=True)
+                    print(visible(f"rung: the driver is not reached ({type(error).__name__}); this worker ends."), flush=True)
                     os._exit(FENCED)
             self.ended.wait(BEAT)
 
