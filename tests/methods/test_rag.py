@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from parts import prepared
 
 from rung import predictor as predictors
-from rung.lm.base import Completion, Decoding, ModelRef, Prompt
-from rung.lm.engines import Engines
+from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine
 from rung.methods.base import Run
@@ -33,16 +33,7 @@ class Reader(FakeEngine):
 
 @pytest.fixture
 def made(tmp_path: Path, machine: Machine, encoder: Path) -> tuple[Predictor, TrainData, Run]:
-    (tmp_path / "docs").mkdir()
-    for i, part in enumerate(PARTS):
-        (tmp_path / "docs" / f"{part}.md").write_text(f"# {part.title()}\n\nThe {part} is guaranteed for {i + 2} years.\n")
-    engines = Engines(machine, say=lambda text: None)
-    ref = ModelRef("fake", "fake", "fake")
-    engines.put(ref, Reader())
-    (tmp_path / "fit").mkdir()
-    start = Predictor(kind="answer", model=ref, instruction="Answer.", encoder=str(encoder))
-    data = TrainData(ROWS, documents=documents(tmp_path, ("docs/",)))
-    return start, data, Run(tmp_path / "fit", engines, shared=tmp_path / ".rung")
+    return prepared(tmp_path, machine, encoder, Reader(), PARTS, ROWS)
 
 
 def test_a_question_is_answered_from_its_document_and_cites_it(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from parts import prepared
 
 from rung import predictor as predictors
 from rung.lm.base import ModelRef
-from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
 from rung.lm.training import questions
 from rung.lm.training.questions import Pairing
@@ -24,7 +24,6 @@ from rung.methods.base import Run
 from rung.methods.rag_tuned import RagTuned
 from rung.predictor import Predictor
 from rung.retrieve import negatives
-from rung.retrieve.knowledge import documents
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.passage import Passage
 from rung.retrieve.sqlite import Sqlite
@@ -47,16 +46,7 @@ QUICK = RagTuned(size=60, steps=40, batch=24, learning_rate=1e-2)
 
 @pytest.fixture
 def made(tmp_path: Path, machine: Machine, encoder: Path) -> tuple[Predictor, TrainData, Run]:
-    (tmp_path / "docs").mkdir()
-    for i, part in enumerate(PARTS):
-        (tmp_path / "docs" / f"{part}.md").write_text(f"# {part.title()}\n\nThe {part} is guaranteed for {i + 2} years.\n")
-    engines = Engines(machine, say=lambda text: None)
-    ref = ModelRef("fake", "fake", "fake")
-    engines.put(ref, FakeEngine())
-    (tmp_path / "fit").mkdir()
-    start = Predictor(kind="answer", model=ref, instruction="Answer.", encoder=str(encoder))
-    data = TrainData(ROWS, documents=documents(tmp_path, ("docs/",)))
-    return start, data, Run(tmp_path / "fit", engines, shared=tmp_path / ".rung")
+    return prepared(tmp_path, machine, encoder, FakeEngine(), PARTS, ROWS)
 
 
 def test_the_loss_by_hand() -> None:

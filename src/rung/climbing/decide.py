@@ -69,10 +69,7 @@ def decide(
         r.rung: Case(r, rows, ERROR / tried, sealed, (proofs or {}).get(r.rung), (interim or {}).get(r.rung), goal.coverage)
         for r in measured
     }
-    sharing = [case for rung, case in cases.items() if rung not in apart]
-    shares = level_of(sharing, goal, alpha, tried - len(apart))
-    level = dict(zip([case.record.rung for case in sharing], shares, strict=True))
-    level |= {rung: level_of([cases[rung]], goal, error, 1)[0] for rung, error in apart.items()}
+    level = _levels(cases, goal, alpha, tried, apart)
     scale = (alpha if later is None else later) / alpha
     judged = {rung: rung_verdict(case, goal, level[rung], level[rung] * scale, doubt) for rung, case in cases.items()}
 
@@ -100,6 +97,13 @@ def decide(
         claim,
         () if meeting else names,
     )
+
+
+def _levels(cases: Mapping[str, Case], goal: GoalLike, alpha: float, tried: int, apart: Mapping[str, float]) -> dict[str, float]:
+    """The error level of each rung's lower bound: of those that share `alpha`, and of those that have an error of their own."""
+    sharing = {rung: case for rung, case in cases.items() if rung not in apart}
+    found = dict(zip(sharing, level_of(list(sharing.values()), goal, alpha, tried - len(apart)), strict=True))
+    return found | {rung: level_of([cases[rung]], goal, error, 1)[0] for rung, error in apart.items()}
 
 
 def level_of(cases: Sequence[Case], goal: GoalLike, alpha: float, tried: int) -> tuple[float, ...]:

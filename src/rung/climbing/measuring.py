@@ -26,7 +26,7 @@ from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan, score_until_decided
 from rung.store import LeaseLostError
-from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Record, Scores, digest
+from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Raced, Record, Scores, digest
 
 
 def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
@@ -99,7 +99,6 @@ def _settled(record: Record) -> bool:
 
 
 def _measured(project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None) -> Record:
-    start = step.base.start
     fitted = cascading.fit_step(project, step, until, progress)
     predictor, notes = fitted.predictor, fitted.notes
     memory.reset_peak()
@@ -126,31 +125,38 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
         forgetting=_forgetting(project, fitted),  # after the peak
         predictor=predictor.digest,
         selection=sure,
-        provenance=replace(
-            gather(project.task.folder, project.worker),
-            key=key,
-            raw_quote=step.raw or Cost(),
-            formulas=corrections.FORMULA_VERSION,
-            remote=any(asks_api(one.methods, one.base.start.model) for one in step.parts or (step,)),
-            api=asdict(spent) if (spent := project.engines.spent()) else None,
-            writes=not project.inputs.data.labels,
-            base=start.model.digest,
-            train=project.inputs.data.digest,
-            dev=dev_digest(project),
-            test=project.inputs.splits.test.digest,
-            fits=tuple(cascading.step_keys(project, step)),
-            plugins=plugins_of(step.all_methods, project.task.goal.metric, predictor.model) or None,
-            options=tuple({"method": method.name, **options(method)} for method in step.all_methods),
-            given=project.task.methods,
-            seed=project.task.seed,
-            notes=tuple(note["notes"] for note in notes),
-            attack=cached_attack(predictor, dev, project.store, project.engines),
-            errors=sum(bool(p.error) for p in predictions),
-            failed=sum(p.failed for p in predictions),
-            shortened=sum(bool(p.left_out) for p in predictions) or None,
-            again=sum(p.failed for p in predictions),
-            race=raced,
-        ),
+        provenance=_provenance(project, step, key, fitted, predictions, raced),
+    )
+
+
+def _provenance(
+    project: Project, step: Step, key: str, fitted: Fitted, predictions: Sequence[Prediction], raced: Raced | None
+) -> Provenance:
+    """What a measurement was made of and with."""
+    return replace(
+        gather(project.task.folder, project.worker),
+        key=key,
+        raw_quote=step.raw or Cost(),
+        formulas=corrections.FORMULA_VERSION,
+        remote=any(asks_api(one.methods, one.base.start.model) for one in step.parts or (step,)),
+        api=asdict(spent) if (spent := project.engines.spent()) else None,
+        writes=not project.inputs.data.labels,
+        base=step.base.start.model.digest,
+        train=project.inputs.data.digest,
+        dev=dev_digest(project),
+        test=project.inputs.splits.test.digest,
+        fits=tuple(cascading.step_keys(project, step)),
+        plugins=plugins_of(step.all_methods, project.task.goal.metric, fitted.predictor.model) or None,
+        options=tuple({"method": method.name, **options(method)} for method in step.all_methods),
+        given=project.task.methods,
+        seed=project.task.seed,
+        notes=tuple(note["notes"] for note in fitted.notes),
+        attack=cached_attack(fitted.predictor, project.inputs.splits.dev, project.store, project.engines),
+        errors=sum(bool(p.error) for p in predictions),
+        failed=sum(p.failed for p in predictions),
+        shortened=sum(bool(p.left_out) for p in predictions) or None,
+        again=sum(p.failed for p in predictions),
+        race=raced,
     )
 
 

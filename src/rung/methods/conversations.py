@@ -33,7 +33,7 @@ def taught_rows(
 
 
 def joined(rows: Sequence[Row]) -> list[Row]:
-    """Rows of one conversation, shortest first, as few as possible: one that goes on where another ends has the targets of both.
+    """Rows of one conversation, shortest first, as few as possible: one that continues another has the targets of both.
 
     A template that renders an earlier answer in another way than the last one leaves them apart.
     """

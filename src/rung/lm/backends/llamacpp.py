@@ -71,7 +71,7 @@ class LlamaCpp:
         self._lock = threading.Lock()
 
     def _wait(self) -> None:
-        """Until it listens. One that is dropped before that never ends: it is told to stop too early, and then listens."""
+        """Until it listens. One that is dropped before that never ends: its stop comes first, and then it listens."""
         until = time.monotonic() + STARTS
         while True:
             try:
