@@ -195,7 +195,7 @@ def test_a_graded_rung_is_decided_by_resampling() -> None:
 
 
 def task_goal(name: str) -> Any:
-    from rung.task.schema import Goal
+    from rung.task.sections import Goal
 
     return Goal(metric=name, at_least=0.7)
 

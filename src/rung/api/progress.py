@@ -11,7 +11,7 @@ from rung.api import html
 from rung.api.notices import in_notebook
 from rung.climbing.climb import Watcher
 from rung.planning.steps import Step
-from rung.task.schema import Goal
+from rung.task.sections import Goal
 from rung.types import Record
 
 EVERY = 0.25

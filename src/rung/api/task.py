@@ -11,8 +11,9 @@ from rung.api import tables, written
 from rung.api.notices import notice
 from rung.api.tables import Table
 from rung.errors import TaskError
-from rung.task.schema import Data, Goal, load_task
+from rung.task.loading import load_task
 from rung.task.schema import Task as Settings
+from rung.task.sections import Data, Goal
 from rung.types import Kind
 
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from rung import files
 from rung.errors import RungError, TaskError
 from rung.task.faults import all_faults
+from rung.task.loading import FILE_NAME, load_task
 from rung.task.reading import read_value
-from rung.task.schema import FILE_NAME, load_task
 from rung.task.schema import Task as Settings
 from rung.types import digest
 

@@ -60,7 +60,7 @@ def folder_and_rung(first: str | Path, second: str | Path) -> tuple[Path, str]:
 def _fits(folder: str, rung: str) -> tuple[bool, bool]:
     """How well two arguments fit their meaning: the folder holds a task; the rung is made of known methods."""
     from rung.methods import METHODS, ZERO_SHOT
-    from rung.task.schema import FILE_NAME
+    from rung.task.loading import FILE_NAME
 
     path = Path(folder)
     known = all(part.partition("@")[0] in (*METHODS, ZERO_SHOT) for part in rung.split("+"))

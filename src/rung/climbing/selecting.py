@@ -13,7 +13,7 @@ from rung.climbing.out_of_fold import Fitted, TrainAnswers
 from rung.climbing.project import Project
 from rung.predictor import Predictor, Threshold, sure
 from rung.selective import choosing
-from rung.task.schema import Goal
+from rung.task.sections import Goal
 from rung.types import Example, Prediction, Record, Scores, Selection, Split
 
 VERSION = 1

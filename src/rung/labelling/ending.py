@@ -16,7 +16,7 @@ from rung.labelling.pool import Held
 from rung.labelling.sheet import Sheet
 from rung.metrics.stats import MAX_ROWS
 from rung.task import Task
-from rung.task.schema import Goal
+from rung.task.sections import Goal
 from rung.types import Record, Split
 
 _PLAIN = re.compile(r"[\w./-]+")

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rung.errors import TaskError
-from rung.task.schema import FILE_NAME, Task
+from rung.task.loading import FILE_NAME
+from rung.task.schema import Task
 
 INSTRUCTION = "Answer the question from the documents in a few words."
 

@@ -23,7 +23,7 @@ from rung.metrics.stats import smallest_difference
 from rung.planning.steps import BreakEven, Step, bases_asked
 from rung.planning.total import Total
 from rung.task.base_names import AT
-from rung.task.schema import Goal
+from rung.task.sections import Goal
 from rung.types import Cost
 
 STYLES = {"do": "green", "later": "yellow", "don't": "dim"}
