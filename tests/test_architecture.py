@@ -83,7 +83,8 @@ def room(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
-def imports(path: Path, late: bool = True) -> set[str]:
+@cache
+def imports(path: Path, late: bool = True) -> frozenset[str]:
     """Modules imported: those of rung by their whole name. `late`: those inside functions too."""
     found: set[str] = set()
     for node in ast.walk(tree(path)) if late else _early(tree(path)):
@@ -92,7 +93,7 @@ def imports(path: Path, late: bool = True) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {one if one in MODULES else node.module for one in whole}
-    return found
+    return frozenset(found)
 
 
 def _early(module: ast.Module) -> list[ast.AST]:
@@ -136,12 +137,15 @@ FRONT = SRC / "__init__.py"
 """Names what is public, which is all in `rung.api`."""
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path != FRONT], ids=name)
-def test_imports_go_one_way(path: Path) -> None:
-    own = room(module_name(path))
-    for module in imports(path):
-        if module.split(".")[0] == "rung":
-            assert layer(room(module)) <= layer(own), f"{name(path)} imports {module}, which stands above it"
+def test_imports_go_one_way() -> None:
+    upward = [
+        f"{name(path)} imports {module}, which stands above it"
+        for path in FILES
+        if path != FRONT
+        for module in imports(path)
+        if module.split(".")[0] == "rung" and layer(room(module)) > layer(room(module_name(path)))
+    ]
+    assert not upward
 
 
 def test_the_front_names_the_api_and_nothing_else() -> None:
@@ -186,36 +190,47 @@ def test_a_circle_is_found() -> None:
     assert _circle({"a": {"b", "c"}, "b": {"c"}}) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_torch_stays_in_its_folder(path: Path) -> None:
-    if room(module_name(path)) != "lm":
-        heavy = {module for module in imports(path) if module.split(".")[0] in HEAVY}
-        assert not heavy, f"{name(path)} imports {heavy}"
+OUTSIDE_LM = [path for path in FILES if room(module_name(path)) != "lm"]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if room(module_name(p)) != "lm"], ids=name)
-def test_what_is_slow_to_import_is_imported_late(path: Path) -> None:
-    for module in sorted(loaded(module_name(path))):
-        assert module.split(".")[0] not in HEAVY | SLOW, f"importing {name(path)} loads {module}"
+def test_torch_stays_in_its_folder() -> None:
+    assert not [
+        f"{name(path)} imports {module}" for path in OUTSIDE_LM for module in imports(path) if module.split(".")[0] in HEAVY
+    ]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if room(module_name(p)) != "methods"], ids=name)
-def test_no_method_is_named_outside_its_folder(path: Path) -> None:
+def test_what_is_slow_to_import_is_imported_late() -> None:
+    assert not [
+        f"importing {name(path)} loads {module}"
+        for path in OUTSIDE_LM
+        for module in sorted(loaded(module_name(path)))
+        if module.split(".")[0] in HEAVY | SLOW
+    ]
+
+
+def methods_named(path: Path) -> list[str]:
+    """Places in a file that name a method, outside its docstrings."""
+    nodes = list(ast.walk(tree(path)))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+    names = set(METHODS)
+    if room(module_name(path)) == "lm":
+        names -= {"majority", "nearest", "encoder"}  # there they are a rule's and an engine's own names
+    return [
+        f"{name(path)} line {node.lineno} names the method {node.value!r}"
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings and node.value in names
+    ]
+
+
+def test_no_method_is_named_outside_its_folder() -> None:
     """Methods state what they need as data; nothing asks which one it has before it."""
-    docstrings = {
-        id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            if room(module_name(path)) == "lm" and node.value in ("majority", "nearest", "encoder"):
-                continue  # there they are a rule's and an engine's own names
-            assert node.value not in METHODS, f"{name(path)} line {node.lineno} names the method {node.value!r}"
+    assert not [place for path in FILES if room(module_name(path)) != "methods" for place in methods_named(path)]
+    assert methods_named(SRC / "methods" / "lora.py"), "nothing is found where methods are named"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_a_file_opens_with_what_it_is(path: Path) -> None:
-    first = (ast.get_docstring(tree(path)) or "").split("\n")[0]
-    assert re.search(r"\.( https://\S+)?$", first), f"{name(path)} opens with {first!r}"
+def test_a_file_opens_with_what_it_is() -> None:
+    first = {name(path): (ast.get_docstring(tree(path)) or "").split("\n")[0] for path in FILES}
+    assert not {path: line for path, line in first.items() if not re.search(r"\.( https://\S+)?$", line)}
 
 
 def test_nothing_is_swallowed() -> None:
@@ -269,10 +284,11 @@ def written_elsewhere(module: ast.Module, text: str) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path != SRC / "files.py"], ids=name)
-def test_one_file_writes_files(path: Path) -> None:
+def test_one_file_writes_files() -> None:
     """Files are written whole or not at all, which takes care: rung.files has it, and all others call it."""
-    assert not (lines := written_elsewhere(tree(path), path.read_text(encoding="utf-8"))), f"{name(path)} lines {lines}"
+    others = [path for path in FILES if path != SRC / "files.py"]
+    found = {name(path): written_elsewhere(tree(path), path.read_text(encoding="utf-8")) for path in others}
+    assert not {path: lines for path, lines in found.items() if lines}
 
 
 @pytest.mark.parametrize(

@@ -55,47 +55,47 @@ def _calls(path: Path) -> list[ast.Call]:
     return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p != CONSOLE], ids=lambda p: p.relative_to(SRC).as_posix())
-def test_nothing_prints_by_itself(path: Path) -> None:
-    name = path.relative_to(SRC).as_posix()
-    imported = {
-        module
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for module in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-    assert not imported & BARRED_IMPORTS, "use rung.cli.screens.console"
-    said = [ast.unparse(call.func) for call in _calls(path)]
-    assert "Console" not in said, "print to `out` or `err` of rung.cli.screens.console"
-    assert not [one for one in said if one.endswith(("from_markup", "from_ansi", ".echo", ".secho"))]
-    assert said.count("print") == PRINTS.get(name, 0)
-    assert len([one for one in said if re.search(r"(stdout|stderr)\.(buffer\.)?write", one)]) == WRITES.get(name, 0)
+def _imported(path: Path) -> set[str | None]:
+    """Modules that a file imports, by name."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if "rung.cli.screens.console" in p.read_text("utf-8")], ids=lambda p: p.relative_to(SRC).as_posix()
-)
-def test_styles_stand_in_literals_alone(path: Path) -> None:
-    for call in _calls(path):
-        if ast.unparse(call.func) in ("styled", "joined"):
-            assert isinstance(call.args[0], ast.Constant), f"line {call.lineno}: the template is no literal"
+def test_nothing_prints_by_itself() -> None:
+    for path in FILES:
+        if path == CONSOLE:
+            continue
+        name = path.relative_to(SRC).as_posix()
+        assert not _imported(path) & BARRED_IMPORTS, f"{name}: use rung.cli.screens.console"
+        said = [ast.unparse(call.func) for call in _calls(path)]
+        assert "Console" not in said, f"{name}: print to `out` or `err` of rung.cli.screens.console"
+        assert not [one for one in said if one.endswith(("from_markup", "from_ansi", ".echo", ".secho"))], name
+        assert said.count("print") == PRINTS.get(name, 0), name
+        assert len([one for one in said if re.search(r"(stdout|stderr)\.(buffer\.)?write", one)]) == WRITES.get(name, 0), name
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent.name in ("cli", "screens")], ids=lambda p: p.relative_to(SRC).as_posix()
-)
-def test_markup_stands_in_templates_alone(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
-    templates = [call.args[0] for call in calls if ast.unparse(call.func) == "styled"]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "[/]" in node.value and not _documents(tree, node):
-            assert node in templates, f"line {node.lineno}: consoles read no markup; use `styled`"
+def test_styles_stand_in_literals_alone() -> None:
+    files = [path for path in FILES if "rung.cli.screens.console" in path.read_text("utf-8")]
+    styling = [(path, call) for path in files for call in _calls(path) if ast.unparse(call.func) in ("styled", "joined")]
+    assert styling
+    for path, call in styling:
+        assert isinstance(call.args[0], ast.Constant), f"{path} line {call.lineno}: the template is no literal"
+
+
+def test_markup_stands_in_templates_alone() -> None:
+    for path in [path for path in FILES if path.parent.name in ("cli", "screens")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+        templates = [call.args[0] for call in calls if ast.unparse(call.func) == "styled"]
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and "[/]" in node.value
+                and not _documents(tree, node)
+            ):
+                assert node in templates, f"{path} line {node.lineno}: consoles read no markup; use `styled`"
 
 
 def _documents(tree: ast.AST, node: ast.Constant) -> bool:
