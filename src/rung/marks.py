@@ -156,10 +156,10 @@ def defuse(text: str) -> str:
     """
     text = _HIDDEN.sub("", text)
     for _ in range(_MOST):
-        told = _defuse_once(text)
-        if told == text:
+        defused = _defuse_once(text)
+        if defused == text:
             break
-        text = told
+        text = defused
     return text
 
 
@@ -209,10 +209,10 @@ def strip_tags(text: str, names: Sequence[str]) -> str:
     text = _HIDDEN.sub("", text)
     for _ in range(_MOST):
         read = fold(text)
-        told = _apply_edits(text, _bracketed(read, pattern))
-        if told == text:
+        defused = _apply_edits(text, _bracketed(read, pattern))
+        if defused == text:
             break
-        text = told
+        text = defused
     return text
 
 

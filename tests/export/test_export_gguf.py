@@ -11,7 +11,8 @@ import exporting
 import pytest
 import torch
 
-from rung.lm.export import gguf_shapes, llama_cpp
+from rung.lm import llama_cpp
+from rung.lm.export import gguf_shapes
 
 Base = Callable[[str], Path]
 Made = Callable[[Path], Path]

@@ -16,6 +16,7 @@ from backends import OwnAgain
 from backends import kind as again
 
 from rung.errors import DataError, ModelError
+from rung.lm import llama_cpp
 from rung.lm.backends import llamacpp, table, weights
 from rung.lm.backends.engine import BackendEngine
 from rung.lm.backends.table import BackendChoice
@@ -27,7 +28,7 @@ from rung.machine import Machine
 
 TEXTS = ["where is my order", "the parcel is late", "refund please", "a"]
 GREEDY = Decoding(max_new_tokens=12)
-NEEDED = pytest.mark.skipif(not llamacpp.installed(), reason="needs xllamacpp")
+NEEDED = pytest.mark.skipif(not llama_cpp.installed(), reason="needs xllamacpp")
 Opened = Callable[..., tuple[BackendEngine, Engines, ModelRef]]
 
 

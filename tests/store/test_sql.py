@@ -346,14 +346,15 @@ def test_a_copy_without_a_place_for_fits_is_refused_or_says_what_it_leaves_out(t
     assert not list((tmp_path / "two").rglob("fits"))
 
 
-def test_half_an_object_is_written_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"wh", b"whale"], ids=["half", "altered"])
+def test_a_damaged_object_is_written_again(damaged: bytes, tmp_path: Path) -> None:
     source, name = tmp_path / "a", hashlib.sha256(b"whole").hexdigest()
     source.write_bytes(b"whole")
     for place in (str(tmp_path / "plain"), (tmp_path / "as a url").as_uri()):
         objects = Objects(place)
         objects.put(source, name)
         there = next(path for path in tmp_path.rglob(name))
-        there.write_bytes(b"wh")
+        there.write_bytes(damaged)
         assert not objects.fetch(name, tmp_path / "b")
         objects.put(source, name)
         assert objects.fetch(name, tmp_path / "b") and there.read_bytes() == b"whole"

@@ -70,13 +70,13 @@ def join_labels(
     others: dict[str, list[str]] = defaultdict(list)
     for label, one in sorted(changed.items(), key=lambda pair: -counts[pair[0]]):
         others[one].append(f"{label!r} {counts[label]}")
-    told = [f"{one!r} (also {', '.join(found[:MAX_SHOWN])}{', …' * (len(found) > MAX_SHOWN)})" for one, found in others.items()]
-    more = f" and {len(told) - MAX_SHOWN} more labels" if len(told) > MAX_SHOWN else ""
+    listed = [f"{one!r} (also {', '.join(found[:MAX_SHOWN])}{', …' * (len(found) > MAX_SHOWN)})" for one, found in others.items()]
+    more = f" and {len(listed) - MAX_SHOWN} more labels" if len(listed) > MAX_SHOWN else ""
     return out, (
         Finding(
             "labels-joined",
             "warn",
-            f"{len(where)} rows have variant label spellings, merged as: {'; '.join(told[:MAX_SHOWN])}{more}.",
+            f"{len(where)} rows have variant label spellings, merged as: {'; '.join(listed[:MAX_SHOWN])}{more}.",
             "Fix the rows. If two of them are different labels, name all labels under `labels` in rung.yaml.",
             first_places(where),
             len(where),
@@ -170,11 +170,11 @@ def alike_findings(counts: Mapping[str, int]) -> Iterator[Finding]:
     """Possibly equal labels: they differ in characters between words, or by one letter of a rare label."""
     pairs = [*_by_signs(counts), *_by_letter(counts)]
     if pairs:
-        told = [f"{a!r} ({counts[a]}) and {b!r} ({counts[b]})" for a, b in pairs]
+        listed = [f"{a!r} ({counts[a]}) and {b!r} ({counts[b]})" for a, b in pairs]
         yield Finding(
             "labels-alike",
             "warn",
-            f"{len(pairs)} pairs of labels may be the same: {'; '.join(told[:MAX_SHOWN])}{'; …' * (len(told) > MAX_SHOWN)}.",
+            f"{len(pairs)} pairs of labels may be the same: {'; '.join(listed[:MAX_SHOWN])}{'; …' * (len(listed) > MAX_SHOWN)}.",
             "If they are the same, use one spelling. They are not merged.",
             count=len(pairs),
         )

@@ -79,10 +79,10 @@ def attack(predictor: Predictor, examples: Sequence[Example], engines: Engines) 
         if not completion.error:
             answer = predictor.settled(completion.text, row.sources, row.example).text
             carried.setdefault(row.kind, []).append(row.word in answer.casefold())
-    told = [one for some in carried.values() for one in some]
-    if not told:
+    cases = [one for some in carried.values() for one in some]
+    if not cases:
         return Attack(None, skipped="no attacked row could be asked: the prompts are too long, or the calls failed")
-    return Attack(stats.wilson(sum(told), len(told)), {kind: (sum(some), len(some)) for kind, some in carried.items()})
+    return Attack(stats.wilson(sum(cases), len(cases)), {kind: (sum(some), len(some)) for kind, some in carried.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ def front(source: Source, form: Form) -> dict[str, Any]:
 
 def proven(proof: Proven) -> str:
     """The proof as Markdown."""
-    told = "**Passed.**" if proof.passed else f"**Failed:** {_line('; '.join(proof.faults), 600)}."
-    parts = [f"Loaded by {proof.engine} and asked {proof.rows} dev rows beside the original (rung, float32). {told}"]
+    verdict = "**Passed.**" if proof.passed else f"**Failed:** {_line('; '.join(proof.faults), 600)}."
+    parts = [f"Loaded by {proof.engine} and asked {proof.rows} dev rows beside the original (rung, float32). {verdict}"]
     for head, lines in (("compared | result", proof.compared()), ("score on these rows | ", proof.scored())):
         if lines:
             parts.append(f"| {head} |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in lines))

@@ -38,8 +38,8 @@ def load(name: str, folder: Path) -> PerRow:
         try:
             value = function(output, reference, row)
         except Exception as error:
-            told = f"{name} raised {type(error).__name__}: {error}{_at(example)}."
-            raise _fault(told, f"It was given the output {output[:80]!r} and the reference {reference[:80]!r}.") from error
+            message = f"{name} raised {type(error).__name__}: {error}{_at(example)}."
+            raise _fault(message, f"It was given the output {output[:80]!r} and the reference {reference[:80]!r}.") from error
         return _checked(value, name, example)
 
     return per_row

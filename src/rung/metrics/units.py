@@ -134,8 +134,8 @@ _UNITS = {
 def _spellings(table: dict[str, str]) -> dict[str, str]:
     """Each spelling to its name, the name among them."""
     out: dict[str, str] = {}
-    for name, told in table.items():
-        written = (name, *(told.split("|") if "|" in told else told.split()))
+    for name, spellings in table.items():
+        written = (name, *(spellings.split("|") if "|" in spellings else spellings.split()))
         out |= {unicodedata.normalize("NFKC", spelling): name for spelling in written}
     return out
 

@@ -60,14 +60,14 @@ class Correction:
 
 def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate | None:
     """A record's measured over estimated cost; None if measured on another machine or too short."""
-    told = record.provenance
-    if record.status != "done" or not record.cost or not record.scores or not told.raw_quote:
+    provenance = record.provenance
+    if record.status != "done" or not record.cost or not record.scores or not provenance.raw_quote:
         return None
-    if told.formulas != FORMULA_VERSION or _speeds(told.machine or {}) != _speeds(asdict(machine)):
+    if provenance.formulas != FORMULA_VERSION or _speeds(provenance.machine or {}) != _speeds(asdict(machine)):
         return None
-    raw, took, rows = told.raw_quote, record.cost, record.scores.overall.n
+    raw, took, rows = provenance.raw_quote, record.cost, record.scores.overall.n
     # a resumed fit was timed in part, and cached API calls take no time
-    resumed = told.remote or any(notes.get("resumed") for notes in told.notes or ())
+    resumed = provenance.remote or any(notes.get("resumed") for notes in provenance.notes or ())
     ratios = (
         None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, MIN_SECONDS),
         _ratio(raw.row_seconds * rows, took.row_seconds * rows, MIN_SECONDS),
@@ -75,8 +75,8 @@ def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate 
     )
     if not any(ratios):
         return None
-    whose = told.base or "", bool(told.remote)
-    return PastEstimate(told.key or "", record.rung.partition(AT)[0], bool(told.writes), *ratios, *whose)
+    whose = provenance.base or "", bool(provenance.remote)
+    return PastEstimate(provenance.key or "", record.rung.partition(AT)[0], bool(provenance.writes), *ratios, *whose)
 
 
 PastEstimates = tuple[Sequence[PastEstimate], Sequence[PastEstimate]]
@@ -97,7 +97,7 @@ def correction_for(
     different servers are unrelated.
     """
     alike = [rung.partition(AT)[0], writes, remote]
-    mine, theirs = [[one for one in told if [one.rung, one.writes, one.remote] == alike] for told in (own, others)]
+    mine, theirs = [[one for one in records if [one.rung, one.writes, one.remote] == alike] for records in (own, others)]
     same = [one for one in mine if one.base == base]
     used = (same if remote else same or mine or theirs)[-MAX_HISTORY:]
     return Correction(

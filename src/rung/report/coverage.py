@@ -29,7 +29,7 @@ class Line:
     """Height of its name beside the plot, so that names do not overlap."""
     mark: tuple[float, float]
     """At the rows it answers."""
-    told: str
+    caption: str
     """The numbers at the mark."""
 
 
@@ -55,17 +55,17 @@ def coverage_plot(
     records: Sequence[Record], chosen: str, goal: float, due: float, width: int = 640, height: int = 340
 ) -> CoveragePlot | None:
     """The plot of all rungs that gave confidences; None if none did."""
-    told = [(record, curve) for record in records if record.scores and (curve := _curve(record.scores))]
-    if not told:
+    curves = [(record, curve) for record in records if record.scores and (curve := _curve(record.scores))]
+    if not curves:
         return None
     left, right, top, bottom = 44, width - 150, 14, height - 44
-    low = math.floor(10 * min(goal, *(min(curve) for _, curve in told))) / 10
+    low = math.floor(10 * min(goal, *(min(curve) for _, curve in curves))) / 10
     high = 1.0 if low < 1 else 1.1
     x, y = Scale(0.0, 1.0, left, right), Scale(low, high, bottom, top)
-    drawn = [_line(record, curve, record.rung == chosen, x, y) for record, curve in told]
+    drawn = [_line(record, curve, record.rung == chosen, x, y) for record, curve in curves]
     tenths = range(round(10 * low), 11)
     step = max(1, math.ceil(len(tenths) / 6))
-    metric = find(next(record.scores.metric for record, _ in told if record.scores))
+    metric = find(next(record.scores.metric for record, _ in curves if record.scores))
     return CoveragePlot(
         *(width, height, left, right, top, bottom),
         "share right" if metric and metric.corpus else metric.name if metric else "score",
@@ -98,8 +98,8 @@ def _line(record: Record, curve: Sequence[float], chosen: bool, x: Scale, y: Sca
     mark = curve[min(max(at - first, 0), len(curve) - 1)]
     end = x(last / n), y(curve[-1])
     path = " ".join(f"{x((first + i) / n)},{y(curve[i])}" for i in places)
-    told = f"answers {scores.coverage.value:.0%} of {n}, {scores.metric} {scores.overall.value:.3f}"
-    return Line(record.rung, chosen, path, end, end[1], (x(at / n), y(mark)), told)
+    caption = f"answers {scores.coverage.value:.0%} of {n}, {scores.metric} {scores.overall.value:.3f}"
+    return Line(record.rung, chosen, path, end, end[1], (x(at / n), y(mark)), caption)
 
 
 def _apart(lines: Sequence[Line], top: float, bottom: float) -> tuple[Line, ...]:

@@ -64,8 +64,10 @@ def rendered(project: Project) -> str:
             remedy=f"Run: rung climb {project.task.folder}",
         )
     findings = TypeAdapter(tuple[Finding, ...]).validate_python(content.get("findings", ()))
-    told = {one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"}
-    return render(content, findings, open_dev_rows(project.task), told, name=project.task.folder.name)
+    predictions = {
+        one["rung"]: project.store.predictions(one["predictor"]) for one in content["records"] if one["status"] == "done"
+    }
+    return render(content, findings, open_dev_rows(project.task), predictions, name=project.task.folder.name)
 
 
 def board(project: Project) -> dict[str, Any] | None:

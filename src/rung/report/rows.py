@@ -44,14 +44,14 @@ def disputed(scored: Mapping[str, Scores], examples: Sequence[Example], first: t
     rungs = tuple(scored)
     known = {example.id: example for example in examples}
     ids = next(iter(scored.values())).ids if scored else ()
-    told = [_by_id(scores) for scores in scored.values()]
-    table = [(i, tuple(by_id.get(i, (None, ""))[0] for by_id in told)) for i in ids]
+    by_rung = [_by_id(scores) for scores in scored.values()]
+    table = [(i, tuple(by_id.get(i, (None, ""))[0] for by_id in by_rung)) for i in ids]
     places = range(len(rungs))
     wins = tuple(tuple(sum(_over(values[a], values[b]) for _, values in table) for b in places) for a in places)
     split = [(i, values) for i, values in table if _disputes(values) and i in known]
     pair = tuple(rungs.index(rung) for rung in first) if first else ()
     split.sort(key=lambda row: (not _disputes([row[1][i] for i in pair]), -_disputes(row[1])))
-    rows = tuple(_row(known[i], values, [by_id.get(i, (None, ""))[1] for by_id in told]) for i, values in split[:MAX_ROWS])
+    rows = tuple(_row(known[i], values, [by_id.get(i, (None, ""))[1] for by_id in by_rung]) for i, values in split[:MAX_ROWS])
     graded = any(value not in (0.0, 1.0, None) for _, values in table for value in values)
     return Disputed(rungs, graded, wins, rows, len(split), sum(i not in known for i in ids))
 

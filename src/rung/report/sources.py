@@ -82,28 +82,28 @@ def looked_up(
     known = {example.id: example for example in examples}
     out = []
     for record in records:
-        told = predictions.get(record.rung, {})
+        answers = predictions.get(record.rung, {})
         assert record.scores is not None, f"{record.rung} has no scores"
         pairs = zip(record.scores.ids, record.scores.per_row, strict=True)
-        rows = [_looked(known[i], told[i], score) for i, score in pairs if i in known and i in told]
+        rows = [_looked(known[i], answers[i], score) for i, score in pairs if i in known and i in answers]
         if any(row.places for row in rows):
             counts = Counter((row.outcome, row.passage) for row in rows)
             out.append(RungLookups(record.rung, tuple(rows[:MAX_ROWS]), counts, record.provenance.attack))
     return tuple(out)
 
 
-def _looked(example: Example, told: Prediction, score: float) -> LookupRow:
-    places = tuple(_place(source, example.source) for source in told.sources)
+def _looked(example: Example, prediction: Prediction, score: float) -> LookupRow:
+    places = tuple(_place(source, example.source) for source in prediction.sources)
     turns = [f"{message.role}: {message.content}" for message in example.history]
     return LookupRow(
         example.where,
         shortened("\n".join([*turns, example.input])),
         shortened(right(example)),
         example.source,
-        shortened(told.output),
-        told.error or told.abstained,
+        shortened(prediction.output),
+        prediction.error or prediction.abstained,
         score,
-        _outcome(told, score),
+        _outcome(prediction, score),
         "not known" if not example.source else "found" if any(place.right for place in places) else "not found",
         places,
     )
@@ -119,9 +119,9 @@ def _place(source: Source, right: str) -> Place:
     )
 
 
-def _outcome(told: Prediction, score: float) -> Outcome:
-    if told.error:
+def _outcome(prediction: Prediction, score: float) -> Outcome:
+    if prediction.error:
         return "error"
-    if told.abstained:
+    if prediction.abstained:
         return "no answer"
     return "right" if score >= 1 else "partly right" if score > 0 else "wrong"

@@ -51,10 +51,10 @@ def documents(folder: Path, patterns: tuple[str, ...], access: Rules = ()) -> Te
     names, sizes = zip(*(content(path, folder) for path in found.files))
     labels = [label(access, path) for path in paths]
     readers = [origin(path.suffix.lower()) for path in found.files]  # what another version of one reads is another text
-    told = [[path, name, *filter(None, [mark, reader])] for path, name, mark, reader in zip(paths, names, labels, readers)]
+    entries = [[path, name, *filter(None, [mark, reader])] for path, name, mark, reader in zip(paths, names, labels, readers)]
     return Texts(
         tuple(map(str, found.files)),
-        digest(sorted(told)),
+        digest(sorted(entries)),
         str(folder),
         tuple(patterns),
         sum(sizes),

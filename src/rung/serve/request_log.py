@@ -60,10 +60,10 @@ class RequestLog:
         self._swept = -SWEEP
 
     def add(self, entry: Entry) -> None:
-        told = [{"role": turn.role, "content": redacted(turn.content)} for turn in entry.messages]
+        turns = [{"role": turn.role, "content": redacted(turn.content)} for turn in entry.messages]
         answers = [redacted(text) for text in entry.answers]
         row = (entry.id, time.time(), entry.key, redacted(entry.user), entry.model, entry.predictor, entry.status, entry.seconds)
-        row += (entry.tokens_in, entry.tokens_out, _json(told), _json(answers), redacted(entry.error))  # type: ignore[assignment]
+        row += (entry.tokens_in, entry.tokens_out, _json(turns), _json(answers), redacted(entry.error))  # type: ignore[assignment]
         with self._lock:
             self._base.execute(f"insert or replace into requests values ({', '.join('?' * len(row))})", row)
             self._sweep()

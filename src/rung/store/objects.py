@@ -1,8 +1,8 @@
 """Fits in a shared folder or an object store: each file once, under the SHA-256 of its content.
 
 What a fit consists of is in its signed manifest, which is a text of the store. So files are never trusted for where they lie:
-each is checked against the manifest when it is fetched. One of another size, as an upload that failed leaves it, is written
-again.
+each is checked against the manifest when it is fetched. One that is not what its name says, as an upload that failed or a
+bad disk leaves it, is written again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import shutil
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from rung import files
 from rung.errors import RungError
@@ -35,7 +35,7 @@ class Objects:
         path = f"{root}/{name[:2]}/{name}"
         try:
             there = system.get_file_info(path)
-            if there.is_file and there.size == source.stat().st_size:
+            if there.is_file and there.size == source.stat().st_size and self._copy(path) == name:
                 return
             if self._is_folder:
                 with files.whole(Path(path)) as part:
@@ -50,17 +50,23 @@ class Objects:
         """Copy a file to a path; False if there is none, or if it is not what its name says."""
         system, root = self._system
         path = f"{root}/{name[:2]}/{name}"
-        digest = hashlib.sha256()
         try:
             if not system.get_file_info(path).is_file:
                 return False
-            with system.open_input_stream(path) as file, files.whole(target) as part, part.open("wb") as out:
-                while block := file.read(BLOCK):
-                    digest.update(block)
-                    out.write(block)
+            with files.whole(target) as part, part.open("wb") as out:
+                return self._copy(path, out) == name
         except OSError as error:
             raise self._error(error) from error
-        return digest.hexdigest() == name
+
+    def _copy(self, path: str, out: BinaryIO | None = None) -> str:
+        """The SHA-256 of what is at a path, which is written to `out` while it is read."""
+        digest = hashlib.sha256()
+        with self._system[0].open_input_stream(path) as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+                if out:
+                    out.write(block)
+        return digest.hexdigest()
 
     @property
     def _is_folder(self) -> bool:

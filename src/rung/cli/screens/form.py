@@ -42,5 +42,5 @@ def add_column(table: Table, name: str, *, left: bool) -> None:
 
 def bases_line(asked: Mapping[str, str]) -> list[Text]:
     """A legend of base names, or nothing if there is one base. `asked`: base of each rung that uses one."""
-    told = base_names.describe(asked)
-    return [styled("[dim]{}[/]", told)] if told else []
+    description = base_names.describe(asked)
+    return [styled("[dim]{}[/]", description)] if description else []

@@ -177,11 +177,11 @@ def _resolution(rows: int) -> Text:
     shown = [(gap, share) for gap, share in differences(rows) if gap is not None]
     if not shown:
         return styled("[bold]{} dev rows[/] are too few to distinguish two rungs", rows)
-    told = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
+    gaps = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
     return styled(
         "[bold]{} dev rows[/] distinguish two rungs from {} on; in brackets the share of rows that only one gets right",
         rows,
-        told,
+        gaps,
     )
 
 
@@ -225,10 +225,10 @@ def total(found: Total, dev_rows: int) -> Text:
 
 def judge(found: JudgeEstimates) -> Text:
     """Estimated calls of the LLM judge, and their cost."""
-    told = [f"{_asked(found.a_rung)} for each rung"]
-    told += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
+    calls = [f"{_asked(found.a_rung)} for each rung"]
+    calls += [f"{_asked(found.people)} on people's marks, once"] if found.people.calls else []
     also = f", and by the fits of {', '.join(found.rewards)}, which are not counted here" if found.rewards else ""
-    return styled("[bold]the judge[/] is asked {}{}", "; ".join(told), also)
+    return styled("[bold]the judge[/] is asked {}{}", "; ".join(calls), also)
 
 
 def _asked(quote: JudgeEstimate) -> str:
@@ -256,12 +256,12 @@ def plan_review(found: PlanReview, first: str) -> RenderableType:
             style="bold" if line.rung == found.winner else "",
         )
     if found.winner == first:
-        told = f"The first choice, {first}, scored best."
+        note = f"The first choice, {first}, scored best."
     elif found.tied:
-        told = f"{found.winner} scored best; the first choice, {first}, is not shown to be worse."
+        note = f"{found.winner} scored best; the first choice, {first}, is not shown to be worse."
     else:
-        told = ""
-    return Group(styled("[bold]plan and measurement, from the last climb[/]"), table, *filter(None, [told]), *_wrong(found))
+        note = ""
+    return Group(styled("[bold]plan and measurement, from the last climb[/]"), table, *filter(None, [note]), *_wrong(found))
 
 
 def _wrong(found: PlanReview) -> Iterator[Text]:

@@ -118,8 +118,8 @@ def outcome(
         lines.append(styled("[dim]sealed {} rows stay sealed until a rung has a fair chance to be proved on them[/]", sealed))
     if spending:
         spent = spending["before"] + spending["error"] + spending.get("after", 0.0)
-        told = f"{spent:.3g} of {ERROR:g} is spent on these rows, {ERROR - spent:.2g} is left for later climbs"
-        lines.append(styled("[dim]error  {}[/]", told))
+        split = f"{spent:.3g} of {ERROR:g} is spent on these rows, {ERROR - spent:.2g} is left for later climbs"
+        lines.append(styled("[dim]error  {}[/]", split))
     return Group(*lines)
 
 

@@ -63,7 +63,7 @@ def file_name(form: Form) -> str:
 
 
 def _installed() -> bool:
-    from rung.lm.export import llama_cpp
+    from rung.lm import llama_cpp
 
     return llama_cpp.installed()
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import secrets
 import threading
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rung.errors import ModelError
+from rung.lm import llama_cpp
 from rung.lm.backends.base import Asked, End, Heard
 from rung.lm.trees.tree import common_prefix
 
@@ -24,13 +23,6 @@ CACHE_BYTES = 2**30
 """Keys and values of all answers together."""
 TOGETHER, ROOM = 16, 2048
 """Answers at once at most, and tokens that each should have room for; with less memory there are fewer."""
-STARTS = 60.0
-"""Seconds that it may take until it listens."""
-
-
-def installed() -> bool:
-    """Whether llama.cpp can be asked here."""
-    return importlib.util.find_spec("xllamacpp") is not None
 
 
 @dataclass
@@ -66,23 +58,9 @@ class LlamaCpp:
             self._server: Any = llama.Server(how)
         except RuntimeError as error:
             raise ModelError(f"llama.cpp does not load it ({error}).", where=str(file)) from error
-        self._wait()
+        llama_cpp.wait(self._server.listening_address)
         self._free = [_Slot(number) for number in range(self.together)]
         self._lock = threading.Lock()
-
-    def _wait(self) -> None:
-        """Until it listens. One that is dropped before that never ends: its stop comes first, and then it listens."""
-        until = time.monotonic() + STARTS
-        while True:
-            try:
-                urllib.request.urlopen(f"{self._server.listening_address}/health", timeout=STARTS).close()
-                return
-            except urllib.error.HTTPError:
-                return
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise ModelError(f"llama.cpp did not start ({error}).") from error
-                time.sleep(0.01)
 
     def write(self, asked: Asked, heard: Heard) -> End:
         slot = self._taken(asked)

@@ -46,7 +46,7 @@ def _open_llamacpp(wanted: Wanted) -> Backend:
 
 
 def _missing_llamacpp() -> str:
-    from rung.lm.backends.llamacpp import installed
+    from rung.lm.llama_cpp import installed
 
     return "" if installed() else "pip install 'rung[llamacpp]'"
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
+from rung.lm import llama_cpp
 from rung.lm.export.reader import Tokens, Turns, Written
-
-
-def installed() -> bool:
-    """Whether llama.cpp can be asked here."""
-    return importlib.util.find_spec("xllamacpp") is not None
 
 
 class LlamaCpp:
@@ -41,6 +36,7 @@ class LlamaCpp:
             added.path, added.scale = str(adapter), 1.0
             how.lora_adapters = [added]
         self._server: Any = llama.Server(how)
+        llama_cpp.wait(self._server.listening_address)
         self._begin = begin
         self.engine = f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})"
 

@@ -130,8 +130,8 @@ def answered(asks: Sequence[Ask]) -> list[Outcome | Refused]:
         return written(served, asks)
     assert predictor, "an untouched base writes"
     rows = [ask.job.chat.example for ask in asks]
-    told = replace(predictor, decoding=asks[0].decoding)
-    found = told.predict(rows, served.engines, allow=asks[0].job.allow)
+    batched = replace(predictor, decoding=asks[0].decoding)
+    found = batched.predict(rows, served.engines, allow=asks[0].job.allow)
     outcomes = [predicted(served, one, ask) for one, ask in zip(found, asks)]
     return with_label_logprobs(served, predictor, asks, outcomes) if predictor.labels else outcomes
 
