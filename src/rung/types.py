@@ -59,6 +59,8 @@ class Texts:
     """Total bytes."""
     share: float = 1.0
     """Share of the documents that is read, chosen by content; the rest of the general text measures forgetting."""
+    screened: str = ""
+    """Folder that says which documents of raw text are left out (`rung.data.screening`); empty if none are."""
     contents: tuple[str, ...] = ()
     """SHA-256 of each of the task's documents, in the order of `files`, or why one cannot be read."""
     ignored: tuple[str, ...] = ()  # files among the task's documents whose format is not read

@@ -81,7 +81,7 @@ def test_tokens_are_written_once_and_mapped(tokenizer: Any, tmp_path: Path) -> N
     again = shards.write(tmp_path / "s", iter(()), tokenizer, "a")
     assert again.tokens.tolist() == shard.tokens.tolist()
     note = json.loads((tmp_path / "s" / shards.METADATA).read_text())
-    assert (note["tokens"], note["documents"]) == (len(shard.tokens), len(TEXTS))
+    assert (note["parts"][""]["tokens"], note["parts"][""]["documents"]) == (len(shard.tokens), len(TEXTS))
     other = shards.write(tmp_path / "s", TEXTS[:1], tokenizer, "b")
     assert len(other.ends) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
@@ -160,8 +160,8 @@ def test_the_share_replayed_is_right_at_any_step(domain: list[int], general: lis
     steps = raw_text_steps.mixed_steps(made(domain), made(general, 1), share, length=20, size=64, epochs=epochs, seed=3)
     done = [0, 0]
     seen: dict[int, int] = {}
-    for step in steps.steps:
-        for source, window in step:
+    for step in range(len(steps)):
+        for source, window in steps.drawn(step):
             begin, end = steps.sources[source][1][window]
             done[source] += end - begin - 1
             if source == 0:
@@ -181,7 +181,7 @@ def test_a_step_can_be_drawn_again() -> None:
     assert one[5] != other[5]
     text = tokens.tobytes()
     assert all(np.array(row.tokens, np.uint16).tobytes() in text for row in one[3])
-    mixes = [raw_text_steps.mixed_steps(made([30] * 9), None, 0.0, 20, 64, 2, seed).steps for seed in (1, 1, 2)]
+    mixes = [raw_text_steps.mixed_steps(made([30] * 9), None, 0.0, 20, 64, 2, seed).order.tolist() for seed in (1, 1, 2)]
     assert mixes[0] == mixes[1] != mixes[2]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rung import plugins
+from rung.climbing.corpora import Screened
 from rung.climbing.indexing import index_here
 from rung.climbing.project import Project
 from rung.climbing.scoring import Scoring
@@ -40,11 +41,26 @@ class FitContext:
     """What the first method begins with."""
     scoring: Scoring
     """Answers are rewarded by its metric, for methods that learn from rewards."""
+    screened: Callable[[], Screened]
+    """The raw text that methods learn from; called only for one that needs raw text, since screening reads all of it."""
+
+    def data_for(self, method: Method) -> TrainData:
+        """What a method may learn from."""
+        found = self.data.only(method.needs)
+        return self.screened().applied(found) if found.corpus.files or found.general.files else found
 
 
 def fit_context(project: Project, start: Predictor | None = None) -> FitContext:
     """The context of the project's own fits. `start`: by default the untouched Predictor of the usual base."""
-    return FitContext(project.task, project.store, project.engines, project.inputs.data, start or project.start, project.scoring)
+    return FitContext(
+        project.task,
+        project.store,
+        project.engines,
+        project.inputs.data,
+        start or project.start,
+        project.scoring,
+        lambda: project.screened,
+    )
 
 
 def fit(
@@ -98,7 +114,9 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
     progress(f"fitting {method.name}", 0.0)
     memory.reset_peak()
     before, started = engines.spent(), time.monotonic()
-    data = context.data.only(method.needs)
+    data = context.data_for(method)
+    if data.corpus.files or data.general.files:
+        run.notes["raw_text"] = context.screened().notes()
     # a method without checkpoints stores its answers and gets further with each attempt
     with store.trying(key) if method.checkpoints or method.family in multiprocess.TRAINS else nullcontext():
         fitted = multiprocess.fit(method, start, replace(data, examples=(*data.examples, *start.taught)), run)
@@ -126,7 +144,7 @@ def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
     """The key of each fit of a rung: what it starts from, the method, its options, the data and the seed."""
     keys, before = [], context.start.digest
     for method in chain:
-        data = context.data.only(method.needs).digest
+        data = context.data_for(method).digest
         given = [before, method.name, method.fit_version, options(method), data, context.task.seed]
         given += filter(None, [plugins.origin(method)])  # another version of a plug-in may fit differently
         before = digest([*given, *rewarded(method, context.scoring.key, context.task.folder)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rung.climbing import corpora
 from rung.climbing.project import Project
 from rung.data import marked
 from rung.data.check import blocking, check, too_long
@@ -36,7 +37,14 @@ def inspect(project: Project) -> tuple[tuple[Finding, ...], list[tuple[str, bool
         rows = check(project.inputs.splits, task, chat.length, project.engines.context(project.start.model))
     else:
         rows = (*check(project.inputs.splits, task), *_too_long(project, task, chats))
-    findings = (*rows, *_sources(project), *_not_read(project), *_judge_marks(project), *_faults(project))
+    findings = (
+        *rows,
+        *_sources(project),
+        *_not_read(project),
+        *_judge_marks(project),
+        *_faults(project),
+        *corpora.findings(project.screened),
+    )
     found = tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity)))
     if chat is None or not project.inputs.data.examples or project.plan.bases[name].fault:
         return found, []

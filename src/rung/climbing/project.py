@@ -9,7 +9,9 @@ from functools import cached_property
 
 from rung import methods, store
 from rung.advise.advise import Chart
+from rung.climbing import corpora
 from rung.climbing.auto_bases import resolved
+from rung.climbing.corpora import Screened
 from rung.climbing.inputs import Inputs, read_inputs
 from rung.climbing.scoring import Criteria, Scoring, criteria, scoring
 from rung.errors import RungError
@@ -108,6 +110,11 @@ class Project:
     def inputs(self) -> Inputs:
         """Documents, rows and training data. DataError if a file cannot be read."""
         return read_inputs(self.task)
+
+    @cached_property
+    def screened(self) -> Screened:
+        """Raw text without duplicates and held-out rows. Reads all of it, once. DataError if it cannot be read."""
+        return corpora.screen(self.task, self.inputs.splits, self.inputs.data, self.store, self.say)
 
     @cached_property
     def starts(self) -> Mapping[str, Predictor]:

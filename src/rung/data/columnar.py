@@ -10,14 +10,14 @@ from rung.data.rows import Rows, refuse_repeated
 from rung.errors import DataError
 
 
-def parquet_rows(path: Path, label: str) -> Rows:
-    """The rows of a parquet file, batch by batch."""
+def parquet_rows(path: Path, label: str, **which: Any) -> Rows:
+    """The rows of a parquet file, batch by batch. `which`: row groups and batch size, as pyarrow's `iter_batches` has them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            yield from _batch_rows(file.iter_batches, file.schema_arrow, label)
+            yield from _batch_rows(lambda: file.iter_batches(**which), file.schema_arrow, label)
     except (pa.ArrowException, OSError) as error:  # OSError: a page inside is damaged
         raise _unreadable(error, label) from None
 

@@ -6,20 +6,23 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rung.data.files import lines, quoted, read_rows
+from rung.data import ranges
+from rung.data.ranges import COLUMN as COLUMN
+from rung.data.ranges import PIECE_CHARS as PIECE_CHARS
+from rung.data.ranges import PROSE as PROSE
+from rung.data.ranges import TABLES as TABLES
+from rung.data.ranges import Range
+from rung.data.text import COMPRESSED
 from rung.errors import DataError
 from rung.types import Texts, digest
 
-PROSE = (".txt", ".md")
-TABLES = (".jsonl", ".ndjson", ".parquet")
-COLUMN = "text"
-"""Table column with one document per row."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-PIECE_CHARS = 10_000
-"""A prose file is cut at the first blank line after this many characters, or at a line end after twice as many.
-
-A single file is often the whole corpus. In pieces, part of it can be held out, and it need not fit into memory."""
+DIGESTS, LEFT_OUT = ".digests", ".left_out"
+"""Endings of a screening's files for each range (`rung.data.screening`): a uint64 and a uint8 for each document."""
 
 
 def find_texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] = lambda path: True) -> Texts:
@@ -27,38 +30,70 @@ def find_texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] 
 
     `keep`: whether a file may be used for training; others are skipped.
 
-    From a folder, all .txt, .md, .jsonl, .ndjson and .parquet files are used, sorted by name. DataError for missing, empty or
-    other files; the text itself is read by `documents`.
+    From a folder, all .txt, .md, .jsonl, .ndjson and .parquet files are used, sorted by name, and those of text that are
+    compressed (.gz, .zst). DataError for missing, empty or other files; the text itself is read by `documents`.
     """
     files = [path for label in given for path in _files(folder / label, label) if keep(path)]
     if empty := [str(path) for path in files if not path.stat().st_size]:
         raise DataError(f"empty files: {', '.join(empty)}.", remedy="Fill or delete them.")
     if not files:
         return Texts()
-    name = digest([[path.suffix, _sha256(path)] for path in files])
-    return Texts(tuple(map(str, files)), name, size=sum(path.stat().st_size for path in files))
+    content: list[Any] = [[path.suffix, _sha256(path)] for path in files]
+    if len(cut := ranges.ranges(map(str, files))) > len(files) and any(ranges.kind(Path(one.file)) in PROSE for one in cut):
+        content.append(["ranges", ranges.range_size(map(str, files))])  # pieces of prose begin anew with each range
+    return Texts(tuple(map(str, files)), digest(content), size=sum(path.stat().st_size for path in files))
 
 
 def documents(found: Texts) -> Iterator[str]:
     """Iterate over documents: table rows, and prose files whole or in pieces. DataError for unreadable ones."""
-    for name in found.files:
-        path, some = Path(name), False
-        for document in _rows(path) if path.suffix.lower() in TABLES else _pieces(lines(path, name)):
-            if document.strip():
-                some = True
-                if place(document) < found.share:
-                    yield document
-        if not some:
-            raise DataError("the file has no text.", where=name, remedy="Fill or remove it.")
+    some: dict[str, bool] = {}
+    for i, one in enumerate(ranges.ranges(found.files)):
+        if one.file not in some:
+            _refuse_blank(some)
+        some.setdefault(one.file, False)
+        for document, used in _marked(found, i, one):
+            some[one.file] = True
+            if used:
+                yield document
+    _refuse_blank(some)
+
+
+def documents_of(found: Texts, i: int, one: Range) -> Iterator[str]:
+    """The documents of the range of number `i`."""
+    return (document for document, used in _marked(found, i, one) if used)
+
+
+def _marked(found: Texts, i: int, one: Range) -> Iterator[tuple[str, bool]]:
+    """Every document of a range, with whether it is used."""
+    left_out = screened(found, i, LEFT_OUT)
+    for number, document in enumerate(ranges.documents(one)):
+        yield document, not (left_out is not None and left_out[number]) and place(document) < found.share
+
+
+def _refuse_blank(some: dict[str, bool]) -> None:
+    if blank := [name for name, has in some.items() if not has]:
+        raise DataError("the file has no text.", where=blank[0], remedy="Fill or remove it.")
+
+
+def screened(found: Texts, i: int, ending: str) -> NDArray[Any] | None:
+    """One value for each document of a range, as the screening stored it; None without a screening."""
+    import numpy as np
+
+    if not found.screened:
+        return None
+    kind: type = np.uint64 if ending == DIGESTS else np.uint8
+    return np.fromfile(Path(found.screened) / f"{i:05}{ending}", kind)
 
 
 def cuts(found: Texts, *shares: float) -> list[float]:
     """Hash thresholds that separate documents: those below the first are about the first share, and so on.
 
-    Each non-zero share gets at least one document, and at least one is left. This is a full pass over the text, which also
-    finds all errors in it.
+    Each non-zero share gets at least one document, and at least one is left. Without a screening this is a full pass over the
+    text, which also finds all errors in it. Takes 24 bytes of memory per document.
     """
-    places = sorted({place(document) for document in documents(found)})
+    import numpy as np
+
+    places = _places(found)
     wanted = sum(map(bool, shares))
     if wanted and len(places) <= wanted:
         raise DataError(
@@ -72,10 +107,25 @@ def cuts(found: Texts, *shares: float) -> list[float]:
         at += share
         if share:
             wanted -= 1
-            first = next(one for one in places if one >= end)
-            end = min(max(at, math.nextafter(first, 1)), places[-1 - wanted])
+            first = float(places[np.searchsorted(places, end)])
+            end = min(max(at, math.nextafter(first, 1)), float(places[-1 - wanted]))
         out.append(end)
     return out
+
+
+def _places(found: Texts) -> NDArray[Any]:
+    """The distinct hashes of all documents, sorted."""
+    import numpy as np
+
+    if not found.screened:
+        return np.unique(np.fromiter((place(document) for document in documents(found)), np.float64))
+    parts = []
+    for i in range(len(ranges.ranges(found.files))):
+        values, left_out = screened(found, i, DIGESTS), screened(found, i, LEFT_OUT)
+        assert values is not None and left_out is not None
+        parts.append((values[left_out == 0] >> np.uint64(8)) / 2**56)
+    every = np.unique(np.concatenate(parts))
+    return every[every < found.share]
 
 
 def holdout_cut(found: Texts, share: float) -> float:
@@ -95,49 +145,31 @@ def between(found: Texts, low: float, high: float) -> Iterator[str]:
 
 def place(document: str) -> float:
     """A content hash in [0, 1): equal documents are held out together."""
-    return int.from_bytes(hashlib.sha256(document.encode()).digest()[:7]) / 2**56
+    return (content_hash(document) >> 8) / 2**56
+
+
+def content_hash(document: str) -> int:
+    """The first 64 bits of a document's SHA-256."""
+    return int.from_bytes(hashlib.sha256(document.encode()).digest()[:8])
 
 
 def _files(path: Path, label: str) -> list[Path]:
+    read = (*PROSE, *TABLES)
     if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*PROSE, *TABLES) and p.is_file())
+        inside = sorted(p for p in path.rglob("*") if ranges.usable(p) and p.is_file())
         files = [p for p in inside if not any(name.startswith(".") for name in p.relative_to(path).parts)]
         if not files:
-            raise DataError(
-                "the folder has no text file.", where=label, remedy=f"Put {', '.join((*PROSE, *TABLES))} files into it."
-            )
+            raise DataError("the folder has no text file.", where=label, remedy=f"Put {', '.join(read)} files into it.")
         return files
     if not path.is_file():
         raise DataError("the file does not exist.", where=label, remedy="Paths are relative to rung.yaml.")
-    if path.suffix.lower() not in (*PROSE, *TABLES):
+    if not ranges.usable(path):
         raise DataError(
             f"raw text cannot be read from a {path.suffix or 'nameless'} file.",
             where=label,
-            remedy=f"Give {', '.join((*PROSE, *TABLES))} files, or a folder of them.",
+            remedy=f"Give {', '.join(read)} files, those of text also compressed ({', '.join(COMPRESSED)}), or a folder of them.",
         )
     return [path]
-
-
-def _rows(path: Path) -> Iterator[str]:
-    for row, where in read_rows(path, str(path)):
-        text = row.get(COLUMN)
-        if not isinstance(text, str):
-            have = f"is {quoted(text)}" if COLUMN in row else f"is not among {', '.join(map(repr, row))}"
-            raise DataError(f"the column {COLUMN!r} {have}.", where=where, remedy="It must hold the document, as text.")
-        yield text
-
-
-def _pieces(rows: Iterable[str]) -> Iterator[str]:
-    kept: list[str] = []
-    size = 0
-    for line in rows:
-        line = line.replace("\r\n", "\n")
-        kept.append(line)
-        size += len(line)
-        if size >= (2 * PIECE_CHARS if line.strip() else PIECE_CHARS):
-            yield "".join(kept).strip("\n")
-            kept, size = [], 0
-    yield "".join(kept).strip("\n")
 
 
 def _sha256(path: Path) -> str:

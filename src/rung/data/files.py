@@ -49,10 +49,11 @@ def read_rows(path: Path, label: str) -> Rows:
     check_kind(path, label, ending)
     if sheet:
         return workbook_rows(path, label, sheet)
-    return _without_headers(reader(path, label))
+    return without_headers(reader(path, label))
 
 
-def _without_headers(rows: Rows) -> Rows:
+def without_headers(rows: Rows) -> Rows:
+    """The rows. DataError for a header among them."""
     for row, where in rows:
         if repeats_header(row):
             raise repeated_header(where)

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from rung.data.rows import MAX_FAULTS, Row, Rows, combine, quoted
-from rung.data.text import lines
+from rung.data.text import Part, lines
 from rung.errors import DataError
 
 ONE_A_LINE = "Each line must be one complete JSON object."
 
 
-def jsonl_rows(path: Path, label: str) -> Rows:
-    """One row per non-blank line. Errors are raised together, after all valid rows."""
+def jsonl_rows(path: Path, label: str, part: Part | None = None) -> Rows:
+    """One row per non-blank line, of a `part` of the file if given. Errors are raised together, after all valid rows."""
     faults: list[DataError] = []
-    for number, line in enumerate(lines(path, label), 1):
+    for number, line in enumerate(lines(path, label, part), 1):
         if not line.strip():
             continue
         where = f"{label} line {number}"

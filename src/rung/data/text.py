@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from rung.errors import DataError
 
@@ -18,18 +20,31 @@ MARKS = (
 """Byte-order marks, longest first, because UTF-32's starts with UTF-16's."""
 
 
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+"""Endings of compressed files that are read as text."""
+BLOCK = 1 << 16
+"""Bytes read at once to find the end of a line."""
+Part = tuple[int, int]
+"""First byte of a part of a file, and one past its last; each is moved on to the next line's start."""
+
+
 def encoding(path: Path) -> str:
     """Encoding by byte-order mark; UTF-8 without one."""
-    with path.open("rb") as file:
+    with _opened(path, None) as file:
         head = file.read(4)
     return next((name for mark, name in MARKS if head.startswith(mark)), "utf-8-sig")
 
 
-def lines(path: Path, label: str) -> Iterator[str]:
-    """Lines of a text file with line ends. DataError with the line for another encoding or a NUL byte."""
-    name = encoding(path)
+def lines(path: Path, label: str, part: Part | None = None) -> Iterator[str]:
+    """Lines of a text file, packed or not, or of a `part` of one in UTF-8, with line ends.
+
+    DataError with the line for another encoding or a NUL byte; in a part, lines are counted from its first.
+    """
+    name = "utf-8"  # a byte-order mark stands only at the beginning
     try:
-        with path.open(encoding=name, newline="") as file:
+        if not (part and part[0]):
+            name = encoding(path)
+        with io.TextIOWrapper(_opened(path, part), encoding=name, newline="") as file:
             for number, line in enumerate(file, 1):
                 if "\0" in line:
                     raise DataError(
@@ -39,13 +54,60 @@ def lines(path: Path, label: str) -> Iterator[str]:
                     )
                 yield line
     except UnicodeDecodeError as error:
-        if name != "utf-8-sig":
+        if name != "utf-8-sig" or path.suffix.lower() in COMPRESSED:
             raise DataError(
                 f"the file starts as {name.upper()} but is invalid later ({error.reason}).",
                 where=label,
                 remedy="It is damaged or truncated, or mixes two encodings; save it again as UTF-8.",
             ) from None
         raise _wrong_encoding(path, label) from None
+    except OSError as error:
+        if path.suffix.lower() not in COMPRESSED:
+            raise
+        raise DataError(f"it cannot be unpacked: {error}.", where=label, remedy="It is damaged or truncated.") from None
+
+
+def _opened(path: Path, part: Part | None) -> BinaryIO:
+    kind = COMPRESSED.get(path.suffix.lower())
+    if kind is None:
+        return io.BufferedReader(_Slice(path, part)) if part else path.open("rb")
+    import pyarrow as pa
+
+    stream: Any = pa.CompressedInputStream(pa.OSFile(str(path)), kind)
+    return stream
+
+
+class _Slice(io.RawIOBase):
+    """The lines of a file that begin in a part of it."""
+
+    def __init__(self, path: Path, part: Part):
+        self.file = path.open("rb", buffering=0)
+        begin, end = (self._line_start(at) for at in part)
+        self.left = end - begin
+        self.file.seek(begin)
+
+    def _line_start(self, at: int) -> int:
+        """The first start of a line at this byte or after it."""
+        self.file.seek(at := max(0, at - 1))
+        while at and (block := self.file.read(BLOCK)):
+            found = block.find(b"\n")
+            if found >= 0:
+                return at + found + 1
+            at += len(block)
+        return at
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int:
+        wanted = memoryview(into)[: self.left]
+        found = self.file.readinto(wanted) if len(wanted) else 0
+        self.left -= found or 0
+        return found or 0
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 def _iconv(encoding: str, label: str) -> str:

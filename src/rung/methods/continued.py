@@ -67,7 +67,7 @@ class Continued(RawTextOptions):
         work, length = run.folder / "work", min(self.window, loaded.context)
         texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})
         made = {
-            name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name, self.patience if name == "domain" else 0)
+            name: raw.shards(found, self.held, loaded.chat.tokenizer, work / name, run, self.patience if name == "domain" else 0)
             for name, found in texts.items()
         }
         measured = {name: parts.held for name, parts in made.items() if parts.held}

@@ -84,7 +84,7 @@ class Pretrain(RawTextOptions):
         tokenizer = _tokenizer(
             data.corpus, raw.cuts(data.corpus, self.held, self.patience)[1], self.vocabulary, work / "tokenizer"
         )
-        text = raw.shards(data.corpus, self.held, tokenizer, work / "text", self.patience)
+        text = raw.shards(data.corpus, self.held, tokenizer, work / "text", run, self.patience)
         loaded = self._fresh(tokenizer, run)
         advice = self.advice(sum(p.numel() for p in loaded.model.parameters()), len(text.learnt.tokens), run.engines.machine)
         watch.say(advice)

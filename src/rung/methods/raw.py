@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung.data import corpus
+from rung.errors import BudgetError
 from rung.methods import tuning
+from rung.methods.base import Run
 from rung.metrics.resample import bootstrap_interval
 from rung.types import Texts, digest
 
@@ -38,21 +42,30 @@ def cuts(found: Texts, share: float, patience: int) -> list[float]:
     return corpus.cuts(found, share, tuning.HELD * (1 - share) if patience else 0.0)
 
 
-def shards(found: Texts, share: float, tokenizer: Any, folder: Path, patience: int = 0) -> Parts:
-    """The text, tokenised once even if the fit is killed: a `share` held out, and with `patience` some more to choose by."""
-    from rung.lm.raw_text import shards
+def shards(found: Texts, share: float, tokenizer: Any, folder: Path, run: Run, patience: int = 0) -> Parts:
+    """The text, tokenised once even if the fit is killed: a `share` held out, and with `patience` some more to choose by.
+
+    Of several processes that fit together each tokenises some of the ranges, into the first one's folder.
+    """
+    from rung.lm import processes
+    from rung.lm.raw_text.pack import Workers, pack
 
     held, chosen = cuts(found, share, patience)
     name = digest([found.digest, share, tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else tokenizer.name_or_path])
+    rank, machines = processes.rank_and_world_size()
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if machines > 1 else 1
 
-    def write(part: str, low: float, high: float) -> Shard:
-        return shards.write(folder / part, corpus.between(found, low, high), tokenizer, f"{name} {part} {low} {high}")
+    def done(made: int, of: int) -> None:
+        run.progress(f"tokenized {made} of {of} parts of the text", made / of if of else 1.0)
+        if time.monotonic() > run.deadline and machines == 1:  # several stop together, at the first step
+            raise BudgetError(
+                f"tokenizing was stopped after {made} of {of} parts of the text: the time budget is used up.",
+                remedy="Raise budget.minutes in rung.yaml; tokenizing resumes with the parts that are missing.",
+            )
 
-    return Parts(
-        write("train", chosen, 1.0),
-        write("held", 0.0, held) if held else None,
-        write("choosing", held, chosen) if patience else None,
-    )
+    workers = Workers(max(1, run.engines.machine.cores // on_this_machine), rank, machines, processes.barrier, done)
+    parts = pack(found, (held, chosen), tokenizer, processes.broadcast(folder), f"{name} {held} {chosen}", workers)
+    return Parts(parts["train"], parts.get("held"), parts.get("choosing"))
 
 
 def score(loaded: Loaded, shard: Shard, length: int, most: int) -> Callable[[], float]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from rung.task import limits
+from rung.task.screening import Screening
 from rung.task.values import Model, Number, Path_, Paths, Section, Text, Whole
 
 
@@ -47,6 +48,8 @@ class Data(Section):
     """Raw text of your domain, files or folders, for continued pre-training or pre-training."""
     general: Paths = ()
     """General text of your own, to replay in training and to measure forgetting on; by default the package's small probe."""
+    screening: Screening = Screening()
+    """Which documents of `corpus` and `general` are left out of training."""
     documents: Annotated[Paths, AfterValidator(limits.patterns)] = ()
     """What answers are looked up in: folders, files or patterns such as docs/**/*.md."""
     access: Annotated[dict[Path_, str], Field(max_length=1000)] = {}

@@ -22,9 +22,8 @@ def windows(shard: Shard, length: int) -> Ints:
     A document's last window may be shorter. Neighbouring windows share one token, the last target of the one and the first
     input of the other, so that every token but the document's first is a target once.
     """
-    pairs = [
-        (begin, min(begin + length + 1, end))
-        for first, end in zip(shard.starts.tolist(), shard.ends.tolist())
-        for begin in range(first, end - 1, length)
-    ]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    counts = -((shard.starts + 1 - shard.ends) // length)  # of a document, rounded up
+    owner = np.repeat(np.arange(len(counts)), counts)
+    inside = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begin = shard.starts[owner] + inside * length
+    return np.stack([begin, np.minimum(begin + length + 1, shard.ends[owner])], axis=1).astype(np.int64)

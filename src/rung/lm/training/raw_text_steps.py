@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -37,18 +38,29 @@ class MixedSteps:
 
     sources: tuple[tuple[Shard, Ints], ...]
     """Domain text, and general text if some is replayed, each with its windows."""
-    steps: tuple[tuple[tuple[int, int], ...], ...]
-    """The windows of each step, as (source, window)."""
+    order: NDArray[np.int64]
+    """The windows of all steps, one after another."""
+    source: NDArray[np.uint8]
+    """The source of each."""
+    ends: NDArray[np.int64]
+    """One past the last window of each step."""
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return len(self.ends)
 
     def __getitem__(self, step: int) -> list[Row]:
         rows = []
-        for source, window in self.steps[step]:
+        for source, window in self.drawn(step):
             shard, bounds = self.sources[source]
-            rows.append(row(shard.tokens[slice(*bounds[window])]))
+            rows.append(row(shard.tokens[slice(*bounds[window].tolist())]))
         return rows
+
+    def drawn(self, step: int) -> list[tuple[int, int]]:
+        """The windows of a step, as (source, window)."""
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        part = slice(int(self.ends[step - 1]) if step else 0, int(self.ends[step]))
+        return list(zip(self.source[part].tolist(), self.order[part].tolist()))
 
 
 def mixed_steps(domain: Shard, general: Shard | None, share: float, length: int, size: int, epochs: int, seed: int) -> MixedSteps:
@@ -64,25 +76,26 @@ def mixed_steps(domain: Shard, general: Shard | None, share: float, length: int,
     orders = [_orders(len(own), np.random.default_rng([seed, i])) for i, own in enumerate(sizes)]
     remaining = epochs * len(sizes[0])
     done, filled = [0, 0], 0
-    steps: list[tuple[tuple[int, int], ...]] = []
-    current: list[tuple[int, int]] = []
+    order, of, ends = array("q"), array("B"), array("q")
     while remaining:
         source = int(general is not None and done[1] < share * sum(done))
         window = next(orders[source])
         remaining -= source == 0
         tokens = int(sizes[source][window])
-        if current and filled + tokens > size:
-            steps.append(tuple(current))
-            current, filled = [], 0
-        current.append((source, window))
+        if filled and filled + tokens > size:
+            ends.append(len(order))
+            filled = 0
+        order.append(window)
+        of.append(source)
         filled += tokens
         done[source] += tokens
-    return MixedSteps(tuple(sources), (*steps, tuple(current)))
+    ends.append(len(order))
+    return MixedSteps(tuple(sources), np.frombuffer(order, np.int64), np.frombuffer(of, np.uint8), np.frombuffer(ends, np.int64))
 
 
 def _orders(size: int, random: np.random.Generator) -> Iterator[int]:
     for _ in count():
-        yield from random.permutation(size).tolist()
+        yield from map(int, random.permutation(size))  # not as a list, which takes five times the memory
 
 
 # One long text
@@ -92,7 +105,8 @@ def _orders(size: int, random: np.random.Generator) -> Iterator[int]:
 class RandomWindows:
     """Steps of windows at random positions of the whole text, as in pre-training: a window may span documents."""
 
-    tokens: NDArray[Any]
+    tokens: Any
+    """As in a Shard."""
     length: int
     """Predicted tokens per window."""
     batch: int

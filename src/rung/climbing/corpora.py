@@ -1,0 +1,113 @@
+"""A project's raw text without what its screening leaves out, and the findings that say what that is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+
+from rung.data.finding import COMMON_SHARE, Finding
+from rung.data.screening.contamination import HeldRuns, held_runs
+from rung.data.screening.filters import FILTERS
+from rung.data.screening.screen import Place, Report, screened
+from rung.data.split import Splits
+from rung.machine import usable_cores
+from rung.store import Store
+from rung.task import Task
+from rung.types import Texts, TrainData
+
+FOLDER = "corpora"
+"""Of a `.rung` folder: a folder for each screening."""
+LARGE = 50_000_000
+"""Bytes of text from which a message says that it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """Raw text to learn from."""
+
+    corpus: Texts
+    general: Texts
+    reports: tuple[tuple[str, Report], ...] = ()
+    """What was left out of each, by its key in rung.yaml."""
+    too_short: int = 0
+    """Dev and test rows that are too short to be looked for in it."""
+
+    def applied(self, data: TrainData) -> TrainData:
+        """The data with this text in place of the task's, where it has any."""
+        return replace(
+            data,
+            corpus=self.corpus if data.corpus.files else data.corpus,
+            general=self.general if data.general.files else data.general,
+        )
+
+    def notes(self) -> dict[str, dict[str, int]]:
+        """The counts for the record of a fit."""
+        return {name: {"documents": report.documents, **report.left_out} for name, report in self.reports}
+
+
+def screen(task: Task, splits: Splits, data: TrainData, store: Store, say: Callable[[str], object]) -> Screened:
+    """Screen the task's raw text; a screening that is stored is opened. DataError for text that cannot be read."""
+    if not (data.corpus.files or data.general.files):
+        return Screened(data.corpus, data.general)
+    held = held_runs((*splits.dev, *splits.test.open())) if task.data.screening.contamination else HeldRuns({}, ())
+    found: dict[str, Texts] = {"corpus": data.corpus, "general": data.general}
+    reports = []
+    for name, texts in found.items():
+        if texts.files:
+            found[name], report = _screened(texts, task, held, store, say)
+            reports.append((f"data.{name}", report))
+    return Screened(found["corpus"], found["general"], tuple(reports), held.too_short)
+
+
+def findings(found: Screened) -> Iterator[Finding]:
+    """What is left out, by reason."""
+    for name, report in found.reports:
+        for reason, count in report.left_out.items():
+            common = reason == "contamination" and count >= COMMON_SHARE * report.documents
+            what = KINDS.get(reason) or FILTERS[reason][1]
+            yield Finding(
+                f"text-{reason if reason in KINDS else 'filtered'}",
+                "warn" if common else "note",
+                f"{count:,} of {report.documents:,} documents of {name} {what}, and are left out of training.",
+                REMEDIES.get(reason, f"If they belong there, take {reason} out of data.screening.filters."),
+                report.examples[reason],
+                count,
+            )
+    if found.reports and found.too_short:
+        yield Finding(
+            "rows-not-looked-for",
+            "note",
+            f"{found.too_short} dev and test rows have fewer than 8 words with their answer: whether raw text repeats them is not"
+            " checked.",
+            "Check the source of the text.",
+            count=found.too_short,
+        )
+
+
+KINDS = {
+    "contamination": "repeat the input of a dev or test row",
+    "duplicate": "repeat an earlier one exactly",
+    "near-duplicate": "are nearly equal to an earlier one",
+}
+REMEDIES = {
+    "contamination": "If inputs quote these documents by design, set data.screening.contamination: false.",
+    "duplicate": "",
+    "near-duplicate": "Read some; if they should stay, raise data.screening.near or remove it.",
+}
+
+
+def _screened(texts: Texts, task: Task, held: HeldRuns, store: Store, say: Callable[[str], object]) -> tuple[Texts, Report]:
+    folder = store.folder / FOLDER
+    last = time.monotonic()
+
+    def done(made: int, of: int) -> None:
+        nonlocal last
+        if texts.size >= LARGE and (not made or time.monotonic() - last > 30):
+            last = time.monotonic()
+            say(f"screening {texts.size / 1e6:,.0f} MB of raw text, once: {made} of {of} parts")
+
+    with store.lease(f"{FOLDER}/{texts.digest}", inf):
+        return screened(texts, task.data.screening, held, Place(folder, Path(task.folder), usable_cores(), done))

@@ -1,0 +1,114 @@
+"""The first pass of a screening: each range's documents, judged one by one, as files of numbers.
+
+Run as a program, it is a worker of `rung.data.crew`. A range's folder holds, in the order of its documents, their content
+hashes, the reasons for which some are left out, and where near duplicates are looked for, their MinHash signatures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rung import files
+from rung.data import crew, ranges
+from rung.data.corpus import content_hash
+from rung.data.screening.contamination import repeated_row
+from rung.data.screening.filters import FILTERS
+from rung.data.screening.words import hashes, runs, words
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REASONS = ("contamination", "duplicate", "near-duplicate", *FILTERS)
+"""Why a document is left out; stored as a place in this list, from 1."""
+CONTAMINATION, DUPLICATE, NEAR_DUPLICATE = 1, 2, 3
+NUMBERS = 128
+"""Of a MinHash signature."""
+SHINGLE = 5
+"""Words of a run by which near duplicates are compared."""
+SEED = 1
+BATCH = 256
+"""Documents whose signatures are computed at once."""
+EXAMPLES = 3
+"""Documents of a range that are named for each reason."""
+EXCERPT = 60
+"""Characters of a document that are shown."""
+METADATA, DIGESTS, LEFT_OUT, SIGNATURES = "survey.json", "digests.bin", "reasons.bin", "signatures.bin"
+
+
+def survey(spec: Mapping[str, Any], number: int) -> None:
+    """Judge the documents of one range, unless that is done."""
+    folder = Path(spec["folder"]) / f"{number:05}"
+    if (folder / METADATA).exists() and json.loads((folder / METADATA).read_text(encoding="utf-8"))["of"] == spec["of"]:
+        return
+    tables = _tables(json.dumps(spec["runs"]))
+    documents = ranges.documents(_ranges(tuple(spec["files"]))[number])
+    examples: dict[str, list[dict[str, Any]]] = {}
+    counted = 0
+    with files.whole_folder(folder) as part, (part / DIGESTS).open("wb") as digests, (part / LEFT_OUT).open("wb") as reasons:
+        while batch := list(islice(documents, BATCH)):
+            values = []
+            for text in batch:
+                found = words(text)
+                values.append(hashes(found))
+                reason, more = _reason(text, found, values[-1], tables, spec["filters"])
+                digests.write(content_hash(text).to_bytes(8, "little"))
+                reasons.write(bytes([reason]))
+                if reason and len(seen := examples.setdefault(REASONS[reason - 1], [])) < EXAMPLES:
+                    seen.append({"number": counted, **more})
+                counted += 1
+            if spec["near"]:
+                with (part / SIGNATURES).open("ab") as signatures:
+                    _signatures(values).tofile(signatures)
+        files.write_json(part / METADATA, {"of": spec["of"], "documents": counted, "examples": examples})
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a document, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else f"{line[:EXCERPT]}…"
+
+
+def _reason(
+    text: str, found: Sequence[str], values: NDArray[Any], tables: Mapping[int, Any], filters: Sequence[str]
+) -> tuple[int, dict[str, Any]]:
+    """The first reason to leave a document out, 0 for none, and what an example says of it."""
+    row = repeated_row(values, tables)
+    if row is not None:
+        return CONTAMINATION, {"row": row}  # not the text: it may be that of a sealed row
+    for name in filters:
+        if FILTERS[name][0](text, found):
+            return REASONS.index(name) + 1, {"text": excerpt(text)}
+    return 0, {}
+
+
+def _signatures(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The MinHash signature of each document's runs of words; (D, NUMBERS) uint32."""
+    import numpy as np
+    from rensa import RMinHash
+
+    each = [runs(one, min(SHINGLE, len(one))) if len(one) else one for one in values]
+    starts = np.concatenate([[0], np.cumsum([len(one) for one in each])]).astype(np.uint64)
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(each), starts, num_perm=NUMBERS, seed=SEED)
+    return np.array(matrix.to_rows(), np.uint32).reshape(len(values), NUMBERS)
+
+
+@lru_cache(maxsize=1)
+def _ranges(names: tuple[str, ...]) -> tuple[ranges.Range, ...]:
+    return ranges.ranges(names)
+
+
+@lru_cache(maxsize=1)
+def _tables(runs_as_json: str) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+    from rung.data.screening.contamination import HeldRuns
+
+    by_length = {int(length): tuple(map(tuple, found)) for length, found in json.loads(runs_as_json).items()}
+    return HeldRuns(by_length, ()).tables()
+
+
+if __name__ == "__main__":
+    crew.work(survey)
