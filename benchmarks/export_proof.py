@@ -19,7 +19,7 @@ from rung.export import run, texts
 from rung.export.source import Source, source
 from rung.export.targets import form
 from rung.export.targets.base import Form
-from rung.lm.export import vllm_server
+from rung.lm.export import vllm_process
 from rung.task import load_task
 
 FORMS = (
@@ -69,7 +69,7 @@ def main() -> None:
         print(f"{len(of.rows)} dev rows, answers up to {texts.MOST} tokens")
         print(f"{'form':12} {'answers':>8} {'next token':>11} {'worst miss':>11} {'limit':>6}  export less original, paired")
         original, passed, engines = texts.ask_original(of), 0, dict[str, None]()
-        forms = [form(of, *one) for one in (*FORMS, *([VLLM] if vllm_server.python() else []))]
+        forms = [form(of, *one) for one in (*FORMS, *([VLLM] if vllm_process.python() else []))]
         for wanted in forms:
             found = proven(of, wanted, folder / "exports", original)
             passed += found["passed"]

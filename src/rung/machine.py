@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -218,6 +218,24 @@ def gpu_names() -> str:
         [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True, check=False
     )
     return f"{visible}: {listed.stdout.strip()}" if listed.returncode == 0 else ""
+
+
+def gpu_bytes(pids: Collection[int]) -> int:
+    """Memory of NVIDIA GPUs that these processes hold now; 0 where there is none, or where the driver does not say."""
+    if not (tool := shutil.which("nvidia-smi")):
+        return 0
+    asked = [tool, "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False)
+    rows = [line.split(",") for line in listed.stdout.splitlines()] if listed.returncode == 0 else []
+    held = {int(pid): mib.strip() for pid, mib in rows if pid.strip().isdigit()}
+    return sum(int(mib) << 20 for pid, mib in held.items() if pid in pids and mib.isdigit())
+
+
+def peak_bytes(pid: int | str = "self") -> int:
+    """Most main memory that a process has had, as Linux notes it; 0 where nothing notes it."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def affinity() -> list[int]:

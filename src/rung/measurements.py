@@ -179,6 +179,10 @@ class Provenance:
     ran: Mapping[str, Any] | None = None
     """Where a rung was measured other than in the climb's own process: `executor`, `node`, `share` of its threads, `latency`
     (`alone`: nothing else of rung ran on the machine), `paused_seconds` for the latencies of other rungs."""
+    server: Mapping[str, Any] | None = None
+    """The server that the model of this rung was in: `program`, `model` (its name there), `started_here`, and `memory_bytes` of
+    its processes, which is then the rung's memory; None where they are not seen from here, and the rung's memory is rung's own
+    alone. Latency and seconds a row are those of requests to it."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields that another version wrote and this one does not know; written again unchanged."""
 

@@ -14,7 +14,7 @@ import pytest
 
 from rung.errors import ModelError, RungError
 from rung.export.targets import vllm
-from rung.lm.export import vllm_server
+from rung.lm.export import vllm_process, vllm_server
 
 Base = Callable[[str], Path]
 Made = Callable[[Path], Path]
@@ -23,7 +23,7 @@ Made = Callable[[Path], Path]
 @pytest.fixture(autouse=True)
 def _offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Models come from folders; this machine counts as measured; no vLLM is named."""
-    monkeypatch.delenv(vllm_server.PYTHON, raising=False)
+    monkeypatch.delenv(vllm_process.PYTHON, raising=False)
 
 
 def exported(*words: str | Path, code: int = 0) -> str:
@@ -78,7 +78,7 @@ def test_adapters_that_vllm_does_not_take_are_named(key: str, value: object, sai
 
 
 def test_a_server_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(vllm_server.PYTHON, sys.executable)
-    monkeypatch.setattr(vllm_server, "MODULE", "no_such_module")
+    monkeypatch.setenv(vllm_process.PYTHON, sys.executable)
+    monkeypatch.setattr(vllm_process, "MODULE", "no_such_module")
     with pytest.raises(ModelError, match=r"vLLM ended at its start.*no_such_module"):
         vllm_server.Vllm(["--model", str(tmp_path)], "lora")

@@ -19,6 +19,7 @@ from rung.evaluate import forgetting, memory
 from rung.evaluate.injection import cached_attack
 from rung.evaluate.predict import answer, latency
 from rung.evaluate.provenance import gather, plugins_of
+from rung.lm.base import InServer, ServerFacts
 from rung.methods.base import options
 from rung.methods.chain import asks_api
 from rung.planning import corrections
@@ -114,18 +115,21 @@ def _measured(project: Project, step: Step, key: str, until: float, progress: Pr
     progress("measuring latency", 1.0)
     with project.alone():
         waiting = latency(predictor, dev, project.store, project.engines)
+    server = _server(project, predictor)
     progress("measuring what was forgotten", 1.0)
     return Record(
         rung=step.rung,
         status="done",
         scores=found,
         quote=step.estimate,
-        cost=_cost(project, predictor, [*notes, *([asdict(sure)] if sure else [])], predictions),
+        cost=_cost(project, predictor, [*notes, *([asdict(sure)] if sure else [])], predictions, server),
         latency=waiting,
         forgetting=_forgetting(project, fitted),  # after the peak
         predictor=predictor.digest,
         selection=sure,
-        provenance=_provenance(project, step, key, fitted, predictions, raced),
+        provenance=replace(
+            _provenance(project, step, key, fitted, predictions, raced), server=asdict(server) if server else None
+        ),
     )
 
 
@@ -160,8 +164,25 @@ def _provenance(
     )
 
 
-def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]], predictions: Sequence[Prediction]) -> Cost:
-    """The measured cost: of fits and threshold as noted, of answers by this machine's time or an endpoint's tokens."""
+def _server(project: Project, predictor: Predictor) -> ServerFacts | None:
+    """The server that a model of this rung is in; of two that of the first. None where all answers came from the store."""
+    engines = project.engines
+    asked = [one.model for one in (predictor, predictor.then) if one and one.model in engines.opened]
+    return next((one.server for one in map(engines.open, asked) if isinstance(one, InServer)), None)
+
+
+def _cost(
+    project: Project,
+    predictor: Predictor,
+    notes: Sequence[dict[str, Any]],
+    predictions: Sequence[Prediction],
+    server: ServerFacts | None,
+) -> Cost:
+    """The measured cost: of fits and threshold as noted, of answers by this machine's time or an endpoint's tokens.
+
+    Memory is that of the process that holds the model, where it is seen from here.
+    """
+    held = server.memory_bytes if server and server.memory_bytes else memory.peak()
     row_seconds = sum(one.seconds for one in predictions) / len(predictions)
     fit_seconds = sum(note["seconds"] for note in notes)
     row_usd = 0.0
@@ -173,7 +194,7 @@ def _cost(project: Project, predictor: Predictor, notes: Sequence[dict[str, Any]
     return Cost(
         fit_seconds=fit_seconds,
         row_seconds=row_seconds,
-        memory_bytes=max([memory.peak(), *(note.get("peak_memory_bytes", 0) for note in notes)]),
+        memory_bytes=max([held, *(note.get("peak_memory_bytes", 0) for note in notes)]),
         once_usd=project.worker.usd(fit_seconds) + sum(note.get("usd", 0.0) for note in notes),
         per_month_usd=row_usd * project.task.volume,
         per_1k_usd=1000 * row_usd,

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from rung.machine import peak_bytes
+
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 def reset_peak() -> None:
@@ -24,10 +26,8 @@ def peak() -> int:
     """Peak bytes since the last reset; GPU memory if a GPU was used."""
     if (gpu := _gpu()) and (most := gpu.max_memory_allocated()):
         return int(most)
-    if _STATUS.exists():
-        lines = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
-        if lines:
-            return int(lines[0].split()[1]) * 1024
+    if noted := peak_bytes():
+        return noted
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

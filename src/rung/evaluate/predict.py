@@ -117,8 +117,9 @@ def common_error(found: Sequence[Prediction]) -> str:
 
 
 def chunk_rows(predictor: Predictor, engines: Engines) -> int:
-    """Rows per chunk; for an API enough to keep it busy."""
-    return CHUNK if can(predictor.model).local else max(CHUNK, 4 * engines.api.concurrency)
+    """Rows per chunk; for an API or a server enough to keep it busy."""
+    able = can(predictor.model)
+    return max(CHUNK, able.at_once, 0 if able.local else 4 * engines.api.concurrency)
 
 
 def latency(predictor: Predictor, examples: Sequence[Example], store: Store, engines: Engines) -> Latency:

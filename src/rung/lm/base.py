@@ -116,6 +116,19 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """A server that answered, for the record."""
+
+    program: str
+    """With its version and address."""
+    model: str
+    """Its name there."""
+    started_here: bool
+    memory_bytes: int | None
+    """Of its processes, at most; None where they are not seen from here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Writing:
     """One answer to be written in a running batch, and who follows it."""
 
@@ -188,6 +201,25 @@ class ScoresLabels(Protocol):
         self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None, bias: Sequence[float] = ()
     ) -> list[Choice]:
         """As `Engine.choose`, with `bias` added to the labels' log-probabilities before the highest is taken."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """What holds more than memory of this process: a server, a place on one."""
+
+    def close(self) -> None:
+        """Free it; what is asked again is opened again."""
+        ...
+
+
+@runtime_checkable
+class InServer(Protocol):
+    """An engine whose model is in a server, a process of its own."""
+
+    @property
+    def server(self) -> ServerFacts:
+        """What is known of that server."""
         ...
 
 

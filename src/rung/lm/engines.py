@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung import files
-from rung.lm.base import Engine, ModelRef, Prompt
+from rung.lm.base import Closes, Engine, ModelRef, Prompt
 from rung.lm.engine_kinds import can, kind, kind_of
 from rung.lm.models import fits
 from rung.lm.remote.settings import LEDGER, Settings
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine, home
+from rung.task.base_names import split_server
 from rung.visible import print_visible
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Engines:
     def find(self, name: str) -> ModelFiles:
         from rung.lm.models.resolve import find
 
+        name = split_server(name)[1]
         found, stamp = self._found.get(name, (None, ()))
         if found is None or (stamp is not None and stamp != files.stamp(found.folder)):  # other files under an old name
             found = find(name, say=self.say)
@@ -148,7 +150,17 @@ class Engines:
 
     def close(self) -> None:
         """Free the models in memory, before another copy is loaded to be trained; what is asked again is opened again."""
-        self._open.clear()
+        while self._open:
+            self._drop()
+        for one in self._kept.values():
+            if isinstance(one, Closes):
+                one.close()
+
+    def _drop(self) -> None:
+        """Close the engine that was asked longest ago."""
+        engine = self._open.pop(next(iter(self._open)))
+        if isinstance(engine, Closes):
+            engine.close()
 
     def open(self, ref: ModelRef) -> Engine:
         """The engine of a model, opened if need be. ModelError where it cannot be found or trusted."""
@@ -157,10 +169,14 @@ class Engines:
         found = self._open.pop(ref, None)
         if found is None:
             while len(self._open) >= self._most:
-                del self._open[next(iter(self._open))]
+                self._drop()
             found = kind(ref.kind).open(self, ref)
         self._open[ref] = found  # last: the first in order is the one asked longest ago
         return found
+
+    def fitted(self, ref: ModelRef) -> ModelRef:
+        """Who answers with what was just fitted: another engine where this model's cannot load it."""
+        return kind(ref.kind).fitted(self, ref)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -69,7 +69,7 @@ def estimate_base(facts: Facts, machine: Machine) -> CostEstimate:
     return CostEstimate(
         prompt_tokens=facts.input_tokens,
         row_seconds=answer_seconds(facts.input_tokens, shared, facts, machine, facts.labels, StopBehaviour.NOTHING),
-        memory_bytes=BYTES[machine.dtype] * facts.parameters,
+        memory_bytes=0 if facts.call_seconds else BYTES[machine.dtype] * facts.parameters,
         shared_tokens=shared,
         output_tokens=facts.output_tokens,
     )

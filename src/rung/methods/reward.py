@@ -14,7 +14,7 @@ from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Rate
 from rung.methods.shared_options import PairOptions
-from rung.predictor import Predictor, folder_digest
+from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 if TYPE_CHECKING:
@@ -67,4 +67,4 @@ class Reward(PairOptions):
         files = run.folder / "model"
         rewards.save(loaded, files)
         fits.link_previous(files, start.model.files)
-        return replace(start, model=replace(start.model, files=str(files), files_digest=folder_digest(files)))
+        return tuning.answering_with(start, files, run)

@@ -178,7 +178,7 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: History, run: Run) -
         (files / fits.FOUR_BIT).touch()
     fits.link_previous(files, start.model.files)
     run.notes.update(train.notes(loaded.model, history))
-    return _answering_with(start, files)
+    return answering_with(start, files, run)
 
 
 def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
@@ -196,7 +196,7 @@ def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -
             loaded.model.save_pretrained(files, state_dict=state)  # written into: a fit's workplace
         loaded.chat.tokenizer.save_pretrained(files)  # written into: a fit's workplace
     run.notes.update(train.notes(loaded.model, history))
-    return _answering_with(start, files)
+    return answering_with(start, files, run)
 
 
 def watch(run: Run) -> Watch:
@@ -234,5 +234,7 @@ def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Ca
     return found
 
 
-def _answering_with(start: Predictor, files: Path) -> Predictor:
-    return replace(start, model=replace(start.model, files=str(files), files_digest=folder_digest(files)))
+def answering_with(start: Predictor, files: Path, run: Run) -> Predictor:
+    """`start` with what was just fitted, answered by an engine that can load it."""
+    fitted = replace(start.model, files=str(files), files_digest=folder_digest(files))
+    return replace(start, model=run.engines.fitted(fitted))

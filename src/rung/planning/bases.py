@@ -15,7 +15,7 @@ from rung.lm.base import Decoding, ModelRef, Prompt
 from rung.lm.data_policy import named, require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
-from rung.lm.remote.settings import endpoint, is_remote
+from rung.lm.remote.settings import endpoint, is_addressed
 from rung.lm.remote.tokens import estimate, estimate_text
 from rung.machine import Machine
 from rung.methods.base import Method
@@ -117,7 +117,7 @@ def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
     for where, teacher in teachers.items():
         require_data_policy(task, teacher, "the teacher is", where)
     others = [task.judge.model if task.judge else "", *teachers.values()]
-    servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_remote(name)})
+    servers = sorted({endpoint(name).url for name in (*bases.values(), *others) if is_addressed(name)})
     if task.api.key_env and len(servers) > 1:
         raise TaskError(
             f"the same key would be sent to {len(servers)} servers: {', '.join(servers)}.",
@@ -218,7 +218,9 @@ def answerer(name: str, engines: Engines) -> Answerer:
     if can(name).local:
         return Answerer(parameters=engines.parameters(name))
     tariff = engines.price(engines.reference(name))
-    return Answerer(parameters=0, call_seconds=CALL_SECONDS, tariff=tariff, concurrency=engines.api.concurrency)
+    return Answerer(
+        parameters=engines.parameters(name), call_seconds=CALL_SECONDS, tariff=tariff, concurrency=engines.api.concurrency
+    )
 
 
 def _pair_tokens(predictor: Predictor, data: TrainData, engines: Engines) -> float:

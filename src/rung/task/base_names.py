@@ -10,6 +10,18 @@ from rung.errors import TaskError
 AT = "@"
 """Separates a rung from its base. It is in no method's name and has no special meaning to shells or YAML there."""
 
+VLLM = "vllm:"
+"""Begins the name of a model that a server of vLLM answers with: `vllm:MODEL` (started by rung), `vllm:http://HOST:PORT#MODEL`."""
+
+
+def split_server(name: str) -> tuple[str, str]:
+    """What comes before the model in the name of one that vLLM answers with, and the model; nothing before any other name."""
+    if not name.startswith(VLLM):
+        return "", name
+    server, mark, model = name.partition("#")
+    addressed = server.removeprefix(VLLM).startswith(("http://", "https://"))
+    return (server + mark, model) if addressed else (VLLM, name.removeprefix(VLLM))
+
 
 def short(bases: Sequence[str]) -> dict[str, str]:
     """Bases by short name, in order: the shortest end of each name that no other base has.

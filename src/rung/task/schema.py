@@ -164,8 +164,9 @@ class Task(Section):
 
     def place(self, model: str) -> str:
         """A model's name; relative paths are resolved against the folder of rung.yaml."""
+        server, model = base_names.split_server(model)
         path = self.folder / model
-        return str(path) if path.exists() else model
+        return server + (str(path) if path.exists() else model)
 
     def only(self, *rungs: str) -> Task:
         """The same task with these rungs alone; one that names no base is tried on the usual one."""

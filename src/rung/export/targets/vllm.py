@@ -29,7 +29,7 @@ DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 def write(source: Source, form: Form, folder: Path) -> Made:
     """Write the files and the script, check what vLLM needs of them, and load them: by vLLM where one is named, else by
     transformers, which the proof says."""
-    from rung.lm.export import vllm_server
+    from rung.lm.export import vllm_process
 
     if form.adapter:
         made = _with_adapter(source, folder)
@@ -39,8 +39,8 @@ def write(source: Source, form: Form, folder: Path) -> Made:
     check_model(folder / BASE if form.adapter else folder)
     files.write_text(folder / SCRIPT, script(source, form, folder))
     (folder / SCRIPT).chmod(0o755)
-    if not vllm_server.python():
-        made.reader.engine += f"; vLLM was not asked, as {vllm_server.PYTHON} names no Python with it: with vLLM it is unproven"
+    if not vllm_process.python():
+        made.reader.engine += f"; vLLM was not asked, as {vllm_process.PYTHON} names no Python with it: with vLLM it is unproven"
         return made
     made.reader.close()
     return replace(made, reader=_asked(source, form, folder))

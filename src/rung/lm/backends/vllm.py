@@ -2,101 +2,81 @@
 
 from __future__ import annotations
 
-import atexit
-import importlib.util
-import json
 import os
-import secrets
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from rung.errors import ModelError
 from rung.lm.backends.base import Asked, End, Heard, Wanted
+from rung.lm.backends.vllm_http import MAX_RANK, Server
+from rung.lm.export.vllm_process import VllmProcess, python
 
 TOGETHER = 64
-STARTING = 600.0
-"""Seconds that a started server has to load its model."""
-TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
 MARK = "token_id:"
 """How vLLM names a token by its number, asked for `return_tokens_as_token_ids`."""
+MIXED_TEXT = "  12  345 It's naïve\n\n\t日本語 🙂"
+"""Cut into tokens by both, to see whether they have the same tokenizer."""
 
 
 def installed() -> bool:
     """Whether a server can be started here."""
-    return importlib.util.find_spec("vllm") is not None
+    return bool(python())
 
 
-class Server:
-    """A vLLM server with one base. `key`: what it wants to be asked with, if anything."""
+class Servers:
+    """Servers that were started here, one for each base."""
 
-    def __init__(self, url: str, key: str = "", process: subprocess.Popen[bytes] | None = None):
-        self.url, self.process = url, process
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.client = httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
-        self._loaded: set[str] = set()
+    def __init__(self) -> None:
+        self.processes: dict[str, VllmProcess] = {}
+        """By the digest of the base."""
+        self._servers: dict[str, Server] = {}
 
-    def models(self) -> list[dict[str, Any]]:
-        """Its models: the base, and adapters that name their base as `parent`."""
-        return list(self._json("GET", "/v1/models")["data"])
+    def of(self, wanted: Wanted) -> Server:
+        """The server of a base, started where it does not run; it ends with this process, or by `close`."""
+        base = wanted.found.digest
+        running = self.processes.get(base)
+        if running is None or not running.runs:
+            wanted.say("starting vLLM...")
+            self.processes[base] = started = VllmProcess(_options(wanted))
+            self._servers[base] = Server(started.url, started.key)
+        return self._servers[base]
 
-    @property
-    def version(self) -> str:
-        return str(self._json("GET", "/version").get("version", "?"))
+    def memory(self, base: str) -> Callable[[], int]:
+        """Says how much the server of a base takes, in bytes."""
+        return lambda: self.processes[base].memory() if base in self.processes else 0
 
-    def load(self, name: str, folder: Path) -> None:
-        """Load an adapter under a name that says its content. ModelError where the server refuses it."""
-        known = {str(one["id"]) for one in self.models()}
-        if name not in known:
-            self._json("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+    def close(self) -> None:
+        """End all of them: another program needs their memory."""
+        for one in self.processes.values():
+            one.close()
+        self.processes.clear()
 
-    def tokens(self, model: str, text: str) -> list[int]:
-        """How it cuts a text, without tokens in front."""
-        asked = {"model": model, "prompt": text, "add_special_tokens": False}
-        return list(self._json("POST", "/tokenize", asked)["tokens"])
 
-    def events(self, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The events of a streamed completion."""
-        try:
-            with self.client.stream("POST", "/v1/completions", json=asked) as found:
-                if found.status_code != 200:
-                    found.read()
-                    raise self._refused(found)
-                for line in found.iter_lines():
-                    data = line.removeprefix("data:").strip()
-                    if data and data != "[DONE]":
-                        yield json.loads(data)
-        except (httpx2.HTTPError, ValueError) as error:
-            raise self._silent(error) from error
+def _options(wanted: Wanted) -> list[str]:
+    """The command line: rung's data type, adapters by name, and the grammars that rung's own engine follows."""
+    machine = wanted.machine
+    words = ["--model", str(wanted.found.folder), "--max-model-len", str(wanted.context), "--dtype", machine.dtype]
+    words += ["--enable-lora", "--max-lora-rank", str(MAX_RANK), "--structured-outputs-config", '{"backend": "guidance"}']
+    return [*words, "--enforce-eager"] if machine.device == "cpu" else words  # compiling takes minutes there
 
-    def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            found = self.client.request(method, path, json=body)
-            if found.status_code != 200:
-                raise self._refused(found)
-            value = found.json() if found.headers.get("content-type", "").startswith("application/json") else {}
-        except (httpx2.HTTPError, ValueError) as error:
-            raise self._silent(error) from error
-        return value if isinstance(value, dict) else {}
 
-    def _refused(self, found: httpx2.Response) -> ModelError:
-        remedy = ""
-        if "adapter" in str(found.request.url):
-            remedy = (
-                "Start it with --enable-lora --max-lora-rank 64 and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, where it can read the "
-                "task's folder."
-            )
-        return ModelError(f"vLLM answered {found.status_code}: {found.text[:300]}", where=str(found.request.url), remedy=remedy)
+@dataclass(frozen=True)
+class Place:
+    """A model on a server: its base, or an adapter on it."""
 
-    def _silent(self, error: Exception) -> ModelError:
-        return ModelError(f"vLLM did not answer ({error}).", where=self.url, remedy="See whether it runs.")
+    server: Callable[[], Server]
+    model: str
+    """Its name there."""
+    adapter: Path | None = None
+
+    def ready(self) -> Server:
+        """The server, with the adapter loaded."""
+        server = self.server()
+        if self.adapter:
+            server.load(self.model, self.adapter)
+        return server
 
 
 class Vllm:
@@ -104,16 +84,14 @@ class Vllm:
 
     together = TOGETHER
 
-    def __init__(self, server: Server, model: str, context: int, numbers: str, stops: list[int]):
-        self.server, self.model, self.context, self.numbers, self.stops = server, model, context, numbers, stops
+    def __init__(self, place: Place, context: int, numbers: str, stops: list[int]):
+        self.place, self.context, self.numbers, self.stops = place, context, numbers, stops
+        server = place.ready()
         self.name = f"vLLM {server.version} at {server.url}"
 
     def write(self, asked: Asked, heard: Heard) -> End:
-        sampled = {"temperature": asked.decoding.temperature, "top_p": asked.decoding.top_p, "seed": asked.seed}
-        salt = {"cache_salt": asked.scope} if asked.scope else {}
-        wanted = self._wanted(asked.ids, asked.limit) | sampled | salt | {"stream_options": {"include_usage": True}}
         finished, tokens, cached = False, 0, 0
-        for event in self._events(wanted):
+        for event in self._events(self._written(asked)):
             if usage := event.get("usage"):
                 tokens = int(usage["completion_tokens"])
                 cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
@@ -122,6 +100,11 @@ class Vllm:
                 if choice["text"] and not heard(choice["text"]):
                     return End(False, tokens)
         return End(finished, tokens, cached)
+
+    def pieces(self, asked: Asked) -> Iterator[str]:
+        """One answer as it is written."""
+        for event in self._events(self._written(asked)):
+            yield from (choice["text"] for choice in event.get("choices", ()))
 
     def greedy(self, ids: tuple[int, ...], most: int) -> tuple[tuple[int, ...], bool]:
         named = {"temperature": 0.0, "logprobs": 0, "return_tokens_as_token_ids": True}
@@ -132,24 +115,32 @@ class Vllm:
                 out += [int(name.removeprefix(MARK)) for name in (choice.get("logprobs") or {}).get("tokens") or ()]
         return tuple(token for token in out if token not in self.stops), finished
 
+    def _written(self, asked: Asked) -> dict[str, Any]:
+        sampled = {"temperature": asked.decoding.temperature, "top_p": asked.decoding.top_p, "seed": asked.seed}
+        salt = {"cache_salt": asked.scope} if asked.scope else {}
+        return self._wanted(asked.ids, asked.limit) | sampled | salt | {"stream_options": {"include_usage": True}}
+
     def _wanted(self, ids: tuple[int, ...], most: int) -> dict[str, Any]:
-        return {"model": self.model, "prompt": list(ids), "max_tokens": most, "stop_token_ids": self.stops, "stream": True}
+        model = self.place.model
+        return {"model": model, "prompt": list(ids), "max_tokens": most, "stop_token_ids": self.stops, "stream": True}
 
     def _events(self, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for event in self.server.events(wanted):
+        server = self.place.server()
+        for event in server.events(wanted):
             if "error" in event:
-                raise ModelError(f"vLLM ended the answer: {event['error']}", where=self.server.url)
+                raise ModelError(f"vLLM ended the answer: {event['error']}", where=server.url)
             yield event
 
 
-_started: dict[str, Server] = {}
-"""Servers that this process has started, by the digest of their base."""
+_started = Servers()
+"""Those of `rung serve`, in this process."""
 
 
-def opened(wanted: Wanted) -> Vllm:
+def opened(wanted: Wanted, started: Servers = _started, key: str | None = None) -> Vllm:
     """The model in a vLLM server: the one at `wanted.address`, else one of its base that is started once.
 
-    ModelError where the server cannot be asked, serves another tokenizer, or where the fit is not a plain LoRA on the base.
+    `key`: for the server at the address; by default `VLLM_API_KEY`. ModelError where the server cannot be asked, serves another
+    tokenizer, or where the fit is not a plain LoRA on the base.
     """
     from rung.lm.models import serving
 
@@ -161,64 +152,33 @@ def opened(wanted: Wanted) -> Vllm:
             where=ref.files,
             remedy="Serve it with --engine own, or llamacpp.",
         )
-    if wanted.address:
-        server = Server(wanted.address, os.environ.get("VLLM_API_KEY", ""))
-    else:
-        if found.digest not in _started:
-            _started[found.digest] = start(found.folder, wanted.context, wanted.say)
-        server = _started[found.digest]
+    key = os.environ.get("VLLM_API_KEY", "") if key is None else key
+    given = Server(wanted.address, key) if wanted.address else None
+
+    def server() -> Server:
+        return given or started.of(wanted)
+
+    base = _base(server(), wanted)
+    # by content: another adapter is never found under an old name
+    place = Place(server, f"rung-{ref.files_digest}", adapter.resolve()) if adapter else Place(server, base["id"])
+    context = min(wanted.context, int(base.get("max_model_len") or wanted.context))
+    return Vllm(place, context, _numbers(wanted), sorted(wanted.chat.stops))
+
+
+def _base(server: Server, wanted: Wanted) -> dict[str, Any]:
+    """The base that a server has. ModelError where it has none, or one with another tokenizer."""
     base = next((one for one in server.models() if not one.get("parent")), None)
     if base is None:
         raise ModelError("it serves no model.", where=server.url)
-    text = "  12  345 It's naïve\n\n\t日本語 🙂"
-    if tuple(server.tokens(base["id"], text)) != wanted.chat.tokens(text):
+    if tuple(server.tokens(base["id"], MIXED_TEXT)) != wanted.chat.tokens(MIXED_TEXT):
         raise ModelError(
-            f"it serves {base['id']!r}, which cuts text into other tokens than {ref.name!r}.",
+            f"it serves {base['id']!r}, which cuts text into other tokens than {wanted.ref.name!r}.",
             where=server.url,
             remedy="Have it serve the task's base.",
         )
-    name = base["id"]
-    if adapter:
-        name = f"rung-{ref.files_digest}"  # by content: another adapter is never found under an old name
-        server.load(name, adapter.resolve())
-    context = min(wanted.context, int(base.get("max_model_len") or wanted.context))
-    return Vllm(server, name, context, _numbers(wanted), sorted(wanted.chat.stops))
+    return base
 
 
 def _numbers(wanted: Wanted) -> str:
-    """The type of its weights: float32 where it was started beside a machine that computes in it; else it is taken for bf16."""
+    """The type of its weights: that of the machine where it was started here; else it is taken for bf16."""
     return "f32" if not wanted.address and wanted.machine.dtype == "float32" else "bf16"
-
-
-def start(folder: Path, context: int, say: Callable[[str], object]) -> Server:
-    """A server of a base, on a free port of loopback with a key of its own; it ends with this process."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = int(found.getsockname()[1])
-    key = secrets.token_hex(32)
-    line = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--host", "127.0.0.1"]
-    line += ["--port", str(port), "--max-model-len", str(context), "--enable-lora", "--max-lora-rank", "64"]
-    env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    say("starting vLLM...")
-    log = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the process
-    process = subprocess.Popen(line, env={**os.environ, **env}, stdout=log, stderr=log, start_new_session=True)
-    atexit.register(_stop, process)
-    server = Server(f"http://127.0.0.1:{port}", key, process)
-    until = time.monotonic() + STARTING
-    while process.poll() is None and time.monotonic() < until:
-        try:
-            server.models()
-            return server
-        except ModelError:
-            time.sleep(0.5)
-    _stop(process)
-    log.seek(0)
-    raise ModelError(f"vLLM did not start: {log.read()[-800:].decode(errors='replace')}", where=" ".join(line[:3]))
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()

@@ -1,35 +1,16 @@
-"""A folder asked by vLLM, in a process of its own: vLLM needs other versions of torch and transformers than rung.
-
-`RUNG_VLLM_PYTHON` names the Python of the environment that has it. The server listens on a free port of 127.0.0.1.
-"""
+"""A folder asked by vLLM, in a process of its own (`rung.lm.export.vllm_process`)."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
 from rung.errors import ModelError
 from rung.lm.export.reader import Tokens, Turns, Written
-
-PYTHON = "RUNG_VLLM_PYTHON"
-MODULE = "vllm.entrypoints.openai.api_server"
-START_SECONDS = 600
-"""Most that vLLM may take until it answers."""
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-"""Environment of the server: it sends nothing anywhere."""
-
-
-def python() -> str:
-    """The Python that has vLLM; empty where none is named."""
-    return os.environ.get(PYTHON, "")
+from rung.lm.export.vllm_process import VllmProcess
 
 
 class Vllm:
@@ -40,22 +21,8 @@ class Vllm:
 
     def __init__(self, options: Sequence[str], model: str):
         self._model = model
-        self._log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 closed by close()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self._url = f"http://127.0.0.1:{port}"
-        words = [python(), "-m", MODULE, *options, "--host", "127.0.0.1", "--port", str(port), "--enforce-eager"]
-        self._process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | QUIET,
-            start_new_session=True,
-        )
+        self._process = VllmProcess([*options, "--enforce-eager"])
         try:
-            self._wait()
             self.engine = f"vLLM {self._get('version')['version']}"
         except BaseException:
             self.close()
@@ -82,14 +49,7 @@ class Vllm:
         return [min((one["rank"], int(token)) for token, one in place.items())[1] for place in places]
 
     def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._log.close()
+        self._process.close()
 
     def _complete(self, prompt: Tokens, most: int, **more: Any) -> dict[str, Any]:
         how = {"temperature": 0, "max_tokens": most, "return_token_ids": True, "skip_special_tokens": True}
@@ -98,28 +58,18 @@ class Vllm:
         ][0]
         return found
 
-    def _wait(self) -> None:
-        """Until it answers."""
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            if self._process.poll() is not None:
-                raise ModelError(f"vLLM ended at its start: {_tail(self._log)}", where=python(), remedy=f"Mend {PYTHON}.")
-            try:
-                with urllib.request.urlopen(f"{self._url}/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.5)
-        raise ModelError(f"vLLM did not answer within {START_SECONDS} s: {_tail(self._log)}", where=python())
-
     def _get(self, path: str) -> dict[str, Any]:
-        return _ask(f"{self._url}/{path}")
+        return self._ask(path)
 
     def _post(self, path: str, value: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps(value).encode()
-        return _ask(urllib.request.Request(f"{self._url}/{path}", body, {"Content-Type": "application/json"}))
+        return self._ask(path, json.dumps(value).encode())
+
+    def _ask(self, path: str, body: bytes | None = None) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._process.key}"}
+        return _answered(urllib.request.Request(f"{self._process.url}/{path}", body, headers))
 
 
-def _ask(request: str | urllib.request.Request) -> dict[str, Any]:
+def _answered(request: urllib.request.Request) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(request, timeout=600) as said:
             found: dict[str, Any] = json.load(said)
@@ -128,9 +78,3 @@ def _ask(request: str | urllib.request.Request) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"vLLM did not answer ({error}).", where="rung export") from error
     return found
-
-
-def _tail(log: IO[str]) -> str:
-    """The last lines that a server wrote."""
-    log.seek(0)
-    return " ".join(log.read().strip().splitlines()[-3:])[-600:] or "it wrote nothing"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,15 +75,18 @@ class Search:
 EXPAND_BATCH = 16
 """Nodes expanded in one pass: a pass over the model's weights costs about the same for one as for sixteen."""
 
-Expand = Callable[[list[tuple[int, tuple[int, ...]]]], list[list[np.ndarray]]]
-"""Computes chains of label nodes: for each (question, chain of nodes), the log-probabilities over the vocabulary at
-each node of the chain. A chain's first node continues the question or an expanded node."""
+Logs = np.ndarray | Mapping[int, float]
+"""Log-probabilities by token: of the vocabulary, or of the tokens that the tree has there."""
+
+Expand = Callable[[list[tuple[int, tuple[int, ...]]]], Sequence[Sequence[Logs]]]
+"""Computes chains of label nodes: for each (question, chain of nodes), the log-probabilities at each node of the chain. A
+chain's first node continues the question or an expanded node."""
 
 
 def choose(
-    tree: LabelTree, first: np.ndarray, expand: Expand, batch: int = EXPAND_BATCH, exhaustive: bool = False
+    tree: LabelTree, first: Sequence[Logs] | np.ndarray, expand: Expand, batch: int = EXPAND_BATCH, exhaustive: bool = False
 ) -> list[Search]:
-    """Search all questions together. `first` (questions, vocabulary): log-probabilities right after each prompt.
+    """Search all questions together. `first`: log-probabilities right after each prompt.
 
     Each round expands the best frontier node of every question not yet settled; if few questions are left, several of each,
     up to `batch` in all. A node with one child is expanded with its descendants down to the next fork or leaf in the same
@@ -133,6 +136,17 @@ def on_forest(forest: Forest, ends: list, labelled: LabelTree, exhaustive: bool 
     return choose(labelled, first, expand, EXPAND_BATCH * (len(labelled.tokens) if exhaustive else 1), exhaustive)
 
 
+def paths(tree: LabelTree) -> list[tuple[int, ...]]:
+    """Of each node, the tokens from the first to its own."""
+    found: list[tuple[int, ...]] = [()] * len(tree.tokens)
+    waiting: list[tuple[int, tuple[int, ...]]] = [(root, ()) for root in tree.roots]
+    while waiting:
+        node, above = waiting.pop()
+        found[node] = (*above, tree.tokens[node])
+        waiting += [(child, found[node]) for child in tree.children[node]]
+    return found
+
+
 def _chain(tree: LabelTree, node: int) -> tuple[int, ...]:
     """The node and its single descendants, up to a fork or to the last node before a leaf."""
     chain = [node]
@@ -141,7 +155,7 @@ def _chain(tree: LabelTree, node: int) -> tuple[int, ...]:
     return tuple(chain)
 
 
-def _add(search: Search, tree: LabelTree, score: float, nodes: Sequence[int], logs: np.ndarray) -> None:
+def _add(search: Search, tree: LabelTree, score: float, nodes: Sequence[int], logs: Logs) -> None:
     for node in nodes:
         total = score + float(logs[tree.tokens[node]])
         if math.isnan(total):

@@ -168,15 +168,23 @@ class Chat:
         return tool_form.read(lambda turns, tools: self._template.render(turns, tools=tools), self._render_calls)
 
     def guide(self, decoding: Decoding) -> Guide | None:
-        """Constrains one answer to the decoding's JSON schema; None without one. Calls are written in the template's form."""
+        """Constrains one answer to the decoding's JSON schema; None without one."""
+        from rung.lm.models import json_guide
+
+        grammar = self.grammar(decoding)
+        return json_guide.Guide(self._vocabulary, grammar) if grammar else None
+
+    def grammar(self, decoding: Decoding) -> str:
+        """The decoding's JSON schema as a grammar of llguidance; empty without one. Calls are written in the template's form."""
         if not decoding.schema:
-            return None
+            return ""
         from rung.lm.models import json_guide
 
         form = self.tool_form if decoding.template_calls else None
+        if form is None:
+            return json_guide.grammar(decoding.schema)
         special = [str(token) for token in self.tokenizer.added_tokens_decoder.values()]
-        written = form.grammar(decoding.schema, special, json_guide.SPACING) if form else json_guide.grammar(decoding.schema)
-        return json_guide.Guide(self._vocabulary, written)
+        return form.grammar(decoding.schema, special, json_guide.SPACING)
 
     @cached_property
     def _vocabulary(self) -> Any:

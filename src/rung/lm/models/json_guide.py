@@ -55,10 +55,8 @@ def fault(schema: str) -> str:
 
 
 def grammar(schema: str) -> str:
-    """The grammar of a JSON schema."""
-    from llguidance import LLMatcher
-
-    return str(LLMatcher.grammar_from_json_schema(json.dumps({**json.loads(schema), "x-guidance": SPACING})))
+    """The grammar of a JSON schema, as a text that vLLM reads too."""
+    return f"%llguidance {{}}\nstart: %json {json.dumps({**json.loads(schema), 'x-guidance': SPACING})}"
 
 
 def vocabulary(tokenizer: Any, end: int) -> Any:

@@ -121,6 +121,11 @@ def plain_lora(base: Path, files: str) -> Path | None:
     return found[0] if plain else None
 
 
+def rank(folder: Path) -> int:
+    """Of a LoRA."""
+    return int(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["r"])
+
+
 def read(loaded: Loaded, folder: Path) -> Adapter | None:
     """A LoRA, named by its content; None where it has parts for other layers than those of a base that serves."""
     from safetensors.torch import load

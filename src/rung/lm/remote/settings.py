@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from rung.errors import ModelError
 from rung.lm.remote.prices import KNOWN, Price
+from rung.task.base_names import VLLM, split_server
 
 OPENAI = "https://api.openai.com/v1"
 LEDGER = "api.sqlite"
@@ -87,10 +88,26 @@ class Endpoint:
         """The user's price, else the table's for a listed endpoint; None if no price is known."""
         return prices.get(self.model) or (KNOWN.get(undated(self.model)) if self.listed else None)
 
+    def known_price(self, prices: Mapping[str, Price]) -> Price | None:
+        """The same; None on this machine alone. ModelError for others: rungs are ordered by cost, and a cost is never guessed."""
+        found = self.price(prices)
+        if found or self.loopback:
+            return found
+        raise ModelError(
+            f"no price is known for {self.model!r} at {self.host}.",
+            where="base",
+            remedy=f"Add to rung.yaml, in US dollars per million tokens: prices: {{{self.model}: {{input: …, output: …}}}}.",
+        )
+
 
 def is_remote(name: str) -> bool:
     """Whether a model's name is an endpoint's: `openai:NAME`, or `http(s)://host/v1#NAME`."""
     return name.startswith(("openai:", "http://", "https://"))
+
+
+def is_addressed(name: str) -> bool:
+    """Whether a model's name holds the address of a server: an endpoint's, or that of a vLLM server, `vllm:http://host#NAME`."""
+    return is_remote(name.removeprefix(VLLM) if split_server(name)[0] != VLLM else name)
 
 
 def endpoint(name: str, key_env: str = "") -> Endpoint:
@@ -102,7 +119,7 @@ def endpoint(name: str, key_env: str = "") -> Endpoint:
         url = (os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
         found = Endpoint(url, name.removeprefix("openai:"), key_env or "OPENAI_API_KEY", url == OPENAI)
     else:
-        url, _, model = name.partition("#")
+        url, _, model = name.removeprefix(VLLM).partition("#")
         found = Endpoint(url.rstrip("/"), model, key_env)
     parts = urlsplit(found.url)
     if parts.username or parts.password or parts.query:

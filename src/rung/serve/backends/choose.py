@@ -55,7 +55,7 @@ def _writers(models: Mapping[str, Served]) -> Iterator[Served]:
     for served in sorted(models.values(), key=lambda one: one.predictor is None):
         able = can(served.model)
         new = served.model not in seen and served.model not in served.engines.backends
-        if served.writes and able.local and able.chat_template and new:
+        if served.writes and able.replaceable and new:
             seen.add(served.model)
             yield served
 
