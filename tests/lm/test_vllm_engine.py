@@ -68,7 +68,6 @@ def test_answers_labels_and_scores_are_those_of_the_own_engine(
         assert [(one.label, one.tokens_in) for one in found] == [(one.label, one.tokens_in) for one in expected]
         assert [one.logprob for one in found] == pytest.approx([one.logprob for one in expected], abs=CLOSE)
         assert all(one.confidence and one.confidence <= 1 for one in found)
-    assert not any("prompt_logprobs" in body for body in server.asked if "logprob_token_ids" in body)
     passages = ["the parcel is late, and nobody says why", "a"], ["the", ""]
     for (logs, tokens), (expected_logs, expected_tokens) in zip(engine.read(*passages), own.read(*passages)):
         assert tokens == expected_tokens and logs == pytest.approx(expected_logs, abs=CLOSE)
@@ -96,8 +95,8 @@ def test_json_follows_the_same_grammar(stand_in: tuple[StandIn, str], machine: M
 def test_many_labels_go_out_in_requests_that_vllm_takes(stand_in: tuple[StandIn, str], machine: Machine, ask: Callable) -> None:
     server, name = stand_in
     engine, own, _ = opened(name, machine)
-    labels = [f"{a}{b}" for a in "abcdefghijklmnop" for b in "qrstuvwxyz0123456"]
-    prompts = [ask(text) for text in TEXTS]
+    labels = [f"{a}{b}" for a in "abcdefghij" for b in "qrstuvwxyz01234"]
+    prompts = [ask(text) for text in TEXTS[:2]]
     assert [one.label for one in engine.choose(prompts, labels)] == [one.label for one in own.choose(prompts, labels)]
     assert max(len(body["logprob_token_ids"]) for body in server.asked) <= 128
     assert max(len(body["prompt"]) for body in server.asked) <= 32

@@ -65,6 +65,8 @@ class StandIn:
         prompts = body["prompt"] if isinstance(body["prompt"][0], list) else [body["prompt"]]
         if any(len(ids) + body["max_tokens"] > self.context for ids in prompts):
             raise RefusedError(400, "This model's maximum context length is exceeded.")
+        if "prompt_logprobs" in body:
+            raise RefusedError(500, "EngineCore encountered an issue: adapters are enabled.")
         if len(body.get("logprob_token_ids") or ()) > MAX_TOKEN_IDS:
             raise RefusedError(400, "Requested logprob_token_ids are more than allowed.")
         return prompts
@@ -89,10 +91,6 @@ class StandIn:
             out["token_ids"] = found
         if body.get("logprobs") is not None:
             out["logprobs"] = {"top_logprobs": [self.top(one, body) for one in logs]}
-        if body.get("prompt_logprobs") is not None:
-            every = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
-            noted = [{str(token): {"logprob": float(row[token])}} for row, token in zip(every, ids[1:])]
-            out["prompt_logprobs"] = [None, *noted]
         return out
 
     def top(self, logs: torch.Tensor, body: dict[str, Any]) -> dict[str, float]:

@@ -104,7 +104,7 @@ def _open_vllm(engines: Workshop, ref: ModelRef) -> Engine:
     def own() -> CausalEngine:
         return cast("CausalEngine", _open_causal(engines, _in_rung(engines, ref)))
 
-    return VllmEngine(backend, chat, own, None if address else started.memory(found.digest))
+    return VllmEngine(backend, chat, own, None if address else vllm.Started(started, found.digest))
 
 
 def _vllm_address(name: str) -> str:

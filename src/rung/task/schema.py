@@ -51,7 +51,8 @@ class Task(Section):
     tools: Path_ | None = None
     """For extract: a JSON file of tools in OpenAI's form; outputs are calls of them, checked and decoded by their parameters."""
     base: Model = "smollm2-135m-instruct"
-    """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one."""
+    """The language model to adapt; behind an API as openai:MODEL, or http://host:8000/v1#MODEL for any OpenAI-compatible one; in
+    a vLLM server as vllm:MODEL, or vllm:http://host:8000#MODEL."""
     bases: Annotated[tuple[Model, ...], Field(max_length=100), AfterValidator(base_names.distinct)] = ()
     """Several base models instead of `base`, the usual one first: every rung is tried on each that can serve it; or `auto`."""
     encoder: Model = "all-minilm-l6-v2"

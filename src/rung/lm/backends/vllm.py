@@ -43,15 +43,28 @@ class Servers:
             self._servers[base] = Server(started.url, started.key)
         return self._servers[base]
 
-    def memory(self, base: str) -> Callable[[], int]:
-        """Says how much the server of a base takes, in bytes."""
-        return lambda: self.processes[base].memory() if base in self.processes else 0
-
     def close(self) -> None:
         """End all of them: another program needs their memory."""
         for one in self.processes.values():
             one.close()
         self.processes.clear()
+
+
+@dataclass(frozen=True)
+class Started:
+    """One of these servers."""
+
+    servers: Servers
+    base: str
+    """The digest of its base."""
+
+    def memory(self) -> int:
+        """Bytes that its processes take; 0 where it does not run now."""
+        running = self.servers.processes.get(self.base)
+        return running.memory() if running and running.runs else 0
+
+    def close(self) -> None:
+        self.servers.close()
 
 
 def _options(wanted: Wanted) -> list[str]:

@@ -1,8 +1,9 @@
 """vLLM as the engine of a climb: answers written, scored and chosen in bulk, from the tokens that rung's own engine would read.
 
-Labels are chosen exactly by the search over their tree (`rung.lm.inference.choose`). Each of its nodes is one request for the
-log-probabilities of the node's children (`logprob_token_ids`) after one generated token, so prompts are found in vLLM's prefix
-cache. Requests for `prompt_logprobs`, by which given answers are scored, are not: vLLM computes those prompts anew.
+Log-probabilities of given tokens, of answers and of the children of a node in the tree of labels, are asked for by number
+(`logprob_token_ids`) after one generated token, so prompts are found in vLLM's prefix cache. Not by `prompt_logprobs`: these
+leave the cache unused, and with adapters they are wrong or end the engine (https://github.com/vllm-project/vllm/issues/29955,
+https://github.com/vllm-project/vllm/issues/51594).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rung.errors import DataError, ModelError
 from rung.lm.backends.base import Asked
 from rung.lm.backends.engine import SEEDS, BackendEngine
-from rung.lm.backends.vllm import MARK, Vllm
+from rung.lm.backends.vllm import MARK, Started, Vllm
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt, ServerFacts
 from rung.lm.inference import choose as search
 from rung.lm.inference import texts
@@ -37,7 +38,7 @@ Ids = tuple[int, ...]
 
 class VllmEngine(BackendEngine):
     """One model of a vLLM server. `own` opens rung's engine for what only a served model is asked: log-probabilities of what it
-    writes. `memory`: bytes that the server takes; None where it is not seen from here."""
+    writes. `started`: its server where rung started it."""
 
     backend: Vllm
 
@@ -46,22 +47,22 @@ class VllmEngine(BackendEngine):
         backend: Vllm,
         chat: Chat,
         own: Callable[[], CausalEngine],
-        memory: Callable[[], int] | None = None,
+        started: Started | None = None,
     ):
         super().__init__(backend, chat, backend.context, own)
-        self.memory = memory
+        self.started = started
 
     def close(self) -> None:
         """Free the adapter's place on a server that rung did not start; one that it started ends with the engines."""
         place = self.backend.place
-        if place.adapter and self.memory is None:
+        if place.adapter and not self.started:
             place.server().unload(place.model)
 
     @property
     def server(self) -> ServerFacts:
         """For the record."""
-        held = self.memory() if self.memory else None
-        return ServerFacts(self.backend.name, self.backend.place.model, self.memory is not None, held)
+        held = self.started.memory() if self.started else None
+        return ServerFacts(self.backend.name, self.backend.place.model, bool(self.started), held)
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -108,27 +109,25 @@ class VllmEngine(BackendEngine):
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         rows = [self.chat.row(prompt.messages, answer, begun=prompt.begun) for prompt, answer in zip(prompts, answers)]
-        return self._likely([row.tokens for row in rows], [row.targets for row in rows])
+        self._check([row.tokens for row in rows], 0)
+        wanted, owner = [], []
+        for i, row in enumerate(rows):
+            targets = [at for at, target in enumerate(row.targets) if target]
+            wanted += [(row.tokens[:at], row.tokens[at : at + 1]) for at in targets]
+            owner += [i] * len(targets)
+        out = [0.0] * len(rows)
+        for i, (_, [token]), logs in zip(owner, wanted, self._following(wanted)):
+            out[i] += logs[token]
+        return out
 
-    def read(self, given: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
-        """As `rung.lm.inference.causal.CausalEngine.read`."""
-        from rung.lm.raw_text import perplexity
+    def read(self, texts: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
+        """By rung's own engine of the same weights: texts are long, and vLLM would be asked once for each of their tokens.
 
-        rows, owner = perplexity.text_rows(self.chat.tokenizer, self.context - 1, given, before)
-        logs = self._likely([row.tokens for row in rows], [row.targets for row in rows])
-        return perplexity.summed(logs, rows, owner, len(given))
-
-    def _likely(self, tokens: Sequence[Ids], targets: Sequence[Sequence[bool]]) -> list[float]:
-        """Summed log-probability of the targets of each sequence."""
-        self._check(tokens, 1)
-        how = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        out: dict[int, float] = {}
-        parts = [(rows, [tokens[row] for row in rows], how) for rows in _parts(range(len(tokens)), PROMPTS)]
-        for rows, choices in self._bulk(parts):
-            for row, choice in zip(rows, choices):
-                places = zip(tokens[row], targets[row], choice["prompt_logprobs"])
-                out[row] = sum(float(noted[str(token)]["logprob"]) for token, target, noted in places if target)
-        return [out[row] for row in range(len(tokens))]
+        A server that rung started ends before, since memory may not hold both.
+        """
+        if self.started:
+            self.started.close()
+        return self._open().read(texts, before)
 
     # --- labels ---------------------------------------------------------------------------------------------------
 
@@ -174,9 +173,9 @@ class VllmEngine(BackendEngine):
         """After each sequence of tokens, the log-probabilities of the tokens named beside it."""
         out: list[dict[int, float]] = [{} for _ in wanted]
         parts = []
-        for rows, tokens in _named(wanted):
+        for together, tokens in _named(wanted):
             how = {"max_tokens": 1, "temperature": 0.0, "logprobs": 1, "return_tokens_as_token_ids": True}
-            parts.append((rows, [wanted[row][0] for row in rows], {**how, "logprob_token_ids": tokens}))
+            parts.append((together, [wanted[row][0] for row in together], {**how, "logprob_token_ids": tokens}))
         for rows, choices in self._bulk(parts):
             for row, choice in zip(rows, choices):
                 [logs] = choice["logprobs"]["top_logprobs"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,32 +43,19 @@ def measure(loaded: Loaded, shard: Shard, length: int, limit: int, whole: bool =
 
 def text_logprobs(loaded: Loaded, texts: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
     """Log-probability and number of tokens of each plain text, after the text `before` it; see `CausalEngine.read`."""
-    rows, owner = text_rows(loaded.chat.tokenizer, loaded.max_length, texts, before)
-    return summed(-row_nats(loaded, rows), rows, owner, len(texts))
-
-
-def text_rows(tokenizer: Any, length: int, texts: Sequence[str], before: Sequence[str]) -> tuple[list[Row], list[int]]:
-    """Windows of at most `length` tokens whose targets are those of the texts, and the text that each window is of."""
     rows, owner = [], []
     for i, (context, text) in enumerate(zip(before, texts, strict=True)):
-        known, ids = (tuple(tokenizer(one).input_ids) for one in (context, context + text))
+        known, ids = (tuple(loaded.chat.tokenizer(one).input_ids) for one in (context, context + text))
         first = max(1, len(os.path.commonprefix([known, ids])))  # noqa: RUF071 (of tuples; no paths here)
-        for start in range(0, len(ids) - 1, length - 1):
-            window = ids[start : start + length]
+        for start in range(0, len(ids) - 1, loaded.max_length - 1):
+            window = ids[start : start + loaded.max_length]
             row = Row(window, tuple(k > 0 and start + k >= first for k in range(len(window))))
             if any(row.targets):
                 rows.append(row)
                 owner.append(i)
-    return rows, owner
-
-
-def summed(
-    logs: Sequence[float] | NDArray[np.float64], rows: Sequence[Row], owner: Sequence[int], texts: int
-) -> list[tuple[float, int]]:
-    """Log-probability and number of tokens of each text, from those of the windows of `text_rows`."""
-    totals = np.bincount(owner, logs, minlength=texts)
-    tokens = np.bincount(owner, [sum(row.targets) for row in rows], minlength=texts)
-    return list(zip(totals.tolist(), tokens.astype(int).tolist()))
+    logs = np.bincount(owner, -row_nats(loaded, rows), minlength=len(texts))
+    tokens = np.bincount(owner, [sum(row.targets) for row in rows], minlength=len(texts))
+    return list(zip(logs.tolist(), tokens.astype(int).tolist()))
 
 
 @torch.no_grad()
