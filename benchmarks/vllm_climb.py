@@ -31,8 +31,6 @@ WRITTEN = Decoding(max_new_tokens=24)
 SCHEMA = (
     '{"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"], "additionalProperties": false}'
 )
-    '{"type": "object", "properties": {"urgent": {"type": "boolean"}}, "required": ["urgent"], "additionalProperties": false}'
-)
 
 
 def task(folder: Path, labels: int, rows: int) -> Project:
