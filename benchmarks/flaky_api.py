@@ -23,7 +23,7 @@ from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Settings
 from rung.types import Message
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "lm"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "lm"))
 from servers import Server, serving, slow
 
 FAULTS = ("429", "429:0.2", "500", "502", "503", "garbage", "html", "half", "nothing", "empty", "error", "hang")

@@ -3,7 +3,7 @@
 Both sides are fits of the methods `rag` and `rag-tuned` on the same documents and train rows, and search for the same
 held-back rows, which neither saw. MedQuAD: questions and answers about diseases, whole diseases held back; a document is one
 answer under the disease's name, without its question. docs_axolotl: a document is the text of one section under the page's
-title, the question is its heading, and whole pages are held back. `--quick`: one of MedQuAD's two parts, and the first 150
+title, the question is its heading, and whole pages are held back. `--quick`: one of MedQuAD's two parts, and the first 100
 words of each document. Last line: nDCG@10 after over before on MedQuAD.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import common
@@ -36,7 +36,7 @@ from rung.types import Example, Interval, TrainData
 
 TEST = 0.3
 """Share of diseases or pages that are held back."""
-WORDS = 150
+WORDS = 100
 """Words of a document in the quick run."""
 K = 10
 
@@ -88,8 +88,6 @@ def found(one: Lookup, rows: Sequence[Example], engines: Engines) -> tuple[list[
     gold: dict[str, set[str]] = {}
     for change, _ in knowledge.open_kept(one.index, engines).contents():
         gold[change.path] = {passage.id for passage in change.passages}
-    from dataclasses import replace
-
     wide = replace(one, settings=replace(one.settings, k=K))
     hits = lookup.sources(wide, [row.input for row in rows], engines)
     return [[hit.passage.id for hit in some] for some in hits], [frozenset(gold[row.source]) for row in rows]
