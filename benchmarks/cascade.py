@@ -4,9 +4,9 @@ Both parts answer train rows as new ones, which gives the threshold; scores are 
 rows a class. All classes: `encoder` before a model behind an API, which is a scripted server on this machine: right on a known
 share of the rows, more often wrong on rows whose nearest train row has another label, and priced like gpt-4o-mini. So what is
 measured there is the cascade, not the model. 10 classes, on the default models: `nearest` and `encoder` before
-`few-shot-similar`. Without --quick also `encoder>lora`: which part of an abstract a passage is (aim, methods or results; PubMedQA,
-whole abstracts in one split). Last line: ratio = cost of the dear rung's answers over that of the cascade's, with the scripted
-model MAIN, where the lower end of the paired difference is at least LOWEST; otherwise 0.
+`few-shot-similar`. Without --quick also `encoder>lora`: which part of an abstract a passage is (aim, methods or results;
+PubMedQA, whole abstracts in one split). Last line: ratio = cost of the dear rung's answers over that of the cascade's, with
+the scripted model MAIN, where the lower end of the paired difference is at least LOWEST; otherwise 0.
 """
 
 from __future__ import annotations
