@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from rung import files, predictor, signed
 from rung.errors import RungError
+from rung.lm.remote.calls import LEDGER, FileCalls
 from rung.lm.remote.ledger import signed_text, verified
-from rung.lm.remote.settings import LEDGER
 from rung.retrieve.ours import claim
 from rung.store import OWN, Store
 
@@ -45,7 +43,7 @@ def trust(store: Store) -> TrustSummary:
             sum(_lines(store.folder, path, left.append) for path in _found(store.folder, LINES)),
             sum(_value(store.folder, path, left.append) for path in _found(store.folder, VALUES)),
             sum(_fit(path, left.append) for path in _found(store.folder, ("fits/*",))),
-            _ledger(store.folder / LEDGER),
+            _api_answers(store.folder),
             sum(map(claim, _found(store.folder, ("index", "index-*")))),
             tuple(left),
         )
@@ -94,13 +92,15 @@ def _fit(folder: Path, tell: Callable[[str], None]) -> int:
     return 1
 
 
-def _ledger(path: Path) -> int:
+def _api_answers(folder: Path) -> int:
     """Number of newly signed API answers."""
+    path = folder / LEDGER
     if not path.is_file() or path.is_symlink():
         return 0
-    with closing(sqlite3.connect(path, timeout=60)) as db, db:
-        rows = db.execute("SELECT key, content FROM answers").fetchall()
-        checked = [(key, *verified(key, content)) for key, content in rows]
-        new = [(signed_text(key, value), key) for key, value, why in checked if value and why]
-        db.executemany("UPDATE answers SET content = ? WHERE key = ?", new)
+    calls = FileCalls(folder)
+    with calls.alone():
+        checked = [(key, *verified(key, content)) for key, content in calls.answers().items()]
+        new = [(key, value) for key, value, why in checked if value and why]
+        for key, value in new:
+            calls.keep(key, signed_text(key, value))
     return len(new)

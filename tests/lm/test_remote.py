@@ -398,13 +398,15 @@ import sys
 from pathlib import Path
 from rung.lm.base import Decoding, Prompt
 from rung.lm.remote.engine import RemoteEngine
+from rung.lm.remote.calls import FileCalls
 from rung.lm.remote.ledger import Ledger
 from rung.lm.remote.settings import Settings, endpoint
 from rung.types import Message
 system = Message("system", "Say the last word.")
 asked = [Prompt((system, Message("user", f"question number w{i}")), "") for i in range(40)]
 settings = Settings(folder=Path(sys.argv[1]), concurrency=2)
-RemoteEngine(endpoint(sys.argv[2] + "#m"), settings, Ledger(settings.folder)).generate(asked, Decoding(max_new_tokens=20))
+ledger = Ledger(FileCalls(settings.folder))
+RemoteEngine(endpoint(sys.argv[2] + "#m"), settings, ledger).generate(asked, Decoding(max_new_tokens=20))
 """
     with serving(Server(answer=slow(echo, 0.05))) as server:
         child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "books"), server.url])

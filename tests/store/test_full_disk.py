@@ -14,7 +14,7 @@ import pytest
 
 from rung import files
 from rung.errors import DataError, RungError
-from rung.lm.remote.ledger import LEDGER, Ledger
+from rung.lm.remote.calls import LEDGER, FileCalls
 from rung.retrieve.index import index_config, update
 from rung.retrieve.knowledge import opened, place, point
 from rung.retrieve.sqlite import NAME, Sqlite
@@ -58,14 +58,14 @@ def test_an_index_that_finds_no_room_says_so_and_goes_on(tmp_path: Path) -> None
 
 
 def test_the_books_of_calls_say_that_the_disk_is_full(tmp_path: Path) -> None:
-    books = Ledger(tmp_path)
+    books = FileCalls(tmp_path)
     pages = books._db.execute("pragma page_count").fetchone()[0]
     books._db.execute(f"pragma max_page_count = {pages}")
-    with pytest.raises(RungError, match="the disk is full"), books._writing() as db:
-        db.execute("INSERT INTO answers VALUES ('a', ?)", ("x" * 100_000,))
+    with pytest.raises(RungError, match="the disk is full"), books.alone():
+        books.keep("a", "x" * 100_000)
     books._db.execute(f"pragma max_page_count = {pages + 100}")
-    with books._writing() as db:
-        db.execute("INSERT INTO answers VALUES ('a', 'x')")
+    with books.alone():
+        books.keep("a", "x")
 
 
 @pytest.mark.parametrize("cut", [0.5, 0.9])
@@ -81,7 +81,7 @@ def test_a_cut_database_names_the_file(tmp_path: Path, cut: float) -> None:
     with pytest.raises(DataError, match=r"knowledge\.sqlite.*Delete the folder"):
         list(Sqlite(tmp_path / "index").contents())
     with pytest.raises(RungError, match=r"ledger of API calls cannot be read.*Delete the file"):
-        Ledger(tmp_path)
+        FileCalls(tmp_path)
 
 
 def test_an_append_that_finds_no_room_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from rung import signed
 from rung.climbing.fit import named
 from rung.errors import RungError
 from rung.lm.base import ModelRef
-from rung.lm.remote.ledger import LEDGER, Ledger, Usage
+from rung.lm.remote.calls import LEDGER, FileCalls
+from rung.lm.remote.ledger import Ledger, Usage
 from rung.predictor import Predictor
 from rung.store import Store
 from rung.trust import trust
@@ -268,17 +269,17 @@ def test_an_older_folder_without_signatures_is_taken_over(kept: Kept) -> None:
 def test_answers_of_endpoints_are_signed_too(tmp_path: Path) -> None:
     said: list[str] = []
     folder = tmp_path / ".rung"
-    books = Ledger(folder)
+    books = Ledger(FileCalls(folder))
     for key in "ab":
         books.settle(books.reserve(1, 0.0), Usage(1, 1), None, key, {"text": key})
-    assert Ledger(folder, say=said.append).cached("a") == {"text": "a"} and not said
+    assert Ledger(FileCalls(folder), say=said.append).cached("a") == {"text": "a"} and not said
     with sqlite3.connect(folder / LEDGER) as db:
         db.execute("UPDATE answers SET content = (SELECT content FROM answers WHERE key = 'a') WHERE key = 'b'")
         db.execute("INSERT INTO answers VALUES ('c', '{\"text\": \"c\"}')")
-    again = Ledger(folder, say=said.append)
+    again = Ledger(FileCalls(folder), say=said.append)
     assert [again.cached(key) for key in "abc"] == [{"text": "a"}, None, None] and len(said) == 1
     assert trust(Store(tmp_path)).answers == 2
-    assert Ledger(folder).cached("c") == {"text": "c"}
+    assert Ledger(FileCalls(folder)).cached("c") == {"text": "c"}
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

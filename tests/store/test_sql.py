@@ -19,13 +19,17 @@ from rung.climbing import climb as climbing
 from rung.climbing.indexing import index_here
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
-from rung.errors import RungError
+from rung.errors import BudgetError, RungError
 from rung.lm.base import ModelRef
+from rung.lm.remote.ledger import Ledger, Usage
+from rung.lm.remote.prices import Price
+from rung.lm.remote.settings import Limits
 from rung.predictor import Predictor
 from rung.retrieve import knowledge
 from rung.retrieve.lookup import Lookup
 from rung.store import LeasedError, LeaseLostError, Store, copying, leases, opened, remember
 from rung.store.address import Address, parse
+from rung.store.api_calls import calls_of
 from rung.store.database import TRIES, StoreError, prepare, tables
 from rung.store.objects import Objects
 from rung.task import load_task
@@ -313,6 +317,71 @@ def test_an_address_that_somebody_else_left_in_a_folder_is_not_followed(tmp_path
     said: list[str] = []
     assert opened(tmp_path, said.append).address is None
     assert "carries no signature" in said[0]
+
+
+# --- API calls ----------------------------------------------------------------------------------------------------------
+
+
+def ledger(store: Store, **limits: Any) -> Ledger:
+    return Ledger(calls_of(store), Limits(**limits), say=lambda text: pytest.fail(text))
+
+
+def test_drivers_share_one_budget_of_an_api_and_its_answers(address: Address, tmp_path: Path) -> None:
+    one, two = (ledger(driver(address, tmp_path / name), tokens=100) for name in ("one", "two"))
+    mine = one.reserve(60, 0.5)
+    with pytest.raises(BudgetError, match="100, 60 are spent or reserved"):
+        two.reserve(60, None)
+    one.settle(mine, Usage(20, 10), Price(1.0, 2.0), "k", {"text": "yes"})
+    assert two.cached("k") == {"text": "yes"} and two.cached("other") is None
+    two.mark_unsure(two.reserve(5, 0.25))
+    two.reserve(60, 0.5)  # its process is killed, and the request may be billed
+    found = one.spent()
+    assert (found.calls, found.unsure, found.unsure_tokens, found.unsure_usd) == (3, 2, 65, 0.75)
+    assert (found.tokens_in, found.tokens_out) == (20, 10) and found.usd == pytest.approx(40e-6)
+    with pytest.raises(BudgetError, match="95 are spent"):
+        one.reserve(6, None)
+
+
+def test_drivers_that_ask_at_once_do_not_overspend(address: Address, tmp_path: Path) -> None:
+    books = [ledger(driver(address, tmp_path / name), calls=10) for name in ("one", "two", "three")]
+    refused: list[str] = []
+
+    def ask(book: Ledger) -> None:
+        for _ in range(6):
+            try:
+                book.settle(book.reserve(1, 0.0), Usage(1, 1), None)
+            except BudgetError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=ask, args=(book,)) for book in books]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert books[0].spent().calls == 10 and len(refused) == 8
+
+
+def test_what_an_api_was_paid_for_moves_with_the_store(address: Address, tmp_path: Path) -> None:
+    here, there, back = Store(tmp_path / "here"), driver(address, tmp_path / "there"), Store(tmp_path / "back")
+    before = ledger(here)
+    before.settle(before.reserve(3, 0.0), Usage(2, 1), None, "k", {"text": "yes"})
+    assert copying.copy(here, there).api_answers == 1 and copying.copy(here, there) == copying.Copied()
+    assert copying.copy(there, back).api_answers == 1
+    for store in (there, back):
+        assert ledger(store).cached("k") == {"text": "yes"} and ledger(store).spent() == before.spent()
+    before.release(before.reserve(1, 0.0))
+    with pytest.raises(RungError, match=r"account of API calls already: 1 calls, 3 tokens.*, and the source 2 calls"):
+        copying.copy(here, there)
+
+
+def test_a_project_in_a_database_asks_apis_through_its_ledger(address: Address, tmp_path: Path) -> None:
+    task = load_task(make(tmp_path / "task"))
+    project = Project(task, say=lambda text: None, store_at=str(address))
+    assert project.engines.spent() is None
+    book = project.engines.ledger
+    book.release(book.reserve(1, 0.0))
+    assert ledger(driver(address, tmp_path / "other")).spent() == project.engines.spent()
+    assert not (task.folder / ".rung" / "api.sqlite").exists()
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ def copy(source: Side, target: Side, json_: Json = False) -> None:
     if json_:
         print_json(found)
     else:
-        out.print(f"copied: {found.texts} texts, {found.lines} lines, {found.fits} fits", soft_wrap=True)
+        counts = f"{found.texts} texts, {found.lines} lines, {found.fits} fits, {found.api_answers} answers of APIs"
+        out.print(f"copied: {counts}", soft_wrap=True)
         if found.note:
             err.print(found.note, soft_wrap=True)
 

@@ -104,7 +104,7 @@ class Project:
     @cached_property
     def engines(self) -> Engines:
         """Opens models and caches the most recent ones in memory."""
-        return self.shared_engines or Engines(self.machine, self.say, steps.settings(self.task))
+        return self.shared_engines or Engines(self.machine, self.say, steps.settings(self.task, self.store))
 
     @cached_property
     def inputs(self) -> Inputs:

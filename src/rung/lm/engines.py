@@ -11,7 +11,8 @@ from rung import files
 from rung.lm.base import Closes, Engine, ModelRef, Prompt
 from rung.lm.engine_kinds import can, kind, kind_of
 from rung.lm.models import fits
-from rung.lm.remote.settings import LEDGER, Settings
+from rung.lm.remote.calls import LEDGER, FileCalls
+from rung.lm.remote.settings import Settings
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine, home
 from rung.task.base_names import split_server
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from rung.lm.inference.rerank import Reranker
     from rung.lm.models.chat import Chat
     from rung.lm.models.resolve import ModelFiles
-    from rung.lm.remote.ledger import Ledger, Spent
+    from rung.lm.remote.calls import Spent
+    from rung.lm.remote.ledger import Ledger
     from rung.lm.remote.prices import Price
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
@@ -183,11 +185,15 @@ class Engines:
         """Every call to an endpoint, with its tokens and dollars."""
         from rung.lm.remote.ledger import Ledger
 
-        return Ledger(self.api.folder, self.api.limits, lambda: self.until, self.say)
+        calls = self.api.shared() if self.api.shared else FileCalls(self.api.folder)
+        return Ledger(calls, self.api.limits, lambda: self.until, self.say)
 
     def spent(self) -> Spent | None:
         """What calls to endpoints have cost so far; None where none was ever made."""
-        return self.ledger.spent() if (self.api.folder / LEDGER).exists() else None
+        if not self.api.shared and not (self.api.folder / LEDGER).exists():
+            return None
+        found = self.ledger.spent()
+        return found if found.calls else None
 
     def price(self, ref: ModelRef) -> Price | None:
         """What an endpoint asks for tokens; None where this machine's time is the price. ModelError for an unknown price."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rung import label_sets, methods
 from rung.advise.advise import ORDER, Advice, Answers, Chart, Listed, chart
@@ -18,7 +19,8 @@ from rung.methods.estimate import price
 from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
 from rung.predictor import Predictor
-from rung.store import NAME
+from rung.store import NAME, Store
+from rung.store.api_calls import calls_of
 from rung.task import Task, base_names, cascade_names
 from rung.task.labels import OTHER
 from rung.types import Cost, Example, Need, TrainData
@@ -66,11 +68,12 @@ class BreakEven:
     """Calls a month."""
 
 
-def settings(task: Task) -> Settings:
-    """API settings of the task: how to call, spending limits, and the cache in `.rung`."""
+def settings(task: Task, store: Store | None = None) -> Settings:
+    """API settings of the task: how to call, spending limits, and the cache in `.rung`, or in a store that is shared."""
     api, most = task.api, task.budget
     return Settings(
         folder=task.folder / NAME,
+        shared=partial(calls_of, store) if store and store.address else None,
         key_env=api.key_env,
         concurrency=api.concurrency,
         timeout_s=api.timeout_s,

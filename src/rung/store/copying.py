@@ -6,15 +6,17 @@ have opened sealed rows, or spent error on them, are not one climb.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rung.errors import RungError
+from rung.lm.remote.calls import NOTHING, Spent
+from rung.store.api_calls import FOLDER, calls_of, has_calls
 from rung.store.split import LOCAL
 from rung.store.store import Store
 
 LINES = ".jsonl"
-OWN_TO_A_STORE = (*LOCAL, "leases/", "fits/", "store.json", "jobs/")
-"""How the names of texts begin that are not copied; fits are, in another way."""
+OWN_TO_A_STORE = (*LOCAL, "leases/", "fits/", "store.json", "jobs/", FOLDER)
+"""How the names of texts begin that are not copied; fits and API calls are, in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Copied:
     texts: int = 0
     lines: int = 0
     fits: int = 0
+    api_answers: int = 0
     note: str = ""
     """What the copy leaves out; empty if nothing."""
 
@@ -49,13 +52,20 @@ def copy(source: Store, target: Store) -> Copied:
             where=target.rows.place(differ[0]),
             remedy="Copy to another place, or under another name with ?task=NAME.",
         )
+    if has_calls(source) and _spent(target) not in (NOTHING, spent := _spent(source)):
+        raise RungError(
+            f"the target has an account of API calls already: {_spent(target)}, and the source {spent}.",
+            where=str(target.address or target.folder),
+            remedy="Copy to another place, or under another name with ?task=NAME.",
+        )
     lines = sum(_lines(source, target, name) for name in names if name.endswith(LINES))
     fits = sum(_fit(source, target, key) for key in keys)
     new = [name for name in wholes if theirs[name] is None]
     for name in new:
         target.rows.write(name, wholes[name])
+    api_answers = _api_calls(source, target) if has_calls(source) else 0
     note = "" if _has_place(source) else "no fits were copied: without files=PLACE they are in the .rung folders of its machines."
-    return Copied(len(new), lines, fits, note)
+    return Copied(len(new), lines, fits, api_answers, note)
 
 
 def _has_place(store: Store) -> bool:
@@ -68,6 +78,22 @@ def _lines(source: Store, target: Store, name: str) -> int:
     new = [line for line in source.rows.lines(name) if line not in known]
     if new:
         target.rows.append(name, b"".join(line + b"\n" for line in new).decode("utf-8", "replace"))
+    return len(new)
+
+
+def _spent(store: Store) -> Spent:
+    return calls_of(store).spent() if has_calls(store) else NOTHING
+
+
+def _api_calls(source: Store, target: Store) -> int:
+    """Copy answers and, where the target has spent nothing, what was spent. A reservation counts as interrupted."""
+    theirs, answers, spent = calls_of(target), calls_of(source).answers(), _spent(source)
+    with theirs.alone():
+        new = [key for key in answers if theirs.answer(key) is None]
+        for key in new:
+            theirs.keep(key, answers[key])
+        if theirs.spent() == NOTHING:
+            theirs.add(**asdict(spent))
     return len(new)
 
 

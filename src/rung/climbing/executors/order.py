@@ -92,7 +92,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
 
     return Project(
         task,
-        shared_engines=Engines(here, say, steps.settings(task)),
+        shared_engines=Engines(here, say, steps.settings(task, store)),
         say=say,
         estimate_for=Machine(**content["machine"]),
         past=(own, others),

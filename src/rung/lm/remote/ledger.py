@@ -1,36 +1,26 @@
-"""The ledger of a task's API calls in one SQLite file: cached answers, what was spent, and the hard stop at a limit.
+"""The ledger of a task's API calls: cached answers, what was spent, and the hard stop at a limit.
 
-Several processes may share the file. Before a request is sent, its maximum cost is reserved; when its answer arrives, answer
-and cost are written in one transaction. A process killed in between leaves its reservation, which still counts: the provider
-may have billed the request.
+Several processes, and machines with a shared store, may share the entries. Before a request is sent, its maximum cost is
+reserved; when its answer arrives, answer and cost are written in one transaction. A process killed in between leaves its
+reservation, which still counts: the provider may have billed the request.
 """
 
 from __future__ import annotations
 
 import math
-import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from rung import files, signed
-from rung.errors import BudgetError, RungError, disk_full
+from rung import signed
+from rung.errors import BudgetError
+from rung.lm.remote.calls import Calls, Spent
 from rung.lm.remote.prices import Price
-from rung.lm.remote.settings import LEDGER, Limits
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, content TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS pending (id INTEGER PRIMARY KEY, tokens INTEGER, usd REAL);
-CREATE TABLE IF NOT EXISTS spent (
-    only INTEGER PRIMARY KEY CHECK (only = 1), calls INTEGER, failed INTEGER, unsure INTEGER, unpriced INTEGER, estimated INTEGER,
-    tokens_in INTEGER, tokens_out INTEGER, tokens_cached INTEGER, usd REAL, unsure_tokens INTEGER, unsure_usd REAL);
-INSERT OR IGNORE INTO spent VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-"""
+from rung.lm.remote.settings import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,43 +36,10 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """A task's spending so far. Dollars include only calls with a known price."""
-
-    calls: int
-    """Requests sent."""
-    failed: int
-    """Of these: failed at no cost."""
-    unsure: int
-    """Of these: sent, and interrupted before the usage arrived. They may have been billed, at most as below."""
-    unpriced: int
-    """Of these: without a known price; not in `usd`."""
-    estimated: int
-    """Of these: without reported usage; their tokens are estimated from the length of the texts."""
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    usd: float
-    unsure_tokens: int
-    unsure_usd: float
-
-    def __str__(self) -> str:
-        text = f"{self.calls} calls, {self.tokens_in + self.tokens_out} tokens"
-        text += ", price unknown" if self.unpriced and not self.usd else f", ${self.usd:.4f}"
-        if self.unpriced and self.usd:
-            text += f" and {self.unpriced} calls of unknown price"
-        if self.estimated:
-            text += f", tokens of {self.estimated} calls estimated"
-        if self.unsure:
-            text += f" and at most {self.unsure_tokens} tokens, ${self.unsure_usd:.4f} more for {self.unsure} interrupted calls"
-        return text
-
-
-@dataclass(frozen=True, slots=True)
 class Reservation:
     """The reservation of one request in flight."""
 
-    id: int
+    name: str
     tokens: int
     usd: float | None
 
@@ -102,7 +59,7 @@ class Ledger:
 
     def __init__(
         self,
-        folder: Path,
+        calls: Calls,
         limits: Limits = Limits(),
         until: Callable[[], float] = lambda: math.inf,
         say: Callable[[str], object] = warnings.warn,
@@ -111,70 +68,27 @@ class Ledger:
 
         `say` reports once if cached answers are not trusted.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path, self._say, self._said = folder / LEDGER, say, False
+        self.calls, self._say, self._said = calls, say, False
         self.limits, self._until = limits, until
         self._end = time.monotonic() + (math.inf if limits.seconds is None else limits.seconds)
-        self._db = sqlite3.connect(folder / LEDGER, timeout=60, check_same_thread=False, isolation_level=None)
         self._lock, self._in_flight = threading.Condition(threading.RLock()), 0
-        # the write-ahead log survives a killed process without a sync per call
-        with self._readable():
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-        with self._writing() as db:
-            for statement in SCHEMA.split(";\n"):
-                db.execute(statement)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """An exclusive write transaction."""
-        with self._lock, self._readable():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # on a full disk SQLite has already rolled back
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Turns SQLite's errors for a damaged file or a full disk into errors with a remedy."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if files.is_full(error):
-                raise disk_full(self._path, error) from error
-            raise RungError(
-                f"the ledger of API calls cannot be read ({error}).",
-                where=str(self._path),
-                remedy="Delete the file. What was spent is then unknown, and answers stored nowhere else are paid again.",
-            ) from error
 
     def cached(self, key: str) -> dict[str, Any] | None:
         """The cached answer of a key, with its original tokens and seconds."""
-        with self._lock, self._readable():
-            row = self._db.execute("SELECT content FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is None:
+        with self._lock:
+            content = self.calls.answer(key)
+        if content is None:
             return None
-        value, why = verified(key, row[0])
+        value, why = verified(key, content)
         if why and not self._said:
             self._said = True
-            self._say(f"{self._path}: an answer {why}. It is asked again, and so are others like it. {signed.TRUST}")
+            self._say(f"{self.calls.place}: an answer {why}. It is asked again, and so are others like it. {signed.TRUST}")
         return None if why else value
 
     def spent(self) -> Spent:
         """All spending on this task; requests in flight, here or in a killed process, count as unsure."""
         with self._lock:
-            found = Spent(*self._db.execute(f"SELECT {', '.join(Spent.__slots__)} FROM spent").fetchone())
-            count, tokens, usd = self._db.execute("SELECT count(*), sum(tokens), sum(usd) FROM pending").fetchone()
-        return replace(
-            found,
-            unsure=found.unsure + count,
-            unsure_tokens=found.unsure_tokens + (tokens or 0),
-            unsure_usd=found.unsure_usd + (usd or 0.0),
-        )
+            return self.calls.spent()
 
     @property
     def seconds_left(self) -> float:
@@ -188,13 +102,14 @@ class Ledger:
         """
         while True:
             with self._lock:
-                with self._writing() as db:
+                with self.calls.alone():
                     over = self._over(tokens, usd)
                     if not over:
-                        row = db.execute("INSERT INTO pending (tokens, usd) VALUES (?, ?)", (tokens, usd))
-                        db.execute("UPDATE spent SET calls = calls + 1")
-                        self._in_flight += 1
-                        return Reservation(row.lastrowid or 0, tokens, usd)
+                        name = self.calls.reserve(tokens, usd)
+                        self.calls.add(calls=1)
+                if not over:
+                    self._in_flight += 1
+                    return Reservation(name, tokens, usd)
                 if not self._in_flight or over.startswith("calls") or self.seconds_left <= 0:
                     raise BudgetError(
                         f"stopped before the next call, which could exceed the budget: {over}. Spent so far: {self.spent()}.",
@@ -222,33 +137,33 @@ class Ledger:
     ) -> None:
         """Record the usage of an answered request, and cache its answer in the same transaction if `key` is given."""
         usd = price.usd(usage.tokens_in, usage.tokens_out, usage.tokens_cached) if price else 0.0
-        with self._closing(reserved) as db:
-            db.execute(
-                "UPDATE spent SET unpriced = unpriced + ?, estimated = estimated + ?, usd = usd + ?, "
-                "tokens_in = tokens_in + ?, tokens_out = tokens_out + ?, tokens_cached = tokens_cached + ?",
-                (price is None, usage.estimated, usd, usage.tokens_in, usage.tokens_out, usage.tokens_cached),
+        with self._closing(reserved):
+            self.calls.add(
+                unpriced=price is None,
+                estimated=usage.estimated,
+                usd=usd,
+                tokens_in=usage.tokens_in,
+                tokens_out=usage.tokens_out,
+                tokens_cached=usage.tokens_cached,
             )
             if key:
-                db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, signed_text(key, answer or {})))
+                self.calls.keep(key, signed_text(key, answer or {}))
 
     def release(self, reserved: Reservation) -> None:
         """The server refused or never received the request: nothing was billed."""
-        with self._closing(reserved) as db:
-            db.execute("UPDATE spent SET failed = failed + 1")
+        with self._closing(reserved):
+            self.calls.add(failed=1)
 
     def mark_unsure(self, reserved: Reservation) -> None:
         """No complete answer arrived: it may have been billed, so the reservation still counts."""
-        with self._closing(reserved) as db:
-            db.execute(
-                "UPDATE spent SET unsure = unsure + 1, unsure_tokens = unsure_tokens + ?, unsure_usd = unsure_usd + ?",
-                (reserved.tokens, reserved.usd or 0.0),
-            )
+        with self._closing(reserved):
+            self.calls.add(unsure=1, unsure_tokens=reserved.tokens, unsure_usd=reserved.usd or 0.0)
 
     @contextmanager
-    def _closing(self, reserved: Reservation) -> Iterator[sqlite3.Connection]:
+    def _closing(self, reserved: Reservation) -> Iterator[None]:
         with self._lock:
-            with self._writing() as db:
-                db.execute("DELETE FROM pending WHERE id = ?", (reserved.id,))
-                yield db
+            with self.calls.alone():
+                self.calls.end(reserved.name)
+                yield
             self._in_flight -= 1
             self._lock.notify_all()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rung.errors import ModelError
 from rung.lm.remote.prices import KNOWN, Price
 from rung.task.base_names import VLLM, split_server
 
+if TYPE_CHECKING:
+    from rung.lm.remote.calls import Calls
+
 OPENAI = "https://api.openai.com/v1"
-LEDGER = "api.sqlite"
-"""The file of cached answers and spending, in `Settings.folder`."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -38,7 +40,9 @@ class Settings:
     """How endpoints are called. API keys are read from the environment; this holds only the variable's name."""
 
     folder: Path
-    """Folder of the ledger (`api.sqlite`)."""
+    """Folder of the ledger (`api.sqlite`), unless it is shared."""
+    shared: Callable[[], Calls] | None = field(default=None, hash=False)
+    """Opens the entries of a ledger that machines share; None for those in the folder."""
     key_env: str = ""
     """Environment variable of the key; by default OPENAI_API_KEY for `openai:NAME`, and no key for a URL."""
     concurrency: int = 8

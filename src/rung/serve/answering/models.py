@@ -135,7 +135,7 @@ def opened(
     for folder in folders:
         project = project_of(folder)
         local = _all_local(project)
-        own = settings(project.task)
+        own = settings(project.task, project.store)
         engines = shared if shared and local else Engines(project.machine, project.say, own, most=OPEN, serving=True)
         shared = engines if local else shared
         for served in _of(project, replace(project, shared_engines=engines)):

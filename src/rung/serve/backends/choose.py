@@ -114,7 +114,7 @@ def _measured(served: Served, chosen: BackendChoice, until: float) -> tuple[bool
 def _opened(served: Served, chosen: BackendChoice) -> tuple[BackendEngine, list[Prompt]]:
     """The model in both, apart from what the server has in memory, and prompts of the task's own dev rows."""
     project = served.project
-    engines = Engines(project.machine, project.say, settings(project.task), serving=True)
+    engines = Engines(project.machine, project.say, settings(project.task, project.store), serving=True)
     dev = project.inputs.splits.dev
     drawn = random.Random(project.task.seed).sample(range(len(dev)), min(ROWS, len(dev)))
     rows = [dev[i] for i in sorted(drawn)]

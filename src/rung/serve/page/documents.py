@@ -172,7 +172,7 @@ class Library:
     def _own(self, project: Project) -> Engines:
         folder = project.task.folder
         if folder not in self._engines:
-            self._engines[folder] = Engines(project.machine, project.say, settings(project.task))
+            self._engines[folder] = Engines(project.machine, project.say, settings(project.task, project.store))
         return self._engines[folder]
 
 
