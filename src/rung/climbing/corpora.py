@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
-from rung.data.finding import COMMON_SHARE, Finding
+from rung.data.finding import COMMON_SHARE, Finding, Severity
 from rung.data.screening.contamination import HeldRuns, held_runs
 from rung.data.screening.filters import FILTERS
 from rung.data.screening.screen import Place, Report, screened
@@ -66,16 +66,7 @@ def findings(found: Screened) -> Iterator[Finding]:
     """What is left out, by reason."""
     for name, report in found.reports:
         for reason, count in report.left_out.items():
-            common = reason == "contamination" and count >= COMMON_SHARE * report.documents
-            what = KINDS.get(reason) or FILTERS[reason][1]
-            yield Finding(
-                f"text-{reason if reason in KINDS else 'filtered'}",
-                "warn" if common else "note",
-                f"{count:,} of {report.documents:,} documents of {name} {what}, and are left out of training.",
-                REMEDIES.get(reason, f"If they belong there, take {reason} out of data.screening.filters."),
-                report.examples[reason],
-                count,
-            )
+            yield _finding(name, report, reason, count)
     if found.reports and found.too_short:
         yield Finding(
             "rows-not-looked-for",
@@ -87,16 +78,22 @@ def findings(found: Screened) -> Iterator[Finding]:
         )
 
 
-KINDS = {
-    "contamination": "repeat the input of a dev or test row",
-    "duplicate": "repeat an earlier one exactly",
-    "near-duplicate": "are nearly equal to an earlier one",
-}
-REMEDIES = {
-    "contamination": "If inputs quote these documents by design, set data.screening.contamination: false.",
-    "duplicate": "",
-    "near-duplicate": "Read some; if they should stay, raise data.screening.near or remove it.",
-}
+def _finding(name: str, report: Report, reason: str, count: int) -> Finding:
+    def what(broken: str) -> str:
+        return f"{count:,} of {report.documents:,} documents of {name} {broken}, and are left out of training."
+
+    examples = report.examples[reason]
+    if reason == "contamination":
+        severity: Severity = "warn" if count >= COMMON_SHARE * report.documents else "note"
+        remedy = "If inputs quote these documents by design, set data.screening.contamination: false."
+        return Finding("text-contamination", severity, what("repeat the input of a dev or test row"), remedy, examples, count)
+    if reason == "duplicate":
+        return Finding("text-duplicate", "note", what("repeat an earlier one exactly"), "", examples, count)
+    if reason == "near-duplicate":
+        remedy = "Read some; if they should stay, raise data.screening.near or remove it."
+        return Finding("text-near-duplicate", "note", what("are nearly equal to an earlier one"), remedy, examples, count)
+    remedy = f"If they belong there, take {reason} out of data.screening.filters."
+    return Finding("text-filtered", "note", what(FILTERS[reason][1]), remedy, examples, count)
 
 
 def _screened(texts: Texts, task: Task, held: HeldRuns, store: Store, say: Callable[[str], object]) -> tuple[Texts, Report]:
