@@ -108,12 +108,13 @@ def main() -> None:
     """Measure both sizes by one and by two processes, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="16 and 160 MB instead of 64 and 640")
+    parser.add_argument("--megabytes", type=int, help="size of the smaller corpus, instead")
     parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "MADE", "PROCESSES"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         measure(Path(given.measure[0]), Path(given.measure[1]), int(given.measure[2]))
         return
-    small = 16 if given.quick else 64
+    small = given.megabytes or (16 if given.quick else 64)
     with tempfile.TemporaryDirectory(prefix="corpora-text-") as name:
         root = Path(name)
         for size in (small, 10 * small):

@@ -96,6 +96,7 @@ def main() -> None:
     """Measure each kind at each size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="an eighth of the sizes")
+    parser.add_argument("--only", choices=("rows", "chunks", "MB of text"), help="one kind alone")
     parser.add_argument("--index", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.index:
@@ -105,8 +106,10 @@ def main() -> None:
     kinds: dict[str, tuple[Callable[[int], dict[str, float]], int]] = {
         "rows": (rows, 10_000 * scale),
         "chunks": (chunks, 4_000 * scale),
-        "MB of text": (tokens, 8 * scale),
+        "MB of text": (tokens, 4 * scale),
     }
+    if given.only:
+        kinds = {given.only: kinds[given.only]}
     growth: dict[str, float] = {}
     print("| what | processor time | peak memory |\n|---|---|---|")
     for kind, (measure, first) in kinds.items():

@@ -61,7 +61,9 @@ def test_what_repeats_a_held_out_row_is_left_out_named_and_recorded(opened: Call
     context = fit.fit_context(dirty)
     assert list(corpus.documents(context.data_for(methods.METHODS["continued"]).corpus)) == CLEAN
     rung = methods.rung("continued", {"continued": {"step": 256, "window": 64, "measured": 100}})
-    _, notes = fit.fit(context, rung, float("inf"), lambda text, share: None)
+    said: list[str] = []
+    _, notes = fit.fit(context, rung, float("inf"), lambda text, share: said.append(text))
+    assert "data.corpus: 2 of 14 documents of raw text are left out: 1 for contamination, 1 for duplicate" in said
     assert notes[-1]["notes"]["raw_text"] == {"data.corpus": {"documents": 14, "contamination": 1, "duplicate": 1}}
 
 

@@ -11,20 +11,24 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
+from rung.data import corpus
 from rung.errors import BudgetError, DataError, RungError
 from rung.lm import processes
 from rung.lm.models import adapters
 from rung.lm.models.load import Loaded, load
 from rung.lm.training import losses, preferences, train
+from rung.lm.training.raw_text_steps import items_of, mixed_steps
 from rung.lm.trees.tree import Row
 from rung.machine import Machine
-from rung.methods import multiprocess
+from rung.methods import multiprocess, raw
+from rung.methods.base import Run
 from rung.types import Message
 
 PLAN = train.TrainConfig(learning_rate=1e-2, epochs=3, batch=5, tokens=150, seed=5)
@@ -101,6 +105,22 @@ def hungry(loaded: Loaded, folder: Path) -> train.History:
     return train.run(loaded, rows(loaded, 60), plan, folder, loss=loss)
 
 
+def packed(loaded: Loaded, folder: Path) -> train.History:
+    """On raw text, of which each process has tokenised some of the ranges into one folder."""
+    text = folder.parent / "text"
+    if processes.is_main_process():
+        text.mkdir()
+        for name in "abc":
+            content = "".join(json.dumps({"text": f"document {i} of {name}"}) + "\n" for i in range(7))
+            (text / f"{name}.jsonl").write_text(content)
+    processes.barrier()
+    engines: Any = SimpleNamespace(machine=SimpleNamespace(cores=2))
+    run = Run(folder.parent / f"fit-{processes.rank_and_world_size()[0]}", engines)
+    parts = raw.shards(corpus.find_texts(text, ["."]), 0.2, loaded.chat.tokenizer, run.folder / "shards", run)
+    steps = mixed_steps(parts.learnt, None, 0.0, 24, 64, 1, PLAN.seed)
+    return train.run(loaded, range(len(steps)), replace(PLAN, epochs=1, batch=1), folder, items=items_of(steps))
+
+
 def whole(loaded: Loaded) -> Loaded:
     return loaded
 
@@ -120,6 +140,7 @@ WORK: dict[str, tuple[str, Callable[[Loaded], Loaded], Callable[[Loaded, Path], 
     "chosen": ("llama", whole, chosen),
     "resumed": ("llama", whole, resumed),
     "hungry": ("llama", whole, hungry),
+    "packed": ("llama", whole, packed),
 }
 
 

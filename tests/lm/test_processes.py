@@ -17,7 +17,7 @@ from slowly import slow_but
 
 from rung.machine import Machine
 
-QUICK = ["lora", "kto", "resumed", "hungry"]
+QUICK = ["lora", "kto", "resumed", "hungry", "packed"]
 """Trained in every run of the tests; the other trainings are marked slow."""
 SHARDED = ["lora", "tied", "padded", "kto", "chosen", "resumed"]
 """What is also trained with the weights sharded over the processes."""

@@ -43,6 +43,10 @@ class Screened:
             general=self.general if data.general.files else data.general,
         )
 
+    def sentences(self) -> list[str]:
+        """What was left out of each, for a user."""
+        return [f"{name}: {report.text}" for name, report in self.reports if report.total]
+
     def notes(self) -> dict[str, dict[str, int]]:
         """The counts for the record of a fit."""
         return {name: {"documents": report.documents, **report.left_out} for name, report in self.reports}

@@ -117,6 +117,8 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
     data = context.data_for(method)
     if data.corpus.files or data.general.files:
         run.notes["raw_text"] = context.screened().notes()
+        for text in context.screened().sentences():
+            progress(text, 0.0)
     # a method without checkpoints stores its answers and gets further with each attempt
     with store.trying(key) if method.checkpoints or method.family in multiprocess.TRAINS else nullcontext():
         fitted = multiprocess.fit(method, start, replace(data, examples=(*data.examples, *start.taught)), run)
