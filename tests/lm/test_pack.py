@@ -63,6 +63,16 @@ def test_shards_are_the_same_by_any_number_of_processes_and_machines(found: Text
     assert set(pack.pack(found, (0.0, 0.0), tokenizer, tmp_path / "all", "x", Workers())) == {"train"}
 
 
+def test_a_file_that_changed_under_its_name_is_read_anew(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack.ranges, "SMALLEST", 200)
+    for count in (3, 30):
+        lines = [json.dumps({"text": f"document {i}"}) for i in range(count)]
+        (tmp_path / "text.jsonl").write_text("\n".join(lines))
+        found = corpus.find_texts(tmp_path, ["text.jsonl"])
+        parts = pack.pack(found, (0.0, 0.0), tokenizer, tmp_path / "shards", found.digest, Workers())
+        assert len(parts["train"].ends) == count
+
+
 def test_a_killed_packing_keeps_what_is_whole(
     found: Texts, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +99,7 @@ def test_a_killed_packing_keeps_what_is_whole(
 def test_a_worker_encodes_as_transformers_does(base: Callable[[str], Path], kind: str, tmp_path: Path) -> None:
     tokenizer = chat.tokenizer(base(kind))
     (tmp_path / "t.json").write_text(tokenizer.backend_tokenizer.to_str())
-    own, worker = shards.encoder(tokenizer), pack._fast_encoder(str(tmp_path / "t.json"), tokenizer.eos_token_id, "uint16")
+    own, worker = shards.encoder(tokenizer), pack._fast_encoder(str(tmp_path / "t.json"), tokenizer.eos_token_id, "uint16", kind)
     texts = ["a parcel", "", "x " * 3000, *tokenizer.all_special_tokens, f"late {tokenizer.eos_token} 日本 🙂"]
     assert [list(ids) for ids in worker.encode(texts)] == [list(ids) for ids in own.encode(texts)]
 

@@ -46,7 +46,7 @@ def survey(spec: Mapping[str, Any], number: int) -> None:
     if (folder / METADATA).exists() and json.loads((folder / METADATA).read_text(encoding="utf-8"))["of"] == spec["of"]:
         return
     tables = _tables(json.dumps(spec["runs"]))
-    documents = ranges.documents(_ranges(tuple(spec["files"]))[number])
+    documents = ranges.documents(_ranges(tuple(spec["files"]), spec["of"])[number])
     examples: dict[str, list[dict[str, Any]]] = {}
     counted = 0
     with files.whole_folder(folder) as part, (part / DIGESTS).open("wb") as digests, (part / LEFT_OUT).open("wb") as reasons:
@@ -98,7 +98,8 @@ def _signatures(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=1)
-def _ranges(names: tuple[str, ...]) -> tuple[ranges.Range, ...]:
+def _ranges(names: tuple[str, ...], of: str) -> tuple[ranges.Range, ...]:
+    """`of`: digest of the content, since a file may have changed under its name."""
     return ranges.ranges(names)
 
 

@@ -68,14 +68,14 @@ def pack(
 def pack_range(spec: Mapping[str, Any], number: int, encode: Encoder | None = None) -> None:
     """Tokenize one range, unless that is done. `encode`: by default with the tokenizer that the spec names."""
     found = Texts(tuple(spec["files"]), share=spec["share"], screened=spec["screened"])
-    encode = encode or _fast_encoder(spec["tokenizer"], spec["end"], spec["dtype"])
-    documents = _in_parts(found, number, spec["bounds"])
+    encode = encode or _fast_encoder(spec["tokenizer"], spec["end"], spec["dtype"], spec["of"])
+    documents = _in_parts(found, number, spec["bounds"], spec["of"])
     shards.write_parts(_range_folder(Path(spec["folder"]), number), documents, PARTS, encode, spec["of"])
 
 
-def _in_parts(found: Texts, number: int, bounds: tuple[float, float]) -> Iterator[tuple[str, str]]:
+def _in_parts(found: Texts, number: int, bounds: tuple[float, float], of: str) -> Iterator[tuple[str, str]]:
     held, chosen = bounds
-    for document in corpus.documents_of(found, number, _ranges(found.files)[number]):
+    for document in corpus.documents_of(found, number, _ranges(found.files, of)[number]):
         at = corpus.place(document)
         yield "held" if at < held else "choosing" if at < chosen else "train", document
 
@@ -120,13 +120,17 @@ def _range_folder(folder: Path, number: int) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _ranges(names: tuple[str, ...]) -> tuple[ranges.Range, ...]:
+def _ranges(names: tuple[str, ...], of: str) -> tuple[ranges.Range, ...]:
+    """`of`: digest of the content, since a file may have changed under its name."""
     return ranges.ranges(names)
 
 
 @lru_cache(maxsize=1)
-def _fast_encoder(path: str, end: int | None, dtype: str) -> Encoder:
-    """As transformers encodes with a fast tokenizer, which is not imported here: a worker starts in a fraction of a second."""
+def _fast_encoder(path: str, end: int | None, dtype: str, of: str) -> Encoder:
+    """As transformers encodes with a fast tokenizer, which is not imported here: a worker starts in a fraction of a second.
+
+    `of`: as for `_ranges`.
+    """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(path)
