@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rung.task.values import Number, Section
 
@@ -20,5 +20,5 @@ class Screening(Section):
     """Whether a document that repeats the input of a dev or test row (13 words in a row, or a shorter one whole) is left out."""
     near: Annotated[Number, Field(ge=0.5, le=0.95)] | None = None
     """Share of runs of five words, from 0.5 to 0.95, from which a document is left out as like an earlier one (rung[near])."""
-    filters: tuple[Filter, ...] = ()
+    filters: Annotated[tuple[Filter, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)] = ()
     """Rules of quality: few-words, odd-words, symbols, few-letters, repeated-lines. A document that breaks one is left out."""
