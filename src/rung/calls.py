@@ -92,6 +92,20 @@ def as_text(output: str) -> str:
     return json.dumps(parse_output(output), ensure_ascii=False)
 
 
+def shown(output: str) -> str:
+    """The calls in an output as a person reads them, one a line; another text unchanged."""
+    found = read(output) if output.startswith(f'{{"{KEY}":') else None
+    if found is None:
+        return output
+    return "\n".join(f"{one['name']}({_arguments(one['arguments'])})" for one in found) or "no tool is called"
+
+
+def _arguments(given: Any) -> str:
+    if not isinstance(given, dict):
+        return str(given)
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items())
+
+
 def tools_of(extra: Mapping[str, Any]) -> list[Any]:
     """The tools in a row's column `tools`, given as a list or JSON text."""
     given = extra.get("tools")

@@ -131,6 +131,28 @@ def _values(schema: Any, keyword: str) -> list[str]:
     return own + [one for part in inner for one in _values(part, keyword)]
 
 
+def names(listed: str) -> list[str]:
+    """The names of tools."""
+    return [one["function"]["name"] for one in json.loads(listed)]
+
+
+def unlike(listed: str, given: Sequence[Mapping[str, Any]]) -> str:
+    """How other tools, each the inner part of OpenAI's form, differ from these; empty if they are the same in any order."""
+    own = {name: _parts_of(one["function"]) for name, one in zip(names(listed), json.loads(listed))}
+    theirs = {str(one["name"]): _parts_of(one) for one in given}
+    if strange := sorted(theirs.keys() - own.keys()):
+        return f"it has no {strange[0]!r}, but {', '.join(own)}"
+    if missing := sorted(own.keys() - theirs.keys()):
+        return f"it also has {missing[0]!r}"
+    if other := [name for name, parts in own.items() if theirs[name] != parts]:
+        return f"{other[0]!r} has another description or other parameters"
+    return ""
+
+
+def _parts_of(inner: Mapping[str, Any]) -> tuple[str, Any]:
+    return inner.get("description") or "", inner.get("parameters") or NO_PARAMETERS
+
+
 # --- calls of a row ---------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +240,12 @@ def schema(listed: str, outputs: Sequence[str]) -> str:
     each = [_call(name, f"#/$defs/tool{number}") for number, name in enumerate(known)]
     whole = {"type": "array", "items": {"anyOf": each}, "minItems": min(counts), "maxItems": max(counts), "$defs": shapes}
     return json.dumps(whole, ensure_ascii=False)
+
+
+def counts(schema: str) -> tuple[int, int]:
+    """The fewest and the most calls that a schema of calls allows."""
+    whole = json.loads(schema)
+    return whole["minItems"], whole["maxItems"]
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:

@@ -22,6 +22,27 @@ from rung.task import load_task
 
 WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"], "fault": ["broken", "hums", "dead"]}
 CHAT = "/v1/chat/completions"
+TOOLS: list[dict[str, Any]] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather of a day.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"enum": ["Oslo", "Rome"]}, "unit": {"enum": ["c", "f"]}},
+                "required": ["city"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {
+            "name": "set_timer",
+            "parameters": {"type": "object", "properties": {"minutes": {"enum": [1, 3, 5]}}, "required": ["minutes"]},
+        },
+    },
+]
 
 
 def task_of_labels(folder: Path, **changes: str) -> Path:
@@ -38,6 +59,18 @@ def task_of_texts(folder: Path, base: Path | str, **changes: str) -> Path:
     (folder / "rows.csv").write_text("q,a\n" + "\n".join(f"where is order {i},on its way {i}" for i in range(30)) + "\n")
     return _written(
         folder, {"kind": "generate", "data": "{examples: rows.csv, input: q, output: a}", "base": str(base)} | changes
+    )
+
+
+def task_of_tools(folder: Path, base: Path | str, **changes: str) -> Path:
+    """A task whose answers call one or two of two tools."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calls = [{"name": "set_timer", "arguments": {"minutes": 3}}, {"name": "get_weather", "arguments": {"city": "Oslo"}}]
+    rows = [{"input": f"ask {i}", "output": calls[: 1 + (i % 4 == 3)] if i % 2 else calls[1:]} for i in range(30)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "tools.json").write_text(json.dumps(TOOLS))
+    return _written(
+        folder, {"kind": "extract", "tools": "tools.json", "data": "{examples: rows.jsonl}", "base": str(base)} | changes
     )
 
 

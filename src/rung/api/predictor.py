@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rung import calls
 from rung.api import tables
 from rung.data.rows import quoted
 from rung.errors import DataError
@@ -47,6 +48,11 @@ class Answer:
     def label(self) -> str:
         """The same as `text`, as one says of a classify task."""
         return self.text
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Where the task has tools: the calls of them, each with its `name` and `arguments`; empty where none is called."""
+        return calls.parse_output(self.text)
 
     def __str__(self) -> str:
         if self.guess:

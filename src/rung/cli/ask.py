@@ -59,6 +59,7 @@ def ask(
 
 
 def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_: bool) -> None:
+    from rung import calls
     from rung.cli.screens import results
     from rung.types import Example, plain
 
@@ -71,7 +72,8 @@ def _one(project: Project, predictor: Predictor, text: str, allow: Allow, json_:
     if answer.error:
         raise RungError(answer.error, remedy="Shorten the text." if answer.wrong else "")
     if json_:
-        print_json({**plain(answer), "model": predictor.model.name})
+        called = {calls.KEY: calls.parse_output(answer.output)} if predictor.tools else {}
+        print_json({**plain(answer), **called, "model": predictor.model.name})
     else:
         out.print(results.answer(answer))
 

@@ -149,8 +149,9 @@ class Predictor(PromptMaker):
 
     @property
     def streams(self) -> bool:
-        """Whether answers can stream. Labels are chosen as a whole, citations are checked first, and a cascade may ask again."""
-        return can(self.model).streams and not (self.labels or self.lookup or self.thinking or self.cascade)
+        """Whether answers can stream. Labels are chosen as a whole, citations are checked first, calls of tools are read from
+        the whole answer, and a cascade may ask again."""
+        return can(self.model).streams and not (self.labels or self.lookup or self.thinking or self.tools or self.cascade)
 
     def stream(self, example: Example, engines: Engines) -> Iterator[str]:
         """One answer, piece by piece. Only if `streams`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rung.rows import Message
-from rung.serve.access.keys import redacted
+from rung.serve.access.keys import redacted, redacted_turn
 
 FILE = "requests.sqlite"
 SCHEMA = """
@@ -60,7 +60,7 @@ class RequestLog:
         self._swept = -SWEEP
 
     def add(self, entry: Entry) -> None:
-        turns = [{"role": turn.role, "content": redacted(turn.content)} for turn in entry.messages]
+        turns = [redacted_turn(turn) for turn in entry.messages]
         answers = [redacted(text) for text in entry.answers]
         row = (entry.id, time.time(), entry.key, redacted(entry.user), entry.model, entry.predictor, entry.status, entry.seconds)
         row += (entry.tokens_in, entry.tokens_out, _json(turns), _json(answers), redacted(entry.error))  # type: ignore[assignment]

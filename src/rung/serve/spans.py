@@ -126,5 +126,5 @@ def _attributes(operation: str, jobs: Sequence[Job], outcomes: Sequence[Sequence
 
 def _shown(turns: Sequence[Message]) -> str:
     """Messages in the conventions' JSON."""
-    found = [{"role": turn.role, "parts": [{"type": "text", "content": turn.content}]} for turn in turns]
+    found = [{"role": turn.role, "parts": [{"type": "text", "content": turn.content or turn.extra}]} for turn in turns]
     return json.dumps(found, ensure_ascii=False)

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rung import calls
 from rung.claims.shares import ERROR
 from rung.cli.screens.console import styled
 from rung.cli.screens.form import MARKS, add_column, bases_line, format_interval, format_seconds, format_usd
@@ -125,7 +126,7 @@ def outcome(
 
 def answer(found: Prediction) -> Text:
     """An answer with confidence and citations, or why there is none."""
-    text = styled("{}", found.output or (f"Not sure. Best guess: {found.guess}" if found.guess else "I don't know."))
+    text = styled("{}", calls.shown(found.output) or (f"Not sure. Best guess: {found.guess}" if found.guess else "I don't know."))
     if found.confidence is not None:
         text.append(f"  ({found.confidence:.0%})", style="dim")
     if found.abstained:

@@ -12,11 +12,12 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock
 
 from rung.errors import TaskError
+from rung.message import Message
 from rung.store import Store
 
 FILE = "keys.json"
@@ -100,6 +101,11 @@ def find(keys: Sequence[Key], secret: str) -> Key | None:
 def redacted(text: str) -> str:
     """The text without what looks like a key."""
     return PATTERN.sub("[key]", text)
+
+
+def redacted_turn(turn: Message) -> dict[str, Any]:
+    """A message with its calls of tools, without what looks like a key."""
+    return Message(turn.role, redacted(turn.content), redacted(turn.extra)).fields
 
 
 def _locked(store: Store) -> FileLock:

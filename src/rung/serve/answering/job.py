@@ -19,12 +19,23 @@ from rung.serve.endpoints.refused import Refused
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a tool."""
+
+    id: str
+    """By which a later message gives its result."""
+    name: str
+    arguments: str
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """One answer to a request (`n` asks for several)."""
 
     text: str
     finish: str = "stop"
-    """stop, or length where it was cut at the most tokens that it may have."""
+    """stop, tool_calls, or length where it was cut at the most tokens that it may have."""
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
@@ -32,6 +43,13 @@ class Outcome:
     """What goes beyond OpenAI's shape: confidence, citations, why there is no answer."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Each token of the text with its log-probability, where the request asks for them and the model gives them."""
+    calls: tuple[Call, ...] | None = None
+    """The calls that the text is, empty where it says that no tool is called; None for any other text."""
+
+    @property
+    def content(self) -> str | None:
+        """What is said beside the calls: nothing."""
+        return self.text if self.calls is None else None if self.calls else ""
 
 
 @dataclass(frozen=True, slots=True)

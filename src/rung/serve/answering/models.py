@@ -19,8 +19,10 @@ from rung.lm.engines import Engines
 from rung.lm.inference import thinking
 from rung.planning.steps import settings
 from rung.predictor import Predictor
+from rung.serve.answering import tool_requests
 from rung.serve.endpoints.chat import Chat
 from rung.serve.endpoints.refused import Refused
+from rung.tools import Tools
 
 OPEN = 4
 """Models in memory at once; of more, the one that was asked longest ago is closed."""
@@ -54,11 +56,17 @@ class Served:
         return can(self.model).writes and not (self.predictor and self.predictor.labels)
 
     @property
+    def tools(self) -> Tools | None:
+        """The tools that its answers call; None of a model that calls none."""
+        return self.predictor.tools if self.predictor else None
+
+    @property
     def decoding(self) -> Decoding:
         return self.predictor.decoding if self.predictor else BARE
 
     def check(self, chat: Chat) -> None:
         """Refused with 400 for what has a meaning for other models alone."""
+        tool_requests.check(self.name, self.tools, self.decoding.schema, chat)
         if not can(self.model).writes and any(turn.role == "system" for turn in chat.messages):
             raise self._refused("messages", "it reads the last message alone and follows no system message")
         if chat.raw and self.predictor is None and not can(self.model).continues:
@@ -110,6 +118,7 @@ class Served:
             temperature=own.temperature if chat.temperature is None else chat.temperature,
             top_p=own.top_p if chat.top_p is None else chat.top_p,
             schema=chat.schema or own.schema,
+            calls=own.calls and not chat.schema,
             template_calls=own.template_calls and not chat.schema,
         )
 

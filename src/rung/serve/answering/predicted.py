@@ -8,6 +8,7 @@ from rung.serve.answering.asks import Ask
 from rung.serve.answering.failures import over_context
 from rung.serve.answering.job import Outcome, Piece
 from rung.serve.answering.models import Served
+from rung.serve.answering.tool_calls import with_calls
 from rung.serve.answering.writing import until
 from rung.serve.endpoints.refused import Refused
 from rung.types import Prediction, Source
@@ -32,8 +33,9 @@ def predicted(served: Served, found: Prediction, ask: Ask) -> Outcome | Refused:
     if not can(served.model).writes and len(ask.job.chat.messages) > 1:
         about["messages_read"] = 1
     outcome = Outcome(text, "length" if cut else "stop", found.tokens_in, found.tokens_out, found.tokens_cached, about)
-    if ask.job.chat.stream and text:
-        ask.job.tell(Piece(ask.index, text))
+    outcome = with_calls(served, ask.job.chat, outcome)
+    if ask.job.chat.stream and outcome.content:
+        ask.job.tell(Piece(ask.index, outcome.content))
     return outcome
 
 

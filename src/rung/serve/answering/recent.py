@@ -39,7 +39,7 @@ class Answered:
     def size(self) -> int:
         """Characters of its texts."""
         passages = (str(one.get("text", "")) for out in self.outcomes for one in out.about.get("citations") or ())
-        texts = [turn.content for turn in self.messages] + [out.text for out in self.outcomes]
+        texts = [turn.content + turn.extra for turn in self.messages] + [out.text for out in self.outcomes]
         return sum(map(len, texts)) + sum(map(len, passages))
 
 

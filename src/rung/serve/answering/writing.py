@@ -9,6 +9,7 @@ from rung.serve.answering.asks import Ask
 from rung.serve.answering.failures import too_long
 from rung.serve.answering.job import Outcome, Piece
 from rung.serve.answering.models import Served
+from rung.serve.answering.tool_calls import calls_tools, with_calls
 from rung.serve.endpoints.refused import Refused
 
 
@@ -70,16 +71,18 @@ class Writer:
         self.back = max(map(len, self.stops), default=1) - 1
         """Characters at the end that may yet be the beginning of a stop text."""
         self.stopped = False
+        self.whole = calls_tools(ask.job.served, ask.job.chat)
+        """Calls are read from the whole answer, so none of it is passed on before."""
 
     def heard(self, text: Callable[[], str]) -> bool:
         """Whether to go on after another token. `text` reads the answer so far."""
         self.ask.job.reached("first")
         if not self.ask.job.live:
             return False
-        if not (self.stops or self.ask.job.chat.stream):
+        if not (self.stops or (self.ask.job.chat.stream and not self.whole)):
             return True
         so_far, self.stopped = until(text(), self.stops)
-        if not self.stopped:
+        if not self.stopped and not self.whole:
             self._say(so_far[: len(so_far) - self.back])
         return not self.stopped
 
@@ -88,10 +91,12 @@ class Writer:
         if found.error:
             return Refused(400 if found.final else 502, found.error, code="model_error")
         text, stopped = until(found.text, self.stops)
-        self._say(text)
         finish = "stop" if stopped or found.finished else "length"
         noted = _until(found.logprobs, text) if stopped else found.logprobs
-        return Outcome(text, finish, found.tokens_in, found.tokens_out, found.tokens_cached, logprobs=noted)
+        outcome = Outcome(text, finish, found.tokens_in, found.tokens_out, found.tokens_cached, logprobs=noted)
+        outcome = with_calls(self.ask.job.served, self.ask.job.chat, outcome)
+        self._say(outcome.content or "")
+        return outcome
 
     def _say(self, text: str) -> None:
         job, index = self.ask.job, self.ask.index

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rung.lm.base import Prompt
 from rung.rows import Example, Message
-from rung.serve.endpoints import reading, schemas
+from rung.serve.endpoints import reading, schemas, tool_turns
 from rung.serve.endpoints.reading import CHOICES, Choices, Seed, Stop, Temperature, Tokens, TopLogprobs, TopP, User, invalid
 from rung.serve.endpoints.refused import Refused
 
@@ -20,6 +20,8 @@ __all__ = ["CHOICES", "Chat", "read"]
 
 MESSAGES = 1000
 """Most messages of one request."""
+TOOLS = 1000
+"""Most tools of one request."""
 
 NEUTRAL: reading.Neutral = {
     "frequency_penalty": (0,),
@@ -27,8 +29,6 @@ NEUTRAL: reading.Neutral = {
     "logit_bias": ({},),
     "modalities": (["text"],),
     "store": (False,),
-    "tools": ([],),
-    "tool_choice": ("none",),
     "functions": ([],),
     "service_tier": ("auto", "default"),
 }
@@ -42,8 +42,25 @@ class _Part(BaseModel):
 
 class _Turn(BaseModel):
     model_config = ConfigDict(extra="allow")
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user"]
     content: str | list[_Part]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    role: Literal["assistant"]
+    content: str | list[_Part] | None = None
+    tool_calls: list[tool_turns.Called] | None = None
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    role: Literal["tool"]
+    content: str | list[_Part]
+    tool_call_id: str
+
+
+_AnyTurn = Annotated[_Turn | _Answer | _Result, Field(discriminator="role")]
 
 
 class StreamOptions(BaseModel):
@@ -57,7 +74,7 @@ class StreamOptions(BaseModel):
 class _Body(BaseModel):
     model_config = ConfigDict(extra="allow")
     model: str
-    messages: Annotated[list[_Turn], Field(min_length=1, max_length=MESSAGES)]
+    messages: Annotated[list[_AnyTurn], Field(min_length=1, max_length=MESSAGES)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
@@ -71,6 +88,9 @@ class _Body(BaseModel):
     response_format: schemas.Form | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
+    tools: Annotated[list[tool_turns.Tool], Field(max_length=TOOLS)] | None = None
+    tool_choice: tool_turns.Mode | tool_turns.NamedTool | None = None
+    parallel_tool_calls: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,7 @@ class Chat:
 
     model: str
     messages: tuple[Message, ...]
-    """The last one is the user's."""
+    """The last one is the user's, or the result of a tool that was called for the user's last one."""
     stream: bool = False
     usage_at_end: bool = False
     max_tokens: int | None = None
@@ -96,16 +116,19 @@ class Chat:
     """Likeliest tokens (of a label model: labels) that are wanted beside each one with its log-probability; None for none."""
     raw: bool = False
     """The message is a text to continue: an untouched base then goes on with it, without a chat around it."""
+    tools: tool_turns.ToolRequest = tool_turns.ToolRequest()
 
     @property
     def example(self) -> Example:
-        """The row that a Predictor answers: the last message is its input, the turns before it its history."""
-        return Example(self.messages[-1].content, "", history=self.messages[:-1])
+        """The row that a Predictor answers: the user's last message is its input, with the turns before and after it."""
+        asked = max(place for place, turn in enumerate(self.messages) if turn.role == "user")
+        before, after = self.messages[:asked], self.messages[asked + 1 :]
+        return Example(self.messages[asked].content, "", history=before, after=after)
 
     @property
     def prompt(self) -> Prompt:
         """What an untouched base is asked."""
-        text = self.messages[-1].content
+        text = self.example.input
         return Prompt((), text, begun=text) if self.raw else Prompt(self.messages, text)
 
 
@@ -118,8 +141,7 @@ def _chat(body: _Body) -> Chat:
     if None not in (body.max_tokens, body.max_completion_tokens) and body.max_tokens != body.max_completion_tokens:
         raise invalid("max_tokens", "'max_tokens' and 'max_completion_tokens' differ; give one.")
     messages = tuple(_message(turn, place) for place, turn in enumerate(body.messages))
-    if messages[-1].role != "user":
-        raise invalid("messages", "the last of 'messages' must be the user's.")
+    tool_turns.check_turns(messages, "messages")
     return Chat(
         body.model,
         messages,
@@ -134,6 +156,7 @@ def _chat(body: _Body) -> Chat:
         body.user or "",
         schema=schemas.schema(body.response_format, "response_format"),
         logprobs=_logprobs(body),
+        tools=tool_turns.request(body.tools, body.tool_choice, body.parallel_tool_calls),
     )
 
 
@@ -150,10 +173,16 @@ def usage_at_end(stream: bool | None, options: StreamOptions | None) -> bool:
     return bool(options and options.include_usage)
 
 
-def _message(turn: _Turn, place: int) -> Message:
+def _message(turn: _Turn | _Answer | _Result, place: int) -> Message:
     for name, value in (turn.model_extra or {}).items():
         if value not in (None, [], {}):
             where = f"messages.{place}.{name}"
             raise Refused(400, f"{where!r} is not supported here; leave it out.", param="messages", code="unsupported_parameter")
-    text = turn.content if isinstance(turn.content, str) else "".join(part.text for part in turn.content)
+    text = turn.content if isinstance(turn.content, str) else "".join(part.text for part in turn.content or ())
+    if isinstance(turn, _Result):
+        return tool_turns.result(text, turn.tool_call_id)
+    if isinstance(turn, _Answer) and turn.tool_calls:
+        return tool_turns.calling(text, turn.tool_calls)
+    if turn.content is None:
+        raise invalid("messages", f"messages.{place} has neither content nor tool_calls.")
     return Message("system" if turn.role == "developer" else turn.role, text)

@@ -85,7 +85,8 @@ class TextWriting:
 
     def end(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
         for k, one in enumerate(outcomes):
-            yield self._chunk(_choice(k, "", one.finish, one if self.chat.logprobs is not None else None) | about(one))
+            text = "" if one.calls is None else one.text  # calls are no pieces
+            yield self._chunk(_choice(k, text, one.finish, one if self.chat.logprobs is not None else None) | about(one))
         if self.chat.usage_at_end:
             yield event({**self.head.of("text_completion"), "choices": [], "usage": usage([outcomes])})
         yield DONE
@@ -126,6 +127,7 @@ def read(raw: bytes) -> TextsAsked:
 
 
 def _choice(index: int, text: str, finish: str | None, noted: Outcome | None = None) -> dict[str, Any]:
+    finish = "stop" if finish == "tool_calls" else finish  # here calls are text
     return {"index": index, "text": text, "finish_reason": finish, "logprobs": _logprobs(noted.logprobs) if noted else None}
 
 

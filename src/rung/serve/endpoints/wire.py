@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rung.serve.answering.job import Outcome, Piece, TokenLogprob
+from rung.serve.answering.job import Call, Outcome, Piece, TokenLogprob
 from rung.serve.answering.models import Served
 from rung.serve.endpoints import chat as chats
 from rung.serve.endpoints.chat import Chat
@@ -50,7 +50,7 @@ class ChatAsked:
         choices = [
             {
                 "index": k,
-                "message": {"role": "assistant", "content": one.text, "refusal": None},
+                "message": {"role": "assistant", "content": one.content, "refusal": None, **_called(one)},
                 "finish_reason": one.finish,
                 "logprobs": logprobs(self.chat, one.logprobs),
                 **about(one),
@@ -81,14 +81,13 @@ class ChatWriting:
         return ()
 
     def piece(self, piece: Piece) -> Iterator[str]:
-        said = {"content": piece.text} if piece.index in self.begun else {"role": "assistant", "content": piece.text}
-        self.begun.add(piece.index)
-        yield self._chunk({"index": piece.index, "delta": said, "finish_reason": None, "logprobs": None})
+        yield self._said(piece.index, {"content": piece.text})
 
     def end(self, outcomes: Sequence[Outcome]) -> Iterator[str]:
         for index in sorted(set(range(self.chat.n)) - self.begun):
-            yield from self.piece(Piece(index, ""))
+            yield self._said(index, {"content": outcomes[index].content})
         for k, one in enumerate(outcomes):
+            yield from (self._said(k, delta) for delta in _call_deltas(one))
             found = logprobs(self.chat, one.logprobs)
             yield self._chunk({"index": k, "delta": {}, "finish_reason": one.finish, "logprobs": found, **about(one)})
         if self.chat.usage_at_end:
@@ -98,8 +97,31 @@ class ChatWriting:
     def broken(self, why: Refused) -> Iterator[str]:
         yield event(why.body)
 
+    def _said(self, index: int, delta: dict[str, Any]) -> str:
+        """A chunk of one answer; its first has the role."""
+        role = {} if index in self.begun else {"role": "assistant"}
+        self.begun.add(index)
+        return self._chunk({"index": index, "delta": role | delta, "finish_reason": None, "logprobs": None})
+
     def _chunk(self, choice: dict[str, Any]) -> str:
         return event({**self.head.of("chat.completion.chunk"), "choices": [choice]})
+
+
+def _called(outcome: Outcome) -> dict[str, Any]:
+    """The calls of a message; nothing where it has none."""
+    found = [_call(one, one.arguments) for one in outcome.calls or ()]
+    return {"tool_calls": found} if found else {}
+
+
+def _call_deltas(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """The calls of a stream: of each its name, then its arguments."""
+    for index, one in enumerate(outcome.calls or ()):
+        yield {"tool_calls": [{"index": index, **_call(one, "")}]}
+        yield {"tool_calls": [{"index": index, "function": {"arguments": one.arguments}}]}
+
+
+def _call(one: Call, arguments: str) -> dict[str, Any]:
+    return {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": arguments}}
 
 
 def logprobs(chat: Chat, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
@@ -142,6 +164,7 @@ def event(value: dict[str, Any], name: str = "") -> str:
 def model(served: Served) -> dict[str, Any]:
     """https://platform.openai.com/docs/api-reference/models/object"""
     about = {"rung": served.rung or None, "notice": served.notice or None, "base": served.model.name}
+    about |= {"tools": json.loads(served.tools.listed)} if served.tools else {}
     return {"id": served.name, "object": "model", "created": 0, "owned_by": "rung", "rung": about}
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rung import calls
 from rung.message import Message
-from rung.serve.access.keys import redacted
+from rung.serve.access.keys import redacted, redacted_turn
 from rung.serve.answering.recent import Answered
 
 FILE = "feedback.sqlite"
@@ -86,7 +87,7 @@ class Notes:
         """Keep what is said of an answer. What looks like a key is left out of every text."""
         served, outcome = about.served, about.outcomes[choice]
         digest = served.predictor.digest if served.predictor else served.model.digest
-        messages = [{"role": turn.role, "content": redacted(turn.content)} for turn in about.messages]
+        messages = [redacted_turn(turn) for turn in about.messages]
         row = [about.id, choice, time.time(), about.key, redacted(about.user), served.name, served.rung, digest]
         row += [_json(messages), redacted(outcome.text), _json(outcome.about), _json(about.access)]
         columns = "id, choice, at, key, user, model, rung, predictor, messages, answer, about, access"
@@ -146,9 +147,13 @@ FIELDS = (
 def _notes(rows: Iterable[tuple[Any, ...]]) -> Iterator[Note]:
     for row in rows:
         content = dict(zip(FIELDS.split(", "), row))
-        content["messages"] = tuple(Message(one["role"], one["content"]) for one in json.loads(content["messages"]))
+        content["messages"] = tuple(map(_turn, json.loads(content["messages"])))
         content |= {"about": json.loads(content["about"]), "access": tuple(json.loads(content["access"]))}
         yield Note(**content)
+
+
+def _turn(fields: dict[str, Any]) -> Message:
+    return Message(fields["role"], fields["content"], calls.extra_fields(fields))
 
 
 def _changes(said: Said) -> dict[str, str]:

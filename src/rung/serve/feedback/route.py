@@ -9,7 +9,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rung import label_sets
+from rung import label_sets, tools
+from rung.errors import DataError
 from rung.predictor import Predictor
 from rung.serve.access.askers import Asker, Askers
 from rung.serve.answering.recent import Answered, Recent
@@ -52,8 +53,13 @@ def _take(asker: Asker, recent: Recent, raw: bytes) -> dict[str, object]:
 
 
 def _as_answer(correction: str, predictor: Predictor) -> str:
-    """A correction in the form of an answer; refused where it names no label, or one that the task does not have."""
+    """A correction in the form of an answer; refused where it names a label or calls a tool that the task does not have."""
     labels = predictor.labels or predictor.label_set
+    if predictor.tools:
+        try:
+            return tools.checked(predictor.tools.listed, correction, "correction")
+        except DataError as error:
+            raise Refused(400, str(error), param="correction", code="invalid_value") from None
     said = label_sets.split(correction, labels) if predictor.label_set else (correction,)
     for one in said if labels else ():
         if one not in labels:

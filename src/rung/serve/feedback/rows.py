@@ -99,9 +99,7 @@ def _example(task: Task, to: Path, note: Note, right: str) -> Row | str:
     row: Row = {}
     if to.suffix == ".jsonl" and not named:
         turns = [*history, question]
-        row["messages"] = [{"role": turn.role, "content": turn.content} for turn in turns] + [
-            {"role": "assistant", "content": right}
-        ]
+        row["messages"] = [*(turn.fields for turn in turns), {"role": "assistant", "content": right}]
     elif history and note.about.get("messages_read") != 1:
         return TURNS
     else:
@@ -117,7 +115,7 @@ def _preference(task: Task, note: Note) -> Row | None:
     """A pair where there is a correction, else a vote; none of a label, of which the example says all."""
     if task.kind == "classify" or note.about.get("abstained") or not note.answer.strip():
         return None
-    turns = [{"role": turn.role, "content": turn.content} for turn in note.messages]
+    turns = [turn.fields for turn in note.messages]
     prompt: Any = turns if len(turns) > 1 else note.messages[-1].content
     if note.correction and note.correction.strip() != note.answer.strip():
         return {"prompt": prompt, "chosen": note.correction, "rejected": note.answer, NAME: note.name}

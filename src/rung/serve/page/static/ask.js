@@ -116,10 +116,19 @@ function sideOf(model) {
   return { model, box, said };
 }
 
+/** Add the parts of calls of tools, as a stream has them, to the calls so far. */
+function take(called, parts) {
+  for (const { index, id, function: part } of parts) {
+    called[index] ??= { id, type: "function", function: { name: part.name, arguments: "" } };
+    called[index].function.arguments += part.arguments;
+  }
+}
+
 /** Ask one model; its answer is written into its side. */
 async function answer(side, text, signal) {
   const turns = [...(histories.get(side.model.id) ?? []), { role: "user", content: text }];
   let [whole, extra, finish, id] = ["", {}, "", ""];
+  const called = [];
   try {
     const response = await post("/page/v1/chat/completions", { model: side.model.id, messages: turns, stream: true }, signal);
     if (!response.ok) throw new Error(await reason(response));
@@ -128,13 +137,16 @@ async function answer(side, text, signal) {
       const choice = event.choices[0];
       id = event.id;
       whole += choice?.delta.content ?? "";
+      take(called, choice?.delta.tool_calls ?? []);
       side.said.textContent = visible(whole);
       extra = choice?.rung ?? extra;
       finish = choice?.finish_reason ?? finish;
     }
+    whole = called.map((one) => `${one.function.name}(${one.function.arguments})`).join("\n") || whole;
     side.said.replaceChildren(...withCitations(side.model.id, whole, extra.citations ?? []));
     about(side, extra, finish);
-    histories.set(side.model.id, [...turns, { role: "assistant", content: whole }]);
+    const given = called.length ? { tool_calls: called } : { content: whole };
+    histories.set(side.model.id, [...turns, { role: "assistant", ...given }]);
     side.box.append(judging(side, id));
   } catch (error) {
     const stopped = error.name === "AbortError";
