@@ -14,16 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rung import calls
+from rung import calls, tool_schemas
 from rung.errors import DataError, RungError, TaskError
 from rung.visible import visible
 
 FORM = '{"type": "function", "function": {"name": …, "parameters": {…}}}'
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
-OPEN = ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "$ref")
-"""Keywords of an object's schema that say themselves which further fields it may have."""
-MEMBERS = ("properties", "$defs", "definitions")
-"""Keywords whose value has a schema under each name."""
 NAMED = ("$anchor", "$dynamicAnchor", "$dynamicRef")
 """Keywords of references by name, which do not survive the move into the schema of an answer."""
 IN_TEXT = (
@@ -187,10 +183,16 @@ def checked(listed: str, output: str, where: str) -> str:
     return calls.as_output([{**one, "arguments": _ordered(known[one["name"]], one["arguments"])} for one in found])
 
 
+def _ordered(schema: dict[str, Any], arguments: Any) -> Any:
+    """Arguments in the order in which decoding writes them."""
+    whole = _validator(schema)
+    return tool_schemas.ordered(schema, arguments, lambda part, value: bool(whole.evolve(schema=part).is_valid(value)))
+
+
 @lru_cache(maxsize=16)
 def _parameters(listed: str) -> dict[str, dict[str, Any]]:
     """The schema of each tool's arguments, closed."""
-    return {one["function"]["name"]: _closed(one["function"]["parameters"]) for one in json.loads(listed)}
+    return {one["function"]["name"]: tool_schemas.closed(one["function"]["parameters"]) for one in json.loads(listed)}
 
 
 def _fault(schema: Mapping[str, Any], arguments: Any) -> str:
@@ -201,33 +203,6 @@ def _fault(schema: Mapping[str, Any], arguments: Any) -> str:
     return f"{error.json_path.replace('$', 'arguments', 1)}: {error.message}".rstrip(".") if error else ""
 
 
-def _closed(schema: Any) -> Any:
-    """The schema with objects that allow only the fields they name, unless they say otherwise themselves."""
-    if not isinstance(schema, dict):
-        return schema
-    whole = () if "properties" in schema or "allOf" in schema else ("anyOf", "oneOf")  # else a branch is a part of an object
-    inner = {
-        key: {name: _closed(part) for name, part in value.items()} if key in MEMBERS and isinstance(value, dict)
-        else [_closed(part) for part in value] if key in whole
-        else _closed(value) if key == "items"
-        else value
-        for key, value in schema.items()
-    }  # fmt: skip
-    closes = "properties" in schema and not any(key in schema for key in OPEN)
-    return {**inner, "additionalProperties": False} if closes else inner
-
-
-def _ordered(schema: Any, value: Any) -> Any:
-    """A value with the fields of its objects in the order of their schema, which constrained decoding keeps to."""
-    if isinstance(value, list) and isinstance(schema, dict):
-        return [_ordered(schema.get("items"), one) for one in value]
-    if not isinstance(value, dict) or not isinstance(schema, dict):
-        return value
-    shapes = schema.get("properties", {})
-    names = [*(name for name in shapes if name in value), *(name for name in value if name not in shapes)]
-    return {name: _ordered(shapes.get(name), value[name]) for name in names}
-
-
 # --- the schema of an answer ------------------------------------------------------------------------------------------
 
 
@@ -236,7 +211,7 @@ def schema(listed: str, outputs: Sequence[str]) -> str:
     counts = [len(calls.parse_output(one)) for one in outputs] or [0, 8]
     shapes, known = {}, _parameters(listed)
     for number, parameters in enumerate(known.values()):
-        shapes[f"tool{number}"] = _moved(parameters, f"#/$defs/tool{number}")
+        shapes[f"tool{number}"] = tool_schemas.moved(parameters, f"#/$defs/tool{number}")
     each = [_call(name, f"#/$defs/tool{number}") for number, name in enumerate(known)]
     whole = {"type": "array", "items": {"anyOf": each}, "minItems": min(counts), "maxItems": max(counts), "$defs": shapes}
     return json.dumps(whole, ensure_ascii=False)
@@ -251,15 +226,3 @@ def counts(schema: str) -> tuple[int, int]:
 def _call(name: str, arguments: str) -> dict[str, Any]:
     fields = {"name": {"const": name}, "arguments": {"$ref": arguments}}
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-
-
-def _moved(schema: Any, to: str) -> Any:
-    """The schema with its references to itself, for another place in a larger one."""
-    if isinstance(schema, list):
-        return [_moved(one, to) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: to + value[1:] if key == "$ref" and isinstance(value, str) and value.startswith("#") else _moved(value, to)
-        for key, value in schema.items()
-    }

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from commands import command
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lm"))
 from servers import Odd, completion, serving
@@ -26,6 +27,7 @@ from rung.export.source import _check
 from rung.lm.base import Decoding
 from rung.lm.inference.causal import CausalEngine
 from rung.lm.models.chat import Chat, tokenizer
+from rung.lm.models.json_guide import grammar as grammar_of
 from rung.lm.models.load import load as load_model
 from rung.metrics import METRICS, score
 from rung.predictor import load as load_predictor
@@ -206,6 +208,53 @@ def test_a_branch_beside_properties_allows_those_as_well(tmp_path: Path) -> None
     assert load(write(tmp_path, [call("go", x=1, y=2)], [tool])).train
 
 
+NUMBER = {"type": "integer"}
+A = {"type": "object", "properties": {"x": NUMBER}, "required": ["x"]}
+B = {"type": "object", "properties": {"y": NUMBER}}
+BOTH = {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}]}
+REF_A = {"$ref": "#/$defs/a"}
+NODE = {"type": "object", "properties": {"v": NUMBER, "kids": {"type": "array", "items": {"$ref": "#/$defs/node"}}}}
+DEFS = {"$defs": {"a": A, "b": B, "node": NODE}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        (BOTH, {"y": 1, "x": 2}, {"x": 2, "z": 1}),
+        ({"properties": {"z": NUMBER}, **BOTH}, {"x": 2, "y": 1, "z": 3}, {"x": 2, "w": 1}),
+        ({"properties": {"z": NUMBER}, "$ref": "#/$defs/a"}, {"x": 2, "z": 3}, {"x": 2, "y": 1}),
+        (
+            {"properties": {"p": BOTH, "q": {"$ref": "#/$defs/a"}}},
+            {"q": {"x": 1}, "p": {"y": 1, "x": 2}},
+            {"q": {"x": 1, "y": 1}},
+        ),
+        ({"properties": {"p": {"description": "d", "allOf": [REF_A]}}}, {"p": {"x": 1}}, {"p": {"x": 1, "y": 1}}),
+        ({"properties": {"p": {"type": "array", "items": BOTH}}}, {"p": [{"y": 1, "x": 2}]}, {"p": [{"x": 2, "z": 1}]}),
+        ({"properties": {"p": {"anyOf": [{"$ref": "#/$defs/b"}, A]}}}, {"p": {"x": 1}}, {"p": {"x": 1, "y": 1}}),
+        (
+            {"properties": {"n": {"$ref": "#/$defs/node"}}},
+            {"n": {"kids": [{"kids": [], "v": 3}], "v": 1}},
+            {"n": {"kids": [{"w": 1}]}},
+        ),
+        ({**BOTH, "additionalProperties": NUMBER}, {"x": 2, "z": 1}, {"x": 2, "z": "s"}),
+    ],
+)
+def test_parts_of_a_schema_are_one_object(tmp_path: Path, schema: Any, right: Any, wrong: Any) -> None:
+    """Rows and decoding take the fields of all parts and no others, and rows are put in the order that is decoded."""
+    from llguidance import LLMatcher, LLTokenizer
+
+    tool = {"name": "go", "parameters": {"type": "object", **schema, **DEFS}}
+    [row] = load(write(tmp_path, [call("go", **right)], [tool])).train
+    assert calls.parse_output(row.output) == [call("go", **right)]
+    listed, tokens = tools.load(tmp_path / "tools.json", "tools.json"), LLTokenizer("byte")
+    grammar = grammar_of(tools.schema(listed, [row.output]))
+    for written, allowed in ((calls.as_text(row.output), True), (json.dumps([call("go", **wrong)]), False)):
+        ids = tokens.tokenize_str(written)
+        assert (LLMatcher(tokens, grammar).validate_tokens(ids) == len(ids)) is allowed, written
+    with pytest.raises(DataError, match="go: arguments"):
+        load(write(tmp_path, [call("go", **wrong)], [tool]))
+
+
 def test_the_key_needs_extract_and_a_file(tmp_path: Path) -> None:
     task = write(tmp_path, made(4))
     assert task.goal.metric == "tool_calls"
@@ -336,6 +385,11 @@ def test_a_climb_scores_the_parts_and_a_fit_is_saved(tmp_path: Path, home: Path)
     scored = {record.rung: record.scores for record in report.records if record.scores}
     assert scored["majority"].others.keys() == {"tool_name", "tool_arguments"}
     assert scored["majority"].others["tool_name"].value > scored["majority"].overall.value
+    said = command("ask", tmp_path, "ask 1", "--rung", "majority", "--json")
+    [one] = json.loads(said.stdout)["tool_calls"]
+    assert one["name"] == "set_timer" or one["name"] == "get_weather"
+    readable = command("ask", tmp_path, "ask 1", "--rung", "majority").stdout.strip()
+    assert readable == calls.shown(calls.as_output([one])) and readable.startswith(f"{one['name']}(")
     save_predictor(project.start, tmp_path / "saved")
     assert load_predictor(tmp_path / "saved") == project.start
     with pytest.raises(RungError, match="answers with tool calls"):

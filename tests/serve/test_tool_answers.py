@@ -154,9 +154,8 @@ def test_tools_of_a_client_are_the_tasks_or_refused(tmp_path: Path, home: Path, 
     asking(letters, bare)
 
 
-def test_no_call_is_an_empty_message(tmp_path: Path, home: Path) -> None:
-    """A rule answers that no tool is called: the majority of these rows."""
-    folder = task_of_tools(tmp_path / "agent", "fake", rungs="[majority]")
+def test_no_call_is_an_empty_message(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
+    folder = task_of_tools(tmp_path / "agent", base("llama"), rungs="[zero-shot]")
     (folder / "rows.jsonl").write_text("\n".join(json.dumps({"input": f"ask {i}", "output": []}) for i in range(30)))
 
     async def ask(api: AsyncOpenAI, http: httpx.AsyncClient, one: Any) -> None:
