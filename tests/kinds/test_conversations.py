@@ -120,6 +120,22 @@ def test_a_row_that_goes_on_where_another_ends_stays_in_its_split(tmp_path: Path
     assert {row.group for row in grown} == set(before.values()), "a conversation that grows stays where it is"
 
 
+def test_no_continuation_moves_a_conversation(tmp_path: Path) -> None:
+    def homes(rows: list[dict[str, Any]]) -> dict[str, set[str]]:
+        splits, found = make_splits(write(tmp_path, rows)), dict[str, set[str]]()
+        for name, part in (("train", splits.train), ("dev", splits.dev), ("test", splits.test.open())):
+            for row in part:
+                found.setdefault(row.input.split()[0], set()).add(name)
+        return found
+
+    rows = [{"messages": talk(f"c{i}", 1 + i % 2)} for i in range(60)]
+    alone = homes(rows)
+    assert set.union(*alone.values()) == {"train", "dev", "test"}
+    first = [*rows, *({"messages": talk(f"c{i}", 3)} for i in range(0, 60, 2))]
+    assert homes(first) == alone
+    assert homes([*({"messages": talk(f"c{i}", 4)} for i in range(60)), *first]) == alone
+
+
 def test_rows_with_the_question_of_a_continued_one_stay_with_it() -> None:
     hello = (Message("user", "Hi"), Message("assistant", "Hello"))
     rows = (

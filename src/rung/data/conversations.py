@@ -15,6 +15,8 @@ from rung.data.question import question
 from rung.types import Example, Kind, Message, digest
 
 Rows = Sequence[tuple[Example, ...] | None]
+BEGUN = "begun by "
+"""What the group of rows of which one continues another is named by, with the question of the shortest behind it."""
 TEXTS: tuple[Kind, ...] = ("answer", "generate")
 """Kinds whose earlier answers are like the last one. Where a conversation is classified, they are not."""
 
@@ -71,7 +73,8 @@ def scored_turns(rows: Iterable[Example]) -> tuple[Example, ...]:
 def join_conversations(parts: Rows) -> tuple[list[tuple[Example, ...] | None], tuple[Finding, ...]]:
     """Rows whose conversation goes on in another row, and rows with their questions, are a group and so in one split.
 
-    Rows that name a group keep it. The shortest row names the group: one that continues a conversation never moves it.
+    Rows that name a group keep it. The question of the shortest row names the group, and its split is that of this question
+    alone: a row that continues a conversation never moves it, not even the first.
     """
     rows = [row for some in parts for row in some or () if not row.group]
     if not any(map(is_conversation, rows)):
@@ -119,7 +122,7 @@ def _roots(rows: Sequence[Example]) -> dict[int, str]:
             link[root(one)] = root(own)
     joined, names = {root(own) for own in continued}, dict[str, str]()
     for row, own in sorted(zip(rows, asked), key=lambda pair: len(pair[0].history)):
-        names.setdefault(root(own), f"conversation {_name(row)}")
+        names.setdefault(root(own), BEGUN + question(row))
     return {id(row): names[root(own)] for row, own in zip(rows, asked) if root(own) in joined}
 
 
@@ -132,10 +135,6 @@ def _chain(row: Example) -> list[str]:
         if turn.role == "assistant":
             out.append(key)
     return out
-
-
-def _name(row: Example) -> str:
-    return digest([*(turn.content for turn in row.history), row.input])
 
 
 # --- the check --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from rung.data.conversations import scored_turns
+from rung.data.conversations import BEGUN, scored_turns
 from rung.data.drawn import is_chosen
 from rung.data.enough import used
 from rung.data.finding import Finding
@@ -109,5 +109,7 @@ def home(row: Example, dev: float, test: float, seed: int) -> Split:
 
 
 def unit(row: Example) -> str:
-    """The group, or the question, which stays in one split."""
+    """The group, or the question, which stays in one split; of continued conversations, the question that they begin with."""
+    if row.group.startswith(BEGUN):
+        return f"question\0{row.group.removeprefix(BEGUN)}"
     return f"group\0{row.group}" if row.group else f"question\0{question(row)}"

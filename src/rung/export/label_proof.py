@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rung.export.difficult import DIFFICULT
 from rung.export.limits import LABEL_LIMITS, LabelLimits
 from rung.export.proof import signed
 from rung.export.source import Source
+from rung.lm.inference.encoder import OtherLabel, odds
 from rung.types import Interval, Prediction, plain
 
 if TYPE_CHECKING:
@@ -112,11 +113,14 @@ def prove(source: Source, kind: str, original: Headed, reader: LabelReader, prog
     progress(f"asking original and export {len(source.rows)} rows")
     texts = [row.input for row in source.rows]
     engine: Any = source.project.engines.open(source.predictor.model)
-    logits = engine.scores(texts)
-    own = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    theirs = reader.odds(texts)[:, [list(reader.labels).index(label) for label in engine.labels]]
-    asked, answered = (_predictions(source, odds, engine.labels) for odds in (own, theirs))
-    both = scores.both(source, asked, answered)
+    known = (*engine.labels, *([engine.other.label] if engine.other else []))
+    own, said = odds(engine.scores(texts), engine.other), source.predictor.predict(source.rows, source.project.engines)
+    theirs, places = reader.answers(texts)
+    columns = [list(reader.labels).index(label) for label in known]
+    answered = [
+        Prediction(row.id, reader.labels[place], float(found[place])) for row, found, place in zip(source.rows, theirs, places)
+    ]
+    both = scores.both(source, said, answered)
     return LabelProof(
         engine=reader.engine,
         kind=kind,
@@ -125,8 +129,8 @@ def prove(source: Source, kind: str, original: Headed, reader: LabelReader, prog
         cut=sum(original.cut(text) == reader.cut(text) for text in texts),
         texts=len(DIFFICULT),
         texts_same=sum(original.cut(text) == reader.cut(text) for text in DIFFICULT),
-        others=tuple(_others(source, own, theirs, engine.labels)),
-        largest=float(np.abs(own - theirs).max()),
+        others=tuple(_others(said, answered, own, known, engine.other)),
+        largest=float(np.abs(own - theirs[:, columns]).max()),
         metric=both.metric,
         rung=both.first,
         export=both.second,
@@ -134,10 +138,15 @@ def prove(source: Source, kind: str, original: Headed, reader: LabelReader, prog
     )
 
 
-def _predictions(source: Source, odds: Any, labels: Sequence[str]) -> list[Prediction]:
-    return [Prediction(row.id, labels[found.argmax()], float(found.max())) for row, found in zip(source.rows, odds)]
-
-
-def _others(source: Source, own: Any, theirs: Any, labels: Sequence[str]) -> list[Another]:
-    pairs = [(row.id, a, int(a.argmax()), int(b.argmax())) for row, a, b in zip(source.rows, own, theirs)]
-    return [Another(row, labels[i], labels[k], float(odds[i] - odds[k])) for row, odds, i, k in pairs if i != k]
+def _others(
+    said: Sequence[Prediction], answered: Sequence[Prediction], own: Any, known: Sequence[str], other: OtherLabel | None
+) -> Iterator[Another]:
+    """Rows with another label. `own`: the original's probabilities of the `known` labels, the one of `other` last."""
+    for ours, theirs, found in zip(said, answered, own):
+        if ours.output == theirs.output:
+            continue
+        if other and other.label in (ours.output, theirs.output):
+            margin = abs(2 * found[-1] - 1)  # that label is answered from one half on
+        else:
+            margin = found[known.index(ours.output)] - found[known.index(theirs.output)]
+        yield Another(ours.id, ours.output, theirs.output, float(margin))

@@ -86,18 +86,6 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Answer with `rung ask` or `rung serve`.",
         )
-    if able.head and predictor.other:
-        raise RungError(
-            f"{rung} may answer {predictor.other!r} by a threshold of its own, which exports of encoders do not hold.",
-            where="rung export",
-            remedy="Answer with `rung ask` or `rung serve`.",
-        )
-    if predictor.tools:
-        raise RungError(
-            f"{rung} answers with tool calls by a grammar of its own, which exports do not hold.",
-            where="rung export",
-            remedy="Answer with `rung ask` or `rung serve`.",
-        )
     if not (able.head or (able.chat_template and able.open_weights)):
         raise RungError(
             f"{rung} answers with rung's own {predictor.model.kind!r} engine, which no other program loads.",

@@ -30,6 +30,30 @@ odds /= odds.sum(1, keepdims=True)
 print(labels[odds[0].argmax()], odds[0].max())
 ```"""
 
+OTHER = """Unit vectors by sentence-transformers, and on them a softmax: `head.safetensors` holds `weight` (labels, width) and
+`bias` (labels), both float32; `labels.json` lists the labels in that order. `other.json` says when the answer is that a text is
+unlike all of them: the probability of that is the logistic function of `slope` times the log-odds of the likeliest label, plus
+`shift`.
+
+```python
+import json
+
+import numpy as np
+from safetensors.numpy import load_file
+from sentence_transformers import SentenceTransformer
+
+head, labels = load_file("head.safetensors"), json.load(open("labels.json", encoding="utf-8"))
+other = json.load(open("other.json", encoding="utf-8"))
+[vector] = SentenceTransformer(".").encode(["the text to answer"])
+logits = head["weight"] @ vector + head["bias"]
+odds = np.exp(logits - logits.max())
+odds /= odds.sum()
+best = odds.argmax()
+sure = np.log(odds[best] / np.delete(odds, best).sum())
+unlike = 1 / (1 + np.exp(-(other["slope"] * sure + other["shift"])))
+print((other["label"], unlike) if unlike >= 0.5 else (labels[best], odds[best] * (1 - unlike)))
+```"""
+
 CLASSIFIER = """The head is part of the model; `config.json` has the labels in `id2label`.
 
 ```python
@@ -65,14 +89,12 @@ def write(source: Source, form: Form, folder: Path) -> Made:
 
 def use(source: Source, form: Form) -> str:
     """Python that asks the folder, of the head nothing but numpy."""
-    return SENTENCES if has_own_head(source) else CLASSIFIER
+    from rung.lm.inference.encoder import HEAD, load_other
 
-
-def has_own_head(source: Source) -> bool:
-    """Whether the head stands beside the encoder, not inside it."""
-    from rung.lm.inference.encoder import HEAD
-
-    return (Path(source.predictor.model.files) / HEAD).exists()
+    files = Path(source.predictor.model.files)
+    if not (files / HEAD).exists():
+        return CLASSIFIER  # the head is inside
+    return OTHER if load_other(files) else SENTENCES
 
 
 HF_ENCODER = Target(

@@ -8,7 +8,8 @@ from rung.export.source import Source
 from rung.export.targets.base import Form, Made, Target
 from rung.export.targets.hf_encoder import opened
 
-USE = """The graph answers with `probabilities` in the order of `labels.json`; the head is inside. `tokenizer.json` cuts and pads.
+USE = """The graph answers with the place of the `label` in `labels.json` and with `probabilities` in that order; the head is
+inside. `tokenizer.json` cuts and pads.
 
 ```python
 import json
@@ -22,8 +23,8 @@ labels = json.load(open("labels.json", encoding="utf-8"))
 cut = tokenizer.encode_batch(["the text to answer"])
 tokens = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 given = {one.name: np.array([getattr(text, tokens[one.name]) for text in cut]) for one in model.get_inputs()}
-[odds] = model.run(["probabilities"], given)
-print(labels[odds[0].argmax()], odds[0].max())
+odds, places = model.run(["probabilities", "label"], given)
+print(labels[places[0]], odds[0, places[0]])
 ```"""
 
 

@@ -69,8 +69,9 @@ labels = json.load(open("model/labels.json", encoding="utf-8"))
 parts = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 for text in sys.argv[1:]:
     cut = tokenizer.encode(text)
-    [odds] = model.run(["probabilities"], {one.name: np.array([getattr(cut, parts[one.name])]) for one in model.get_inputs()})
-    print(json.dumps({"answer": labels[odds[0].argmax()], "confidence": float(odds[0].max())}))
+    given = {one.name: np.array([getattr(cut, parts[one.name])]) for one in model.get_inputs()}
+    [odds], [place] = model.run(["probabilities", "label"], given)
+    print(json.dumps({"answer": labels[place], "confidence": float(odds[place])}))
 '''
 
 

@@ -12,7 +12,7 @@ import torch
 from rung import files
 from rung.lm.export.hf_folder import OURS
 from rung.lm.export.reader import Tokens
-from rung.lm.inference.encoder import ENCODER, HEAD, LABELS, save_head
+from rung.lm.inference.encoder import ENCODER, HEAD, LABELS, OtherLabel, load_other, save_head
 from rung.lm.models import opening
 from rung.lm.quiet import quiet
 from rung.machine import Machine
@@ -32,6 +32,13 @@ class Headed:
     """Tokens at which a text is cut, those at its ends included."""
     head: torch.nn.Linear | None
     """On unit vectors of the sentence encoder: softmax of weight · vector + bias. None where the model has its own."""
+    other: OtherLabel | None = None
+    """When the head answers that a text is unlike all labels; None where it never does."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that it may answer."""
+        return (*self.labels, *([self.other.label] if self.other else []))
 
     def cut(self, text: str) -> Tokens:
         """A text's tokens as the model reads them."""
@@ -57,7 +64,8 @@ def write(made: Headed, folder: Path) -> None:
             made.tokenizer.save_pretrained(folder)  # written into: the export's folder
         else:
             made.model.save(str(folder), create_model_card=False)  # written into: the export's folder
-            save_head(folder, made.head.weight.detach().numpy(), made.head.bias.detach().numpy(), made.labels)
+            weight, bias = made.head.weight.detach().numpy(), made.head.bias.detach().numpy()
+            save_head(folder, weight, bias, made.labels, made.other)
     for path in (*folder.rglob(SETTINGS), *folder.rglob("tokenizer_config.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         files.write_json(path, {key: value for key, value in content.items() if key not in OURS})
@@ -81,7 +89,7 @@ def _sentence_encoder(encoder: Path, fitted: Path) -> Headed:
     head.load_state_dict(tensors)
     labels = json.loads((fitted / LABELS).read_text(encoding="utf-8"))
     longest = int(model.max_seq_length or model.tokenizer.model_max_length)
-    return Headed(model, model.tokenizer, tuple(labels), longest, head.eval())
+    return Headed(model, model.tokenizer, tuple(labels), longest, head.eval(), load_other(fitted))
 
 
 def _classifier(fitted: Path, machine: Machine) -> Headed:

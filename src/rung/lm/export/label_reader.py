@@ -20,15 +20,15 @@ class LabelReader(Protocol):
 
     @property
     def labels(self) -> Sequence[str]:
-        """In the order of the probabilities."""
+        """In the order of the probabilities; the one for inputs unlike all others is the last."""
         ...
 
     def cut(self, text: str) -> Tokens:
         """A text's tokens, begin and end included, no more than the model reads."""
         ...
 
-    def odds(self, texts: Sequence[str]) -> NDArray:
-        """Probabilities; (texts, labels)."""
+    def answers(self, texts: Sequence[str]) -> tuple[NDArray, NDArray]:
+        """Probabilities (texts, labels), and the place of the label that is answered (texts,)."""
         ...
 
     def close(self) -> None:

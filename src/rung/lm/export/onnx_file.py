@@ -26,12 +26,14 @@ from rung.lm.export.reader import Tokens
 from rung.lm.quiet import quiet
 
 MODEL, TOKENIZER, LABELS = "model.onnx", "tokenizer.json", "labels.json"
-ODDS = "probabilities"
+ODDS, PLACE = "probabilities", "label"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 INTEGERS = ["MatMul", "Gather"]
 """Operators whose weights int8 makes integers: what is computed for every token. The head is a Gemm."""
 TEXTS = 32
 """Texts a call."""
+LOWEST = -1e30
+"""A logit without weight; minus infinity is not safe in every runtime."""
 
 
 def check_installed() -> None:
@@ -50,22 +52,29 @@ def write(made: Headed, folder: Path, kind: str) -> None:
     else:
         _quantized(program, folder)
     _write_tokenizer(made, folder / TOKENIZER)
-    files.write_text(folder / LABELS, json.dumps(made.labels, ensure_ascii=False))
+    files.write_text(folder / LABELS, json.dumps(made.answers, ensure_ascii=False))
 
 
 class _Graph(torch.nn.Module):
-    """Tokens to logits and probabilities."""
+    """Tokens to logits, probabilities and the place of the label that is answered."""
 
     def __init__(self, made: Headed):
         super().__init__()
-        self.model, self.head = made.model, made.head
+        self.model, self.head, self.other = made.model, made.head, made.other
 
-    def forward(self, tokens: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, tokens: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if self.head is None:
             logits = self.model(**tokens).logits
         else:
             logits = self.head(self.model(dict(tokens))["sentence_embedding"])
-        return logits, logits.softmax(-1)
+        odds, best = logits.softmax(-1), logits.argmax(-1)
+        if self.other is None:
+            return logits, odds, best
+        count = logits.shape[-1]
+        rest = torch.where(torch.arange(count) == best[:, None], LOWEST, logits).logsumexp(-1)
+        unlike = torch.sigmoid(self.other.slope * (logits.amax(-1) - rest) + self.other.shift)
+        whole = torch.cat([odds * (1 - unlike)[:, None], unlike[:, None]], -1)
+        return logits, whole, torch.where(unlike >= 0.5, count, best)
 
 
 def _program(made: Headed) -> Any:
@@ -81,7 +90,7 @@ def _program(made: Headed) -> Any:
             dynamo=True,
             dynamic_shapes=({name: {0: free, 1: free} for name in tokens},),
             input_names=list(tokens),
-            output_names=["logits", ODDS],
+            output_names=["logits", ODDS, PLACE],
             external_data=False,
             verbose=False,
         )
@@ -145,15 +154,17 @@ class OnnxRuntime:
     def cut(self, text: str) -> Tokens:
         return tuple(self._tokenizer.encode(text).ids)
 
-    def odds(self, texts: Sequence[str]) -> NDArray:
-        return np.concatenate([self._part(texts[start : start + TEXTS]) for start in range(0, len(texts), TEXTS)])
+    def answers(self, texts: Sequence[str]) -> tuple[NDArray, NDArray]:
+        parts = [self._part(texts[start : start + TEXTS]) for start in range(0, len(texts), TEXTS)]
+        odds, places = (np.concatenate(column) for column in zip(*parts))
+        return odds, places
 
     def close(self) -> None:
         del self._session
 
-    def _part(self, texts: Sequence[str]) -> NDArray:
+    def _part(self, texts: Sequence[str]) -> tuple[NDArray, NDArray]:
         cut = self._tokenizer.encode_batch(list(texts))
         columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
         given = {name: np.array([getattr(one, columns[name]) for one in cut], np.int64) for name in self._inputs}
-        [found] = self._session.run([ODDS], given)
-        return found
+        odds, places = self._session.run([ODDS, PLACE], given)
+        return odds, places

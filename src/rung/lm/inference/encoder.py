@@ -44,6 +44,21 @@ def log_odds(logits: NDArray) -> NDArray:
     return logits[np.arange(len(logits)), best] - np.logaddexp.reduce(rest, axis=1)
 
 
+def odds(logits: NDArray, other: OtherLabel | None = None) -> NDArray:
+    """Probabilities of the labels, and with `other` in one more column that none of them fits; (inputs, labels or one more)."""
+    found = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    if other is None:
+        return found
+    unlike = other.chance(log_odds(logits))[:, None]
+    return np.concatenate([found * (1 - unlike), unlike], axis=1)
+
+
+def load_other(folder: Path) -> OtherLabel | None:
+    """When a saved head answers that an input is unlike all labels; None where it never does."""
+    path = folder / OTHER
+    return OtherLabel(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
 def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str], other: OtherLabel | None = None) -> None:
     """Weight (labels, width) and bias (labels,) of a softmax head, and when it answers that an input is unlike all labels."""
     from safetensors.numpy import save_file
@@ -64,9 +79,7 @@ def load_head(embedder: Embedder, folder: Path) -> EncoderEngine:
     tensors = load_file(folder / HEAD)
     weight, bias = tensors["weight"].T, tensors["bias"]
     labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-    path = folder / OTHER
-    other = OtherLabel(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-    return EncoderEngine(lambda texts: embedder.embed(texts) @ weight + bias, labels, other)
+    return EncoderEngine(lambda texts: embedder.embed(texts) @ weight + bias, labels, load_other(folder))
 
 
 class EncoderEngine:
