@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "calls",
         "label_sets",
         "tools",
+        "tool_schemas",
         "sources",
         "visible",
         "files",

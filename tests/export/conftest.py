@@ -53,6 +53,27 @@ def made_encoder(tmp_path_factory: pytest.TempPathFactory, machine: Machine, enc
     return make
 
 
+TOPICS = {"refund": "money back", "delay": "parcel late", "damage": "arrived broken", "login": "cannot sign in"}
+
+
+@pytest.fixture(scope="session")
+def made_unlike(tmp_path_factory: pytest.TempPathFactory, machine: Machine, encoder: Path) -> Path:
+    """The folder of a task with `other: true` and `encoder` fitted."""
+    folder = tmp_path_factory.mktemp("task")
+    rows = [f"{words} {'xyz'[i % 3] * (1 + i // 3)},{label}" for i in range(24) for label, words in TOPICS.items()]
+    (folder / "rows.csv").write_text("text,topic\n" + "\n".join(rows) + "\n")
+    (folder / "rung.yaml").write_text(
+        "task: Name the topic.\nkind: classify\nother: true\ndata: {examples: rows.csv, input: text, output: topic}\n"
+        f"base: fake\nencoder: {encoder}\nrungs: [encoder]\ngoal: {{at_least: 0.5}}\n"
+    )
+    _home(folder / "home", machine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNG_HOME", str(folder / "home"))
+        fitted = command("fit", folder, "encoder")
+    assert fitted.returncode == 0, fitted.stdout + fitted.stderr
+    return folder
+
+
 RUNGS = "rungs: [majority, nearest, zero-shot, few-shot, lora]\n"
 LORA = "methods: {lora: {epochs: 2, rank: 4, learning_rate: 0.02, patience: 0}}\n"
 

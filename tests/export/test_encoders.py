@@ -83,12 +83,36 @@ def test_int8_is_proven(made_encoder: MadeEncoder, tmp_path: Path) -> None:
     assert head == {onnx.TensorProto.FLOAT}, "the head stays float32"
 
 
+@pytest.mark.parametrize("to", ["hf", pytest.param("onnx", marks=pytest.mark.slow), pytest.param("zip", marks=pytest.mark.slow)])
+def test_what_is_unlike_all_labels_is_answered_alike(
+    to: str, made_unlike: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if to != "hf":
+        pytest.importorskip("onnxruntime")
+    out = tmp_path / "out"
+    exported(made_unlike, "encoder", "--to", to, "--out", out)
+    proof = json.loads((out / "proof.json").read_text())
+    assert proof["passed"]
+    if to == "onnx":
+        assert json.loads((out / "labels.json").read_text()) == ["damage", "delay", "login", "refund", "other"]
+        assert proof["largest"] < 1e-4
+    if to != "hf":
+        return
+    rule = json.loads((out / "other.json").read_text())
+    assert rule["label"] == "other" and rule["slope"] < 0 and proof["largest"] < 1e-4
+    capsys.readouterr()
+    for shift, is_other in ((100.0, True), (-100.0, False)):
+        (out / "other.json").write_text(json.dumps(rule | {"shift": shift}))
+        run_card(out, monkeypatch)
+        assert ("other" in capsys.readouterr().out) == is_other
+
+
 def test_a_wrong_head_fails(made_encoder: MadeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files are whole, and the head's labels stand in another order."""
     from rung.lm.export import heads
 
     save = heads.save_head
-    monkeypatch.setattr(heads, "save_head", lambda folder, weight, bias, labels: save(folder, -weight, bias, labels))
+    monkeypatch.setattr(heads, "save_head", lambda folder, weight, *more: save(folder, -weight, *more))
     shown = exported(made_encoder("encoder"), "encoder", "--out", tmp_path / "out", code=1)
     assert "does not answer as the original" in shown and "a probability differs by" in shown
     assert not (tmp_path / "out").exists() and (tmp_path / "out.failed" / "head.safetensors").exists()

@@ -13,8 +13,7 @@ from rung.climbing.project import Project
 from rung.data.check import check
 from rung.data.load import load
 from rung.data.split import make_splits
-from rung.errors import DataError, RungError, TaskError
-from rung.export.source import _check
+from rung.errors import DataError, TaskError
 from rung.lm.base import Prompt
 from rung.lm.inference.encoder import EncoderEngine, OtherLabel, load_head, log_odds, save_head
 from rung.methods.linear_head import LabelTexts, fit_head
@@ -151,7 +150,3 @@ def test_a_climb_fits_it_and_says_what_it_does_on_train(tmp_path: Path, encoder:
     [notes] = records["encoder"].provenance.notes or ()
     assert set(notes["other"]) == {"auc", "found", "lost", "rows"} and notes["other"]["found"] > notes["other"]["lost"]
     assert "other" in (records["encoder"].scores.outputs if records["encoder"].scores else ())
-    fitted = project.store.fitted((records["encoder"].provenance.fits or ("",))[-1])
-    assert fitted
-    with pytest.raises(RungError, match="may answer 'other' by a threshold"):
-        _check("encoder", fitted)

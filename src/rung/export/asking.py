@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from rung import tools
 from rung.export.source import Source
 from rung.lm.inference import thinking
 from rung.types import Example
@@ -19,7 +20,7 @@ def content(source: Source) -> dict[str, Any]:
     asked = source.predictor
     plain = dataclasses.replace(asked, lookup=None)  # passages are put in by whoever looks them up
     chat = source.chat
-    turns, _ = chat.form(plain.render(Example("", "")).messages)
+    turns, listed = chat.form(plain.render(Example("", "")).messages)
     turns[-1] = {**turns[-1], "content": turns[-1]["content"] + INPUT}
     return {
         "task": source.project.task.task,
@@ -30,10 +31,18 @@ def content(source: Source) -> dict[str, Any]:
         "top_p": asked.decoding.top_p,
         **({"labels": list(asked.labels)} if asked.labels else {}),
         **({"label_bias": list(asked.calibration.bias)} if asked.calibration else {}),
-        **({"json_schema": asked.decoding.schema} if asked.decoding.schema else {}),
+        **({"json_schema": asked.decoding.schema} if asked.decoding.schema and not asked.decoding.template_calls else {}),
+        **({"tools": listed, "tool_calls": _written_calls(source)} if listed else {}),
         **({"answer_behind": thinking.MARKER} if asked.thinking else {}),
         "not_in_these_files": limits(source),
     }
+
+
+def _written_calls(source: Source) -> dict[str, Any]:
+    """How the chat template writes calls of tools, and how many an answer has."""
+    form, (fewest, most) = source.chat.tool_form, tools.counts(source.predictor.decoding.schema)
+    assert form, "only a template with a form for calls is given the tools"
+    return {**dataclasses.asdict(form), "fewest": fewest, "most": most}
 
 
 def limits(source: Source) -> list[str]:
@@ -67,6 +76,11 @@ def limits(source: Source) -> list[str]:
             f"`rung ask` lets the model reason first, then takes what stands behind `{thinking.MARKER}`{votes}. "
             "Other engines return the whole text."
         )
-    if asked.decoding.schema:
+    if asked.tools and not asked.tools.in_text:
+        found.append(
+            "`rung ask` constrains the answer to calls of the tools in `prompt.json`, with arguments that follow their schemas. "
+            "A model that writes freely may write something else: check the arguments."
+        )
+    elif asked.decoding.schema:
         found.append("`rung ask` constrains the answer to the JSON schema in `prompt.json`; pass it to your engine.")
     return [*found, SPECIAL]

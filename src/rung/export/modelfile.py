@@ -24,6 +24,12 @@ _MARK = "TURNMARK"
 def text(source: Source, file: str, adapter: str = "") -> str:
     """The Modelfile for a GGUF file and an adapter of these names. RungError for a chat template that Ollama cannot be given."""
     asked = asking.content(source)
+    if "tools" in asked:
+        raise RungError(
+            f"{source.rung} is shown its tools by the chat template, which a Modelfile does not hold here.",
+            where="rung export --to ollama",
+            remedy="Export it --to gguf, hf or vllm.",
+        )
     around, opening = parts(source)
     added = [f"ADAPTER ./{adapter}"] if adapter else []
     lines = [f"FROM ./{file}", *added, f'TEMPLATE """{template(around, opening)}"""']

@@ -88,6 +88,8 @@ def _read_back(file: Path, made: Merged) -> Reader:
 def use(source: Source, form: Form) -> str:
     """Where the messages are, and what loads an adapter."""
     asked = "See `prompt.json` for the messages that this model was fitted and measured with."
+    if source.predictor.tools and not source.predictor.tools.in_text:
+        asked += " Send `tools` of that file too: `llama-server --jinja` shows them by the template and reads the calls."
     if not form.adapter:
         return asked
     return f"`llama-server -m BASE.gguf --lora {ADAPTER}`, BASE being `{public(source)}` as GGUF in any type. {asked}"

@@ -128,7 +128,23 @@ def use(source: Source, form: Form) -> str:
     return (
         f"`./{SCRIPT}` starts vLLM, which must be installed; options such as `--port 8000` are passed on. {kinds}\n\n"
         "Send the messages in `prompt.json`, with the input in place of `{input}`, to `/v1/chat/completions`. "
-        "`generation_config.json` has the decoding that it was measured with."
+        f"`generation_config.json` has the decoding that it was measured with.{_tools(source)}"
+    )
+
+
+def _tools(source: Source) -> str:
+    """Of a rung that calls tools: how vLLM is given them and reads the calls."""
+    known = source.predictor.tools
+    if known is None:
+        return ""
+    if known.in_text:
+        return "\n\nThe answer is a JSON list of calls of tools; the messages list the tools."
+    form = source.chat.tool_form
+    parser = "hermes" if form and form.before.startswith("<tool_call>") else "PARSER"
+    return (
+        "\n\nSend `tools` of `prompt.json` too. Started with "
+        f"`./{SCRIPT} --enable-auto-tool-choice --tool-call-parser {parser}` the server reads the calls from the answer."
+        + (" PARSER is vLLM's name for this template's form." if parser == "PARSER" else "")
     )
 
 
