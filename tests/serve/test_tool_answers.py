@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from openai import AsyncOpenAI, BadRequestError
-from serving import TOOLS, client, made, task_of_texts, task_of_tools
+from serving import HERMES, TOOLS, client, made, task_of_texts, task_of_tools
 
 from rung import calls, tools
 from rung.climbing.project import Project
@@ -22,13 +22,6 @@ from rung.serve.endpoints.refused import Refused
 from rung.serve.feedback.rows import write
 from rung.task import load_task
 
-HERMES = (
-    "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}\n{% endfor %}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
-    "{% for c in m.tool_calls or [] %}<tool_call>\n"
-    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n'
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 USER: dict[str, Any] = {"role": "user", "content": "what is the weather in Oslo"}
 STRICT: list[Any] = [{**one, "function": {**one["function"], "strict": True}} for one in TOOLS]
 FLAT: list[Any] = [{"type": "function", **one["function"]} for one in TOOLS]

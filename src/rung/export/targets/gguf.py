@@ -89,7 +89,7 @@ def use(source: Source, form: Form) -> str:
     """Where the messages are, and what loads an adapter."""
     asked = "See `prompt.json` for the messages that this model was fitted and measured with."
     if source.predictor.tools and not source.predictor.tools.in_text:
-        asked += " Send `tools` of that file too: `llama-server --jinja` shows them by the template and reads the calls."
+        asked += " Send `tools` of that file too: `llama-server --jinja` shows them by the template."
     if not form.adapter:
         return asked
     return f"`llama-server -m BASE.gguf --lora {ADAPTER}`, BASE being `{public(source)}` as GGUF in any type. {asked}"
