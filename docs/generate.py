@@ -56,7 +56,8 @@ def part(name: str, *about: str) -> str:
         case "flowchart":
             return table(("family", "where", "advice", "bet", "why", "source"), rule_rows())
         case "machines":
-            return table(("name", "GPU", "10^12 operations a second", "memory", "US dollars an hour"), machine_rows())
+            heads = ("name", "GPU", "10^12 operations a second, 16 bit", "8 bit", "32 bit", "memory", "US dollars an hour")
+            return table(heads, machine_rows())
         case "models":
             return table(("name", "what", "parameters", "licence", "hub", "package index"), model_rows())
     raise SystemExit(f"there is no generated part {name!r}")
@@ -156,7 +157,8 @@ def rule_rows() -> Iterator[tuple[str, ...]]:
 def machine_rows() -> Iterator[tuple[str, ...]]:
     for name, kind in KINDS_OF_MACHINE.items():
         price = list_price("cuda", kind.title, 0)
-        yield f"`{name}`", kind.title, f"{kind.tflops:g}", f"{kind.memory_gb:g} GB", f"{price:.2f}"
+        figures = (kind.tflops, kind.float8, kind.float32)
+        yield f"`{name}`", kind.title, *(f"{one:g}" if one else "–" for one in figures), f"{kind.memory_gb:g} GB", f"{price:.2f}"
 
 
 # Models

@@ -141,14 +141,22 @@ def plan(
     ask_: Annotated[bool, typer.Option("--ask", help="Ask for what the flowchart cannot read from the data.")] = False,
     machine: Annotated[str, typer.Option("--machine", help="Estimate for another machine: h100, h100x8, a100, l4, …")] = "",
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the flowchart as Mermaid text.")] = False,
+    torchtitan: Annotated[
+        Path | None,
+        typer.Option("--torchtitan", help="With --machine: write a torchtitan configuration into this folder."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Show the rungs in order, each with its reason and its estimated time, memory and dollars. Nothing is fitted."""
     from rung import contention
     from rung.cli import plan_json
+    from rung.cli.screens import cluster as cluster_screen
     from rung.cli.screens import plan as terminal_plan
-    from rung.planning import machines
+    from rung.planning import cluster, machines
     from rung.planning.steps import break_evens
+
+    if torchtitan and not machine:
+        raise RungError("--torchtitan needs the machines.", where="rung plan", remedy="Add --machine, such as --machine h100x64.")
 
     other = machines.by_name(machine) if machine else None
     project = project_of(folder, machine=other)
@@ -157,8 +165,11 @@ def plan(
         project = project_of(folder, machine=other, needs=given)
         listed = ", ".join(f"{key}: {value}" for key, value in given.items())
         err.print(f"to save these answers, put them into rung.yaml:\nneeds: {{{listed}}}", soft_wrap=True)
+    if torchtitan:
+        for path in plan_json.write_torchtitan(project, machine, torchtitan):
+            err.print(f"wrote {path}", soft_wrap=True)
     if json_:
-        print_json(plan_json.content(project))
+        print_json(plan_json.content(project, machine))
     elif mermaid:
         sys.stdout.write(visible(plan_json.mermaid(project)))
     else:
@@ -169,6 +180,8 @@ def plan(
         out.print(terminal_plan.held_out(rows, sealed, goal, project.plan.rungs))
         if asked := plan_json.judged(project):
             out.print(terminal_plan.judge(asked))
+        if machine:
+            out.print(cluster_screen.cluster(cluster.quotes(project.plan.steps, machine)))
         if fitting := base_advice.larger(project):
             out.print(styled("[dim]Larger bases that fit: {} (rung models --for {}).[/]", ", ".join(fitting), str(folder)))
         out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,13 +17,14 @@ from rung.cli.screens.plan import differences
 from rung.climbing.project import Project
 from rung.evaluate import judging
 from rung.methods.chain import rewarded
+from rung.planning import cluster
 from rung.planning.bases import CALL_SECONDS
 from rung.planning.steps import bases_asked, break_evens
 from rung.planning.total import Total, total
 
 
-def content(project: Project) -> dict[str, Any]:
-    """The JSON of `plan`."""
+def content(project: Project, machine: str = "") -> dict[str, Any]:
+    """The JSON of `plan`. `machine`: a name such as h100x8, for quotes of training on 1 to so many of them."""
     based = bases_asked(project.plan.steps)
     return {
         "first": project.plan.chart.first,
@@ -54,7 +56,15 @@ def content(project: Project) -> dict[str, Any]:
         "hindsight": before.hindsight if (before := plan_review(project)) else None,
         "judge": judged(project),
         "all_rungs_seconds": asdict(whole(project)),
+        "training_on_gpus": asdict(cluster.quotes(project.plan.steps, machine)) if machine else None,
     }
+
+
+def write_torchtitan(project: Project, machine: str, folder: Path) -> list[Path]:
+    """The files of a starting configuration of torchtitan on these machines."""
+    from rung.planning import torchtitan
+
+    return torchtitan.write(folder, project.plan.steps, project.inputs.data, project.engines, machine)
 
 
 def held_out(project: Project) -> dict[str, Any]:

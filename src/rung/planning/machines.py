@@ -26,22 +26,35 @@ class Kind:
     """10^12 floating-point operations a second."""
     bandwidth_gbs: float
     memory_gb: float
+    float8: float = 0.0
+    """The same in 8-bit floating point; 0 where it has none. rung does not train in it; torchtitan and Megatron can."""
+    float32: float = 0.0
+    """The same in 32 bit, outside tensor cores."""
     dtype: str = "bfloat16"
 
 
+AS_OF = "2026-11-30"
+"""When the figures were last looked up. Operations, memory and bandwidth are those of the vendors' data sheets."""
+PRICE_SOURCES = {
+    "https://www.mercatus-ai.com/blog/cloud-gpu-pricing": "May 2026: A100, H100, H200",
+    "https://aimultiple.com/gpu-index": "20 May 2026: the median of 37 providers of an H100 is $2.95",
+}
+"""Where `rung.machine.USD_PER_GPU_HOUR` was compared; kinds that are in neither are rounded from single list prices."""
+
+
 KINDS: dict[str, Kind] = {
-    "b200": Kind("NVIDIA B200", 2250, 8000, 180),
-    "h200": Kind("NVIDIA H200 SXM", 989, 4800, 141),
-    "h100": Kind("NVIDIA H100 SXM", 989, 3350, 80),
-    "mi300x": Kind("AMD MI300X", 1307, 5300, 192),
-    "a100": Kind("NVIDIA A100 SXM 80GB", 312, 2039, 80),
-    "l40s": Kind("NVIDIA L40S", 362, 864, 48),
-    "l4": Kind("NVIDIA L4", 121, 300, 24),
-    "a10": Kind("NVIDIA A10", 125, 600, 24),
-    "t4": Kind("NVIDIA T4", 65, 320, 16, "float16"),
-    "v100": Kind("NVIDIA V100 SXM", 125, 900, 32, "float16"),
-    "rtx4090": Kind("NVIDIA RTX 4090", 165, 1008, 24),
-    "rtx3090": Kind("NVIDIA RTX 3090", 71, 936, 24),
+    "b200": Kind("NVIDIA B200", 2250, 8000, 180, 4500, 75),
+    "h200": Kind("NVIDIA H200 SXM", 989, 4800, 141, 1979, 67),
+    "h100": Kind("NVIDIA H100 SXM", 989, 3350, 80, 1979, 67),
+    "mi300x": Kind("AMD MI300X", 1307, 5300, 192, 2615, 163),
+    "a100": Kind("NVIDIA A100 SXM 80GB", 312, 2039, 80, 0, 19.5),
+    "l40s": Kind("NVIDIA L40S", 362, 864, 48, 733, 92),
+    "l4": Kind("NVIDIA L4", 121, 300, 24, 242, 30),
+    "a10": Kind("NVIDIA A10", 125, 600, 24, 0, 31),
+    "t4": Kind("NVIDIA T4", 65, 320, 16, 0, 8, "float16"),
+    "v100": Kind("NVIDIA V100 SXM", 125, 900, 32, 0, 16, "float16"),
+    "rtx4090": Kind("NVIDIA RTX 4090", 165, 1008, 24, 330, 83),
+    "rtx3090": Kind("NVIDIA RTX 3090", 71, 936, 24, 0, 36),
 }
 
 
@@ -50,7 +63,7 @@ def by_name(name: str) -> Machine:
 
     RungError for an unknown kind. Prices: the user's prices.yaml, else the table in `rung.machine`.
     """
-    kind, count = _parsed(name)
+    kind, count = parsed(name)
     gpu = KINDS[kind]
     title = gpu.title if count == 1 else f"{count} x {gpu.title}"
     speed = 1 + SCALING_EFFICIENCY * (count - 1)
@@ -59,7 +72,7 @@ def by_name(name: str) -> Machine:
         name=f"{title} (peak figures on paper, {PEAK_SHARE:.0%} assumed)",
         cores=0,
         threads=0,
-        memory_bytes=round(gpu.memory_gb * 1e9) * count,
+        memory_bytes=round(gpu.memory_gb * 1e9),  # each holds all weights
         device="cuda",
         device_name=title,
         gflops={gpu.dtype: 1000 * gpu.tflops * PEAK_SHARE * speed},
@@ -69,8 +82,8 @@ def by_name(name: str) -> Machine:
     )
 
 
-def _parsed(name: str) -> tuple[str, int]:
-    """h100x8 means eight h100; rtx4090 is a kind of its own."""
+def parsed(name: str) -> tuple[str, int]:
+    """The kind of GPU and how many: h100x8 means eight h100; rtx4090 is a kind of its own. RungError for an unknown kind."""
     asked = name.strip().lower()
     kind, _, count = asked.rpartition("x")
     if asked in KINDS:
