@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from rung.advise.table import TABLE
 from rung.lm.models.resolve import DEFAULT, KNOWN
 from rung.machine import list_price
-from rung.methods import METHODS, RUNGS, ZERO_SHOT
+from rung.methods import ENCODER_ROWS, ENCODER_TUNED, METHODS, RUNGS, TUNED, TUNED_ROWS, ZERO_SHOT
 from rung.methods.base import Method, options
 from rung.methods.option import describe, types
 from rung.planning.machines import KINDS as KINDS_OF_MACHINE
@@ -139,7 +139,9 @@ def shown(value: Any) -> str:
 def rung_row(name: str) -> tuple[str, ...]:
     needs = "" if name == ZERO_SHOT else ", ".join(sorted(METHODS[name].needs))
     given = "" if name == ZERO_SHOT else ", ".join(f"`{option}`" for option in options(METHODS[name]))
-    return f"`{name}`", needs or "nothing", "yes" if name in RUNGS else "no", given or "none"
+    enough = {ENCODER_TUNED: ENCODER_ROWS, TUNED: TUNED_ROWS}.get(name)
+    tried = f"from {enough} rows" if enough else "yes" if name in RUNGS else "no"
+    return f"`{name}`", needs or "nothing", tried, given or "none"
 
 
 # The flowchart and machines

@@ -13,12 +13,16 @@ from rung.climbing.project import Project
 from rung.data.check import check
 from rung.data.load import load
 from rung.data.split import make_splits
-from rung.errors import DataError, TaskError
+from rung.errors import DataError, RungError, TaskError
+from rung.export.source import _check
 from rung.lm.base import Prompt
+from rung.lm.engines import Engines
 from rung.lm.inference.encoder import EncoderEngine, OtherLabel, load_head, log_odds, save_head
+from rung.methods.base import Run
 from rung.methods.linear_head import LabelTexts, fit_head
-from rung.methods.other_label import Chosen, choose_other
+from rung.methods.other_label import Chosen, LeftOut, choose_once, choose_other
 from rung.task import load_task
+from rung.types import Example
 
 WORDS = {"refund": "money back", "delay": "parcel late", "damage": "arrived broken", "login": "cannot sign in"}
 
@@ -142,11 +146,36 @@ def test_the_engine_answers_other_below_the_threshold(tmp_path: Path) -> None:
 
 
 def test_a_climb_fits_it_and_says_what_it_does_on_train(tmp_path: Path, encoder: Path, home: Path) -> None:
-    write(tmp_path, "rungs: [majority, encoder, zero-shot]\n", others=30)
+    """A rung that trains an encoder leaves labels out of a training of its own."""
+    quick = "methods:\n  encoder-full: {epochs: 12, learning_rate: 1.0e-2}\n"
+    rungs = ("encoder", "encoder-contrastive", "encoder-full")
+    write(tmp_path, f"rungs: [majority, {', '.join(rungs)}, zero-shot]\n{quick}", others=30)
     text = (tmp_path / "rung.yaml").read_text().replace("encoder: fake", f"encoder: {encoder}")
     (tmp_path / "rung.yaml").write_text(text)
     project = Project(load_task(tmp_path))
     records = {record.rung: record for record in climb(project, Silent(), everything=True).records}
-    [notes] = records["encoder"].provenance.notes or ()
-    assert set(notes["other"]) == {"auc", "found", "lost", "rows"} and notes["other"]["found"] > notes["other"]["lost"]
-    assert "other" in (records["encoder"].scores.outputs if records["encoder"].scores else ())
+    for rung in rungs:
+        [notes] = records[rung].provenance.notes or ()
+        assert set(notes["other"]) == {"auc", "found", "lost", "rows"}, notes["other"]
+        assert notes["other"]["found"] > notes["other"]["lost"]
+        assert "other" in (records[rung].scores.outputs if records[rung].scores else ())
+    fitted = project.store.fitted((records["encoder-full"].provenance.fits or ("",))[-1])
+    assert fitted
+    with pytest.raises(RungError, match="may answer 'other' by a threshold beside"):
+        _check("encoder-full", fitted)
+
+
+def test_a_dear_rule_is_remembered_by_a_fit_that_was_killed(tmp_path: Path) -> None:
+    rows = [Example(f"{label} {i}", label) for label in WORDS for i in range(10)]
+
+    def killed(part: LeftOut) -> tuple[Any, Any]:
+        left = {rows[i].output for i in part.out}
+        assert left and not left & {rows[i].output for i in (*part.learn, *part.known)}
+        assert set(part.learn).isdisjoint(part.known)
+        return np.array([3.0, 2.0, 4.0, 0.4]), np.array([-1.0, 0.5, 0.0])
+
+    run = Run(tmp_path, Engines(say=lambda text: None))
+    found = choose_once("other", rows, killed, run)
+    assert found and found.slope < 0 and run.notes["other"]["rows"] == 7
+    assert choose_once("other", rows, lambda part: pytest.fail("it trains again"), run) == found
+    assert choose_once("other", rows[:20], killed, Run(tmp_path / "new", run.engines)) is None, "two labels"

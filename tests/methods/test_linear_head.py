@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rung.methods.linear_head import LabelTexts, LinearHead, fit_head, label_text
+from rung.methods.linear_head import LabelTexts, LinearHead, fit_head, label_text, log_likelihoods
 
 LABELS = ("east", "north", "west")
 WIDTH = 30
@@ -101,3 +101,40 @@ def test_even_labels_are_not_weighted_and_options_are_followed() -> None:
     assert not fit_head(vectors, outputs, (1.0, 10.0), (0.0,), NONE, 0, "auto", by_label=True).balanced
     assert fit_head(*uneven(0), (1.0, 10.0), (0.0,), NONE, 0, "always").balanced
     assert not fit_head(*uneven(0), (1.0, 10.0), (0.0,), NONE, 0, "never", by_label=True).balanced
+
+
+@pytest.mark.parametrize("strength", [0.01, 100.0])
+def test_the_head_is_calibrated_on_rows_it_has_not_seen(strength: float) -> None:
+    """Regularised too much it is not sure enough, too little it is too sure; the temperature mends most of both."""
+    from rung.selective.choosing import calibration_error
+
+    vectors, outputs = rows(100, 0.7)
+    test, wanted = rows(1000, 0.7, seed=1)
+    head = fit_head(vectors, outputs, (strength,), (0.0,), NONE, 0)
+    plain = fit_head(vectors, outputs, (strength,), (0.0,), NONE, 0, temperature=1.0)
+    assert head.weight == pytest.approx(plain.weight / head.temperature)
+    assert (head.temperature > 1) == (strength > 1)
+
+    def error(one: LinearHead) -> float:
+        logs = one.logits(test) - np.logaddexp.reduce(one.logits(test), axis=1, keepdims=True)
+        right = [one.labels[k] == w for k, w in zip(logs.argmax(1), wanted)]
+        return calibration_error(np.exp(logs.max(1)), np.array(right, float))
+
+    assert error(head) < 0.5 * error(plain)
+
+
+def test_rows_held_back_once_choose_by_their_likelihood() -> None:
+    vectors, outputs = rows(20, 0.6)
+    held = list(range(0, 60, 5))
+    head = fit_head(vectors, outputs, (0.1, 10.0), (0.0,), NONE, 0, held=held)
+    likely = {c: log_likelihoods(vectors, outputs, held, c).mean() for c in (0.1, 10.0)}
+    assert head.strength == max(likely, key=lambda c: likely[c])
+    assert head.held is not None and 0 < head.held <= 1
+    again = fit_head(vectors, outputs, (0.1, 10.0), (0.0,), NONE, 0)
+    assert again.temperature != head.temperature
+
+
+def test_a_label_that_only_held_back_rows_have_is_not_scored() -> None:
+    vectors, outputs = rows(10, 0.1)
+    held = [i for i, label in enumerate(outputs) if label == LABELS[2]] + [0, 10]
+    assert fit_head(vectors, outputs, (1.0, 10.0), (0.0,), NONE, 0, held=held).held == 1.0

@@ -86,6 +86,12 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Answer with `rung ask` or `rung serve`.",
         )
+    if predictor.model.kind == "classifier" and predictor.other:
+        raise RungError(
+            f"{rung} may answer {predictor.other!r} by a threshold beside its model, which exports of it do not hold.",
+            where="rung export",
+            remedy="Export `encoder` or `encoder-contrastive`, or answer with `rung ask` or `rung serve`.",
+        )
     if not (able.head or (able.chat_template and able.open_weights)):
         raise RungError(
             f"{rung} answers with rung's own {predictor.model.kind!r} engine, which no other program loads.",

@@ -119,6 +119,10 @@ AGENT = "agent-search"
 TUNED, TUNED_ROWS = "rag-tuned", LEAST
 """Also tried where at least so many train rows name the document that answers them."""
 
+ENCODER_TUNED, ENCODER_ROWS = "encoder-contrastive", 200
+"""Also tried where a row has one label and train has so many rows: with few held out, one more rung costs the others too much
+of the error that all share."""
+
 UNTRAINED = ("rag", "few-shot", ZERO_SHOT)
 """Rungs that train no weights, best guess first: the first that a task has the data for answers where nothing is measured."""
 

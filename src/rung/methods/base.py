@@ -94,6 +94,8 @@ class Method(ABC):
     """Whether it answers with a model of its own and asks nothing of the base."""
     checkpoints: ClassVar[bool] = False
     """Whether a killed fit resumes from a checkpoint, although its family trains no language model. Its kills are counted."""
+    costs_like: ClassVar[str] = ""
+    """The method whose measured costs correct the estimate of this one's, as long as none of its own are known."""
     metric_use: ClassVar[MetricUse] = MetricUse.NEVER
     """Whether what is fitted depends on the task's metric."""
     folds: ClassVar[int] = 2

@@ -5,48 +5,32 @@ SetFit (https://arxiv.org/abs/2209.11055) without the contrastive step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
-
-from annotated_types import MinLen
+from typing import Any, ClassVar
 
 from rung import label_sets
 from rung.lm.base import ModelRef
-from rung.lm.inference.encoder import OtherLabel, save_head
+from rung.lm.inference.encoder import save_head
 from rung.lm.inference.label_sets import save_head as save_label_set_head
 from rung.machine import MODEL_OPEN_SECONDS, Machine
-from rung.methods.base import Family, Method, MetricUse, Run
+from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
+from rung.methods.head_options import HeadOptions
 from rung.methods.label_set_head import fit_label_set_head
-from rung.methods.linear_head import Balance, LabelTexts, LinearHead, as_chosen, fit_head, label_text
-from rung.methods.option import Rate, Weight
-from rung.methods.other_label import choose_other
+from rung.methods.linear_head import LabelTexts, label_text
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder(Method):
+class Encoder(HeadOptions):
     name: ClassVar[str] = "encoder"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.CLASSES})
     own_model: ClassVar[bool] = True
-    fit_version: ClassVar[int] = 3
-    metric_use: ClassVar[MetricUse] = MetricUse.ALWAYS
+    fit_version: ClassVar[int] = 4
     folds: ClassVar[int] = 10
-
-    strengths: Annotated[tuple[Rate, ...], MinLen(1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
-    """Inverse regularisation strengths (C) of the logistic regression to choose from, by cross-validation on train."""
-    name_weights: Annotated[tuple[Weight, ...], MinLen(1)] = (0.0, 2.0)
-    """How many examples a label's name and description count for, to choose from by cross-validation on train; 0: none."""
-    balance: Balance = "auto"
-    """Whether rare labels weigh as much as common ones: auto chooses by cross-validation on train, by the task's own metric."""
-
-    def again(self, notes: Mapping[str, Any]) -> Method:
-        balance: dict[str, Any] = {"balance": "always" if notes["balanced"] else "never"} if "balanced" in notes else {}
-        return replace(self, **as_chosen(notes), **balance)
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
@@ -78,32 +62,10 @@ class Encoder(Method):
         texts = LabelTexts(start.labels, names)
         outputs = [example.output for example in data.examples]
         own = [i for i, label in enumerate(outputs) if not start.other or label != start.other]
-        head = self._head(vectors[own], [outputs[i] for i in own], texts, run)
-        run.notes.update(C=head.strength, name_weight=head.name_weight, balanced=head.balanced)
-        other = self._other(start, vectors, outputs, head, texts, run) if start.other else None
+        head = self.head(vectors[own], [outputs[i] for i in own], texts, run)
+        run.notes.update(head.notes)
+        other = self.other(start.other, vectors, outputs, head, texts, run) if start.other else None
         save_head(run.folder / "model", head.weight, head.bias, head.labels, other)
-
-    def _head(self, vectors: Any, outputs: Sequence[str], texts: LabelTexts, run: Run) -> LinearHead:
-        return fit_head(
-            vectors, outputs, self.strengths, self.name_weights, texts, run.seed, self.balance, run.counts_labels_alike
-        )
-
-    def _other(
-        self, start: Predictor, vectors: Any, outputs: Sequence[str], head: LinearHead, texts: LabelTexts, run: Run
-    ) -> OtherLabel | None:
-        """When the head answers that none of the labels fits."""
-
-        def fit(some: Any, labels: Sequence[str]) -> tuple[Any, Any]:
-            balance: Balance = "always" if head.balanced else "never"
-            alike = fit_head(some, labels, (head.strength,), (head.name_weight,), texts, run.seed, balance)
-            return alike.weight, alike.bias
-
-        found = choose_other(vectors, outputs, start.other, fit, run.seed)
-        if isinstance(found, str):
-            run.notes["other"] = f"never: {found}"
-            return None
-        run.notes["other"] = {name: round(getattr(found, name), 4) for name in ("auc", "found", "lost", "rows")}
-        return found.rule
 
     def _fit_label_set(self, start: Predictor, data: TrainData, vectors: Any, run: Run) -> None:
         """The head for several labels a row."""

@@ -7,164 +7,246 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-from annotated_types import MinLen
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rung import files
 from rung.lm.base import ModelRef
-from rung.lm.inference.encoder import ENCODER, save_head
+from rung.lm.inference.encoder import ENCODER, log_odds, save_head
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods import tuning
-from rung.methods.base import Family, Method, Run
+from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
-from rung.methods.linear_head import LabelTexts, LinearHead, as_chosen, fit_head, label_text
-from rung.methods.option import Count, Rate, Weight
+from rung.methods.head_options import HeadOptions
+from rung.methods.linear_head import LabelTexts, LinearHead, as_chosen, label_text, log_likelihoods
+from rung.methods.option import Count, Rate
+from rung.methods.other_label import LeftOut, choose_once
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from rung.lm.inference.embed import Embedder
+    from rung.lm.inference.encoder import OtherLabel
     from rung.lm.training.train import History
 
 HELD = 0.2
-"""Share of train that the number of steps is chosen by."""
-LEAST = 32
-"""Fewest rows to train on beside those held back."""
-CHECKS = 5
-"""Times that the held-back rows are scored."""
-PATIENCE = 2
-"""Checks without a better score after which the choosing ends."""
-CHOICE = "steps.json"
-"""Remembers the number of steps, so that a fit that was interrupted does not choose again."""
+"""Share of train that the steps and the head's settings are chosen on."""
+ENOUGH = 40
+"""Train rows below which none can be spared to choose by: the encoder stays as it is."""
+NEAR = 0.98
+"""Share right of the untouched encoder in cross-validation from which there is too little to gain."""
+CHECKS = 3
+"""Times that the held-back rows are scored during training."""
+PATIENCE = 1
+"""Checks without a better score after which training ends."""
+CHOICE, CHOOSING, TRAINING, OTHER = "choice.json", "work/choosing", "work/training", "work/other"
+"""In a fit's folder: what was chosen, and checkpoints."""
+LONGEST = 128
+"""Tokens of a text that training reads; answering reads more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderContrastive(Method):
+class EncoderContrastive(HeadOptions):
     name: ClassVar[str] = "encoder-contrastive"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     own_model: ClassVar[bool] = True
     checkpoints: ClassVar[bool] = True
-    fit_version: ClassVar[int] = 1
+    fit_version: ClassVar[int] = 2
+    costs_like: ClassVar[str] = "encoder"
 
-    steps: Count = 150
+    steps: Count = 60
     """Steps of training at most; a fifth of train, held back, chooses how many, and then all of train is trained on."""
-    batch: Count = 48
+    batch: Count = 32
     """Texts a step, which are all compared with each other."""
     temperature: Rate = 0.1
     """Of the similarities in the loss; lower looks at the nearest texts more."""
-    learning_rate: Rate = 3e-5
+    learning_rate: Rate = 1e-4
     """Highest step size."""
-    strengths: Annotated[tuple[Rate, ...], MinLen(1)] = (1.0, 3.0, 10.0, 30.0, 100.0)
-    """Inverse regularisation strengths (C) of the head to choose from, by cross-validation on train."""
-    name_weights: Annotated[tuple[Weight, ...], MinLen(1)] = (0.0, 2.0)
-    """How many examples a label's name and description count for in the head, to choose from by cross-validation; 0: none."""
-
-    def again(self, notes: Mapping[str, Any]) -> Method:
-        return replace(self, **as_chosen(notes))
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         embedding = machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
-        training = machine.training_seconds(facts.encoder_computing, 1.0, round(self.batch * facts.input_tokens), 2 * self.steps)
+        tokens = round(self.batch * min(facts.input_tokens, LONGEST))
+        training = machine.training_seconds(facts.encoder_computing, 1.0, tokens, 2 * self.steps)
         solving = 2e-6 * facts.train_rows * max(2, facts.labels) * 2 * (len(self.strengths) + len(self.name_weights)) * 5
         return CostEstimate(
             fit_seconds=start.fit_seconds
             + 2 * MODEL_OPEN_SECONDS
-            + (CHECKS + 2) * facts.train_rows * embedding
+            + (CHECKS + 3) * facts.train_rows * embedding
             + training
             + solving,
             prompt_tokens=0,
             row_seconds=embedding,
-            memory_bytes=tuning.memory(facts.encoder_parameters, 1.0, round(self.batch * facts.input_tokens)),
+            memory_bytes=tuning.memory(facts.encoder_parameters, 1.0, tokens),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
-        from rung.lm.training import contrastive, train
+        from rung.lm.training import contrastive
 
-        training = _Training(self, start, data, run)
-        steps, held = training.choose_steps()
-        embedder = training.embedder()
-        if steps:
-            history = training.train(embedder, data.examples, steps)
-            run.notes.update(train.notes(embedder.model, history))
-        run.progress("training the head", 0.9)
-        head = training.head(embedder, data.examples)
+        training = _Training(self, start, run)
+        rows = [row for row in data.examples if not start.other or row.output != start.other]
+        choice = training.choose(rows)
+        tuned = training.tuned(rows, choice, TRAINING)
+        other = training.other(data.examples, choice, tuned) if start.other else None
         written = run.folder / "model"
         written.mkdir()
-        contrastive.save(embedder, written / ENCODER)
-        save_head(written, head.weight, head.bias, head.labels)
-        run.notes.update(steps=steps, held=held, C=head.strength, name_weight=head.name_weight)
-        shutil.rmtree(run.folder / "work")  # the number of steps is in the notes now
+        if tuned.embedder:
+            contrastive.save(tuned.embedder, written / ENCODER)
+        save_head(written, tuned.head.weight, tuned.head.bias, tuned.head.labels, other)
+        run.notes.update(tuned.notes | choice.head, steps=choice.steps, held=choice.scores)
+        shutil.rmtree(run.folder / "work", ignore_errors=True)
         digest = run.engines.find(start.encoder).digest
         ref = ModelRef("encoder", start.encoder, digest, str(written), folder_digest(written))
         return replace(start, model=ref, demos=Demos())
 
 
 @dataclass(frozen=True)
+class _Choice:
+    """What rows of train that are held back say."""
+
+    steps: int
+    """0: the encoder stays as it is."""
+    scores: list[float]
+    """Mean log-likelihood of their labels before training and at each check; empty where none was trained."""
+    head: dict[str, Any]
+    """The head's settings, as in `LinearHead.notes`."""
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """A head and the encoder that it stands on; None: the untouched one."""
+
+    head: LinearHead
+    embedder: Embedder | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Training:
-    """One fit: its rows, and what is done with them."""
+    """One fit."""
 
     method: EncoderContrastive
     start: Predictor
-    data: TrainData
     run: Run
 
-    def embedder(self) -> Embedder:
+    def choose(self, rows: Sequence[Example]) -> _Choice:
+        """For how many steps to tune, and the head's settings: remembered, so that a killed fit does not choose again."""
+        remembered = self.run.folder / "work" / CHOICE
+        if remembered.exists():
+            return _Choice(**json.loads(remembered.read_text(encoding="utf-8")))
+        frozen = self.head(self.method, None, self.vectors(None, rows), _outputs(rows))
+        numbers = self._held(rows, frozen)
+        choice = self._on_held(rows, numbers) if numbers else _Choice(0, [], {})
+        choice = choice if choice.steps else replace(choice, head=frozen.notes)
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(remembered, json.dumps(asdict(choice)))
+        return choice
+
+    def _on_held(self, rows: Sequence[Example], numbers: Sequence[int]) -> _Choice:
+        """By an encoder tuned on the other rows: it must be better than the untouched one by more than a standard error."""
+        embedder, outputs = self._opened(), _outputs(rows)
+        middle = self.method.strengths[len(self.method.strengths) // 2]
+
+        def likelihoods(vectors: Any) -> Any:
+            return log_likelihoods(vectors, outputs, numbers, middle)
+
+        def score() -> float:
+            return float(likelihoods(self.vectors(embedder, rows)).mean())
+
+        before = likelihoods(self.vectors(None, rows))
+        learn = [row for i, row in enumerate(rows) if i not in set(numbers)]
+        history = self._train(embedder, learn, self.method.steps, CHOOSING, score)
+        after = self.vectors(embedder, rows)
+        gains = likelihoods(after) - before
+        scores = [round(float(one), 4) for one in (before.mean(), *history.scores)]
+        if gains.mean() <= gains.std() / len(gains) ** 0.5:
+            return _Choice(0, scores, {})
+        best = 1 + max(range(len(history.scores)), key=lambda k: (history.scores[k], -k))
+        steps = min(self.method.steps, -(-self.method.steps // CHECKS) * best)
+        self.run.progress("choosing the head", 0.5)
+        return _Choice(steps, scores, self.head(self.method, embedder, after, outputs, numbers).notes)
+
+    def tuned(self, rows: Sequence[Example], choice: _Choice, place: str) -> _Tuned:
+        """The encoder tuned on all of these rows as chosen, and its head. `place`: the folder of checkpoints in the fit's own."""
+        from rung.lm.training import train
+
+        chosen, embedder, notes = replace(self.method, **as_chosen(choice.head)), None, dict[str, Any]()
+        if choice.steps:
+            embedder = self._opened()
+            notes = train.notes(embedder.model, self._train(embedder, rows, choice.steps, place))
+        self.run.progress("training the head", 0.9)
+        return _Tuned(self.head(chosen, embedder, self.vectors(embedder, rows), _outputs(rows)), embedder, notes)
+
+    def other(self, rows: Sequence[Example], choice: _Choice, tuned: _Tuned) -> OtherLabel | None:
+        """When none of the labels is answered: by an encoder that is tuned without some of them."""
+        if not tuned.embedder:
+            vectors, texts = self.vectors(None, rows), self._names(None)
+            return self.method.other(self.start.other, vectors, _outputs(rows), tuned.head, texts, self.run)
+
+        def confidences(part: LeftOut) -> tuple[Any, Any]:
+            less = self.tuned([rows[i] for i in part.learn], choice, OTHER)
+            asked = [self.vectors(less.embedder, [rows[i] for i in some]) for some in (part.known, part.out)]
+            known, out = (log_odds(less.head.logits(vectors)) for vectors in asked)
+            return known, out
+
+        return choose_once(self.start.other, rows, confidences, self.run)
+
+    def vectors(self, embedder: Embedder | None, rows: Sequence[Example]) -> Any:
+        """(rows, width) by an encoder, or by the untouched one."""
+        inputs = [row.input for row in rows]
+        return embedder.embed(inputs) if embedder else self.run.engines.vectors(self.start.encoder, inputs)
+
+    def head(
+        self,
+        method: EncoderContrastive,
+        embedder: Embedder | None,
+        vectors: Any,
+        outputs: Sequence[str],
+        held: Sequence[int] = (),
+    ) -> LinearHead:
+        """A method's head on vectors of an encoder."""
+        return method.head(vectors, outputs, self._names(embedder), self.run, held)
+
+    def _names(self, embedder: Embedder | None) -> LabelTexts:
+        names = list(map(label_text, self.start.labels, self.start.descriptions))
+        found = embedder.embed(names) if embedder else self.run.engines.vectors(self.start.encoder, names)
+        return LabelTexts(self.start.labels, found)
+
+    def _opened(self) -> Embedder:
         """The untouched encoder, opened anew: training changes it in place."""
         from rung.lm.inference.embed import Embedder
 
         return Embedder(self.run.engines.find(self.start.encoder).folder, self.run.engines.machine)
 
-    def choose_steps(self) -> tuple[int, list[float]]:
-        """How many steps do best on held-back rows, and their mean log-likelihood before training and at each check.
+    def _held(self, rows: Sequence[Example], frozen: LinearHead) -> list[int]:
+        """Numbers of the rows to hold back; none where the encoder is to stay as it is, which is reported."""
+        say = tuning.watch(self.run).say
+        if frozen.held is not None and frozen.held >= NEAR:
+            say(f"the encoder stays as it is: of train rows held back it has {frozen.held:.3f} right")
+            return []
+        learn, held = tuning.hold_back(rows, HELD, self.run.seed, self.start.taught)
+        if len(rows) < ENOUGH or not {row.output for row in held} & {row.output for row in learn}:
+            say("the encoder stays as it is: too few rows to hold any back")
+            return []
+        left = set(held)
+        return [i for i, row in enumerate(rows) if row in left]
 
-        0 steps where the untouched encoder does best; all, and no figures, where too few rows can be spared.
-        """
-        remembered = self.run.folder / "work" / CHOICE
-        if remembered.exists():
-            steps, scores = json.loads(remembered.read_text(encoding="utf-8"))
-            return steps, scores
-        learn, held = tuning.hold_back(self.data.examples, HELD, self.run.seed, self.start.taught)
-        known = {one.output for one in learn}
-        test = [one for one in held if one.output in known]
-        if not test or len(learn) < LEAST:
-            tuning.watch(self.run).say("too few rows to hold any back: all steps are taken")
-            steps, scores = self.method.steps, []
-        else:
-            embedder = self.embedder()
-            score = partial(self._log_likelihood, embedder, learn, test)
-            before = score()
-            history = self.train(embedder, learn, self.method.steps, score)
-            scores = [round(one, 4) for one in (before, *history.scores)]
-            gap = -(-self.method.steps // CHECKS)
-            steps = min(self.method.steps, gap * max(range(len(scores)), key=lambda k: (scores[k], -k)))
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(remembered, json.dumps([steps, scores]))
-        return steps, scores
-
-    def train(self, embedder: Embedder, rows: Sequence[Example], steps: int, score: Callable[[], float] | None = None) -> History:
-        """Tune the embedder on rows of train; with `score`, until it stops rising."""
+    def _train(
+        self, embedder: Embedder, rows: Sequence[Example], steps: int, place: str, score: Callable[[], float] | None = None
+    ) -> History:
+        """Tune the untouched embedder; with `score`, until it no longer rises, and to what scored best."""
         from rung.lm.training import contrastive, train
 
-        loaded = contrastive.loaded(embedder)
-        inputs, outputs = _columns(rows)
-        labels = sorted(set(outputs))
-        numbers = [labels.index(one) for one in outputs]
-        batches = contrastive.batches(
-            contrastive.tokenize(embedder, inputs),
-            numbers,
-            _means(embedder.embed(inputs), numbers, len(labels)),
-            steps=steps,
-            size=self.method.batch,
-            seed=self.run.seed,
-        )
-        items, loss = contrastive.items(embedder.model.tokenizer.pad_token_id or 0, self.method.temperature)
+        labels = sorted(set(_outputs(rows)))
+        numbers = [labels.index(row.output) for row in rows]
+        many = len(labels) > self.method.batch // 2
+        drawn = contrastive.shuffled if many else contrastive.batches
+        read = contrastive.tokenize(embedder, [row.input for row in rows], LONGEST)
+        batches = drawn(read, numbers, steps=steps, size=self.method.batch, seed=self.run.seed)
+        memory = contrastive.Memory.of(self.vectors(None, rows), numbers) if many else None
+        items, loss = contrastive.items(embedder.model.tokenizer.pad_token_id or 0, self.method.temperature, memory)
         plan = train.TrainConfig(
             learning_rate=self.method.learning_rate,
             epochs=1,
@@ -175,41 +257,9 @@ class _Training:
             evaluations=CHECKS if score else 0,
             seed=self.run.seed,
         )
-        folder = self.run.folder / "work" / ("choosing" if score else "training")
-        return train.run(loaded, batches, plan, folder, loss=loss, items=items, validate=score, watch=tuning.watch(self.run))
-
-    def head(self, embedder: Embedder, rows: Sequence[Example]) -> LinearHead:
-        inputs, outputs = _columns(rows)
-        names = embedder.embed(list(map(label_text, self.start.labels, self.start.descriptions)))
-        texts = LabelTexts(self.start.labels, names)
-        method = self.method
-        return fit_head(embedder.embed(inputs), outputs, method.strengths, method.name_weights, texts, self.run.seed)
-
-    def _log_likelihood(self, embedder: Embedder, learn: Sequence[Example], test: Sequence[Example]) -> float:
-        """Mean log-probability in nats of the labels of held-back rows, by a head of middle strength on the others.
-
-        Accuracy would tie: a few dozen rows are held back, and most are right before training and after it.
-        """
-        import numpy as np
-
-        inputs, outputs = _columns(learn)
-        held, wanted = _columns(test)
-        middle = self.method.strengths[len(self.method.strengths) // 2 :][:1]
-        none = LabelTexts((), np.zeros((0, 0)))
-        head = fit_head(embedder.embed(inputs), outputs, middle, (0.0,), none, self.run.seed)
-        scores = embedder.embed(held) @ head.weight.T + head.bias
-        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        return float(np.mean([logs[i, head.labels.index(label)] for i, label in enumerate(wanted)]))
+        loaded, watch = contrastive.loaded(embedder), tuning.watch(self.run)
+        return train.run(loaded, batches, plan, self.run.folder / place, loss=loss, items=items, validate=score, watch=watch)
 
 
-def _columns(rows: Sequence[Example]) -> tuple[list[str], list[str]]:
-    """Inputs and labels of rows."""
-    return [one.input for one in rows], [one.output for one in rows]
-
-
-def _means(vectors: Any, labels: Sequence[int], count: int) -> Any:
-    """Unit means of the vectors of each label; (labels, width)."""
-    import numpy as np
-
-    means = np.stack([vectors[np.asarray(labels) == k].mean(0) for k in range(count)])
-    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+def _outputs(rows: Sequence[Example]) -> list[str]:
+    return [one.output for one in rows]

@@ -15,14 +15,17 @@ from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Rate, Weight
+from rung.methods.other_label import LeftOut, choose_once
 from rung.methods.shared_options import EpochOptions
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from rung.lm.inference.encoder import OtherLabel
     from rung.lm.models.load import Loaded
+    from rung.lm.training.train import History
 
 
 SMALL = 50_000_000
@@ -39,7 +42,7 @@ class EncoderFull(EpochOptions):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})
     own_model: ClassVar[bool] = True
     checkpoints: ClassVar[bool] = True
-    fit_version: ClassVar[int] = 2
+    fit_version: ClassVar[int] = 3
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     model: str = ""
@@ -64,34 +67,57 @@ class EncoderFull(EpochOptions):
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
+        from rung.lm.inference.encoder import save_other
         from rung.lm.training import classifier, train
 
+        own = tuple(row for row in data.examples if not start.other or row.output != start.other)
+        other = self._other(start, data.examples, run) if start.other else None
+        loaded, history = self._trained(start, own, run, "work")
+        files = run.folder / "model"
+        classifier.save(loaded, files)
+        save_other(files, other)
+        run.notes.update(train.notes(loaded.model, history))
+        run.notes["rows_cut"] = classifier.count_truncated(loaded, [row.input for row in own])
         named = self.model or start.encoder
-        found = run.engines.find(named)
-        rows, held = tuning.held_back(start, data, self.patience, run)
-        labels = sorted({example.output for example in data.examples})
-        loaded = classifier.with_new_head(found.folder, labels, run.engines.machine, run.seed)
+        ref = ModelRef("classifier", named, run.engines.find(named).digest, str(files), folder_digest(files))
+        return replace(start, model=ref, demos=Demos())
+
+    def _trained(self, start: Predictor, examples: tuple[Example, ...], run: Run, place: str) -> tuple[Loaded, History]:
+        """The encoder with a new head, trained on these rows; `place`: the folder of its checkpoints in the fit's own."""
+        from rung.lm.training import classifier, train
+
+        rows, held = tuning.held_back(start, TrainData(examples), self.patience, run)
+        labels = sorted({example.output for example in examples})
+        loaded = classifier.with_new_head(
+            run.engines.find(self.model or start.encoder).folder, labels, run.engines.machine, run.seed
+        )
         items, loss = classifier.items(loaded.chat.tokenizer.pad_token_id)
         texts = classifier.tokenize(loaded, [row.input for row in rows])
         table = loaded.model.get_input_embeddings().weight.numel()
         small = sum(p.numel() for p in loaded.model.parameters()) - table < SMALL
-        plan = self.plan(run, self.learning_rate or RATES[small], weight_decay=self.weight_decay)
         history = train.run(
             loaded,
             [classifier.Labelled(text, labels.index(row.output)) for text, row in zip(texts, rows)],
-            plan,
-            run.folder / "work",
+            self.plan(run, self.learning_rate or RATES[small], weight_decay=self.weight_decay),
+            run.folder / place,
             loss=loss,
             items=items,
             validate=_held(loaded, held, run) if held else None,
             watch=tuning.watch(run),
         )
-        files = run.folder / "model"
-        classifier.save(loaded, files)
-        run.notes.update(train.notes(loaded.model, history))
-        run.notes["rows_cut"] = classifier.count_truncated(loaded, [row.input for row in rows])
-        ref = ModelRef("classifier", named, found.digest, str(files), folder_digest(files))
-        return replace(start, model=ref, demos=Demos())
+        return loaded, history
+
+    def _other(self, start: Predictor, rows: Sequence[Example], run: Run) -> OtherLabel | None:
+        """When none of the labels is answered: by a training that leaves labels out."""
+        from rung.lm.inference.encoder import log_odds
+        from rung.lm.training import classifier
+
+        def confidences(part: LeftOut) -> tuple[Any, Any]:
+            loaded, _ = self._trained(start, tuple(rows[i] for i in part.learn), run, "work/other")
+            known, out = ([rows[i].input for i in some] for some in (part.known, part.out))
+            return log_odds(classifier.logits(loaded, known)), log_odds(classifier.logits(loaded, out))
+
+        return choose_once(start.other, rows, confidences, run)
 
 
 def _held(loaded: Loaded, rows: list[Example], run: Run) -> Callable[[], float]:

@@ -52,7 +52,7 @@ PROPOSED: Mapping[type, Mapping[str, Times | tuple[Any, ...]]] = {
     PromptSearch: {"shots": (4, 8, 16)},
     Rag: {"passages": (1, 3, 5), "around": (0, 1), "size": (100,)},
     RagTuned: {"learning_rate": RATES, "passages": (1, 3, 5)},
-    EncoderContrastive: {"learning_rate": (1e-5, 3e-5, 1e-4), "steps": TWOFOLD},
+    EncoderContrastive: {"learning_rate": RATES, "steps": TWOFOLD},
     EncoderFull: {"learning_rate": (1.5e-5, 1.5e-4, 1.5e-3), "epochs": TWOFOLD},  # the default depends on the encoder's size
     Distil: {"least": (0.6, 0.8, 0.9)},
     Lora: {"learning_rate": RATES, "rank": (8, 16, 32)},

@@ -17,6 +17,8 @@ UNEVEN = 2
 """How many times more rows than the rarest label the commonest must have for their weights to matter."""
 ITERATIONS = 1000
 """Most steps of the solver."""
+TEMPERATURES = (-4.0, 4.0)
+"""Bounds of the logarithm of a head's temperature."""
 
 
 Balance = Literal["auto", "never", "always"]
@@ -30,6 +32,9 @@ class LabelTexts:
     labels: tuple[str, ...]
     vectors: NDArray[Any]
     """(labels, width)."""
+
+
+NO_TEXTS = LabelTexts((), ())  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,26 @@ class LinearHead:
     """How many examples a label's name counts for."""
     balanced: bool = False
     """Whether each label weighs as much as any other, however many rows it has."""
+    temperature: float = 1.0
+    """What `weight` and `bias` have been divided by, so that probabilities are calibrated."""
+    held: float | None = None
+    """Share right, or macro F1, of the rows that were held back to choose by; None where nothing was chosen."""
+
+    def logits(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        """(rows, labels) of vectors (rows, width)."""
+        return vectors @ self.weight.T + self.bias
+
+    def cooled(self, temperature: float) -> LinearHead:
+        """This head with its logits divided by a temperature."""
+        return replace(
+            self, weight=self.weight / temperature, bias=self.bias / temperature, temperature=self.temperature * temperature
+        )
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What was chosen, for the record: `as_chosen` reads it."""
+        chosen = {"C": self.strength, "name_weight": self.name_weight, "balanced": self.balanced}
+        return chosen | {"head_temperature": self.temperature}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +85,14 @@ class Settings:
 
 def as_chosen(notes: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a method under which its head is fitted as these notes say one was; empty where they say nothing."""
-    if "C" not in notes or "name_weight" not in notes:
+    if not {"C", "name_weight", "balanced", "head_temperature"} <= set(notes):
         return {}
-    return {"strengths": (float(notes["C"]),), "name_weights": (float(notes["name_weight"]),)}
+    return {
+        "strengths": (float(notes["C"]),),
+        "name_weights": (float(notes["name_weight"]),),
+        "balance": "always" if notes["balanced"] else "never",
+        "head_temperature": float(notes["head_temperature"]),
+    }
 
 
 def label_text(name: str, description: str = "") -> str:
@@ -81,48 +111,129 @@ def fit_head(
     seed: int,
     balance: Balance = "never",
     by_label: bool = False,
+    *,
+    temperature: float | None = None,
+    held: Sequence[int] = (),
 ) -> LinearHead:
     """Fit the head on `vectors` (rows, width) and their labels.
 
     The strength is chosen first, without names, then the weight of the names with it, then whether rare labels weigh as much as
     common ones: by accuracy, or with `by_label` by macro F1. Where a label has a single row nothing can be held back: the middle
-    strength is used, and no names.
+    strength is used, and no names. `temperature` divides the logits; None: that under which the rows that are held back are
+    likeliest. `held`: the rows to hold back once, where the vectors are those of an encoder trained on the others; else folds.
     """
-    counts = Counter(outputs).values()
-    folds, always = min(FOLDS, min(counts)), balance == "always"
+    counts, always = Counter(outputs).values(), balance == "always"
     uneven = balance == "auto" and max(counts) >= UNEVEN * min(counts)
-    if len(strengths) == len(name_weights) == 1 and not (uneven and folds > 1):
-        return _head(vectors, outputs, Settings(strengths[0], name_weights[0], always), texts)
-    if folds < 2:
-        return _head(vectors, outputs, Settings(strengths[len(strengths) // 2], 0.0, always), texts)
-    scores: dict[Settings, float] = {}
+    parts = _parts(outputs, held, seed)
+    if not parts:
+        one = len(strengths) == len(name_weights) == 1
+        settings = Settings(strengths[len(strengths) // 2], name_weights[0] if one else 0.0, always)
+        return _head(vectors, outputs, settings, texts).cooled(temperature or 1.0)
+    tried: dict[Settings, HeldOut] = {}
 
     def best(some: Sequence[Settings]) -> Settings:
-        """The best in the cross-validation; of equal ones the first."""
-        for one in some:
-            if one not in scores:
-                scores[one] = _held_out(vectors, outputs, texts, folds, seed, one, by_label)
-        return max(some, key=lambda one: scores[one])
+        """The best on held-back rows; of equal ones the first. A single one is not tried."""
+        for one in some if len(some) > 1 else ():
+            if one not in tried:
+                tried[one] = held_out(vectors, outputs, texts, parts, one)
+        return max(some, key=lambda one: tried[one].better(by_label, bool(len(held)))) if len(some) > 1 else some[0]
 
     found = best([Settings(c, 0.0, always) for c in sorted(strengths)])
     found = best([replace(found, name_weight=w) for w in sorted(name_weights)])
-    return _head(vectors, outputs, best([found, replace(found, balanced=True)]) if uneven else found, texts)
+    found = best([found, replace(found, balanced=True)]) if uneven else found
+    if temperature is None and found not in tried:
+        tried[found] = held_out(vectors, outputs, texts, parts, found)
+    head = _head(vectors, outputs, found, texts).cooled(temperature or tried[found].temperature())
+    return replace(head, held=tried[found].score(by_label)) if found in tried else head
 
 
-def _held_out(
-    vectors: NDArray[Any], outputs: Sequence[str], texts: LabelTexts, folds: int, seed: int, settings: Settings, by_label: bool
-) -> float:
-    """Mean accuracy over the folds, or macro F1 of all rows. Names belong to no fold: they are known before any row is."""
+def log_likelihoods(vectors: NDArray[Any], outputs: Sequence[str], held: Sequence[int], strength: float) -> NDArray[Any]:
+    """Of the labels of held-back rows by a head on the others, calibrated: in nats; (rows of labels that it knows,)."""
+    return held_out(vectors, outputs, NO_TEXTS, _parts(outputs, held, 0), Settings(strength, 0.0, False)).log_likelihoods()
+
+
+Part = tuple["NDArray[Any]", "NDArray[Any]"]
+"""Numbers of rows to learn from, and of those held back."""
+
+
+def _parts(outputs: Sequence[str], held: Sequence[int], seed: int) -> list[Part]:
+    """What is held back from what: `held`, or folds with rows of every label; none where a label has a single row."""
     import numpy as np
-    from sklearn.metrics import f1_score
     from sklearn.model_selection import StratifiedKFold
 
-    wanted = np.asarray(outputs)
-    said, shares = wanted.copy(), []
-    for learn, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(vectors, wanted):
-        said[held] = _regression(vectors[learn], wanted[learn], settings, texts).predict(vectors[held])
-        shares.append(float((said[held] == wanted[held]).mean()))
-    return float(f1_score(wanted, said, average="macro")) if by_label else float(np.mean(shares))
+    if len(held):
+        return [(np.setdiff1d(np.arange(len(outputs)), held), np.asarray(held))]
+    folds = min(FOLDS, *Counter(outputs).values())
+    if folds < 2:
+        return []
+    return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(outputs)), np.asarray(outputs)))
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows as heads answer them that did not see them."""
+
+    logits: NDArray[Any]
+    """(rows, labels)."""
+    wanted: NDArray[Any]
+    """Index of each row's label."""
+
+    def score(self, by_label: bool) -> float:
+        """Share right, or macro F1."""
+        from sklearn.metrics import f1_score
+
+        said = self.logits.argmax(axis=1)
+        return float(f1_score(self.wanted, said, average="macro")) if by_label else float((said == self.wanted).mean())
+
+    def better(self, by_label: bool, few: bool) -> float:
+        """What settings are chosen by: with `few` rows their likelihood, since their share right ties, unless by macro F1."""
+        return float(self.log_likelihoods().mean()) if few and not by_label else self.score(by_label)
+
+    def log_likelihoods(self) -> NDArray[Any]:
+        """Log-probability of each row's label in nats, calibrated; (rows,)."""
+        import numpy as np
+
+        logs = self.logits / self.temperature()
+        logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
+        return logs[np.arange(len(logs)), self.wanted]
+
+    def temperature(self) -> float:
+        """What divides the logits so that the labels are likeliest (https://arxiv.org/abs/1706.04599).
+
+        One row more than there are is shared by all labels: no head is certain.
+        """
+        import numpy as np
+        from scipy.optimize import minimize_scalar
+
+        rows = np.arange(len(self.wanted))
+        centred = self.logits - self.logits.max(axis=1, keepdims=True)
+
+        def loss(log: float) -> float:
+            logs = centred / np.exp(log)
+            logs -= np.logaddexp.reduce(logs, axis=1, keepdims=True)
+            return -float(logs[rows, self.wanted].sum() + logs.mean())
+
+        return float(np.exp(minimize_scalar(loss, bounds=TEMPERATURES, method="bounded").x))
+
+
+def held_out(
+    vectors: NDArray[Any], outputs: Sequence[str], texts: LabelTexts, parts: Sequence[Part], settings: Settings
+) -> HeldOut:
+    """The held-back rows of each part, but those of labels that it has no row of, by a head on its others.
+
+    Names belong to no part: they are known before any row is.
+    """
+    import numpy as np
+
+    given = np.asarray(outputs)
+    labels = np.unique(given[parts[0][0]])  # folds all have the same
+    found, due = [], []
+    for learn, held in parts:
+        tested = held[np.isin(given[held], labels)]
+        head = _head(vectors[learn], given[learn].tolist(), settings, texts)
+        found.append(head.logits(vectors[tested]))
+        due.append(np.searchsorted(labels, given[tested]))
+    return HeldOut(np.concatenate(found), np.concatenate(due))
 
 
 def _regression(vectors: NDArray[Any], outputs: Sequence[str], settings: Settings, texts: LabelTexts) -> Any:

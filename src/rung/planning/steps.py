@@ -127,11 +127,17 @@ def _listed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Mac
     have = available(usual.model, data, machine)
     named = cascade_names.with_parts(task.rungs or ()) or (
         *methods.usual(have),
+        *_tuned_encoder(data, have),
         *_tuned(data, have),
         *_agents(starts, have),
     )
     found = [place for name in named for place in on_bases(name, task, starts, data, machine)]
     return list({place.rung: place for place in found}.values())
+
+
+def _tuned_encoder(data: TrainData, have: Collection[Need]) -> list[str]:
+    """The rung that tunes the encoder, where the task names no rungs and there are many rows."""
+    return [methods.ENCODER_TUNED] if Need.LABELS in have and len(data.examples) >= methods.ENCODER_ROWS else []
 
 
 def _tuned(data: TrainData, have: Collection[Need]) -> list[str]:
@@ -174,7 +180,10 @@ def plan(
         if task.goal.coverage is not None:
             built = with_train_answers(built, chain, facts)
         model = base.start.model
-        scale = correction_for(place.rung, not data.labels, *seen, base=model.digest, remote=asks_api(chain, model))
+        asked = (not data.labels, *seen, model.digest, asks_api(chain, model))
+        scale = correction_for(place.rung, *asked)
+        if not scale.runs and (like := [one.costs_like for one in chain if one.costs_like]):
+            scale = correction_for(like[-1], *asked)
         raw, quote = [price(one, machine, task.volume, facts.tariff) for one in (built, corrected(built, scale))]
         remote = facts.call_seconds > 0 and not any(method.own_model for method in chain)
         step = Step(place.rung, chain, base, quote, "", found.rungs[place.rung], raw, scale, remote)

@@ -43,7 +43,7 @@ class Task(Section):
     data: Data
     """Where the rows are."""
     other: bool = False
-    """For classify: whether an input may be unlike all of train; it is answered `other`. `encoder` chooses on train when."""
+    """For classify: whether an input may be unlike all of train; it is answered `other`. Rungs with an encoder learn when."""
     labels: Annotated[dict[str, str] | None, BeforeValidator(as_labels)] = None
     """For classify: the labels, as a list or as label: description. By default those seen in the data."""
     multilabel: bool = False

@@ -68,6 +68,11 @@ def save_head(folder: Path, weight: NDArray, bias: NDArray, labels: Sequence[str
     with files.whole(folder / HEAD) as part:
         save_file(tensors, part)
     files.write_text(folder / LABELS, json.dumps(list(labels), ensure_ascii=False))
+    save_other(folder, other)
+
+
+def save_other(folder: Path, other: OtherLabel | None) -> None:
+    """Write when an input is answered `other`; nothing for never."""
     if other:
         files.write_json(folder / OTHER, asdict(other))
 

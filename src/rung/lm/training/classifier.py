@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rung.lm.inference.encoder import EncoderEngine
+from rung.lm.inference.encoder import EncoderEngine, OtherLabel, load_other
 from rung.lm.models import onednn_linear, opening
 from rung.lm.models.chat import Chat
 from rung.lm.models.load import Loaded
@@ -42,15 +42,15 @@ def with_new_head(folder: Path, labels: Sequence[str], machine: Machine, seed: i
     return _open(folder, machine, opening.load_backbone, **head)
 
 
-def engine(loaded: Loaded) -> EncoderEngine:
+def engine(loaded: Loaded, other: OtherLabel | None = None) -> EncoderEngine:
     """The engine of a loaded classifier, with the labels in its configuration."""
     names = loaded.model.config.id2label
-    return EncoderEngine(lambda texts: logits(loaded, texts), [names[i] for i in range(len(names))])
+    return EncoderEngine(lambda texts: logits(loaded, texts), [names[i] for i in range(len(names))], other)
 
 
 def load(folder: Path, machine: Machine) -> EncoderEngine:
     """The engine of a saved classifier."""
-    return engine(reopened(folder, machine))
+    return engine(reopened(folder, machine), load_other(folder))
 
 
 def reopened(folder: Path, machine: Machine) -> Loaded:

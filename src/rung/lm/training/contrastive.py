@@ -32,6 +32,26 @@ class Batch:
 
     rows: tuple[Row, ...]
     labels: tuple[int, ...]
+    places: tuple[int, ...] = ()
+    """Of the texts in the memory, if there is one."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The last vectors of all texts: what a batch is compared with where its own texts show too few of the labels.
+
+    Cross-batch memory: https://arxiv.org/abs/1912.06798. It changes in place.
+    """
+
+    vectors: torch.Tensor
+    """(texts, width), unit vectors."""
+    labels: torch.Tensor
+    """(texts,)."""
+
+    @classmethod
+    def of(cls, vectors: NDArray[np.float32], labels: Sequence[int]) -> Memory:
+        """Of vectors that no training has changed yet."""
+        return cls(torch.tensor(vectors), torch.tensor(labels))
 
 
 def loaded(embedder: Embedder) -> Loaded:
@@ -39,64 +59,83 @@ def loaded(embedder: Embedder) -> Loaded:
     return Loaded(embedder.model, Chat(embedder.model.tokenizer), False, embedder.max_length)
 
 
-def tokenize(embedder: Embedder, texts: Sequence[str]) -> list[Row]:
-    """Rows of texts, truncated to the encoder's length. No token is a target."""
-    limit = embedder.model.max_seq_length
+def tokenize(embedder: Embedder, texts: Sequence[str], longest: int | None = None) -> list[Row]:
+    """Rows of texts, truncated to the encoder's length, or to `longest` tokens if that is less. No token is a target."""
+    limit = min(embedder.model.max_seq_length or longest or 0, longest or 2**31) or None
     rows = embedder.model.tokenizer(list(texts), truncation=limit is not None, max_length=limit).input_ids
     return [Row(tuple(ids), (False,) * len(ids)) for ids in rows]
 
 
-def batches(
-    rows: Sequence[Row], labels: Sequence[int], means: NDArray[np.float32], *, steps: int, size: int, seed: int
-) -> list[Batch]:
-    """Batches of `size` texts: as many labels as have room, each with at least two texts where it has them.
-
-    Where there are more labels than that, every other batch is of one label and those that lie nearest to it before
-    training, by the `means` of their vectors (labels, width): they are what the encoder confuses.
-    """
+def batches(rows: Sequence[Row], labels: Sequence[int], *, steps: int, size: int, seed: int) -> list[Batch]:
+    """Batches of `size` texts, evenly of all labels, or of as many labels as have room with two texts each."""
     rng = np.random.default_rng(seed)
-    by_label = [np.flatnonzero(np.asarray(labels) == k) for k in range(len(means))]
-    known = np.asarray([k for k, members in enumerate(by_label) if len(members)])
-    room = min(len(known), max(2, size // 2))
-    near = means @ means.T
+    by_label = [np.flatnonzero(np.asarray(labels) == k) for k in sorted(set(labels))]
+    room = min(len(by_label), max(2, size // 2))
     out = []
-    for step in range(steps):
-        if room < len(known) and step % 2:
-            centre = rng.choice(known)
-            chosen = known[np.argsort(-near[centre, known], kind="stable")[:room]]
-        else:
-            chosen = rng.permutation(known)[:room]
+    for _ in range(steps):
         picked: list[int] = []
-        for k in chosen:
+        for k in rng.permutation(len(by_label))[:room]:
             members = by_label[k]
             picked += rng.choice(members, min(len(members), max(2, size // room)), replace=False).tolist()
-        out.append(Batch(tuple(rows[i] for i in picked), tuple(labels[i] for i in picked)))
+        out.append(_batch(rows, labels, picked))
     return out
 
 
-def items(pad: int, temperature: float) -> tuple[train.Items, train.Loss]:
+def shuffled(rows: Sequence[Row], labels: Sequence[int], *, steps: int, size: int, seed: int) -> list[Batch]:
+    """Batches of `size` texts, or of all there are, as they come: each text once before any comes again. For a memory."""
+    rng, order, size = np.random.default_rng(seed), list[int](), min(size, len(rows))
+    out = []
+    for _ in range(steps):
+        if len(order) < size:
+            order = rng.permutation(len(rows)).tolist()
+        out.append(_batch(rows, labels, [order.pop() for _ in range(size)]))
+    return out
+
+
+def _batch(rows: Sequence[Row], labels: Sequence[int], picked: Sequence[int]) -> Batch:
+    return Batch(tuple(rows[i] for i in picked), tuple(labels[i] for i in picked), tuple(picked))
+
+
+def items(pad: int, temperature: float, memory: Memory | None = None) -> tuple[train.Items, train.Loss]:
     """Step items that are whole batches, and their loss.
 
-    For each text, the mean negative log-probability of the others of its label among all others, by cosine similarity over
-    `temperature`, in nats; texts whose label has no other one in the batch are left out.
+    For each text, the mean negative log-probability of the others of its label among all others, of the batch or of the
+    memory, by cosine similarity over `temperature`, in nats; texts whose label has no other one there are left out.
     """
 
     def loss(model: Any, given: Sequence[Batch], trees: bool) -> torch.Tensor:
         total = torch.zeros((), device=model.device)
         for batch in given:
-            total = total + supervised_contrastive(vectors(model, pad, batch.rows), torch.tensor(batch.labels), temperature)
+            found, labels = vectors(model, pad, batch.rows), torch.tensor(batch.labels)
+            if memory:
+                places = torch.tensor(batch.places)
+                memory.vectors[places] = found.detach().to(memory.vectors)
+                total = total + against(found, labels, memory.vectors, memory.labels, places, temperature)
+            else:
+                total = total + against(found, labels, found, labels, torch.arange(len(labels)), temperature)
         return total
 
     return train.Items(rows=lambda batch: batch.rows, weight=len, check=lambda rows, model: None), loss
 
 
-def supervised_contrastive(vectors: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """The loss of unit vectors (texts, width) with labels (texts,): L_out of https://arxiv.org/abs/2004.11362, a scalar."""
-    labels = labels.to(vectors.device)
-    itself = torch.eye(len(labels), dtype=torch.bool, device=vectors.device)
-    logits = (vectors @ vectors.T / temperature).masked_fill(itself, -torch.inf)
+def against(
+    vectors: torch.Tensor,
+    labels: torch.Tensor,
+    pool: torch.Tensor,
+    pool_labels: torch.Tensor,
+    places: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """The loss of unit vectors (texts, width) with labels (texts,) among those of a pool, a scalar.
+
+    L_out of https://arxiv.org/abs/2004.11362. `places` (texts,): of the texts themselves in the pool.
+    """
+    device = vectors.device
+    labels, pool, pool_labels, places = labels.to(device), pool.to(device), pool_labels.to(device), places.to(device)
+    itself = torch.arange(len(pool), device=device)[None] == places[:, None]
+    logits = (vectors @ pool.T / temperature).masked_fill(itself, -torch.inf)
     log_probabilities = logits.log_softmax(1).masked_fill(itself, 0.0)
-    same = (labels[:, None] == labels[None]) & ~itself
+    same = (labels[:, None] == pool_labels[None]) & ~itself
     counts = same.sum(1)
     has = counts > 0
     if not has.any():
