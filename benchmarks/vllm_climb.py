@@ -97,8 +97,8 @@ def main() -> None:
     if not vllm_process.python():
         raise SystemExit(f"{vllm_process.PYTHON} names no Python that has vLLM")
     with tempfile.TemporaryDirectory(prefix="rung-vllm-") as place:
-        project = task(Path(place), labels=6 if args.quick else 20, rows=16 if args.quick else 40)
-        rows = 16 if args.quick else 100
+        project = task(Path(place), labels=4 if args.quick else 20, rows=12 if args.quick else 40)
+        rows = 12 if args.quick else 100
         [found, *_] = project.places(RUNG)
         fitted, _ = fit(fit_context(project), found.methods, float("inf"), lambda text, share: None)
         assert fitted.model.kind == project.start.model.kind, "vLLM loads the adapter"

@@ -207,3 +207,23 @@ def test_a_server_of_ones_own_ends_with_whoever_started_it(tmp_path: Path) -> No
             return
         time.sleep(0.05)
     raise AssertionError("the server outlives it")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get(vllm_process.PYTHON), reason=f"{vllm_process.PYTHON} names no Python that has vLLM")
+def test_the_real_server_answers_as_the_own_engine(ask: Callable) -> None:
+    engines = Engines(say=lambda text: None)
+    prompts, labels = [ask(text) for text in TEXTS], ["refund", "refund_late", "delivery"]
+    found = []
+    for name in ("vllm:smollm2-135m-instruct", "smollm2-135m-instruct"):
+        engine = engines.open(engines.reference(name))
+        written = [one.text for one in engine.generate(prompts, Decoding(max_new_tokens=12))]
+        chosen = [one.label for one in engine.choose(prompts, labels)]
+        found.append((written, chosen, engine.score(prompts, labels + labels[:1])))
+        if isinstance(engine, VllmEngine):
+            assert engine.server.started_here and (engine.server.memory_bytes or 0) > 2**28
+            [process] = engine.started.servers.processes.values() if engine.started else []
+            engines.close()
+            assert not process.runs
+    (written, chosen, scores), (own_written, own_chosen, own_scores) = found
+    assert written == own_written and chosen == own_chosen and scores == pytest.approx(own_scores, abs=0.01)
