@@ -57,7 +57,8 @@ def test_answers_labels_and_scores_are_those_of_the_own_engine(
     prompts = [ask(text) for text in TEXTS] + [replace(ask("go on"), begun="the order")]
     greedy = Decoding(max_new_tokens=8)
     assert engine.generate(prompts, greedy) == own.generate(prompts, greedy)
-    assert len(server.asked) == 1, "all prompts in one request"
+    [body] = server.asked
+    assert len(body["prompt"]) == 5 and body["repetition_penalty"] == 1.0 and body["top_k"] == 0
     assert "".join(engine.stream(prompts[1], greedy)) == own.generate(prompts[1:2], greedy)[0].text
     assert engine.score(prompts, [*TEXTS, "it"]) == pytest.approx(own.score(prompts, [*TEXTS, "it"]), abs=CLOSE)
     assert [one for row in engine.weigh(prompts, LABELS) for one in row] == pytest.approx(

@@ -16,6 +16,8 @@ from rung.lm.export.vllm_process import VllmProcess, python
 TOGETHER = 64
 MARK = "token_id:"
 """How vLLM names a token by its number, asked for `return_tokens_as_token_ids`."""
+PLAIN = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""What rung's own engine does not do, and vLLM would take from the base's generation_config.json."""
 MIXED_TEXT = "  12  345 It's naïve\n\n\t日本語 🙂"
 """Cut into tokens by both, to see whether they have the same tokenizer."""
 
@@ -135,7 +137,8 @@ class Vllm:
 
     def _wanted(self, ids: tuple[int, ...], most: int) -> dict[str, Any]:
         model = self.place.model
-        return {"model": model, "prompt": list(ids), "max_tokens": most, "stop_token_ids": self.stops, "stream": True}
+        asked = {"model": model, "prompt": list(ids), "max_tokens": most, "stop_token_ids": self.stops, "stream": True}
+        return asked | PLAIN
 
     def _events(self, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         server = self.place.server()

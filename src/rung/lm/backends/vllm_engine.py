@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rung.errors import DataError, ModelError
 from rung.lm.backends.base import Asked
 from rung.lm.backends.engine import SEEDS, BackendEngine
-from rung.lm.backends.vllm import MARK, Started, Vllm
+from rung.lm.backends.vllm import MARK, PLAIN, Started, Vllm
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt, ServerFacts
 from rung.lm.inference import choose as search
 from rung.lm.inference import texts
@@ -74,7 +74,7 @@ class VllmEngine(BackendEngine):
             limit = min(decoding.max_new_tokens, self.context - len(tokens))
             alike[limit, (decoding.seed + prompt.draw) % SEEDS].append(row)
         sampled: dict[str, Any] = {"temperature": decoding.temperature, "top_p": decoding.top_p, "return_token_ids": True}
-        sampled |= {"stop_token_ids": self.backend.stops, **self._constrained(decoding)}
+        sampled |= {"stop_token_ids": self.backend.stops, **PLAIN, **self._constrained(decoding)}
         asked = [
             (rows, {**sampled, "max_tokens": limit, "seed": seed})
             for (limit, seed), together in alike.items()

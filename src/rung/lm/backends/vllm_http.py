@@ -43,8 +43,9 @@ class Server:
             self._json("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
 
     def unload(self, name: str) -> None:
-        """Free the place of an adapter that is loaded."""
-        self._json("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        """Free the place of an adapter, where it is loaded."""
+        if name in {str(one["id"]) for one in self.models()}:
+            self._json("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
     def tokens(self, model: str, text: str) -> list[int]:
         """How it cuts a text, without tokens in front."""
