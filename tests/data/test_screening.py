@@ -105,6 +105,10 @@ def test_a_stopped_screening_goes_on_with_what_is_missing(files: Texts, tmp_path
         return real(found)
 
     monkeypatch.setattr(repeats, "mark_equal", looked)
+    with monkeypatch.context() as late:
+        late.setattr(screen, "_report", lambda *_: stop(2, 3))
+        with pytest.raises(Stopped):
+            screen.screened(files, Screening(), NO_RUNS, screen.Place(tmp_path / "s", tmp_path))
     _, report = screen.screened(files, Screening(), NO_RUNS, screen.Place(tmp_path / "s", tmp_path))
     assert report.left_out == {"duplicate": 2}
     assert made.items() <= kept.items()

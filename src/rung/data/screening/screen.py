@@ -116,9 +116,8 @@ def screened(found: Texts, settings: Screening, held: HeldRuns, place: Place) ->
 
 def _screen(found: Texts, settings: Screening, held: HeldRuns, place: Place, name: str) -> None:
     """Both passes; then the survey gives way to its result."""
-    import numpy as np
-
     every = ranges.ranges(found.files)
+    files.sweep_beside(place.folder / name)
     work = place.folder / f"{name}.survey"
     spec = {
         "of": name,
@@ -129,32 +128,35 @@ def _screen(found: Texts, settings: Screening, held: HeldRuns, place: Place, nam
         "runs": held.by_length if settings.contamination else {},
     }
     files.write_json(work / "spec.json", spec)
-    crew.share_out(
-        MODULE,
-        survey,
-        work / "spec.json",
-        range(len(every)),
-        place.processes,
-        lambda made: place.done(made, len(every)),
-    )
-    folders = tuple(work / f"{i:05}" for i in range(len(every)))
+    numbers = range(len(every))
+    crew.share_out(MODULE, survey, work / "spec.json", numbers, place.processes, lambda made: place.done(made, len(every)))
+    surveyed, examples = _repeats_marked(every, [work / f"{i:05}" for i in numbers], settings, held, place.root)
+    with files.whole_folder(place.folder / name) as part:
+        for i, (one, begin, end) in enumerate(zip(surveyed.folders, surveyed.starts, surveyed.starts[1:])):
+            shutil.copyfile(one / DIGESTS, part / f"{i:05}{corpus.DIGESTS}")
+            surveyed.reasons[begin:end].tofile(part / f"{i:05}{corpus.LEFT_OUT}")
+        files.write_json(part / REPORT, asdict(_report(surveyed.reasons, examples)))
+    shutil.rmtree(work)
+
+
+def _repeats_marked(
+    every: Sequence[ranges.Range], folders: Sequence[Path], settings: Screening, held: HeldRuns, root: Path
+) -> tuple[repeats.Surveyed, dict[str, tuple[str, ...]]]:
+    """The survey with duplicates marked, and examples for each reason."""
+    import numpy as np
+
     notes = [json.loads((one / METADATA).read_text(encoding="utf-8")) for one in folders]
     _refuse_blank(every, notes)
     reasons = np.concatenate([np.fromfile(one / LEFT_OUT, np.uint8) for one in folders])
     starts = np.concatenate([[0], np.cumsum([note["documents"] for note in notes])]).astype(np.int64)
-    surveyed = repeats.Surveyed(folders, starts, reasons)
-    where = _Where(every, starts, place.root)
+    surveyed = repeats.Surveyed(tuple(folders), starts, reasons)
+    where = _Where(every, starts, root)
     examples = _single_examples(notes, starts, where, held)
     if settings.duplicates:
         examples[REASONS[DUPLICATE - 1]] = where.pairs(repeats.mark_equal(surveyed))
     if settings.near:
         examples[REASONS[NEAR_DUPLICATE - 1]] = where.pairs(repeats.mark_near(surveyed, settings.near))
-    with files.whole_folder(place.folder / name) as part:
-        for i, (one, begin, end) in enumerate(zip(folders, starts, starts[1:])):
-            (one / DIGESTS).replace(part / f"{i:05}{corpus.DIGESTS}")  # written into: the new folder
-            reasons[begin:end].tofile(part / f"{i:05}{corpus.LEFT_OUT}")
-        files.write_json(part / REPORT, asdict(_report(reasons, examples)))
-    shutil.rmtree(work)
+    return surveyed, examples
 
 
 def _report(reasons: NDArray[Any], examples: Mapping[str, Sequence[str]]) -> Report:
