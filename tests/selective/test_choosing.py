@@ -44,6 +44,36 @@ def test_rows_that_are_equally_sure_are_answered_together_or_not_at_all() -> Non
     assert Asked.of([0.5, float("-inf"), 0.9], [1, 0, 1]).cuts == [1, 2], "rows left open are never answered"
 
 
+def drawn(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidences of a cheap rung, right in 0.84 of the rows, and scores of both; the dear one is right in 0.94."""
+    sure_of = rng.beta(2.2, 0.42, n)
+    wrong = np.where(sure_of < 0.7, 0.151, 0.038)
+    return sure_of, (rng.random(n) < sure_of).astype(float), (rng.random(n) > wrong).astype(float)
+
+
+def blended(margin: float, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Mean difference of a cascade to its dear rung on new rows, the threshold chosen on 300 others."""
+    monkeypatch.setattr(choosing, "MARGIN", margin)
+    rng = np.random.default_rng(0)
+    new, cheap, dear = drawn(50_000, rng)
+    found = []
+    for _ in range(200):
+        _, at = choosing.for_cascade(*drawn(300, rng))
+        found.append(np.where(new >= at, cheap, dear).mean() - dear.mean())
+    return float(np.mean(found))
+
+
+def test_a_cascade_scores_on_new_rows_as_its_dear_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert blended(choosing.MARGIN, monkeypatch) > -0.002
+    assert blended(0.0, monkeypatch) < -0.004, "the lowest threshold without a margin is a lucky one"
+
+
+def test_a_cheap_rung_that_is_as_good_on_every_row_answers_all() -> None:
+    scores = [1.0, 0.0, 1.0, 0.5]
+    assert choosing.for_cascade([0.9, 0.8, 0.7, 0.6], scores, scores) == (4, 0.0)
+    assert choosing.for_cascade([0.9, 0.8], [0.0, 0.0], [1.0, 1.0]) == (0, choosing.NEVER)
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=60))
 def test_the_area_under_the_curve_is_that_of_scikit_learn(rows: list[tuple[float, bool]]) -> None:
     confidences, right = [one for one, _ in rows], [float(one) for _, one in rows]

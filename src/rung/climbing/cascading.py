@@ -17,7 +17,7 @@ from rung.predictor import Cascade, Predictor, Threshold, sure
 from rung.selective import choosing
 from rung.types import Prediction, Record, digest
 
-VERSION = 1
+VERSION = 2
 """Raised when the same answers would give another cascade."""
 LEAST_AREA = 0.7
 """Area under the curve of the cheap rung's confidence from which the usual cascade is tried."""

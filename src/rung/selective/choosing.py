@@ -14,6 +14,9 @@ LEAST_ROWS = 20
 """Train rows below which no threshold is chosen."""
 NEVER = 2.0
 """A threshold that no confidence reaches."""
+MARGIN = 0.5
+"""Standard errors by which a cascade is to score no lower than its dear rung on the train rows that its threshold is chosen on.
+Without a margin the lowest such threshold is a lucky one: new rows then score lower on average (DECISIONS.md)."""
 BINS = 10
 """Bins of equally many rows, for the calibration error."""
 
@@ -67,13 +70,16 @@ def for_goal(asked: Asked, at_least: float, coverage: float, held: int) -> int:
 def for_cascade(confidences: Sequence[float], first: Sequence[float], second: Sequence[float]) -> tuple[int, float]:
     """How many rows, the surest first, the first of a cascade should answer, and the threshold for that.
 
-    The most at which the rows that the two answer together score no lower than the second alone. `first`, `second`: both
-    scores of each row. 0 rows, and a threshold that no confidence reaches, where the first is never as good.
+    The most at which the rows that the two answer together score no lower than the second alone, by MARGIN standard errors of
+    the difference. `first`, `second`: both scores of each row. 0 rows, and a threshold that no confidence reaches, where the
+    first is never as good.
     """
     asked = Asked.of(confidences, first)
     order = np.argsort(-np.asarray(confidences, float), kind="stable")
-    gain = np.cumsum(asked.scores - np.asarray(second, float)[order])
-    good = [k for k in asked.cuts if gain[k - 1] >= -1e-9]
+    gains = asked.scores - np.asarray(second, float)[order]
+    gain = np.cumsum(gains)
+    error = np.sqrt(np.cumsum(gains**2) - gain**2 / len(gains))  # of the sum; a row that is passed on gains 0
+    good = [k for k in asked.cuts if gain[k - 1] >= MARGIN * error[k - 1] - 1e-9]
     return (good[-1], asked.at(good[-1])) if good else (0, NEVER)
 
 
