@@ -22,7 +22,9 @@ from rung.climbing.project import Project
 from rung.errors import TaskError
 from rung.lm.engines import Engines
 from rung.lm.inference.fake import FakeEngine
+from rung.methods import ENCODER_ROWS
 from rung.methods.base import options
+from rung.planning.corrections import PastEstimate
 from rung.planning.steps import bases_asked, break_evens, yearly
 from rung.task import load_task
 from rung.types import Record, digest
@@ -118,6 +120,19 @@ def test_the_usual_rungs_are_planned_for_every_base(folder: Path) -> None:
     made = replace(made, task=made.task.model_copy(update={"rungs": None}))
     assert {"zero-shot", "zero-shot@big", "few-shot-similar@big", "lora", "encoder"} <= names(made)
     assert not {"encoder@big", "nearest@big", "lora@big"} & names(made)
+    assert "encoder-contrastive" not in names(made), "30 train rows"
+
+
+def test_with_many_rows_the_tuned_encoder_comes_after_the_untouched_one_on_a_slow_machine_too(folder: Path) -> None:
+    rows = [{"input": f"{LABELS[i % 3]} {i}", "output": LABELS[i % 3]} for i in range(ENCODER_ROWS)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = project(folder, bases=["fake"])
+    slow = PastEstimate("key", "encoder", False, fit=9.0, row=9.0)
+    made = replace(made, task=made.task.model_copy(update={"rungs": None}), past=([slow], []))
+    steps = {one.rung: one for one in made.plan.steps}
+    order = list(steps)
+    assert order.index("encoder") < order.index("encoder-contrastive")
+    assert steps["encoder-contrastive"].scale.row == steps["encoder"].scale.row == pytest.approx(9.0)
 
 
 # --- what it is quoted by ---------------------------------------------------------------------------------------------

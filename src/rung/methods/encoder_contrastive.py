@@ -156,7 +156,8 @@ class _Training:
             return float(likelihoods(self.vectors(embedder, rows)).mean())
 
         before = likelihoods(self.vectors(None, rows))
-        learn = [row for i, row in enumerate(rows) if i not in set(numbers)]
+        left = set(numbers)
+        learn = [row for i, row in enumerate(rows) if i not in left]
         history = self._train(embedder, learn, self.method.steps, CHOOSING, score)
         after = self.vectors(embedder, rows)
         gains = likelihoods(after) - before
@@ -227,7 +228,8 @@ class _Training:
             say(f"the encoder stays as it is: of train rows held back it has {frozen.held:.3f} right")
             return []
         learn, held = tuning.hold_back(rows, HELD, self.run.seed, self.start.taught)
-        if len(rows) < ENOUGH or not {row.output for row in held} & {row.output for row in learn}:
+        known = set(_outputs(learn))
+        if len(rows) < ENOUGH or len(known) < 2 or known.isdisjoint(_outputs(held)):
             say("the encoder stays as it is: too few rows to hold any back")
             return []
         left = set(held)
