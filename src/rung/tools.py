@@ -132,6 +132,11 @@ def names(listed: str) -> list[str]:
     return [one["function"]["name"] for one in json.loads(listed)]
 
 
+def without_description(listed: str) -> list[str]:
+    """The names of tools that have no description."""
+    return [one["function"]["name"] for one in json.loads(listed) if not one["function"].get("description")]
+
+
 def unlike(listed: str, given: Sequence[Mapping[str, Any]]) -> str:
     """How other tools, each the inner part of OpenAI's form, differ from these; empty if they are the same in any order."""
     own = {name: _parts_of(one["function"]) for name, one in zip(names(listed), json.loads(listed))}

@@ -54,6 +54,7 @@ def test_the_cards_code_gives_the_tools_and_reads_the_calls(
 def test_what_cannot_hold_tools_refuses_them(hermes: Path, tmp_path: Path, home: Path, base: Base) -> None:
     pytest.importorskip("gguf")
     assert "shown its tools by the chat template" in exported(hermes, "zero-shot", "--to", "ollama", "--rows", "1", code=2)
+    assert "the tool 'set_timer' has no description" in exported(hermes, "zero-shot", "--to", "gguf", "--rows", "1", code=2)
     assert "calls tools" in exported(hermes, "zero-shot", "--to", "zip", "--rows", "1", code=2)
     plain = task_of_tools(tmp_path / "plain", base("llama"), rungs="[zero-shot]")
     exported(plain, "zero-shot", "--to", "vllm", "--out", tmp_path / "out", "--rows", "1")
@@ -64,5 +65,7 @@ def test_what_cannot_hold_tools_refuses_them(hermes: Path, tmp_path: Path, home:
 
 @pytest.mark.slow
 def test_a_gguf_file_shows_the_tools_by_its_template(hermes: Path, tmp_path: Path) -> None:
+    text = json.dumps([{**one, "function": {"description": "A timer.", **one["function"]}} for one in TOOLS])
+    (hermes / "tools.json").write_text(text)
     exported(hermes, "zero-shot", "--to", "gguf", "--out", tmp_path / "out", "--rows", "2")
     assert "Send `tools` of that file too" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

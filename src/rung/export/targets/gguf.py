@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from rung import tools
 from rung.errors import RungError
 from rung.export import texts
 from rung.export.source import Source, public
@@ -22,6 +23,7 @@ def write(source: Source, form: Form, folder: Path) -> Made:
     """Write the file and load it: in llama.cpp where that is installed, else in rung. With an adapter, that alone."""
     from rung.lm.export.merged import merged
 
+    _check_tools(source)
     if form.adapter:
         with TemporaryDirectory(prefix="rung-export-") as place:
             return write_with_adapter(source, form, Path(place), folder)  # llama.cpp has read the base when this returns
@@ -29,6 +31,18 @@ def write(source: Source, form: Form, folder: Path) -> Made:
     file = write_file(source, form, made, folder)
     reader = _llama_cpp(source, made, file) if _installed() else _read_back(file, made)
     return Made(reader, made.changed)
+
+
+def _check_tools(source: Source) -> None:
+    """RungError for tools that llama.cpp shows in another way than the chat template in rung."""
+    known = source.predictor.tools
+    bare = [] if known is None or known.in_text else tools.without_description(known.listed)
+    if bare:
+        raise RungError(
+            f"the tool {bare[0]!r} has no description, and llama.cpp would show the model an empty one.",
+            where="rung export --to gguf",
+            remedy="Describe it in the file of tools and fit the rung again, or export it --to hf.",
+        )
 
 
 def write_with_adapter(source: Source, form: Form, base: Path, folder: Path) -> Made:
