@@ -24,12 +24,6 @@ _MARK = "TURNMARK"
 def text(source: Source, file: str, adapter: str = "") -> str:
     """The Modelfile for a GGUF file and an adapter of these names. RungError for a chat template that Ollama cannot be given."""
     asked = asking.content(source)
-    if "tools" in asked:
-        raise RungError(
-            f"{source.rung} is shown its tools by the chat template, which a Modelfile does not hold here.",
-            where="rung export --to ollama",
-            remedy="Export it --to gguf, hf or vllm.",
-        )
     around, opening = parts(source)
     added = [f"ADAPTER ./{adapter}"] if adapter else []
     lines = [f"FROM ./{file}", *added, f'TEMPLATE """{template(around, opening)}"""']
@@ -43,6 +37,17 @@ def text(source: Source, file: str, adapter: str = "") -> str:
         turns = turns[1:]
     lines += [f"MESSAGE {turn['role']} {_quoted(turn['content'])}" for turn in turns]
     return "\n".join(lines) + "\n"
+
+
+def check_tools(source: Source) -> None:
+    """RungError for a rung whose tools its chat template shows."""
+    known = source.predictor.tools
+    if known and not known.in_text:
+        raise RungError(
+            f"{source.rung} is shown its tools by the chat template, which a Modelfile does not hold here.",
+            where="rung export --to ollama",
+            remedy="Export it --to gguf, hf or vllm.",
+        )
 
 
 def parts(source: Source) -> tuple[dict[str, tuple[str, str]], str]:

@@ -14,6 +14,7 @@ from rung.export.targets.base import Form, Made, Target
 
 def write(source: Source, form: Form, folder: Path) -> Made:
     """Write both; llama.cpp loads the file, and rung fills in the Modelfile's template. An adapter stands beside its base."""
+    modelfile.check_tools(source)
     made = gguf.write_with_adapter(source, form, folder, folder) if form.adapter else gguf.write(source, form, folder)
     adapter = gguf.ADAPTER if form.adapter else ""
     files.write_text(folder / "Modelfile", modelfile.text(source, gguf.file_name(form), adapter))
