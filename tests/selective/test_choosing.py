@@ -71,6 +71,7 @@ def test_a_cascade_scores_on_new_rows_as_its_dear_rung(monkeypatch: pytest.Monke
 def test_a_cheap_rung_that_is_as_good_on_every_row_answers_all() -> None:
     scores = [1.0, 0.0, 1.0, 0.5]
     assert choosing.for_cascade([0.9, 0.8, 0.7, 0.6], scores, scores) == (4, 0.0)
+    assert choosing.for_cascade([0.9] * 50, [0.9] * 50, [0.6] * 50) == (50, 0.0)
     assert choosing.for_cascade([0.9, 0.8], [0.0, 0.0], [1.0, 1.0]) == (0, choosing.NEVER)
 
 

@@ -365,9 +365,12 @@ def test_what_an_api_was_paid_for_moves_with_the_store(address: Address, tmp_pat
     here, there, back = Store(tmp_path / "here"), driver(address, tmp_path / "there"), Store(tmp_path / "back")
     before = ledger(here)
     before.settle(before.reserve(3, 0.0), Usage(2, 1), None, "k", {"text": "yes"})
+    said: list[str] = []
+    calls_of(Store(tmp_path / "here", said.append, address))
+    assert "its answers are not used" in said[0]
     assert copying.copy(here, there).api_answers == 1 and copying.copy(here, there) == copying.Copied()
     assert copying.copy(there, back).api_answers == 1
-    for store in (there, back):
+    for store in (there, back, driver(address, tmp_path / "here")):
         assert ledger(store).cached("k") == {"text": "yes"} and ledger(store).spent() == before.spent()
     before.release(before.reserve(1, 0.0))
     with pytest.raises(RungError, match=r"account of API calls already: 1 calls, 3 tokens.*, and the source 2 calls"):

@@ -78,7 +78,8 @@ def for_cascade(confidences: Sequence[float], first: Sequence[float], second: Se
     order = np.argsort(-np.asarray(confidences, float), kind="stable")
     gains = asked.scores - np.asarray(second, float)[order]
     gain = np.cumsum(gains)
-    error = np.sqrt(np.cumsum(gains**2) - gain**2 / len(gains))  # of the sum; a row that is passed on gains 0
+    variance = np.cumsum(gains**2) - gain**2 / len(gains)  # of the sum; a row that is passed on gains 0
+    error = np.sqrt(np.maximum(variance, 0))  # rounding takes equal gains below 0
     good = [k for k in asked.cuts if gain[k - 1] >= MARGIN * error[k - 1] - 1e-9]
     return (good[-1], asked.at(good[-1])) if good else (0, NEVER)
 

@@ -19,7 +19,15 @@ ANSWERS = f"{FOLDER}answers/"
 
 def calls_of(store: Store) -> Calls:
     """Those of a database if the store is one, else those of the file in the `.rung` folder."""
-    return FileCalls(store.folder) if store.address is None else SharedCalls(store.rows)
+    if store.address is None:
+        return FileCalls(store.folder)
+    shared, path = SharedCalls(store.rows), store.folder / LEDGER
+    if path.is_file() and shared.spent() == NOTHING:
+        store.say_once(
+            f"{path}: its answers are not used and what was spent does not count, since this task is now in {store.address}."
+            " `rung store copy` takes both along."
+        )
+    return shared
 
 
 def has_calls(store: Store) -> bool:

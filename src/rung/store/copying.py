@@ -52,12 +52,8 @@ def copy(source: Store, target: Store) -> Copied:
             where=target.rows.place(differ[0]),
             remedy="Copy to another place, or under another name with ?task=NAME.",
         )
-    if has_calls(source) and _spent(target) not in (NOTHING, spent := _spent(source)):
-        raise RungError(
-            f"the target has an account of API calls already: {_spent(target)}, and the source {spent}.",
-            where=str(target.address or target.folder),
-            remedy="Copy to another place, or under another name with ?task=NAME.",
-        )
+    if has_calls(source):
+        _one_account(_spent(source), _spent(target), target)
     lines = sum(_lines(source, target, name) for name in names if name.endswith(LINES))
     fits = sum(_fit(source, target, key) for key in keys)
     new = [name for name in wholes if theirs[name] is None]
@@ -85,10 +81,21 @@ def _spent(store: Store) -> Spent:
     return calls_of(store).spent() if has_calls(store) else NOTHING
 
 
+def _one_account(spent: Spent, theirs: Spent, target: Store) -> None:
+    """RungError unless the target has spent nothing, or the same."""
+    if theirs not in (NOTHING, spent):
+        raise RungError(
+            f"the target has an account of API calls already: {theirs}, and the source {spent}.",
+            where=str(target.address or target.folder),
+            remedy="Copy to another place, or under another name with ?task=NAME.",
+        )
+
+
 def _api_calls(source: Store, target: Store) -> int:
     """Copy answers and, where the target has spent nothing, what was spent. A reservation counts as interrupted."""
     theirs, answers, spent = calls_of(target), calls_of(source).answers(), _spent(source)
     with theirs.alone():
+        _one_account(spent, theirs.spent(), target)
         new = [key for key in answers if theirs.answer(key) is None]
         for key in new:
             theirs.keep(key, answers[key])

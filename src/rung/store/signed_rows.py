@@ -101,7 +101,10 @@ class SignedRows:
     def _report(self, name: str, why: str, which: str = "") -> None:
         lost = LOST.get(name.partition("/")[0], ANEW)
         remedy = "" if "damaged" in why else f" {signed.TRUST}"
-        text = f"{self.rows.place(name)}: {which}it {why}. {lost}{remedy}"
+        self.say_once(f"{self.rows.place(name)}: {which}it {why}. {lost}{remedy}")
+
+    def say_once(self, text: str) -> None:
+        """Tell the user, unless it was said before."""
         if text not in self._reported:
             self._reported.add(text)
             self._say(text)
