@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.data import corpus
+from rung.data import corpus, ranges
 from rung.errors import DataError
 from rung.types import Texts
 
@@ -37,6 +38,22 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     one, same, other = (corpus.find_texts(tmp_path, [name]).digest for name in ("a.txt", "b.txt", "c.txt"))
     assert one == same != other
     assert corpus.find_texts(tmp_path, []) == Texts()
+
+
+def test_the_digest_says_how_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = b'{"text": "one"}\n'
+    for name in ("a.jsonl.gz", "a.txt.gz", "a.txt.GZ", "b.md.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(row, mtime=0))
+    rows, *prose = (corpus.find_texts(tmp_path, [name]) for name in ("a.jsonl.gz", "a.txt.gz", "a.txt.GZ", "b.md.gz"))
+    assert list(corpus.documents(rows)) != list(corpus.documents(prose[0]))
+    assert prose[0].digest == prose[1].digest != prose[2].digest and rows.digest not in {one.digest for one in prose}
+    (tmp_path / "a.jsonl").write_bytes(row * 100)
+    folder_of(tmp_path, a_txt="a line\n\n" * 200, b_txt="short")
+    mixed, long = ["a.jsonl", "b.txt", "a.txt.gz"], ["a.txt"]
+    found = [corpus.find_texts(tmp_path, names).digest for names in (mixed, long)]
+    monkeypatch.setattr(ranges, "SMALLEST", 500)
+    assert corpus.find_texts(tmp_path, mixed).digest == found[0], "only tables are divided: the documents are the same"
+    assert corpus.find_texts(tmp_path, long).digest != found[1]
 
 
 def test_a_long_file_is_cut_where_a_line_is_blank(tmp_path: Path) -> None:

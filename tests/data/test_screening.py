@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +46,28 @@ def screened(found: Texts, folder: Path, rows: Sequence[Example] = (), processes
     return screen.screened(found, Screening(**settings), contamination.held_runs(rows), place)
 
 
+SLOW = """
+import fcntl, time
+from rung.data import crew
+
+def job(spec, number):
+    file = open(f"{spec}/{number}.lock", "w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write("locked")
+    file.flush()
+    time.sleep(90)
+
+if __name__ == "__main__":
+    crew.work(job)
+"""
+PARENT = """
+from pathlib import Path
+from rung.data import crew
+
+crew.share_out("slow_job", None, Path("spec.json"), range(2), 2)
+"""
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> Texts:
     """Three files, in which five documents should go."""
@@ -69,7 +95,8 @@ def test_what_goes_is_counted_and_named_whatever_the_number_of_processes(files: 
     left = [*map(text, range(4)), text(5), text(8)]
     assert list(corpus.documents(one[0])) == list(corpus.documents(two[0])) == left
     low, high = corpus.cuts(one[0], 0.3, 0.2)
-    assert sorted(corpus.between(one[0], 0, low)) + sorted(corpus.between(one[0], low, 1)) != left
+    held, learnt = list(corpus.between(one[0], 0, low)), list(corpus.between(one[0], low, 1))
+    assert held and learnt and sorted(held + learnt) == sorted(left)
     places = sorted(corpus.place(document) for document in left)
     assert low <= places[-1] and high <= places[-1] and places[0] < low
     assert not list((tmp_path / "screened-1").glob("*.survey"))
@@ -126,6 +153,34 @@ def test_a_worker_that_breaks_down_is_named(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text("{}")
     with pytest.raises(Exception, match=r"broke down .*KeyError"):
         crew.share_out(screen.MODULE, lambda spec, i: None, tmp_path / "spec.json", range(2), 2)
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "slow_job.py").write_text(SLOW)
+    (tmp_path / "spec.json").write_text(json.dumps(str(tmp_path)))
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths})
+    locks = [tmp_path / f"{number}.lock" for number in range(2)]
+    until = time.monotonic() + 60
+    try:
+        while not all(lock.exists() and lock.stat().st_size for lock in locks):
+            assert time.monotonic() < until and parent.poll() is None
+            time.sleep(0.05)
+        with locks[0].open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        parent.kill()
+        parent.wait()
+    for lock in locks:
+        with lock.open() as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    assert time.monotonic() < until, "the worker is still there"
+                    time.sleep(0.05)
 
 
 def test_text_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
@@ -208,6 +263,27 @@ def test_ranges_have_each_document_once(tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "SMALLEST", size)
         assert list(corpus.documents(found)) == [*written, written[0]]
+
+
+@given(st.text("aé \n\r", min_size=1), st.booleans(), st.integers(1, 60))
+def test_prose_is_divided_between_lines_and_each_range_begins_a_piece(
+    tmp_path_factory: pytest.TempPathFactory, written: str, marked: bool, size: int
+) -> None:
+    path = tmp_path_factory.mktemp("prose") / "a.txt"
+    whole = ("\ufeff" * marked + written.replace("\n\r", "\r\n")).encode()
+    path.write_bytes(whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "SMALLEST", size)
+        patch.setattr(ranges, "PIECE_CHARS", 12)
+        cut = ranges.ranges([str(path)])
+        assert len(cut) == -(-len(whole) // max(2, size))
+        found = [list(ranges.documents(one)) for one in cut]
+        starts = [0, *(i + 1 for i, byte in enumerate(whole) if byte == 10)]
+        for one, documents in zip(cut, found):
+            begin, end = (one.begin, one.end) if len(cut) > 1 else (0, len(whole))
+            own = [whole[at:after] for at, after in zip(starts, [*starts[1:], len(whole)]) if begin <= at < end]
+            (alone := path.with_name("alone.txt")).write_bytes(b"".join(own))
+            assert documents == list(ranges.documents(ranges.Range(str(alone))))
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rung.cli.plan_json import write_torchtitan
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.planning import cluster, torchtitan
@@ -18,8 +19,8 @@ from rung.task import load_task
 
 @pytest.fixture
 def project(base: Callable, home: Path, tmp_path: Path) -> Callable[..., Project]:
-    def made(rungs: str, machine: str = "h100", more: str = "") -> Project:
-        (tmp_path / "rows.csv").write_text("input,output\n" + "".join(f"text {i},{'ab'[i % 2]}\n" for i in range(40)))
+    def made(rungs: str, machine: str = "h100", more: str = "", text: str = "text") -> Project:
+        (tmp_path / "rows.csv").write_text("input,output\n" + "".join(f"{text} {i},{'ab'[i % 2]}\n" for i in range(40)))
         (tmp_path / "rung.yaml").write_text(
             f"task: Name it.\nkind: classify\ndata: {{examples: rows.csv{more}}}\nbase: {base('llama')}\n"
             f"rungs: {rungs}\ngoal: {{at_least: 0.7}}\n"
@@ -31,7 +32,7 @@ def project(base: Callable, home: Path, tmp_path: Path) -> Callable[..., Project
 
 def written(project: Project, folder: Path, name: str) -> dict[str, ast.expr]:
     """The arguments of the configuration and of what it holds, by name."""
-    config, *_ = torchtitan.write(folder, project.plan.steps, project.inputs.data, project.engines, name)
+    config, _ = write_torchtitan(project, name, folder)
     module = ast.parse(config.read_text())
     return {key.arg: key.value for node in ast.walk(module) if isinstance(node, ast.Call) for key in node.keywords if key.arg}
 
@@ -68,12 +69,21 @@ def test_a_configuration_of_all_weights_has_the_train_rows_and_no_others(project
     assert "--nnodes 4 --nproc-per-node 8" in (tmp_path / "out" / "rung_torchtitan.py").read_text()
 
 
-def test_a_configuration_of_raw_text_starts_without_weights(project: Callable[..., Project], tmp_path: Path) -> None:
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text" / "a.txt").write_text("a text\n" * 100)
-    found = written(project("[pretrain]", more=", corpus: text"), tmp_path / "out", "h100x8")
+def test_a_configuration_of_raw_text_starts_without_weights_and_has_no_held_out_row(
+    project: Callable[..., Project], tmp_path: Path
+) -> None:
+    long = "a question of more than eight words about the number"
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": f"{long} {i}"}) + "\n" for i in (*range(40), 3)))
+    made = project("[pretrain]", more=", corpus: text.jsonl", text=long)
+    found = written(made, tmp_path / "out", "h100x8")
     assert ast.literal_eval(found["initial_load_in_hf"]) is False and {"dim", "n_layers", "intermediate_size"} <= found.keys()
-    assert (tmp_path / "out" / torchtitan.CORPUS).read_text() == f"{(tmp_path / 'text' / 'a.txt').resolve()}\n"
+    lines = (tmp_path / "out" / torchtitan.CORPUS).read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [f"{long} {i}" for i in range(40) if f"{long} {i}" in train(made)]
+    assert 0 < len(lines) < 40
+
+
+def train(project: Project) -> set[str]:
+    return {row.input for row in project.inputs.splits.train}
 
 
 def test_tensors_are_split_where_torchtitan_splits_them() -> None:

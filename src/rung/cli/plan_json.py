@@ -64,7 +64,8 @@ def write_torchtitan(project: Project, machine: str, folder: Path) -> list[Path]
     """The files of a starting configuration of torchtitan on these machines."""
     from rung.planning import torchtitan
 
-    return torchtitan.write(folder, project.plan.steps, project.inputs.data, project.engines, machine)
+    inputs = project.inputs.data
+    return torchtitan.write(folder, project.plan.steps, inputs, lambda: project.screened.corpus, project.engines, machine)
 
 
 def held_out(project: Project) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def find_texts(folder: Path, given: Iterable[str], keep: Callable[[Path], bool] 
         raise DataError(f"empty files: {', '.join(empty)}.", remedy="Fill or delete them.")
     if not files:
         return Texts()
-    content: list[Any] = [[path.suffix, _sha256(path)] for path in files]
-    if len(cut := ranges.ranges(map(str, files))) > len(files) and any(ranges.kind(Path(one.file)) in PROSE for one in cut):
+    content: list[Any] = [[ranges.read_as(path), _sha256(path)] for path in files]
+    if any(one.end >= 0 and ranges.kind(Path(one.file)) in PROSE for one in ranges.ranges(map(str, files))):
         content.append(["ranges", ranges.range_size(map(str, files))])  # pieces of prose begin anew with each range
     return Texts(tuple(map(str, files)), digest(content), size=sum(path.stat().st_size for path in files))
 

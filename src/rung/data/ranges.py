@@ -49,6 +49,12 @@ def kind(path: Path) -> str:
     return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
 
 
+def read_as(path: Path) -> str:
+    """All that a file's name says of how it is read: with the compression, and a plain file's ending as it is written."""
+    ending = path.suffix.lower()
+    return f"{kind(path)}{ending}" if ending in COMPRESSED else path.suffix
+
+
 def usable(path: Path) -> bool:
     """Whether raw text is read from files of this name."""
     return kind(path) in (*PROSE, *TABLES) and not (kind(path) == ".parquet" and path.suffix.lower() in COMPRESSED)

@@ -88,8 +88,10 @@ class _Slice(io.RawIOBase):
 
     def _line_start(self, at: int) -> int:
         """The first start of a line at this byte or after it."""
-        self.file.seek(at := max(0, at - 1))
-        while at and (block := self.file.read(BLOCK)):
+        if not at:
+            return 0
+        self.file.seek(at := at - 1)
+        while block := self.file.read(BLOCK):
             found = block.find(b"\n")
             if found >= 0:
                 return at + found + 1

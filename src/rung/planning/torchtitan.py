@@ -8,11 +8,12 @@ what rung opens. The degrees follow its published configurations of Llama 3.1: t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rung import files
+from rung.data import corpus
 from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.methods.base import Family, options
@@ -22,7 +23,7 @@ from rung.types import Texts, TrainData
 
 VERSION = "0.3.0"
 MODULE = "rung_torchtitan"
-ROWS, CORPUS = "train.jsonl", "corpus.txt"
+ROWS, CORPUS = "train.jsonl", "corpus.jsonl"
 WARMUP, LENGTH = 0.05, 2048
 """Share of the steps, and tokens of a sequence, where the rung has no such option."""
 NODE = 8
@@ -46,16 +47,22 @@ class Degrees:
     """Over all of them."""
 
 
-def write(folder: Path, steps: Sequence[Step], data: TrainData, engines: Engines, name: str) -> list[Path]:
-    """Write a configuration and, for examples, the train rows as chats; for raw text a list of its files. Returns what it wrote.
+def write(
+    folder: Path, steps: Sequence[Step], data: TrainData, screened: Callable[[], Texts], engines: Engines, name: str
+) -> list[Path]:
+    """Write a configuration and, for examples, the train rows as chats; for raw text its documents. Returns what it wrote.
 
-    `name`: the machines, such as h100x64. RungError where no rung of the plan trains all weights.
+    `screened`: raw text without what its screening leaves out; called only for a rung that learns from it. `name`: the machines,
+    such as h100x64. RungError where no rung of the plan trains all weights.
     """
     step = _whole(steps)
     folder.mkdir(parents=True, exist_ok=True)
     raw = any(method.family in RAW for method in step.methods)
     rows = folder / (CORPUS if raw else ROWS)
-    files.write_text(rows, _listed(data.corpus) if raw else _chats(step, data, engines))
+    if raw:
+        _write_documents(rows, screened())
+    else:
+        files.write_text(rows, _chats(step, data, engines))
     config = folder / f"{MODULE}.py"
     base = engines.find(step.base.start.model.name).folder
     files.write_text(config, _text(step, parsed(name)[1], base, rows.resolve(), raw))
@@ -81,9 +88,11 @@ def degrees(size: int, count: int, batch: int) -> Degrees:
     return Degrees(tensor, local, local * ranks)
 
 
-def _listed(corpus: Texts) -> str:
-    """The files of the corpus, one a line."""
-    return "".join(f"{(Path(corpus.root) / one).resolve()}\n" for one in corpus.files)
+def _write_documents(path: Path, found: Texts) -> None:
+    """The documents of a corpus as lines of JSON: other tools would divide its files otherwise, and read all of them."""
+    with files.whole(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        for text in corpus.documents(found):
+            file.write(json.dumps({corpus.COLUMN: text}, ensure_ascii=False) + "\n")
 
 
 def _chats(step: Step, data: TrainData, engines: Engines) -> str:
@@ -141,15 +150,14 @@ def _shape(parameters: int, base: Path) -> str:
 
 
 _RAW = """
-FILES = {rows}
+TEXT = {rows}
 
 
 def _documents(path):
-    with open(path, encoding="utf-8") as listed:
-        return load_dataset("text", data_files=listed.read().splitlines(), split="train", sample_by="document")
+    return load_dataset("json", data_files=path, split="train")
 
 
-DATASETS["rung"] = DatasetConfig(path=FILES, loader=_documents, sample_processor=lambda row: row["text"])
+DATASETS["rung"] = DatasetConfig(path=TEXT, loader=_documents, sample_processor=lambda row: row["text"])
 """
 _RAW_LOADER = 'HuggingFaceTextDataLoader.Config(dataset="rung")'
 
