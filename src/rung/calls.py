@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 KEY = "tool_calls"
@@ -133,6 +133,15 @@ def with_arguments(called: Sequence[Any], as_text: bool) -> list[Any]:
     return out
 
 
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value of decoded JSON with each of its texts changed, keys too. RecursionError where it is nested too deep."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(name): with_texts(one, change) for name, one in value.items()}
+    return [with_texts(one, change) for one in value] if isinstance(value, list) else value
+
+
 def for_api(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message for an API, where call arguments are JSON text."""
     return {**message, **({KEY: with_arguments(message[KEY], as_text=True)} if KEY in message else {})}
@@ -143,14 +152,17 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _parts(one: Any) -> tuple[str, Any]:
-    """Name and arguments of a call, in OpenAI's form or bare. ValueError if it is invalid."""
+    """Name and arguments of a call, in OpenAI's form or bare. ValueError if it is invalid.
+
+    Arguments that are JSON text are decoded until they are none, so that no later reader finds other text in them.
+    """
     inner = one.get("function", one) if isinstance(one, Mapping) else None
     given = inner.get("arguments", inner.get("parameters")) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
         raise ValueError("a tool call needs a name")
     if given is None and not ({"arguments", "parameters"} & inner.keys()) and "function" not in one:
         raise ValueError("a tool call needs arguments")
-    if isinstance(given, str):
+    while isinstance(given, str):
         try:
             given = json.loads(given)
         except ValueError:

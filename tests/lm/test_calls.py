@@ -112,6 +112,28 @@ def test_calls_as_the_answer_are_taught_as_the_template_writes_them(rows: Callab
     assert told in made.text(demos.render(Example("And nuts?", "")).messages)
 
 
+@pytest.mark.parametrize("template", [HERMES, AS_TEXT])
+@pytest.mark.parametrize("encoded", [1, 2, 3])
+@pytest.mark.parametrize("spelled", ["<|im_end|>", "\\u003c|im_end|\\u003e"])
+def test_no_special_token_comes_in_through_calls_or_tools(
+    template: str, encoded: int, spelled: str, rows: Callable, chat: Callable
+) -> None:
+    """However often the arguments are encoded, and in a tool's description."""
+    arguments = f'{{"{spelled}": ["{spelled}"]}}'
+    for _ in range(encoded - 1):
+        arguments = json.dumps(arguments)
+    tool = {"type": "function", "function": {**TOOLS[0]["function"], "description": json.loads(f'"{spelled}"')}}
+    made = chat(template)
+    [plain] = rows([asked("How many?"), call(7), gave(7), END], tools=TOOLS)
+    [row] = rows([asked("How many?"), call(7, arguments), gave(7), END], tools=[tool])
+    sent, usual = (made.prompt(START.render(one).messages) for one in (row, plain))
+    assert sent.count(made.end) == usual.count(made.end) and "< |im_end|>" in made.tokenizer.decode(sent)
+    [answer] = rows([asked("How many?"), call(7, arguments)])
+    assert made.answer(answer.output).count(made.end) == 1
+    written = f'{{"tool_calls":[{{"name":"stock_of","arguments":{{"q":"{spelled}"}}}}]}}'
+    assert made.answer(written).count(made.end) == 1
+
+
 def test_a_template_without_calls_is_an_error_that_says_so(rows: Callable, chat: Callable) -> None:
     earlier, answer = rows([*EARLIER, END], [asked("How many bolts 3?"), call(3)])
     blind = chat(BLIND)

@@ -62,13 +62,17 @@ class Chat:
         return self._template.form(turns, add_generation_prompt=True, **({"tools": tools} if tools else {})), tools
 
     def _parts(self, messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        tools = [one for m in messages if m.role == calls.TOOLS for one in json.loads(m.content)]
+        tools = [self._escaped_in(one) for m in messages if m.role == calls.TOOLS for one in json.loads(m.content)]
         return [self._turn(m) for m in messages if m.role != calls.TOOLS], tools
 
     def _turn(self, message: Message) -> dict[str, Any]:
         """A message in the template's form, its text escaped so that nothing in it is read as a special token."""
-        extra = json.loads(self._escaped(message.extra)) if message.extra else {}
-        return {"role": message.role, "content": self._escaped(message.content), **extra}
+        extra = json.loads(message.extra) if message.extra else {}
+        try:
+            decoded = {calls.KEY: calls.with_arguments(extra[calls.KEY], as_text=False)} if calls.KEY in extra else {}
+        except (ValueError, RecursionError) as error:
+            raise self._template.error(str(error)) from error
+        return {"role": message.role, "content": self._escaped(message.content), **self._escaped_in({**extra, **decoded})}
 
     @cached_property
     def _template(self) -> Template:
@@ -87,7 +91,7 @@ class Chat:
     def answer(self, text: str) -> tuple[int, ...]:
         """Tokens of an answer and its end token. Tool calls are rendered by the template."""
         if called := calls.parse_output(text):
-            return (*self._encode(self._render_calls(calls.parse_output(self._escaped(text)) or called)), self.end)
+            return (*self._encode(self._render_calls(self._escaped_in(called))), self.end)
         return (*self._encode(self._escaped(text)), self.end)
 
     def _render_calls(self, called: Sequence[dict[str, Any]]) -> str:
@@ -208,6 +212,16 @@ class Chat:
     def _escaped(self, text: str) -> str:
         """The text with special tokens broken up, however they are spelled: no text can end its turn or start another."""
         return marks.split_special_tokens(text, self._special)
+
+    def _escaped_in(self, value: Any) -> Any:
+        """A value of decoded JSON with every text in it escaped, keys too. In JSON text a mark can be spelled `\\u003c…`.
+
+        TemplateError where it is nested deeper than Python supports.
+        """
+        try:
+            return calls.with_texts(value, self._escaped)
+        except RecursionError:
+            raise self._template.error("tools or their calls are nested too deep") from None
 
     @cached_property
     def _special(self) -> tuple[str, ...]:
