@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from vllm_servers import StandIn, listening, paths
 
 from rung.errors import DataError, ModelError
 from rung.lm.backends.vllm_engine import VllmEngine
-from rung.lm.base import Decoding, ModelRef
+from rung.lm.base import Completion, Decoding, ModelRef, Writing
 from rung.lm.engine_kinds import can, leaves
 from rung.lm.engines import Engines
 from rung.lm.export import vllm_process
@@ -91,6 +92,12 @@ def test_json_follows_the_same_grammar(stand_in: tuple[StandIn, str], machine: M
     decoding = Decoding(max_new_tokens=20, schema='{"type": "array", "items": {"type": "boolean"}, "maxItems": 2}')
     found = engine.generate([ask("a")], decoding)
     assert found == own.generate([ask("a")], decoding) and isinstance(json.loads(found[0].text), list)
+    assert "".join(engine.stream(ask("a"), decoding)) == "".join(own.stream(ask("a"), decoding)) == found[0].text
+    batch, served = engine.running(), list[Completion]()
+    batch.join(Writing(ask("a"), decoding, served.append, pytest.fail))
+    while len(batch):
+        batch.step()
+    assert served[0].text == found[0].text and "own" not in vars(engine), "rung serve too has it written by vLLM"
 
 
 def test_many_labels_go_out_in_requests_that_vllm_takes(stand_in: tuple[StandIn, str], machine: Machine, ask: Callable) -> None:
@@ -122,9 +129,30 @@ def test_adapters_are_loaded_by_their_content_and_unloaded(
     assert tuned.weigh(prompts, LABELS)[0] == pytest.approx(expected[0], abs=10 * CLOSE)
     assert tuned.weigh(prompts, LABELS)[0] != pytest.approx(own.weigh(prompts, LABELS)[0], abs=0.01)
     assert server.asked[-1]["model"] == "rung-abc" and tuned.server.memory_bytes is None
+    other = Engines(machine, lambda text: None).open(ref)
     engines.close()
     assert paths(server.calls) == ["/v1/load_lora_adapter", "/v1/unload_lora_adapter"]
-    assert len(tuned.choose(prompts, LABELS)) == 4, "who still has it loads it again"
+    assert isinstance(other, VllmEngine) and other.weigh(prompts, LABELS)[0] == pytest.approx(expected[0], abs=10 * CLOSE)
+    assert paths(server.calls)[2:] == ["/v1/load_lora_adapter"], "who still has it loads it again"
+    tuned.close()
+    assert "rung-abc" in server.models, "what another has loaded stays"
+    del other
+    gc.collect()
+    assert "rung-abc" not in server.models, "who forgets it frees its place"
+    assert "".join(tuned.stream(prompts[0], Decoding(max_new_tokens=2))) and "rung-abc" in server.models
+    server.hidden = True
+    assert Engines(machine, lambda text: None).open(ref) and not server.hidden, "two load it at once"
+
+
+def test_a_server_that_is_gone_stops_nobody(base: Callable, machine: Machine, home: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    engines = Engines(machine, said.append)
+    adapters.save(adapters.lora(load(base("llama"), machine).model, 4, 8, 0.0, 1), tmp_path / "one")
+    with listening(StandIn(base("llama"), machine)) as url:
+        plain = engines.reference(f"vllm:{url}#{base('llama')}")
+        engines.open(replace(plain, files=str(tmp_path / "one"), files_digest="abc"))
+    engines.close()
+    assert "rung-abc stays loaded" in said[-1] and not engines.opened
 
 
 def test_what_vllm_cannot_load_is_answered_by_the_own_engine(
@@ -155,6 +183,9 @@ def test_what_is_wrong_is_named(stand_in: tuple[StandIn, str], base: Callable, m
         engines.reference("vllm:http://127.0.0.1:1")
     with pytest.raises(ModelError, match="no price is known"):
         engines.price(ModelRef("vllm-server", "vllm:http://10.0.0.1:8000#m", "d"))
+    for other in (name, str(base("llama"))):
+        with pytest.raises(ModelError, match="its weights are others"):
+            engines.open(replace(engines.reference(other), digest="of other weights"))
     assert engines.price(ModelRef("vllm-server", name, "d")) is None, "this machine's time"
     paid = Engines(machine, lambda text: None, Settings(folder=Path(), prices={"m": Price(1.0, 2.0)}))
     assert paid.price(ModelRef("vllm-server", "vllm:http://10.0.0.1:8000#m", "d")) == Price(1.0, 2.0)

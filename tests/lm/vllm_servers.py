@@ -36,11 +36,15 @@ class StandIn:
         self.models: dict[str, Any] = {"base": plain(self.loaded)}
         self.asked: list[dict[str, Any]] = []
         self.calls: list[str] = []
+        self.hidden = False
+        """Whether lists of models leave adapters out, until one is loaded a second time."""
         self.lock = threading.Lock()
 
     def get(self, path: str) -> Any:
         listed = [
-            {"id": name, "parent": None if name == "base" else "base", "max_model_len": self.context} for name in self.models
+            {"id": name, "parent": None if name == "base" else "base", "max_model_len": self.context}
+            for name in self.models
+            if name == "base" or not self.hidden
         ]
         return {"/v1/models": {"data": listed}, "/version": {"version": "0.32.0"}, "/health": {}}[path]
 
@@ -49,6 +53,9 @@ class StandIn:
         if path == "/tokenize":
             return {"tokens": self.loaded.chat.tokens(body["prompt"])}
         if path == "/v1/load_lora_adapter":
+            if body["lora_name"] in self.models:
+                self.hidden = False
+                raise RefusedError(400, "The lora adapter has already been loaded.")
             self.models[body["lora_name"]] = plain(load(self.folder, self.machine, body["lora_path"]))
             return None
         if path == "/v1/unload_lora_adapter":
@@ -121,11 +128,12 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             if body.get("stream"):
-                self.stream(stand_in.post(self.path, body)["choices"][0])
+                self.answer(lambda: stand_in.post(self.path, body), self.stream)
             else:
                 self.answer(lambda: stand_in.post(self.path, body))
 
-        def stream(self, choice: dict[str, Any]) -> None:
+        def stream(self, answered: dict[str, Any]) -> None:
+            [choice] = answered["choices"]
             self.send_response(200)
             self.end_headers()
             for k, letter in enumerate(choice["text"]):
@@ -134,7 +142,7 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
             self.wfile.write(b"data: [DONE]\n\n")
 
-        def answer(self, made: Callable[[], Any]) -> None:
+        def answer(self, made: Callable[[], Any], sent: Callable[[Any], None] | None = None) -> None:
             status, value = 200, None
             if stand_in.key and self.path.startswith("/v1") and self.headers["Authorization"] != f"Bearer {stand_in.key}":
                 status, value = 401, {"error": "Unauthorized"}
@@ -144,6 +152,9 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
                         value = made()
                 except RefusedError as refused:
                     status, value = refused.status, {"error": {"message": str(refused)}}
+            if sent and status == 200:
+                sent(value)
+                return
             data = json.dumps(value).encode() if value is not None else b"Success"
             self.send_response(status)
             self.send_header("content-type", "application/json" if value is not None else "text/plain")

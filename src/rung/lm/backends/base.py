@@ -26,6 +26,8 @@ class Asked:
     seed: int
     scope: str = ""
     """What answers of one scope computed is never found by those of another."""
+    grammar: str = ""
+    """Of llguidance, which the answer follows; empty for free text."""
 
 
 @dataclass(frozen=True, slots=True)

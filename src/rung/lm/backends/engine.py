@@ -26,6 +26,9 @@ class BackendEngine:
     JSON schema, give log-probabilities, and write answers for which the backend's context is too short.
     """
 
+    guided = False
+    """Whether the backend follows grammars (`Asked.grammar`)."""
+
     def __init__(self, backend: Backend, chat: Chat, context: int, own: Callable[[], CausalEngine]):
         self.backend, self.chat, self._context, self._open = backend, chat, context, own
 
@@ -94,10 +97,11 @@ class BackendEngine:
                 remedy="Shorten the input.",
             )
         limit = min(decoding.max_new_tokens, self._context - len(ids))
-        if decoding.schema or writing.logprobs is not None or len(ids) + limit > self.backend.context:
+        unguided = decoding.schema and not self.guided
+        if unguided or writing.logprobs is not None or len(ids) + limit > self.backend.context:
             return None
         seed = (decoding.seed + writing.prompt.draw) % SEEDS
-        return Asked(ids, decoding, limit, seed, writing.scope)
+        return Asked(ids, decoding, limit, seed, writing.scope, self.chat.grammar(decoding))
 
     def _ids(self, prompt: Prompt) -> tuple[int, ...]:
         return self.chat.prompt(prompt.messages, prompt.begun)

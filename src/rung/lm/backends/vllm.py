@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rung.errors import ModelError
 from rung.lm.backends.base import Asked, End, Heard, Wanted
-from rung.lm.backends.vllm_http import MAX_RANK, Server
+from rung.lm.backends.vllm_http import MAX_RANK, AbsentError, Server
 from rung.lm.export.vllm_process import VllmProcess, python
 
 TOGETHER = 64
@@ -34,16 +37,18 @@ class Servers:
         self.processes: dict[str, VllmProcess] = {}
         """By the digest of the base."""
         self._servers: dict[str, Server] = {}
+        self._lock = threading.Lock()
 
     def of(self, wanted: Wanted) -> Server:
         """The server of a base, started where it does not run; it ends with this process, or by `close`."""
         base = wanted.found.digest
-        running = self.processes.get(base)
-        if running is None or not running.runs:
-            wanted.say("starting vLLM...")
-            self.processes[base] = started = VllmProcess(_options(wanted))
-            self._servers[base] = Server(started.url, started.key)
-        return self._servers[base]
+        with self._lock:
+            running = self.processes.get(base)
+            if running is None or not running.runs:
+                wanted.say("starting vLLM...")
+                self.processes[base] = started = VllmProcess(_options(wanted))
+                self._servers[base] = Server(started.url, started.key)
+            return self._servers[base]
 
     def close(self) -> None:
         """End all of them: another program needs their memory."""
@@ -93,14 +98,39 @@ class Place:
             server.load(self.model, self.adapter)
         return server
 
+    def completions(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """As `Server.completions`; an adapter that is not there any more is loaded once more."""
+        try:
+            return self.server().completions(asked)
+        except AbsentError:
+            return self.ready().completions(asked)
+
+    def events(self, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """As `Server.events`, loaded once more likewise: it is absent before the first event or never."""
+        try:
+            yield from self.server().events(asked)
+        except AbsentError:
+            yield from self.ready().events(asked)
+
 
 class Vllm:
     """One model of a server: its base, or an adapter on it."""
 
     together = TOGETHER
 
-    def __init__(self, place: Place, context: int, numbers: str, stops: list[int]):
+    def __init__(
+        self,
+        place: Place,
+        context: int,
+        numbers: str,
+        stops: list[int],
+        free: Callable[[], None] = lambda: None,
+    ):
+        """`free`: gives the adapter's place on the server back. Called by `close`, and when this is forgotten or the process
+        ends."""
         self.place, self.context, self.numbers, self.stops = place, context, numbers, stops
+        self.close = free
+        weakref.finalize(self, free)
         server = place.ready()
         self.name = f"vLLM {server.version} at {server.url}"
 
@@ -133,7 +163,8 @@ class Vllm:
     def _written(self, asked: Asked) -> dict[str, Any]:
         sampled = {"temperature": asked.decoding.temperature, "top_p": asked.decoding.top_p, "seed": asked.seed}
         salt = {"cache_salt": asked.scope} if asked.scope else {}
-        return self._wanted(asked.ids, asked.limit) | sampled | salt | {"stream_options": {"include_usage": True}}
+        more = salt | constrained(asked.grammar) | {"stream_options": {"include_usage": True}}
+        return self._wanted(asked.ids, asked.limit) | sampled | more
 
     def _wanted(self, ids: tuple[int, ...], most: int) -> dict[str, Any]:
         model = self.place.model
@@ -141,11 +172,15 @@ class Vllm:
         return asked | PLAIN
 
     def _events(self, wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        server = self.place.server()
-        for event in server.events(wanted):
+        for event in self.place.events(wanted):
             if "error" in event:
-                raise ModelError(f"vLLM ended the answer: {event['error']}", where=server.url)
+                raise ModelError(f"vLLM ended the answer: {event['error']}", where=self.name)
             yield event
+
+
+def constrained(grammar: str) -> dict[str, Any]:
+    """What a request says so that its answer follows a grammar; nothing without one."""
+    return {"structured_outputs": {"grammar": grammar}} if grammar else {}
 
 
 _started = Servers()
@@ -178,7 +213,16 @@ def opened(wanted: Wanted, started: Servers = _started, key: str | None = None) 
     # by content: another adapter is never found under an old name
     place = Place(server, f"rung-{ref.files_digest}", adapter.resolve()) if adapter else Place(server, base["id"])
     context = min(wanted.context, int(base.get("max_model_len") or wanted.context))
-    return Vllm(place, context, _numbers(wanted), sorted(wanted.chat.stops))
+    free = partial(_free, given, place.model, wanted.say) if given and adapter else lambda: None
+    return Vllm(place, context, _numbers(wanted), sorted(wanted.chat.stops), free)
+
+
+def _free(server: Server, adapter: str, say: Callable[[str], object]) -> None:
+    """Unload an adapter. One that stays fills a place there and harms no answer, so a failure is only said."""
+    try:
+        server.unload(adapter)
+    except ModelError as error:
+        say(f"the adapter {adapter} stays loaded: {error}")
 
 
 def _base(server: Server, wanted: Wanted) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rung.errors import DataError, ModelError
 from rung.lm.backends.base import Asked
 from rung.lm.backends.engine import SEEDS, BackendEngine
-from rung.lm.backends.vllm import MARK, PLAIN, Started, Vllm
+from rung.lm.backends.vllm import MARK, PLAIN, Started, Vllm, constrained
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt, ServerFacts
 from rung.lm.inference import choose as search
 from rung.lm.inference import texts
@@ -41,6 +41,7 @@ class VllmEngine(BackendEngine):
     writes. `started`: its server where rung started it."""
 
     backend: Vllm
+    guided = True
 
     def __init__(
         self,
@@ -54,9 +55,7 @@ class VllmEngine(BackendEngine):
 
     def close(self) -> None:
         """Free the adapter's place on a server that rung did not start; one that it started ends with the engines."""
-        place = self.backend.place
-        if place.adapter and not self.started:
-            place.server().unload(place.model)
+        self.backend.close()
 
     @property
     def server(self) -> ServerFacts:
@@ -74,7 +73,7 @@ class VllmEngine(BackendEngine):
             limit = min(decoding.max_new_tokens, self.context - len(tokens))
             alike[limit, (decoding.seed + prompt.draw) % SEEDS].append(row)
         sampled: dict[str, Any] = {"temperature": decoding.temperature, "top_p": decoding.top_p, "return_token_ids": True}
-        sampled |= {"stop_token_ids": self.backend.stops, **PLAIN, **self._constrained(decoding)}
+        sampled |= {"stop_token_ids": self.backend.stops, **PLAIN, **constrained(self.chat.grammar(decoding))}
         asked = [
             (rows, {**sampled, "max_tokens": limit, "seed": seed})
             for (limit, seed), together in alike.items()
@@ -92,18 +91,14 @@ class VllmEngine(BackendEngine):
         """One answer, piece by piece as it is written. The pieces joined are the whole answer."""
         ids = self._ids(prompt)
         self._check([ids], 1)
-        self.backend.place.ready()
         limit = min(decoding.max_new_tokens, self.context - len(ids))
         whole = sent = ""
-        for piece in self.backend.pieces(Asked(ids, decoding, limit, decoding.seed % SEEDS)):
+        asked = Asked(ids, decoding, limit, decoding.seed % SEEDS, grammar=self.chat.grammar(decoding))
+        for piece in self.backend.pieces(asked):
             whole += piece
             text = whole.strip()  # trailing blanks wait: they may be the end of the answer
             yield text[len(sent) :]
             sent = text
-
-    def _constrained(self, decoding: Decoding) -> dict[str, Any]:
-        grammar = self.chat.grammar(decoding)
-        return {"structured_outputs": {"grammar": grammar}} if grammar else {}
 
     # --- scoring --------------------------------------------------------------------------------------------------
 
@@ -195,10 +190,9 @@ class VllmEngine(BackendEngine):
         self, asked: Sequence[tuple[Sequence[int], list[Ids], dict[str, Any]]]
     ) -> Iterator[tuple[Sequence[int], list[dict[str, Any]]]]:
         """Several requests at once, each as rows, their tokens, and how they are asked; the completions of each as they come."""
-        server, model = self.backend.place.ready(), self.backend.place.model
-        pool = self._pool
+        place, pool = self.backend.place, self._pool
         running = {
-            pool.submit(server.completions, {"model": model, "prompt": [list(one) for one in tokens], **how}): rows
+            pool.submit(place.completions, {"model": place.model, "prompt": [list(one) for one in tokens], **how}): rows
             for rows, tokens, how in asked
         }
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx2
 from rung.errors import ModelError
 
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)
+SHORT = httpx2.Timeout(10.0)
 MANY = httpx2.Timeout(1800.0, connect=10.0)
 """For many answers in one request: nothing is sent until the last is written."""
 MAX_RANK = 64
@@ -20,11 +22,17 @@ START = f"""Start it with --enable-lora --max-lora-rank {MAX_RANK} and VLLM_ALLO
 task's folder."""
 
 
+class AbsentError(ModelError):
+    """The server has no model of this name, or no longer."""
+
+
 class Server:
     """A vLLM server with one base. `key`: what it wants to be asked with, if anything."""
 
     def __init__(self, url: str, key: str = ""):
         self.url = url
+        self._loaded: set[str] = set()
+        """Adapters that were loaded by this."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.client = httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
 
@@ -38,14 +46,25 @@ class Server:
 
     def load(self, name: str, folder: Path) -> None:
         """Load an adapter under a name that says its content. ModelError where the server refuses it."""
-        known = {str(one["id"]) for one in self.models()}
-        if name not in known:
+        if self._has(name):
+            return
+        try:
             self._json("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        except ModelError:
+            if not self._has(name):  # else another process has loaded it in the meantime
+                raise
+            return
+        self._loaded.add(name)
 
     def unload(self, name: str) -> None:
-        """Free the place of an adapter, where it is loaded."""
-        if name in {str(one["id"]) for one in self.models()}:
-            self._json("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        """Free the place of an adapter that was loaded by this; what another process loaded stays."""
+        if name in self._loaded:
+            self._loaded.remove(name)
+            with suppress(AbsentError):
+                self._json("POST", "/v1/unload_lora_adapter", {"lora_name": name}, SHORT)
+
+    def _has(self, name: str) -> bool:
+        return name in {str(one["id"]) for one in self.models()}
 
     def tokens(self, model: str, text: str) -> list[int]:
         """How it cuts a text, without tokens in front."""
@@ -89,7 +108,8 @@ class Server:
             remedy = START
         if "rammar" in found.text:
             remedy = """Start it with --structured-outputs-config '{"backend": "guidance"}'."""
-        return ModelError(f"vLLM answered {found.status_code}: {found.text[:300]}", where=str(found.request.url), remedy=remedy)
+        kind = AbsentError if found.status_code == 404 else ModelError
+        return kind(f"vLLM answered {found.status_code}: {found.text[:300]}", where=str(found.request.url), remedy=remedy)
 
     def _silent(self, error: Exception) -> ModelError:
         return ModelError(f"vLLM did not answer ({error}).", where=self.url, remedy="See whether it runs.")
