@@ -74,7 +74,8 @@ def _check(rung: str, predictor: Predictor) -> None:
             remedy="Export one of its parts, or answer with `rung ask`, `rung serve` or rung.load(...).predict(...).",
         )
     able = can(predictor.model)
-    if not able.local:
+    files_here = able.chat_template and able.open_weights
+    if not (able.local or files_here):
         raise RungError(
             f"{rung} answers through an API ({predictor.model.name}); its weights are not on this machine.",
             where="rung export",
@@ -92,7 +93,7 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Export `encoder` or `encoder-contrastive`, or answer with `rung ask` or `rung serve`.",
         )
-    if not (able.head or (able.chat_template and able.open_weights)):
+    if not (able.head or files_here):
         raise RungError(
             f"{rung} answers with rung's own {predictor.model.kind!r} engine, which no other program loads.",
             where="rung export",

@@ -29,7 +29,7 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
     from rung.lm.inference.causal import CausalEngine
     from rung.lm.models.load import load
 
-    found = _unchanged(engines, ref, ref.digest)
+    found = _unchanged(engines, ref, _digest_causal)
     if engines.serving:
         from rung.lm.inference.served import Bases, opened
 
@@ -39,12 +39,15 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
     return CausalEngine(load(found.folder, engines.machine, ref.files), engines.say)
 
 
-def _unchanged(engines: Workshop, ref: ModelRef, digest: str) -> ModelFiles:
-    """The files of a base. ModelError where they are others than those that something was fitted on."""
+def _unchanged(engines: Workshop, ref: ModelRef, digest_now: Callable[[Workshop, str], str]) -> ModelFiles:
+    """The files of a base. ModelError where they are others than those that something was fitted on.
+
+    `digest_now`: of the base as its files are now, as its kind computes it.
+    """
     from rung.lm.models import fits
 
     found = engines.find(ref.name)
-    if digest not in ("", found.digest) and fits.split(found.folder, ref.files)[0] == found.folder:
+    if ref.digest not in ("", digest_now(engines, ref.name)) and fits.split(found.folder, ref.files)[0] == found.folder:
         raise ModelError(
             "its weights are others than those that this was fitted on.",
             where=ref.name,
@@ -93,7 +96,7 @@ def _open_vllm(engines: Workshop, ref: ModelRef) -> Engine:
     from rung.lm.backends.vllm_engine import VllmEngine
 
     address = _vllm_address(ref.name)
-    found = _unchanged(engines, ref, "" if address else ref.digest)
+    found = _unchanged(engines, ref, _digest_vllm_server if address else _digest_causal)
     chat, context = engines.chat(ref), engines.context(ref)
     assert chat, "models with weights here have a chat template"
     wanted = Wanted(ref, found, chat, context or 2**20, engines.machine, engines.say, address)
