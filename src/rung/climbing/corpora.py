@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
+from rung.data.crew import useful
 from rung.data.finding import COMMON_SHARE, Finding, Severity
 from rung.data.screening.contamination import HeldRuns, held_runs
 from rung.data.screening.filters import FILTERS
@@ -111,4 +112,6 @@ def _screened(texts: Texts, task: Task, held: HeldRuns, store: Store, say: Calla
             say(f"screening {texts.size / 1e6:,.0f} MB of raw text, once: {made} of {of} parts")
 
     with store.lease(f"{FOLDER}/{texts.digest}", inf):
-        return screened(texts, task.data.screening, held, Place(folder, Path(task.folder), usable_cores(), done))
+        return screened(
+            texts, task.data.screening, held, Place(folder, Path(task.folder), useful(usable_cores(), texts.size), done)
+        )

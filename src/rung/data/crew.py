@@ -23,10 +23,17 @@ Job = Callable[[Mapping[str, Any], int], None]
 """Makes the piece of a number, given the content of the spec."""
 ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
 """Environment of a worker: each computes in one thread, since there are as many workers as cores."""
+ENOUGH = 16 << 20
+"""Bytes of text for each process: with less, it is read before the processes have started."""
 WAIT = 0.5
 """Seconds between two looks at the time."""
 MOST_SAID = 20
 """Last lines of a worker that are kept for the error message."""
+
+
+def useful(processes: int, size: int) -> int:
+    """How many of these processes to use for so many bytes of text."""
+    return max(1, min(processes, size // ENOUGH))
 
 
 def share_out(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rung.data import corpus
+from rung.data import corpus, crew
 from rung.errors import BudgetError
 from rung.methods import tuning
 from rung.methods.base import Run
@@ -63,7 +63,8 @@ def shards(found: Texts, share: float, tokenizer: Any, folder: Path, run: Run, p
                 remedy="Raise budget.minutes in rung.yaml; tokenizing resumes with the parts that are missing.",
             )
 
-    workers = Workers(max(1, run.engines.machine.cores // on_this_machine), rank, machines, processes.barrier, done)
+    here = crew.useful(run.engines.machine.cores // on_this_machine, found.size)
+    workers = Workers(here, rank, machines, processes.barrier, done)
     parts = pack(found, (held, chosen), tokenizer, processes.broadcast(folder), f"{name} {held} {chosen}", workers)
     return Parts(parts["train"], parts.get("held"), parts.get("choosing"))
 
