@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from glob import escape
 from pathlib import Path
@@ -25,6 +26,8 @@ BLOCK = 65_536
 """Bytes read at once to find the end of a file's last line."""
 LOCKED_BYTE = 2**30
 """Which byte of a file is locked on Windows, where locks are on bytes: one that no line reaches."""
+LOCK_WAIT = 0.5
+"""Seconds between two attempts to lock a file."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = ("no space left on device", "database or disk is full", "disk quota exceeded", "os error 28", "file too large")
 """What libraries that raise no OSError say of a full disk: SQLite, safetensors, tantivy."""
@@ -154,10 +157,11 @@ def append(path: Path, text: str) -> None:
             raise
 
 
-def _alone(file: int) -> None:
+def _alone(file: int, now: bool = False) -> None:
     """Wait until no other process has this open file locked, and lock it until it is closed or the process ends.
 
-    Between finding the end of the last whole line and writing after it, another process would be cut off.
+    Between finding the end of the last whole line and writing after it, another process would be cut off. `now`: OSError
+    instead of a wait.
     """
     try:
         import fcntl
@@ -165,9 +169,24 @@ def _alone(file: int) -> None:
         import msvcrt
 
         os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(file, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+        msvcrt.locking(file, msvcrt.LK_NBLCK if now else msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
     else:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if now else 0))
+
+
+@contextmanager
+def locked(path: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Do a block alone among all processes that lock this file. `wait`: called while another has it; may raise, to stop."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        while True:
+            try:
+                _alone(file.fileno(), now=True)
+                break
+            except (BlockingIOError, PermissionError):  # Windows raises the latter
+                wait()
+                time.sleep(LOCK_WAIT)
+        yield
 
 
 def open_at(path: Path, size: int) -> BinaryIO:

@@ -10,9 +10,11 @@ import pytest
 
 from rung import methods
 from rung.climbing import fit
+from rung.climbing.deadline import deadline
 from rung.climbing.preflight import inspect
 from rung.climbing.project import Project
 from rung.data import corpus
+from rung.errors import BudgetError
 from rung.task import load_task
 
 CLEAN = [f"a parcel of kind {i} is brought to the door by a courier in a green coat" for i in range(12)]
@@ -65,6 +67,13 @@ def test_what_repeats_a_held_out_row_is_left_out_named_and_recorded(opened: Call
     _, notes = fit.fit(context, rung, float("inf"), lambda text, share: said.append(text))
     assert "data.corpus: 2 of 14 documents of raw text are left out: 1 for contamination, 1 for duplicate" in said
     assert notes[-1]["notes"]["raw_text"] == {"data.corpus": {"documents": 14, "contamination": 1, "duplicate": 1}}
+
+
+def test_screening_obeys_the_time_budget(opened: Callable[..., Project]) -> None:
+    project = opened([*CLEAN, CLEAN[3]])
+    with deadline(project.engines, 1e-9), pytest.raises(BudgetError, match="the screening of raw text was stopped"):
+        inspect(project)
+    assert [one.code for one in inspect(project)[0] if one.code.startswith("text-")] == ["text-duplicate"]
 
 
 def test_a_task_without_raw_text_is_not_screened(opened: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> None:

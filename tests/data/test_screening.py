@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from rung.data import corpus, crew, ranges
 from rung.data.screening import contamination, repeats, screen
 from rung.data.screening.filters import FILTERS
 from rung.data.screening.words import hashes, runs, words
-from rung.errors import DataError
+from rung.errors import BudgetError, DataError
+from rung.files import locked
 from rung.task.screening import Screening
 from rung.types import Example, Texts
 
@@ -99,7 +101,48 @@ def test_what_goes_is_counted_and_named_whatever_the_number_of_processes(files: 
     assert held and learnt and sorted(held + learnt) == sorted(left)
     places = sorted(corpus.place(document) for document in left)
     assert low <= places[-1] and high <= places[-1] and places[0] < low
-    assert not list((tmp_path / "screened-1").glob("*.survey"))
+    assert not list((tmp_path / "screened-1").glob("*/*.survey"))
+
+
+def test_a_stored_screening_names_files_and_rows_as_they_are_called_now(files: Texts, tmp_path: Path) -> None:
+    other = Example(text(200, 20), "no", where="rows.csv line 1")
+    screened(files, tmp_path, [ROW, other])
+    (tmp_path / "b.jsonl").rename(tmp_path / "renamed.jsonl")
+    found = corpus.find_texts(tmp_path, ["a.jsonl", "renamed.jsonl", "c.jsonl"])
+    assert found.digest == files.digest
+    stored, report = screened(found, tmp_path, [other, replace(ROW, where="rows.csv line 2")])
+    assert report.examples["contamination"] == ("renamed.jsonl document 4 = rows.csv line 2",)
+    assert report.examples["duplicate"][0] == "renamed.jsonl document 3 = a.jsonl document 1"
+    assert list(Path(stored.screened).parent.glob("*/report.json")) == [Path(stored.screened) / "report.json"]
+
+
+def test_screenings_that_are_of_no_use_any_more_are_removed(files: Texts, tmp_path: Path) -> None:
+    def stop(made: int, of: int) -> None:
+        raise BudgetError("stopped")
+
+    unused, used = (screened(files, tmp_path, near=near)[0].screened for near in (0.8, 0.9))
+    with pytest.raises(BudgetError):
+        screen.screened(files, Screening(), NO_RUNS, screen.Place(tmp_path / "screened-1", tmp_path, 1, stop))
+    assert len(list((tmp_path / "screened-1").glob("*/*.survey"))) == 1
+    os.utime(Path(unused) / "report.json", (0, 0))
+    (of_other_text := tmp_path / "screened-1" / "other" / "key").mkdir(parents=True)
+    (of_other_text / "report.json").touch()
+    os.utime(of_other_text / "report.json", (0, 0))
+    now, _ = screened(files, tmp_path, filters="symbols")
+    left = {one for one in (tmp_path / "screened-1").glob("*/*") if one.is_dir()}
+    assert left == {Path(used), Path(now.screened)}, "a climb may still read by the other one"
+
+
+def test_a_screening_waits_for_another_of_the_same_text_and_may_give_up(files: Texts, tmp_path: Path) -> None:
+    def give_up() -> None:
+        raise BudgetError("late")
+
+    place = screen.Place(tmp_path / "s", tmp_path, wait=give_up)
+    folder = Path(screen.screened(files, Screening(), NO_RUNS, place)[0].screened)
+    with locked(folder.parent / "lock", give_up):
+        assert screen.screened(files, Screening(), NO_RUNS, place)[1].total == 2, "what is stored is opened"
+        with pytest.raises(BudgetError, match="late"):
+            screen.screened(files, Screening(filters="symbols"), NO_RUNS, place)
 
 
 def test_where_nothing_goes_the_text_has_the_digest_that_it_had(tmp_path: Path) -> None:
@@ -121,7 +164,7 @@ def test_a_stopped_screening_goes_on_with_what_is_missing(files: Texts, tmp_path
 
     with pytest.raises(Stopped):
         screen.screened(files, Screening(), NO_RUNS, screen.Place(tmp_path / "s", tmp_path, 1, stop))
-    (survey,) = (tmp_path / "s").iterdir()
+    (survey,) = (tmp_path / "s").glob("*/*.survey")
     made = {path: path.stat().st_mtime_ns for path in survey.glob("0*/*")}
     assert len({path.parent for path in made}) == 2
     kept: dict[Path, int] = {}
@@ -207,7 +250,8 @@ def test_a_document_repeats_a_row_where_a_run_of_13_or_all_of_it_stands_in_it(ro
     naive = {tuple(row[i : i + size]) for i in range(len(row) - size + 1)}
     expected = any(tuple(document[i : i + size]) in naive for i in range(len(document) - size + 1))
     held = contamination.held_runs([Example(asked, "x")])
-    assert (contamination.repeated_row(hashes(words(given_)), held.tables()) is not None) == expected
+    found = contamination.repeated_run(hashes(words(given_)), contamination.tables(held.hashes))
+    assert (found is not None) == expected
 
 
 def test_a_short_input_is_found_with_its_answer_and_one_shorter_still_is_counted() -> None:
@@ -215,8 +259,9 @@ def test_a_short_input_is_found_with_its_answer_and_one_shorter_still_is_counted
     held = contamination.held_runs(rows)
     assert held.too_short == 1 and held.where == ("a",)
     asked = hashes(words("Where is my parcel now?\nIt is on its way!"))
-    assert contamination.repeated_row(asked, held.tables()) == 0
-    assert contamination.repeated_row(hashes(words("where is my parcel now, and why")), held.tables()) is None
+    known = contamination.tables(held.hashes)
+    assert held.places()[contamination.repeated_run(asked, known)] == "a"
+    assert contamination.repeated_run(hashes(words("where is my parcel now, and why")), known) is None
     assert "parcel" not in json.dumps(held.by_length)
 
 

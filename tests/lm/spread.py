@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,8 +116,17 @@ def packed(loaded: Loaded, folder: Path) -> train.History:
             (text / f"{name}.jsonl").write_text(content)
     processes.barrier()
     engines: Any = SimpleNamespace(machine=SimpleNamespace(cores=2))
-    run = Run(folder.parent / f"fit-{processes.rank_and_world_size()[0]}", engines)
+    usual = processes.STEP_TIMEOUT
+
+    def slow(said: str, share: float) -> None:
+        """One process reads for longer than a step may take."""
+        processes.STEP_TIMEOUT = timedelta(seconds=1)
+        if not processes.is_main_process() and share == 1:
+            time.sleep(2)
+
+    run = Run(folder.parent / f"fit-{processes.rank_and_world_size()[0]}", engines, progress=slow)
     parts = raw.shards(corpus.find_texts(text, ["."]), 0.2, loaded.chat.tokenizer, run.folder / "shards", run)
+    processes.STEP_TIMEOUT = usual
     steps = mixed_steps(parts.learnt, None, 0.0, 24, 64, 1, PLAN.seed)
     return train.run(loaded, range(len(steps)), replace(PLAN, epochs=1, batch=1), folder, items=items_of(steps))
 

@@ -38,10 +38,12 @@ def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = T
     ```
     """
     from rung.climbing import climb as climbing
+    from rung.climbing.deadline import deadline
     from rung.climbing.preflight import inspect
 
     project = _project(task)
-    found, _ = inspect(project)
+    with deadline(project.engines, project.task.budget.minutes):
+        found, _ = inspect(project)
     if blocking(found):
         faults = [one for one in found if one.severity == "block"]
         what = " ".join(f"{one.what} {one.remedy}".rstrip() for one in faults)

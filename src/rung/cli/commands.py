@@ -210,12 +210,14 @@ def climb(
     from rung.cli.screens import results
     from rung.cli.screens.progress import Board
     from rung.climbing import climb as ladder
+    from rung.climbing.deadline import deadline
     from rung.climbing.preflight import inspect
     from rung.data.check import blocking
 
     executor = executor_of(on, parallel, gpus)
     project = project_of(folder, store_at=store)
-    found, _ = inspect(project)
+    with deadline(project.engines, project.task.budget.minutes):
+        found, _ = inspect(project)
     if blocking(found):
         if json_:
             print_json({"blocking": True, "findings": found})

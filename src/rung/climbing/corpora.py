@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 from rung.data.crew import useful
 from rung.data.finding import COMMON_SHARE, Finding, Severity
 from rung.data.screening.contamination import HeldRuns, held_runs
 from rung.data.screening.filters import FILTERS
-from rung.data.screening.screen import Place, Report, screened
+from rung.data.screening.report import Report
+from rung.data.screening.screen import Place, screened
 from rung.data.split import Splits
+from rung.errors import BudgetError
 from rung.machine import usable_cores
 from rung.store import Store
 from rung.task import Task
@@ -53,8 +54,11 @@ class Screened:
         return {name: {"documents": report.documents, **report.left_out} for name, report in self.reports}
 
 
-def screen(task: Task, splits: Splits, data: TrainData, store: Store, say: Callable[[str], object]) -> Screened:
-    """Screen the task's raw text; a screening that is stored is opened. DataError for text that cannot be read."""
+def screen(task: Task, splits: Splits, data: TrainData, store: Store, say: Callable[[str], object], until: float) -> Screened:
+    """Screen the task's raw text; a screening that is stored is opened. DataError for text that cannot be read.
+
+    `until`: a `time.monotonic()`; BudgetError after it.
+    """
     if not (data.corpus.files or data.general.files):
         return Screened(data.corpus, data.general)
     held = held_runs((*splits.dev, *splits.test.open())) if task.data.screening.contamination else HeldRuns({}, ())
@@ -62,7 +66,7 @@ def screen(task: Task, splits: Splits, data: TrainData, store: Store, say: Calla
     reports = []
     for name, texts in found.items():
         if texts.files:
-            found[name], report = _screened(texts, task, held, store, say)
+            found[name], report = _screened(texts, task, held, store.folder / FOLDER, say, until)
             reports.append((f"data.{name}", report))
     return Screened(found["corpus"], found["general"], tuple(reports), held.too_short)
 
@@ -101,17 +105,24 @@ def _finding(name: str, report: Report, reason: str, count: int) -> Finding:
     return Finding("text-filtered", "note", what(FILTERS[reason][1]), remedy, examples, count)
 
 
-def _screened(texts: Texts, task: Task, held: HeldRuns, store: Store, say: Callable[[str], object]) -> tuple[Texts, Report]:
-    folder = store.folder / FOLDER
+def _screened(
+    texts: Texts, task: Task, held: HeldRuns, folder: Path, say: Callable[[str], object], until: float
+) -> tuple[Texts, Report]:
     last = time.monotonic()
+
+    def wait() -> None:
+        if time.monotonic() > until:
+            raise BudgetError(
+                "the screening of raw text was stopped: the time budget is used up.",
+                remedy="Raise budget.minutes in rung.yaml, or run `rung check`, which has no limit; it resumes where it stopped.",
+            )
 
     def done(made: int, of: int) -> None:
         nonlocal last
+        wait()
         if texts.size >= LARGE and (not made or time.monotonic() - last > 30):
             last = time.monotonic()
             say(f"screening {texts.size / 1e6:,.0f} MB of raw text, once: {made} of {of} parts")
 
-    with store.lease(f"{FOLDER}/{texts.digest}", inf):
-        return screened(
-            texts, task.data.screening, held, Place(folder, Path(task.folder), useful(usable_cores(), texts.size), done)
-        )
+    place = Place(folder, Path(task.folder), useful(usable_cores(), texts.size), done, wait)
+    return screened(texts, task.data.screening, held, place)

@@ -114,7 +114,8 @@ class Project:
     @cached_property
     def screened(self) -> Screened:
         """Raw text without duplicates and held-out rows. Reads all of it, once. DataError if it cannot be read."""
-        return corpora.screen(self.task, self.inputs.splits, self.inputs.data, self.store, self.say)
+        until = self.engines.until
+        return corpora.screen(self.task, self.inputs.splits, self.inputs.data, self.store, self.say, until)
 
     @cached_property
     def starts(self) -> Mapping[str, Predictor]:

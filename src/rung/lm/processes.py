@@ -20,6 +20,9 @@ Value = TypeVar("Value")
 STEP_TIMEOUT = timedelta(minutes=30)
 """Timeout within a training, while another process computes its share or evaluates."""
 
+READING_TIMEOUT = timedelta(days=30)
+"""Timeout within a training, while another process reads its share of a corpus: one compressed file is one share."""
+
 IDLE_TIMEOUT = timedelta(days=365)
 """Timeout between trainings, while the main process answers rows and scores."""
 
@@ -67,7 +70,7 @@ def initialize() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if not dist.is_initialized():  # Ray Train has done it for its workers
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=STEP_TIMEOUT)
-    _group(IDLE_TIMEOUT), _group(STEP_TIMEOUT)
+    _group(IDLE_TIMEOUT), _group(STEP_TIMEOUT), _group(READING_TIMEOUT)
 
 
 def shut_down() -> None:
@@ -108,12 +111,12 @@ def broadcast_job(value: Value) -> Value:
     return _broadcast(value, IDLE_TIMEOUT)
 
 
-def barrier() -> None:
-    """Continue when all processes have reached this point."""
+def barrier(timeout: timedelta | None = None) -> None:
+    """Continue when all processes have reached this point, at most STEP_TIMEOUT apart, or `timeout`."""
     if _training_jointly and is_distributed():
         import torch.distributed as dist
 
-        dist.barrier(group=_group(STEP_TIMEOUT))
+        dist.barrier(group=_group(timeout or STEP_TIMEOUT))
 
 
 def gather_errors(error: str) -> list[str]:

@@ -64,7 +64,7 @@ def shards(found: Texts, share: float, tokenizer: Any, folder: Path, run: Run, p
             )
 
     here = crew.useful(run.engines.machine.cores // on_this_machine, found.size)
-    workers = Workers(here, rank, machines, processes.barrier, done)
+    workers = Workers(here, rank, machines, lambda: processes.barrier(processes.READING_TIMEOUT), done)
     parts = pack(found, (held, chosen), tokenizer, processes.broadcast(folder), f"{name} {held} {chosen}", workers)
     return Parts(parts["train"], parts.get("held"), parts.get("choosing"))
 

@@ -36,18 +36,16 @@ class HeldRuns:
 
     @property
     def digest(self) -> str:
-        return digest({str(length): sorted(value for value, _ in found) for length, found in sorted(self.by_length.items())})
+        return digest({str(length): found for length, found in self.hashes.items()})
 
-    def tables(self) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
-        """By words of a run: the hashes, sorted, and the row of each."""
-        import numpy as np
+    @property
+    def hashes(self) -> dict[int, list[int]]:
+        """By words of a run: the hashes, sorted."""
+        return {length: sorted(value for value, _ in found) for length, found in sorted(self.by_length.items())}
 
-        found = {}
-        for length, pairs in self.by_length.items():
-            values, rows = np.array([value for value, _ in pairs], np.uint64), np.array([row for _, row in pairs], np.int64)
-            order = np.argsort(values, kind="stable")
-            found[length] = (values[order], rows[order])
-        return found
+    def places(self) -> dict[int, str]:
+        """The place of a row for the hash of each run."""
+        return {value: self.where[row] for found in self.by_length.values() for value, row in found}
 
 
 def held_runs(rows: Iterable[Example]) -> HeldRuns:
@@ -73,13 +71,20 @@ def held_runs(rows: Iterable[Example]) -> HeldRuns:
     return HeldRuns({length: tuple(found.items()) for length, found in by_length.items()}, tuple(where), short)
 
 
-def repeated_row(values: NDArray[Any], tables: Mapping[int, tuple[NDArray[Any], NDArray[Any]]]) -> int | None:
-    """The row that a document with these words repeats; None if it repeats none."""
+def tables(hashes: Mapping[Any, list[int]]) -> dict[int, NDArray[Any]]:
+    """The hashes of `HeldRuns.hashes` as arrays."""
     import numpy as np
 
-    for length, (known, rows) in tables.items():
+    return {int(length): np.array(found, np.uint64) for length, found in hashes.items()}
+
+
+def repeated_run(values: NDArray[Any], known_runs: Mapping[int, NDArray[Any]]) -> int | None:
+    """The hash of a run of a held-out row that stands in a document with these words; None if there is none."""
+    import numpy as np
+
+    for length, known in known_runs.items():
         found = runs(values, length)
         at = np.minimum(np.searchsorted(known, found), len(known) - 1)
         if len(hits := np.flatnonzero(known[at] == found)):
-            return int(rows[at[hits[0]]])
+            return int(found[hits[0]])
     return None

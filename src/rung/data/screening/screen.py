@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung import files
 from rung.data import corpus, crew, ranges
-from rung.data.screening import repeats
+from rung.data.screening import repeats, report
 from rung.data.screening.contamination import HeldRuns
+from rung.data.screening.report import Example, Report
 from rung.data.screening.survey import (
-    CONTAMINATION,
     DIGESTS,
     DUPLICATE,
     EXAMPLES,
@@ -33,33 +35,11 @@ from rung.types import Texts, digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 1  # raise when the same text and settings would be screened otherwise
-REPORT = "report.json"
+VERSION = 2  # raise when the same text and settings would be screened otherwise
+REPORT, SPEC = "report.json", "spec.json"
 MODULE = "rung.data.screening.survey"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a screening left out."""
-
-    documents: int
-    """Documents in all."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    """Documents left out by reason, as `REASONS` names them."""
-    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The first few by reason: where they are, and what they repeat or how they begin."""
-    digest: str = ""
-    """Of which documents are left out; empty if none are."""
-
-    @property
-    def total(self) -> int:
-        return sum(self.left_out.values())
-
-    @property
-    def text(self) -> str:
-        """One sentence for a user."""
-        each = ", ".join(f"{count:,} for {reason}" for reason, count in self.left_out.items())
-        return f"{self.total:,} of {self.documents:,} documents of raw text are left out: {each}"
+UNUSED_SECONDS = 30 * 86_400
+"""How long a screening stays that is not opened. Not until the next one: a climb may still read by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +47,14 @@ class Place:
     """Where a screening works and stores what it finds."""
 
     folder: Path
-    """A folder of each screening's own is made in it."""
+    """A folder for each text is made in it, and in there one for each screening of it."""
     root: Path
     """What places are named relative to."""
     processes: int = 1
     done: Callable[[int, int], None] = lambda made, of: None
     """Called with the ranges read and all ranges; may raise, to stop."""
+    wait: Callable[[], None] = lambda: None
+    """Called while another process screens the same text; may raise, to stop."""
 
 
 def key(found: Texts, settings: Screening, held: HeldRuns) -> str:
@@ -98,50 +80,71 @@ def screened(found: Texts, settings: Screening, held: HeldRuns, place: Place) ->
     Where nothing is left out, the text has the digest that it has unscreened, and fits on it stay valid. A killed screening
     resumes with the ranges that are missing. DataError for unreadable text, or if nothing is left.
     """
-    name = key(found, settings, held)
-    folder = place.folder / name
+    folder = place.folder / digest([found.digest, found.share]) / key(found, settings, held)
     if not (folder / REPORT).exists():
-        _screen(found, settings, held, place, name)
-    stored = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    report = Report(**{**stored, "examples": {reason: tuple(some) for reason, some in stored["examples"].items()}})
-    if report.total == report.documents:
+        with files.locked(folder.parent / "lock", place.wait):
+            if not (folder / REPORT).exists():
+                _remove_unused(folder)
+                _screen(found, settings, held, place, folder)
+    os.utime(folder / REPORT)
+    made = report.read(folder / REPORT, found.files, held, place.root)
+    if made.total == made.documents:
         raise DataError(
-            f"nothing is left of the raw text: {report.text}.",
+            f"nothing is left of the raw text: {made.text}.",
             where=", ".join(found.files[:EXAMPLES]),
             remedy="See data.screening in rung.yaml.",
         )
-    name = digest([found.digest, report.digest]) if report.digest else found.digest
-    return replace(found, screened=str(folder), digest=name), report
+    name = digest([found.digest, made.digest]) if made.digest else found.digest
+    return replace(found, screened=str(folder), digest=name), made
 
 
-def _screen(found: Texts, settings: Screening, held: HeldRuns, place: Place, name: str) -> None:
+def _remove_unused(folder: Path) -> None:
+    """Remove killed screenings of the same text by other settings or held-out rows, and those of any that nobody uses."""
+    for one in folder.parent.parent.glob("*/*"):
+        if one == _survey_of(folder) or not one.is_dir():
+            continue
+        whole = (one / REPORT).exists() and one.suffix != files.PART
+        killed = one.parent == folder.parent and not whole
+        if killed or _unused(one / REPORT) or _unused(one / SPEC):
+            shutil.rmtree(one)
+
+
+def _unused(path: Path) -> bool:
+    return path.exists() and time.time() - path.stat().st_mtime > UNUSED_SECONDS
+
+
+def _survey_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.survey")
+
+
+def _screen(found: Texts, settings: Screening, held: HeldRuns, place: Place, folder: Path) -> None:
     """Both passes; then the survey gives way to its result."""
     every = ranges.ranges(found.files)
-    files.sweep_beside(place.folder / name)
-    work = place.folder / f"{name}.survey"
+    work = _survey_of(folder)
     spec = {
-        "of": name,
+        "of": folder.name,
         "folder": str(work),
         "files": found.files,
         "near": settings.near,
         "filters": settings.filters,
-        "runs": held.by_length if settings.contamination else {},
+        "runs": held.hashes if settings.contamination else {},
     }
-    files.write_json(work / "spec.json", spec)
+    files.write_json(work / SPEC, spec)
     numbers = range(len(every))
-    crew.share_out(MODULE, survey, work / "spec.json", numbers, place.processes, lambda made: place.done(made, len(every)))
-    surveyed, examples = _repeats_marked(every, [work / f"{i:05}" for i in numbers], settings, held, place.root)
-    with files.whole_folder(place.folder / name) as part:
+    crew.share_out(MODULE, survey, work / SPEC, numbers, place.processes, lambda made: place.done(made, len(every)))
+    surveyed, examples = _repeats_marked(every, [work / f"{i:05}" for i in numbers], settings)
+    with files.whole_folder(folder) as part:
         for i, (one, begin, end) in enumerate(zip(surveyed.folders, surveyed.starts, surveyed.starts[1:])):
             shutil.copyfile(one / DIGESTS, part / f"{i:05}{corpus.DIGESTS}")
             surveyed.reasons[begin:end].tofile(part / f"{i:05}{corpus.LEFT_OUT}")
-        files.write_json(part / REPORT, asdict(_report(surveyed.reasons, examples)))
+        made = _report(surveyed.reasons)
+        report.write(part / REPORT, made, {reason: examples[reason] for reason in made.left_out})
     shutil.rmtree(work)
 
 
 def _repeats_marked(
-    every: Sequence[ranges.Range], folders: Sequence[Path], settings: Screening, held: HeldRuns, root: Path
-) -> tuple[repeats.Surveyed, dict[str, tuple[str, ...]]]:
+    every: Sequence[ranges.Range], folders: Sequence[Path], settings: Screening
+) -> tuple[repeats.Surveyed, dict[str, list[Example]]]:
     """The survey with duplicates marked, and examples for each reason."""
     import numpy as np
 
@@ -150,8 +153,8 @@ def _repeats_marked(
     reasons = np.concatenate([np.fromfile(one / LEFT_OUT, np.uint8) for one in folders])
     starts = np.concatenate([[0], np.cumsum([note["documents"] for note in notes])]).astype(np.int64)
     surveyed = repeats.Surveyed(tuple(folders), starts, reasons)
-    where = _Where(every, starts, root)
-    examples = _single_examples(notes, starts, where, held)
+    where = _Where(every, starts)
+    examples = _single_examples(notes, starts, where)
     if settings.duplicates:
         examples[REASONS[DUPLICATE - 1]] = where.pairs(repeats.mark_equal(surveyed))
     if settings.near:
@@ -159,13 +162,13 @@ def _repeats_marked(
     return surveyed, examples
 
 
-def _report(reasons: NDArray[Any], examples: Mapping[str, Sequence[str]]) -> Report:
+def _report(reasons: NDArray[Any]) -> Report:
     import numpy as np
 
     counts = np.bincount(reasons, minlength=len(REASONS) + 1)[1:].tolist()
     left_out = {reason: count for reason, count in zip(REASONS, counts) if count}
     content = hashlib.sha256(np.packbits(reasons > 0).tobytes()).hexdigest() if left_out else ""
-    return Report(len(reasons), left_out, {reason: tuple(examples[reason]) for reason in left_out}, content)
+    return Report(len(reasons), left_out, digest=content)
 
 
 def _refuse_blank(every: Sequence[ranges.Range], notes: Sequence[Mapping[str, Any]]) -> None:
@@ -176,36 +179,30 @@ def _refuse_blank(every: Sequence[ranges.Range], notes: Sequence[Mapping[str, An
         raise DataError("the file has no text.", where=blank[0], remedy="Fill or remove it.")
 
 
-def _single_examples(
-    notes: Sequence[Mapping[str, Any]], starts: NDArray[Any], where: _Where, held: HeldRuns
-) -> dict[str, tuple[str, ...]]:
+def _single_examples(notes: Sequence[Mapping[str, Any]], starts: NDArray[Any], where: _Where) -> dict[str, list[Example]]:
     """Examples of the reasons that concern one document alone."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Example]] = {}
     for note, start in zip(notes, starts.tolist()):
         for reason, some in note["examples"].items():
-            for one in some:
-                more = f"= {held.where[one['row']]}" if reason == REASONS[CONTAMINATION - 1] else f"“{one['text']}”"
-                found.setdefault(reason, []).append(f"{where.name(start + one['number'])} {more}")
-    return {reason: tuple(some[:EXAMPLES]) for reason, some in found.items()}
+            first = found.setdefault(reason, [])
+            for one in some[: EXAMPLES - len(first)]:
+                first.append({"at": where.of(start + one["number"]), **{key: one[key] for key in one if key != "number"}})
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Where:
-    """Names documents by their file and their number in it, from 1."""
+    """Documents by their file and their number in it, both from 0."""
 
     ranges: Sequence[ranges.Range]
     starts: NDArray[Any]
-    root: Path
 
-    def name(self, document: int) -> str:
+    def of(self, document: int) -> tuple[int, int]:
         import numpy as np
 
-        at = int(np.searchsorted(self.starts, document, side="right")) - 1
-        file = self.ranges[at].file
-        first = next(i for i, one in enumerate(self.ranges) if one.file == file)
-        path = Path(file)
-        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-        return f"{shown.as_posix()} document {document - int(self.starts[first]) + 1}"
+        names = [one.file for one in self.ranges]
+        name = names[int(np.searchsorted(self.starts, document, side="right")) - 1]
+        return list(dict.fromkeys(names)).index(name), document - int(self.starts[names.index(name)])
 
-    def pairs(self, found: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-        return tuple(f"{self.name(one)} = {self.name(other)}" for one, other in found)
+    def pairs(self, found: Sequence[tuple[int, int]]) -> list[Example]:
+        return [{"at": self.of(one), "same": self.of(other)} for one, other in found]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rung import files
 from rung.data import crew, ranges
 from rung.data.corpus import content_hash
-from rung.data.screening.contamination import repeated_row
+from rung.data.screening.contamination import repeated_run, tables
 from rung.data.screening.filters import FILTERS
 from rung.data.screening.words import hashes, runs, words
 
@@ -45,7 +45,7 @@ def survey(spec: Mapping[str, Any], number: int) -> None:
     folder = Path(spec["folder"]) / f"{number:05}"
     if (folder / METADATA).exists() and json.loads((folder / METADATA).read_text(encoding="utf-8"))["of"] == spec["of"]:
         return
-    tables = _tables(json.dumps(spec["runs"]))
+    known = _tables(json.dumps(spec["runs"]))
     documents = ranges.documents(_ranges(tuple(spec["files"]), spec["of"])[number])
     examples: dict[str, list[dict[str, Any]]] = {}
     counted = 0
@@ -55,7 +55,7 @@ def survey(spec: Mapping[str, Any], number: int) -> None:
             for text in batch:
                 found = words(text)
                 values.append(hashes(found))
-                reason, more = _reason(text, found, values[-1], tables, spec["filters"])
+                reason, more = _reason(text, found, values[-1], known, spec["filters"])
                 digests.write(content_hash(text).to_bytes(8, "little"))
                 reasons.write(bytes([reason]))
                 if reason and len(seen := examples.setdefault(REASONS[reason - 1], [])) < EXAMPLES:
@@ -74,12 +74,12 @@ def excerpt(text: str) -> str:
 
 
 def _reason(
-    text: str, found: Sequence[str], values: NDArray[Any], tables: Mapping[int, Any], filters: Sequence[str]
+    text: str, found: Sequence[str], values: NDArray[Any], known: Mapping[int, Any], filters: Sequence[str]
 ) -> tuple[int, dict[str, Any]]:
     """The first reason to leave a document out, 0 for none, and what an example says of it."""
-    row = repeated_row(values, tables)
-    if row is not None:
-        return CONTAMINATION, {"row": row}  # not the text: it may be that of a sealed row
+    run = repeated_run(values, known)
+    if run is not None:
+        return CONTAMINATION, {"run": run}  # not the text: it may be that of a sealed row
     for name in filters:
         if FILTERS[name][0](text, found):
             return REASONS.index(name) + 1, {"text": excerpt(text)}
@@ -104,11 +104,8 @@ def _ranges(names: tuple[str, ...], of: str) -> tuple[ranges.Range, ...]:
 
 
 @lru_cache(maxsize=1)
-def _tables(runs_as_json: str) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
-    from rung.data.screening.contamination import HeldRuns
-
-    by_length = {int(length): tuple(map(tuple, found)) for length, found in json.loads(runs_as_json).items()}
-    return HeldRuns(by_length, ()).tables()
+def _tables(runs_as_json: str) -> dict[int, NDArray[Any]]:
+    return tables(json.loads(runs_as_json))
 
 
 if __name__ == "__main__":
