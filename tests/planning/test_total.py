@@ -29,6 +29,8 @@ def test_a_fit_that_others_go_on_from_is_counted_once(machine: Machine) -> None:
     assert found.answer == pytest.approx(650)
     elsewhere = total([*steps, step("rag+lora", 30.0, base="b")], 100, PROBE, machine)
     assert elsewhere.fit == pytest.approx(61), "another base shares no fit"
+    corrected = total([step("rag", 10.0), step("rag+lora", 4.0)], 100, PROBE, machine)
+    assert corrected.fit == pytest.approx(10), "no fit takes less than no time"
 
 
 def test_what_is_not_tried_takes_no_time(machine: Machine) -> None:

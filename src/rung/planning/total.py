@@ -44,7 +44,8 @@ def total(steps: Sequence[Step], dev_rows: int, on: forgetting.Probe, machine: M
         ]
         if step.parts:
             before = [sum(one.estimate.fit_seconds for one in tried if one.estimate and one.rung in {p.rung for p in step.parts})]
-        fit += step.estimate.fit_seconds - max([0.0, *before])
+        # corrected each by its own past, a part may be estimated above the whole
+        fit += max(0.0, step.estimate.fit_seconds - max([0.0, *before]))
         answer += step.estimate.row_seconds * dev_rows / (step.base.facts.concurrency if step.remote else 1)
         if any(method.family in TRAINS for method in step.methods):
             touched.append(step.base.facts.parameters)
