@@ -248,6 +248,9 @@ class Counting:
     opened: int = 0
     until: float = float("inf")
 
+    def reader(self, model: ModelRef) -> ModelRef:
+        return model
+
     def open(self, model: ModelRef) -> Letters:
         self.opened += 1
         return Letters()

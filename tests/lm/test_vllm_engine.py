@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
+import torch
 from vllm_servers import StandIn, listening, paths
 
 from rung.errors import DataError, ModelError
+from rung.lm.backends import vllm
 from rung.lm.backends.vllm_engine import VllmEngine
 from rung.lm.base import Completion, Decoding, ModelRef, Writing
 from rung.lm.engine_kinds import can, leaves
@@ -24,10 +27,11 @@ from rung.lm.engines import Engines
 from rung.lm.export import vllm_process
 from rung.lm.inference.causal import CausalEngine
 from rung.lm.models import adapters
+from rung.lm.models import load as loading
 from rung.lm.models.load import load
 from rung.lm.remote.prices import Price
 from rung.lm.remote.settings import Settings
-from rung.machine import Machine
+from rung.machine import Device, Machine
 
 TEXTS = ["where is my order", "the parcel is late", "refund please", "a"]
 LABELS = ["refund", "refund now", "delivery", "delivery late", "other"]
@@ -70,10 +74,53 @@ def test_answers_labels_and_scores_are_those_of_the_own_engine(
         assert [(one.label, one.tokens_in) for one in found] == [(one.label, one.tokens_in) for one in expected]
         assert [one.logprob for one in found] == pytest.approx([one.logprob for one in expected], abs=CLOSE)
         assert all(one.confidence and one.confidence <= 1 for one in found)
-    passages = ["the parcel is late, and nobody says why", "a"], ["the", ""]
-    for (logs, tokens), (expected_logs, expected_tokens) in zip(engine.read(*passages), own.read(*passages)):
-        assert tokens == expected_tokens and logs == pytest.approx(expected_logs, abs=CLOSE)
     assert engine.count(prompts[0]) == own.count(prompts[0]) and engine.context == 500
+
+
+class FakeProcess:
+    """A server that "starts" at once: the stand-in of the base that it is given. It notes what it shares the memory with."""
+
+    urls: ClassVar[dict[str, str]] = {}
+    seen: ClassVar[list[tuple[int, int]]] = []
+    engines: ClassVar[Engines]
+
+    def __init__(self, words: list[str]):
+        self.url, self.key, self.runs = self.urls[words[words.index("--model") + 1]], "", True
+        running = self.engines._kept["vllm servers"].processes.values()
+        models = sum(isinstance(self.engines._open[ref], CausalEngine) for ref in self.engines.opened)
+        self.seen.append((models, sum(one.runs for one in running)))
+
+    def close(self) -> None:
+        self.runs = False
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_one_owner_of_an_accelerators_memory(
+    device: Device, base: Callable, machine: Machine, home: Path, ask: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models of this process and a server, or two servers, are never there at once; on a CPU they may be."""
+    monkeypatch.setattr(vllm, "VllmProcess", FakeProcess)
+    monkeypatch.setattr(loading, "load", lambda folder, at, files="": load(folder, machine, files))
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    first, second = str(base("llama")), str(base("llama-bos"))
+    engines = FakeProcess.engines = Engines(replace(machine, device=device), lambda text: None, most=4)
+    FakeProcess.seen = []
+    here, one, other = [engines.reference(name) for name in (first, f"vllm:{first}", f"vllm:{second}")]
+    with listening(StandIn(base("llama"), machine)) as url, listening(StandIn(base("llama-bos"), machine)) as url_2:
+        FakeProcess.urls = {first: url, second: url_2}
+        engines.open(here)
+        served = engines.open(one)
+        assert (here in engines.opened) == (device == "cpu")
+        engines.open(here)
+        assert isinstance(served, VllmEngine) and served.started
+        running = served.started.servers.processes
+        assert [process.runs for process in running.values()] == ([] if device == "cuda" else [True])
+        assert served.generate([ask("a")], Decoding(max_new_tokens=2)), "who has it starts it again"
+        engines.open(other)
+        assert engines.reader(one) == here, "raw text is read without a server"
+    assert FakeProcess.seen == ([(0, 0)] * 3 if device == "cuda" else [(1, 0), (1, 1)])
+    assert len(emptied) == (3 if device == "cuda" else 0)
 
 
 def test_samples_are_drawn_by_their_seed(stand_in: tuple[StandIn, str], machine: Machine, ask: Callable) -> None:

@@ -193,7 +193,7 @@ def _ability(model: ModelRef, on: Probe, store: Store, engines: Engines) -> Abil
         kept = store.read(f"ability/{name}.json")
         if kept:
             return Ability(**{key: tuple(values) for key, values in kept.items()})
-        found = measure(cast(Reads, engines.open(model)), on)
+        found = measure(cast(Reads, engines.open(engines.reader(model))), on)
         with store.under_lease(f"ability/{name}"):
             store.write(f"ability/{name}.json", asdict(found))
     return found

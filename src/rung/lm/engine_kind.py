@@ -77,6 +77,10 @@ class Workshop(Protocol):
 
     def embedder(self, name: str) -> Embedder: ...
 
+    def end_servers(self) -> None: ...
+
+    def end_models(self) -> None: ...
+
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Anything that is opened once, by name."""
         ...
@@ -100,3 +104,5 @@ class EngineKind:
     """Whether what is sent to a model of this name, where `can.local` is false, stays in the user's own network."""
     fitted: Callable[[Workshop, ModelRef], ModelRef] = lambda engines, ref: ref
     """Who answers with something that was fitted on a model of this kind: another kind where this one cannot load it."""
+    reader: Callable[[Workshop, ModelRef], ModelRef] = lambda engines, ref: ref
+    """Who gives the log-probability of raw text, where `can.reads_text`."""

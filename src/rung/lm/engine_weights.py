@@ -30,6 +30,8 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
     from rung.lm.models.load import load
 
     found = _unchanged(engines, ref, _digest_causal)
+    if _one_owner(engines):
+        engines.end_servers()
     if engines.serving:
         from rung.lm.inference.served import Bases, opened
 
@@ -37,6 +39,14 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
         own = partial(opened, found.folder, found.digest, ref.files, engines.machine, engines.say, bases)
         return _open_backend(engines, ref, found, own) if ref in engines.backends else own()
     return CausalEngine(load(found.folder, engines.machine, ref.files), engines.say)
+
+
+def _one_owner(engines: Workshop) -> bool:
+    """Whether either language models of this process or one server have the memory, so that one ends before the other begins.
+
+    On a CPU both have room, and what serves ends nothing that others may be asking.
+    """
+    return engines.machine.device != "cpu" and not engines.serving
 
 
 def _unchanged(engines: Workshop, ref: ModelRef, digest_now: Callable[[Workshop, str], str]) -> ModelFiles:
@@ -95,12 +105,12 @@ def _open_vllm(engines: Workshop, ref: ModelRef) -> Engine:
     from rung.lm.backends.base import Wanted
     from rung.lm.backends.vllm_engine import VllmEngine
 
-    address = _vllm_address(ref.name)
-    found = _unchanged(engines, ref, _digest_vllm_server if address else _digest_causal)
+    address, found = _vllm_address(ref.name), _vllm_files(engines, ref)
     chat, context = engines.chat(ref), engines.context(ref)
     assert chat, "models with weights here have a chat template"
     wanted = Wanted(ref, found, chat, context or 2**20, engines.machine, engines.say, address)
-    started: vllm.Servers = engines.keep("vllm servers", vllm.Servers)
+    make_room = engines.end_models if _one_owner(engines) else None
+    started: vllm.Servers = engines.keep("vllm servers", partial(vllm.Servers, make_room))
     key = os.environ.get(engines.api.key_env, "") if engines.api.key_env else ""
     backend = vllm.opened(wanted, started, key)
 
@@ -108,6 +118,10 @@ def _open_vllm(engines: Workshop, ref: ModelRef) -> Engine:
         return cast("CausalEngine", _open_causal(engines, _in_rung(engines, ref)))
 
     return VllmEngine(backend, chat, own, None if address else vllm.Started(started, found.digest))
+
+
+def _vllm_files(engines: Workshop, ref: ModelRef) -> ModelFiles:
+    return _unchanged(engines, ref, _digest_vllm_server if _vllm_address(ref.name) else _digest_causal)
 
 
 def _vllm_address(name: str) -> str:
@@ -131,8 +145,7 @@ def _vllm_fitted(engines: Workshop, ref: ModelRef) -> ModelRef:
 
 def _in_rung(engines: Workshop, ref: ModelRef) -> ModelRef:
     """The same model in rung's own engine."""
-    name = split_server(ref.name)[1]
-    return replace(ref, kind="causal", name=name, digest=engines.find(name).digest)
+    return replace(ref, kind="causal", name=split_server(ref.name)[1], digest=_vllm_files(engines, ref).digest)
 
 
 def _price_vllm(engines: Workshop, ref: ModelRef) -> Price | None:
@@ -153,6 +166,7 @@ STARTED = EngineKind(
     digest=_digest_causal,
     parameters=_size_causal,
     fitted=_vllm_fitted,
+    reader=_in_rung,
 )
 """A server that rung starts."""
 RUNNING = EngineKind(
@@ -164,5 +178,6 @@ RUNNING = EngineKind(
     price=_price_vllm,
     private=lambda name: endpoint(name).in_house,
     fitted=_vllm_fitted,
+    reader=_in_rung,
 )
 """One that runs already, at an address."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung import files
-from rung.lm.base import Closes, Engine, ModelRef, Prompt
+from rung.lm.base import Closes, Engine, InServer, ModelRef, Prompt
 from rung.lm.engine_kinds import can, kind, kind_of
 from rung.lm.models import fits
 from rung.lm.remote.calls import LEDGER, FileCalls
@@ -154,9 +154,24 @@ class Engines:
         """Free the models in memory, before another copy is loaded to be trained; what is asked again is opened again."""
         while self._open:
             self._drop()
+        self.end_servers()
+
+    def end_servers(self) -> None:
+        """End the servers that were started here: a model of this process needs their memory."""
         for one in self._kept.values():
             if isinstance(one, Closes):
                 one.close()
+
+    def end_models(self) -> None:
+        """Forget the models in this process, and give their memory back to its device: a server needs it."""
+        import gc
+
+        import torch
+
+        for ref in [ref for ref, engine in self._open.items() if not isinstance(engine, InServer)]:
+            del self._open[ref]
+        gc.collect()
+        torch.get_device_module(self.machine.device).empty_cache()
 
     def _drop(self) -> None:
         """Close the engine that was asked longest ago."""
@@ -179,6 +194,10 @@ class Engines:
     def fitted(self, ref: ModelRef) -> ModelRef:
         """Who answers with what was just fitted: another engine where this model's cannot load it."""
         return kind(ref.kind).fitted(self, ref)
+
+    def reader(self, ref: ModelRef) -> ModelRef:
+        """Who gives the log-probability of raw text: another engine of the same weights where this model's is slow at it."""
+        return kind(ref.kind).reader(self, ref)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -31,9 +31,14 @@ def installed() -> bool:
 
 
 class Servers:
-    """Servers that were started here, one for each base."""
+    """Servers that were started here, one for each base.
 
-    def __init__(self) -> None:
+    `make_room`: frees what else of this process has the memory that a server needs, before one starts. Then there is one server
+    at a time: that of another base ends before.
+    """
+
+    def __init__(self, make_room: Callable[[], None] | None = None) -> None:
+        self.make_room = make_room
         self.processes: dict[str, VllmProcess] = {}
         """By the digest of the base."""
         self._servers: dict[str, Server] = {}
@@ -45,6 +50,9 @@ class Servers:
         with self._lock:
             running = self.processes.get(base)
             if running is None or not running.runs:
+                if self.make_room:
+                    self.close()
+                    self.make_room()
                 wanted.say("starting vLLM...")
                 self.processes[base] = started = VllmProcess(_options(wanted))
                 self._servers[base] = Server(started.url, started.key)

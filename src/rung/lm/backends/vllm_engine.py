@@ -115,15 +115,6 @@ class VllmEngine(BackendEngine):
             out[i] += logs[token]
         return out
 
-    def read(self, texts: Sequence[str], before: Sequence[str]) -> list[tuple[float, int]]:
-        """By rung's own engine of the same weights: texts are long, and vLLM would be asked once for each of their tokens.
-
-        A server that rung started ends before, since memory may not hold both.
-        """
-        if self.started:
-            self.started.close()
-        return self._open().read(texts, before)
-
     # --- labels ---------------------------------------------------------------------------------------------------
 
     def choose(
