@@ -44,11 +44,24 @@ def test_the_cards_code_gives_the_tools_and_reads_the_calls(
     names: dict[str, Any] = {}
     exec(compile(ask, "README.md", "exec"), names)
     assert "get_weather" in names["tokenizer"].decode(names["ids"]["input_ids"][0])
-    written = ["<tool_call>\n" + json.dumps(one) + "\n</tool_call>" for one in CALLS]
-    for text, calls in ((written[0], CALLS[:1]), ("".join(written), CALLS), ("[]", [])):
-        names["text"] = text
-        exec(compile(read, "README.md", "exec"), names)
-        assert names["calls"] == calls
+    assert not any(stop in names["text"] for stop in asked["stop"]) and "skip_special_tokens=False" in ask
+    one, two = map(json.dumps, CALLS)
+    listed = {**asked["tool_calls"], "before": "<|tool_call|>[", "between": ", ", "after": "]"}
+    lines = {**listed, "before": "", "between": "\n", "after": ""}
+    for form, both in (
+        (asked["tool_calls"], f"<tool_call>\n{one}\n</tool_call><tool_call>\n{two}\n</tool_call>"),
+        (listed, f"<|tool_call|>[{one}, {two}]"),
+        (lines, f"{one}\n{two}"),
+    ):
+        names["asked"] = {**asked, "tool_calls": form}
+        for text, calls in ((both, CALLS), (form["before"] + one + form["after"], CALLS[:1]), ("[]", [])):
+            names["text"] = text
+            exec(compile(read, "README.md", "exec"), names)
+            assert names["calls"] == calls
+        for text in ("", "none of them", f"{both} done"):
+            names["text"] = text
+            with pytest.raises(ValueError, match=r"Expecting|Extra"):
+                exec(compile(read, "README.md", "exec"), names)
 
 
 def test_what_cannot_hold_tools_refuses_them(hermes: Path, tmp_path: Path, home: Path, base: Base) -> None:

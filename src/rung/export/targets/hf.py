@@ -31,7 +31,7 @@ def use(source: Source, form: Form) -> str:
         if form.adapter
         else 'model = AutoModelForCausalLM.from_pretrained(".")'
     )
-    given, read = _tools(source)
+    given, decoded, read = _tools(source)
     library = "from peft import AutoPeftModelForCausalLM\n" if form.adapter else ""
     names = "AutoTokenizer" if form.adapter else "AutoModelForCausalLM, AutoTokenizer"
     return (
@@ -43,19 +43,33 @@ def use(source: Source, form: Form) -> str:
         f"text = tokenizer.apply_chat_template(turns, {given}tokenize=False, add_generation_prompt=True)\n"
         'ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")\n'
         'found = model.generate(**ids, max_new_tokens=asked["max_new_tokens"])\n'
-        f'text = tokenizer.decode(found[0, ids["input_ids"].shape[1]:], skip_special_tokens=True)\nprint(text)\n```{read}'
+        f'text = tokenizer.decode(found[0, ids["input_ids"].shape[1]:], {decoded}\nprint(text)\n```{read}'
     )
 
 
+PLAIN = "skip_special_tokens=True)"
+"""How answers are decoded."""
+MARKED = """skip_special_tokens=False)
+for stop in asked["stop"]:
+    text = text.split(stop)[0]"""
+"""How calls are decoded: the marks around them may be special tokens."""
+
 READ_CALLS = """
 
-The text is calls of the tools. They are read from it so; `ValueError` is a text that is no call:
+The text is calls of the tools. They are read from it so, each with its `name` and its arguments under `form["arguments"]`;
+`ValueError` is a text that is no call:
 
 ```python
-form = asked["tool_calls"]
-inner = text.strip().removeprefix(form["before"].strip()).removesuffix(form["after"].strip())
-parts = inner.split(form["between"].strip()) if form["between"] else [inner]
-calls = [] if text.strip() == "[]" else [json.loads(part) for part in parts]  # each has a name and its arguments
+form, calls, rest = asked["tool_calls"], [], text.strip()
+before, between, after = ((form[part] or "").strip() for part in ("before", "between", "after"))
+if rest != "[]":  # no tool is called
+    rest = rest.removeprefix(before).lstrip()
+    while not calls or rest != after:
+        call, end = json.JSONDecoder().raw_decode(rest)
+        calls.append(call)
+        rest = rest[end:].lstrip()
+        if rest != after:
+            rest = rest.removeprefix(between).lstrip()
 ```"""
 READ_LIST = """
 
@@ -63,12 +77,12 @@ The text is a JSON list of calls, each with its `name` and `arguments`: `calls =
 system message, as the chat template has no form for them."""
 
 
-def _tools(source: Source) -> tuple[str, str]:
-    """Of a rung that calls tools: what the template is given besides, and how calls are read from the text."""
+def _tools(source: Source) -> tuple[str, str, str]:
+    """Of a rung that calls tools: what the template is given besides, how the text is decoded, how calls are read from it."""
     known = source.predictor.tools
     if known is None:
-        return "", ""
-    return ("", READ_LIST) if known.in_text else ('tools=asked["tools"], ', READ_CALLS)
+        return "", PLAIN, ""
+    return ("", PLAIN, READ_LIST) if known.in_text else ('tools=asked["tools"], ', MARKED, READ_CALLS)
 
 
 HF = Target("hf", "a folder for transformers", ("f32", "bf16", "f16"), write, use, "transformers", adapter_kinds=("f32",))
