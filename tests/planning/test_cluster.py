@@ -5,14 +5,23 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rung.cli.plan_json import write_torchtitan
 from rung.climbing.project import Project
 from rung.errors import RungError
+from rung.lm.models.chat import Chat, tokenizer
+from rung.lm.trees.tree import Row
+from rung.methods.continued import Continued
+from rung.methods.conversations import taught_rows
+from rung.methods.full import Full
+from rung.methods.pretrain import Pretrain
 from rung.planning import cluster, torchtitan
+from rung.planning import torchtitan_config as config
 from rung.planning.machines import by_name
 from rung.task import load_task
 
@@ -54,19 +63,52 @@ def test_one_gpu_trains_adapters_of_larger_models_than_all_weights(project: Call
     largest = {kind: {one.rung: one.largest for one in cluster.quotes(steps, kind).rungs} for kind in ("h100", "h200", "t4")}
     assert all(one["full"] < one["lora"] for one in largest.values())
     assert largest["t4"]["full"] < largest["h100"]["full"] < largest["h200"]["full"]
-    assert 3e9 < largest["h100"]["full"] < 80e9 / cluster.STATES, "weights, gradients and moments alone take 16 bytes each"
+    assert 3e9 < largest["h100"]["full"] < 80e9 / 16, "weights, gradients and moments alone take 16 bytes each"
     assert all(one.fits and one.split_over == 1 for one in cluster.quotes(steps, "t4").rungs)
+    assert {one.rung: one.whole for one in cluster.quotes(steps, "t4").rungs} == {"lora": False, "full": True}
+
+
+def test_a_large_model_is_split_over_as_many_gpus_as_its_own_states_take(project: Callable[..., Project]) -> None:
+    steps = project("[lora, full]").plan.steps
+    large = [replace(one, base=replace(one.base, facts=replace(one.base.facts, parameters=70 * 10**9))) for one in steps]
+    found = {one.rung: one.split_over for one in cluster.quotes(large, "h100").rungs}
+    assert found["full"] == -(-70 * 16 // 64), "float32 weights, gradients and two moments"
+    assert 70 * 2 / 64 < found["lora"] <= 70 * 3 / 64 + 1, "frozen weights of 16 bits, and little that is trained"
 
 
 def test_a_configuration_of_all_weights_has_the_train_rows_and_no_others(project: Callable[..., Project], tmp_path: Path) -> None:
     made = project("[full]")
-    found = written(made, tmp_path / "out", "h100x32")
+    found = written(made, tmp_path / "out", "h100x16")
     assert ast.literal_eval(found["initial_load_in_hf"]) is True and ast.literal_eval(found["tensor_parallel_degree"]) == 1
-    assert ast.literal_eval(found["global_batch_size"]) == 32 * ast.literal_eval(found["local_batch_size"])
-    rows = [json.loads(line)["messages"] for line in (tmp_path / "out" / torchtitan.ROWS).read_text().splitlines()]
-    train = made.inputs.splits.train
-    assert [(row[-2]["content"], row[-1]["content"]) for row in rows] == [(one.input, one.output) for one in train]
-    assert "--nnodes 4 --nproc-per-node 8" in (tmp_path / "out" / "rung_torchtitan.py").read_text()
+    assert ast.literal_eval(found["global_batch_size"]) == 16 == 16 * ast.literal_eval(found["local_batch_size"])
+    rows = [json.loads(line) for line in (tmp_path / "out" / torchtitan.ROWS).read_text().splitlines()]
+    start = replace(made.plan.steps[0].base.start, show_labels=False)
+    chat = Chat(tokenizer(made.engines.find(start.model.name).folder))
+    taught, _ = taught_rows(chat, start, made.inputs.splits.train, made.engines, False)
+    assert [(tuple(row["tokens"]), tuple(row["targets"])) for row in rows] == [(one.tokens, one.targets) for one in taught]
+    module = (tmp_path / "out" / torchtitan.NAME).read_text()
+    assert "--nnodes 2 --nproc-per-node 8" in module
+    names: dict[str, Any] = {"IGNORE_INDEX": -100, "ChatDataset": type("ChatDataset", (), {})}
+    body = [one for one in ast.parse(module).body if isinstance(one, ast.FunctionDef) and one.name == "_as_written"]
+    exec(compile(ast.Module(body, []), torchtitan.NAME, "exec"), names)
+    given, labels = names["_as_written"](None, rows[0])
+    assert tuple(given) == taught[0].tokens[:-1] and len(labels) == len(given)
+    assert chat.decode([one for one in labels if one >= 0]) == made.inputs.splits.train[0].output
+
+
+def test_steps_follow_from_the_tokens_and_the_rungs_own_options(project: Callable[..., Project], tmp_path: Path) -> None:
+    rows = [Row(tuple(range(1001)), (False,) * 1000 + (True,)) for _ in range(640)]
+    found = config.of_rows(Full(epochs=4, batch=16), rows)
+    assert (found.length, found.steps) == (2048, -(-4 * 640 * 1000 // (16 * 2048)))
+    assert config.of_rows(Full(), [Row(tuple(range(2050)), (False,) * 2050)]).length == 4096, "no row is dropped as too long"
+    assert config.of_text(Pretrain(steps=70, batch=8, context=256), 10**6).steps == 70
+    text = config.of_text(Continued(window=1024, step=8192, epochs=2), 8192 * 10)
+    assert (text.batch, text.length, text.steps) == (8, 1024, 20)
+    (tmp_path / "text.jsonl").write_text(
+        "".join(json.dumps({"text": f"a document about the number {i}"}) + "\n" for i in range(50))
+    )
+    asked = written(project("[continued]", more=", corpus: text.jsonl"), tmp_path / "out", "h100x8")
+    assert ast.literal_eval(asked["seq_len"]) == 1024 and ast.literal_eval(asked["initial_load_in_hf"]) is True
 
 
 def test_a_configuration_of_raw_text_starts_without_weights_and_has_no_held_out_row(
@@ -87,12 +129,37 @@ def train(project: Project) -> set[str]:
 
 
 def test_tensors_are_split_where_torchtitan_splits_them() -> None:
-    assert torchtitan.degrees(8 * 10**9, 64, 16) == torchtitan.Degrees(1, 1, 64)
-    assert torchtitan.degrees(70 * 10**9, 64, 16) == torchtitan.Degrees(8, 2, 16)
-    assert torchtitan.degrees(70 * 10**9, 4, 16).tensor == 1, "never beyond one machine"
+    assert config.degrees(8 * 10**9, 16, 16) == config.Degrees(1, 1)
+    assert config.degrees(70 * 10**9, 64, 16) == config.Degrees(8, 2)
+    assert config.degrees(70 * 10**9, 4, 16).tensor == 1, "never beyond one machine"
 
 
-def test_without_a_rung_of_all_weights_nothing_is_written(project: Callable[..., Project], tmp_path: Path) -> None:
-    with pytest.raises(RungError, match="trains all weights"):
-        written(project("[lora]"), tmp_path / "out", "h100x8")
+@pytest.mark.parametrize(
+    ("rungs", "more", "gpus", "error"),
+    [
+        ("[lora]", "", "h100x8", "of all weights, alone"),
+        ("[few-shot+full]", "", "h100x8", "of all weights, alone"),
+        ("[continued]\nmethods: {continued: {rank: 8}}", ", corpus: text", "h100x8", "of all weights, alone"),
+        ("[continued]", ", corpus: text, general: text", "h100x8", "of all weights, alone"),
+        ("[full]", "", "h100x12", "no whole number of machines of 8"),
+        ("[full]", "", "h100x64", "16 sequences cannot be divided among 64"),
+    ],
+)
+def test_what_torchtitan_cannot_do_writes_nothing(
+    rungs: str, more: str, gpus: str, error: str, project: Callable[..., Project], tmp_path: Path
+) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("a text of some words about a number\n" * 100)
+    with pytest.raises(RungError, match=error):
+        written(project(rungs, more=more), tmp_path / "out", gpus)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_else_is_not_written_into(project: Callable[..., Project], tmp_path: Path) -> None:
+    made = project("[full]")
+    (tmp_path / torchtitan.ROWS).write_text("mine")
+    with pytest.raises(RungError, match="something else, which is not overwritten"):
+        written(made, tmp_path, "h100x8")
+    assert (tmp_path / torchtitan.ROWS).read_text() == "mine" and not (tmp_path / torchtitan.NAME).exists()
+    for _ in range(2):  # its own output it replaces
+        written(made, tmp_path / "out", "h100x8")

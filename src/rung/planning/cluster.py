@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rung.machine import EFFICIENCY
-from rung.methods.base import Method
+from rung.methods.base import Family, Method
 from rung.methods.chain import estimate_rung
 from rung.methods.facts import Facts
 from rung.methods.multiprocess import TRAINS
+from rung.methods.shared_options import StepOptions
 from rung.planning.machines import PEAK_SHARE, SCALING_EFFICIENCY, by_name, parsed
 from rung.planning.steps import Step
 
-STATES = 16
-"""Bytes per parameter of weights, gradients and two moments in float32, where all weights are trained."""
+WHOLE = (Family.FULL, Family.CONTINUED, Family.PRETRAINING)
 SMALLEST, LARGEST = 1_000_000, 10**13
 """Parameters between which the largest model that fits is looked for."""
 SPARE = 0.8
@@ -53,7 +53,9 @@ class TrainingQuote:
     largest: int
     """Parameters of the largest model that this rung trains within one GPU's memory; 0 where even a million is too large."""
     split_over: int
-    """GPUs that hold its states at least, where torchtitan or Megatron split them."""
+    """GPUs that hold its states at least, where another program splits them: weights, gradients and moments of trained ones."""
+    whole: bool
+    """Whether it is one training of all weights, which torchtitan does as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def _quote(step: Step, kind: str, count: int) -> TrainingQuote:
     def needed(parameters: int) -> int:
         return estimate_rung(*sized(step.methods, facts, parameters), one).memory_bytes
 
-    size = found.parameters or facts.parameters
+    states = estimate_rung(tuple(map(_without_activations, step.methods)), facts, one).memory_bytes
     return TrainingQuote(
         rung=step.rung,
         memory_bytes=found.memory_bytes,
@@ -100,8 +102,14 @@ def _quote(step: Step, kind: str, count: int) -> TrainingQuote:
         fits=found.memory_bytes <= one.memory_bytes,
         on=tuple(map(fit, counts(count))),
         largest=_largest(needed, one.memory_bytes),
-        split_over=max(1, -(-STATES * size // round(SPARE * one.memory_bytes))),
+        split_over=max(1, -(-states // round(SPARE * one.memory_bytes))),
+        whole=len(step.methods) == 1 and step.methods[0].family in WHOLE and not getattr(step.methods[0], "rank", 0),
     )
+
+
+def _without_activations(method: Method) -> Method:
+    """The method with one token computed at once, so that its memory is that of its states."""
+    return replace(method, tokens=1) if isinstance(method, StepOptions) else method
 
 
 def sized(methods: Sequence[Method], facts: Facts, parameters: int) -> tuple[tuple[Method, ...], Facts]:

@@ -10,6 +10,7 @@ from rung.cli.screens.form import add_column, format_bytes, format_seconds, form
 from rung.planning.cluster import ClusterQuote, TrainingQuote
 
 BILLION = 1e9
+TORCHTITAN = " torchtitan and Megatron-LM do where all weights are trained: rung plan --torchtitan FOLDER."
 
 
 def cluster(found: ClusterQuote) -> RenderableType:
@@ -24,12 +25,13 @@ def cluster(found: ClusterQuote) -> RenderableType:
             first = (rung.rung, format_bytes(rung.memory_bytes)) if k == 0 else ("", "")
             cells = (f"{one.gpus}", format_seconds(one.seconds), format_usd(one.usd))
             table.add_row(*first, *cells, style="" if rung.fits else "yellow")
+    whole = any(rung.whole for rung in found.rungs)
     each = f"{found.memory_bytes / BILLION:.0f} GB, {format_usd(found.usd_per_hour)} an hour"
     return Group(
         table,
         styled("One {} ({}) is enough for models of up to:", found.gpu, each),
         *(styled("  {}: {}", rung.rung, _size(rung)) for rung in found.rungs),
-        styled("Larger ones must be split over GPUs, which torchtitan or Megatron-LM do: rung plan --torchtitan FOLDER."),
+        styled("Larger ones must be split over GPUs, which rung does not do.{}", TORCHTITAN if whole else ""),
         *(styled("[dim]{}[/]", line) for line in found.assumptions),
     )
 
