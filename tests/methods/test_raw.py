@@ -75,8 +75,11 @@ def kill_at(step: int) -> Callable[[str, float], None]:
 # --- pre-training -----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_losses_are_pinned(fit: Callable) -> None:
+def test_the_first_losses_are_pinned(fit: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Engines] = []
+    monkeypatch.setattr(Engines, "close", lambda self: closed.append(self))
     found, run = fit(SMALL)
+    assert closed == [run.engines], "other models have left the memory"
     assert run.notes["losses"] == pytest.approx(PINNED, abs=2e-3)
     assert "n=" in run.notes["bits_per_byte"]
     assert not (run.folder / "work").exists()

@@ -146,6 +146,7 @@ class Pretrain(RawTextOptions):
         from rung.lm.models.llama_shape import fresh
         from rung.lm.models.load import Loaded
 
+        run.engines.close()  # earlier rungs' models and servers have the memory
         model = fresh(self.parameters, self.context, tokenizer, run.seed)
         onednn_linear.use_onednn(model, run.engines.machine)
         return Loaded(model.to(run.engines.machine.device), Chat(tokenizer), trees=False, context=self.context)
