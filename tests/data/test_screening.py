@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rung.data import corpus, crew, ranges
-from rung.data.screening import contamination, repeats, screen
+from rung.data.screening import contamination, repeats, screen, signatures
 from rung.data.screening.filters import FILTERS
 from rung.data.screening.words import hashes, runs, words
 from rung.errors import BudgetError, DataError
@@ -137,8 +137,8 @@ def test_a_screening_waits_for_another_of_the_same_text_and_may_give_up(files: T
     def give_up() -> None:
         raise BudgetError("late")
 
+    folder = Path(screen.screened(files, Screening(), NO_RUNS, screen.Place(tmp_path / "s", tmp_path))[0].screened)
     place = screen.Place(tmp_path / "s", tmp_path, wait=give_up)
-    folder = Path(screen.screened(files, Screening(), NO_RUNS, place)[0].screened)
     with locked(folder.parent / "lock", give_up):
         assert screen.screened(files, Screening(), NO_RUNS, place)[1].total == 2, "what is stored is opened"
         with pytest.raises(BudgetError, match="late"):
@@ -278,7 +278,7 @@ def test_equal_documents_are_found_by_shares_of_their_keys(
 
 def test_bands_find_what_is_as_alike_as_the_threshold() -> None:
     for threshold in (0.5, 0.8, 0.95):
-        rows = repeats.rows_per_band(threshold)
+        rows = signatures.rows_per_band(threshold)
         assert 1 - (1 - threshold**rows) ** (128 // rows) >= 0.99 > 1 - (1 - threshold ** (rows + 1)) ** (128 // (rows + 1))
 
 

@@ -1,27 +1,27 @@
 """The second pass of a screening: documents that repeat an earlier one, exactly or nearly, over all ranges.
 
-Equal keys meet by sorting, one share of the keys at a time, so that memory does not grow with the corpus but for one byte a
-document. Near duplicates share a band of their MinHash signatures (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of
-Massive Datasets, chapter 3) and are compared by their whole signatures. http://infolab.stanford.edu/~ullman/mmds/ch3n.pdf
+Equal keys meet by sorting: one pass divides them into files by their first bits, and each file is sorted by itself. So the time
+grows with the documents, and memory by one byte a document. Near duplicates share a band of their MinHash signatures and are
+compared by their whole signatures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rung.data.screening.survey import DIGESTS, DUPLICATE, EXAMPLES, NEAR_DUPLICATE, NUMBERS, SIGNATURES
-from rung.data.screening.words import MULTIPLIER
+from rung.data.screening import signatures
+from rung.data.screening.survey import DIGESTS, DUPLICATE, EXAMPLES, NEAR_DUPLICATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_KEYS = 1 << 22
 """About how many keys are sorted at once."""
-FOUND = 0.99
-"""Chance that two documents as alike as the threshold share a band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Surveyed:
     """The number of the first document of each range among all, and the number of documents; (R + 1,)."""
     reasons: NDArray[Any]
     """Why each document is left out, 0 if it is not; changed in place."""
+    check: Callable[[], None] = lambda: None
+    """Called now and then; may raise, to stop."""
 
     def range_of(self, document: int) -> tuple[int, int]:
         """The range of a document, and its number there."""
@@ -59,66 +61,81 @@ def mark_near(found: Surveyed, threshold: float) -> list[tuple[int, int]]:
     """Mark documents that are like an earlier one. Returns a few of them, each with that one."""
     import numpy as np
 
-    rows = rows_per_band(threshold)
-    powers = np.array([pow(MULTIPLIER, i, 2**64) for i in range(rows)], np.uint64)
-    signatures = [_signatures(folder) for folder in found.folders]
+    stored = [signatures.stored(folder) for folder in found.folders]
     pairs: list[tuple[int, int]] = []
-    for band in range(NUMBERS // rows):
-
-        def keys_of(folder: Path, columns: slice = slice(band * rows, (band + 1) * rows)) -> NDArray[Any]:
-            return (_signatures(folder)[:, columns].astype(np.uint64) * powers).sum(1, dtype=np.uint64)
-
-        for keys, documents in _sorted_keys(found, keys_of):
-            for group in np.split(documents, np.flatnonzero(keys[1:] != keys[:-1]) + 1) if len(keys) else ():
-                if len(group) > 1:
-                    pairs = sorted([*pairs, *_mark_group(found, signatures, group, threshold)])[:EXAMPLES]
+    for band in range(signatures.NUMBERS // signatures.rows_per_band(threshold)):
+        for keys, documents in _sorted_keys(found, partial(signatures.band_keys, threshold=threshold, band=band)):
+            change = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+            begins, ends = np.append(0, change), np.append(change, len(keys))
+            several = ends - begins > 1
+            for begin, end in zip(begins[several].tolist(), ends[several].tolist()):
+                pairs = sorted([*pairs, *_mark_group(found, stored, documents[begin:end], threshold)])[:EXAMPLES]
     return pairs
 
 
-def rows_per_band(threshold: float) -> int:
-    """Most numbers of a band with which documents as alike as the threshold share one with the chance FOUND."""
-    return max(r for r in range(1, NUMBERS + 1) if r == 1 or 1 - (1 - threshold**r) ** (NUMBERS // r) >= FOUND)
-
-
 def _mark_group(
-    found: Surveyed, signatures: Sequence[NDArray[Any]], group: NDArray[Any], threshold: float
+    found: Surveyed, stored: Sequence[NDArray[Any]], group: NDArray[Any], threshold: float
 ) -> Iterator[tuple[int, int]]:
     """Mark the documents of a group that are like its first."""
     import numpy as np
 
     at, row = found.range_of(int(group[0]))
-    first = signatures[at][row]
+    first = stored[at][row]
     for document in group[1:].tolist():
         at, row = found.range_of(document)
-        if np.mean(signatures[at][row] == first) >= threshold:
+        if np.mean(stored[at][row] == first) >= threshold:
             found.reasons[document] = NEAR_DUPLICATE
             yield document, int(group[0])
 
 
-def _sorted_keys(found: Surveyed, keys_of: Callable[[Path], NDArray[Any]]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+Keys = tuple["NDArray[Any]", "NDArray[Any]"]
+"""The keys of some documents, and the documents."""
+
+
+def _sorted_keys(found: Surveyed, keys_of: Callable[[Path], NDArray[Any]]) -> Iterator[Keys]:
     """The keys of the documents that are not left out, sorted, with the documents; equal ones together, in order."""
     import numpy as np
 
     bits = max(0, (len(found.reasons) // MOST_KEYS).bit_length())
-    for share in range(1 << bits):
-        keys, documents = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for folder, start, end in zip(found.folders, found.starts.tolist(), found.starts[1:].tolist()):
-            if start == end:
-                continue
-            own = keys_of(folder)
-            wanted = found.reasons[start:end] == 0
-            if bits:
-                wanted &= own >> np.uint64(64 - bits) == share
-            at = np.flatnonzero(wanted)
-            keys.append(own[at])
-            documents.append(at + start)
-        every, of = np.concatenate(keys), np.concatenate(documents)
-        order = np.argsort(every, kind="stable")
-        yield every[order], of[order]
+    for keys, documents in _shares(found, keys_of, bits) if bits else [_joined(_by_range(found, keys_of))]:
+        order = np.argsort(keys, kind="stable")
+        yield keys[order], documents[order]
 
 
-def _signatures(folder: Path) -> NDArray[Any]:
+def _shares(found: Surveyed, keys_of: Callable[[Path], NDArray[Any]], bits: int) -> Iterator[Keys]:
+    """The keys by their first bits, through a file for each share of them."""
     import numpy as np
 
-    path = folder / SIGNATURES
-    return np.memmap(path, np.uint32, "r").reshape(-1, NUMBERS) if path.exists() else np.empty((0, NUMBERS), np.uint32)
+    with TemporaryDirectory(prefix="keys.", dir=found.folders[0].parent) as name:
+        for keys, documents in _by_range(found, keys_of):
+            pairs, shares = np.stack([keys, documents.astype(np.uint64)], 1), keys >> np.uint64(64 - bits)
+            order = np.argsort(shares, kind="stable")
+            each, begins = np.unique(shares[order], return_index=True)
+            for share, some in zip(each.tolist(), np.split(order, begins[1:])):
+                with (Path(name) / str(share)).open("ab") as file:  # written into: a temporary folder
+                    pairs[some].tofile(file)  # written into: the same
+        for path in sorted(Path(name).iterdir(), key=lambda path: int(path.name)):
+            found.check()
+            pairs = np.fromfile(path, np.uint64).reshape(-1, 2)
+            path.unlink()
+            yield pairs[:, 0], pairs[:, 1].astype(np.int64)
+
+
+def _by_range(found: Surveyed, keys_of: Callable[[Path], NDArray[Any]]) -> Iterator[Keys]:
+    import numpy as np
+
+    for folder, start, end in zip(found.folders, found.starts.tolist(), found.starts[1:].tolist()):
+        found.check()
+        at = np.flatnonzero(found.reasons[start:end] == 0)
+        if len(at):
+            yield keys_of(folder)[at], at + start
+
+
+def _joined(parts: Iterator[Keys]) -> Keys:
+    import numpy as np
+
+    keys, documents = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for own, of in parts:
+        keys.append(own)
+        documents.append(of)
+    return np.concatenate(keys), np.concatenate(documents)

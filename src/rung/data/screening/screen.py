@@ -35,7 +35,7 @@ from rung.types import Texts, digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 2  # raise when the same text and settings would be screened otherwise
+VERSION = 3  # raise when the same text and settings would be screened otherwise
 REPORT, SPEC = "report.json", "spec.json"
 MODULE = "rung.data.screening.survey"
 UNUSED_SECONDS = 30 * 86_400
@@ -54,7 +54,7 @@ class Place:
     done: Callable[[int, int], None] = lambda made, of: None
     """Called with the ranges read and all ranges; may raise, to stop."""
     wait: Callable[[], None] = lambda: None
-    """Called while another process screens the same text; may raise, to stop."""
+    """Called while another process screens the same text, and while repeats are looked for; may raise, to stop."""
 
 
 def key(found: Texts, settings: Screening, held: HeldRuns) -> str:
@@ -132,7 +132,7 @@ def _screen(found: Texts, settings: Screening, held: HeldRuns, place: Place, fol
     files.write_json(work / SPEC, spec)
     numbers = range(len(every))
     crew.share_out(MODULE, survey, work / SPEC, numbers, place.processes, lambda made: place.done(made, len(every)))
-    surveyed, examples = _repeats_marked(every, [work / f"{i:05}" for i in numbers], settings)
+    surveyed, examples = _repeats_marked(every, [work / f"{i:05}" for i in numbers], settings, place.wait)
     with files.whole_folder(folder) as part:
         for i, (one, begin, end) in enumerate(zip(surveyed.folders, surveyed.starts, surveyed.starts[1:])):
             shutil.copyfile(one / DIGESTS, part / f"{i:05}{corpus.DIGESTS}")
@@ -143,7 +143,7 @@ def _screen(found: Texts, settings: Screening, held: HeldRuns, place: Place, fol
 
 
 def _repeats_marked(
-    every: Sequence[ranges.Range], folders: Sequence[Path], settings: Screening
+    every: Sequence[ranges.Range], folders: Sequence[Path], settings: Screening, check: Callable[[], None]
 ) -> tuple[repeats.Surveyed, dict[str, list[Example]]]:
     """The survey with duplicates marked, and examples for each reason."""
     import numpy as np
@@ -152,7 +152,7 @@ def _repeats_marked(
     _refuse_blank(every, notes)
     reasons = np.concatenate([np.fromfile(one / LEFT_OUT, np.uint8) for one in folders])
     starts = np.concatenate([[0], np.cumsum([note["documents"] for note in notes])]).astype(np.int64)
-    surveyed = repeats.Surveyed(tuple(folders), starts, reasons)
+    surveyed = repeats.Surveyed(tuple(folders), starts, reasons, check)
     where = _Where(every, starts)
     examples = _single_examples(notes, starts, where)
     if settings.duplicates:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from rung import files
 from rung.data import crew, ranges
 from rung.data.corpus import content_hash
+from rung.data.screening import signatures
 from rung.data.screening.contamination import repeated_run, tables
 from rung.data.screening.filters import FILTERS
-from rung.data.screening.words import hashes, runs, words
+from rung.data.screening.words import hashes, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,18 +27,13 @@ if TYPE_CHECKING:
 REASONS = ("contamination", "duplicate", "near-duplicate", *FILTERS)
 """Why a document is left out; stored as a place in this list, from 1."""
 CONTAMINATION, DUPLICATE, NEAR_DUPLICATE = 1, 2, 3
-NUMBERS = 128
-"""Of a MinHash signature."""
-SHINGLE = 5
-"""Words of a run by which near duplicates are compared."""
-SEED = 1
 BATCH = 256
 """Documents whose signatures are computed at once."""
 EXAMPLES = 3
 """Documents of a range that are named for each reason."""
 EXCERPT = 60
 """Characters of a document that are shown."""
-METADATA, DIGESTS, LEFT_OUT, SIGNATURES = "survey.json", "digests.bin", "reasons.bin", "signatures.bin"
+METADATA, DIGESTS, LEFT_OUT = "survey.json", "digests.bin", "reasons.bin"
 
 
 def survey(spec: Mapping[str, Any], number: int) -> None:
@@ -62,8 +58,10 @@ def survey(spec: Mapping[str, Any], number: int) -> None:
                     seen.append({"number": counted, **more})
                 counted += 1
             if spec["near"]:
-                with (part / SIGNATURES).open("ab") as signatures:
-                    _signatures(values).tofile(signatures)
+                with (part / signatures.SIGNATURES).open("ab") as file:
+                    signatures.signatures(values).tofile(file)
+        if spec["near"]:
+            signatures.write_bands(part, spec["near"])
         files.write_json(part / METADATA, {"of": spec["of"], "documents": counted, "examples": examples})
 
 
@@ -84,17 +82,6 @@ def _reason(
         if FILTERS[name][0](text, found):
             return REASONS.index(name) + 1, {"text": excerpt(text)}
     return 0, {}
-
-
-def _signatures(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The MinHash signature of each document's runs of words; (D, NUMBERS) uint32."""
-    import numpy as np
-    from rensa import RMinHash
-
-    each = [runs(one, min(SHINGLE, len(one))) if len(one) else one for one in values]
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in each])]).astype(np.uint64)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(each), starts, num_perm=NUMBERS, seed=SEED)
-    return np.array(matrix.to_rows(), np.uint32).reshape(len(values), NUMBERS)
 
 
 @lru_cache(maxsize=1)
