@@ -39,6 +39,11 @@ def test_a_climb_answers_fits_and_measures_through_the_server(
             "rungs: [zero-shot, lora]\ngoal: {at_least: 0.6}\nmethods: {lora: {epochs: 1, rank: 2}}\n"
         )
         found = {rung["name"]: rung for rung in climb(tmp_path, "climb")["rungs"]}
+        exported = source(Project(load_task(tmp_path)), "lora", 2)
+        assert exported.base.folder == base("llama") and exported.chat, "its weights are on this machine"
+        exported.predictor.predict(exported.rows, exported.project.engines)
+        assert len(server.models) == 2
+        del exported
         gc.collect()
     assert all(rung["status"] == "done" for rung in found.values()), found
     records = {one["rung"]: one for one in map(json.loads, (tmp_path / ".rung" / "records.jsonl").read_text().splitlines())}
@@ -47,6 +52,4 @@ def test_a_climb_answers_fits_and_measures_through_the_server(
     assert all("vLLM 0.32.0 at http://127.0.0.1" in one["program"] and not one["started_here"] for one in seen.values())
     assert all(one["memory_bytes"] is None for one in seen.values())
     assert paths(server.calls)[0] == "/v1/load_lora_adapter" and list(server.models) == ["base"], "nothing stays loaded"
-    exported = source(Project(load_task(tmp_path)), "lora", 2)
-    assert exported.base.folder == base("llama") and exported.chat, "its weights are on this machine"
     assert records["lora"]["forgetting"] is not None and records["zero-shot"]["provenance"]["remote"]
