@@ -99,6 +99,23 @@ def test_a_fake_that_is_put_answers_and_stays(machine: Machine, tmp_path: Path) 
     assert len(engines.opened) == MAX_OPEN and engines.open(FAKE) is other
 
 
+def test_models_are_freed_and_an_open_index_is_not(machine: Machine) -> None:
+    closed: list[str] = []
+
+    class Kept:
+        def close(self) -> None:
+            closed.append("index")
+
+        def end_servers(self) -> None:
+            closed.append("servers")
+
+    engines = Engines(machine)
+    engines.open(FAKE)
+    engines.keep("kept", Kept)
+    engines.close()
+    assert engines.opened == () and closed == ["servers"]
+
+
 def test_declared_capabilities_fit_the_classes_that_open() -> None:
     """A kind that streams opens engines that stream; one that scores labels is seen by its type."""
     from rung.lm.inference.causal import CausalEngine

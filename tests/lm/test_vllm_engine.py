@@ -86,8 +86,8 @@ class FakeProcess:
 
     def __init__(self, words: list[str]):
         self.url, self.key, self.runs = self.urls[words[words.index("--model") + 1]], "", True
-        running = self.engines._kept["vllm servers"].processes.values()
-        models = sum(isinstance(self.engines._open[ref], CausalEngine) for ref in self.engines.opened)
+        running = self.engines.keep("vllm servers", vllm.Servers).processes.values()
+        models = sum(isinstance(self.engines.open(ref), CausalEngine) for ref in self.engines.opened)
         self.seen.append((models, sum(one.runs for one in running)))
 
     def close(self) -> None:

@@ -87,7 +87,7 @@ def _check(rung: str, predictor: Predictor) -> None:
             where="rung export",
             remedy="Answer with `rung ask` or `rung serve`.",
         )
-    if predictor.model.kind == "classifier" and predictor.other:
+    if able.head and predictor.other and not able.exports_other:
         raise RungError(
             f"{rung} may answer {predictor.other!r} by a threshold beside its model, which exports of it do not hold.",
             where="rung export",

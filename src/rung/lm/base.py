@@ -206,10 +206,19 @@ class ScoresLabels(Protocol):
 
 @runtime_checkable
 class Closes(Protocol):
-    """What holds more than memory of this process: a server, a place on one."""
+    """An engine that holds more than memory of this process: a place on a server."""
 
     def close(self) -> None:
         """Free it; what is asked again is opened again."""
+        ...
+
+
+@runtime_checkable
+class EndsServers(Protocol):
+    """What has started servers."""
+
+    def end_servers(self) -> None:
+        """End all of them: another program needs their memory."""
         ...
 
 

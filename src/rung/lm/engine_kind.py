@@ -44,6 +44,8 @@ class Capabilities:
     """It gives the log-probability of raw text, so forgetting can be measured."""
     head: bool = False
     """It is an encoder with a head on the labels, in files that `rung.lm.export.heads` reads."""
+    exports_other: bool = False
+    """Exports of it hold the rule by which it answers `other`."""
     replaceable: bool = False
     """Another program may write its free text (`rung serve --engine`)."""
     at_once: int = 0

@@ -68,7 +68,7 @@ KINDS: dict[str, EngineKind] = {
         OWN,
         STARTED,
         RUNNING,
-        EngineKind(name="encoder", can=Capabilities(head=True), open=_open_encoder),
+        EngineKind(name="encoder", can=Capabilities(head=True, exports_other=True), open=_open_encoder),
         EngineKind(name="classifier", can=Capabilities(head=True), open=_open_classifier),
         EngineKind(name="rule", can=Capabilities(), open=lambda engines, ref: RuleEngine(ref.name, Path(ref.files))),
         EngineKind(

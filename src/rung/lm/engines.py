@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung import files
-from rung.lm.base import Closes, Engine, InServer, ModelRef, Prompt
+from rung.lm.base import Closes, EndsServers, Engine, InServer, ModelRef, Prompt
 from rung.lm.engine_kinds import can, kind, kind_of
 from rung.lm.models import fits
 from rung.lm.remote.calls import LEDGER, FileCalls
@@ -159,8 +159,8 @@ class Engines:
     def end_servers(self) -> None:
         """End the servers that were started here: a model of this process needs their memory."""
         for one in self._kept.values():
-            if isinstance(one, Closes):
-                one.close()
+            if isinstance(one, EndsServers):
+                one.end_servers()
 
     def end_models(self) -> None:
         """Forget the models in this process, and give their memory back to its device: a server needs it."""

@@ -45,20 +45,20 @@ class Servers:
         self._lock = threading.Lock()
 
     def of(self, wanted: Wanted) -> Server:
-        """The server of a base, started where it does not run; it ends with this process, or by `close`."""
+        """The server of a base, started where it does not run; it ends with this process, or by `end_servers`."""
         base = wanted.found.digest
         with self._lock:
             running = self.processes.get(base)
             if running is None or not running.runs:
                 if self.make_room:
-                    self.close()
+                    self.end_servers()
                     self.make_room()
                 wanted.say("starting vLLM...")
                 self.processes[base] = started = VllmProcess(_options(wanted))
                 self._servers[base] = Server(started.url, started.key)
             return self._servers[base]
 
-    def close(self) -> None:
+    def end_servers(self) -> None:
         """End all of them: another program needs their memory."""
         for one in self.processes.values():
             one.close()
@@ -79,7 +79,7 @@ class Started:
         return running.memory() if running and running.runs else 0
 
     def close(self) -> None:
-        self.servers.close()
+        self.servers.end_servers()
 
 
 def _options(wanted: Wanted) -> list[str]:
