@@ -69,6 +69,7 @@ def test_a_sentence_encoder_gives_unit_vectors(made_encoder: MadeEncoder, tmp_pa
     assert json.loads((tmp_path / "out" / "labels.json").read_text()) == ["delivery", "refund"]
 
 
+@pytest.mark.slow
 def test_int8_is_proven(made_encoder: MadeEncoder, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     import onnx

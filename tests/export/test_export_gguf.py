@@ -31,7 +31,11 @@ def exported(*words: str | Path, code: int = 0) -> str:
 @NEEDED
 @pytest.mark.parametrize(
     ("kind", "rung"),
-    [("llama", "lora"), ("llama-bos", "zero-shot"), ("qwen2", "zero-shot"), ("qwen3", "zero-shot"), ("gemma3-pieces", "lora")],
+    [
+        ("llama", "lora"),
+        *(pytest.param(kind, "zero-shot", marks=pytest.mark.slow) for kind in ("llama-bos", "qwen2", "qwen3")),
+        ("gemma3-pieces", "lora"),
+    ],
 )
 def test_float32_answers_as_the_rung_does_in_llama_cpp(kind: str, rung: str, base: Base, made: Made, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -60,6 +60,7 @@ def test_a_language_model_with_labels(base: Base, made: Made, tmp_path: Path) ->
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "lora.zip", "proof.json"]
 
 
+@pytest.mark.slow
 def test_a_language_model_that_writes(base: Base, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,reply\n" + "".join(f"where is parcel {i},on its way {i}\n" for i in range(24)))
     (tmp_path / "rung.yaml").write_text(

@@ -17,11 +17,11 @@ from slowly import slow_but
 
 from rung.machine import Machine
 
-QUICK = ["lora", "kto", "resumed", "hungry", "packed"]
+QUICK = ["lora", "resumed", "packed"]
 """Trained in every run of the tests; the other trainings are marked slow."""
 SHARDED = ["lora", "tied", "padded", "kto", "chosen", "resumed"]
 """What is also trained with the weights sharded over the processes."""
-SHARDED_QUICK = ["lora", "resumed"]
+SHARDED_QUICK = ["resumed"]
 
 
 @pytest.fixture(scope="module")

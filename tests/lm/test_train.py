@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 WRITES = {"optimizer": (Trainer, "_save_optimizer_and_scheduler"), "random": (Trainer, "_save_rng_state")}
 
 
-@pytest.mark.parametrize("write", [*WRITES, "state"])
+@pytest.mark.parametrize("write", slow_but(["optimizer"], [*WRITES, "state"]))
 @pytest.mark.parametrize("small", [False, True], ids=["full", "lora"])
 def test_a_kill_within_a_checkpoint_costs_that_one_alone(
     fresh: Callable[[str], Loaded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str, small: bool

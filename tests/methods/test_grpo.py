@@ -112,6 +112,7 @@ def test_a_reward_model_is_fitted_first_and_rewards(start: Predictor, run: Calla
         replace(SMALL, reward="judge").fit(start, DATA, run("none"))
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_forgets_no_reward(start: Predictor, run: Callable[..., Run]) -> None:
     long = replace(SMALL, steps=13)
     whole = run("whole", reward=lambda answer, row: len(answer) % 3 / 2)

@@ -93,11 +93,11 @@ PINNED = [5.7367, 5.6011, 5.434, 5.3391, 5.3001]
 @pytest.mark.parametrize(
     "method",
     [
-        replace(SMALL, steps=12),
+        pytest.param(replace(SMALL, steps=12), marks=pytest.mark.slow),
         replace(SMALL, steps=12, patience=20),
-        DOMAIN,
-        replace(DOMAIN, patience=20),
-        replace(DOMAIN, rank=2),
+        pytest.param(DOMAIN, marks=pytest.mark.slow),
+        pytest.param(replace(DOMAIN, patience=20), marks=pytest.mark.slow),
+        pytest.param(replace(DOMAIN, rank=2), marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_fit_goes_on_to_the_same_weights(fit: Callable, method: Method) -> None:
