@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "sources",
         "visible",
         "files",
+        "sqlite_transaction",
         "signed",
         "marks",
         "plugins",

@@ -41,7 +41,7 @@ PRINTS = {
 
 WRITES = {
     "cli/common.py": 1,
-    "cli/commands.py": 1,
+    "cli/plan.py": 1,
     "cli/label.py": 2,
     "cli/screens/console.py": 2,
     "retrieve/formats/isolated.py": 1,

@@ -22,6 +22,7 @@ from rung.cli import feedback as cli_feedback
 from rung.cli import init as cli_init
 from rung.cli import knowledge as cli_knowledge
 from rung.cli import label as cli_label
+from rung.cli import plan as cli_plan
 from rung.cli import serve as cli_serve
 from rung.cli import store as cli_store
 from rung.cli import trust as cli_trust
@@ -33,9 +34,7 @@ from rung.errors import RungError, disk_full
 from rung.visible import visible
 
 if TYPE_CHECKING:
-    from rung.advise.questions import Answer
     from rung.climbing.project import Project
-
 
 EXIT_CODES = {"meets": 0, "fails": 3, "undecided": 4}
 """Of a climb and of its decision shown. 1 is for data that decide nothing, 2 for a mistake of the user's."""
@@ -135,61 +134,7 @@ app.command()(cli_init.init)
 app.command()(cli_check.check)
 
 
-@app.command()
-def plan(
-    folder: Folder,
-    ask_: Annotated[bool, typer.Option("--ask", help="Ask for what the flowchart cannot read from the data.")] = False,
-    machine: Annotated[str, typer.Option("--machine", help="Estimate for another machine: h100, h100x8, a100, l4, …")] = "",
-    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the flowchart as Mermaid text.")] = False,
-    torchtitan: Annotated[
-        Path | None,
-        typer.Option("--torchtitan", help="With --machine: write a torchtitan configuration into this folder."),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Show the rungs in order, each with its reason and its estimated time, memory and dollars. Nothing is fitted."""
-    from rung import contention
-    from rung.cli import plan_json
-    from rung.cli.screens import cluster as cluster_screen
-    from rung.cli.screens import plan as terminal_plan
-    from rung.planning import cluster, machines
-    from rung.planning.steps import break_evens
-
-    if torchtitan and not machine:
-        raise RungError("--torchtitan needs the machines.", where="rung plan", remedy="Add --machine, such as --machine h100x64.")
-
-    other = machines.by_name(machine) if machine else None
-    project = project_of(folder, machine=other)
-    if ask_:
-        given = {one.key: _ask(one) for one in plan_json.open_questions(project)}
-        project = project_of(folder, machine=other, needs=given)
-        listed = ", ".join(f"{key}: {value}" for key, value in given.items())
-        err.print(f"to save these answers, put them into rung.yaml:\nneeds: {{{listed}}}", soft_wrap=True)
-    if torchtitan:
-        for path in plan_json.write_torchtitan(project, machine, torchtitan):
-            err.print(f"wrote {path}", soft_wrap=True)
-    if json_:
-        print_json(plan_json.content(project, machine))
-    elif mermaid:
-        sys.stdout.write(visible(plan_json.mermaid(project)))
-    else:
-        breaks, rows = break_evens(project.plan.steps), len(project.inputs.splits.dev)
-        out.print(terminal_plan.plan(project.plan.steps, project.plan.chart, breaks, project.task.volume, rows))
-        out.print(terminal_plan.total(plan_json.whole(project), rows))
-        goal, sealed = project.task.goal, len(project.inputs.splits.test)
-        out.print(terminal_plan.held_out(rows, sealed, goal, project.plan.rungs))
-        if asked := plan_json.judged(project):
-            out.print(terminal_plan.judge(asked))
-        if machine:
-            out.print(cluster_screen.cluster(cluster.quotes(project.plan.steps, machine)))
-        if fitting := base_advice.larger(project):
-            out.print(styled("[dim]Larger bases that fit: {} (rung models --for {}).[/]", ", ".join(fitting), str(folder)))
-        out.print(styled("[dim]{}: {}. Estimates only; a climb measures.[/]", project.machine.name, _speed(project)))
-        if not other and (warning := contention.busy_warning(contention.measure_others())):
-            out.print(warning, style="yellow")
-        if before := plan_json.plan_review(project):
-            out.print()
-            out.print(terminal_plan.plan_review(before.hindsight, before.chart.first))
+app.command()(cli_plan.plan)
 
 
 @app.command()
@@ -350,19 +295,6 @@ def models(
     out.print(table)
 
 
-def _ask(open_: Answer) -> Any:
-    """Ask one of the flowchart's questions. The default is what the flowchart assumes without an answer."""
-    from rung.advise.questions import choices, question
-
-    allowed = choices(open_.key)
-    asked = question(open_.key) + (f" ({', '.join(map(str, allowed))})" if allowed else "")
-    while (answer := typer.prompt(asked, default=open_.value, type=str if allowed else float, err=True)) not in (
-        allowed or [answer]
-    ):
-        err.print(f"{answer!r} is not one of {', '.join(map(str, allowed))}.")
-    return answer
-
-
 def _climbed(project: Project) -> dict[str, Any]:
     from rung.climbing import climb as ladder
 
@@ -386,8 +318,3 @@ def _show(content: dict[str, Any]) -> None:
     out.print(results.leaderboard(records, decision, content["task"]["goal"], content.get("bases", {})))
     untested, spending = content.get("untested", ""), content.get("spending")
     out.print(results.outcome(decision, test, content["seals_broken"], content["sealed"], untested, spending))
-
-
-def _speed(project: Project) -> str:
-    one = project.machine
-    return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}, {one.threads} threads"

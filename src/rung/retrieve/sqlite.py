@@ -30,6 +30,7 @@ from rung.errors import BusyError, DataError, RungError, disk_full
 from rung.retrieve import dense, lexical
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, tags, text_digest
+from rung.sqlite_transaction import transaction
 
 NAME = "knowledge.sqlite"
 
@@ -291,15 +292,8 @@ class Sqlite:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._readable():
-            self._db.execute(begin)
-            try:
-                yield self._db
-                self._db.execute("commit")
-            except BaseException:
-                if self._db.in_transaction:  # on a full disk SQLite has already rolled back
-                    self._db.execute("rollback")
-                raise
+        with self._lock, self._readable(), transaction(self._db, begin):
+            yield self._db
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rung import files
 from rung.errors import RungError, disk_full
+from rung.sqlite_transaction import transaction
 
 LEDGER = "api.sqlite"
 """The file of cached answers and spending, in the `.rung` folder."""
@@ -115,15 +116,8 @@ class FileCalls:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with self._readable():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # on a full disk SQLite has already rolled back
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._readable(), transaction(self._db, "begin immediate"):
+            yield
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
