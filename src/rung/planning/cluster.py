@@ -24,7 +24,7 @@ ASSUMPTIONS = (
     f"Matrix products reach {PEAK_SHARE:.0%} of the nominal 16-bit peak, and a training step {EFFICIENCY:.0%} of that.",
     f"Every GPU holds all weights (data parallel), and each further one adds {SCALING_EFFICIENCY:.0%} of the first.",
     "No more GPUs are of use than a step has rows: the others stay idle, and are paid.",
-    "Reading data, checkpoints and a cluster's start are not counted.",
+    "Reading data, checkpoints, a cluster's start and the fixed time of each step are not counted: fits of seconds take longer.",
 )
 
 
