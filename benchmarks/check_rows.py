@@ -47,7 +47,8 @@ def make(folder: Path, rows: int) -> None:
 
 def measure(folder: Path) -> None:
     """Read, split and check the task in `folder`; prints one line of JSON."""
-    from rung.data import check, make_splits
+    from rung.data.check import check
+    from rung.data.split import make_splits
     from rung.task import load_task
 
     task = load_task(folder)

@@ -224,6 +224,13 @@ def methods_named(path: Path) -> list[str]:
     ]
 
 
+def test_a_search_imports_no_methods_and_no_readers() -> None:
+    found = loaded("rung.climbing.project") | loaded("rung.retrieve.lookup")
+    assert [
+        one for one in found if re.match(r"rung\.(methods|advise|data\.check|retrieve\.formats\.(docx|pdf|sheets))", one)
+    ] == []
+
+
 def test_no_method_is_named_outside_its_folder() -> None:
     """Methods state what they need as data; nothing asks which one it has before it."""
     assert not [place for path in FILES if room(module_name(path)) != "methods" for place in methods_named(path)]

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from rung.claims.prospects import prospect
-from rung.data import Finding, Sealed, Splits, blocking, check, make_splits, near, normalise
+from rung.data import near
+from rung.data.check import blocking, check
+from rung.data.finding import Finding
 from rung.data.labels import run_score
 from rung.data.near import index, neighbours, tokens
+from rung.data.split import Sealed, Splits, make_splits, normalise
 from rung.task import Task
 from rung.types import Example
 

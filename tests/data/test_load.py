@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rung.data import Loaded, load
+from rung.data.load import Loaded, load
 from rung.errors import DataError
 from rung.task import Task, load_task
 from rung.types import Example, Message

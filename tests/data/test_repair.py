@@ -14,9 +14,11 @@ from commands import command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rung.data import blocking, check, cleaned, make_splits
+from rung.data import cleaned
+from rung.data.check import blocking, check
 from rung.data.load import load
 from rung.data.repair import Repair, read_sources, repair, spellings
+from rung.data.split import make_splits
 from rung.errors import DataError
 from rung.task import Task, load_task
 

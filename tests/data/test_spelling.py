@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.data import Finding, check, load, make_splits
+from rung.data.check import check
+from rung.data.finding import Finding
+from rung.data.load import load
 from rung.data.spelling import alike_findings, is_missing, join_groups, join_labels, key, match_label
+from rung.data.split import make_splits
 from rung.errors import DataError
 from rung.task import load_task
 from rung.types import Example

@@ -9,8 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung.data import Splits, make_splits, normalise, split
-from rung.data.split import Sealed, question
+from rung.data.split import Sealed, Splits, make_splits, normalise, question, split
 from rung.task import load_task
 from rung.types import Example, Message
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rung.data import make_splits
 from rung.data.check import check
+from rung.data.split import make_splits
 from rung.errors import DataError, TaskError
 from rung.init import draft
 from rung.lm.base import Completion, Decoding, ModelRef, Prompt

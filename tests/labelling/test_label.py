@@ -13,11 +13,12 @@ import yaml
 from commands import command
 
 from rung import files
-from rung.data import check, journal, make_splits
+from rung.data import journal
 from rung.data.agreement import agreement
+from rung.data.check import check
 from rung.data.drawn import BY, DRAWN
 from rung.data.load import load
-from rung.data.split import home, question
+from rung.data.split import home, make_splits, question
 from rung.errors import DataError, RungError, TaskError
 from rung.labelling.doubt import entropy
 from rung.labelling.ending import naming

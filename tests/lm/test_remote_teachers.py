@@ -22,7 +22,7 @@ from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.prompt_search import PromptSearch
 from rung.methods.reasoning import COLUMN, Reasoning
-from rung.planning.steps import settings
+from rung.planning.api_settings import settings
 from rung.predictor import Demos, Predictor
 from rung.task import load_task
 from rung.types import Example, TrainData

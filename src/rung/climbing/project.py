@@ -6,27 +6,28 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from rung import methods, store
-from rung.advise.advise import Chart
-from rung.climbing import corpora
-from rung.climbing.auto_bases import resolved
-from rung.climbing.corpora import Screened
-from rung.climbing.inputs import Inputs, read_inputs
-from rung.climbing.scoring import Criteria, Scoring, criteria, scoring
+from rung import store
 from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure
 from rung.machine import Machine
-from rung.planning import bases, cascades, corrections, steps
-from rung.planning.bases import Base, RungOnBase
-from rung.planning.corrections import PastEstimates
-from rung.planning.steps import Step
-from rung.predictor import Predictor
+from rung.planning.api_settings import settings
 from rung.store import Store
 from rung.task import Task
 from rung.task.schema import AUTO
 from rung.visible import print_visible
+
+if TYPE_CHECKING:
+    from rung.advise.advise import Chart
+    from rung.climbing.corpora import Screened
+    from rung.climbing.inputs import Inputs
+    from rung.climbing.scoring import Criteria, Scoring
+    from rung.planning.bases import Base, RungOnBase
+    from rung.planning.corrections import PastEstimates
+    from rung.planning.steps import Step
+    from rung.predictor import Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Project:
     """A task made ready for work.
 
     Its parts (`inputs`, `starts`, `plan`, `scoring`, `criteria`) are frozen values. Each is built once, when a command first
-    asks for it, by a function of its own: `rung report` reads no documents that it does not need, `rung ask` makes no plan.
+    asks for it, by a function of its own: `rung report` reads no documents that it does not need, `rung ask` makes no plan. What
+    builds it is imported then, so that `rung search` starts in a second.
     """
 
     task: Task
@@ -83,6 +85,8 @@ class Project:
 
     def __post_init__(self) -> None:
         if self.task.bases == AUTO:
+            from rung.climbing.auto_bases import resolved
+
             task = resolved(self.task, self.store, lambda: self.inputs.splits.train, lambda: self.machine, self.say)
             object.__setattr__(self, "task", task)
 
@@ -104,22 +108,29 @@ class Project:
     @cached_property
     def engines(self) -> Engines:
         """Opens models and caches the most recent ones in memory."""
-        return self.shared_engines or Engines(self.machine, self.say, steps.settings(self.task, self.store))
+        return self.shared_engines or Engines(self.machine, self.say, settings(self.task, self.store))
 
     @cached_property
     def inputs(self) -> Inputs:
         """Documents, rows and training data. DataError if a file cannot be read."""
+        from rung.climbing.inputs import read_inputs
+
         return read_inputs(self.task)
 
     @cached_property
     def screened(self) -> Screened:
         """Raw text without duplicates and held-out rows. Reads all of it, once. DataError if it cannot be read."""
+        from rung.climbing import corpora
+
         until = self.engines.until
         return corpora.screen(self.task, self.inputs.splits, self.inputs.data, self.store, self.say, until)
 
     @cached_property
     def starts(self) -> Mapping[str, Predictor]:
         """The untouched Predictor of each base by its short name, the usual base first. TaskError for an invalid option."""
+        from rung import methods
+        from rung.planning import bases
+
         methods.check(self.task.methods)
         return bases.starts(self.task, self.inputs.data, self.engines)
 
@@ -131,11 +142,15 @@ class Project:
     @cached_property
     def scoring(self) -> Scoring:
         """The metric and the judge. TaskError if rows may not be sent to the judge's model."""
+        from rung.climbing.scoring import scoring
+
         return scoring(self.task, self.engines, self.store)
 
     @cached_property
     def criteria(self) -> Criteria:
         """What a climb is decided by."""
+        from rung.climbing.scoring import criteria
+
         return criteria(self.task, self.inputs, self.scoring, self.plan.rungs)
 
     @property
@@ -145,11 +160,15 @@ class Project:
 
     def places(self, rung: str) -> list[RungOnBase]:
         """The bases on which a rung is tried; `rung` may name one, as in `lora@BASE`."""
+        from rung.planning import bases
+
         return bases.on_bases(rung, self.task, self.starts, self.inputs.data, self.machine)
 
 
 def make_plan(project: Project) -> Plan:
     """Answer the flowchart's questions and estimate every rung, corrected by the errors of past estimates."""
+    from rung.planning import bases, cascades, corrections, steps
+
     task, data, machine = project.task, project.inputs.data, project.machine
     counted = {name: bases.count_base(start, data, project.engines) for name, start in project.starts.items()}
     asked = steps.flowchart_input(task, data, counted, machine)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from rung import label_sets, methods
 from rung.advise.advise import ORDER, Advice, Answers, Chart, Listed, chart
 from rung.advise.facts import answers, on_base
 from rung.lm.engine_kinds import can
-from rung.lm.remote.prices import Price
-from rung.lm.remote.settings import Limits, Settings
 from rung.machine import Machine
 from rung.methods.base import Family, Method
 from rung.methods.chain import asks_api, asks_base, estimate_rung, with_train_answers
@@ -19,8 +16,6 @@ from rung.methods.estimate import price
 from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
 from rung.predictor import Predictor
-from rung.store import NAME, Store
-from rung.store.api_calls import calls_of
 from rung.task import Task, base_names, cascade_names
 from rung.task.labels import OTHER
 from rung.types import Cost, Example, Need, TrainData
@@ -66,22 +61,6 @@ class BreakEven:
     above: str
     volume: float
     """Calls a month."""
-
-
-def settings(task: Task, store: Store | None = None) -> Settings:
-    """API settings of the task: how to call, spending limits, and the cache in `.rung`, or in a store that is shared."""
-    api, most = task.api, task.budget
-    return Settings(
-        folder=task.folder / NAME,
-        shared=partial(calls_of, store) if store and store.address else None,
-        key_env=api.key_env,
-        concurrency=api.concurrency,
-        timeout_s=api.timeout_s,
-        retries=api.retries,
-        cache=api.cache,
-        prices={model: Price(price.input, price.output, price.cached) for model, price in task.prices.items()},
-        limits=Limits(calls=most.calls, tokens=most.tokens, usd=most.usd),
-    )
 
 
 def labels(task: Task, examples: Sequence[Example]) -> tuple[str, ...]:

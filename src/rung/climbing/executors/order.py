@@ -19,7 +19,8 @@ from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure, threads
 from rung.machine import Machine
-from rung.planning import corrections, steps
+from rung.planning import corrections
+from rung.planning.api_settings import settings
 from rung.planning.corrections import PastEstimate
 from rung.planning.steps import Step
 from rung.store import opened
@@ -92,7 +93,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
 
     return Project(
         task,
-        shared_engines=Engines(here, say, steps.settings(task, store)),
+        shared_engines=Engines(here, say, settings(task, store)),
         say=say,
         estimate_for=Machine(**content["machine"]),
         past=(own, others),

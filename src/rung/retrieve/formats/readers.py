@@ -1,58 +1,57 @@
-"""Which reader reads which ending, from the bytes of a file to its blocks; installed packages may add some."""
+"""Which reader reads which ending, from the bytes of a file to its blocks; installed packages may add some.
+
+A reader's module is imported when it first reads: a command that searches an index reads no documents.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rung.plugins import Table
-from rung.retrieve.formats.blocks import Blocks
-from rung.retrieve.formats.docx import read_docx
-from rung.retrieve.formats.epub import read_epub
-from rung.retrieve.formats.html import read_html
-from rung.retrieve.formats.jsonfile import read_json
-from rung.retrieve.formats.mail import read_mail
-from rung.retrieve.formats.markdown import read_markdown
-from rung.retrieve.formats.mdx import read_mdx
-from rung.retrieve.formats.notebook import read_notebook
-from rung.retrieve.formats.odf import read_odf
-from rung.retrieve.formats.pdf import read_pdf
-from rung.retrieve.formats.plain import read_rst, read_text_file
-from rung.retrieve.formats.pptx import read_pptx
-from rung.retrieve.formats.rows import read_csv, read_jsonl
-from rung.retrieve.formats.rtf import read_rtf
-from rung.retrieve.formats.sheets import read_sheets
-from rung.retrieve.formats.source import read_text
 
-TEXT_READERS: dict[str, Callable[[str], Blocks]] = {
-    ".md": read_markdown,
-    ".markdown": read_markdown,
-    ".qmd": read_markdown,
-    ".html": read_html,
-    ".htm": read_html,
-    ".xhtml": read_html,
-    ".txt": read_text_file,
-    ".text": read_text_file,
-    ".rst": read_rst,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".mdx": read_mdx,
-    ".ipynb": read_notebook,
-    ".json": read_json,
-    ".yaml": read_text_file,
-    ".yml": read_text_file,
+if TYPE_CHECKING:
+    from rung.retrieve.formats.blocks import Blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One of rung's own readers."""
+
+    module: str
+    """In `rung.retrieve.formats`."""
+    function: str
+    """From a text, or from bytes, to blocks."""
+
+    def __call__(self, data: Any) -> Blocks:
+        function: Callable[[Any], Blocks] = getattr(import_module(f"rung.retrieve.formats.{self.module}"), self.function)
+        return function(data)
+
+
+_PLAIN, _MARKDOWN, _HTML = Reader("plain", "read_text_file"), Reader("markdown", "read_markdown"), Reader("html", "read_html")
+TEXT_READERS = {
+    **dict.fromkeys((".md", ".markdown", ".qmd"), _MARKDOWN),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
+    **dict.fromkeys((".txt", ".text"), _PLAIN),
+    ".rst": Reader("plain", "read_rst"),
+    **dict.fromkeys((".csv", ".tsv"), Reader("rows", "read_csv")),
+    **dict.fromkeys((".jsonl", ".ndjson"), Reader("rows", "read_jsonl")),
+    ".mdx": Reader("mdx", "read_mdx"),
+    ".ipynb": Reader("notebook", "read_notebook"),
+    ".json": Reader("jsonfile", "read_json"),
+    **dict.fromkeys((".yaml", ".yml"), _PLAIN),
 }
-BINARY_READERS: dict[str, Callable[[bytes], Blocks]] = {
-    ".pdf": read_pdf,
-    **dict.fromkeys((".docx", ".docm", ".dotx"), read_docx),
-    **dict.fromkeys((".pptx", ".pptm", ".ppsx"), read_pptx),
-    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), read_sheets),
-    **dict.fromkeys((".odt", ".odp"), read_odf),
-    ".epub": read_epub,
-    ".rtf": read_rtf,
-    ".eml": read_mail,
+BINARY_READERS = {
+    ".pdf": Reader("pdf", "read_pdf"),
+    **dict.fromkeys((".docx", ".docm", ".dotx"), Reader("docx", "read_docx")),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx"), Reader("pptx", "read_pptx")),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), Reader("sheets", "read_sheets")),
+    **dict.fromkeys((".odt", ".odp"), Reader("odf", "read_odf")),
+    ".epub": Reader("epub", "read_epub"),
+    ".rtf": Reader("rtf", "read_rtf"),
+    ".eml": Reader("mail", "read_mail"),
 }
 DECLARING = {".html", ".htm", ".xhtml"}
 """Endings of formats that name their encoding themselves."""
@@ -82,6 +81,8 @@ def origin(ending: str) -> str:
 
 def read(ending: str, data: bytes) -> Blocks:
     """The blocks of a file with one of `endings`. Raises RungError, or whatever a parser throws at damaged bytes."""
+    from rung.retrieve.formats.source import read_text
+
     reader = TABLE.get(ending.removeprefix("."))
     assert reader, f"no reader reads {ending}"
     return reader(read_text(data, ending in DECLARING) if ending in TEXT_READERS else data)

@@ -17,7 +17,7 @@ from rung.lm.data_policy import require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference import thinking
-from rung.planning.steps import settings
+from rung.planning.api_settings import settings
 from rung.predictor import Predictor
 from rung.serve.answering import tool_requests
 from rung.serve.endpoints.chat import Chat

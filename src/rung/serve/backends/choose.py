@@ -19,7 +19,7 @@ from rung.lm.data_policy import require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.machine import fingerprint, home
-from rung.planning.steps import settings
+from rung.planning.api_settings import settings
 from rung.serve.answering.models import Served
 from rung.serve.backends import trial
 from rung.types import Message, digest

@@ -18,7 +18,7 @@ from typing import TypeVar
 from rung.climbing.inputs import read_documents
 from rung.climbing.project import Project
 from rung.lm.engines import Engines
-from rung.planning.steps import settings
+from rung.planning.api_settings import settings
 from rung.retrieve import knowledge, lookup
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.parse import parse, relative
