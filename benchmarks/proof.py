@@ -99,8 +99,24 @@ def groups_of(n: int, ladder: Ladder) -> list[int] | None:
 upper = lru_cache(None)(exact.upper)
 
 
+@dataclass(frozen=True)
+class Climb:
+    """A simulated climb: the rung that is proved to meet the goal, if any."""
+
+    chosen: int | None
+    measured: int
+    """Rungs that answered the dev rows."""
+    sealed: tuple[int, ...]
+    """Rungs that answered the sealed rows too."""
+
+
 def now(values: np.ndarray, seen: int, ladder: Ladder) -> int | None:
-    """Rungs measured in order, the next one proved when its chance is fair; None if no proof holds."""
+    """The rung that a climb proves; None if no proof holds."""
+    return climb(values, seen, ladder).chosen
+
+
+def climb(values: np.ndarray, seen: int, ladder: Ladder) -> Climb:
+    """Rungs measured in order, the next one proved when its chance is fair."""
     m, n, error = len(values), values.shape[1], ALPHA * FIRST
     candidates: list[Candidate] = []
     proved: dict[int, Rows] = {}
@@ -113,13 +129,13 @@ def now(values: np.ndarray, seen: int, ladder: Ladder) -> int | None:
         while True:
             held = [r for r in proved if evidence.bounds(proved[r], level[r]).low >= ladder.goal]
             if held:
-                return min(held)
+                return Climb(min(held), measured, tuple(proved))
             chances = [None if r in proved else looks[r].chance(n - seen, ladder.goal, level[r]) for r in range(measured)]
             rung = next_proof(chances, len(proved), measured == m)
             if rung is None:
                 break
             proved[rung] = Rows(values[rung], clusters=groups_of(n, ladder))
-    return None
+    return Climb(None, m, tuple(proved))
 
 
 def screened(rows: Rows, sealed: int, error: float) -> Candidate:

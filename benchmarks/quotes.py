@@ -1,19 +1,24 @@
-"""Quoted against measured time, over all tasks and rungs that plan_vs_measured.py has on record.
+"""Quoted against measured time and memory, over all tasks and rungs that plan_vs_measured.py has on record.
 
 Two times a rung: to fit, and to answer the dev rows; those under five seconds on both sides are left out. First as quoted from
 the machine's measured speed alone; then corrected by what the same rung's quotes were off by on the other tasks, as a plan
 does after a run on this machine. The ratio is the share of first quotes within a factor of 1.5. --anew takes the quotes of
-today's formulas in place of those told before the climbs.
+today's formulas in place of those told before the climbs. --quick measures first: zero-shot and LoRA with one epoch on 48 rows of
+each of the eight tasks, each rung in a process of its own; with --beside a busy process runs at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import common
+import eight
 
 from rung.climbing.project import Project
 from rung.machine import Machine
@@ -24,6 +29,8 @@ from rung.task import load_task
 from rung.types import Cost, Record
 
 LEAST_SECONDS = 5.0
+ROWS, SMALL = 48, ("zero-shot", "lora")
+"""Train rows and rungs of the small tasks."""
 Pair = tuple[float, float]
 
 
@@ -39,6 +46,28 @@ def within(pairs: list[Pair], factor: float) -> int:
     return sum(quoted / factor <= seen <= quoted * factor for quoted, seen in pairs)
 
 
+def measure(folder: Path, beside: bool) -> None:
+    """Small tasks with their rungs fitted, each in a process of its own, so that its peak of memory is."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if beside else None
+    try:
+        for name in eight.TASKS:
+            eight.write(name, folder / name, ROWS, list(SMALL), epochs=1)
+            for rung in SMALL:
+                words = [sys.executable, "-m", "rung.cli", "fit", str(folder / name), rung]
+                subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    finally:
+        if other:
+            other.kill()
+            other.wait()
+
+
+def memories(record: Record) -> list[Pair]:
+    """(quoted, measured) bytes of a rung."""
+    quote = record.provenance.raw_quote
+    assert quote and record.cost
+    return [(quote.memory_bytes, record.cost.memory_bytes)]
+
+
 def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
     """The records with today's quotes in place of those that were told."""
     now = {step.rung: step.raw for step in Project(load_task(folder), say=lambda text: None, estimate_for=machine).plan.steps}
@@ -51,18 +80,29 @@ def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="no difference: records are read either way")
+    parser.add_argument("--quick", action="store_true", help="measure two rungs on small tasks first")
+    parser.add_argument("--beside", action="store_true", help="with --quick: another program runs at the same time")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "kept")
     parser.add_argument("--anew", action="store_true", help="quote again, as the formulas are now")
     args = parser.parse_args()
     machine = common.machine()
+    if not args.quick:
+        report(args.folder, machine, args.anew)
+        return
+    with tempfile.TemporaryDirectory(prefix="rung-quotes-") as folder:
+        measure(Path(folder), args.beside)
+        report(Path(folder), machine, args.anew)
+
+
+def report(folder: Path, machine: Machine, again: bool) -> None:
+    """Print how the records under a folder compare with their quotes."""
     done: dict[str, list[Record]] = {}
-    for path in sorted(args.folder.glob("*/.rung/records.jsonl")):
+    for path in sorted(folder.glob("*/.rung/records.jsonl")):
         records = {one.rung: one for one in Store(path.parents[1]).records() if one.status == "done"}
         told = [one for one in records.values() if one.provenance.raw_quote]
-        done[path.parents[1].name] = anew(path.parents[1], told, machine) if args.anew else told
+        done[path.parents[1].name] = anew(path.parents[1], told, machine) if again else told
     if not any(done.values()):
-        raise SystemExit(f"no records under {args.folder}; run plan_vs_measured.py first")
+        raise SystemExit(f"no records under {folder}; run plan_vs_measured.py first")
     first: dict[str, list[Pair]] = defaultdict(list)
     later: dict[str, list[Pair]] = defaultdict(list)
     for task, records in done.items():
@@ -85,6 +125,12 @@ def main() -> None:
     for task, records in done.items():
         pairs = [pair for one in records for pair in times(one.provenance.raw_quote, one)]
         print(f"{task}: {within(pairs, 1.5)} of {len(pairs)} within 1.5")
+        for one in records:
+            [(quoted, seen)] = memories(one)
+            told = ", ".join(f"{a:.0f} s, took {b:.0f}" for a, b in times(one.provenance.raw_quote, one))
+            print(f"  {one.rung}: {quoted / 1e9:.2f} GB, took {seen / 1e9:.2f}; {told}")
+    held = [pair for records in done.values() for one in records for pair in memories(one)]
+    print(f"memory within 1.5: {wilson(within(held, 1.5), len(held))}")
     fresh, known = ([pair for pairs in found.values() for pair in pairs] for found in (first, later))
     probe, after = wilson(within(fresh, 1.5), len(fresh)), wilson(within(known, 1.25), len(known))
     print(f"after the probe, within 1.5: {probe}; corrected by other tasks, within 1.25: {after}")

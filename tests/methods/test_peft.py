@@ -17,7 +17,7 @@ from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.methods import METHODS
 from rung.methods.base import Run
-from rung.methods.estimate import estimate_base
+from rung.methods.estimate import PROCESS_BYTES, estimate_base
 from rung.methods.facts import Facts
 from rung.methods.full import Full
 from rung.methods.lora import Lora
@@ -159,6 +159,23 @@ def test_what_training_takes_is_quoted_in_order(machine: Machine) -> None:
     assert four < lora - 3 * FACTS.parameters < lora < full
     assert full > 16 * FACTS.parameters, "weights, gradients and two moments, four bytes each"
     assert METHODS["full"].learning_rate == METHODS["lora"].learning_rate / 10  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["lora", "full", "encoder-full"])
+def test_memory_is_quoted_by_what_is_computed_at_once(machine: Machine, name: str) -> None:
+    def memory(facts: Facts = FACTS, **options: int) -> int:
+        method = replace(METHODS[name], batch=16, **options)  # type: ignore[call-arg]
+        return method.estimate(estimate_base(facts, machine), facts, machine).memory_bytes
+
+    longer = replace(FACTS, input_tokens=60)
+    assert memory() < memory(longer) < memory(longer, tokens=10**6) + 1
+    assert memory(replace(FACTS, input_tokens=5000)) == memory(replace(FACTS, input_tokens=9000)), "parts of at most `tokens`"
+    assert memory(longer, tokens=100) < memory(longer)
+
+
+def test_memory_on_a_gpu_is_without_the_process(machine: Machine) -> None:
+    other = replace(machine, device="cuda")
+    assert estimate_base(FACTS, machine).memory_bytes - estimate_base(FACTS, other).memory_bytes == PROCESS_BYTES
 
 
 def test_four_bits_train_and_answer_beside_rounded_weights(shop: Shop, base: Callable[[str], Path]) -> None:

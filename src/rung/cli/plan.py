@@ -69,6 +69,8 @@ def _print_plan(project: Project, folder: str, machine: str) -> None:
     out.print(terminal_plan.total(plan_json.whole(project), rows))
     goal, sealed = project.task.goal, len(project.inputs.splits.test)
     out.print(terminal_plan.held_out(rows, sealed, goal, project.plan.rungs))
+    for one in plan_json.unused(project):
+        out.print(styled("[dim]{} {}[/]", one.what, one.remedy))
     if asked := plan_json.judged(project):
         out.print(terminal_plan.judge(asked))
     if machine:

@@ -15,6 +15,8 @@ from rung.claims.prospects import Prospect, SelectiveProspect, prospect, selecti
 from rung.cli import base_advice
 from rung.cli.screens.plan import differences
 from rung.climbing.project import Project
+from rung.data.enough import UNUSED
+from rung.data.finding import Finding
 from rung.evaluate import judging
 from rung.methods.chain import rewarded
 from rung.planning import cluster
@@ -78,7 +80,19 @@ def held_out(project: Project) -> dict[str, Any]:
         far, near = (prospect(rows, goal.at_least, n) for n in (1, max(1, project.plan.rungs)))
     else:
         far, near = (selective_prospect(rows, goal.at_least, goal.coverage, n) for n in (1, max(1, project.plan.rungs)))
-    return {"dev_rows": len(splits.dev), "sealed_rows": len(splits.test), "others_far": asdict(far), "others_near": asdict(near)}
+    return {
+        "dev_rows": len(splits.dev),
+        "sealed_rows": len(splits.test),
+        "unused_rows": len(splits.unused),
+        "unused_why": next((one.what for one in unused(project)), ""),
+        "others_far": asdict(far),
+        "others_near": asdict(near),
+    }
+
+
+def unused(project: Project) -> list[Finding]:
+    """How many of the dev and sealed rows are used and why, if not all are."""
+    return [one for one in project.inputs.splits.findings if one.code == UNUSED]
 
 
 def whole(project: Project) -> Total:

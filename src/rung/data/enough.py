@@ -14,6 +14,8 @@ from rung.data.finding import Finding
 from rung.task import Task
 from rung.types import Example
 
+UNUSED = "unused-rows"
+"""Code of the finding that says how many of how many rows are used."""
 ABOVE = 0.02
 """A rung whose true score is so much above the goal is to be proved, with a chance of POWER."""
 RUNGS = 8
@@ -49,6 +51,11 @@ def needed(task: Task) -> int | None:
     return max(math.ceil(enough(task.goal.at_least) / task.goal.coverage), enough(task.goal.coverage))
 
 
+def dev_part(need: int, dev: int, test: int) -> int:
+    """How many of `need` questions or groups are dev ones, of so many of dev and of test: half, if both have enough."""
+    return min(dev, max(need - test, need // 2))
+
+
 @dataclass(frozen=True, slots=True)
 class Used:
     """The held-out rows of a climb, and those beyond them, which serve no purpose at all."""
@@ -69,15 +76,13 @@ def used(dev: tuple[Example, ...], test: tuple[Example, ...], task: Task, unit: 
     need = (given or needed(task)) if given != "all" else None
     if need is None or sum(have) <= need:
         return Used(dev, test)
-    for_dev = min(have[0], max(need - have[1], need // 2))
+    for_dev = dev_part(need, *have)
     kept, more = _drawn(dev, for_dev, task.seed, unit)
     sealed, rest = _drawn(test, min(have[1], need - for_dev), task.seed, unit)
     why = "as many as `data.split.most` allows" if given else f"enough to prove a rung {ABOVE:g} above the goal"
     what = f"{len(kept)} of {len(dev)} dev rows and {len(sealed)} of {len(test)} test rows are used, drawn at random: {why}."
     left = (*more, *rest)
-    return Used(
-        kept, sealed, left, (Finding("unused-rows", "note", what, "`data.split.most: all` uses every row.", count=len(left)),)
-    )
+    return Used(kept, sealed, left, (Finding(UNUSED, "note", what, "`data.split.most: all` uses every row.", count=len(left)),))
 
 
 def _drawn(

@@ -53,7 +53,7 @@ class Continued(RawTextOptions):
             fit_seconds=start.fit_seconds
             + machine.training_seconds(facts.parameters, trained, round(tokens), self.epochs)
             + reading,
-            memory_bytes=tuning.memory(facts.parameters, trained, self.tokens),
+            memory_bytes=tuning.memory(facts.parameters, trained, self.tokens, machine),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -14,7 +14,7 @@ from rung.lm.inference.encoder import save_head
 from rung.lm.inference.label_sets import save_head as save_label_set_head
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Run
-from rung.methods.estimate import CostEstimate
+from rung.methods.estimate import CostEstimate, process_bytes
 from rung.methods.facts import Facts
 from rung.methods.head_options import HeadOptions
 from rung.methods.label_set_head import fit_label_set_head
@@ -40,7 +40,7 @@ class Encoder(HeadOptions):
             fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + facts.train_rows * embedding + solving,
             prompt_tokens=0,
             row_seconds=embedding,
-            memory_bytes=4 * facts.encoder_parameters,
+            memory_bytes=process_bytes(machine) + 4 * facts.encoder_parameters,
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

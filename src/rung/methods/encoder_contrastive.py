@@ -79,7 +79,7 @@ class EncoderContrastive(HeadOptions):
             + solving,
             prompt_tokens=0,
             row_seconds=embedding,
-            memory_bytes=tuning.memory(facts.encoder_parameters, 1.0, tokens),
+            memory_bytes=tuning.memory(facts.encoder_parameters, 1.0, tokens, machine),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

@@ -63,7 +63,7 @@ class EncoderFull(EpochOptions):
             fit_seconds=start.fit_seconds + training,
             prompt_tokens=0,
             row_seconds=machine.prefill_seconds(facts.encoder_computing, own),
-            memory_bytes=tuning.memory(size, 1.0, self.tokens),
+            memory_bytes=tuning.memory(size, 1.0, self.load(1.0).at_once(own, 0.0), machine),
         )
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:

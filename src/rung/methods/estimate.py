@@ -59,6 +59,8 @@ LONGEST_FACTOR = 3
 """Longest answer in a batch over the mean length, for a model trained on the task, about."""
 OPENED_LABELS = 1.5
 """Labels whose nodes are computed if the model is sure of its choice, about."""
+PROCESS_BYTES = 450_000_000
+"""Memory of a process on a CPU that has loaded torch and transformers, without a model. On a GPU it is not the GPU's."""
 DECODE_BATCH = 24
 """Rows decoded side by side, about: fewer if there are few, or if each has a long prompt of its own."""
 
@@ -69,10 +71,15 @@ def estimate_base(facts: Facts, machine: Machine) -> CostEstimate:
     return CostEstimate(
         prompt_tokens=facts.input_tokens,
         row_seconds=answer_seconds(facts.input_tokens, shared, facts, machine, facts.labels, StopBehaviour.NOTHING),
-        memory_bytes=0 if facts.call_seconds else BYTES[machine.dtype] * facts.parameters,
+        memory_bytes=0 if facts.call_seconds else process_bytes(machine) + BYTES[machine.dtype] * facts.parameters,
         shared_tokens=shared,
         output_tokens=facts.output_tokens,
     )
+
+
+def process_bytes(machine: Machine) -> int:
+    """What the memory of the device with the model holds beside models."""
+    return PROCESS_BYTES if machine.device == "cpu" else 0
 
 
 def answer_seconds(

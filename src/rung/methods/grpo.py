@@ -65,9 +65,10 @@ class Grpo(StepOptions, AdapterOptions):
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = tuning.TrainingLoad(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
-        found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load)
         thought = max(0.0, start.calls * start.output_tokens - facts.output_tokens)  # reasoning tokens
         length = thought + (self.longest or 2 * facts.output_tokens)  # sampled answers are longer than right ones
+        group = start.prompt_tokens + self.samples * length
+        found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load, group)
         prompts = self.batch * start.prompt_tokens + facts.shared_tokens
         answers = self.batch * self.samples
         writing = machine.decode_seconds(facts.parameters, round(length), batch=answers)

@@ -29,7 +29,7 @@ def pair_training_estimate(
     start: CostEstimate, facts: Facts, machine: Machine, load: tuning.TrainingLoad, reads: float
 ) -> CostEstimate:
     """The estimate with training on pairs, and `reads` forward passes over them, added."""
-    found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load)
+    found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load, facts.pair_tokens)
     tree = round(facts.pairs * facts.pair_tokens + facts.shared_tokens * facts.pairs / load.batch)
     training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs)
     reading = machine.prefill_seconds(facts.parameters, round(reads * tree))

@@ -72,7 +72,7 @@ class Pretrain(RawTextOptions):
             + machine.training_seconds(self.parameters, 1.0, self._seen)
             + machine.prefill_seconds(self.parameters, self.measured * (1 + (tuning.CHECKS if self.patience else 0))),
             row_seconds=answer_seconds(start.prompt_tokens, facts.shared_tokens, size, machine),
-            memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens),
+            memory_bytes=tuning.memory(self.parameters, 1.0, self.tokens, machine),
             parameters=self.parameters,
         )
 

@@ -72,7 +72,7 @@ class RagTuned(Rag):
             + MODEL_OPEN_SECONDS
             + machine.training_seconds(facts.encoder_computing, 1.0, step, self.steps)
             + scoring,
-            memory_bytes=max(plain.memory_bytes, tuning.memory(facts.encoder_parameters, 1.0, step)),
+            memory_bytes=max(plain.memory_bytes, tuning.memory(facts.encoder_parameters, 1.0, step, machine)),
         )
 
     def asking(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:

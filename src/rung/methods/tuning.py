@@ -15,7 +15,7 @@ from rung.errors import RungError
 from rung.machine import BYTES
 from rung.methods.base import Run
 from rung.methods.conversations import taught_rows
-from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds
+from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds, process_bytes
 from rung.methods.facts import Facts
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
@@ -48,14 +48,24 @@ class TrainingLoad:
     patience: int = 0
     """If above 0, held-back rows are scored after each epoch."""
 
+    def at_once(self, item: float, shared: float) -> int:
+        """Most tokens computed at once: a whole step, unless it is divided. `item`: mean tokens of an item of a step.
+
+        Half of the mean is taken as the standard deviation, and steps as large as two of them above their mean.
+        """
+        return min(self.tokens, round(shared + (self.batch + self.batch**0.5) * item))
+
     @property
     def checks(self) -> int:
         """Times that held-back rows are scored."""
         return self.epochs if self.patience else 0
 
 
-def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load: TrainingLoad) -> CostEstimate:
-    """The estimate with training on the examples added: shared tokens are computed once a step, optimizer states are float32."""
+def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load: TrainingLoad, item: float = 0.0) -> CostEstimate:
+    """The estimate with training on the examples added: shared tokens are computed once a step, optimizer states are float32.
+
+    `item`: tokens of an item of a step without shared ones, if it is not one example.
+    """
     own = start.prompt_tokens + facts.output_tokens
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
@@ -68,17 +78,17 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
         + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
         stop_behaviour=stop,
-        memory_bytes=memory(facts.parameters, load.trained, load.tokens, weight),
+        memory_bytes=memory(facts.parameters, load.trained, load.at_once(item or own, facts.shared_tokens), machine, weight),
     )
 
 
-def memory(parameters: int, trained: float, tokens: int, weight: int = 4) -> int:
+def memory(parameters: int, trained: float, tokens: int, machine: Machine, weight: int = 4) -> int:
     """Bytes that training takes: weights, activations of `tokens` tokens, and for trained weights gradients and two moments.
 
     `weight`: bytes per weight; 4 if all are trained, which is done in float32.
     """
     activations = tokens * 40 * 4 * round(parameters**0.5)
-    return weight * parameters + round(12 * trained * parameters) + activations
+    return process_bytes(machine) + weight * parameters + round(12 * trained * parameters) + activations
 
 
 def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
