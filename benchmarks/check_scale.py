@@ -2,6 +2,7 @@
 
     python benchmarks/check_scale.py             # all three; the million takes minutes
     python benchmarks/check_scale.py --quick     # without the million
+    python benchmarks/check_scale.py --only plan
 
 The rows are those of check_rows.py: 8 to 30 words of a vocabulary with Zipf's frequencies, 40 labels, one row in fifty a near
 copy of another. Each command runs in a process of its own on a fresh folder, with the default base, whose tokens are counted.
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +42,13 @@ class Taken:
     megabytes: float
 
 
-def measured(rows: int) -> dict[str, Taken]:
+def measured(rows: int, commands: Sequence[str]) -> dict[str, Taken]:
     """Each command on so many rows."""
     with tempfile.TemporaryDirectory(prefix="check-scale-") as name:
         check_rows.make(Path(name), rows)
         path = Path(name) / "rung.yaml"
         path.write_text(json.dumps({**json.loads(path.read_text()), "base": "smollm2-135m-instruct"}))
-        return {command: _taken(command, name) for command in COMMANDS}
+        return {command: _taken(command, name) for command in commands}
 
 
 def _taken(command: str, folder: str) -> Taken:
@@ -76,12 +78,14 @@ def main() -> None:
     """Measure each size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="Without the million rows.")
-    sizes = SIZES[:-1] if parser.parse_args().quick else SIZES
-    each: dict[str, list[float]] = {command: [] for command in COMMANDS}
-    bare = measured(EMPTY)
+    parser.add_argument("--only", choices=COMMANDS, help="One command instead of both.")
+    given = parser.parse_args()
+    sizes, commands = SIZES[:-1] if given.quick else SIZES, (given.only,) if given.only else COMMANDS
+    each: dict[str, list[float]] = {command: [] for command in commands}
+    bare = measured(EMPTY, commands)
     print("| command | rows | processor | wall | peak memory | µs a row | bytes a row |\n|---|---|---|---|---|---|---|")
     for rows in sizes:
-        for command, found in measured(rows).items():
+        for command, found in measured(rows, commands).items():
             each[command].append(1e6 * (found.seconds - bare[command].seconds) / rows)
             size = 2**20 * (found.megabytes - bare[command].megabytes) / rows
             print(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -140,7 +139,7 @@ def update(
     progress: Progress = lambda what, share: None,
     contents: Mapping[str, str] = MappingProxyType({}),
 ) -> Changes:
-    """Bring the index up to date with the folder, file by file, each in one transaction.
+    """Bring the index up to date with the folder, in groups of files, each group in one transaction.
 
     Killed at any moment, it leaves each file as it was or as it is, and the next run resumes from there; texts embedded before
     the kill are not embedded again. While another process indexes into the same store, it waits. Where the index was made in
@@ -149,18 +148,19 @@ def update(
     with _alone(store, progress):
         seen = look(root, patterns, store, made, label, contents)
         at_once = store.config() not in (None, made)
-        ready: list[tuple[Change, ...]] = [(Change(path),) for path in seen.deleted]
+        ready = [Change(path) for path in seen.deleted]
         refused: dict[str, str] = {}
         embedded = 0
         for group in _groups(_read(root, seen, embedder, made, label, progress)):
-            passages = [passage for changes in group for change in changes for passage in change.passages]
+            passages = [passage for change in group for passage in change.passages]
             embedded += embed_new(store, embedder, made.embedder_digest, passages) if embedder else 0
-            refused |= {change.path: change.refused for changes in group for change in changes if change.refused}
+            refused |= {change.path: change.refused for change in group if change.refused}
             ready += group
             if not at_once:
-                _apply(store, ready, made)
+                store.apply(ready, made)
                 ready = []
-        _apply(store, [tuple(chain(*ready))] if at_once else ready, made)
+        if ready or store.config() != made:
+            store.apply(ready, made)
         progress("finishing the index", 1.0)
         store.settle()
     return Changes(
@@ -187,24 +187,18 @@ def health(
     return store.health(), stale
 
 
-def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[tuple[Change, ...]]]:
-    """Groups of changes with enough passages to embed together."""
-    group: list[tuple[Change, ...]] = []
+def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[Change]]:
+    """Groups of changes with enough passages to embed together; what belongs together stays in one group."""
+    group: list[Change] = []
     size = 0
     for one in changes:
-        group.append(one)
+        group += one
         size += sum(len(change.passages) for change in one)
         if size >= GROUP:
             yield group
             group, size = [], 0
     if group:
         yield group
-
-
-def _apply(store: Store, ready: Sequence[tuple[Change, ...]], made: IndexConfig) -> None:
-    """Apply each tuple in one transaction; an empty one only stores the configuration."""
-    for changes in ready if ready or store.config() == made else [()]:
-        store.apply(changes, made)
 
 
 def _read(
