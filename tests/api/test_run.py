@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import rung
 import rung.api
 from rung.cli import app
+from rung.climbing.executors import local, on_ray
 
 pd = pytest.importorskip("pandas")
 
@@ -46,6 +47,31 @@ def command(*words: str, code: int = 0) -> str:
 def place(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_where_rungs_are_measured_is_an_argument(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(on_ray, "on_ray", lambda *given: asked.append(given) or local)
+    assert rung.climb(task(), on="ray", parallel=2, gpus_per_rung=0).verdict == "meets" and asked == [(2, 0)]
+    for call, where in (
+        (lambda: rung.climb("support", on="mars"), "on"),
+        (lambda: rung.climb("support", parallel=2), "parallel"),
+        (lambda: rung.climb("support", on="ray", parallel=-1), "parallel"),
+        (lambda: rung.climb("support", gpus_per_rung=1), "gpus_per_rung"),
+        (lambda: rung.fit("support", "nearest", on="ray"), "on"),
+        (lambda: rung.fit("support", "nearest", workers=2), "workers"),
+    ):
+        with pytest.raises(rung.RungError) as found:
+            call()
+        assert found.value.where == where
+    assert rung.fit("support", "nearest").rows[0]["status"] == "done"
+
+
+def test_a_shared_store_is_an_argument_and_later_calls_use_it(place: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    assert rung.climb(task(), store=f"sqlite:///{place}/team.db").verdict == "meets"
+    assert (place / "team.db").exists() and not (place / "support" / ".rung" / "records.jsonl").exists()
+    assert rung.load("support").rung == "nearest"
 
 
 def test_from_a_frame_to_answers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

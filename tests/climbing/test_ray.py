@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +17,14 @@ from test_executors import Watcher, write
 
 from rung.climbing import measuring
 from rung.climbing.climb import Climb, climb
-from rung.climbing.executors import ray_cluster
+from rung.climbing.executors import local, ray_cluster
 from rung.climbing.executors.on_ray import on_ray
 from rung.climbing.executors.order import Order
 from rung.climbing.executors.ray_train import _train, measure_by
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.task import load_task
+from rung.tune.run import tune
 from rung.types import Record
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -130,6 +132,18 @@ def test_a_cluster_that_lets_anybody_in_is_found_out(tmp_path: Path) -> None:
     given = os.environ | {"RAY_AUTH_MODE": "disabled"}
     found = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
     assert "lets in anybody" in found.stdout, found.stderr
+
+
+@pytest.mark.slow
+def test_trials_on_a_cluster_come_to_the_same(tmp_path: Path, home: Path) -> None:
+    watcher: Any = SimpleNamespace(changed=lambda trials: None, progress=lambda *_: None)
+    found = []
+    for name, on in (("here", local), ("there", on_ray(2))):
+        project = Project(load_task(write(tmp_path / name, "few-shot", "")))
+        found.append(tune(project, watcher, ["few-shot.shots=2,4,8"], on=on))
+    here, there = ([replace(one, fit_seconds=0.0) for one in tuning.trials] for tuning in found)
+    assert here == there and found[0].conclusion == found[1].conclusion
+    assert len(here) == 4 and all(one.score for one in here)
 
 
 @pytest.mark.slow

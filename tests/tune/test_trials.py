@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from rung import methods
 from rung.climbing.fit import FitContext
 from rung.climbing.project import Project
+from rung.climbing.train_parts import split_train
 from rung.data.split import question
 from rung.errors import TaskError
 from rung.methods.base import options
 from rung.task import load_task
-from rung.tune.trials import MAX_PROPOSED, Trial, pace, plan, split_train
+from rung.tune.trials import MAX_PROPOSED, Trial, pace, plan
 from rung.types import Cost, Example
 
 RATES = "lora.learning_rate=3e-4,1e-3,3e-3"

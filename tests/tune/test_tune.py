@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 
 from rung import methods
+from rung.climbing.executors import Setting, order, ray_worker
+from rung.climbing.executors.job import Work
 from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
@@ -18,11 +24,13 @@ from rung.methods.base import Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.predictor import Predictor
+from rung.store import record
 from rung.task import load_task
 from rung.tune import run as tune
+from rung.tune import running
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial
-from rung.types import Need, TrainData
+from rung.types import Need, Record, TrainData
 
 LABELS = ("refund", "delay", "other")
 
@@ -203,7 +211,7 @@ def test_a_fit_that_runs_over_is_stopped_and_the_others_go_on(folder: Path) -> N
 
 
 def test_a_race_that_runs_over_tells_nothing_and_goes_on_later(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, plain = [], tune.answer
+    calls, plain = [], running.answer
 
     def slow(*given: Any) -> Any:
         calls.append(given)
@@ -211,11 +219,11 @@ def test_a_race_that_runs_over_tells_nothing_and_goes_on_later(folder: Path, mon
             raise BudgetError("the time budget is used up.")
         return plain(*given)
 
-    monkeypatch.setattr(tune, "answer", slow)
+    monkeypatch.setattr(running, "answer", slow)
     found = go(folder, "trick.keep=2,3")
     assert found.conclusion.verdict == "untold" and "to resume" in found.conclusion.why
     assert set(statuses(found).values()) == {"stopped"} and all(trial.score for trial in found.trials)
-    monkeypatch.setattr(tune, "answer", plain)
+    monkeypatch.setattr(running, "answer", plain)
     assert go(folder, "trick.keep=2,3").conclusion.verdict == "gain" and len(Trick.fits) == 3
 
 
@@ -224,7 +232,7 @@ def test_a_run_that_was_stopped_fits_nothing_again(folder: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(tune, "answer", stop)
+        meanwhile.setattr(running, "answer", stop)
         with pytest.raises(KeyboardInterrupt):
             go(folder, "trick.keep=2,3")
     assert len(Trick.fits) == 3 and not (folder / ".rung" / "tune").exists()
@@ -270,6 +278,45 @@ def test_the_watcher_sees_the_trials_come_along(folder: Path) -> None:
     watcher = Watcher()
     found = tune.tune(Project(load_task(folder)), watcher, ["trick.keep=2,3"])
     assert watcher.seen == found.trials and any("fitting" in text for text in watcher.texts)
+
+
+@contextmanager
+def elsewhere(setting: Setting) -> Iterator[Any]:
+    """In place of a cluster: each job travels as JSON to a project of its own, the last first."""
+    project, climb = setting.project, order.write_climb(setting.project)
+
+    def done(job: Work) -> Record:
+        if isinstance(key := job.begin(project, setting.until), Record):
+            return key
+        sent = order.Order(str(project.task.folder), climb, job.blank.rung, key, "attempt", **job.sent())
+        return record(json.loads(ray_worker.run(order.Order.from_json(sent.to_json()), lambda *_: None, "there"))["record"])
+
+    def run(jobs: Iterable[Work]) -> Iterator[Record]:
+        listed = list(jobs)
+        found = {job.blank.rung: done(job) for job in reversed(listed)}
+        yield from (found[job.blank.rung] for job in listed)
+
+    yield SimpleNamespace(run=run)
+
+
+def test_trials_elsewhere_come_to_the_same(folder: Path, tmp_path: Path, asked: list[str]) -> None:
+    shutil.copytree(folder, there := tmp_path / "there")
+    sets = ("trick.keep=3", "trick.act='',memory,late,mute")
+    one = go(folder, *sets)
+    rows = Counter(asked)
+    two = go(there, *sets, on=elsewhere)
+    lasting = [[replace(trial, fit_seconds=0.0) for trial in found.trials] for found in (one, two)]
+    assert {trial.status for trial in lasting[0]} == {"left", "dropped", "failed", "stopped"}
+    assert lasting[0] == lasting[1] and one.conclusion == two.conclusion
+    assert rows and Counter(asked) == rows + rows, "nothing is asked twice"
+
+
+def test_a_worker_refuses_a_trial_that_it_would_fit_otherwise(folder: Path) -> None:
+    project = Project(load_task(folder))
+    trial = {"methods": {"trick": {"keep": 2}}, "rows": 0}
+    sent = order.Order(str(folder), order.write_climb(project), "trial 1", "another", "attempt", trial=trial)
+    found = json.loads(ray_worker.run(sent, lambda *_: None, "there"))
+    assert "would measure something else" in found["error"]["what"] and not Trick.fits
 
 
 def test_learning_rates_of_a_real_training_are_raced(folder: Path, base: Callable[[str], Path]) -> None:

@@ -15,10 +15,20 @@ from rung.climbing.project import Project
 from rung.data.check import blocking
 from rung.errors import DataError
 from rung.planning.steps import bases_asked
+from rung.store import remember
 from rung.types import Decision, Interval, Record
 
 
-def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = True) -> Result:
+def climb(
+    task: Task | PathLike,
+    *,
+    everything: bool = False,
+    on: str = "",
+    parallel: int = 0,
+    gpus_per_rung: float | None = None,
+    store: str = "",
+    progress: bool = True,
+) -> Result:
     """Try the rungs, those advised first and of these the cheapest, until one meets the goal; then open the test rows once.
 
     Everything measured is stored in the task's folder, so the same call resumes after an interruption and repeats nothing.
@@ -26,9 +36,14 @@ def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = T
     Args:
         task: A `Task`, or the folder of one.
         everything: Measure every rung, also after one has met the goal.
+        on: `"ray"`: measure rungs on the Ray cluster at `RAY_ADDRESS`, or on one of this machine; by default in this process.
+        parallel: With `on`: rungs at once; by default one for each machine.
+        gpus_per_rung: With `on`: GPUs for each rung; by default 1 if this machine has one.
+        store: The address of a database that a team shares; later calls and commands in this folder use it too.
         progress: Show how it goes, under the cell of a notebook or in the terminal.
 
     Raises:
+        RungError: There is no such place or store, or it cannot be reached.
         DataError: The data cannot decide anything; `rung.check` says more.
         BusyError: Another process is at work in the folder.
 
@@ -39,9 +54,11 @@ def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = T
     """
     from rung.climbing import climb as climbing
     from rung.climbing.deadline import deadline
+    from rung.climbing.executors import choose
     from rung.climbing.preflight import inspect
 
-    project = _project(task)
+    executor = choose.executor_of(on, parallel, gpus_per_rung, str)
+    project = _project(task, store=store)
     with deadline(project.engines, project.task.budget.minutes):
         found, _ = inspect(project)
     if blocking(found):
@@ -49,35 +66,39 @@ def climb(task: Task | PathLike, *, everything: bool = False, progress: bool = T
         what = " ".join(f"{one.what} {one.remedy}".rstrip() for one in faults)
         raise DataError(what, where=str(project.task.folder), remedy="Nothing was spent; rung.check(task) lists all findings.")
     with watching(project.task.goal, progress) as watcher:
-        done = climbing.climb(project, watcher, everything=everything, findings=found)
+        done = climbing.climb(project, watcher, everything=everything, findings=found, on=executor)
     test = done.opened.test.overall if done.opened.test else None
     return _result(project, done.decision, done.records, test, done.opened.untested)
 
 
-def fit(task: Task | PathLike, rung: str, *, progress: bool = True) -> Result:
+def fit(task: Task | PathLike, rung: str, *, on: str = "", workers: int = 0, progress: bool = True) -> Result:
     """Fit and measure one rung alone on the dev rows; the test rows stay sealed, and the last climb's decision stands.
 
     Args:
         task: A `Task`, or the folder of one.
         rung: A method, or several joined by `+`: `"few-shot+lora"`; of several bases `"lora@BASE"`.
+        on: `"ray"`, with `workers`: train on the Ray cluster at `RAY_ADDRESS`, or on one of this machine.
+        workers: With `on`: processes that train together, one for each GPU.
         progress: Show how it goes.
 
     Raises:
         TaskError: There is no such rung.
+        RungError: There is no such place, or it cannot be reached.
 
     ```python
     rung.fit(task, "few-shot").predictor.predict(["my card has not come"])
     ```
     """
-    from rung.climbing import climb as climbing
     from rung.climbing import deciding
+    from rung.climbing.executors import choose
 
+    measure = choose.trainer_of(on, workers, str)
     project = _project(task, rung)
     with project.store.joined(), watching(project.task.goal, progress) as watcher:
         step = project.plan.alone
         watcher.planned(project.plan.steps)
         watcher.began(step.rung)
-        record = climbing.measure(project, step, float("inf"), partial(watcher.progress, step.rung))
+        record = measure(project, step, partial(watcher.progress, step.rung))
         watcher.ended(record)
     return _result(project, deciding.decide(project, [record], alone=True), (record,))
 
@@ -142,12 +163,15 @@ def load(task: Task | PathLike, rung: str = "") -> Predictor:
     return fitted(_project(task), rung)
 
 
-def _project(task: Task | PathLike, rung: str = "") -> Project:
-    """A task made ready; of `rung` alone where one is named, on the usual base."""
+def _project(task: Task | PathLike, rung: str = "", store: str = "") -> Project:
+    """A task made ready; of `rung` alone where one is named, on the usual base. `store`: its address from now on."""
     settings = (task if isinstance(task, Task) else Task.load(task)).settings
     if in_notebook():  # a library's progress bar, which rung does not show
         warnings.filterwarnings("ignore", "IProgress not found")
-    return Project(settings.only(rung) if rung else settings, say=notice)
+    project = Project(settings.only(rung) if rung else settings, say=notice, store_at=store)
+    if store:
+        remember(project.store)
+    return project
 
 
 def _result(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rung.cli.cluster import Gpus, On, Parallel, executor_of
 from rung.cli.common import Json, err, folder_and_rung, out, print_json, project_of, resumable
 
 
@@ -20,6 +21,9 @@ def tune(
     trials: Annotated[int | None, typer.Option("--trials", min=2, help="Most trials, the current settings included.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Which trials are drawn if there are more.")] = 0,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Time limit in minutes.")] = None,
+    on: On = "",
+    parallel: Parallel = 0,
+    gpus: Gpus = None,
     json_: Json = False,
 ) -> None:
     """Race settings of a rung's methods on train rows; print the best ones and the lines for rung.yaml.
@@ -29,10 +33,11 @@ def tune(
     from rung.cli.screens import tune as terminal_tune
     from rung.tune import run as tune
 
+    executor = executor_of(on, parallel, gpus)
     place, name = folder_and_rung(folder, rung) if rung else (Path(), folder)
     project = project_of(place, rungs=(name,))
     with resumable(), terminal_tune.Board(err if json_ else out, project.scoring.metric().name) as board:
-        found = tune.tune(project, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes)
+        found = tune.tune(project, board, set_ or (), most=trials or 0, seed=seed, minutes=minutes, on=executor)
     if json_:
         print_json(tune.content(found))
     else:

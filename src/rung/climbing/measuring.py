@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from rung import files, metrics
@@ -64,25 +65,34 @@ def measured(
     project: Project, step: Step, key: str, until: float, progress: Progress, race: RacePlan | None = None
 ) -> tuple[Record, bool]:
     """A rung measured now, and whether its record is to be stored. A failure is recorded; DiskFullError if there is no space."""
-    record = Record(rung=step.rung, status="skipped", quote=step.estimate)
-    try:
+    blank = Record(rung=step.rung, status="skipped", quote=step.estimate)
+
+    def work() -> tuple[Record, bool]:
         if step.usual and (why := cascading.doubtful(project, step, until, progress)):
-            return replace(record, reason=why), False
+            return replace(blank, reason=why), False
         return _with_gaps(_measured(project, step, key, until, progress, race)), True
+
+    return guarded(blank, key, project.store.folder, work)
+
+
+def guarded(blank: Record, key: str, folder: Path, work: Callable[[], tuple[Record, bool]]) -> tuple[Record, bool]:
+    """What `work` gives; a failure is recorded. DiskFullError if the store's folder has no space."""
+    try:
+        return work()
     except BudgetError as error:
-        return replace(record, reason=str(error)), True
+        return replace(blank, reason=str(error)), True
     except LeaseLostError:  # another driver goes on with it
         raise
-    except Exception as error:  # a failure is recorded, and the climb continues
-        if files.is_full(error):  # the next rung would fail as well
-            raise disk_full(project.store.folder, error) from error
+    except Exception as error:  # a failure is recorded, and the others go on
+        if files.is_full(error):  # the next one would fail as well
+            raise disk_full(folder, error) from error
         text = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
-        return failed(step, key, text, traceback.format_exc()), True
+        return failed(blank, key, text, traceback.format_exc()), True
 
 
-def failed(step: Step, key: str, why: str, where: str = "") -> Record:
-    """The record of a rung that could not be measured. `where`: a traceback."""
-    return Record(step.rung, "failed", why, quote=step.estimate, provenance=Provenance(key=key, traceback=where or None))
+def failed(blank: Record, key: str, why: str, where: str = "") -> Record:
+    """The record of what could not be done. `where`: a traceback."""
+    return replace(blank, status="failed", reason=why, provenance=Provenance(key=key, traceback=where or None))
 
 
 def keep(project: Project, record: Record) -> None:

@@ -123,6 +123,7 @@ def race(
     alpha: float = 0.05,
     clusters: Sequence[Hashable] | None = None,
     binary: bool = False,
+    ahead: Callable[[Sequence[int], int], object] = lambda left, rows: None,
 ) -> Outcome:
     """Score candidates on the same rows, stage by stage, and drop those significantly worse than the leader.
 
@@ -130,6 +131,9 @@ def race(
     `clusters` has one entry per row, `schedule` that of `schedule_analyses`. The truly best candidate is dropped
     with probability at most `alpha`: each of the m - 1 possible leaders gets alpha / (m - 1). The race ends when one
     candidate is left. The winner's mean is biased upwards by selection: report a score on fresh rows.
+
+    `ahead` is called before each stage with the candidates left and how many rows they will have answered after it, so that
+    several can answer at the same time.
     """
     assert candidates and schedule.sizes[-1] == len(rows), f"analyses at {schedule.sizes} and {len(rows)} rows"
     values: list[list[float]] = [[] for _ in candidates]
@@ -137,6 +141,7 @@ def race(
     mean = partial(_mean, values)
     asked = 0
     for number, look in enumerate(schedule.at(alpha / max(1, len(candidates) - 1))):
+        ahead(left, look.rows)
         for i in left:
             found = candidates[i](rows[asked : look.rows])
             assert len(found) == look.rows - asked, f"candidate {i} gave {len(found)} values for {look.rows - asked} rows"

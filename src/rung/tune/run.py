@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from rung.climbing import fit as fitting
 from rung.climbing.deadline import deadline
-from rung.climbing.fit import FitContext
+from rung.climbing.executors import Open, Setting, local
 from rung.climbing.project import Project
-from rung.errors import BudgetError, RungError, TaskError
-from rung.evaluate.predict import NoAnswersError, answer
+from rung.climbing.train_parts import split_train
+from rung.errors import TaskError
 from rung.evaluate.provenance import gather
 from rung.methods.base import Method
 from rung.methods.chain import estimate_rung
 from rung.methods.estimate import price
 from rung.methods.facts import Facts
-from rung.metrics import score
 from rung.planning.corrections import corrected
 from rung.planning.steps import Step
-from rung.predictor import Predictor
-from rung.sequential.interim import bounds, schedule_analyses
-from rung.sequential.race import Outcome, clusters_of, race
+from rung.sequential.interim import schedule_analyses
+from rung.sequential.race import clusters_of
 from rung.task.base_names import AT
-from rung.tune.trials import Trial, pace, plan, split_train
-from rung.tune.verdict import ERROR, RaceSetup, TuningVerdict, tuning_verdict
-from rung.types import Cost, Example, digest
-
-
-class Watcher(Protocol):
-    """Receives progress. Trials are identified by index."""
-
-    def changed(self, trials: Sequence[Trial]) -> None: ...
-    def progress(self, trial: int, text: str, share: float) -> None: ...
+from rung.tune.running import Running, Shown, Watcher
+from rung.tune.trials import Trial, plan
+from rung.tune.verdict import RaceSetup, TuningVerdict, tuning_verdict
+from rung.types import Cost, digest
 
 
 @dataclass(frozen=True)
@@ -62,11 +52,13 @@ def tune(
     most: int = 0,
     seed: int = 0,
     minutes: float | None = None,
+    on: Open = local,
 ) -> Tuning:
     """Race settings of a rung; report the best and whether they are significantly better than those of rung.yaml.
 
     `project`: with a single rung; `sets`, `most`, `seed`: see `trials.plan`. Fits and answers are stored by content, so a
-    stopped run resumes. Trials that do not fit into `minutes` are skipped. TaskError if the metric is not a mean over rows.
+    stopped run resumes. Trials that do not fit into `minutes` are skipped. `on`: where trials are fitted and answer, by default
+    in this process; the result is the same. TaskError if the metric is not a mean over rows.
     """
     metric, step = project.scoring.metric(), _step(project)
     name = step.rung.partition(AT)[0]
@@ -81,9 +73,10 @@ def tune(
     with project.store.locked():
         with deadline(project.engines, minutes) as until:
             watcher.changed(ordered)
-            running = _Running(context, track, until, watcher, ordered)
-            fitted = running.fit()
-            outcome = running.race(fitted)
+            with on(Setting(project, Shown(watcher, ordered), until)) as executor:
+                running = Running(parts, track, until, watcher, ordered, executor, together=on is not local)
+                fitted = running.fit()
+                outcome = running.race(fitted)
         conclusion = tuning_verdict(name, ordered, list(fitted), outcome, track)
         sizes = (len(context.data.examples), len(rows), track.schedule.sizes)
         found = Tuning(step.rung, metric.name, *sizes, tuple(ordered), conclusion)
@@ -137,96 +130,3 @@ def content(found: Tuning) -> dict[str, Any]:
 
 def _estimate(project: Project, facts: Facts, chain: Sequence[Method]) -> Cost:
     return price(estimate_rung(chain, facts, project.machine), project.machine, project.task.volume, facts.tariff)
-
-
-# --- fitting and racing -----------------------------------------------------------------------------------------------
-
-
-class _TrialFailedError(Exception):
-    """A trial could not answer: its index, status and reason."""
-
-
-@dataclass
-class _Running:
-    """The running trials."""
-
-    context: FitContext
-    track: RaceSetup
-    deadline: float
-    watcher: Watcher
-    trials: list[Trial]
-
-    def set(self, i: int, **now: Any) -> None:
-        self.trials[i] = replace(self.trials[i], **now)
-        self.watcher.changed(self.trials)
-
-    def fit(self) -> dict[int, Predictor]:
-        """Fit as many trials as the time allows, reserving the time to answer with those fitted."""
-        fitted: dict[int, Predictor] = {}
-        for i, trial in enumerate(self.trials):
-            slow = pace(self.trials)
-            asked = [trial, *(self.trials[k] for k in fitted)]
-            until = self.deadline - max(1.0, slow) * len(self.track.rows) * sum(one.estimate.row_seconds for one in asked)
-            takes, left = slow * trial.estimate.fit_seconds, until - time.monotonic()
-            kept = self.context.store.fitted(fitting.fit_keys(self.context, trial.methods)[-1])
-            if not kept and takes > left:
-                reason = f"needs about {takes / 60:.1f} minutes to fit, and {max(0.0, left) / 60:.1f} are left"
-                self.set(i, status="not begun", reason=reason)
-                continue
-            try:
-                fitted[i], notes = fitting.fit(self.context, trial.methods, until, partial(self.watcher.progress, i))
-                self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
-            except BudgetError as error:
-                self.set(i, status="stopped", reason=error.what)
-            except Exception as error:  # a failed trial is recorded, and the race continues
-                self.set(i, status="failed", reason=_error_text(error))
-        return fitted
-
-    def race(self, fitted: dict[int, Predictor]) -> Outcome | None:
-        """Race the fitted trials; None if time ran out.
-
-        A trial that fails is removed from `fitted`, and the race restarts with the cached answers of the others.
-        """
-        track = self.track
-        while fitted:
-            try:
-                askers = [self._asker(i, one) for i, one in fitted.items()]
-                outcome = race(askers, track.rows, track.schedule, alpha=ERROR, clusters=track.clusters, binary=track.binary)
-            except _TrialFailedError as error:
-                i, status, reason = error.args
-                fitted.pop(i)
-                self.set(i, status=status, reason=reason)
-                continue
-            except BudgetError as error:
-                for i in fitted:
-                    self.set(i, status="stopped", reason=error.what)
-                return None
-            dropped = {one.candidate: f"at stage {one.look + 1} of {len(track.schedule.sizes)}" for one in outcome.dropped}
-            for place, i in enumerate(fitted):
-                self.set(i, status="dropped" if place in dropped else "left", reason=dropped.get(place, ""))
-            return outcome
-        return None
-
-    def _asker(self, i: int, predictor: Predictor) -> Callable[[Sequence[Example]], Sequence[float]]:
-        context, track, metric, seen = self.context, self.track, self.context.scoring.metric(), list[float]()
-
-        def ask(rows: Sequence[Example]) -> Sequence[float]:
-            try:
-                found = answer(predictor, rows, context.store, context.engines, partial(self.watcher.progress, i), self.deadline)
-                scores = score(metric, rows, found, "train")
-                if scores.unscored:
-                    raise NoAnswersError(f"{len(scores.unscored)} of {len(rows)} rows have no score: {scores.unscored[0].why}")
-            except BudgetError:
-                raise
-            except Exception as error:
-                status = "unanswered" if isinstance(error, NoAnswersError) else "failed"
-                raise _TrialFailedError(i, status, _error_text(error)) from error
-            seen.extend(scores.per_row)
-            self.set(i, score=bounds(seen, *track.at(seen, 0.025)))
-            return scores.per_row
-
-        return ask
-
-
-def _error_text(error: Exception) -> str:
-    return str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"

@@ -1,18 +1,65 @@
-"""A job, and what executors have in common."""
+"""What executors do, and what they have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
+from rung.climbing import measuring
 from rung.climbing.cascading import step_keys
-from rung.climbing.live import Watcher
+from rung.climbing.fit import Progress
 from rung.climbing.project import Project
 from rung.planning.steps import Step
 from rung.sequential.race import RacePlan
 from rung.types import Record
+
+
+class Watcher(Protocol):
+    """Receives the progress of jobs, by name."""
+
+    def began(self, rung: str) -> None: ...
+    def progress(self, rung: str, text: str, share: float) -> None: ...
+
+
+class Work(Protocol):
+    """A job: a rung to measure, or a trial of settings."""
+
+    @property
+    def blank(self) -> Record:
+        """Its record before anything is known; `rung` is the job's name."""
+        ...
+
+    @property
+    def asks_api(self) -> bool:
+        """Whether it calls an API, so that it costs dollars."""
+        ...
+
+    def makes(self, project: Project) -> set[str]:
+        """Keys of what it writes; jobs that share one do not run at the same time."""
+        ...
+
+    def begin(self, project: Project, until: float) -> Record | str:
+        """Its record where nothing is to be done (stored, impossible, or too long), else its key."""
+        ...
+
+    def until(self, until: float) -> float:
+        """When it must have ended, where all of them must at `until`; both by `time.monotonic()`."""
+        ...
+
+    def measured(self, project: Project, key: str, until: float, progress: Progress) -> tuple[Record, bool]:
+        """Do it here: its record, and whether that is to be stored. A failure is recorded."""
+        ...
+
+    def keep(self, project: Project, record: Record) -> None:
+        """Store its record."""
+        ...
+
+    def sent(self) -> dict[str, Any]:
+        """What an order for another machine says of it besides its name and key; plain JSON."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,51 +69,93 @@ class Job:
     step: Step
     race: RacePlan | None = None
 
+    @property
+    def blank(self) -> Record:
+        return Record(rung=self.step.rung, status="skipped", quote=self.step.estimate)
+
+    @property
+    def asks_api(self) -> bool:
+        return asks_api(self.step)
+
+    def makes(self, project: Project) -> set[str]:
+        """Its fits, or the untouched Predictor of a rung that fits nothing."""
+        if not self.step.estimate:
+            return set()
+        bare = {one.base.start.digest for one in self.step.parts or (self.step,) if not one.methods}
+        return {*step_keys(project, self.step), *bare}
+
+    def begin(self, project: Project, until: float) -> Record | str:
+        return measuring.record_or_key(project, self.step, until, self.race)
+
+    def until(self, until: float) -> float:
+        return until
+
+    def measured(self, project: Project, key: str, until: float, progress: Progress) -> tuple[Record, bool]:
+        return measuring.measured(project, self.step, key, until, progress, self.race)
+
+    def keep(self, project: Project, record: Record) -> None:
+        measuring.keep(project, record)
+
+    def sent(self) -> dict[str, Any]:
+        return {"raced": self.race is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the jobs of a climb have in common."""
+    """What the jobs of one run have in common."""
 
     project: Project
     watcher: Watcher
     until: float
     """`time.monotonic()` after which nothing new is begun; infinite without a limit."""
     everything: bool = False
-    """Whether every rung is measured, so that none may turn out to be needless."""
+    """Whether every job is done, so that none may turn out to be needless."""
 
 
 class Executor(Protocol):
-    """Measures rungs."""
+    """Does jobs."""
 
-    def run(self, jobs: Iterable[Job]) -> Generator[Record]:
+    def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         """A record for each job, in their order. Closing the iterator cancels those under way."""
         ...
 
     def beside(self) -> AbstractContextManager[object]:
-        """Entered for work of the climb's own process while jobs may run."""
+        """Entered for work of the driver's own process while jobs may run."""
         ...
 
 
 Open = Callable[[Setting], AbstractContextManager[Executor]]
-"""Opens an executor for one climb."""
+"""Opens an executor for one climb, or for one tuning run."""
 
 
-def waits_for(project: Project, jobs: Sequence[Job], everything: bool) -> list[set[int]]:
+def here(job: Work, given: Setting) -> Record:
+    """Do a job in this process, unless nothing is to be done."""
+    key = job.begin(given.project, given.until)
+    if isinstance(key, Record):
+        return key
+    progress = partial(given.watcher.progress, job.blank.rung)
+    record, store = job.measured(given.project, key, job.until(given.until), progress)
+    if store:
+        job.keep(given.project, record)
+    return record
+
+
+def waits_for(project: Project, jobs: Sequence[Work], everything: bool) -> list[set[int]]:
     """For each job, which earlier ones must have ended before it begins.
 
     Those with which it shares a fit or a Predictor: a cascade its parts, `encoder+x` the rung `encoder`. A job that asks an API
     waits for the earlier ones that do, since dollars are noted as differences of one ledger; and unless every rung is
     measured, for all earlier ones, since they may make its calls needless.
     """
-    makes = [_makes(project, one.step) for one in jobs]
+    makes = [one.makes(project) for one in jobs]
     found = []
     for place, job in enumerate(jobs):
-        asks = asks_api(job.step)
+        asks = job.asks_api
         found.append(
             {
                 before
                 for before in range(place)
-                if makes[place] & makes[before] or (asks and (not everything or asks_api(jobs[before].step)))
+                if makes[place] & makes[before] or (asks and (not everything or jobs[before].asks_api))
             }
         )
     return found
@@ -77,11 +166,3 @@ def asks_api(step: Step) -> bool:
     from rung.methods.chain import asks_api as asks
 
     return any(asks(one.methods, one.base.start.model) for one in step.parts or (step,))
-
-
-def _makes(project: Project, step: Step) -> set[str]:
-    """Keys of what measuring a rung writes: its fits, or the untouched Predictor of one that fits nothing."""
-    if not step.estimate:
-        return set()
-    bare = {one.base.start.digest for one in step.parts or (step,) if not one.methods}
-    return {*step_keys(project, step), *bare}

@@ -1,14 +1,12 @@
-"""Rungs measured one after another in this process; nothing is begun before it is asked for."""
+"""Jobs done one after another in this process; nothing is begun before it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
-from rung.climbing.executors.job import Job, Setting
-from rung.climbing.measuring import measure
+from rung.climbing.executors.job import Setting, Work, here
 from rung.types import Record
 
 
@@ -18,12 +16,10 @@ class Local:
 
     setting: Setting
 
-    def run(self, jobs: Iterable[Job]) -> Generator[Record]:
-        given = self.setting
+    def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         for job in jobs:
-            given.watcher.began(job.step.rung)
-            progress = partial(given.watcher.progress, job.step.rung)
-            yield measure(given.project, job.step, given.until, progress, job.race)
+            self.setting.watcher.began(job.blank.rung)
+            yield here(job, self.setting)
 
     def beside(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Rungs measured on a Ray cluster, several at once, their records in the order of the plan.
+"""Jobs done on a Ray cluster, several at once, their records in the order given.
 
 The driver chooses the machine of each job and judges by its reports whether it is alive. Ray's own retries are off: it notices
 a cut link after a minute and may bring a task back after seven, and it cannot know that a worker's result is no longer wanted.
@@ -19,7 +19,7 @@ from rung import store as stores
 from rung.climbing import measuring
 from rung.climbing.executors import ray_cluster, ray_worker
 from rung.climbing.executors.alone import Room
-from rung.climbing.executors.job import Job, Open, Setting, waits_for
+from rung.climbing.executors.job import Open, Setting, Work, waits_for
 from rung.climbing.executors.order import Order, write_climb
 from rung.climbing.executors.placing import Demand, Node, place
 from rung.errors import RungError
@@ -40,9 +40,9 @@ POLL = 0.25
 
 
 def on_ray(parallel: int = 0, gpus: float | None = None) -> Open:
-    """The executor of a climb on the cluster at RAY_ADDRESS, or on one of this machine alone.
+    """The executor on the cluster at RAY_ADDRESS, or on one of this machine alone.
 
-    `parallel`: rungs at once; by default one for each machine. `gpus`: requested for each rung; by default one where the driver
+    `parallel`: jobs at once; by default one for each machine. `gpus`: requested for each job; by default one where the driver
     has one.
     """
 
@@ -58,7 +58,7 @@ def on_ray(parallel: int = 0, gpus: float | None = None) -> Open:
 class Flight:
     """A job under way."""
 
-    job: Job
+    job: Work
     key: str
     attempt: str
     node: Node
@@ -76,7 +76,7 @@ class Flight:
 class Waiting:
     """A job that has not ended."""
 
-    job: Job
+    job: Work
     after: set[int]
     lost: list[str] = field(default_factory=list)
     """Why each earlier attempt was lost."""
@@ -86,7 +86,7 @@ class Waiting:
 
 
 class OnRay:
-    """The executor of a climb on a cluster."""
+    """The executor on a cluster."""
 
     def __init__(self, setting: Setting, ray: Any, parallel: int, gpus: float | None):
         self.setting, self.ray = setting, ray
@@ -96,7 +96,7 @@ class OnRay:
         self.board, self.task = _actors(ray)
         self.shunned: dict[str, float] = {}
 
-    def run(self, jobs: Iterable[Job]) -> Generator[Record]:
+    def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         """A record for each job in their order; those ahead run meanwhile. Closing it stops them."""
         listed = list(jobs)
         order = waits_for(self.setting.project, listed, self.setting.everything)
@@ -121,7 +121,7 @@ class _Going:
     """The jobs of one `run`."""
 
     def __init__(self, executor: OnRay, waiting: dict[int, Waiting]):
-        self.on, self.waiting = executor, waiting
+        self.on, self.waiting, self.jobs = executor, waiting, [one.job for one in waiting.values()]
         self.given = executor.setting
         self.flights: dict[int, Flight] = {}
         self.ended: dict[int, tuple[Record, bool]] = {}
@@ -137,7 +137,7 @@ class _Going:
         """The record of a job that has ended, stored now: one that no decision has asked for is not."""
         record, store = self.ended[number]
         if store:
-            measuring.keep(self.given.project, record)
+            self.jobs[number].keep(self.given.project, record)
         return record
 
     def stop(self) -> None:
@@ -145,7 +145,7 @@ class _Going:
         ray, refs = self.on.ray, [one.ref for one in self.flights.values()]
         for force in (False, True):
             for one in self.flights.values():
-                self.given.watcher.progress(one.job.step.rung, "stopped: not needed any more", 0.0)
+                self.given.watcher.progress(one.job.blank.rung, "stopped: not needed any more", 0.0)
                 with suppress(Exception):  # it has ended meanwhile, or its machine is lost
                     ray.cancel(one.ref, force=force)
             if refs and not force:
@@ -164,9 +164,9 @@ class _Going:
                 continue
             if len(self.flights) >= self.on.parallel or (found := self._place(one)) is None:
                 return
-            key = measuring.record_or_key(self.given.project, one.job.step, self.given.until, one.job.race)
+            key = one.job.begin(self.given.project, self.given.until)
             if not one.lost:
-                self.given.watcher.began(one.job.step.rung)
+                self.given.watcher.began(one.job.blank.rung)
             if isinstance(key, Record):
                 self._done(number, key, False)
             else:
@@ -180,14 +180,15 @@ class _Going:
         there = ray_cluster.nodes(self.on.ray)
         self._refuse_impossible(there)
         shunned = {node for node, until in self.on.shunned.items() if until > time.monotonic()}
-        memory = one.job.step.estimate.memory_bytes if one.job.step.estimate else 0
+        memory = one.job.blank.quote.memory_bytes if one.job.blank.quote else 0
         return place(there, busy, self.on.parallel, memory, self.on.gpus, one.avoid | shunned)
 
     def _launched(self, one: Waiting, key: str, node: Node, demand: Demand) -> Flight:
-        attempt, until = secrets.token_hex(8), self.given.until
+        attempt, until = secrets.token_hex(8), one.job.until(self.given.until)
         seconds = None if math.isinf(until) else until - time.monotonic()
         folder = str(self.given.project.task.folder)
-        order = Order(folder, self.on.climb, one.job.step.rung, key, attempt, one.job.race is not None, seconds, demand.share)
+        sent = {"seconds": seconds, "share": demand.share, **one.job.sent()}
+        order = Order(folder, self.on.climb, one.job.blank.rung, key, attempt, **sent)
         ref = self.on.task(node, demand).remote(order.to_json(), self.on.board, node.name)
         return Flight(one.job, key, attempt, node, demand, ref, time.monotonic(), STARTS * 2**one.unstarted)
 
@@ -195,7 +196,7 @@ class _Going:
         if not any(node.gpus >= self.on.gpus for node in there):
             most = max((node.gpus for node in there), default=0)
             raise RungError(
-                f"a rung is to have {self.on.gpus:g} GPUs, and no machine of the cluster has more than {most:g}.",
+                f"each rung is to have {self.on.gpus:g} GPUs, and no machine of the cluster has more than {most:g}.",
                 where="--gpus-per-rung",
                 remedy="Ask for fewer, or start a machine with them.",
             )
@@ -222,7 +223,7 @@ class _Going:
             said, text, share = reports.get(flight.attempt, (0, "", 0.0))
             if said > flight.report:
                 flight.report, flight.since = said, now
-                self.given.watcher.progress(flight.job.step.rung, text, share)
+                self.given.watcher.progress(flight.job.blank.rung, text, share)
             elif now - flight.since > (SILENT if flight.report else flight.patience):
                 self._silent(number, flight)
 
@@ -234,7 +235,7 @@ class _Going:
         try:
             found = json.loads(self.on.ray.get(ref))
         except exceptions.RayTaskError as error:
-            record = measuring.failed(flight.job.step, flight.key, f"the worker failed: {error.cause}", str(error))
+            record = measuring.failed(flight.job.blank, flight.key, f"the worker failed: {error.cause}", str(error))
             self._done(number, record, True)
         except exceptions.RayError as error:  # the worker was killed, or its machine is lost
             if not isinstance(error, exceptions.WorkerCrashedError | exceptions.OutOfMemoryError):
@@ -258,7 +259,7 @@ class _Going:
         """A job without a result: it is sent again, elsewhere if possible, or recorded as failed."""
         del self.flights[number]
         one = self.waiting[number]
-        self.given.watcher.progress(flight.job.step.rung, f"{why}; it is run again", 0.0)
+        self.given.watcher.progress(flight.job.blank.rung, f"{why}; it is run again", 0.0)
         one.avoid.add(flight.node.id)
         if not begun:
             one.unstarted += 1
@@ -266,7 +267,7 @@ class _Going:
         one.lost.append(why)
         if len(one.lost) >= TRIES:
             text = f"lost {len(one.lost)} times: {'; '.join(one.lost)}."
-            self._done(number, measuring.failed(flight.job.step, flight.key, text), True)
+            self._done(number, measuring.failed(flight.job.blank, flight.key, text), True)
 
     def _done(self, number: int, record: Record, store: bool) -> None:
         """A job that is over."""
@@ -278,7 +279,7 @@ class _Going:
 def _checked(flight: Flight, content: dict[str, Any]) -> Record:
     """A worker's record. RungError if it is of another rung, or measured something else."""
     found = stores.record(content)
-    if found.rung != flight.job.step.rung or (found.status == "done" and found.provenance.key != flight.key):
+    if found.rung != flight.job.blank.rung or (found.status == "done" and found.provenance.key != flight.key):
         raise RungError(f"the worker on {flight.node.name} sent the record of another rung.", remedy="Restart the cluster.")
     return found
 

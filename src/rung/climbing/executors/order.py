@@ -31,22 +31,25 @@ from rung.visible import visible
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One rung to measure, for a worker."""
+    """One job, for a worker."""
 
     folder: str
     """The task's, at the same path on every machine."""
     climb: str
     """Name of the file in the store that says what the climb is."""
     rung: str
+    """The rung to measure, or the name of a trial."""
     key: str
-    """Of the measurement. A worker that computes another one would measure something else, and refuses."""
+    """Of the measurement, or of a trial's fit. A worker that computes another one would measure something else, and refuses."""
     attempt: str
     """Under which the worker reports."""
-    raced: bool
-    seconds: float | None
+    raced: bool = False
+    seconds: float | None = None
     """Left of the budget when it was sent; None without a limit. Clocks of machines differ, so no time of day is sent."""
     share: float = 1.0
     """Of the machine, that this job may use."""
+    trial: dict[str, Any] | None = None
+    """Of a trial: `methods`, their options as in rung.yaml, and `rows` to answer."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -106,12 +109,17 @@ def ordered(project: Project, order: Order) -> Step:
     step = project.plan.named(order.rung)
     race = project.criteria.race() if order.raced else None
     if step.estimate is None or rung_key(project, step, race) != order.key:
-        raise RungError(
-            f"this machine would measure something else under the name {order.rung!r} than the driver asks for.",
-            where=order.folder,
-            remedy="Install the same versions of rung and of its plug-ins on all machines, and leave the task's files alone.",
-        )
+        raise another(order)
     return step
+
+
+def another(order: Order) -> RungError:
+    """This machine would compute another key than the driver has."""
+    return RungError(
+        f"this machine would measure something else under the name {order.rung!r} than the driver asks for.",
+        where=order.folder,
+        remedy="Install the same versions of rung and of its plug-ins on all machines, and leave the task's files alone.",
+    )
 
 
 def shared_machine(machine: Machine, share: float) -> Machine:

@@ -69,7 +69,7 @@ class Reports:
 
 
 def work(order_text: str, board: Any, node: str) -> str:
-    """Measure one rung; returns JSON with its record, or with an error that is not the rung's but the cluster's or the disk's."""
+    """Do one job; returns JSON with its record, or with an error that is not the job's but the cluster's or the disk's."""
     import ray
 
     from rung.climbing.executors.order import Order
@@ -108,10 +108,12 @@ def run(order: Any, progress: Callable[[str, float], None], node: str) -> str:
 
 
 def _measured(order: Any, project: Any, progress: Callable[[str, float], None]) -> Any:
+    from rung.climbing.executors.job import Job
     from rung.climbing.executors.order import ordered
-    from rung.climbing.measuring import measured
+    from rung.climbing.executors.trial import trial_of
 
     until = time.monotonic() + (float("inf") if order.seconds is None else order.seconds)
     project.engines.until = until
     race = project.criteria.race() if order.raced else None
-    return measured(project, ordered(project, order), order.key, until, progress, race)
+    job = trial_of(project, order) if order.trial else Job(ordered(project, order), race)
+    return job.measured(project, order.key, until, progress)

@@ -6,10 +6,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 
-from rung.climbing.executors.job import Job, Setting, asks_api
-from rung.climbing.measuring import measure, record_or_key
+from rung.climbing.executors.job import Setting, Work, here
 from rung.store import LeasedError, LeaseLostError
 from rung.store.leased import LONGEST_WAIT, WAIT
 from rung.types import Record
@@ -23,7 +21,7 @@ class Shared:
     ahead: dict[str, Record] = field(default_factory=dict)
     """By rung, what this driver measured before its turn."""
 
-    def run(self, jobs: Iterable[Job]) -> Generator[Record]:
+    def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         waiting = list(jobs)
         for place, job in enumerate(waiting):
             yield self._obtained(job, waiting[place + 1 :])
@@ -31,7 +29,7 @@ class Shared:
     def beside(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def _obtained(self, job: Job, later: Sequence[Job]) -> Record:
+    def _obtained(self, job: Work, later: Sequence[Work]) -> Record:
         """A rung's record. While another driver measures it, this one measures later rungs, or waits."""
         wait = WAIT
         while (record := self._tried(job)) is None:
@@ -40,28 +38,28 @@ class Shared:
                 wait = min(2 * wait, LONGEST_WAIT)
         return record
 
-    def _tried(self, job: Job) -> Record | None:
+    def _tried(self, job: Work) -> Record | None:
         """A rung's record; None while another driver has it."""
-        given, step = self.setting, job.step
-        if step.rung in self.ahead:
-            return self.ahead[step.rung]
-        key = record_or_key(given.project, step, given.until, job.race)
+        given, rung = self.setting, job.blank.rung
+        if rung in self.ahead:
+            return self.ahead[rung]
+        key = job.begin(given.project, given.until)
         if isinstance(key, Record):
             return key
         try:
             with given.project.store.lease(f"rungs/{key}", None):
-                given.watcher.began(step.rung)
-                return measure(given.project, step, given.until, partial(given.watcher.progress, step.rung), job.race)
+                given.watcher.began(rung)
+                return here(job, given)
         except (LeasedError, LeaseLostError):
             return None
 
-    def _measured_ahead(self, later: Sequence[Job]) -> bool:
+    def _measured_ahead(self, later: Sequence[Work]) -> bool:
         """Measure the next rung that is free; False if there is none. API calls are not made ahead: they may be needless."""
         for job in later:
-            if job.step.rung in self.ahead or (asks_api(job.step) and not self.setting.everything):
+            if job.blank.rung in self.ahead or (job.asks_api and not self.setting.everything):
                 continue
             if time.monotonic() < self.setting.until and (record := self._tried(job)):
-                self.ahead[job.step.rung] = record
+                self.ahead[job.blank.rung] = record
                 return True
         return False
 

@@ -1,0 +1,91 @@
+"""A trial of settings as a job: its fit on one part of train, or its answers to rows of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rung import methods
+from rung.climbing import fit as fitting
+from rung.climbing import measuring
+from rung.climbing.executors.order import Order, another
+from rung.climbing.fit import Progress
+from rung.climbing.project import Project
+from rung.climbing.train_parts import TrainParts, split_train
+from rung.evaluate.predict import NoAnswersError, answer
+from rung.methods import chain as chains
+from rung.methods.base import Method
+from rung.task.base_names import AT
+from rung.types import Cost, Provenance, Record
+
+
+@dataclass(frozen=True, slots=True)
+class TrialJob:
+    """One choice of a rung's settings. Fits and answers go to the store, where the driver finds them."""
+
+    name: str
+    methods: tuple[Method, ...]
+    given: Mapping[str, Mapping[str, Any]]
+    """The `methods` section of rung.yaml for these settings."""
+    parts: TrainParts
+    estimate: Cost = Cost()
+    rows: int = 0
+    """Scoring rows to answer, from the first; 0 to fit only."""
+    refused: Callable[[str], str] = lambda key: ""
+    """Why a fit with this key is not begun; empty if it is."""
+    ends: Callable[[float], float] = lambda until: until
+    """When the fit must have ended, where everything must at a given time."""
+
+    @property
+    def key(self) -> str:
+        return fitting.fit_keys(self.parts.context, self.methods)[-1]
+
+    @property
+    def blank(self) -> Record:
+        return Record(rung=self.name, status="skipped", quote=self.estimate)
+
+    @property
+    def asks_api(self) -> bool:
+        return chains.asks_api(self.methods, self.parts.context.start.model)
+
+    def makes(self, project: Project) -> set[str]:
+        return set(fitting.fit_keys(self.parts.context, self.methods))
+
+    def begin(self, project: Project, until: float) -> Record | str:
+        key = self.key
+        why = self.refused(key)
+        return replace(self.blank, reason=why) if why else key
+
+    def until(self, until: float) -> float:
+        return self.ends(until)
+
+    def measured(self, project: Project, key: str, until: float, progress: Progress) -> tuple[Record, bool]:
+        def work() -> tuple[Record, bool]:
+            context = self.parts.context
+            predictor, _ = fitting.fit(context, self.methods, until, progress)
+            if self.rows:
+                with suppress(NoAnswersError):  # the driver asks once more, and says so
+                    answer(predictor, self.parts.rows[: self.rows], context.store, context.engines, progress, until)
+            return replace(self.blank, status="done", provenance=Provenance(key=key)), False
+
+        return measuring.guarded(self.blank, key, project.store.folder, work)
+
+    def keep(self, project: Project, record: Record) -> None:
+        """Nothing: what a trial comes to is stored with the run that it is part of."""
+
+    def sent(self) -> dict[str, Any]:
+        return {"trial": {"methods": self.given, "rows": self.rows}}
+
+
+def trial_of(project: Project, order: Order) -> TrialJob:
+    """The trial that is asked for. RungError if this machine would fit something else."""
+    assert order.trial
+    [step] = project.plan.steps
+    given = order.trial["methods"]
+    chain = methods.rung(step.rung.partition(AT)[0], given)
+    job = TrialJob(order.rung, chain, given, split_train(project, step.base), rows=order.trial["rows"])
+    if job.key != order.key:
+        raise another(order)
+    return job
