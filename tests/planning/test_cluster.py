@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from rung.methods.continued import Continued
 from rung.methods.conversations import taught_rows
 from rung.methods.full import Full
 from rung.methods.pretrain import Pretrain
-from rung.planning import cluster, torchtitan
+from rung.planning import cluster, step_floor, torchtitan
 from rung.planning import torchtitan_config as config
 from rung.planning.machines import by_name
+from rung.planning.steps import Step
 from rung.task import load_task
 
 
@@ -46,8 +47,23 @@ def written(project: Project, folder: Path, name: str) -> dict[str, ast.expr]:
     return {key.arg: key.value for node in ast.walk(module) if isinstance(node, ast.Call) for key in node.keywords if key.arg}
 
 
+def larger(steps: Sequence[Step], parameters: int) -> list[Step]:
+    """The same steps with a base of another size."""
+    return [replace(one, base=replace(one.base, facts=replace(one.base.facts, parameters=parameters))) for one in steps]
+
+
+def test_small_steps_take_the_time_of_their_launches_on_however_many_gpus(project: Callable[..., Project]) -> None:
+    step = project("[lora]").plan.steps[0]
+    [lora] = step.methods
+    [quote] = cluster.quotes([step], "h100x16").rungs
+    steps = lora.epochs * -(-step.base.facts.train_rows // lora.batch)  # type: ignore[attr-defined]
+    assert quote.on[0].seconds == pytest.approx(steps * step_floor.PASS_SECONDS)
+    seconds = [one.seconds for one in quote.on]
+    assert seconds == sorted(seconds) and seconds[-1] - seconds[0] == pytest.approx(steps * step_floor.all_reduce_seconds(16))
+
+
 def test_more_gpus_take_less_time_until_a_step_has_no_more_rows(project: Callable[..., Project]) -> None:
-    steps = project("[zero-shot, lora, full]").plan.steps
+    steps = larger(project("[zero-shot, lora, full]").plan.steps, 3 * 10**12)
     found = cluster.quotes(steps, "h100x24")
     rungs = {one.rung: one for one in found.rungs}
     assert rungs.keys() == {"lora", "full"}
@@ -69,8 +85,7 @@ def test_one_gpu_trains_adapters_of_larger_models_than_all_weights(project: Call
 
 
 def test_a_large_model_is_split_over_as_many_gpus_as_its_own_states_take(project: Callable[..., Project]) -> None:
-    steps = project("[lora, full]").plan.steps
-    large = [replace(one, base=replace(one.base, facts=replace(one.base.facts, parameters=70 * 10**9))) for one in steps]
+    large = larger(project("[lora, full]").plan.steps, 70 * 10**9)
     found = {one.rung: one.split_over for one in cluster.quotes(large, "h100").rungs}
     assert found["full"] == -(-70 * 16 // 64), "float32 weights, gradients and two moments"
     assert 70 * 2 / 64 < found["lora"] <= 70 * 3 / 64 + 1, "frozen weights of 16 bits, and little that is trained"
