@@ -1,6 +1,6 @@
-"""Where a climb's rungs are fitted and measured: in this process, shared out among drivers, or on the machines of a Ray cluster.
+"""Where rungs and trials are fitted and measured: in this process, shared out among drivers, or on a Ray cluster.
 
-An executor yields records in the order of the plan, whichever rung ends first, so a decision never sees a rung whose
+An executor yields records in the order of its jobs, whichever ends first, so a decision never sees a rung whose
 predecessors are open. Closing the iterator cancels what is under way.
 """
 
