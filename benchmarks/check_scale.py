@@ -6,7 +6,8 @@
 
 The rows are those of check_rows.py: 8 to 30 words of a vocabulary with Zipf's frequencies, 40 labels, one row in fifty a near
 copy of another. Each command runs in a process of its own on a fresh folder, with the default base, whose tokens are counted.
-What 400 rows take (imports, the tokenizer) is measured first and taken off before dividing by the rows.
+What 400 rows take (imports, the tokenizer) is measured first and taken off before dividing by the rows. Of 400 and of 10,000 rows
+the medians of three count, after one run that compiles rung's files: half a second more or less would be 50 µs a row.
 
 The last line has the time a row at the most rows over that at 10,000, of the command that grew more. 1.2 or less counts as flat.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,13 +44,22 @@ class Taken:
     megabytes: float
 
 
-def measured(rows: int, commands: Sequence[str]) -> dict[str, Taken]:
-    """Each command on so many rows."""
+def measured(rows: int, commands: Sequence[str], times: int = 1) -> dict[str, Taken]:
+    """Each command on so many rows; the medians of so many times."""
+    found = [_once(rows, commands) for _ in range(times)]
+    return {command: _median([one[command] for one in found]) for command in commands}
+
+
+def _once(rows: int, commands: Sequence[str]) -> dict[str, Taken]:
     with tempfile.TemporaryDirectory(prefix="check-scale-") as name:
         check_rows.make(Path(name), rows)
         path = Path(name) / "rung.yaml"
         path.write_text(json.dumps({**json.loads(path.read_text()), "base": "smollm2-135m-instruct"}))
         return {command: _taken(command, name) for command in commands}
+
+
+def _median(found: Sequence[Taken]) -> Taken:
+    return Taken(*(statistics.median(getattr(one, part) for one in found) for part in ("seconds", "wall", "megabytes")))
 
 
 def _taken(command: str, folder: str) -> Taken:
@@ -82,10 +93,11 @@ def main() -> None:
     given = parser.parse_args()
     sizes, commands = SIZES[:-1] if given.quick else SIZES, (given.only,) if given.only else COMMANDS
     each: dict[str, list[float]] = {command: [] for command in commands}
-    bare = measured(EMPTY, commands)
+    measured(EMPTY, commands)
+    bare = measured(EMPTY, commands, 3)
     print("| command | rows | processor | wall | peak memory | µs a row | bytes a row |\n|---|---|---|---|---|---|---|")
     for rows in sizes:
-        for command, found in measured(rows, commands).items():
+        for command, found in measured(rows, commands, 3 if rows == SIZES[0] else 1).items():
             each[command].append(1e6 * (found.seconds - bare[command].seconds) / rows)
             size = 2**20 * (found.megabytes - bare[command].megabytes) / rows
             print(
