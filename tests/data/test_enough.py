@@ -11,6 +11,7 @@ import pytest
 
 from rung.claims.prospects import prospect
 from rung.cli import plan_json
+from rung.cli.common import more_rows
 from rung.climbing.inputs import read_inputs
 from rung.climbing.project import Project
 from rung.data.enough import ABOVE, RUNGS, enough
@@ -68,7 +69,9 @@ def test_many_are_drawn_whatever_their_order_and_said(tmp_path: Path) -> None:
     assert (len(found.dev), len(found.test)) == (half, half) and len(found.unused) == 8000 - 2 * half
     [said] = found.findings
     assert said.code == "unused-rows" and f"{half} of 4000 dev rows" in said.what and said.count == len(found.unused)
-    planned = plan_json.held_out(Project(load_task(tmp_path / "a")))
+    project = Project(load_task(tmp_path / "a"))
+    assert more_rows(project, tmp_path).startswith(f"{len(found.unused):,} labelled dev and test rows are not used yet")
+    planned = plan_json.held_out(project)
     assert (planned["unused_rows"], planned["unused_why"]) == (len(found.unused), said.what)
     turned = splits(tmp_path / "b", {name: list(reversed(some)) for name, some in given.items()})
     assert {row.id for row in turned.dev} == {row.id for row in found.dev}

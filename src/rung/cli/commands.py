@@ -28,7 +28,7 @@ from rung.cli import store as cli_store
 from rung.cli import trust as cli_trust
 from rung.cli import tune as cli_tune
 from rung.cli.cluster import Gpus, On, Parallel, Workers, executor_of, trainer_of
-from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, out, print_json, project_of, resumable
+from rung.cli.common import Folder, Json, Rung, err, folder_and_rung, more_rows, out, print_json, project_of, resumable
 from rung.cli.screens.console import make_output_safe, styled
 from rung.errors import RungError, disk_full
 from rung.visible import visible
@@ -182,8 +182,8 @@ def climb(
             out.print(
                 f"to go on: rung climb {folder}   (budget.minutes in rung.yaml: {project.task.budget.minutes or 'no limit'})"
             )
-        if result.decision.verdict == "undecided" and project.task.data.unlabelled:
-            out.print(f"to label more rows for dev and test: rung label {folder} --for held-out", style="dim", soft_wrap=True)
+        if result.decision.verdict == "undecided" and (more := more_rows(project, folder)):
+            out.print(more, style="dim", soft_wrap=True)
         out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
     raise typer.Exit(EXIT_CODES[result.decision.verdict])
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rung.climbing.project import Project
     from rung.machine import Machine
 
-__all__ = ["Folder", "Json", "Rung", "err", "folder_and_rung", "out", "print_json", "project_of", "resumable"]
+__all__ = ["Folder", "Json", "Rung", "err", "folder_and_rung", "more_rows", "out", "print_json", "project_of", "resumable"]
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The task's folder, or its rung.yaml.")]
 Rung = Annotated[str, typer.Argument(metavar="RUNG", help="Methods joined by +, such as few-shot+lora; lora@BASE names a base.")]
@@ -85,3 +85,10 @@ def print_json(value: Any) -> None:
         return asdict(part) if is_dataclass(part) and not isinstance(part, type) else str(part)
 
     sys.stdout.write(json_text(value, plain) + "\n")
+
+
+def more_rows(project: Project, folder: Path) -> str:
+    """Where more dev and test rows can come from: those that are labelled and not used, then unlabelled inputs."""
+    if unused := len(project.inputs.splits.unused):
+        return f"{unused:,} labelled dev and test rows are not used yet; `data.split.most: all` in rung.yaml uses them"
+    return f"to label more rows for dev and test: rung label {folder} --for held-out" if project.task.data.unlabelled else ""
