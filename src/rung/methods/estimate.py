@@ -61,6 +61,10 @@ OPENED_LABELS = 1.5
 """Labels whose nodes are computed if the model is sure of its choice, about."""
 PROCESS_BYTES = 450_000_000
 """Memory of a process on a CPU that has loaded torch and transformers, without a model. On a GPU it is not the GPU's."""
+ACTIVATION_BYTES = 160
+"""Of a token in training, times the square root of the model's parameters: 1.8 MB for SmolLM2-135M, measured."""
+ANSWERING_TOKENS = 200
+"""Tokens whose activations in training take what answering takes beside the weights: caches and logits, about."""
 DECODE_BATCH = 24
 """Rows decoded side by side, about: fewer if there are few, or if each has a long prompt of its own."""
 
@@ -68,10 +72,11 @@ DECODE_BATCH = 24
 def estimate_base(facts: Facts, machine: Machine) -> CostEstimate:
     """The estimate of the untouched base."""
     shared = facts.shared_tokens + facts.label_tokens
+    answering = process_bytes(machine) + activation_bytes(facts.parameters, ANSWERING_TOKENS)
     return CostEstimate(
         prompt_tokens=facts.input_tokens,
         row_seconds=answer_seconds(facts.input_tokens, shared, facts, machine, facts.labels, StopBehaviour.NOTHING),
-        memory_bytes=0 if facts.call_seconds else process_bytes(machine) + BYTES[machine.dtype] * facts.parameters,
+        memory_bytes=0 if facts.call_seconds else answering + BYTES[machine.dtype] * facts.parameters,
         shared_tokens=shared,
         output_tokens=facts.output_tokens,
     )
@@ -80,6 +85,11 @@ def estimate_base(facts: Facts, machine: Machine) -> CostEstimate:
 def process_bytes(machine: Machine) -> int:
     """What the memory of the device with the model holds beside models."""
     return PROCESS_BYTES if machine.device == "cpu" else 0
+
+
+def activation_bytes(parameters: int, tokens: int) -> int:
+    """What training stores of so many tokens between the forward and the backward pass."""
+    return tokens * ACTIVATION_BYTES * round(parameters**0.5)
 
 
 def answer_seconds(

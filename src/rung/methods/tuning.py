@@ -15,7 +15,7 @@ from rung.errors import RungError
 from rung.machine import BYTES
 from rung.methods.base import Run
 from rung.methods.conversations import taught_rows
-from rung.methods.estimate import CostEstimate, StopBehaviour, answer_seconds, process_bytes
+from rung.methods.estimate import CostEstimate, StopBehaviour, activation_bytes, answer_seconds, process_bytes
 from rung.methods.facts import Facts
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
@@ -78,7 +78,10 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
         + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
         stop_behaviour=stop,
-        memory_bytes=memory(facts.parameters, load.trained, load.at_once(item or own, facts.shared_tokens), machine, weight),
+        memory_bytes=max(
+            start.memory_bytes,
+            memory(facts.parameters, load.trained, load.at_once(item or own, facts.shared_tokens), machine, weight),
+        ),
     )
 
 
@@ -87,8 +90,8 @@ def memory(parameters: int, trained: float, tokens: int, machine: Machine, weigh
 
     `weight`: bytes per weight; 4 if all are trained, which is done in float32.
     """
-    activations = tokens * 40 * 4 * round(parameters**0.5)
-    return process_bytes(machine) + weight * parameters + round(12 * trained * parameters) + activations
+    states = weight * parameters + round(12 * trained * parameters)
+    return process_bytes(machine) + states + activation_bytes(parameters, tokens)
 
 
 def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
