@@ -1,9 +1,9 @@
 """The same base and the same adapter asked by vLLM, as a climb asks it, and by rung's own engine: agreement and time.
 
-Needs RUNG_VLLM_PYTHON. Both compute in this machine's data type, one after the other on the same cores. The adapter is trained on
-the rows for an epoch. For the base and the adapter: greedy answers, answers that follow a JSON schema, labels chosen among the
-intents, the largest difference of a label's and of an answer's log-probability, and seconds on the wall. The last line is the
-share of answers and labels that are the same.
+Needs RUNG_VLLM_PYTHON; on a CPU, RUNG_VLLM_OPTIONS=--enforce-eager spares minutes of compiling. Both compute in this machine's
+data type, one after the other on the same cores. The adapter is trained on the rows for an epoch. For the base and the adapter:
+greedy answers, answers that follow a JSON schema, labels chosen among the intents, the largest difference of a label's and of an
+answer's log-probability, and seconds on the wall. The last line is the share of answers and labels that are the same.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def main() -> None:
     if not vllm_process.python():
         raise SystemExit(f"{vllm_process.PYTHON} names no Python that has vLLM")
     with tempfile.TemporaryDirectory(prefix="rung-vllm-") as place:
-        project = task(Path(place), labels=4 if args.quick else 20, rows=12 if args.quick else 40)
-        rows = 12 if args.quick else 100
+        project = task(Path(place), labels=3 if args.quick else 20, rows=8 if args.quick else 40)
+        rows = 4 if args.quick else 100
         [found, *_] = project.places(RUNG)
         fitted, _ = fit(fit_context(project), found.methods, float("inf"), lambda text, share: None)
         assert fitted.model.kind == project.start.model.kind, "vLLM loads the adapter"
