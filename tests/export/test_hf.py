@@ -11,6 +11,7 @@ import pytest
 import yaml
 from commands import command
 from exporting import exported
+from slowly import slow_but
 
 Base = Callable[[str], Path]
 Made = Callable[[Path], Path]
@@ -21,7 +22,7 @@ def _offline(home: Path) -> None:
     """Models come from folders; this machine counts as measured."""
 
 
-@pytest.mark.parametrize("kind", ["llama", "llama-plain", "llama-bos"])
+@pytest.mark.parametrize("kind", slow_but(["llama-bos"], ["llama", "llama-plain", "llama-bos"]))
 def test_merged_weights_answer_as_the_rung_does(kind: str, base: Base, made: Made, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shown = exported(made(base(kind)), "lora", "--out", out, "--rows", "6")

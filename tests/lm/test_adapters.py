@@ -99,7 +99,7 @@ def test_a_tree_has_the_loss_and_gradient_of_the_padded_batch(fresh: Fresh, kind
     assert (grad - wanted).norm() <= 1e-5 * wanted.norm()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "factors"])
+@pytest.mark.parametrize("kind", slow_but(["plain", "prompt"], [kind for kind in KINDS if kind != "factors"]))
 def test_a_model_without_trees_trains_too(fresh: Fresh, kind: str, tmp_path: Path) -> None:
     loaded = fresh("bloom")
     loaded = replace(loaded, model=KINDS[kind](loaded))
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(fresh: Fresh, kind: str, tmp_p
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
-@every
+@pytest.mark.parametrize("kind", slow_but(["plain", "prefix", "factors"], KINDS))
 def test_stopping_early_keeps_the_best(fresh: Fresh, kind: str, tmp_path: Path) -> None:
     loaded = fresh("llama")
     loaded = replace(loaded, model=KINDS[kind](loaded))

@@ -221,7 +221,7 @@ def trained(loaded: Loaded, name: str, folder: Path, **given: Any) -> train.Hist
     return train.run(loaded, items, plan, folder, loss=given.pop("loss", loss), items=made, **given)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", slow_but(["orpo"], LOSSES))
 def test_training_on_pairs_learns(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     loaded = adapted(fresh)
     found = trained(loaded, name, tmp_path / "work", plan=train.TrainConfig(learning_rate=2e-2, epochs=10, batch=6))
@@ -247,7 +247,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(fresh: Callable[[str], Loaded]
     assert all(torch.equal(value, weights(again)[key]) for key, value in weights(whole).items())
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", slow_but(["kto"], LOSSES))
 def test_out_of_memory_halves_the_parts_and_cuts_no_pair(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     small, whole = adapted(fresh), adapted(fresh)
     calls: list[int] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from slowly import slow_but
 
 from rung.lm.models import adapters, fits
 from rung.lm.models.load import Loaded
@@ -48,7 +49,7 @@ def test_the_number_is_that_of_a_sequence_classifier(base: Callable[[str], Path]
     assert wanted.std() > 0.01
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma3", "bloom"])
+@pytest.mark.parametrize("kind", slow_but(["llama"], ["llama", "gemma3", "bloom"]))
 def test_it_learns_to_rank(fresh: Callable[[str], Loaded], tmp_path: Path, kind: str) -> None:
     loaded = judging(fresh, kind)
     found = trained(loaded, tmp_path / "work", 12)

@@ -68,7 +68,7 @@ LORA = Lora(rank=2, epochs=1, batch=4)
 FULL = Full(epochs=1, batch=4, learning_rate=1e-2)
 
 
-@pytest.mark.parametrize("below", ["ia3", "layernorm", "bitfit", "bottleneck"])
+@pytest.mark.parametrize("below", slow_but(["bottleneck"], ["ia3", "layernorm", "bitfit", "bottleneck"]))
 def test_lora_stands_on_each_that_stays_beside_the_weights(shop: Shop, below: str) -> None:
     found = shop.fit(part(below), LORA)
     assert (Path(found.model.files) / "before").is_dir()
@@ -76,7 +76,7 @@ def test_lora_stands_on_each_that_stays_beside_the_weights(shop: Shop, below: st
     assert len({tuple(shop.confidences(one)) for one in (shop.start, alone, found)}) == 3
 
 
-@pytest.mark.parametrize("above", slow_but(["ia3", "prefix"], ["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"]))
+@pytest.mark.parametrize("above", slow_but(["prefix"], ["ia3", "layernorm", "bitfit", "bottleneck", "prompt", "prefix"]))
 def test_each_stands_on_lora_and_on_whole_weights(shop: Shop, above: str) -> None:
     for below in (LORA, FULL):
         found = shop.fit(below, part(above))

@@ -27,7 +27,6 @@ DATA = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (1 + 
 VOTES = TrainData((), preferences=tuple(Preference(f"parcel {i}?", "late" * (i % 3 > 0), "no" * (i % 3 == 0)) for i in range(24)))
 SMALL: dict[str, Any] = {"rank": 2, "epochs": 3, "batch": 4, "learning_rate": 1e-2, "held": 0.3}
 
-every = pytest.mark.parametrize("name", ("dpo", "kto", "orpo", "simpo"))
 one_or_every = pytest.mark.parametrize("name", slow_but(["dpo"], ("dpo", "kto", "orpo", "simpo")))
 """All four where the slow tests run, since they resume in the same way."""
 
@@ -54,7 +53,7 @@ def tuned(name: str) -> Preferring:
     return replace(method, **SMALL)
 
 
-@every
+@one_or_every
 def test_held_out_pairs_are_ranked_before_and_after(start: Predictor, run: Callable[..., Run], name: str) -> None:
     done = run()
     tuned(name).fit(start, DATA, done)
@@ -105,7 +104,7 @@ def test_patience_keeps_the_epoch_that_ranks_other_pairs_best(
     assert done.notes["preferences"]["margin"]["n"] == len(held), "what chooses is not what is told"
 
 
-@every
+@one_or_every
 def test_patience_looks_at_which_answer_gained_more(start: Predictor, run: Callable[..., Run], name: str) -> None:
     done = run()
     found = replace(tuned(name), epochs=1, patience=1, learning_rate=3e-4).fit(start, DATA, done)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slowly import slow_but
 
 from rung import methods
 from rung.data import corpus
@@ -111,7 +112,10 @@ def test_a_killed_fit_goes_on_to_the_same_weights(fit: Callable, method: Method)
     assert again.model.files_digest == whole.model.files_digest
 
 
-@pytest.mark.parametrize("method", [SMALL, DOMAIN, replace(SMALL, patience=99), replace(DOMAIN, patience=99)])
+@pytest.mark.parametrize(
+    "method",
+    slow_but([SMALL, replace(DOMAIN, patience=99)], [SMALL, DOMAIN, replace(SMALL, patience=99), replace(DOMAIN, patience=99)]),
+)
 def test_held_out_text_is_never_trained_on(
     fit: Callable, data: TrainData, monkeypatch: pytest.MonkeyPatch, method: Method
 ) -> None:
@@ -139,7 +143,7 @@ def test_it_learns(fit: Callable) -> None:
     assert run.notes["losses"][-1] < 0.5 * run.notes["losses"][0]
 
 
-@pytest.mark.parametrize("then", ["full", "lora"])
+@pytest.mark.parametrize("then", slow_but(["lora"], ["full", "lora"]))
 def test_a_rung_stands_on_it(fit: Callable, machine: Machine, then: str) -> None:
     made, _ = fit(SMALL, "made")
     rung = methods.rung(f"pretrain+{then}", {then: {"epochs": 1, "batch": 4}})

@@ -19,10 +19,12 @@ from serving import CHAT, body, running, task_of_documents, task_of_labels, task
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 
 
-def test_the_openai_client_passes_its_calls_unchanged(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
+def test_the_openai_client_is_served_until_sigterm_and_its_last_answer_to_the_end(
+    tmp_path: Path, home: Path, base: Callable[[str], Path]
+) -> None:
     labels = task_of_labels(tmp_path / "tickets")
     texts = task_of_texts(tmp_path / "letters", base("llama"), rungs="[zero-shot]")
-    with running(labels, texts) as (_, url):
+    with running(labels, texts, "--no-log") as (process, url):
         client = OpenAI(base_url=url, api_key="none", max_retries=0)
         assert {"tickets", "letters", "letters:few-shot", "fake"} <= {model.id for model in client.models.list()}
         assert client.models.retrieve("letters").owned_by == "rung"
@@ -46,11 +48,6 @@ def test_the_openai_client_passes_its_calls_unchanged(tmp_path: Path, home: Path
             ).returncode
             == 2
         )
-
-
-def test_what_is_under_way_is_finished_after_sigterm(tmp_path: Path, home: Path, base: Callable[[str], Path]) -> None:
-    folder = task_of_texts(tmp_path / "letters", base("llama"), rungs="[zero-shot]")
-    with running(folder, "--no-log") as (process, url):
         root = url.removesuffix("/v1")
         more = body("letters", "where is my order", max_tokens=400, stream=True)
         with httpx.Client(timeout=60) as http, http.stream("POST", root + CHAT, json=more) as response:
@@ -64,7 +61,7 @@ def test_what_is_under_way_is_finished_after_sigterm(tmp_path: Path, home: Path,
         assert rest[-1] == "data: [DONE]"
         assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] in ("stop", "length")
         assert process.wait(30) == 0
-    assert not (folder / ".rung" / "requests.sqlite").exists()
+    assert not (texts / ".rung" / "requests.sqlite").exists()
 
 
 @pytest.mark.slow
