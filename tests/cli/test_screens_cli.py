@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -173,7 +174,9 @@ def test_what_is_typed(
     rung(*arguments, code=2)
 
 
-def test_names_of_no_encoding_and_screens_of_another(tmp_path: Path, reader: Path) -> None:
+def test_names_of_no_encoding_and_screens_of_another(
+    tmp_path: Path, home: Path, reader: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = task(tmp_path / "t", kind="answer")
     text = (
         (folder / "rung.yaml")
@@ -185,12 +188,18 @@ def test_names_of_no_encoding_and_screens_of_another(tmp_path: Path, reader: Pat
     (folder / "docs").mkdir()
     (folder / "docs" / "ü.md").write_text("ü\n")
     Path(os.fsdecode(bytes(folder / "docs") + b"/\xff\xfe.md")).write_text("a\n")
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    done = subprocess.run(
-        [sys.executable, "-m", "rung.cli", "index", str(folder)], capture_output=True, env=environment, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert b"Traceback" not in done.stderr
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "argv", ["rung", "index", str(folder)])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back afterwards
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    screen.flush()
+    said = screen.buffer.getvalue()  # type: ignore[attr-defined]
+    assert not stop.value.code, said
+    assert b"Traceback" not in said and b"refused docs/\\xff\\xfe.md" in said
 
 
 def test_tracebacks_and_warnings_steer_nothing() -> None:
