@@ -1,4 +1,4 @@
-"""How much of the machine's float32 matrix-product speed LoRA training reaches, counting useful work only.
+"""How much of the machine's fastest float32 matrix product LoRA training reaches, counting useful work only.
 
 Useful: the products with the frozen weights forward and backward (4 operations a weight and node), the adapters (6),
 the output head at the positions that predict a target (4), and attention over the tokens that a node really sees.
@@ -49,7 +49,7 @@ def main() -> None:
         speed = useful_flop(model, tree.build(batch)) / seconds / 1e9
         shares.append(speed / peak)
         print(f"step {k}: {seconds:.2f} s, {speed:.0f} of {peak:.0f} GFLOP/s, {BATCH / seconds:.1f} examples a second")
-    print(f"ratio={common.median(shares[1:]):.2f} useful speed over the machine's float32 matrix-product speed")
+    print(f"ratio={common.median(shares[1:]):.2f} useful speed over the fastest float32 product, of MKL's and oneDNN's")
 
 
 if __name__ == "__main__":
