@@ -172,6 +172,7 @@ def test_a_fit_is_new_and_leaves_the_start_as_it_was_and_a_seed_gives_one_predic
 ) -> None:
     before = copy.deepcopy(bench.start)
     found, run = bench.fit(name)
+    assert found.digest == fitted(name).digest
     assert bench.start == before
     assert (replace(found, taught=()) != bench.start) == (found.digest != bench.start.digest) == (name not in MAY_KEEP)
     assert (found.kind, found.labels, found.instruction) == (before.kind, before.labels, before.instruction)
@@ -182,7 +183,6 @@ def test_a_fit_is_new_and_leaves_the_start_as_it_was_and_a_seed_gives_one_predic
             assert predictors.folder_digest(Path(files)) == named
     answered = answers(found, bench.engines)
     assert {output for output, _ in answered} <= set(LABELS)
-    assert found.digest == fitted(name).digest
     assert answered == answers(fitted(name), bench.engines)
 
 
