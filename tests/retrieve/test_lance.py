@@ -16,7 +16,9 @@ pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
 
 from test_store import CONFIG, embed, found, passage, put
 
+from rung.errors import RungError
 from rung.retrieve.lance import Lance
+from rung.retrieve.lance_errors import unusable
 from rung.retrieve.search import Settings, search
 from rung.retrieve.store import Change, IndexConfig, text_digest
 
@@ -30,6 +32,25 @@ def test_a_store_opened_by_its_url(home: Path, tmp_path: Path) -> None:
     put(store, passage("a.md", "a parcel"))
     assert found(Lance(f"lance://{tmp_path}/store"), "parcel") == {"a parcel"}
     assert list((home / "lexical").iterdir()), "derived files lie in the cache"
+
+
+def test_an_object_store_that_cannot_be_used_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+    for name, value in {**keys, "AWS_ENDPOINT": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+    with pytest.raises(RungError, match="AWS_ALLOW_HTTP=true allows") as wrong:  # refused before anything is sent
+        Lance("lance://s3://bucket/folder", tmp_path / "derived").documents()
+    assert wrong.value.where == "s3://bucket/folder" and "AWS_ENDPOINT" in wrong.value.remedy
+    generic = 'IO { source: Generic { store: "S3", source: ListRequest { inner: '
+    for text, words in (
+        ("Status { status: 404, body: Some(<Code>NoSuchBucket</Code>) }", "no such bucket"),
+        ("Http(HttpError { kind: Connect, source: reqwest::Error })", "nothing answers"),
+        ("Status { status: 403, body: Some(<Code>InvalidAccessKeyId</Code>) }", "does not accept these keys"),
+        ("Status { status: 500 }", "status: 500"),
+    ):
+        assert words in unusable(ValueError(generic + text), "s3://bucket/folder").what  # type: ignore[union-attr]
+    assert unusable(ValueError(generic), str(tmp_path)) is None and unusable(ValueError("Invalid column"), "s3://b/f") is None
 
 
 def test_the_first_file_may_be_refused(tmp_path: Path) -> None:

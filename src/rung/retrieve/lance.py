@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import secrets
 import threading
 import uuid
@@ -31,10 +30,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from rung.errors import BusyError, DataError
+from rung.errors import BusyError
 from rung.machine import home
 from rung.retrieve import lexical
-from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, head, passage, row, tagged
+from rung.retrieve.lance_errors import check_cpu, usable
+from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, head, merged, passage, row, tagged
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, text_digest
 
@@ -45,8 +45,6 @@ APPROXIMATE_FROM = 200_000
 NUMBER_BITS = 62
 """Of a document's number, drawn at random; its passages have the numbers from there on. Among ten million documents of twenty
 passages, two meet in one of 5,000 tables."""
-ATTEMPTS = 5
-"""Of a commit, where Lance fails to join it with another's."""
 REFINE = 10
 """Passages scored exactly, as a multiple of those requested, when the vector index is used."""
 
@@ -65,7 +63,7 @@ class Lance:
     """
 
     def __init__(self, url: str, derived: Path | None = None, approximate_from: int = APPROXIMATE_FROM):
-        _check_cpu()
+        check_cpu()
         import lancedb
 
         place = url.removeprefix(LANCE)
@@ -77,7 +75,8 @@ class Lance:
         self._view: View | None = None
         self._kept: dict[tuple[str, str], Vector] = {}
         # without the interval a reader never sees another process's writes
-        self._db: Any = lancedb.connect(url, read_consistency_interval=timedelta(0))
+        with usable(url):
+            self._db: Any = lancedb.connect(url, read_consistency_interval=timedelta(0))
 
     # --- what it holds ----------------------------------------------------------------------------------------
 
@@ -159,7 +158,7 @@ class Lance:
             others = self._rows(f"kind = 'document' and not {among('path', paths)}", HEAD)
             self._replace([*rows, *others], width, table.version, paths)
         else:
-            _merge(table, arrow(rows, _width(table)), paths)
+            merged(table, arrow(rows, _width(table)), paths)
         return True
 
     def _replace(
@@ -186,7 +185,7 @@ class Lance:
         there = self.documents()
         lost = [row for path, of_path in missed.items() if path not in there for row in of_path]
         if lost:
-            _merge(table, arrow(lost, width), [])
+            merged(table, arrow(lost, width), [])
 
     def settle(self) -> None:
         from lancedb.index import IvfPq
@@ -271,7 +270,8 @@ class Lance:
 
     def _table(self) -> Any:
         try:
-            return self._db.open_table(TABLE)
+            with usable(self.url):
+                return self._db.open_table(TABLE)
         except ValueError as error:  # a folder of that name may be there before its first version is
             if "was not found" in str(error):
                 return None
@@ -295,28 +295,5 @@ def _best(scored: Sequence[tuple[float, dict[str, Any]]], depth: int) -> Found:
     return [(row["id"], score) for score, row in ordered[:depth]]
 
 
-def _merge(table: Any, rows: Any, paths: Sequence[str]) -> None:
-    """One commit: insert or update the rows, delete the other rows of these paths."""
-    merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-    if paths:
-        merge = merge.when_not_matched_by_source_delete(among("path", paths))
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            merge.execute(rows, on_bad_vectors="null")
-            return
-        except Exception as error:
-            # lance 13 panics where a commit meets an overwrite that came between; nothing was written
-            if type(error).__name__ != "RustPanic" or not left:
-                raise
-            table.checkout_latest()
-
-
 def _width(table: Any) -> int:
     return int(table.schema.field("vector").type.list_size)
-
-
-def _check_cpu() -> None:
-    """lancedb's wheels crash with SIGILL on an x86 CPU without AVX2."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if platform.machine() == "x86_64" and cpuinfo.exists() and " avx2" not in cpuinfo.read_text():
-        raise DataError("LanceDB needs a CPU with AVX2, which this one lacks.", remedy="Keep the index in SQLite.")

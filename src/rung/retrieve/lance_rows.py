@@ -1,4 +1,4 @@
-"""Rows of the LanceDB store's table (passages, documents, facts), and the SQL to query them."""
+"""Rows of the LanceDB store's table (passages, documents, facts), the SQL to query them, and how they are committed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ PLACE = ["id", "path", "heading", "body", "first_line", "last_line", "page", "ac
 """The columns of a passage itself."""
 HEAD = ["id", "kind", "path", "digest", "document", "body"]
 """The columns of a file's row."""
+ATTEMPTS = 5
+"""Of a commit, where Lance fails to join it with another's."""
 
 
 def head(change: Change, document: int) -> dict[str, Any]:
@@ -74,3 +76,19 @@ def tagged(clause: Iterable[str]) -> str:
 def literal(value: str | int) -> str:
     """A value as an SQL literal, escaped."""
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def merged(table: Any, rows: Any, paths: Sequence[str]) -> None:
+    """One commit: insert or update the rows, delete the other rows of these paths."""
+    merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+    if paths:
+        merge = merge.when_not_matched_by_source_delete(among("path", paths))
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            merge.execute(rows, on_bad_vectors="null")
+            return
+        except Exception as error:
+            # lance 13 panics where a commit meets an overwrite that came between; nothing was written
+            if type(error).__name__ != "RustPanic" or not left:
+                raise
+            table.checkout_latest()
