@@ -20,7 +20,8 @@ from transformers.trainer_callback import TrainerState
 from rung.errors import BudgetError, DataError
 from rung.lm.models import adapters, fits
 from rung.lm.models.load import Loaded, load
-from rung.lm.training import losses, train
+from rung.lm.training import losses, train, trainer
+from rung.lm.training.stopping import StableDecay
 from rung.lm.trees import tree
 from rung.lm.trees.tree import Row
 from rung.types import Message
@@ -122,6 +123,42 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert same(weights(again), weights(whole))
 
 
+EARLY = replace(PLAN, epochs=8, stop_below=3.0)
+
+
+def test_the_rate_is_constant_and_falls_where_the_loss_of_an_epoch_is_low() -> None:
+    whole = StableDecay(12, 3, 0.5, 2, 0.0)
+    assert [whole(i) for i in range(12)] == pytest.approx([1 / 3, 2 / 3, *[1] * 6, 0.8, 0.6, 0.4, 0.2])
+    early = StableDecay(30, 3, 0.5, 0, 0.1)
+    for done, loss in enumerate([0.1, 0.7, 0.9, 0.8, 0.4, 0.4, 0.4, 9.0], 1):
+        early.see(done, loss)
+        assert bool(early.why) == (done >= 7), "the mean of the last three losses is first below 0.5 after seven"
+    assert (early.end, early.why) == (11, "the mean loss of an epoch was 0.4000, below 0.5")
+    assert [early(i) for i in range(6, 12)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0.1])
+    late = StableDecay(9, 3, 0.5, 0, 0.0)
+    for done in range(7, 10):
+        late.see(done, 0.0)
+    assert (late.end, late.why) == (9, ""), "the rate falls already"
+
+
+@pytest.mark.parametrize("step", [4, 7])
+def test_training_ends_early_and_goes_on_from_a_kill_to_the_same_weights(
+    fresh: Callable[[str], Loaded], tmp_path: Path, step: int
+) -> None:
+    whole, killed, again = fresh("llama"), fresh("llama"), fresh("llama")
+    totals: list[int] = []
+    plan = replace(EARLY, save=1)
+    watch = train.Watch(lambda done, total, _: totals.append(total))
+    found = train.run(whole, rows(whole), plan, tmp_path / "whole", watch=watch)
+    assert len(found.losses) == 9 < found.planned == 24
+    assert "below 3" in found.stopped
+    assert totals == [24] * 5 + [9] * 4, "the time left is that of the steps to come"
+    with pytest.raises(Killed):
+        train.run(killed, rows(killed), plan, tmp_path / "cut", watch=kill_at(step))
+    assert train.run(again, rows(again), plan, tmp_path / "cut").losses == found.losses
+    assert same(weights(again), weights(whole))
+
+
 WRITES = {"optimizer": (Trainer, "_save_optimizer_and_scheduler"), "random": (Trainer, "_save_rng_state")}
 
 
@@ -174,12 +211,12 @@ def test_there_are_up_to_ten_checkpoints_none_between_updates_on_one_draw() -> N
     for repeat in (1, 3):
         plan = replace(PLAN, repeat=repeat)
         for steps in range(repeat, 400, repeat):
-            every = train._save_steps(steps, steps, False, plan, 1000)
+            every = trainer.save_steps(steps, steps, False, plan, 1000)
             assert every % repeat == 0
             assert min(6, steps // repeat) <= math.ceil(steps / every) <= 10, steps
-    assert train._save_steps(100, 25, False, replace(PLAN, save=20), 1000) == 20
-    assert train._save_steps(100, 25, True, PLAN, 1000) == 25, "each that may be chosen is scored"
-    assert train._save_steps(100, 25, False, PLAN, train.LARGE) == 34, "a checkpoint of a large model is large"
+    assert trainer.save_steps(100, 25, False, replace(PLAN, save=20), 1000) == 20
+    assert trainer.save_steps(100, 25, True, PLAN, 1000) == 25, "each that may be chosen is scored"
+    assert trainer.save_steps(100, 25, False, PLAN, trainer.LARGE) == 34, "a checkpoint of a large model is large"
 
 
 @pytest.mark.parametrize("count", [1, 2])

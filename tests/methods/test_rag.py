@@ -13,6 +13,8 @@ from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.inference.fake import FakeEngine
 from rung.machine import Machine
 from rung.methods.base import Run
+from rung.methods.estimate import estimate_base
+from rung.methods.facts import Facts
 from rung.methods.rag import Rag
 from rung.predictor import Predictor
 from rung.retrieve.ground import UNKNOWN
@@ -20,6 +22,9 @@ from rung.retrieve.knowledge import documents
 from rung.retrieve.store import Allow
 from rung.types import Example, TrainData
 
+FACTS = Facts(
+    train_rows=8, parameters=10**8, encoder_parameters=10**7, shared_tokens=60, input_tokens=20, output_tokens=9, labels=0
+)
 PARTS = ("frame", "wheel", "saddle", "bell", "chain", "pedal", "brake", "pump")
 ROWS = tuple(Example(f"how long is the {part} guaranteed", f"{i + 2} years", source=f"{part}.md") for i, part in enumerate(PARTS))
 
@@ -113,6 +118,35 @@ def test_what_is_trained_after_it_sees_planted_instructions_beside_the_right_ans
     assert [len(p.messages[-1].content) for p in clean.prompts(ROWS, run.engines)] == [
         len(p.messages[-1].content) for p in planted.prompts(ROWS, run.engines)
     ], "what is asked later has nothing planted"
+
+
+def test_rows_with_the_same_right_passage_see_the_same_passages(made: tuple[Predictor, TrainData, Run]) -> None:
+    start, data, run = made
+    again = (replace(ROWS[0], input="years of guarantee for the frame and the bell"), replace(ROWS[1], input="wheel, how many"))
+    rows = (*ROWS[:3], *again)
+    shown = {}
+    for together in (True, False):
+        fitted = Rag(size=60, withheld=0.0, planted=0.5, together=together).fit(start, data, run)
+        lessons = fitted.lessons(rows, run.engines)
+        shown[together] = [prompt.messages[-1].content.partition("</passages>")[0] for prompt, _ in lessons]
+        assert [answer.rsplit(" [", 1)[0] for _, answer in lessons] == [row.output for row in rows]
+        for row, (prompt, answer) in zip(rows, lessons):
+            assert f"{answer.rsplit(' ', 1)[1]} docs/{row.source}" in prompt.messages[-1].content
+    assert shown[True][3:] == shown[True][:2] and len({*shown[True]}) == 3
+    assert shown[False][:3] == shown[True][:3] and shown[False][3] != shown[False][0]
+
+
+def test_shared_passages_are_estimated_once(machine: Machine) -> None:
+    facts = replace(FACTS, train_rows=500)
+    tokens = {}
+    for together, size in ((True, 20_000), (False, 20_000), (True, 10_000_000)):
+        rag = Rag(together=together, withheld=0.0)
+        start = rag.estimate(estimate_base(facts, machine), replace(facts, document_tokens=size), machine)
+        tokens[together, size] = start.prompt_tokens - start.lesson_tokens_saved
+        assert start.prompt_tokens == 20 + 3 * 200
+    assert tokens[False, 20_000] == 620
+    assert tokens[True, 20_000] == pytest.approx(20 + 600 / 5, rel=0.01), "five rows a passage"
+    assert tokens[True, 10_000_000] > 610, "hardly two rows share one"
 
 
 def test_what_is_left_out_of_a_passage_is_in_the_answers_record(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rung import methods
+from rung.cli.screens.plan import _at_most
 from rung.evaluate import forgetting
 from rung.machine import Machine
+from rung.planning.corrections import Correction
 from rung.planning.steps import Step
 from rung.planning.total import total
 from rung.types import Cost
@@ -44,3 +47,10 @@ def test_general_ability_is_measured_of_each_touched_model_and_once_of_what_it_b
     found = total([step("zero-shot", 0.0), step("lora", 1.0), step("full", 1.0), step("encoder", 1.0)], 10, PROBE, machine)
     assert found.forget == pytest.approx(3 * once)
     assert total([step("zero-shot", 0.0), step("few-shot", 1.0)], 10, PROBE, machine).forget == 0
+
+
+def test_fits_that_may_end_early_are_named_until_they_are_measured() -> None:
+    steps = [step("rag", 10.0), step("lora", 30.0), step("rag+lora", None), step("full", 30.0)]
+    assert _at_most(steps) == " Quoted with all epochs, may end sooner: lora."
+    assert _at_most([replace(steps[1], scale=Correction(runs=1))]) == ""
+    assert _at_most([replace(steps[1], methods=methods.rung("lora", {"lora": {"patience": 1}}))]) == ""

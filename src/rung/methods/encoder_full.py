@@ -16,7 +16,7 @@ from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Rate, Weight
 from rung.methods.other_label import LeftOut, choose_once
-from rung.methods.shared_options import EpochOptions
+from rung.methods.shared_options import AnswerOptions
 from rung.predictor import Demos, Predictor, folder_digest
 from rung.types import Example, Need, TrainData
 
@@ -36,7 +36,7 @@ RATES = {True: 5e-4, False: 5e-5}
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderFull(EpochOptions):
+class EncoderFull(AnswerOptions):
     name: ClassVar[str] = "encoder-full"
     family: ClassVar[Family] = Family.ENCODER
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.LABELS})

@@ -35,6 +35,8 @@ class CostEstimate:
     """Tokens computed for each row: its input and similar demonstrations, not what all rows share."""
     row_seconds: float
     memory_bytes: int
+    lesson_tokens_saved: float = 0.0
+    """Of `prompt_tokens`, how many a training row does not compute, because other rows of its step see the same passages."""
     shared_tokens: float = 0.0
     """Tokens in front of every row: computed once here, paid with each call of an API."""
     output_tokens: float = 0.0

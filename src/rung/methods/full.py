@@ -11,13 +11,13 @@ from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Rate, Weight
-from rung.methods.shared_options import EpochOptions
+from rung.methods.shared_options import AnswerOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Full(EpochOptions):
+class Full(AnswerOptions):
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = Family.FULL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})

@@ -14,18 +14,18 @@ from rung.methods import tuning
 from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
-from rung.methods.option import Count, Part, Rate
-from rung.methods.shared_options import AdapterOptions, EpochOptions
+from rung.methods.option import Count, Part, Rate, Weight
+from rung.methods.shared_options import AdapterOptions, AnswerOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora(EpochOptions, AdapterOptions):
+class Lora(AnswerOptions, AdapterOptions):
     name: ClassVar[str] = "lora"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 2
+    fit_version: ClassVar[int] = 3
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     stabilised: bool = False
@@ -36,8 +36,12 @@ class Lora(EpochOptions, AdapterOptions):
     """Share of the adapters' inputs dropped in training."""
     learning_rate: Rate = 1e-3
     """Highest step size. About ten times that of full fine-tuning."""
-    epochs: Count = 8
+    epochs: Count = 3
     """Times that each row is seen at most."""
+    batch: Count = 8
+    """Rows a step."""
+    stop_below: Weight = 0.1
+    """Loss, averaged over an epoch, below which training ends early; 0 trains all epochs. No effect with `patience`."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = self.load(0.002 * self.rank)

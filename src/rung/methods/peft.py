@@ -18,7 +18,7 @@ from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Rate
-from rung.methods.shared_options import EpochOptions
+from rung.methods.shared_options import AnswerOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -42,7 +42,7 @@ OWN = ("layernorm", "bitfit", "bottleneck")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peft(EpochOptions):
+class Peft(AnswerOptions):
     name: ClassVar[str] = "peft"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})

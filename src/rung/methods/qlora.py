@@ -11,7 +11,7 @@ from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Part, Rate
-from rung.methods.shared_options import AdapterOptions, EpochOptions
+from rung.methods.shared_options import AdapterOptions, AnswerOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
 
@@ -20,7 +20,7 @@ WEIGHT_BYTES = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
-class QLora(EpochOptions, AdapterOptions):
+class QLora(AnswerOptions, AdapterOptions):
     name: ClassVar[str] = "qlora"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS, Need.GPU})

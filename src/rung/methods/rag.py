@@ -9,6 +9,7 @@ The fitted Predictor answers everyone, so rows are asked without access labels.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from rung.methods.estimate import CostEstimate, answer_seconds
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Share
 from rung.predictor import Predictor
-from rung.retrieve import knowledge, lookup
+from rung.retrieve import knowledge, lessons, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
 from rung.retrieve.ground import bears
 from rung.retrieve.lookup import Lookup
@@ -34,6 +35,9 @@ from rung.types import Example, Need, Source, TrainData
 
 ASKED = 300
 """Train rows that the search is chosen on."""
+
+MOST_TOGETHER = 6
+"""Rows that share their passages in a step of the default size at most, for the estimate."""
 
 Known = list[tuple[Example, frozenset[str]]]
 """Rows with the ids of the passages that answer them."""
@@ -46,7 +50,7 @@ class Rag(Method):
     """Most train rows that the search is fitted on."""
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
-    fit_version: ClassVar[int] = 4
+    fit_version: ClassVar[int] = 5
     folds: ClassVar[int] = 0
 
     passages: Count = 3
@@ -67,19 +71,31 @@ class Rag(Method):
     """Share of rows whose passage is removed when a later method trains on them, so that it learns to abstain."""
     planted: Share = 0.2
     """Share of rows with an instruction planted in a passage when a later method trains on them; the answer stays the same."""
+    together: bool = True
+    """Show rows with the same right passage the same passages when a later method trains on them: they are computed once."""
     screen: bool = True
     """Remove instructions to the model from passages, and withhold answers unrelated to the question."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         size = self.size or knowledge.SIZE
-        own = start.prompt_tokens + self.passages * (1 + 2 * self.around) * size
+        shown = self.passages * (1 + 2 * self.around) * size
+        own = start.prompt_tokens + shown
         embedding = facts.document_tokens / size * machine.prefill_seconds(facts.encoder_computing, size)
         return replace(
             start,
             fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + embedding,
             prompt_tokens=own,
+            lesson_tokens_saved=shown * self._saved(facts.train_rows, facts.document_tokens / size) if self.together else 0.0,
             row_seconds=answer_seconds(own, start.shared_tokens, facts, machine, stop=start.stop_behaviour),
         )
+
+    def _saved(self, rows: int, passages: float) -> float:
+        """Share of the tokens of passages that training rows need not compute, if each passage is as often the right one."""
+        if not rows or not passages:
+            return 0.0
+        sharing = min(MOST_TOGETHER, rows / (passages * -math.expm1(-rows / passages)))
+        lists = min(1 - self.withheld, 1 / sharing) + min(self.withheld, 1 / sharing)
+        return max(0.0, 1 - lists)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         how = knowledge.config_of(run.engines, start.encoder, self.size, self.overlap)
@@ -87,7 +103,15 @@ class Rag(Method):
         changes = knowledge.bring_up_to_date(data.documents, index, run.engines, how, run.progress)
         run.progress("choosing how to search", 1.0)
         found = Lookup(
-            index, data.documents.digest, start.encoder, Settings(k=self.passages), 0.0, self.withheld, self.planted, self.screen
+            index,
+            data.documents.digest,
+            start.encoder,
+            Settings(k=self.passages),
+            0.0,
+            self.withheld,
+            self.planted,
+            self.together,
+            self.screen,
         )
         known = _known(data.examples, found, run, self.asked)
         found, unseen = self.asking(found, known, run)
@@ -119,7 +143,7 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run, most: int) -> K
         by_file[change.path] = [source_of(passage) for passage in change.passages]
     documents = Documents(by_file)
     total = sum(map(len, by_file.values()))
-    wide = replace(found, settings=replace(found.settings, k=lookup.LESSON_DEPTH))
+    wide = replace(found, settings=replace(found.settings, k=lessons.LESSON_DEPTH))
     bare = [row for row in rows if not row.source]
     first = dict(zip((row.id for row in bare), lookup.sources(wide, [row.input for row in bare], run.engines)))
     out = []
@@ -146,7 +170,7 @@ def _weighed(known: Known, found: Lookup, run: Run) -> list[Weighed]:
     A question whose own passages fill the whole search is left out: without them nothing is left to compare with.
     """
     k = found.settings.k
-    wide = replace(found, settings=replace(found.settings, k=max(lookup.LESSON_DEPTH, k)))
+    wide = replace(found, settings=replace(found.settings, k=max(lessons.LESSON_DEPTH, k)))
     out = []
     for (row, gold), hits in zip(known, lookup.sources(wide, [row.input for row, _ in known], run.engines)):
         first, rest = hits[:k], [hit for hit in hits if hit.passage.id not in gold]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rung.methods.base import Method, Run
-from rung.methods.option import Count, Natural, Part
+from rung.methods.option import Count, Natural, Part, Weight
 from rung.methods.tuning import TrainingLoad
 
 if TYPE_CHECKING:
@@ -53,6 +53,22 @@ class EpochOptions(StepOptions):
             seed=run.seed,
             **more,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(EpochOptions):
+    """Of a training on right answers, which may end as soon as they are learnt."""
+
+    stop_below: Weight = 0.0
+    """Loss, averaged over an epoch, below which training ends early; 0 trains all epochs. No effect with `patience`."""
+
+    def plan(self, run: Run, learning_rate: float, **more: Any) -> TrainConfig:
+        return super().plan(run, learning_rate, stop_below=self.stop_below, **more)
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the training may end before its last epoch, by its loss."""
+        return self.stop_below > 0 and not self.patience
 
 
 @dataclass(frozen=True, kw_only=True)

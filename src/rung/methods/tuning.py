@@ -69,7 +69,7 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
     own = start.prompt_tokens + facts.output_tokens
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
-    tree = facts.train_rows * own + facts.shared_tokens * facts.train_rows / load.batch
+    tree = facts.train_rows * (own - start.lesson_tokens_saved) + facts.shared_tokens * facts.train_rows / load.batch
     row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, machine, stop=stop)
     return replace(
         start,
@@ -129,7 +129,7 @@ def widened(loaded: Loaded, run: Run) -> bool:
 
 def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: TrainConfig, run: Run) -> History:
     """Train on the examples with the prompts of `start`; with `plan.patience` the best epoch on held-back rows is used."""
-    from rung.lm.training import train
+    from rung.lm.training import order, train
 
     rows, held = held_back(start, data, plan.patience, run)
     lessons, shorter = taught_rows(loaded.chat, start, rows, run.engines, data.every_answer)
@@ -140,6 +140,7 @@ def on_examples(loaded: Loaded, start: Predictor, data: TrainData, plan: TrainCo
         lessons,
         plan,
         run.folder / "work",
+        items=train.Items(groups=order.groups),
         validate=score(loaded, start, held, run) if held else None,
         watch=watch(run),
     )

@@ -16,7 +16,7 @@ from rung.lm.engines import Engines
 from rung.lm.inference import thinking
 from rung.predictor.shortening import shortened
 from rung.predictor.value import PredictorFields
-from rung.retrieve import ground
+from rung.retrieve import ground, lessons
 from rung.retrieve import lookup as lookups
 from rung.retrieve.lookup import Retrieved
 from rung.retrieve.rewrite import standalone
@@ -86,7 +86,7 @@ class PromptMaker(PredictorFields):
         if self.lookup is None:
             prompts = self.prompts(examples, engines)
             return [(prompt, self.as_written(example, example.output)) for prompt, example in zip(prompts, examples)]
-        found = lookups.lessons(self.lookup, examples, engines)
+        found = lessons.lessons(self.lookup, examples, engines)
         prompts = self.prompts(examples, engines, [sources for sources, _ in found])
         return [(prompt, self.as_written(row, answer)) for prompt, row, (_, answer) in zip(prompts, examples, found)]
 

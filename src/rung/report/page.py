@@ -356,7 +356,9 @@ def trainings(found: ReportData) -> tuple[Training, ...]:
 
 def _training(rung: str, method: str, notes: Mapping[str, Any]) -> Training:
     losses, held = notes["losses"], notes.get("held", [])
-    facts = [f"{len(losses):,} steps", f"last loss {losses[-1]:.4g}"]
+    planned = f" of {notes['planned_steps']:,}" if "stopped" in notes else ""
+    why = f": {notes['stopped']}" if planned else ""
+    facts = [f"{len(losses):,}{planned} steps{why}", f"last loss {losses[-1]:.4g}"]
     if "trained_parameters" in notes:
         facts.append(f"{notes['trained_parameters']:,} trained parameters ({notes['trained_share']:.2%} of the model)")
     if "rows_per_second" in notes:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rung.errors import RungError
 from rung.lm.base import Completion, Engine
 from rung.lm.engines import Engines
-from rung.retrieve import agent, around, ground, planting
+from rung.retrieve import agent, around, ground
 from rung.retrieve.browse import Limits, shelf
-from rung.retrieve.ground import bears, touched, wanted
+from rung.retrieve.ground import touched
 from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import source_of
 from rung.retrieve.search import Hit, Settings, search
 from rung.retrieve.store import Allow, Vector
-from rung.types import Example, Source
-
-LESSON_DEPTH = 20
-"""Passages searched for the right one when a training row is built."""
+from rung.types import Source
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,8 @@ class Lookup:
     """Share of training rows without their passage, so that the model learns to say that it does not know."""
     planted: float = 0.0
     """Share of training rows with an instruction planted in a passage, so that the model learns to ignore it."""
+    together: bool = False
+    """Whether training rows with the same right passage see the same passages, so that these are computed once."""
     screen: bool = True
     """Whether instructions to the model are removed from passages, and answers must be about the question."""
     browse: Limits | None = None
@@ -116,37 +115,8 @@ def source(hit: Hit) -> Source:
     return source_of(hit.passage)
 
 
-def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> list[tuple[list[Source], str]]:
-    """Passages and target answer of each training row: the retrieved passages, relevant ones and distractors.
-
-    For a share `withheld` of the rows, selected by content, the relevant passages are removed and the target is UNKNOWN. If
-    the relevant passage is found but not among the first k, it replaces the last: a row must not teach that an answer comes
-    from nowhere. RAFT: https://arxiv.org/abs/2403.10131. In a share `planted` of the rows a passage instructs the model, and
-    the target is the same as without the instruction.
-    """
-    k = lookup.settings.k
-    wide = replace(lookup, settings=replace(lookup.settings, k=max(LESSON_DEPTH, k)))
-    out = []
-    for example, hits in zip(examples, sources(wide, [example.input for example in examples], engines)):
-        found = shown(lookup, widened(lookup, hits, engines))
-        gold = [bears(example, one) for one in found]
-        if _drawn(example) < lookup.withheld:
-            found = [one for one, right in zip(found, gold) if not right]
-            gold = [False] * len(found)
-        elif any(gold) and not any(gold[:k]):
-            found[k - 1], gold[k - 1] = found[gold.index(True)], True
-        answer = wanted(example.output, found[:k], gold[:k])
-        seen = planting.planted(found[:k], example.id) if _drawn(example, 8) < lookup.planted else found[:k]
-        out.append((seen, answer))
-    return out
-
-
 def _require(lookup: Lookup) -> None:
     if not is_there(lookup.index):
         raise RungError(
             "the index does not exist.", where=lookup.index, remedy="Build it again: rung index FOLDER, or fit the rung."
         )
-
-
-def _drawn(example: Example, at: int = 0) -> float:
-    return int(example.id[at : at + 8], 16) / 2**32

@@ -19,6 +19,7 @@ from rung.cli.screens.form import add_column, bases_line, format_bytes, format_i
 from rung.evaluate.judging import JudgeEstimate, JudgeEstimates
 from rung.methods import METHODS
 from rung.methods.base import Family
+from rung.methods.shared_options import AnswerOptions
 from rung.metrics.stats import smallest_difference
 from rung.planning.steps import BreakEven, Step, bases_asked
 from rung.planning.total import Total
@@ -41,7 +42,7 @@ def plan(steps: Sequence[Step], chart: Chart, breaks: Sequence[BreakEven], volum
         *_skipped(steps),
         *bases_line(bases_asked(steps)),
         *_tariffs(steps),
-        styled("[dim]a month: {} calls. {}[/]", f"{volume:,}", _corrected(steps)),
+        styled("[dim]a month: {} calls. {}{}[/]", f"{volume:,}", _corrected(steps), _at_most(steps)),
         "",
         _flowchart(chart, _unlisted(steps)),
         "",
@@ -109,6 +110,16 @@ def _corrected(steps: Sequence[Step]) -> str:
     return (
         f"Corrected by earlier measurements: {', '.join(known)}." if known else "No estimate is corrected by a measurement yet."
     )
+
+
+def _at_most(steps: Sequence[Step]) -> str:
+    """Which fits are quoted with epochs that they may not need."""
+    stops = [
+        step.rung
+        for step in steps
+        if step.estimate and not step.scale.runs and any(isinstance(one, AnswerOptions) and one.may_stop for one in step.methods)
+    ]
+    return f" Quoted with all epochs, may end sooner: {', '.join(stops)}." if stops else ""
 
 
 def _unlisted(steps: Sequence[Step]) -> dict[str, str]:

@@ -1,0 +1,38 @@
+"""The order of rows in an epoch: random, with rows that share a long prefix in one step, where it is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from rung.lm.trees.tree import Row, common_prefix
+
+SHARED = 0.5
+"""Least share of a row's tokens, without those that all rows begin with, that it has in common with its neighbour in a group."""
+
+
+def groups(rows: Sequence[Row]) -> list[list[int]]:
+    """Rows by long shared prefixes, as indices; groups by their first row. A row that is like no other is a group of its own."""
+    tokens = [np.asarray(row.tokens, np.int64) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: rows[i].tokens)
+    front = common_prefix(tokens[order[0]], tokens[order[-1]]) if order else 0
+    found = [order[:1]] if order else []
+    for before, here in pairwise(order):
+        own = min(len(tokens[before]), len(tokens[here])) - front
+        if common_prefix(tokens[before], tokens[here]) - front > SHARED * own:
+            found[-1].append(here)
+        else:
+            found.append([here])
+    return sorted((sorted(group) for group in found), key=lambda group: group[:1])
+
+
+def shuffled(found: Sequence[Sequence[int]], most: int, seed: int) -> list[int]:
+    """All rows in random order. Those of a group follow each other, in runs of at most `most`, so that steps stay mixed."""
+    rng = np.random.default_rng(seed)
+    runs: list[list[int]] = []
+    for group in found:
+        mixed = [group[i] for i in rng.permutation(len(group))] if len(group) > 1 else list(group)
+        runs += [mixed[start : start + most] for start in range(0, len(mixed), most)]
+    return [i for run in rng.permutation(len(runs)) for i in runs[run]]
