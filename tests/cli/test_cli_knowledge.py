@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from commands import ended
+from elsewhere import elsewhere
 from typer.testing import CliRunner
 
 from rung.cli import app
 from rung.climbing.climb import chosen
 from rung.climbing.project import Project
+from rung.climbing.reindex import reindex
 from rung.data.load import load
 from rung.errors import RungError
 from rung.retrieve.chunk import chunk
@@ -85,6 +87,33 @@ def given(task: Path, line: str) -> None:
 def lookup_of(task: Path) -> Any:
     [path] = (task / ".rung" / "fits").glob("*/predictor.json")
     return json.loads(path.read_text())["lookup"]
+
+
+def test_workers_make_the_index_that_one_machine_makes(task: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
+    shutil.copytree(task, there := tmp_path / "there")
+    (there / "docs" / "bad.md").write_bytes(b"")
+    (task / "docs" / "bad.md").write_bytes(b"")
+    rung("index", there, "--store", f"lance://{tmp_path}/store")
+    (there / "docs" / "wheel.md").unlink()
+    for folder in (task, there):
+        (folder / "docs" / "frame.md").write_text("# Frame\n\nThe frame is guaranteed for an age.\n")
+        (folder / "docs" / "fork.md").write_text("# Fork\n\nThe fork is made of carbon.\n")
+    (task / "docs" / "wheel.md").unlink()
+    project = Project(load_task(there))
+    changes = reindex(project, on=elsewhere)
+    assert (changes.added, changes.changed, changes.deleted) == (("docs/fork.md",), ("docs/frame.md",), ("docs/wheel.md",))
+    assert changes.embedded == 2
+    rung("index", task)
+    for words in ("fork", "frame", "wheel", "guaranteed"):
+        here, over = (found("search", folder, words)["hits"] for folder in (task, there))
+        assert [hit["passage"] for hit in here] == [hit["passage"] for hit in over] and here
+
+
+def test_workers_cannot_add_to_an_index_with_one_writer(task: Path) -> None:
+    with pytest.raises(RungError, match="has one writer"):
+        reindex(Project(load_task(task)), on=elsewhere)
+    assert CliRunner().invoke(app, ["index", str(task), "--on", "mars"]).exit_code != 0
 
 
 def test_the_index_follows_the_folder(task: Path) -> None:

@@ -247,7 +247,18 @@ def test_nothing_secret_and_no_object_travels(folder: Path, monkeypatch: pytest.
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     given = setting(folder)
     sent = order_of(given, given.project.plan.steps[0])
-    assert set(json.loads(sent.to_json())) == {"folder", "climb", "rung", "key", "attempt", "raced", "seconds", "share", "trial"}
+    assert set(json.loads(sent.to_json())) == {
+        "folder",
+        "climb",
+        "rung",
+        "key",
+        "attempt",
+        "raced",
+        "seconds",
+        "share",
+        "trial",
+        "index",
+    }
     written = "".join(path.read_text() for path in (folder / ".rung" / "jobs").iterdir())
     assert "sk-secret" not in sent.to_json() + written
 

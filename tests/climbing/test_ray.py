@@ -22,7 +22,10 @@ from rung.climbing.executors.on_ray import on_ray
 from rung.climbing.executors.order import Order
 from rung.climbing.executors.ray_train import _train, measure_by
 from rung.climbing.project import Project
+from rung.climbing.reindex import reindex
 from rung.errors import RungError
+from rung.retrieve import knowledge
+from rung.retrieve.store import Allow
 from rung.task import load_task
 from rung.tune.run import tune
 from rung.types import Record
@@ -144,6 +147,28 @@ def test_trials_on_a_cluster_come_to_the_same(tmp_path: Path, home: Path) -> Non
     here, there = ([replace(one, fit_seconds=0.0) for one in tuning.trials] for tuning in found)
     assert here == there and found[0].conclusion == found[1].conclusion
     assert len(here) == 4 and all(one.score for one in here)
+
+
+@pytest.mark.slow
+def test_an_index_made_on_a_cluster_is_that_of_one_machine(tmp_path: Path, home: Path) -> None:
+    pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
+    found = []
+    for name, on in (("here", local), ("there", on_ray(2))):
+        place = write(tmp_path / name, "majority", "")
+        (place / "docs").mkdir()
+        for i in range(40):
+            (place / "docs" / f"{i:02}.md").write_text(
+                f"# Part {i}\n\nPart {i} of {'abcdefgh'[i % 8]}zy{i} is guaranteed for {i} years.\n"
+            )
+        text = (place / "rung.yaml").read_text()
+        (place / "rung.yaml").write_text(text.replace("examples: rows.jsonl", "examples: rows.jsonl, documents: docs/"))
+        store = f"lance://{tmp_path}/{name}-index"
+        knowledge.point(place / ".rung", store)
+        changes = reindex(Project(load_task(place)), on=on)
+        opened = knowledge.opened(store)
+        hits = [[one for one, _ in opened.lexical(f"{'abcdefgh'[i % 8]}zy{i}", 3, Allow())] for i in range(40)]
+        found.append((changes, opened.documents(), hits, opened.health().passages))
+    assert found[0] == found[1] and len(found[0][0].added) == 40 and found[0][0].embedded == 40
 
 
 @pytest.mark.slow

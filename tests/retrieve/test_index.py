@@ -203,6 +203,25 @@ def test_killed_in_the_middle_the_next_run_goes_on(root: Path, tmp_path: Path) -
     assert len(toy.asked) <= MANY + 3 - 20, "texts embedded before the kill are not embedded again"
 
 
+def test_parts_make_the_index_that_one_update_makes(root: Path, store: Sqlite, tmp_path: Path) -> None:
+    for i in range(9):
+        (root / f"docs/{i}.md").write_text(f"Text number {i} about parcels {'x' * i}.")
+    updated(root, other := Sqlite(tmp_path / "other"))
+    toy = Toy()
+    where = (root, ["docs"], store, toy, index.index_config(toy, "toy", f"toy{toy.width}"))
+    sizes = [index.add_part(*where, part=part, of=3) for part in (2, 0, 1)]
+    assert sum(sizes) == len(toy.asked) == 12 and all(sizes)
+    assert sum(index.add_part(*where, part=part, of=4) for part in range(4)) == 0
+    changes = updated(root, store)
+    assert (changes.added, changes.embedded, changes.unchanged) == ((), 0, 12)
+    assert found(store, "parcels") == found(other, "parcels") and store.documents() == other.documents()
+    (root / "docs/0.md").unlink()
+    (root / "docs/1.md").write_text("It changed.")
+    assert sum(index.add_part(*where, part=part, of=2) for part in range(2)) == 1 and "docs/0.md" in store.documents()
+    other_way = index.index_config(toy, "toy", "another", size=100)
+    assert index.add_part(*where[:4], other_way, part=0, of=1) == 0, "an index made in another way is one writer's"
+
+
 def test_an_update_waits_for_another_process_that_indexes(root: Path, store: Sqlite, tmp_path: Path) -> None:
     other = Sqlite(tmp_path / "index")
     held = other.updating()

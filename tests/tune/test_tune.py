@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from elsewhere import elsewhere
 
 from rung import methods
-from rung.climbing.executors import Setting, order, ray_worker
-from rung.climbing.executors.job import Work
+from rung.climbing.executors import order, ray_worker
 from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError, TaskError
 from rung.lm.base import ModelRef
@@ -24,13 +22,12 @@ from rung.methods.base import Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.predictor import Predictor
-from rung.store import record
 from rung.task import load_task
 from rung.tune import run as tune
 from rung.tune import running
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial
-from rung.types import Need, Record, TrainData
+from rung.types import Need, TrainData
 
 LABELS = ("refund", "delay", "other")
 
@@ -278,25 +275,6 @@ def test_the_watcher_sees_the_trials_come_along(folder: Path) -> None:
     watcher = Watcher()
     found = tune.tune(Project(load_task(folder)), watcher, ["trick.keep=2,3"])
     assert watcher.seen == found.trials and any("fitting" in text for text in watcher.texts)
-
-
-@contextmanager
-def elsewhere(setting: Setting) -> Iterator[Any]:
-    """In place of a cluster: each job travels as JSON to a project of its own, the last first."""
-    project, climb = setting.project, order.write_climb(setting.project)
-
-    def done(job: Work) -> Record:
-        if isinstance(key := job.begin(project, setting.until), Record):
-            return key
-        sent = order.Order(str(project.task.folder), climb, job.blank.rung, key, "attempt", **job.sent())
-        return record(json.loads(ray_worker.run(order.Order.from_json(sent.to_json()), lambda *_: None, "there"))["record"])
-
-    def run(jobs: Iterable[Work]) -> Iterator[Record]:
-        listed = list(jobs)
-        found = {job.blank.rung: done(job) for job in reversed(listed)}
-        yield from (found[job.blank.rung] for job in listed)
-
-    yield SimpleNamespace(run=run)
 
 
 def test_trials_elsewhere_come_to_the_same(folder: Path, tmp_path: Path, asked: list[str]) -> None:

@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 On = Annotated[
     str, typer.Option("--on", metavar="ray", help="Fit and measure on the Ray cluster at RAY_ADDRESS, or on one of this machine.")
 ]
-Parallel = Annotated[
-    int, typer.Option("--parallel", min=0, help="With --on ray: rungs or trials at once; by default one for each machine.")
-]
+Parallel = Annotated[int, typer.Option("--parallel", min=0, help="With --on ray: jobs at once; by default one for each machine.")]
 Gpus = Annotated[
     float | None,
-    typer.Option("--gpus-per-rung", min=0, help="With --on ray: GPUs for each of them; by default 1 if this machine has one."),
+    typer.Option("--gpus-per-rung", min=0, help="With --on ray: GPUs for each job; by default 1 if this machine has one."),
 ]
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="With --on ray: processes that fit the rung together, one for each GPU.")

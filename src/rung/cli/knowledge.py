@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rung.cli.cluster import Gpus, On, Parallel, executor_of
 from rung.cli.common import Folder, Json, out, print_json, project_of
 from rung.cli.screens.console import status, styled
 from rung.errors import TaskError
@@ -30,6 +31,9 @@ SHOWN = 5
 def index(
     folder: Folder,
     store: Annotated[str, typer.Option("--store", help="Move the index to lance://FOLDER, or to a folder for SQLite.")] = "",
+    on: On = "",
+    parallel: Parallel = 0,
+    gpus: Gpus = None,
     json_: Json = False,
 ) -> None:
     """Build or update the index of data.documents; list what was added, changed, deleted or refused."""
@@ -38,6 +42,7 @@ def index(
     from rung.retrieve.store import move
     from rung.retrieve.unread import not_read
 
+    executor = executor_of(on, parallel, gpus)
     project = _project(folder)
     texts = project.inputs.data.documents
     home = project.store.folder
@@ -46,7 +51,7 @@ def index(
             with project.store.locked():
                 move(knowledge.opened(knowledge.place(home)), knowledge.opened(store))
                 knowledge.point(home, store)
-        changes = reindex(project, lambda text, share: update(f"{share:.0%} {text}"))
+        changes = reindex(project, lambda text, share: update(f"{share:.0%} {text}"), executor)
         place = knowledge.place(home)
         found, stale = knowledge.looked_over(texts, knowledge.open_kept(place, project.engines))
     if json_:

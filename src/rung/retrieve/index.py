@@ -152,8 +152,7 @@ def update(
         refused: dict[str, str] = {}
         embedded = 0
         for group in _groups(_read(root, seen, embedder, made, label, progress)):
-            passages = [passage for change in group for passage in change.passages]
-            embedded += embed_new(store, embedder, made.embedder_digest, passages) if embedder else 0
+            embedded += _embedded(store, embedder, made, group)
             refused |= {change.path: change.refused for change in group if change.refused}
             ready += group
             if not at_once:
@@ -172,6 +171,39 @@ def update(
         unchanged=seen.unchanged,
         embedded=embedded,
     )
+
+
+def add_part(
+    root: Path,
+    patterns: Sequence[str],
+    store: Store,
+    embedder: Embeds | None,
+    made: IndexConfig,
+    label: Label = lambda path: "",
+    progress: Progress = lambda what, share: None,
+    contents: Mapping[str, str] = MappingProxyType({}),
+    *,
+    part: int,
+    of: int,
+) -> int:
+    """Add what the index lacks of one part of the files, while other processes add the rest; the number of texts embedded.
+
+    The hash of a path says to which part it belongs, so that no process needs to know of another. Deleted and renamed files are
+    left to `update`, and so is an index that was made in another way. The store must allow for several writers.
+    """
+    if store.config() not in (None, made):
+        return 0
+
+    def own(paths: Sequence[str]) -> tuple[str, ...]:
+        return tuple(path for path in paths if int(digest(path), 16) % of == part)
+
+    seen = look(root, patterns, store, made, label, contents)
+    seen = replace(seen, added=own(seen.added), changed=own(seen.changed), deleted=(), renamed=())
+    embedded = 0
+    for group in _groups(_read(root, seen, embedder, made, label, progress)):
+        embedded += _embedded(store, embedder, made, group)
+        store.apply(group, made)
+    return embedded
 
 
 def health(
@@ -199,6 +231,12 @@ def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[Change]]:
             group, size = [], 0
     if group:
         yield group
+
+
+def _embedded(store: Store, embedder: Embeds | None, made: IndexConfig, group: Sequence[Change]) -> int:
+    """Embed the texts of a group that have no vector yet; their number."""
+    passages = [passage for change in group for passage in change.passages]
+    return embed_new(store, embedder, made.embedder_digest, passages) if embedder else 0
 
 
 def _read(

@@ -14,7 +14,7 @@ from rung.lm.engines import Engines
 from rung.retrieve.access import Rules, label, unmatched
 from rung.retrieve.formats.readers import origin
 from rung.retrieve.formats.source import content
-from rung.retrieve.index import Changes, Progress, health, index_config, update
+from rung.retrieve.index import Changes, Progress, add_part, health, index_config, update
 from rung.retrieve.parse import listing, relative
 from rung.retrieve.store import Health, IndexConfig, Store
 from rung.retrieve.unread import NAMED, not_read
@@ -177,6 +177,15 @@ def bring_up_to_date(
     return update(
         Path(texts.root), texts.patterns, open_kept(index, engines), embedder, how, labels(texts), progress, contents(texts)
     )
+
+
+def bring_part_up_to_date(
+    texts: Texts, index: str, engines: Engines, how: IndexConfig, progress: Progress, part: int, of: int
+) -> int:
+    """Add what the index lacks of one part of the documents, beside other processes; see `index.add_part`."""
+    root, store, embedder = Path(texts.root), open_kept(index, engines), engines.embedder(how.embedder)
+    digests = contents(texts)
+    return add_part(root, texts.patterns, store, embedder, how, labels(texts), progress, digests, part=part, of=of)
 
 
 def looked_over(texts: Texts, store: Store) -> tuple[Health, int]:

@@ -25,7 +25,7 @@ class Watcher(Protocol):
 
 
 class Work(Protocol):
-    """A job: a rung to measure, or a trial of settings."""
+    """A job: a rung to measure, a trial of settings, or a part of an index."""
 
     @property
     def blank(self) -> Record:

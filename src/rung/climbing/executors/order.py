@@ -38,9 +38,10 @@ class Order:
     climb: str
     """Name of the file in the store that says what the climb is."""
     rung: str
-    """The rung to measure, or the name of a trial."""
+    """The rung to measure, or the name of another job."""
     key: str
-    """Of the measurement, or of a trial's fit. A worker that computes another one would measure something else, and refuses."""
+    """Of the measurement, of a trial's fit, or of documents. A worker that computes another one would do something else, and
+    refuses."""
     attempt: str
     """Under which the worker reports."""
     raced: bool = False
@@ -50,6 +51,8 @@ class Order:
     """Of the machine, that this job may use."""
     trial: dict[str, Any] | None = None
     """Of a trial: `methods`, their options as in rung.yaml, and `rows` to answer."""
+    index: dict[str, int] | None = None
+    """Of a part of an index: which `part` of how many."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -108,12 +108,19 @@ def run(order: Any, progress: Callable[[str, float], None], node: str) -> str:
 
 
 def _measured(order: Any, project: Any, progress: Callable[[str, float], None]) -> Any:
+    until = time.monotonic() + (float("inf") if order.seconds is None else order.seconds)
+    project.engines.until = until
+    return _job(order, project).measured(project, order.key, until, progress)
+
+
+def _job(order: Any, project: Any) -> Any:
+    from rung.climbing.executors.index_job import index_job_of
     from rung.climbing.executors.job import Job
     from rung.climbing.executors.order import ordered
     from rung.climbing.executors.trial import trial_of
 
-    until = time.monotonic() + (float("inf") if order.seconds is None else order.seconds)
-    project.engines.until = until
-    race = project.criteria.race() if order.raced else None
-    job = trial_of(project, order) if order.trial else Job(ordered(project, order), race)
-    return job.measured(project, order.key, until, progress)
+    if order.trial:
+        return trial_of(project, order)
+    if order.index:
+        return index_job_of(project, order)
+    return Job(ordered(project, order), project.criteria.race() if order.raced else None)
