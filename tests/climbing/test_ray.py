@@ -150,9 +150,9 @@ def test_trials_on_a_cluster_come_to_the_same(tmp_path: Path, home: Path) -> Non
 
 
 @pytest.mark.slow
-def test_an_index_made_on_a_cluster_is_that_of_one_machine(tmp_path: Path, home: Path) -> None:
+def test_an_index_made_on_a_cluster_is_that_of_one_machine(tmp_path: Path, home: Path, encoder: Path) -> None:
     pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
-    found = []
+    found, words = [], [f"{a}{b}zy" for a in "bcdfg" for b in "aeiourst"]
     for name, on in (("here", local), ("there", on_ray(2))):
         place = write(tmp_path / name, "majority", "")
         (place / "docs").mkdir()
@@ -161,12 +161,14 @@ def test_an_index_made_on_a_cluster_is_that_of_one_machine(tmp_path: Path, home:
                 f"# Part {i}\n\nPart {i} of {'abcdefgh'[i % 8]}zy{i} is guaranteed for {i} years.\n"
             )
         text = (place / "rung.yaml").read_text()
-        (place / "rung.yaml").write_text(text.replace("examples: rows.jsonl", "examples: rows.jsonl, documents: docs/"))
+        (place / "rung.yaml").write_text(
+            text.replace("rows.jsonl}", "rows.jsonl, documents: docs/}").replace("r: fake", f"r: {encoder}")
+        )
         store = f"lance://{tmp_path}/{name}-index"
         knowledge.point(place / ".rung", store)
         changes = reindex(Project(load_task(place)), on=on)
         opened = knowledge.opened(store)
-        hits = [[one for one, _ in opened.lexical(f"{'abcdefgh'[i % 8]}zy{i}", 3, Allow())] for i in range(40)]
+        hits = [[one for one, _ in opened.lexical(word, 3, Allow())] for word in words]
         found.append((changes, opened.documents(), hits, opened.health().passages))
     assert found[0] == found[1] and len(found[0][0].added) == 40 and found[0][0].embedded == 40
 
