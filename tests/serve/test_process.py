@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
-from serving import CHAT, body, running, task_of_documents, task_of_labels, task_of_texts
+from serving import CHAT, TOOLS, body, running, task_of_documents, task_of_labels, task_of_texts, task_of_tools
+
+from rung import tools
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -24,7 +27,8 @@ def test_the_openai_client_is_served_until_sigterm_and_its_last_answer_to_the_en
 ) -> None:
     labels = task_of_labels(tmp_path / "tickets")
     texts = task_of_texts(tmp_path / "letters", base("llama"), rungs="[zero-shot]")
-    with running(labels, texts, "--no-log") as (process, url):
+    agent = task_of_tools(tmp_path / "agent", base("llama"), rungs="[zero-shot]")
+    with running(labels, texts, agent, "--no-log") as (process, url):
         client = OpenAI(base_url=url, api_key="none", max_retries=0)
         assert {"tickets", "letters", "letters:few-shot", "fake"} <= {model.id for model in client.models.list()}
         assert client.models.retrieve("letters").owned_by == "rung"
@@ -40,6 +44,7 @@ def test_the_openai_client_is_served_until_sigterm_and_its_last_answer_to_the_en
             client.chat.completions.create(model="letters", messages=asked, logit_bias={"5": 1})
         with pytest.raises(NotFoundError, match="tickets"):
             client.chat.completions.create(model="gpt", messages=asked)
+        calls_and_results(client)
         [program] = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         exec(program.replace("http://127.0.0.1:8000/v1", url), {})  # prints a label and its confidence
         assert (
@@ -62,6 +67,21 @@ def test_the_openai_client_is_served_until_sigterm_and_its_last_answer_to_the_en
         assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"] in ("stop", "length")
         assert process.wait(30) == 0
     assert not (texts / ".rung" / "requests.sqlite").exists()
+
+
+def calls_and_results(client: OpenAI) -> None:
+    """A loop of an agent over the socket: a call, whole and streamed, and the next one after its result."""
+    turns: list[Any] = [{"role": "user", "content": "what is the weather in Oslo"}]
+    asked: dict[str, Any] = {"model": "agent", "tools": TOOLS, "messages": turns}
+    first = client.chat.completions.create(**asked).choices[0]
+    assert first.finish_reason == "tool_calls" and first.message.tool_calls
+    tools.checked(json.dumps(TOOLS), first.message.model_dump_json(), "the answer")
+    deltas = [one.choices[0].delta for one in client.chat.completions.create(**asked, stream=True) if one.choices]
+    parts = [call.function for delta in deltas for call in delta.tool_calls or ()]
+    assert "".join(part.arguments or "" for part in parts) == "".join(one.function.arguments for one in first.message.tool_calls)
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "rain"} for call in first.message.tool_calls]
+    turns += [first.message, *results]
+    assert client.chat.completions.create(**asked).choices[0].message.tool_calls
 
 
 @pytest.mark.slow
