@@ -16,7 +16,8 @@ import common
 import numpy as np
 import pairs
 from datasets import Dataset
-from lora_vs_trl import ALPHA, RANK, Clock, fresh, plain
+from lora_step import ALPHA, RANK, fresh
+from lora_vs_trl import Clock, plain
 from trl import DPOConfig, DPOTrainer
 
 from rung.lm.models.load import quiet

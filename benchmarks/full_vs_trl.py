@@ -14,7 +14,8 @@ import common
 import numpy as np
 import torch
 from datasets import Dataset
-from lora_vs_trl import BATCH, Clock, rows_of
+from lora_step import BATCH, rows_of
+from lora_vs_trl import Clock
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import common
 import pairs
 from datasets import Dataset
-from lora_vs_trl import Clock, fresh, plain
+from lora_step import fresh
+from lora_vs_trl import Clock, plain
 from trl import GRPOConfig, GRPOTrainer
 
 from rung.lm.models.load import quiet

@@ -13,17 +13,14 @@ from pathlib import Path
 import common
 import torch
 from datasets import Dataset
+from lora_step import ALPHA, BATCH, RANK, fresh, rows_of
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from rung.lm.models import adapters
-from rung.lm.models.load import load, quiet
+from rung.lm.models.load import quiet
 from rung.lm.training import train
 from rung.lm.training.losses import sft, weight
 from rung.lm.trees import tree
-from rung.types import Message
-
-BATCH, RANK, ALPHA = 32, 16, 32
 
 
 class Clock(TrainerCallback):
@@ -37,17 +34,6 @@ class Clock(TrainerCallback):
 
     def on_step_end(self, *_: object, **__: object) -> None:
         self.steps.append(common.time.perf_counter() - self.began)
-
-
-def rows_of(chat, count: int) -> list[tree.Row]:
-    data = common.bank()
-    picked = data[:: max(1, len(data) // count)][:count]
-    return [chat.row((Message("system", common.SYSTEM), Message("user", text)), label) for text, label in picked]
-
-
-def fresh(machine):
-    loaded = load(common.base_folder(), machine)
-    return loaded, adapters.lora(loaded.model, RANK, ALPHA, 0.0, seed=0)
 
 
 def plain(machine):

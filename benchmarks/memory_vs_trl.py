@@ -20,7 +20,8 @@ STEPS = 2
 
 def side(name: str) -> None:
     """Train on one side and print the peak in bytes."""
-    from lora_vs_trl import BATCH, fresh, rows_of, trl_trainer
+    from lora_step import BATCH, fresh, rows_of
+    from lora_vs_trl import trl_trainer
 
     from rung.evaluate import memory
     from rung.lm.models.load import load, quiet

@@ -13,7 +13,7 @@ from typing import Any
 
 import common
 import torch
-from lora_vs_trl import BATCH, fresh, rows_of
+from lora_step import BATCH, fresh, rows_of
 
 from rung.lm.base import Decoding, Prompt
 from rung.lm.inference.causal import CausalEngine

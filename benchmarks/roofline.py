@@ -10,7 +10,7 @@ from __future__ import annotations
 import common
 import numpy as np
 import torch
-from lora_vs_trl import BATCH, fresh, rows_of
+from lora_step import BATCH, fresh, rows_of
 
 from rung.lm.training.losses import sft, weight
 from rung.lm.trees import tree

@@ -1,0 +1,23 @@
+"""The LoRA step that several programs time: the default model, its adapters and rows of banking77."""
+
+from __future__ import annotations
+
+import common
+
+from rung.lm.models import adapters
+from rung.lm.models.load import load
+from rung.lm.trees import tree
+from rung.types import Message
+
+BATCH, RANK, ALPHA = 32, 16, 32
+
+
+def rows_of(chat, count: int) -> list[tree.Row]:
+    data = common.bank()
+    picked = data[:: max(1, len(data) // count)][:count]
+    return [chat.row((Message("system", common.SYSTEM), Message("user", text)), label) for text, label in picked]
+
+
+def fresh(machine):
+    loaded = load(common.base_folder(), machine)
+    return loaded, adapters.lora(loaded.model, RANK, ALPHA, 0.0, seed=0)
