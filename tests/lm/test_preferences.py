@@ -221,7 +221,7 @@ def trained(loaded: Loaded, name: str, folder: Path, **given: Any) -> train.Hist
     return train.run(loaded, items, plan, folder, loss=given.pop("loss", loss), items=made, **given)
 
 
-@pytest.mark.parametrize("name", slow_but(["orpo"], LOSSES))
+@pytest.mark.parametrize("name", slow_but(["kto", "simpo"], LOSSES))
 def test_training_on_pairs_learns(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     loaded = adapted(fresh)
     found = trained(loaded, name, tmp_path / "work", plan=train.TrainConfig(learning_rate=2e-2, epochs=10, batch=6))
