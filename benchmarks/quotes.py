@@ -3,14 +3,16 @@
 Two times a rung: to fit, and to answer the dev rows; those under five seconds on both sides are left out. First as quoted from
 the machine's measured speed alone; then corrected by what the same rung's quotes were off by on the other tasks, as a plan
 does after a run on this machine. The ratio is the share of first quotes within a factor of 1.5. --anew takes the quotes of
-today's formulas in place of those told before the climbs. --quick measures first: zero-shot and LoRA with one epoch on 48 rows of
-each of the eight tasks, each rung in a process of its own; with --beside a busy process runs at the same time. The time in which
-LoRA answers is left out there: after three steps it strays and doubts as no model does that was trained as the estimate assumes.
+today's formulas in place of those told before the climbs. --quick reads no records: it fits LoRA with one epoch on 32 rows of
+each of the eight tasks, each in a process of its own, and prints quoted and measured memory and time; the ratio is then that
+of memory. With --beside a busy process runs at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from pathlib import Path
 import common
 import eight
 
+from rung.climbing.fit import fit, fit_context
 from rung.climbing.project import Project
 from rung.machine import Machine
 from rung.metrics.stats import wilson
@@ -30,18 +33,16 @@ from rung.task import load_task
 from rung.types import Cost, Record
 
 LEAST_SECONDS = 5.0
-ROWS, EPOCHS, SMALL = 48, 1, ("zero-shot", "lora")
-"""Train rows, epochs and rungs of the small tasks."""
+ROWS = 32
+"""Train rows of the small tasks."""
 Pair = tuple[float, float]
 
 
 def times(quote: Cost, record: Record) -> list[Pair]:
-    """(quoted, measured) seconds to fit and to answer; short ones left out, and answers after EPOCHS."""
+    """(quoted, measured) seconds to fit and to answer; short ones left out."""
     assert record.cost and record.scores
     rows = record.scores.overall.n
-    pairs = [(quote.fit_seconds, record.cost.fit_seconds)]
-    if not any(one.get("epochs") == EPOCHS for one in record.provenance.options or ()):
-        pairs.append((quote.row_seconds * rows, record.cost.row_seconds * rows))
+    pairs = [(quote.fit_seconds, record.cost.fit_seconds), (quote.row_seconds * rows, record.cost.row_seconds * rows)]
     return [pair for pair in pairs if max(pair) >= LEAST_SECONDS]
 
 
@@ -49,19 +50,38 @@ def within(pairs: list[Pair], factor: float) -> int:
     return sum(quoted / factor <= seen <= quoted * factor for quoted, seen in pairs)
 
 
-def measure(folder: Path, beside: bool) -> None:
-    """Small tasks with their rungs fitted, each in a process of its own, so that its peak of memory is."""
+def small_fits(beside: bool) -> None:
+    """Fit LoRA on each small task and print what was quoted and what it took."""
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if beside else None
+    found: dict[str, list[Pair]] = {"memory": [], "time": []}
     try:
-        for name in eight.TASKS:
-            eight.write(name, folder / name, ROWS, list(SMALL), EPOCHS)
-            for rung in SMALL:
-                words = [sys.executable, "-m", "rung.cli", "fit", str(folder / name), rung]
-                subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        with tempfile.TemporaryDirectory(prefix="rung-quotes-") as place:
+            for name in eight.TASKS:
+                eight.write(name, Path(place) / name, ROWS, ["lora"], epochs=1)
+                words = [sys.executable, __file__, "--one", str(Path(place) / name)]
+                told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+                quoted, took = json.loads(told.splitlines()[-1])
+                for what in found:
+                    found[what].append((quoted[what], took[what]))
+                memory, seconds = (f"{quoted[what]:.3g}, took {took[what]:.3g}" for what in found)
+                print(f"  memory {memory} bytes; {seconds} s", flush=True)
     finally:
         if other:
             other.kill()
             other.wait()
+    shares = {what: wilson(within(pairs, 1.5), len(pairs)) for what, pairs in found.items()}
+    print(f"within 1.5: memory {shares['memory']}, time {shares['time']}; {'beside a busy process' if beside else 'alone'}")
+    print(f"ratio={shares['memory'].value:.2f} of quotes of memory within 1.5, {shares['time'].value:.2f} of those of time")
+
+
+def one_fit(folder: Path) -> None:
+    """Fit the only rung of a task and print (quoted, measured) as JSON."""
+    project = Project(load_task(folder), say=lambda text: None)
+    step = project.plan.alone
+    assert step.raw
+    _, [note] = fit(fit_context(project), step.methods, math.inf, lambda text, share: None)
+    quoted = {"memory": step.raw.memory_bytes, "time": step.raw.fit_seconds}
+    print(json.dumps([quoted, {"memory": note["peak_memory_bytes"], "time": note["seconds"]}]))
 
 
 def memory(record: Record) -> Pair:
@@ -82,19 +102,20 @@ def anew(folder: Path, told: list[Record], machine: Machine) -> list[Record]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="measure two rungs on small tasks first")
+    parser.add_argument("--quick", action="store_true", help="fit LoRA on small tasks instead of reading records")
     parser.add_argument("--beside", action="store_true", help="with --quick: another program runs at the same time")
-    parser.add_argument("--folder", type=Path, help="where records are; --quick writes its own there")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "kept")
     parser.add_argument("--anew", action="store_true", help="quote again, as the formulas are now")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    machine = common.machine()
-    if not args.quick:
-        report(recorded(args.folder or Path(__file__).parent / "kept", machine, args.anew), machine)
+    if args.one:
+        one_fit(args.one)
         return
-    with tempfile.TemporaryDirectory(prefix="rung-quotes-") as place:
-        folder = args.folder or Path(place)
-        measure(folder, args.beside)
-        report(recorded(folder, machine, args.anew), machine)
+    machine = common.machine()
+    if args.quick:
+        small_fits(args.beside)
+    else:
+        report(recorded(args.folder, machine, args.anew), machine)
 
 
 def recorded(folder: Path, machine: Machine, again: bool) -> dict[str, list[Record]]:

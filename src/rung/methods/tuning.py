@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 HELD = 0.1
 """Share of train to choose the checkpoint by, if a method stops early."""
 
+START_SECONDS = 10.0
+"""On a CPU, to import what trains, open the model and begin, about: most of a fit on few rows."""
+
 CHECKS = 10
 """Times that a method without epochs checks whether it has improved, if it stops early."""
 
@@ -74,6 +77,7 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
     return replace(
         start,
         fit_seconds=start.fit_seconds
+        + (START_SECONDS if machine.device == "cpu" else 0.0)
         + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs)
         + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
