@@ -53,7 +53,7 @@ def larger(steps: Sequence[Step], parameters: int) -> list[Step]:
 
 
 def test_small_steps_take_the_time_of_their_launches_on_however_many_gpus(project: Callable[..., Project]) -> None:
-    step = project("[lora]").plan.steps[0]
+    step = project("[lora]\nmethods: {lora: {batch: 16}}").plan.steps[0]
     [lora] = step.methods
     [quote] = cluster.quotes([step], "h100x16").rungs
     steps = lora.epochs * -(-step.base.facts.train_rows // lora.batch)  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def test_small_steps_take_the_time_of_their_launches_on_however_many_gpus(projec
 
 
 def test_more_gpus_take_less_time_until_a_step_has_no_more_rows(project: Callable[..., Project]) -> None:
-    steps = larger(project("[zero-shot, lora, full]").plan.steps, 3 * 10**12)
+    steps = larger(project("[zero-shot, lora, full]\nmethods: {lora: {batch: 16}}").plan.steps, 3 * 10**12)
     found = cluster.quotes(steps, "h100x24")
     rungs = {one.rung: one for one in found.rungs}
     assert rungs.keys() == {"lora", "full"}
