@@ -3,7 +3,7 @@
 Two times a rung: to fit, and to answer the dev rows; those under five seconds on both sides are left out. First as quoted from
 the machine's measured speed alone; then corrected by what the same rung's quotes were off by on the other tasks, as a plan
 does after a run on this machine. The ratio is the share of first quotes within a factor of 1.5. --anew takes the quotes of
-today's formulas in place of those told before the climbs. --quick reads no records: it fits LoRA with one epoch on 32 rows of
+today's formulas in place of those told before the climbs. --quick reads no records: it fits LoRA with one epoch on 16 rows of
 each of the eight tasks, each in a process of its own, and prints quoted and measured memory and time; the ratio is then that
 of memory. With --beside a busy process runs at the same time.
 """
@@ -33,7 +33,7 @@ from rung.task import load_task
 from rung.types import Cost, Record
 
 LEAST_SECONDS = 5.0
-ROWS = 32
+ROWS = 16
 """Train rows of the small tasks."""
 Pair = tuple[float, float]
 
