@@ -40,7 +40,7 @@ class Size:
     """Of a passage at most."""
 
 
-QUICK, WHOLE = Size(train=40, test=60, passages=2, tokens=110), Size(train=500, test=300, passages=3, tokens=200)
+QUICK, WHOLE = Size(train=32, test=48, passages=2, tokens=110), Size(train=500, test=300, passages=3, tokens=200)
 
 
 def read(folder: Path, size: Size) -> tuple[list[Example], list[Example]]:

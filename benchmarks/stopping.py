@@ -65,13 +65,13 @@ def xquad_sentence() -> eight.Source:
 
 
 def rows(name: str, train: int, test: int) -> tuple[eight.Source, list[Example], list[Example]]:
-    """Rows to learn from and to score, drawn from the task's short rows."""
+    """Rows to learn from and to score, drawn from the task's short rows; fewer to score where there are not enough."""
     found = xquad_sentence() if name == "xquad_sentence" else eight.TASKS[name]()
     most_input, most_answer = LONGEST[name]
     if name == "pubmedqa":  # the end of the abstract is enough
         found = eight.Source(found.task, found.kind, found.metric, [(eight.end(text, 30), answer) for text, answer in found.rows])
     short = [row for row in found.rows if len(row[0].split()) <= most_input and len(row[1].split()) <= most_answer]
-    drawn = [Example(*row) for row in random.Random(0).sample(short, train + test)]
+    drawn = [Example(*row) for row in random.Random(0).sample(short, min(len(short), train + test))]
     return found, drawn[:train], drawn[train:]
 
 
