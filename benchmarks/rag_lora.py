@@ -68,7 +68,10 @@ def fit(rag: Rag, lora: Lora, start: Predictor, data: TrainData, run: Run) -> tu
     began = time.process_time()
     found = lora.fit(rag.fit(start, data, run), data, run)
     cpu, losses = time.process_time() - began, run.notes["losses"]
-    print(f"{run.folder.name}: {cpu:.0f} CPU-s, {len(losses)} of {run.notes['planned_steps']} steps, last loss {losses[-1]:.3f}")
+    print(
+        f"{run.folder.name}: {cpu:.0f} CPU-s, {len(losses)} of {run.notes['planned_steps']} steps, last loss {losses[-1]:.3f}",
+        flush=True,
+    )
     return cpu, found
 
 
