@@ -30,8 +30,8 @@ from rung.retrieve.store import Allow, Change, IndexConfig, text_digest
 CONFIG = IndexConfig("toy", "toy-digest")
 NAMES = ("red", "green", "blue")
 WIDTH = 8
-FILES = 4
-"""Committed at a time."""
+FILES = 20
+"""Committed at a time; `rung index` commits some five hundred passages."""
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
 
 
@@ -86,6 +86,7 @@ def unfound(url: str, folder: Path, count: int) -> list[str]:
     """Files that a search for their own word, in the words or in the table, does not give whole."""
     store, missing = Lance(url, folder / "reader"), []
     everyone = Allow(access=None)
+    store.settle()  # as `rung index` ends
     for name in NAMES:
         for number in range(count):
             ids = {one.id for one in passages(name, number)}

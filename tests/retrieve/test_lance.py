@@ -17,6 +17,7 @@ pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
 from test_store import CONFIG, embed, found, passage, put
 
 from rung.errors import RungError
+from rung.retrieve import lance_rows
 from rung.retrieve.lance import Lance
 from rung.retrieve.lance_errors import unusable
 from rung.retrieve.search import Settings, search
@@ -177,6 +178,33 @@ def test_three_machines_write_at_once_and_each_file_is_found_by_its_own_word(tmp
         for letter in "bcdfgk":
             word = f"{name}zy{letter}"
             assert {f"a {word} parcel", f"a second {word}"} <= found(store, word, leg="lexical")
+
+
+def test_a_commit_that_gives_way_to_others_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lancedb.table import LanceTable
+
+    monkeypatch.setattr(lance_rows, "PAUSE", 0.0)
+    store, other = lance(tmp_path), Lance(str(tmp_path / "store"), tmp_path / "other")
+    put(store, passage("a.md", "a parcel"))
+    plain, failures = (
+        LanceTable._do_merge,
+        ["Too many concurrent writers.", "Retryable commit conflict for version 3", "Commit conflict"],
+    )
+
+    def busy(*given: object) -> object:
+        if failures:
+            why = failures.pop()
+            if not failures:
+                put(other, passage("b.md", "a dragon"))
+            raise RuntimeError(f"lance error: {why}")
+        return plain(*given)
+
+    monkeypatch.setattr(LanceTable, "_do_merge", busy)
+    put(store, passage("c.md", "a wizard"))
+    assert store.documents().keys() == {"a.md", "b.md", "c.md"}
+    failures += ["No space left"]
+    with pytest.raises(RuntimeError, match="No space"):
+        put(store, passage("d.md", "a lemon"))
 
 
 def test_a_table_replaced_at_the_same_time_keeps_what_another_machine_wrote(tmp_path: Path) -> None:

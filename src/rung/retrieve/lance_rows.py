@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,8 +17,12 @@ PLACE = ["id", "path", "heading", "body", "first_line", "last_line", "page", "ac
 """The columns of a passage itself."""
 HEAD = ["id", "kind", "path", "digest", "document", "body"]
 """The columns of a file's row."""
-ATTEMPTS = 5
-"""Of a commit, where Lance fails to join it with another's."""
+ATTEMPTS = 20
+"""Of a commit, where Lance fails to join it with those of others, as after 30 seconds on a slow object store."""
+CONFLICTS = ("Too many concurrent writers", "ommit conflict", "oncurrent transaction")
+"""Parts of what Lance says where another commit came before this one."""
+PAUSE = 2.0
+"""Most seconds between two attempts, drawn at random so that writers do not meet again."""
 
 
 def head(change: Change, document: int) -> dict[str, Any]:
@@ -88,7 +94,9 @@ def merged(table: Any, rows: Any, paths: Sequence[str]) -> None:
             merge.execute(rows, on_bad_vectors="null")
             return
         except Exception as error:
-            # lance 13 panics where a commit meets an overwrite that came between; nothing was written
-            if type(error).__name__ != "RustPanic" or not left:
+            # lance 13 panics where a commit meets an overwrite that came between; nothing was written, nor by one that gives up
+            again = type(error).__name__ == "RustPanic" or any(words in str(error) for words in CONFLICTS)
+            if not again or not left:
                 raise
+            time.sleep(random.uniform(0, PAUSE))
             table.checkout_latest()
