@@ -56,8 +56,10 @@ def test_small_steps_take_the_time_of_their_launches_on_however_many_gpus(projec
     step = project("[lora]\nmethods: {lora: {batch: 16}}").plan.steps[0]
     [lora] = step.methods
     [quote] = cluster.quotes([step], "h100x16").rungs
+    layers = json.loads((Path(step.base.start.model.name) / "config.json").read_text())["num_hidden_layers"]
+    assert layers == step.base.facts.layers > 0
     steps = lora.epochs * -(-step.base.facts.train_rows // lora.batch)  # type: ignore[attr-defined]
-    assert quote.on[0].seconds == pytest.approx(steps * step_floor.PASS_SECONDS)
+    assert quote.on[0].seconds == pytest.approx(steps * step_floor.pass_seconds(layers))
     seconds = [one.seconds for one in quote.on]
     assert seconds == sorted(seconds) and seconds[-1] - seconds[0] == pytest.approx(steps * step_floor.all_reduce_seconds(16))
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len", "seq_length")
 """Names that the configurations of architectures give to the longest context."""
+LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names that they give to the number of layers."""
 
 MOST_VECTORS = 50_000
 """Embeddings of rows in memory at once, for each embedding model."""
@@ -115,12 +117,20 @@ class Engines:
 
     def context(self, ref: ModelRef) -> int | None:
         """Longest prompt and answer together, as the model's configuration says; None where it says nothing."""
+        return self._configured(ref, CONTEXT_KEYS)
+
+    def layers(self, ref: ModelRef) -> int:
+        """Layers of a language model, as its configuration says; 0 where it says nothing or there is none."""
+        return (self._configured(ref, LAYER_KEYS) or 0) if can(ref).chat_template else 0
+
+    def _configured(self, ref: ModelRef, keys: Sequence[str]) -> int | None:
+        """The first of these numbers in the model's configuration."""
         import json
 
         path = self.find(ref.name).folder / "config.json"
         said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         said |= said.get("text_config") or {}  # of a model that also sees
-        return next((said[key] for key in CONTEXT_KEYS if said.get(key)), None)
+        return next((said[key] for key in keys if said.get(key)), None)
 
     def parameters(self, name: str) -> int:
         """Size of an untouched model: as known, or read from the heads of its weight files. No known model is fetched for it."""

@@ -44,7 +44,7 @@ class Continued(RawTextOptions):
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         trained = 0.03 if self.rank else 1.0
-        tokens = facts.corpus_tokens * (1 - self.held) / (1 - self.replay)
+        tokens = self.read_tokens(facts)
         looks = tuning.CHECKS if self.patience else 0
         read = 4 * min(self.measured, self.held * tokens) + looks * min(self.measured, tuning.HELD * tokens)
         reading = machine.prefill_seconds(facts.parameters, round(read))
@@ -55,6 +55,10 @@ class Continued(RawTextOptions):
             + reading,
             memory_bytes=tuning.memory(facts.parameters, trained, self.tokens, machine),
         )
+
+    def read_tokens(self, facts: Facts) -> float:
+        """Tokens trained on in an epoch, about: domain text that is not held out, and general text that is replayed."""
+        return facts.corpus_tokens * (1 - self.held) / (1 - (self.replay if facts.general_text else 0.0))
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         from rung.lm.models import adapters

@@ -28,6 +28,8 @@ class Facts:
     train_rows: int
     parameters: int
     """Of the base model."""
+    layers: int = 0
+    """Of the base model; 0 where its configuration does not say, or it has none."""
     encoder_parameters: int
     encoder_table: int = 0
     """How many of these are the token embedding table, which is looked up and not computed with."""
@@ -49,6 +51,8 @@ class Facts:
     """Of all documents, guessed from their size."""
     corpus_tokens: int = 0
     """Of the raw domain text, guessed from its size."""
+    general_text: bool = False
+    """Whether general text is named, for continued pre-training to replay."""
     label_tokens: float = 0.0
     """Tokens of the list of labels, which stands in the prompt of a model that was not trained on them."""
     call_seconds: float = 0.0

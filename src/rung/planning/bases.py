@@ -192,6 +192,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
     return Facts(
         train_rows=len(data.examples),
         parameters=who.parameters,
+        layers=engines.layers(predictor.model),
         encoder_parameters=engines.parameters(predictor.encoder),
         encoder_table=engines.table(predictor.encoder),
         shared_tokens=bare,
@@ -203,6 +204,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
         unlabelled=len(data.unlabelled),
         document_tokens=data.documents.size // 4,
         corpus_tokens=data.corpus.size // 4,
+        general_text=bool(data.general.files),
         label_tokens=empty - bare,
         call_seconds=who.call_seconds,
         tariff=who.tariff,

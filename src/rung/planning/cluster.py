@@ -12,7 +12,7 @@ from rung.methods.facts import Facts
 from rung.methods.multiprocess import TRAINS
 from rung.methods.shared_options import StepOptions
 from rung.planning.machines import PEAK_SHARE, SCALING_EFFICIENCY, by_name, parsed
-from rung.planning.step_floor import LAUNCH_SECONDS, LAUNCHES, LAYERS, floor_seconds
+from rung.planning.step_floor import LAUNCH_SECONDS, LAUNCHES, floor_seconds
 from rung.planning.steps import Step
 
 WHOLE = (Family.FULL, Family.CONTINUED, Family.PRETRAINING)
@@ -25,8 +25,8 @@ ASSUMPTIONS = (
     f"Matrix products reach {PEAK_SHARE:.0%} of the nominal 16-bit peak, and a training step {EFFICIENCY:.0%} of that.",
     f"Every GPU holds all weights (data parallel), and each further one adds {SCALING_EFFICIENCY:.0%} of the first.",
     "No more GPUs are of use than a step has rows: the others stay idle, and are paid.",
-    f"No step takes less than launching the {LAYERS * LAUNCHES:,} kernels of each pass, {1e6 * LAUNCH_SECONDS:g} µs each, "
-    "and one reduction of gradients.",
+    f"No step takes less than launching {LAUNCHES} kernels for each layer of the model in each pass, {1e6 * LAUNCH_SECONDS:g} µs "
+    "each, and one reduction of gradients.",
     "Reading data, checkpoints and a cluster's start are not counted.",
 )
 
@@ -92,8 +92,7 @@ def _quote(step: Step, kind: str, count: int) -> TrainingQuote:
     def fit(gpus: int) -> OnGpus:
         useful = min(gpus, batch)
         computing = found.fit_seconds / (1 + SCALING_EFFICIENCY * (useful - 1))
-        least = sum(floor_seconds(method, facts, useful) for method in step.methods if method.family in TRAINS)
-        seconds = max(computing, least)  # a GPU computes while the next kernels are launched
+        seconds = max(computing, floor_seconds(step.methods, facts, useful))  # a GPU computes while the next kernels are launched
         return OnGpus(gpus, seconds, gpus * one.usd(seconds))
 
     def needed(parameters: int) -> int:
