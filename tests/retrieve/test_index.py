@@ -166,6 +166,24 @@ def test_passages_longer_than_the_embedder_reads_are_refused() -> None:
         index.index_config(Toy(), "toy", "d", size=300)
 
 
+def test_files_without_passages_and_deletions_are_committed_in_groups_too(
+    root: Path, store: Sqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    apply = store.apply
+    monkeypatch.setattr(index, "GROUP", 4)
+    monkeypatch.setattr(store, "apply", lambda changes, made: (sizes.append(len(changes)), apply(changes, made)))
+    updated(root, store)
+    for i in range(9):
+        (root / f"docs/{i}.md").write_text("")
+    sizes.clear()
+    assert len(updated(root, store).refused) == 9 and sizes == [4, 4, 1]
+    for i in range(9):
+        (root / f"docs/{i}.md").unlink()
+    sizes.clear()
+    assert len(updated(root, store).deleted) == 9 and sizes == [4, 4, 1]
+
+
 def test_progress_goes_from_nothing_to_all(root: Path, store: Sqlite) -> None:
     seen: list[tuple[str, float]] = []
     updated(root, store, progress=lambda what, share: seen.append((what, share)))

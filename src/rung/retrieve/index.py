@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -148,10 +149,11 @@ def update(
     with _alone(store, progress):
         seen = look(root, patterns, store, made, label, contents)
         at_once = store.config() not in (None, made)
-        ready = [Change(path) for path in seen.deleted]
+        ended = ((Change(path),) for path in seen.deleted)
+        ready: list[Change] = []
         refused: dict[str, str] = {}
         embedded = 0
-        for group in _groups(_read(root, seen, embedder, made, label, progress)):
+        for group in _groups(chain(ended, _read(root, seen, embedder, made, label, progress))):
             embedded += _embedded(store, embedder, made, group)
             refused |= {change.path: change.refused for change in group if change.refused}
             ready += group
@@ -220,12 +222,15 @@ def health(
 
 
 def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[Change]]:
-    """Groups of changes with enough passages to embed together; what belongs together stays in one group."""
+    """Groups of changes to embed and commit together, each about `GROUP` passages; a change without any counts as one.
+
+    What belongs together stays in one group.
+    """
     group: list[Change] = []
     size = 0
     for one in changes:
         group += one
-        size += sum(len(change.passages) for change in one)
+        size += sum(max(1, len(change.passages)) for change in one)
         if size >= GROUP:
             yield group
             group, size = [], 0
