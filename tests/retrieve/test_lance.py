@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from rung.retrieve.lance_errors import unusable
 from rung.retrieve.search import Settings, search
 from rung.retrieve.store import Change, IndexConfig, text_digest
 
+KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
+
 
 def lance(tmp_path: Path, **more: int) -> Lance:
     return Lance(str(tmp_path / "store"), tmp_path / "derived", **more)
@@ -36,8 +40,7 @@ def test_a_store_opened_by_its_url(home: Path, tmp_path: Path) -> None:
 
 
 def test_an_object_store_that_cannot_be_used_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
-    for name, value in {**keys, "AWS_ENDPOINT": "http://127.0.0.1:9"}.items():
+    for name, value in {**KEYS, "AWS_ENDPOINT": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
     with pytest.raises(RungError, match="AWS_ALLOW_HTTP=true allows") as wrong:  # refused before anything is sent
@@ -48,10 +51,63 @@ def test_an_object_store_that_cannot_be_used_is_a_sentence(tmp_path: Path, monke
         ("Status { status: 404, body: Some(<Code>NoSuchBucket</Code>) }", "no such bucket"),
         ("Http(HttpError { kind: Connect, source: reqwest::Error })", "nothing answers"),
         ("Status { status: 403, body: Some(<Code>InvalidAccessKeyId</Code>) }", "does not accept these keys"),
+        ("Status { status: 403, body: Some(<Code>AccessDenied</Code>) }", "does not allow this"),
         ("Status { status: 500 }", "status: 500"),
     ):
         assert words in unusable(ValueError(generic + text), "s3://bucket/folder").what  # type: ignore[union-attr]
     assert unusable(ValueError(generic), str(tmp_path)) is None and unusable(ValueError("Invalid column"), "s3://b/f") is None
+
+
+class ReadOnly(BaseHTTPRequestHandler):
+    """S3 with an empty bucket and keys that may only read."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated></ListBucketResult>")
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(403, "AccessDenied")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_keys_that_may_only_read_are_a_sentence_when_written_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ReadOnly) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for name, value in {**KEYS, "AWS_ENDPOINT": address, "AWS_ALLOW_HTTP": "true"}.items():
+            monkeypatch.setenv(name, value)
+        store = Lance("lance://s3://bucket/folder", tmp_path / "derived")
+        assert store.documents() == {}
+        with pytest.raises(RungError, match="does not allow this with these keys"):
+            store.apply([Change("bad.md", "r", refused="it is empty.")], CONFIG)
+        server.shutdown()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, ValueError])
+def test_an_object_store_that_fails_later_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error("lance error: LanceError(IO): the connection was reset")
+
+    store = lance(tmp_path)
+    put(store, passage("a.md", "a parcel"))
+    store.url = "s3://bucket/folder"
+    table = type(store._table())
+    for name, act in (
+        ("merge_insert", lambda: put(store, passage("b.md", "a parcel"))),
+        ("optimize", store.settle),
+        ("search", lambda: found(store, "parcel", leg="dense")),
+        ("count_rows", store.health),
+        ("version", store.generation),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(table, name, property(failing) if name == "version" else failing)
+            with pytest.raises(RungError, match=r"cannot be used: .*the connection was reset"):
+                act()
 
 
 def test_the_first_file_may_be_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from filelock import FileLock, Timeout
 from rung.errors import BusyError
 from rung.machine import home
 from rung.retrieve import lexical
-from rung.retrieve.lance_errors import check_cpu, usable
+from rung.retrieve.lance_errors import check_cpu, needs_store, usable
 from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, head, merged, passage, row, tagged
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, text_digest
@@ -84,6 +84,7 @@ class Lance:
         facts = self._facts()
         return IndexConfig(**json.loads(facts["extra"])) if facts else None
 
+    @needs_store
     def generation(self) -> int:
         table = self._table()
         return int(table.version) if table is not None else 0
@@ -107,6 +108,7 @@ class Lance:
             change = Change(file["path"], file["digest"], tuple(map(passage, rows)), file["body"])
             yield change, np.array([row["vector"] for row in rows], np.float32) if rows and rows[0]["vector"] else None
 
+    @needs_store
     def health(self) -> Health:
         view, table = self._seen(), self._table()
         heads, config = self._rows("kind = 'document'", ["path", "body"]), self.config()
@@ -140,6 +142,7 @@ class Lance:
         while not self._commit(rows, width, paths, config):
             pass  # another process created the table first: now there is one to merge with
 
+    @needs_store
     def _commit(self, rows: Sequence[dict[str, Any]], width: int, paths: Sequence[str], config: IndexConfig) -> bool:
         """Replace what these paths have by the rows, in one commit. False where another process created the table first."""
         table, old = self._table(), self.config()
@@ -187,6 +190,7 @@ class Lance:
         if lost:
             merged(table, arrow(lost, width), [])
 
+    @needs_store
     def settle(self) -> None:
         from lancedb.index import IvfPq
 
@@ -221,6 +225,7 @@ class Lance:
         rows = self._rows(f"kind = 'passage' and {among('row', list(found))}", ["row", "id", "path"])
         return _best([(found[row["row"]], row) for row in rows], depth)
 
+    @needs_store
     def dense(self, vector: Vector, depth: int, allow: Allow) -> Found:
         table, config = self._table(), self.config()
         if table is None or not config or not config.embedder_digest or _width(table) != len(vector):
@@ -280,6 +285,7 @@ class Lance:
     def _facts(self) -> dict[str, Any] | None:
         return next(iter(self._rows("kind = 'facts'", ["digest", "extra"])), None)
 
+    @needs_store
     def _rows(self, where: str, columns: list[str]) -> list[dict[str, Any]]:
         table = self._table()
         return [] if table is None else table.search().where(where).select(columns).limit(None).to_list()
