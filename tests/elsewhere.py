@@ -30,4 +30,4 @@ def elsewhere(setting: Setting) -> Iterator[Any]:
         found = {job.blank.rung: done(job) for job in reversed(listed)}
         yield from (found[job.blank.rung] for job in listed)
 
-    yield SimpleNamespace(run=run)
+    yield SimpleNamespace(run=run, concurrent=True)

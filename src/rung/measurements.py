@@ -176,6 +176,8 @@ class Provenance:
     """None where all rows were asked at once."""
     traceback: str | None = None
     """Of a rung that failed."""
+    lost: bool | None = None
+    """Of a rung that failed: its machines or workers did, which says nothing about the rung."""
     ran: Mapping[str, Any] | None = None
     """Where a rung was measured other than in the climb's own process: `executor`, `node`, `share` of its threads, `latency`
     (`alone`: nothing else of rung ran on the machine), `paused_seconds` for the latencies of other rungs."""

@@ -52,7 +52,7 @@ def place(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_where_rungs_are_measured_is_an_argument(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(on_ray, "on_ray", lambda *given: asked.append(given) or local)
-    assert rung.climb(task(), on="ray", parallel=2, gpus_per_rung=0).verdict == "meets" and asked == [(2, 0)]
+    assert rung.climb(task(), on="ray", parallel=2, gpus_per_rung=0).verdict == "meets" and asked == [(2, 0, str)]
     for call, where in (
         (lambda: rung.climb("support", on="mars"), "on"),
         (lambda: rung.climb("support", parallel=2), "parallel"),

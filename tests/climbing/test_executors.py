@@ -24,10 +24,14 @@ from rung.climbing.executors import Job, Setting, alone, job, local, on_ray, ord
 from rung.climbing.executors.job import waits_for
 from rung.climbing.executors.order import Order
 from rung.climbing.executors.placing import Demand, Node, place
+from rung.climbing.executors.trial import TrialJob
+from rung.climbing.fit import fit
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
+from rung.climbing.train_parts import split_train
 from rung.errors import RungError
 from rung.task import load_task
+from rung.tune.trials import plan
 from rung.types import Record
 
 LABELS = ("refund", "delay", "other")
@@ -70,6 +74,13 @@ def jobs(given: Setting) -> list[Job]:
     return [Job(step) for step in given.project.plan.steps]
 
 
+def trials(folder: Path, rung: str, sets: str, methods: Any = None) -> list[TrialJob]:
+    """Jobs that fit trials."""
+    project = Project(load_task(folder))
+    parts = split_train(project, project.plan.steps[0].base)
+    return [TrialJob(f"trial {i}", one.methods, one.given, parts) for i, one in enumerate(plan(rung, methods or {}, [sets]))]
+
+
 def test_nothing_is_begun_here_before_it_is_asked_for(folder: Path) -> None:
     given = setting(folder)
     with local(given) as executor:
@@ -103,6 +114,15 @@ def test_a_rung_that_costs_dollars_waits_for_all_that_may_make_it_needless(folde
     later = max(("zero-shot", "few-shot"), key=names.index)
     assert before(False, later) == set(names[: names.index(later)])
     assert {"zero-shot", "few-shot"} - {later} <= before(True, later) and "majority" not in before(True, later)
+
+
+def test_trials_wait_only_for_the_first_that_fits_what_they_share(folder: Path) -> None:
+    made = trials(folder, "few-shot+calibrated", "calibrated.rows=8,16,32")
+    project = Project(load_task(folder))
+    assert waits_for(project, made, True) == [set(), {0}, {0}, {0}]
+    assert waits_for(project, [replace(one, rows=5) for one in made], True) == [set()] * 4
+    fit(replace(made[0].parts.context, store=project.store), made[0].methods[:1], float("inf"), lambda *_: None)
+    assert waits_for(project, made, True) == [set()] * 4, "the fit that they share is stored"
 
 
 # --- where jobs run ---------------------------------------------------------------------------------------------------
@@ -261,6 +281,8 @@ def test_nothing_secret_and_no_object_travels(folder: Path, monkeypatch: pytest.
     }
     written = "".join(path.read_text() for path in (folder / ".rung" / "jobs").iterdir())
     assert "sk-secret" not in sent.to_json() + written
+    [trial, _] = trials(folder, "few-shot", "few-shot.shots=2", methods={"few-shot": {"shots": 1}, "lora": {"rank": 2}})
+    assert json.loads(json.dumps(trial.sent())) == {"trial": {"methods": {"few-shot": {"shots": 1}}, "rows": 0}}
 
 
 @pytest.mark.parametrize("name", ["a b", "a'; rm -rf ~ #", "ünï\u202ecode", "a\nb", "--flag"])
@@ -292,13 +314,17 @@ def test_a_worker_that_cannot_report_ends_itself(monkeypatch: pytest.MonkeyPatch
 
 def test_options_of_a_cluster_have_a_meaning_only_there() -> None:
     assert cluster.executor_of("", 0, None) is local
-    for given, words in ((("", 2, None), "--parallel"), (("", 0, 1.0), "--gpus-per-rung"), (("mars", 0, None), "no place")):
+    for given, words in (
+        (("", 2, None), "--parallel"),
+        (("", 0, 1.0), "--gpus-per-rung"),
+        (("mars", 0, None), "'mars'; use ray"),
+    ):
         with pytest.raises(RungError, match=words):
             cluster.executor_of(*given)
 
 
 def test_a_fit_on_a_cluster_names_the_cluster_and_its_workers() -> None:
-    for given, words in ((("ray", 0), "--on: a fit on a cluster needs both"), (("", 2), "--workers"), (("mars", 2), "no place")):
+    for given, words in ((("ray", 0), "--on: a fit on a cluster needs both"), (("", 2), "--workers"), (("mars", 2), "use ray")):
         with pytest.raises(RungError, match=words):
             cluster.trainer_of(*given)
 
@@ -441,6 +467,7 @@ def test_a_rung_that_is_lost_again_and_again_is_recorded_as_failed(driving: Any)
     executor, _ = driving(lambda rung, attempt: WorkerCrashedError() if rung == "zero-shot" else 1)
     records = {one.rung: one for one in executor.run(jobs(executor.setting))}
     assert records["zero-shot"].status == "failed" and "lost 3 times: WorkerCrashedError on" in records["zero-shot"].reason
+    assert records["zero-shot"].provenance.lost and records["few-shot"].provenance.lost is None
     assert records["few-shot"].status == "done"
 
 
@@ -457,7 +484,7 @@ def test_an_error_of_a_machine_ends_the_climb_and_a_strangers_record_is_refused(
 def test_a_cluster_without_enough_gpus_is_refused(driving: Any) -> None:
     executor, _ = driving(lambda rung, attempt: 1)
     executor.gpus = 1.0
-    with pytest.raises(RungError, match="no machine of the cluster has more than 0"):
+    with pytest.raises(RungError, match=r"gpus_per_rung: each job .* no machine of the cluster has more than 0"):
         list(executor.run(jobs(executor.setting)))
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from elsewhere import elsewhere
 
 from rung import methods
-from rung.climbing.executors import order, ray_worker
+from rung.climbing.executors import Open, Setting, order, ray_worker
+from rung.climbing.measuring import failed
 from rung.climbing.project import Project
-from rung.errors import BudgetError, BusyError, TaskError
+from rung.errors import BudgetError, BusyError, RungError, TaskError
 from rung.lm.base import ModelRef
 from rung.methods.base import Method, Run
 from rung.methods.estimate import CostEstimate
@@ -27,7 +30,7 @@ from rung.tune import run as tune
 from rung.tune import running
 from rung.tune.run import Tuning
 from rung.tune.trials import Trial
-from rung.types import Need, TrainData
+from rung.types import Need, Record, TrainData
 
 LABELS = ("refund", "delay", "other")
 
@@ -53,7 +56,7 @@ class Trick(Method):
         if self.act == "memory":
             raise MemoryError("no room")
         if self.act == "late":
-            raise BudgetError("out of time.")
+            raise BudgetError("out of time.", remedy="Raise budget.minutes in rung.yaml.")
         if self.act == "mute":
             return replace(start, model=ModelRef("rule", "nearest", "x", "/there/is/no/such/folder"))
         return replace(start, labels=start.labels[: self.keep], descriptions=())
@@ -285,8 +288,53 @@ def test_trials_elsewhere_come_to_the_same(folder: Path, tmp_path: Path, asked: 
     two = go(there, *sets, on=elsewhere)
     lasting = [[replace(trial, fit_seconds=0.0) for trial in found.trials] for found in (one, two)]
     assert {trial.status for trial in lasting[0]} == {"left", "dropped", "failed", "stopped"}
+    assert [trial.reason for trial in lasting[0] if trial.status == "stopped"] == ["out of time."]
     assert lasting[0] == lasting[1] and one.conclusion == two.conclusion
     assert rows and Counter(asked) == rows + rows, "nothing is asked twice"
+
+
+def test_a_tuning_elsewhere_that_is_run_again_sends_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = go(folder, "trick.keep=2,3", on=elsewhere)
+    monkeypatch.setattr(ray_worker, "run", lambda *_: pytest.fail("a job was sent"))
+    assert go(folder, "trick.keep=2,3", on=elsewhere) == first and first.conclusion.verdict == "gain"
+
+
+def losing(trial: int, rows: bool) -> Open:
+    """An executor that loses the machines of a trial that fits, or answers."""
+
+    @contextmanager
+    def opened(setting: Setting) -> Iterator[Any]:
+        with elsewhere(setting) as executor:
+
+            def run(jobs: Iterable[Any]) -> Iterator[Record]:
+                for job in jobs:
+                    if job.name == f"trial {trial}" and bool(job.rows) == rows:
+                        yield failed(job.blank, job.key, "lost 3 times.", lost=True)
+                    else:
+                        yield from executor.run([job])
+
+            yield SimpleNamespace(run=run, concurrent=True)
+
+    return opened
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_lost_machines_are_no_gain(folder: Path, rows: bool) -> None:
+    found = go(folder, "trick.keep=2,3", on=losing(0, rows))
+    assert found.trials[0].status == "lost" and found.trials[0].reason == "lost 3 times."
+    assert (found.conclusion.verdict, found.conclusion.lines) == ("untold", "") and "Run it again." in found.conclusion.why
+    assert "run the same command again" in go(folder, "trick.keep=2", on=losing(1, rows)).conclusion.why
+    assert go(folder, "trick.keep=2,3", on=losing(1, rows)).conclusion.verdict == "gain", "one of the others is left out"
+
+
+def test_a_fit_that_the_driver_does_not_see_is_an_error_and_not_made_again(folder: Path) -> None:
+    @contextmanager
+    def unseen(setting: Setting) -> Iterator[Any]:
+        yield SimpleNamespace(run=lambda jobs: (replace(job.blank, status="done") for job in jobs), concurrent=True)
+
+    with pytest.raises(RungError, match="does not see its fit") as error:
+        go(folder, "trick.keep=2", on=unseen)
+    assert str(folder / ".rung" / "fits") in error.value.where and not Trick.fits
 
 
 def test_a_worker_refuses_a_trial_that_it_would_fit_otherwise(folder: Path) -> None:

@@ -90,9 +90,10 @@ def guarded(blank: Record, key: str, folder: Path, work: Callable[[], tuple[Reco
         return failed(blank, key, text, traceback.format_exc()), True
 
 
-def failed(blank: Record, key: str, why: str, where: str = "") -> Record:
-    """The record of what could not be done. `where`: a traceback."""
-    return replace(blank, status="failed", reason=why, provenance=Provenance(key=key, traceback=where or None))
+def failed(blank: Record, key: str, why: str, where: str = "", *, lost: bool = False) -> Record:
+    """The record of what could not be done. `where`: a traceback; `lost`: see `Provenance.lost`."""
+    found = Provenance(key=key, traceback=where or None, lost=lost or None)
+    return replace(blank, status="failed", reason=why, provenance=found)
 
 
 def keep(project: Project, record: Record) -> None:

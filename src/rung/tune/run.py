@@ -74,7 +74,7 @@ def tune(
         with deadline(project.engines, minutes) as until:
             watcher.changed(ordered)
             with on(Setting(project, Shown(watcher, ordered), until)) as executor:
-                running = Running(parts, track, until, watcher, ordered, executor, together=on is not local)
+                running = Running(parts, track, until, watcher, ordered, executor)
                 fitted = running.fit()
                 outcome = running.race(fitted)
         conclusion = tuning_verdict(name, ordered, list(fitted), outcome, track)

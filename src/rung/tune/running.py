@@ -19,7 +19,7 @@ from rung.metrics import score
 from rung.predictor import Predictor
 from rung.sequential.interim import bounds
 from rung.sequential.race import Outcome, race
-from rung.tune.trials import Trial, pace
+from rung.tune.trials import Status, Trial, pace
 from rung.tune.verdict import ERROR, RaceSetup
 from rung.types import Example, Record
 
@@ -63,8 +63,6 @@ class Running:
     watcher: Watcher
     trials: list[Trial]
     executor: Executor
-    together: bool
-    """Whether several answer at the same time, elsewhere; what they answer is read from the store."""
 
     def set(self, i: int, **now: Any) -> None:
         self.trials[i] = replace(self.trials[i], **now)
@@ -79,21 +77,35 @@ class Running:
         with closing(self.executor.run(jobs)) as records:
             for i, record in enumerate(records):
                 if record.status == "done":
-                    fitted[i] = self._fitted(i)
+                    if predictor := self._fitted(i):
+                        fitted[i] = predictor
                 elif self.trials[i].status == "waiting":
-                    self.set(i, status="failed" if record.status == "failed" else "stopped", reason=record.reason)
+                    self.set(i, status=_status(record), reason=record.reason)
         return fitted
 
     def _job(self, i: int, **more: Any) -> TrialJob:
         trial = self.trials[i]
         return TrialJob(job_name(i), trial.methods, trial.given, self.parts, trial.estimate, **more)
 
-    def _fitted(self, i: int) -> Predictor:
-        """A trial that is fitted, as the store has it."""
-        context = self.parts.context
-        predictor, notes = fitting.fit(context, self.trials[i].methods, self.deadline, partial(self.watcher.progress, i))
-        self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
-        return predictor
+    def _fitted(self, i: int) -> Predictor | None:
+        """A trial that is fitted, as the store has it; None if it cannot be used. RungError if the store does not have it."""
+        context, trial = self.parts.context, self.trials[i]
+        if missing := self._job(i).missing:
+            raise RungError(
+                f"trial {i} ({trial.name}) is fitted, but this machine does not see its fit.",
+                where=str(context.store.folder / "fits" / missing[0]),
+                remedy="Mount the folder at the same path on every machine, with the same RUNG_KEY_FILE, or share a store.",
+            )
+        try:
+            predictor, notes = fitting.fit(context, trial.methods, self.deadline, partial(self.watcher.progress, i))
+        except BudgetError as error:
+            self.set(i, status="stopped", reason=error.what)
+        except Exception as error:  # a failed trial is recorded, and the race continues
+            self.set(i, status="failed", reason=_error_text(error))
+        else:
+            self.set(i, status="fitted", fit_seconds=sum(note["seconds"] for note in notes))
+            return predictor
+        return None
 
     def _ends(self, i: int, until: float) -> float:
         """When a trial's fit must have ended, so that it and those before it have the time to answer."""
@@ -139,14 +151,14 @@ class Running:
 
     def _answered(self, numbers: Sequence[int], left: Sequence[int], rows: int) -> None:
         """Have the trials left in the race answer a stage's rows at the same time."""
-        if not self.together:
+        if not self.executor.concurrent:
             return
         asked = [numbers[place] for place in left]
         with closing(self.executor.run([self._job(i, rows=rows) for i in asked])) as records:
             found: Mapping[int, Record] = dict(zip(asked, records, strict=True))
         for i, record in found.items():
             if record.status == "failed":
-                raise _TrialFailedError(i, "failed", record.reason)
+                raise _TrialFailedError(i, _status(record), record.reason)
             if record.status == "skipped":
                 raise BudgetError(record.reason)
 
@@ -169,6 +181,13 @@ class Running:
             return scores.per_row
 
         return ask
+
+
+def _status(record: Record) -> Status:
+    """Of a trial whose job has not done its work."""
+    if record.status == "failed":
+        return "lost" if record.provenance.lost else "failed"
+    return "stopped"
 
 
 def _error_text(error: Exception) -> str:

@@ -21,7 +21,7 @@ from rung.types import Cost, Interval, digest
 MAX_PROPOSED = 9
 """Trials without `--set`, including the current settings."""
 
-Status = Literal["waiting", "fitted", "left", "dropped", "failed", "unanswered", "stopped", "not begun"]
+Status = Literal["waiting", "fitted", "left", "dropped", "failed", "lost", "unanswered", "stopped", "not begun"]
 MethodOptions = Mapping[str, Mapping[str, Any]]
 """Options by method, as under `methods:` in rung.yaml."""
 

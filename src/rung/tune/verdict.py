@@ -54,14 +54,16 @@ def tuning_verdict(
     if outcome is None or list(raced) == [0]:
         if any(trial.status in ("stopped", "not begun") for trial in trials):
             return TuningVerdict("untold", "Not enough time; run the same command again to resume.")
+        if any(trial.status == "lost" for trial in trials):
+            return TuningVerdict("untold", "Machines were lost; run the same command again to resume.")
         return TuningVerdict("untold", f"Undecided: fewer than two trials could be measured.{_failures(trials)}")
     values = dict(zip(raced, outcome.values))
     left = sorted((raced[place] for place in outcome.left), key=lambda i: -fmean(values[i]))
     if 0 not in values:
         now, other = trials[0], trials[left[0]]
         why = f"The current settings were not measured ({now.status}: {now.reason}). Of the others {other.name} scores best."
-        if now.status == "unanswered":
-            return TuningVerdict("untold", f"Undecided: {why[0].lower()}{why[1:]} Fix that and tune again.", left[0])
+        if remedy := {"unanswered": "Fix that and tune again.", "lost": "Run it again."}.get(now.status):
+            return TuningVerdict("untold", f"Undecided: {why[0].lower()}{why[1:]} {remedy}", left[0])
         return TuningVerdict("gain" if now.status == "failed" else "untold", why, left[0], lines=other.lines(rung))
     rivals = [i for i in left if i]
     if not rivals:

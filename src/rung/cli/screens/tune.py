@@ -17,7 +17,7 @@ from rung.tune.trials import Trial, pace
 
 VERDICTS = {"gain": ("gain", "bold green"), "no gain": ("no gain", "bold yellow"), "untold": ("undecided", "bold red")}
 """A stored verdict as it is shown, with its style."""
-STYLES = {"left": "green", "failed": "red", "unanswered": "red", "stopped": "yellow", "not begun": "yellow"}
+STYLES = {"left": "green", "failed": "red", "unanswered": "red", "lost": "yellow", "stopped": "yellow", "not begun": "yellow"}
 
 
 def result(found: Tuning) -> RenderableType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rung.climbing.executors.job import Open
+from rung.climbing.executors.job import Open, Spelled
 from rung.climbing.executors.local import local
 from rung.climbing.fit import Progress
 from rung.climbing.measuring import measure
@@ -13,20 +13,17 @@ from rung.errors import RungError
 from rung.planning.steps import Step
 from rung.types import Record
 
-Spelled = Callable[[str], str]
-"""How an option is spelled where it was given: `--gpus-per-rung`, `gpus_per_rung`."""
-
 
 def executor_of(on: str, parallel: int, gpus: float | None, spelled: Spelled) -> Open:
     """Where jobs are done. RungError for an unknown place, or an option that has no meaning here."""
     _refuse_unknown(on, spelled)
     for option, value in (("parallel", float(parallel)), ("gpus_per_rung", gpus or 0.0)):
         if value < 0:
-            raise RungError(f"it is {value:g}.", where=spelled(option), remedy="Give a number from 0.")
+            raise RungError(f"must be 0 or more, got {value:g}.", where=spelled(option))
     if on:
         from rung.climbing.executors.on_ray import on_ray
 
-        return on_ray(parallel, gpus)
+        return on_ray(parallel, gpus, spelled)
     if parallel or gpus is not None:
         option = spelled("parallel" if parallel else "gpus_per_rung")
         raise RungError("it has a meaning only on a cluster.", where=option, remedy=f"Add {spelled('on')} ray, or leave it out.")
@@ -39,7 +36,7 @@ def trainer_of(on: str, workers: int, spelled: Spelled) -> Callable[[Project, St
     if on and workers > 0:
         from rung.climbing.executors.ray_train import measure_by
 
-        return measure_by(workers)
+        return measure_by(workers, spelled)
     if on or workers:
         remedy = f"Give both {spelled('on')} ray and {spelled('workers')} of 1 or more, or leave both out."
         where = spelled("workers" if workers else "on")
@@ -49,4 +46,4 @@ def trainer_of(on: str, workers: int, spelled: Spelled) -> Callable[[Project, St
 
 def _refuse_unknown(on: str, spelled: Spelled) -> None:
     if on not in ("", "ray"):
-        raise RungError(f"{on!r} is no place to run on.", where=spelled("on"), remedy="Give ray, or leave it out.")
+        raise RungError(f"unknown executor {on!r}; use ray.", where=spelled("on"))

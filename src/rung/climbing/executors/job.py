@@ -38,7 +38,7 @@ class Work(Protocol):
         ...
 
     def makes(self, project: Project) -> set[str]:
-        """Keys of what it writes; jobs that share one do not run at the same time."""
+        """Names of what it writes; a job waits for the first one that writes the same."""
         ...
 
     def begin(self, project: Project, until: float) -> Record | str:
@@ -78,11 +78,12 @@ class Job:
         return asks_api(self.step)
 
     def makes(self, project: Project) -> set[str]:
-        """Its fits, or the untouched Predictor of a rung that fits nothing."""
+        """Its fits and its answers; of a cascade those of its parts too, and what these answer to train rows."""
         if not self.step.estimate:
             return set()
-        bare = {one.base.start.digest for one in self.step.parts or (self.step,) if not one.methods}
-        return {*step_keys(project, self.step), *bare}
+        parts = self.step.parts
+        answers = {*(one.rung for one in parts or (self.step,)), *(f"{one.rung} on train" for one in parts)}
+        return answers.union(step_keys(project, self.step))
 
     def begin(self, project: Project, until: float) -> Record | str:
         return measuring.record_or_key(project, self.step, until, self.race)
@@ -115,6 +116,11 @@ class Setting:
 class Executor(Protocol):
     """Does jobs."""
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether it does several jobs at once, in other processes, so that what they write is read from the store."""
+        ...
+
     def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         """A record for each job, in their order. Closing the iterator cancels those under way."""
         ...
@@ -126,6 +132,9 @@ class Executor(Protocol):
 
 Open = Callable[[Setting], AbstractContextManager[Executor]]
 """Opens an executor for one climb, or for one tuning run."""
+
+Spelled = Callable[[str], str]
+"""How an option is spelled where it was given: `--gpus-per-rung`, `gpus_per_rung`."""
 
 
 def here(job: Work, given: Setting) -> Record:
@@ -143,21 +152,17 @@ def here(job: Work, given: Setting) -> Record:
 def waits_for(project: Project, jobs: Sequence[Work], everything: bool) -> list[set[int]]:
     """For each job, which earlier ones must have ended before it begins.
 
-    Those with which it shares a fit or a Predictor: a cascade its parts, `encoder+x` the rung `encoder`. A job that asks an API
-    waits for the earlier ones that do, since dollars are noted as differences of one ledger; and unless every rung is
-    measured, for all earlier ones, since they may make its calls needless.
+    The first that writes something which it writes or reads too: a cascade waits for its parts, `encoder+x` for the rung
+    `encoder`. A job that asks an API waits for the earlier ones that do, since dollars are noted as differences of one ledger;
+    and unless every rung is measured, for all earlier ones, since they may make its calls needless.
     """
-    makes = [one.makes(project) for one in jobs]
+    first: dict[str, int] = {}
     found = []
     for place, job in enumerate(jobs):
-        asks = job.asks_api
-        found.append(
-            {
-                before
-                for before in range(place)
-                if makes[place] & makes[before] or (asks and (not everything or jobs[before].asks_api))
-            }
-        )
+        makes = job.makes(project)
+        asked = {before for before in range(place) if job.asks_api and (not everything or jobs[before].asks_api)}
+        found.append({first[name] for name in makes if name in first} | asked)
+        first = dict.fromkeys(makes, place) | first
     return found
 
 

@@ -16,6 +16,10 @@ class Local:
 
     setting: Setting
 
+    @property
+    def concurrent(self) -> bool:
+        return False
+
     def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         for job in jobs:
             self.setting.watcher.began(job.blank.rung)

@@ -19,7 +19,7 @@ from rung import store as stores
 from rung.climbing import measuring
 from rung.climbing.executors import ray_cluster, ray_worker
 from rung.climbing.executors.alone import Room
-from rung.climbing.executors.job import Open, Setting, Work, waits_for
+from rung.climbing.executors.job import Open, Setting, Spelled, Work, waits_for
 from rung.climbing.executors.order import Order, write_climb
 from rung.climbing.executors.placing import Demand, Node, place
 from rung.errors import RungError
@@ -39,17 +39,17 @@ POLL = 0.25
 """Seconds between two looks at what runs."""
 
 
-def on_ray(parallel: int = 0, gpus: float | None = None) -> Open:
+def on_ray(parallel: int = 0, gpus: float | None = None, spelled: Spelled = str) -> Open:
     """The executor on the cluster at RAY_ADDRESS, or on one of this machine alone.
 
     `parallel`: jobs at once; by default one for each machine. `gpus`: requested for each job; by default one where the driver
-    has one.
+    has one. `spelled`: how errors name the options.
     """
 
     @contextmanager
     def opened(setting: Setting) -> Iterator[OnRay]:
-        with ray_cluster.connected() as ray:
-            yield OnRay(setting, ray, parallel, gpus)
+        with ray_cluster.connected(spelled) as ray:
+            yield OnRay(setting, ray, parallel, gpus, spelled)
 
     return opened
 
@@ -88,8 +88,10 @@ class Waiting:
 class OnRay:
     """The executor on a cluster."""
 
-    def __init__(self, setting: Setting, ray: Any, parallel: int, gpus: float | None):
-        self.setting, self.ray = setting, ray
+    concurrent = True
+
+    def __init__(self, setting: Setting, ray: Any, parallel: int, gpus: float | None, spelled: Spelled = str):
+        self.setting, self.ray, self.spelled = setting, ray, spelled
         self.parallel = parallel or max(1, len(ray_cluster.nodes(ray)))
         self.gpus = float(setting.project.machine.device == "cuda") if gpus is None else gpus
         self.climb = write_climb(setting.project)
@@ -196,8 +198,8 @@ class _Going:
         if not any(node.gpus >= self.on.gpus for node in there):
             most = max((node.gpus for node in there), default=0)
             raise RungError(
-                f"each rung is to have {self.on.gpus:g} GPUs, and no machine of the cluster has more than {most:g}.",
-                where="--gpus-per-rung",
+                f"each job is to have {self.on.gpus:g} GPUs, and no machine of the cluster has more than {most:g}.",
+                where=self.on.spelled("gpus_per_rung"),
                 remedy="Ask for fewer, or start a machine with them.",
             )
 
@@ -235,8 +237,8 @@ class _Going:
         try:
             found = json.loads(self.on.ray.get(ref))
         except exceptions.RayTaskError as error:
-            record = measuring.failed(flight.job.blank, flight.key, f"the worker failed: {error.cause}", str(error))
-            self._done(number, record, True)
+            text = f"the worker failed: {error.cause}"
+            self._done(number, measuring.failed(flight.job.blank, flight.key, text, str(error), lost=True), True)
         except exceptions.RayError as error:  # the worker was killed, or its machine is lost
             if not isinstance(error, exceptions.WorkerCrashedError | exceptions.OutOfMemoryError):
                 self.on.shun(flight.node)
@@ -267,7 +269,7 @@ class _Going:
         one.lost.append(why)
         if len(one.lost) >= TRIES:
             text = f"lost {len(one.lost)} times: {'; '.join(one.lost)}."
-            self._done(number, measuring.failed(flight.job.blank, flight.key, text), True)
+            self._done(number, measuring.failed(flight.job.blank, flight.key, text, lost=True), True)
 
     def _done(self, number: int, record: Record, store: bool) -> None:
         """A job that is over."""

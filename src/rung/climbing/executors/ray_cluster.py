@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rung.climbing.executors.job import Spelled
 from rung.climbing.executors.placing import Node
 from rung.errors import RungError
 
@@ -31,13 +32,13 @@ CHECK_SECONDS = 60
 
 
 @contextmanager
-def connected() -> Iterator[Any]:
+def connected(spelled: Spelled = str) -> Iterator[Any]:
     """The module `ray`, connected to the cluster at RAY_ADDRESS, or to one of this machine that ends with the block.
 
-    RungError without the extra, without a token, or for a cluster that lets anybody in.
+    RungError without the extra, without a token, or for a cluster that lets anybody in. `spelled`: how it names the options.
     """
     if find_spec("ray") is None:
-        raise RungError("the package ray is not installed.", where="--on ray", remedy="Run: pip install 'rung[ray]'")
+        raise RungError("the package ray is not installed.", where=spelled("on"), remedy="Run: pip install 'rung[ray]'")
     address = os.environ.get(ADDRESS, "")
     _require_token(address)
     import ray

@@ -14,6 +14,7 @@ from typing import Any
 
 from rung.climbing import measuring
 from rung.climbing.executors import ray_cluster
+from rung.climbing.executors.job import Spelled
 from rung.climbing.executors.order import Order, ordered, rebuilt, write_climb
 from rung.climbing.executors.placing import slots
 from rung.climbing.fit import Progress
@@ -28,17 +29,22 @@ FOLDER = "ray"
 """Folders in the store for what Ray Train writes begin so; each fit has its own, which goes at its end."""
 
 
-def measure_by(workers: int) -> Callable[[Project, Step, Progress], Record]:
-    """What fits and measures a rung with so many workers; it raises RungError if they are lost too often."""
+def measure_by(workers: int, spelled: Spelled = str) -> Callable[[Project, Step, Progress], Record]:
+    """What fits and measures a rung with so many workers; it raises RungError if they are lost too often.
+
+    `spelled`: how errors name the options.
+    """
 
     def measure(project: Project, step: Step, progress: Progress) -> Record:
         found = measuring.record_or_key(project, step, math.inf)
         if isinstance(found, Record):
             return found
         progress(f"fitting with {workers} workers", 0.0)
-        with ray_cluster.connected() as ray:
+        with ray_cluster.connected(spelled) as ray:
             if not (nodes := ray_cluster.nodes(ray)):
-                raise RungError("no machine of the cluster is alive.", where="--on ray", remedy="Start one; see docs/scaling.md.")
+                raise RungError(
+                    "no machine of the cluster is alive.", where=spelled("on"), remedy="Start one; see docs/scaling.md."
+                )
             share = 1 / slots(nodes, workers)
             climb = write_climb(project)
             order = Order(str(project.task.folder), climb, step.rung, found, "", False, None, share)

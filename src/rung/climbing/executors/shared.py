@@ -21,6 +21,10 @@ class Shared:
     ahead: dict[str, Record] = field(default_factory=dict)
     """By rung, what this driver measured before its turn."""
 
+    @property
+    def concurrent(self) -> bool:
+        return False
+
     def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         waiting = list(jobs)
         for place, job in enumerate(waiting):

@@ -14,6 +14,7 @@ from rung.climbing.executors.order import Order, another
 from rung.climbing.fit import Progress
 from rung.climbing.project import Project
 from rung.climbing.train_parts import TrainParts, split_train
+from rung.errors import BudgetError
 from rung.evaluate.predict import NoAnswersError, answer
 from rung.methods import chain as chains
 from rung.methods.base import Method
@@ -51,10 +52,18 @@ class TrialJob:
         return chains.asks_api(self.methods, self.parts.context.start.model)
 
     def makes(self, project: Project) -> set[str]:
-        return set(fitting.fit_keys(self.parts.context, self.methods))
+        return set() if self.rows else set(self.missing)
+
+    @property
+    def missing(self) -> list[str]:
+        """Keys of its fits that are not in the store."""
+        context = self.parts.context
+        return [key for key in fitting.fit_keys(context, self.methods) if context.store.fitted(key) is None]
 
     def begin(self, project: Project, until: float) -> Record | str:
         key = self.key
+        if not self.missing and self._answered(key):
+            return self._done(key)
         why = self.refused(key)
         return replace(self.blank, reason=why) if why else key
 
@@ -64,11 +73,14 @@ class TrialJob:
     def measured(self, project: Project, key: str, until: float, progress: Progress) -> tuple[Record, bool]:
         def work() -> tuple[Record, bool]:
             context = self.parts.context
-            predictor, _ = fitting.fit(context, self.methods, until, progress)
-            if self.rows:
-                with suppress(NoAnswersError):  # the driver asks once more, and says so
-                    answer(predictor, self.parts.rows[: self.rows], context.store, context.engines, progress, until)
-            return replace(self.blank, status="done", provenance=Provenance(key=key)), False
+            try:
+                predictor, _ = fitting.fit(context, self.methods, until, progress)
+                if self.rows:
+                    with suppress(NoAnswersError):  # the driver asks once more, and says so
+                        answer(predictor, self.parts.rows[: self.rows], context.store, context.engines, progress, until)
+            except BudgetError as error:  # its remedy is a climb's
+                return replace(self.blank, reason=error.what), False
+            return self._done(key), False
 
         return measuring.guarded(self.blank, key, project.store.folder, work)
 
@@ -76,7 +88,19 @@ class TrialJob:
         """Nothing: what a trial comes to is stored with the run that it is part of."""
 
     def sent(self) -> dict[str, Any]:
-        return {"trial": {"methods": self.given, "rows": self.rows}}
+        own = {one.name: self.given[one.name] for one in self.methods if one.name in self.given}
+        return {"trial": {"methods": own, "rows": self.rows}}
+
+    def _done(self, key: str) -> Record:
+        return replace(self.blank, status="done", provenance=Provenance(key=key))
+
+    def _answered(self, key: str) -> bool:
+        """Whether the store has its answers to all its rows. For a trial whose fits are stored."""
+        store = self.parts.context.store
+        if not self.rows or (predictor := store.fitted(key)) is None:
+            return not self.rows
+        known = store.predictions(predictor.digest)
+        return all(row.id in known and not known[row.id].failed for row in self.parts.rows[: self.rows])
 
 
 def trial_of(project: Project, order: Order) -> TrialJob:
