@@ -1,9 +1,7 @@
 """A job as it travels to another machine: names, options, keys and seconds as JSON.
 
-The worker builds the rest from the task's folder.
-
-No Python object travels, so a worker runs only code that is installed there. Nothing secret travels either: the task is read
-from a signed file in the store, and API keys from the worker's own environment.
+The worker builds the rest from the task's folder. No Python object travels, so a worker runs only code that is installed there.
+Nothing secret travels either: the task is read from a signed file in the store, and API keys from the worker's own environment.
 """
 
 from __future__ import annotations

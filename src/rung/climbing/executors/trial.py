@@ -62,7 +62,7 @@ class TrialJob:
 
     def begin(self, project: Project, until: float) -> Record | str:
         key = self.key
-        if not self.missing and self._answered(key):
+        if self._stored(key):
             return self._done(key)
         why = self.refused(key)
         return replace(self.blank, reason=why) if why else key
@@ -94,11 +94,11 @@ class TrialJob:
     def _done(self, key: str) -> Record:
         return replace(self.blank, status="done", provenance=Provenance(key=key))
 
-    def _answered(self, key: str) -> bool:
-        """Whether the store has its answers to all its rows. For a trial whose fits are stored."""
+    def _stored(self, key: str) -> bool:
+        """Whether the store has its fits, and its answers to all its rows."""
         store = self.parts.context.store
-        if not self.rows or (predictor := store.fitted(key)) is None:
-            return not self.rows
+        if self.missing or (predictor := store.fitted(key)) is None:
+            return False
         known = store.predictions(predictor.digest)
         return all(row.id in known and not known[row.id].failed for row in self.parts.rows[: self.rows])
 
