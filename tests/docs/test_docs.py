@@ -288,13 +288,16 @@ def test_every_rung_metric_model_and_finding_is_told() -> None:
 
 
 def finding_codes() -> set[str]:
-    """The first argument of every Finding that is made."""
-    return {
-        ast.literal_eval(node.args[0])
-        for path in (ROOT / "src" / "rung").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
-    }
+    """The first argument of every Finding that is made: a string, or a constant of its module."""
+    found = set()
+    for path in (ROOT / "src" / "rung").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {ast.unparse(one.targets[0]): one.value for one in tree.body if isinstance(one, ast.Assign)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
+                code = node.args[0]
+                found.add(ast.literal_eval(constants[code.id] if isinstance(code, ast.Name) else code))
+    return found
 
 
 def options_by_class() -> list[list[str]]:
