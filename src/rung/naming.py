@@ -24,7 +24,7 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
     else:
         for part in ("index", "files"):
             content["lookup"].pop(part)
-        for part in ("browse", "around", "files_digest"):
+        for part in ("browse", "around", "files_digest", "together"):
             _without(content["lookup"], part)
     for part in ("schema", "calls", "template_calls"):
         _without(content["decoding"], part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from rung.errors import RungError
 from rung.lm.base import Decoding, ModelRef
 from rung.lm.engines import Engines
 from rung.lm.vectors import save_vectors
+from rung.naming import identity_fields
 from rung.predictor import Demos, Predictor
 from rung.retrieve import lookup
 from rung.retrieve.lookup import Lookup
-from rung.types import Example, Message
+from rung.types import Example, Message, digest
 
 START = Predictor(kind="classify", model=ModelRef("fake", "fake", "fake"), instruction="Sort.", labels=("delay", "refund"))
 DEMO = Example("my money", "refund", history=(Message("user", "hi"), Message("assistant", "hello")))
@@ -26,6 +27,13 @@ DEMO = Example("my money", "refund", history=(Message("user", "hi"), Message("as
 @pytest.fixture
 def engines(machine) -> Engines:
     return Engines(machine)
+
+
+def test_options_added_later_leave_the_names_of_older_predictors() -> None:
+    one = replace(START, kind="answer", labels=(), instruction="Answer.")
+    one = replace(one, lookup=Lookup("i", "d", "minilm", least=0.4, withheld=0.1, planted=0.2))
+    assert digest(identity_fields(asdict(one))) == "879c48ba73efef75", "paid answers are stored under it"
+    assert replace(one, lookup=replace(one.lookup, together=True)).digest != one.digest
 
 
 def turns(predictor: Predictor, example: Example) -> list[tuple[str, str]]:
