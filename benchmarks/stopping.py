@@ -1,8 +1,8 @@
-"""LoRA by default, which ends early, against eight epochs along a cosine: CPU-seconds, and scores of the same rows.
+"""LoRA by default, which may end early, against eight epochs along a cosine: CPU-seconds, and scores of the same rows.
 
 Six public tasks with short rows, the default model. Batch, epochs and `stop_below` were set before any of these tasks was run.
-Last line: CPU-seconds of eight epochs over those with the rule, all tasks together; asked for 2, with a paired difference of
-scores whose interval holds 0 or lies above.
+Last line: CPU-seconds of eight epochs along a cosine over those of the defaults, all tasks together; asked for 2, with a
+paired difference of scores whose interval holds 0 or lies above.
 """
 
 from __future__ import annotations

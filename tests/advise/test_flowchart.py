@@ -294,6 +294,8 @@ def test_a_record_is_held_to_its_raw_quote(machine: Machine) -> None:
         )
         is None
     )
+    early = corrections.measured_against_estimate(measured("lora", 30, **here, notes=({}, {"stopped": "learnt"})), machine)
+    assert early and (early.fit, early.row) == (None, one.row), "the next fit may take all its steps"
     quick = Cost(0.01, 0.0001, 2**20)
     assert corrections.measured_against_estimate(measured("lora", 30, raw=quick, cost=quick, **here), machine) is None
 

@@ -133,12 +133,13 @@ def test_the_rate_is_constant_and_falls_where_the_loss_of_an_epoch_is_low() -> N
     for done, loss in enumerate([0.1, 0.7, 0.9, 0.8, 0.4, 0.4, 0.4, 9.0], 1):
         early.see(done, loss)
         assert bool(early.why) == (done >= 7), "the mean of the last three losses is first below 0.5 after seven"
-    assert (early.end, early.why) == (11, "the mean loss of an epoch was 0.4000, below 0.5")
+    assert (early.end, early.why) == (11, "the mean loss of the latest 3 steps was 0.4000, below 0.5")
     assert [early(i) for i in range(6, 12)] == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0.1])
     late = StableDecay(9, 3, 0.5, 0, 0.0)
     for done in range(7, 10):
         late.see(done, 0.0)
     assert (late.end, late.why) == (9, ""), "the rate falls already"
+    assert [StableDecay(steps, 1, 0.5, 0, 0.0)(i) for steps in (1, 2) for i in range(steps)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("step", [4, 7])

@@ -15,6 +15,7 @@ from rung.machine import Machine
 from rung.methods.base import Run
 from rung.methods.estimate import estimate_base
 from rung.methods.facts import Facts
+from rung.methods.lora import Lora
 from rung.methods.rag import Rag
 from rung.predictor import Predictor
 from rung.retrieve.ground import UNKNOWN
@@ -142,11 +143,20 @@ def test_shared_passages_are_estimated_once(machine: Machine) -> None:
     for together, size in ((True, 20_000), (False, 20_000), (True, 10_000_000)):
         rag = Rag(together=together, withheld=0.0)
         start = rag.estimate(estimate_base(facts, machine), replace(facts, document_tokens=size), machine)
-        tokens[together, size] = start.prompt_tokens - start.lesson_tokens_saved
+        tokens[together, size] = start.prompt_tokens - (start.shared_passages.saved(6) if start.shared_passages else 0)
         assert start.prompt_tokens == 20 + 3 * 200
     assert tokens[False, 20_000] == 620
     assert tokens[True, 20_000] == pytest.approx(20 + 600 / 5, rel=0.01), "five rows a passage"
     assert tokens[True, 10_000_000] > 610, "hardly two rows share one"
+    start = Rag().estimate(estimate_base(facts, machine), replace(facts, document_tokens=20_000), machine)
+    fits = {
+        (t, b): Lora(batch=b).estimate(start if t else replace(start, shared_passages=None), facts, machine)
+        for t in (0, 1)
+        for b in (1, 8)
+    }
+    assert fits[0, 1].fit_seconds == fits[1, 1].fit_seconds, "a step of one row shares nothing"
+    assert fits[1, 8].fit_seconds < 0.6 * fits[0, 8].fit_seconds
+    assert start.shared_passages and start.shared_passages.saved(6) == pytest.approx(600 * (1 - 0.9 / (0.9 * 5) - 0.1), rel=0.01)
 
 
 def test_what_is_left_out_of_a_passage_is_in_the_answers_record(made: tuple[Predictor, TrainData, Run], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rung.lm.engines import Engines
+from rung.lm.training import order
 from rung.machine import Machine
 from rung.methods import METHODS, tuning
 from rung.methods.base import Run, options
@@ -148,6 +149,32 @@ def test_patience_without_rows_to_choose_by_is_told(start: Start, tmp_path: Path
     assert tuning.held_back(predictor, TrainData(tuple(ROWS)), 0, again) == (ROWS, [])
     assert len(tuning.held_back(predictor, TrainData(tuple(ROWS)), 2, again)[1]) == 1
     assert not again.notes
+
+
+# --- how it is trained -------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_to_stop_at_reaches_the_training_and_patience_keeps_the_cosine(tmp_path: Path) -> None:
+    run = Run(tmp_path, Engines())
+    for name in ("lora", "qlora", "full", "ia3"):
+        method = replace(METHODS[name], stop_below=0.3)
+        assert method.plan(run, 1e-3).stop_below == 0.3
+        assert replace(method, patience=2).plan(run, 1e-3).stop_below == 0
+
+
+def test_rows_that_share_a_long_beginning_are_computed_together(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, engines = start
+    words = ("parcel", "money", "late", "refund", "back", "where")
+    data = TrainData(tuple(Example(f"{word * 30} {i}", "late") for i in (1, 2) for word in words))
+    run = Run(tmp_path, engines)
+    plan, loaded = Lora(epochs=1, batch=4).plan(run, 1e-3), tuning.open_model(predictor, run)
+    grouped = tuning.on_examples(loaded, predictor, data, plan, run)
+    monkeypatch.setattr(order, "groups", lambda rows: [[i] for i in range(len(rows))])
+    alone = tuning.on_examples(loaded, predictor, data, plan, run)
+    assert grouped.rows_seen == alone.rows_seen == 12
+    assert grouped.nodes < 0.8 * alone.nodes
 
 
 # --- trackers ----------------------------------------------------------------------------------------------------------

@@ -25,6 +25,23 @@ class StopBehaviour(enum.IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedPassages:
+    """Passages that training rows with the same right passage see alike, so that a step computes them once."""
+
+    tokens: float
+    """Of the passages of a row."""
+    rows: float
+    """Rows with the same right passage, on average."""
+    withheld: float
+    """Share of the rows without their right passage: they see other passages, alike among themselves."""
+
+    def saved(self, most: int) -> float:
+        """Tokens that a row does not compute, on average, if at most `most` rows of a step see the same passages."""
+        shares = (1 - self.withheld, self.withheld)
+        return self.tokens * (1 - sum(share / max(1.0, min(most, share * self.rows)) for share in shares))
+
+
+@dataclass(frozen=True, kw_only=True)
 class CostEstimate:
     """A rung's expected cost so far, before it is turned into money by `price`."""
 
@@ -35,8 +52,8 @@ class CostEstimate:
     """Tokens computed for each row: its input and similar demonstrations, not what all rows share."""
     row_seconds: float
     memory_bytes: int
-    lesson_tokens_saved: float = 0.0
-    """Of `prompt_tokens`, how many a training row does not compute, because other rows of its step see the same passages."""
+    shared_passages: SharedPassages | None = None
+    """Of `prompt_tokens`, those of passages that other training rows see too."""
     shared_tokens: float = 0.0
     """Tokens in front of every row: computed once here, paid with each call of an API."""
     output_tokens: float = 0.0

@@ -41,7 +41,7 @@ class Lora(AnswerOptions, AdapterOptions):
     batch: Count = 8
     """Rows a step."""
     stop_below: Weight = 0.1
-    """Loss, averaged over an epoch, below which training ends early; 0 trains all epochs. No effect with `patience`."""
+    """Mean loss of as many steps as an epoch has, below which training ends early; 0 never. No effect with `patience`."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = self.load(0.002 * self.rank)

@@ -20,7 +20,7 @@ import numpy as np
 
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods.base import Family, Method, Run
-from rung.methods.estimate import CostEstimate, answer_seconds
+from rung.methods.estimate import CostEstimate, SharedPassages, answer_seconds
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Natural, Share
 from rung.predictor import Predictor
@@ -35,9 +35,6 @@ from rung.types import Example, Need, Source, TrainData
 
 ASKED = 300
 """Train rows that the search is chosen on."""
-
-MOST_TOGETHER = 6
-"""Rows that share their passages in a step of the default size at most, for the estimate."""
 
 Known = list[tuple[Example, frozenset[str]]]
 """Rows with the ids of the passages that answer them."""
@@ -85,17 +82,15 @@ class Rag(Method):
             start,
             fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + embedding,
             prompt_tokens=own,
-            lesson_tokens_saved=shown * self._saved(facts.train_rows, facts.document_tokens / size) if self.together else 0.0,
+            shared_passages=self._shared(shown, facts.train_rows, facts.document_tokens / size),
             row_seconds=answer_seconds(own, start.shared_tokens, facts, machine, stop=start.stop_behaviour),
         )
 
-    def _saved(self, rows: int, passages: float) -> float:
-        """Share of the tokens of passages that training rows need not compute, if each passage is as often the right one."""
-        if not rows or not passages:
-            return 0.0
-        sharing = min(MOST_TOGETHER, rows / (passages * -math.expm1(-rows / passages)))
-        lists = min(1 - self.withheld, 1 / sharing) + min(self.withheld, 1 / sharing)
-        return max(0.0, 1 - lists)
+    def _shared(self, tokens: float, rows: int, passages: float) -> SharedPassages | None:
+        """What training rows share of the `tokens` of their passages, if each passage is as often the right one."""
+        if not (self.together and rows and passages):
+            return None
+        return SharedPassages(tokens=tokens, rows=rows / (passages * -math.expm1(-rows / passages)), withheld=self.withheld)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         how = knowledge.config_of(run.engines, start.encoder, self.size, self.overlap)

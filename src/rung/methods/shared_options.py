@@ -30,7 +30,7 @@ class EpochOptions(StepOptions):
     epochs: Count = 4
     """Times that each row is seen at most."""
     patience: Natural = 0
-    """Stop after this many epochs without a better score on held-back rows; 0 trains all epochs on all rows."""
+    """Stop after this many epochs without a better score on held-back rows; 0 holds none back."""
     batch: Count = 16
     """Rows a step."""
 
@@ -60,15 +60,15 @@ class AnswerOptions(EpochOptions):
     """Of a training on right answers, which may end as soon as they are learnt."""
 
     stop_below: Weight = 0.0
-    """Loss, averaged over an epoch, below which training ends early; 0 trains all epochs. No effect with `patience`."""
+    """Mean loss of as many steps as an epoch has, below which training ends early; 0 never. No effect with `patience`."""
 
     def plan(self, run: Run, learning_rate: float, **more: Any) -> TrainConfig:
-        return super().plan(run, learning_rate, stop_below=self.stop_below, **more)
+        return super().plan(run, learning_rate, stop_below=0.0 if self.patience else self.stop_below, **more)
 
     @property
     def may_stop(self) -> bool:
         """Whether the training may end before its last epoch, by its loss."""
-        return self.stop_below > 0 and not self.patience
+        return self.stop_below > 0 and not self.patience and self.epochs > 1
 
 
 @dataclass(frozen=True, kw_only=True)

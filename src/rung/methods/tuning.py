@@ -69,10 +69,13 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
 
     `item`: tokens of an item of a step without shared ones, if it is not one example.
     """
+    from rung.lm.training.order import most_alike
+
     own = start.prompt_tokens + facts.output_tokens
+    saved = start.shared_passages.saved(most_alike(load.batch)) if start.shared_passages else 0.0
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
-    tree = facts.train_rows * (own - start.lesson_tokens_saved) + facts.shared_tokens * facts.train_rows / load.batch
+    tree = facts.train_rows * (own - saved) + facts.shared_tokens * facts.train_rows / load.batch
     row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, machine, stop=stop)
     return replace(
         start,

@@ -16,7 +16,7 @@ from rung.methods.estimate import CostEstimate
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
-FORMULA_VERSION = 3
+FORMULA_VERSION = 4
 """Raise when the estimate formulas change, to discard errors of old formulas."""
 MAX_HISTORY = 8
 """Number of recent measurements used; older ones may come from older code."""
@@ -66,10 +66,10 @@ def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate 
     if provenance.formulas != FORMULA_VERSION or _speeds(provenance.machine or {}) != _speeds(asdict(machine)):
         return None
     raw, took, rows = provenance.raw_quote, record.cost, record.scores.overall.n
-    # a resumed fit was timed in part, and cached API calls take no time
-    resumed = provenance.remote or any(notes.get("resumed") for notes in provenance.notes or ())
+    # a fit that resumed was timed in part, one that ended early may not do so again, and cached API calls take no time
+    partial = provenance.remote or any(notes.get("resumed") or notes.get("stopped") for notes in provenance.notes or ())
     ratios = (
-        None if resumed else _ratio(raw.fit_seconds, took.fit_seconds, MIN_SECONDS),
+        None if partial else _ratio(raw.fit_seconds, took.fit_seconds, MIN_SECONDS),
         _ratio(raw.row_seconds * rows, took.row_seconds * rows, MIN_SECONDS),
         _ratio(raw.memory_bytes, took.memory_bytes, MIN_BYTES),
     )

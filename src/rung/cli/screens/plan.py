@@ -117,7 +117,7 @@ def _at_most(steps: Sequence[Step]) -> str:
     stops = [
         step.rung
         for step in steps
-        if step.estimate and not step.scale.runs and any(isinstance(one, AnswerOptions) and one.may_stop for one in step.methods)
+        if step.estimate and any(isinstance(one, AnswerOptions) and one.may_stop for one in step.methods)
     ]
     return f" Quoted with all epochs, may end sooner: {', '.join(stops)}." if stops else ""
 

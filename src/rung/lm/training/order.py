@@ -10,7 +10,7 @@ import numpy as np
 from rung.lm.trees.tree import Row, common_prefix
 
 SHARED = 0.5
-"""Least share of a row's tokens, without those that all rows begin with, that it has in common with its neighbour in a group."""
+"""Least share of the tokens that two neighbours in a group have in common, of the shorter one's, without those of all rows."""
 
 
 def groups(rows: Sequence[Row]) -> list[list[int]]:
@@ -28,8 +28,13 @@ def groups(rows: Sequence[Row]) -> list[list[int]]:
     return sorted((sorted(group) for group in found), key=lambda group: group[:1])
 
 
+def most_alike(batch: int) -> int:
+    """Most rows of a group that follow each other where steps have `batch` rows: three quarters, so that steps stay mixed."""
+    return max(1, 3 * batch // 4)
+
+
 def shuffled(found: Sequence[Sequence[int]], most: int, seed: int) -> list[int]:
-    """All rows in random order. Those of a group follow each other, in runs of at most `most`, so that steps stay mixed."""
+    """All rows in random order. Those of a group follow each other, in runs of at most `most`."""
     rng = np.random.default_rng(seed)
     runs: list[list[int]] = []
     for group in found:

@@ -1,4 +1,4 @@
-"""Training that ends when it has learnt its rows, with a learning rate that fits an end not known in advance.
+"""Training that ends once its loss on its rows is low, with a learning rate that fits an end not known in advance.
 
 Warm-up, a constant rate, then a fall over the last steps: https://arxiv.org/abs/2404.06395, https://arxiv.org/abs/2405.18392.
 """
@@ -10,22 +10,22 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-FALL = 1 / 3
-"""Share of a training's steps over which the rate falls."""
+FALL = 3
+"""One step in so many has a falling rate, the last ones; of one or two steps, none."""
 
 
 class StableDecay:
-    """The learning rate of a step as a share of the highest. The fall begins early if the loss of a whole epoch is low.
+    """The learning rate of a step as a share of the highest. The fall begins early if the loss is low.
 
-    The loss is that before each update, averaged over the last epoch's steps, so that each row counts once. torch's LambdaLR
-    saves the fields of an object with the checkpoints, so a resumed training decides alike.
+    The loss is that before each update, and its mean is over the latest steps, as many as an epoch has; each step counts alike.
+    torch's LambdaLR saves the fields of an object with the checkpoints, so a resumed training decides alike.
     """
 
     def __init__(self, steps: int, epoch: int, below: float, warmup: int, floor: float):
         """`steps` planned, `epoch` steps for all rows once, `below` the loss at which it has learnt."""
         self.planned = self.end = steps
         self.epoch, self.below, self.warmup, self.floor = epoch, below, warmup, floor
-        self.fall = math.ceil(FALL * steps)
+        self.fall = steps // FALL
         self.recent: list[float] = []
 
     def __call__(self, step: int) -> float:
@@ -41,7 +41,7 @@ class StableDecay:
         self.recent.append(loss)
         del self.recent[: -self.epoch]
         if len(self.recent) == self.epoch and sum(self.recent) < self.below * self.epoch:
-            self.fall = min(self.fall, math.ceil(done * FALL / (1 - FALL)))
+            self.fall = min(self.fall, math.ceil(done / (FALL - 1)))
             self.end = done + self.fall
 
     @property
@@ -49,7 +49,7 @@ class StableDecay:
         """Why it ends before its planned steps; empty if it does not."""
         if self.end == self.planned:
             return ""
-        return f"the mean loss of an epoch was {sum(self.recent) / self.epoch:.4f}, below {self.below:g}"
+        return f"the mean loss of the latest {self.epoch} steps was {sum(self.recent) / self.epoch:.4f}, below {self.below:g}"
 
 
 class NoLastCheckpoint(TrainerCallback):

@@ -27,7 +27,7 @@ MAX_CHECKPOINTS, MAX_CHECKPOINTS_LARGE, LARGE = 10, 3, 10**8
 """Most checkpoints of a training, and of one with LARGE trained parameters: each holds them and their two moments."""
 
 MIN_WARMUP_STEPS = 10
-"""Fewest steps for a warm-up: its first step has a learning rate of 0 and would be wasted."""
+"""Fewest steps for a warm-up: in it the cosine's first step has a learning rate of 0, and is wasted."""
 
 
 def save_steps(steps: int, gap: int, choosing: bool, config: TrainConfig, trained: int) -> int:
