@@ -93,7 +93,7 @@ def test_what_ray_prints_comes_back_after_the_block() -> None:
 
 def test_a_cluster_without_machines_is_named(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project(load_task(write(tmp_path / "task", "majority", "")))
-    monkeypatch.setattr(ray_cluster, "connected", lambda: nullcontext(SimpleNamespace(nodes=list)))
+    monkeypatch.setattr(ray_cluster, "connected", lambda _: nullcontext(SimpleNamespace(nodes=list)))
     with pytest.raises(RungError, match="no machine of the cluster is alive"):
         measure_by(2)(project, project.plan.alone, lambda *_: None)
 

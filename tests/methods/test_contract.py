@@ -8,7 +8,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from rung.machine import Machine
 from rung.methods import METHODS, RUNGS, ZERO_SHOT
 from rung.methods.base import Method, Run, options
 from rung.methods.chain import asks_base
-from rung.methods.estimate import CostEstimate, estimate_base, price
+from rung.methods.estimate import estimate_base, price
 from rung.methods.facts import Facts
 from rung.planning.bases import Base
 from rung.planning.steps import plan
@@ -150,10 +150,9 @@ def test_a_quote_is_pure_quick_and_finite(name: str, facts: Facts, machine: Mach
     assert (time.perf_counter() - begun) / 10 < 0.010
     assert (start, facts, METHODS[name]) == before
     assert len(set(quotes)) == 1
-    for field in fields(CostEstimate):
-        value = getattr(quotes[0], field.name)
-        assert isfinite(value)
-        assert value >= 0
+    shared = quotes[0].shared_passages
+    values = {**vars(quotes[0]), **(vars(shared) if shared else {}), "shared_passages": 0}
+    assert all(isfinite(value) and value >= 0 for value in values.values()), values
     cost = price(quotes[0], machine, 1000)
     assert isfinite(cost.once_usd + cost.per_month_usd + cost.per_1k_usd)
 
