@@ -21,8 +21,8 @@ from pathlib import Path
 import common
 import psutil
 
+from rung.climbing.executors.job import measure
 from rung.climbing.executors.ray_train import measure_by
-from rung.climbing.measuring import measure
 from rung.climbing.project import Project
 from rung.store import Store
 from rung.task import load_task

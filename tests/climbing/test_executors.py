@@ -19,7 +19,6 @@ from rich.console import Console
 
 from rung.cli import cluster
 from rung.cli.screens.progress import Board
-from rung.climbing import measuring
 from rung.climbing.executors import Job, Setting, alone, job, local, on_ray, order, placing, ray_worker
 from rung.climbing.executors.job import waits_for
 from rung.climbing.executors.order import Order
@@ -491,5 +490,5 @@ def test_a_cluster_without_enough_gpus_is_refused(driving: Any) -> None:
 def test_a_stored_record_is_not_measured_again(driving: Any) -> None:
     executor, found = driving(lambda rung, attempt: 1)
     for one in jobs(executor.setting):
-        measuring.measure(executor.setting.project, one.step, float("inf"), lambda *_: None)
+        job.measure(executor.setting.project, one.step, float("inf"), lambda *_: None)
     assert len(list(executor.run(jobs(executor.setting)))) == 4 and not found.sent

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from test_executors import Watcher, write
 
-from rung.climbing import measuring
 from rung.climbing.climb import Climb, climb
-from rung.climbing.executors import local, ray_cluster
+from rung.climbing.executors import job, local, ray_cluster
 from rung.climbing.executors.on_ray import on_ray
 from rung.climbing.executors.order import Order
 from rung.climbing.executors.ray_train import _train, measure_by
@@ -182,7 +181,7 @@ def test_a_fit_by_two_workers_is_that_of_one_process(tmp_path: Path, home: Path,
         place = write(tmp_path / name, "lora", "")
         (place / "rung.yaml").write_text((place / "rung.yaml").read_text().replace("base: fake\n", lora))
         project = Project(load_task(place))
-        measure = measure_by(2) if name == "two" else lambda *given: measuring.measure(*given[:2], float("inf"), given[2])
+        measure = measure_by(2) if name == "two" else lambda *given: job.measure(*given[:2], float("inf"), given[2])
         records.append(measure(project, project.plan.alone, lambda *_: None))
     one, two = records
     assert one.status == two.status == "done", (one.reason, two.reason)

@@ -16,10 +16,10 @@ from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
 from rung.climbing.executors import Executor, Job, Open, Setting, local, shared
+from rung.climbing.executors.job import measure as measure
 from rung.climbing.fit import fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
 from rung.climbing.measuring import dev_digest, rung_key
-from rung.climbing.measuring import measure as measure
 from rung.climbing.project import Project
 from rung.climbing.test_set import Opened
 from rung.data.finding import Finding

@@ -31,17 +31,6 @@ from rung.store import LeaseLostError
 from rung.types import Cost, Example, Forgetting, Prediction, Provenance, Raced, Record, Scores, digest
 
 
-def measure(project: Project, step: Step, until: float, progress: Progress, race: RacePlan | None = None) -> Record:
-    """One rung's record: the stored one if nothing it depends on has changed, else measured now and stored."""
-    found = record_or_key(project, step, until, race)
-    if isinstance(found, Record):
-        return found
-    record, store = measured(project, step, found, until, progress, race)
-    if store:
-        keep(project, record)
-    return record
-
-
 def record_or_key(project: Project, step: Step, until: float, race: RacePlan | None = None) -> Record | str:
     """The record of a rung that is not to be measured now (stored, impossible, or too long), else its measurement's key."""
     record = Record(rung=step.rung, status="skipped", reason=step.skip, quote=step.estimate)

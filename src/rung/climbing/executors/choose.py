@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rung.climbing.executors.job import Open, Spelled
+from rung.climbing.executors.job import Open, Spelled, measure
 from rung.climbing.executors.local import local
 from rung.climbing.fit import Progress
-from rung.climbing.measuring import measure
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.planning.steps import Step

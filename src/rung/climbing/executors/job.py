@@ -112,6 +112,10 @@ class Setting:
     everything: bool = False
     """Whether every job is done, so that none may turn out to be needless."""
 
+    def here(self, job: Work) -> Record:
+        """Do a job in this process, unless nothing is to be done."""
+        return here(job, self.project, self.until, partial(self.watcher.progress, job.blank.rung))
+
 
 class Executor(Protocol):
     """Does jobs."""
@@ -137,16 +141,20 @@ Spelled = Callable[[str], str]
 """How an option is spelled where it was given: `--gpus-per-rung`, `gpus_per_rung`."""
 
 
-def here(job: Work, given: Setting) -> Record:
+def here(job: Work, project: Project, until: float, progress: Progress) -> Record:
     """Do a job in this process, unless nothing is to be done."""
-    key = job.begin(given.project, given.until)
+    key = job.begin(project, until)
     if isinstance(key, Record):
         return key
-    progress = partial(given.watcher.progress, job.blank.rung)
-    record, store = job.measured(given.project, key, job.until(given.until), progress)
+    record, store = job.measured(project, key, job.until(until), progress)
     if store:
-        job.keep(given.project, record)
+        job.keep(project, record)
     return record
+
+
+def measure(project: Project, step: Step, until: float, progress: Progress) -> Record:
+    """One rung's record: the stored one if nothing it depends on has changed, else measured now and stored."""
+    return here(Job(step), project, until, progress)
 
 
 def waits_for(project: Project, jobs: Sequence[Work], everything: bool) -> list[set[int]]:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from rung.climbing.executors.job import Setting, Work, here
+from rung.climbing.executors.job import Setting, Work
 from rung.types import Record
 
 
@@ -23,7 +23,7 @@ class Local:
     def run(self, jobs: Iterable[Work]) -> Generator[Record]:
         for job in jobs:
             self.setting.watcher.began(job.blank.rung)
-            yield here(job, self.setting)
+            yield self.setting.here(job)
 
     def beside(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -14,7 +14,7 @@ from typing import Any
 
 from rung.climbing import measuring
 from rung.climbing.executors import ray_cluster
-from rung.climbing.executors.job import Spelled
+from rung.climbing.executors.job import Job, Spelled, here
 from rung.climbing.executors.order import Order, ordered, rebuilt, write_climb
 from rung.climbing.executors.placing import slots
 from rung.climbing.fit import Progress
@@ -95,4 +95,4 @@ def work(config: dict[str, Any]) -> None:
 def _measure(order: Order) -> None:
     """Measure the rung, in the first worker; the store has its record then."""
     project = rebuilt(order)
-    measuring.measure(project, ordered(project, order), math.inf, lambda *_: None)
+    here(Job(ordered(project, order)), project, math.inf, lambda *_: None)

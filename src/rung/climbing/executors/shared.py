@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from rung.climbing.executors.job import Setting, Work, here
+from rung.climbing.executors.job import Setting, Work
 from rung.store import LeasedError, LeaseLostError
 from rung.store.leased import LONGEST_WAIT, WAIT
 from rung.types import Record
@@ -53,7 +53,7 @@ class Shared:
         try:
             with given.project.store.lease(f"rungs/{key}", None):
                 given.watcher.began(rung)
-                return here(job, given)
+                return given.here(job)
         except (LeasedError, LeaseLostError):
             return None
 
