@@ -73,12 +73,12 @@ def main() -> None:
     engines = Engines()
     embedder = engines.embedder(knowledge.EMBEDDER)
     store, made = Sqlite(folder / "index"), index.index_config(embedder, knowledge.EMBEDDER, "benchmark")
-    index.update(root, ["docs"], store, embedder, made)
+    index.update(index.Folder(root, ["docs"]), store, embedder, made)
     print(f"v0.8.0: {store.health().passages} passages; the {len(before)} questions of its FAQ:")
     known = asked(store, embedder, before, root)
     shutil.rmtree(root / "docs")
     shutil.copytree(new, root / "docs")
-    changes = index.update(root, ["docs"], store, embedder, made)
+    changes = index.update(index.Folder(root, ["docs"]), store, embedder, made)
     counts = {name: len(getattr(changes, name)) for name in ("added", "changed", "deleted", "renamed", "refused")}
     print(f"moved to v0.18.0: {counts}, unchanged {changes.unchanged}, {changes.embedded} texts embedded")
     assert store.health().whole

@@ -61,7 +61,7 @@ def main() -> None:
 
     def rung() -> list:
         store = Sqlite(base / str(next(fresh)))
-        index.update(root, ["."], store, embedder, made)
+        index.update(index.Folder(root), store, embedder, made)
         assert store.health().whole
         return [passage for change, _ in store.contents() for passage in change.passages]
 

@@ -50,7 +50,7 @@ from rung.errors import disk_full
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.retrieve import knowledge
-from rung.retrieve.index import index_config, update
+from rung.retrieve.index import Folder, index_config, update
 from rung.retrieve.store import Allow, Vector
 from rung.store import Store
 from rung.task import load_task
@@ -178,7 +178,7 @@ def lance(folder: Path) -> None:
 
 
 def bring_up_to_date(place: str, folder: Path) -> None:
-    update(folder / "documents", ("**/*.md",), knowledge.opened(place, lambda text: None), None, index_config(None))
+    update(Folder(folder / "documents", ("**/*.md",)), knowledge.opened(place, lambda text: None), None, index_config(None))
 
 
 def update_rag(folder: Path) -> None:

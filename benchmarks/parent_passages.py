@@ -20,7 +20,7 @@ import tuned_retrieval
 from rung.metrics.resample import bootstrap_interval, paired_bootstrap
 from rung.retrieve import analyse
 from rung.retrieve.around import widened
-from rung.retrieve.index import index_config, update
+from rung.retrieve.index import Folder, index_config, update
 from rung.retrieve.search import Hit, Settings, search
 from rung.retrieve.sqlite import Sqlite
 from rung.types import Example
@@ -44,7 +44,7 @@ def main() -> None:
         folder = Path(place)
         rows = tuned_retrieval.write(list(tuned_retrieval.medquad(given.quick)), folder, 0)
         store = Sqlite(folder / "index")
-        update(folder, ("docs/",), store, None, index_config(None))
+        update(Folder(folder, ("docs/",)), store, None, index_config(None))
         print(f"{len(rows)} documents, {store.health().passages} passages", flush=True)
         found = {}
         for passages, each in FORMS:

@@ -57,7 +57,7 @@ def main() -> None:
     store, made = Sqlite(folder / "index"), index.index_config(embedder, knowledge.EMBEDDER, "benchmark")
 
     def bring_up_to_date() -> None:
-        said.append(index.update(root, ["."], store, embedder, made))
+        said.append(index.update(index.Folder(root), store, embedder, made))
 
     said: list[index.Changes] = []
     first = timed(bring_up_to_date)

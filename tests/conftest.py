@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -26,6 +27,12 @@ BOS_TEMPLATE = "{{ bos_token }}" + CHAT_TEMPLATE
 CORPUS = ("refund please the parcel is late", "where is my order", "answer with one of these labels", "delay other café 🙂 日本")
 SPECIAL = ["<|pad|>", "<|bos|>", "<|eos|>", "<|im_start|>", "<|im_end|>"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
+
+
+def pytest_collection_finish() -> None:
+    """Take what all test files have imported out of the garbage collector: to look through it took a sixth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -183,6 +183,7 @@ def test_the_reward_rises(fresh: Callable[[str], Loaded], tmp_path: Path) -> Non
     assert sum(seen[i] for i in range(20, 24)) > sum(seen[i] for i in range(4)) + 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [pytest.param(HOW, marks=pytest.mark.slow), replace(HOW, updates=2, beta=0.1)], ids=["once", "twice"]
 )

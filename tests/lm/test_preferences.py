@@ -230,6 +230,7 @@ def test_training_on_pairs_learns(fresh: Callable[[str], Loaded], tmp_path: Path
     assert sum(better) > sum(worse)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["dpo"], LOSSES))
 def test_a_killed_run_goes_on_to_the_same_weights(fresh: Callable[[str], Loaded], tmp_path: Path, name: str) -> None:
     class Killed(Exception):

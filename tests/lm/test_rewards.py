@@ -59,6 +59,7 @@ def test_it_learns_to_rank(fresh: Callable[[str], Loaded], tmp_path: Path, kind:
         assert a > b
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(fresh: Callable[[str], Loaded], tmp_path: Path) -> None:
     class Killed(Exception):
         pass

@@ -133,6 +133,7 @@ def test_killed_it_goes_on_and_forgets_no_reward(start: Predictor, run: Callable
     assert again.notes["rewards"] == whole.notes["rewards"]
 
 
+@pytest.mark.slow
 def test_killed_with_patience_it_goes_on_to_the_same_weights(start: Predictor, run: Callable[..., Run]) -> None:
     class Killed(Exception):
         pass

@@ -119,6 +119,7 @@ def test_patience_looks_at_which_answer_gained_more(start: Predictor, run: Calla
     assert done.notes["held"] == [pytest.approx(sum(gained) / len(gained), abs=1e-4)]
 
 
+@pytest.mark.slow
 def test_killed_with_patience_it_goes_on_to_the_same_weights(start: Predictor, run: Callable[..., Run]) -> None:
     method = replace(tuned("dpo"), patience=9)
     whole = method.fit(start, DATA, run("whole"))

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 
+@pytest.mark.slow
 def test_a_rung_is_fitted_by_two_processes(home: Path, base: Callable[[str], Path], tmp_path: Path) -> None:
     task = {
         "base": str(base("llama")),

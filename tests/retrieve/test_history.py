@@ -41,7 +41,7 @@ def opened(kind: str, at: Path) -> Store:
 
 def bring(root: Path, store: Store) -> None:
     toy = Toy()
-    index.update(root, ["."], store, toy, index.index_config(toy, "toy", "toy26", 20, 5))
+    index.update(index.Folder(root), store, toy, index.index_config(toy, "toy", "toy26", 20, 5))
 
 
 def edit(root: Path, what: str, name: str, other: str) -> None:

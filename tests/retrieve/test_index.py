@@ -16,7 +16,7 @@ from rung.errors import BusyError, TaskError
 from rung.retrieve import index
 from rung.retrieve.search import Settings, search
 from rung.retrieve.sqlite import Sqlite
-from rung.retrieve.store import Allow, Vector
+from rung.retrieve.store import Allow, IndexConfig, Vector
 
 MANY = 40
 
@@ -54,9 +54,12 @@ def store(tmp_path: Path) -> Sqlite:
     return Sqlite(tmp_path / "index")
 
 
-def updated(root: Path, store: Sqlite, toy: Toy | None = None, **more) -> index.Changes:
+def updated(
+    root: Path, store: Sqlite, toy: Toy | None = None, progress: index.Progress = lambda what, share: None, **known
+) -> index.Changes:
     toy = toy or Toy()
-    return index.update(root, ["docs"], store, toy, index.index_config(toy, "toy", f"toy{toy.width}"), **more)
+    made = index.index_config(toy, "toy", f"toy{toy.width}")
+    return index.update(index.Folder(root, ["docs"], **known), store, toy, made, progress)
 
 
 def found(store: Sqlite, question: str, allow: Allow = Allow()) -> list[str]:
@@ -71,7 +74,7 @@ def test_the_first_time_everything_is_added(root: Path, store: Sqlite) -> None:
     assert found(store, "wire transfer") == ["docs/fees.md"]
     hit = search(store, "wire transfer", None, Settings(legs=("lexical",)))[0]
     assert (hit.passage.heading, hit.passage.first_line) == (("Fees",), 3)
-    told, stale = index.health(store, root, ["docs"])
+    told, stale = index.health(store, index.Folder(root, ["docs"]))
     assert told.whole and told.documents == 3 and stale == 0
 
 
@@ -91,7 +94,7 @@ def test_edited_deleted_renamed_and_refused_are_so_in_the_next_search(root: Path
     (root / "docs/hours.txt").unlink()
     (root / "docs/returns.md").rename(root / "docs/sub.md")
     (root / "docs/bad.md").write_bytes(b"\x00\x01\x02" * 100)
-    assert index.health(store, root, ["docs"])[1] == 4
+    assert index.health(store, index.Folder(root, ["docs"]))[1] == 4
     toy = Toy()
     changes = updated(root, store, toy)
     assert changes.changed == ("docs/fees.md",)
@@ -102,7 +105,7 @@ def test_edited_deleted_renamed_and_refused_are_so_in_the_next_search(root: Path
     assert found(store, "wire transfer") == [] and found(store, "desk open") == []
     assert found(store, "cheque") == ["docs/fees.md"]
     assert found(store, "parcels come back") == ["docs/sub.md"]
-    told, stale = index.health(store, root, ["docs"])
+    told, stale = index.health(store, index.Folder(root, ["docs"]))
     assert told.whole and stale == 0 and list(told.refused) == ["docs/bad.md"]
     assert updated(root, store) == index.Changes(unchanged=3), "a refused file is not read again"
 
@@ -149,7 +152,7 @@ def test_two_files_with_the_same_text_embed_it_once(root: Path, store: Sqlite) -
 
 
 def test_an_index_of_words_alone(root: Path, store: Sqlite) -> None:
-    index.update(root, ["docs"], store, None, index.index_config(None))
+    index.update(index.Folder(root, ["docs"]), store, None, index.index_config(None))
     assert found(store, "wire transfer") == ["docs/fees.md"]
     assert store.health().dense is None and store.health().whole
 
@@ -226,18 +229,22 @@ def test_parts_make_the_index_that_one_update_makes(root: Path, store: Sqlite, t
         (root / f"docs/{i}.md").write_text(f"Text number {i} about parcels {'x' * i}.")
     updated(root, other := Sqlite(tmp_path / "other"))
     toy = Toy()
-    where = (root, ["docs"], store, toy, index.index_config(toy, "toy", f"toy{toy.width}"))
-    sizes = [index.add_part(*where, part=part, of=3) for part in (2, 0, 1)]
+    usual = index.index_config(toy, "toy", f"toy{toy.width}")
+
+    def add(part: int, of: int, made: IndexConfig = usual) -> int:
+        return index.add_part(index.Folder(root, ["docs"]), store, toy, made, part=part, of=of)
+
+    sizes = [add(part, 3) for part in (2, 0, 1)]
     assert sum(sizes) == len(toy.asked) == 12 and all(sizes)
-    assert sum(index.add_part(*where, part=part, of=4) for part in range(4)) == 0
+    assert sum(add(part, 4) for part in range(4)) == 0
     changes = updated(root, store)
     assert (changes.added, changes.embedded, changes.unchanged) == ((), 0, 12)
     assert found(store, "parcels") == found(other, "parcels") and store.documents() == other.documents()
     (root / "docs/0.md").unlink()
     (root / "docs/1.md").write_text("It changed.")
-    assert sum(index.add_part(*where, part=part, of=2) for part in range(2)) == 1 and "docs/0.md" in store.documents()
+    assert sum(add(part, 2) for part in range(2)) == 1 and "docs/0.md" in store.documents()
     other_way = index.index_config(toy, "toy", "another", size=100)
-    assert index.add_part(*where[:4], other_way, part=0, of=1) == 0, "an index made in another way is one writer's"
+    assert add(0, 1, other_way) == 0, "an index made in another way is one writer's"
 
 
 def test_an_update_waits_for_another_process_that_indexes(root: Path, store: Sqlite, tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ import sys
 import textwrap
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("lancedb", reason="the extra `lance` is not installed")
-
 from test_store import CONFIG, embed, found, passage, put
 
 from rung.errors import RungError
@@ -24,6 +22,8 @@ from rung.retrieve.lance import Lance
 from rung.retrieve.lance_errors import unusable
 from rung.retrieve.search import Settings, search
 from rung.retrieve.store import Change, IndexConfig, text_digest
+
+pytestmark = pytest.mark.skipif(find_spec("lancedb") is None, reason="the extra `lance` is not installed")
 
 KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1"}
 

@@ -15,7 +15,7 @@ import pytest
 from rung import files
 from rung.errors import DataError, RungError
 from rung.lm.remote.calls import LEDGER, FileCalls
-from rung.retrieve.index import index_config, update
+from rung.retrieve.index import Folder, index_config, update
 from rung.retrieve.knowledge import opened, place, point
 from rung.retrieve.sqlite import NAME, Sqlite
 
@@ -50,10 +50,10 @@ def test_an_index_that_finds_no_room_says_so_and_goes_on(tmp_path: Path) -> None
     pages = store._db.execute("pragma page_count").fetchone()[0]
     store._db.execute(f"pragma max_page_count = {pages + 4}")
     with pytest.raises(RungError, match=r"the disk is full .*it resumes"):
-        update(root, ("**/*.md",), store, None, how)
+        update(Folder(root, ("**/*.md",)), store, None, how)
     store.close()
     again = Sqlite(tmp_path / "index")
-    update(root, ("**/*.md",), again, None, how)
+    update(Folder(root, ("**/*.md",)), again, None, how)
     assert len(again.documents()) == 40
 
 
@@ -72,7 +72,7 @@ def test_the_books_of_calls_say_that_the_disk_is_full(tmp_path: Path) -> None:
 def test_a_cut_database_names_the_file(tmp_path: Path, cut: float) -> None:
     root = documents(tmp_path / "documents")
     store = Sqlite(tmp_path / "index")
-    update(root, ("**/*.md",), store, None, index_config(None))
+    update(Folder(root, ("**/*.md",)), store, None, index_config(None))
     store.close()
     for path in (tmp_path / "index" / NAME, tmp_path / LEDGER):
         if not path.exists():

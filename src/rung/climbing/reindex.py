@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rung.climbing.executors import Open, Setting, local
 from rung.climbing.executors.index_job import IndexJob, usual
@@ -48,7 +47,7 @@ def _elsewhere(project: Project, place: str, on: Open, progress: Progress) -> Ch
         )
     texts, engines, how = project.inputs.data.documents, project.engines, usual(project)
     store = knowledge.open_kept(place, engines)
-    before = look(Path(texts.root), texts.patterns, store, how, knowledge.labels(texts), knowledge.contents(texts))
+    before = look(knowledge.folder_of(texts), store, how)
     embedded = 0
     setting = Setting(project, _Shown(progress), float("inf"), everything=True)
     with on(setting) as executor, closing(executor.run([IndexJob(part, PARTS) for part in range(PARTS)])) as records:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 
 from rung.errors import BusyError, TaskError
 from rung.retrieve.chunk import CHUNK_VERSION, chunk
@@ -33,6 +32,18 @@ Progress = Callable[[str, float], object]
 """Called with the current activity and the share of the work done."""
 Label = Callable[[str], str]
 """From a file's path to its access label; the empty label is open to all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The documents of an index: where they are, and what is known of them before they are read."""
+
+    root: Path
+    patterns: Sequence[str] = (".",)
+    """Globs relative to the root."""
+    label: Label = lambda path: ""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """Known content digests by path, so that files are not read again for them; see `source.content`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +92,13 @@ def index_config(
     return IndexConfig(name, embedder_digest, size, overlap, " ".join([f"{FORMAT}.{CHUNK_VERSION}", *readers.TABLE.origins()]))
 
 
-def look(
-    root: Path,
-    patterns: Sequence[str],
-    store: Store,
-    made: IndexConfig,
-    label: Label = lambda path: "",
-    contents: Mapping[str, str] = MappingProxyType({}),
-) -> FolderChanges:
-    """Compare the folder with the index by content; modification times are ignored.
-
-    `contents`: known content digests by path, so that files are not read again for them; see `source.content`.
-    """
-    found = listing(root, patterns)
+def look(folder: Folder, store: Store, made: IndexConfig) -> FolderChanges:
+    """Compare the folder with the index by content; modification times are ignored."""
+    root = folder.root
+    found = listing(root, folder.patterns)
     known = store.documents() if store.config() == made else dict.fromkeys(store.documents(), "")
-    named = {relative(path, root): path for path in found.files}
-    now = {where: _digest(contents.get(where) or content(path, root)[0], label(where)) for where, path in named.items()}
+    named = {relative(file, root): file for file in found.files}
+    now = {path: _digest(folder.contents.get(path) or content(file, root)[0], folder.label(path)) for path, file in named.items()}
     refused = {one.path: _reason(one) for one in found.refused}
     now |= {path: digest(["refused", reason]) for path, reason in refused.items()}
     deleted = {path: old for path, old in known.items() if path not in now}
@@ -131,14 +133,7 @@ def _alone(store: Store, progress: Progress) -> Iterator[None]:
 
 
 def update(
-    root: Path,
-    patterns: Sequence[str],
-    store: Store,
-    embedder: Embeds | None,
-    made: IndexConfig,
-    label: Label = lambda path: "",
-    progress: Progress = lambda what, share: None,
-    contents: Mapping[str, str] = MappingProxyType({}),
+    folder: Folder, store: Store, embedder: Embeds | None, made: IndexConfig, progress: Progress = lambda what, share: None
 ) -> Changes:
     """Bring the index up to date with the folder, in groups of files, each group in one transaction.
 
@@ -147,13 +142,13 @@ def update(
     another way (embedder, size, program), everything is read again and replaced in one single transaction.
     """
     with _alone(store, progress):
-        seen = look(root, patterns, store, made, label, contents)
+        seen = look(folder, store, made)
         at_once = store.config() not in (None, made)
         ended = ((Change(path),) for path in seen.deleted)
         ready: list[Change] = []
         refused: dict[str, str] = {}
         embedded = 0
-        for group in _groups(chain(ended, _read(root, seen, embedder, made, label, progress))):
+        for group in _groups(chain(ended, _read(folder, seen, embedder, made, progress))):
             embedded += _embedded(store, embedder, made, group)
             refused |= {change.path: change.refused for change in group if change.refused}
             ready += group
@@ -176,14 +171,11 @@ def update(
 
 
 def add_part(
-    root: Path,
-    patterns: Sequence[str],
+    folder: Folder,
     store: Store,
     embedder: Embeds | None,
     made: IndexConfig,
-    label: Label = lambda path: "",
     progress: Progress = lambda what, share: None,
-    contents: Mapping[str, str] = MappingProxyType({}),
     *,
     part: int,
     of: int,
@@ -199,26 +191,19 @@ def add_part(
     def own(paths: Sequence[str]) -> tuple[str, ...]:
         return tuple(path for path in paths if int(digest(path), 16) % of == part)
 
-    seen = look(root, patterns, store, made, label, contents)
+    seen = look(folder, store, made)
     seen = replace(seen, added=own(seen.added), changed=own(seen.changed), deleted=(), renamed=())
     embedded = 0
-    for group in _groups(_read(root, seen, embedder, made, label, progress)):
+    for group in _groups(_read(folder, seen, embedder, made, progress)):
         embedded += _embedded(store, embedder, made, group)
         store.apply(group, made)
     return embedded
 
 
-def health(
-    store: Store,
-    root: Path | None = None,
-    patterns: Sequence[str] = (".",),
-    label: Label = lambda path: "",
-    contents: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[Health, int]:
+def health(store: Store, folder: Folder | None = None) -> tuple[Health, int]:
     """The store's own health; and, where the folder is given, how many of its files the index is behind on."""
     made = store.config()
-    stale = look(root, patterns, store, made, label, contents).stale if root and made else 0
-    return store.health(), stale
+    return store.health(), look(folder, store, made).stale if folder and made else 0
 
 
 def _groups(changes: Iterable[tuple[Change, ...]]) -> Iterator[list[Change]]:
@@ -245,18 +230,19 @@ def _embedded(store: Store, embedder: Embeds | None, made: IndexConfig, group: S
 
 
 def _read(
-    root: Path, seen: FolderChanges, embedder: Embeds | None, made: IndexConfig, label: Label, progress: Progress
+    folder: Folder, seen: FolderChanges, embedder: Embeds | None, made: IndexConfig, progress: Progress
 ) -> Iterator[tuple[Change, ...]]:
     """Changes to apply together: a file's new content; for a renamed file also the deletion of its old path."""
     count = lru_cache(maxsize=1 << 16)(embedder.count if embedder else _words)
     old_names = {new: old for old, new in seen.renamed}
     paths = [*old_names, *seen.changed, *seen.added]
+    root = folder.root
     sizes = [max(1, (root / path).stat().st_size if (root / path).is_file() else 1) for path in paths]
     started, done = time.monotonic(), 0
     for path, size in zip(paths, sizes, strict=True):
         progress(_status(path, done / sum(sizes), time.monotonic() - started), done / sum(sizes))
         ended = (Change(old_names[path]),) if path in old_names else ()
-        yield (*ended, _change(root, path, seen, made, label(path), count))
+        yield (*ended, _change(root, path, seen, made, folder.label(path), count))
         done += size
 
 

@@ -14,7 +14,7 @@ from rung.lm.engines import Engines
 from rung.retrieve.access import Rules, label, unmatched
 from rung.retrieve.formats.readers import origin
 from rung.retrieve.formats.source import content
-from rung.retrieve.index import Changes, Progress, add_part, health, index_config, update
+from rung.retrieve.index import Changes, Folder, Progress, add_part, health, index_config, update
 from rung.retrieve.parse import listing, relative
 from rung.retrieve.store import Health, IndexConfig, Store
 from rung.retrieve.unread import NAMED, not_read
@@ -173,24 +173,25 @@ def bring_up_to_date(
     texts: Texts, index: str, engines: Engines, how: IndexConfig, progress: Progress = lambda *_: None
 ) -> Changes:
     """Update the index to the documents and their labels; unchanged files are not read again."""
-    embedder = engines.embedder(how.embedder)
-    return update(
-        Path(texts.root), texts.patterns, open_kept(index, engines), embedder, how, labels(texts), progress, contents(texts)
-    )
+    return update(folder_of(texts), open_kept(index, engines), engines.embedder(how.embedder), how, progress)
 
 
 def bring_part_up_to_date(
     texts: Texts, index: str, engines: Engines, how: IndexConfig, progress: Progress, part: int, of: int
 ) -> int:
     """Add what the index lacks of one part of the documents, beside other processes; see `index.add_part`."""
-    root, store, embedder = Path(texts.root), open_kept(index, engines), engines.embedder(how.embedder)
-    digests = contents(texts)
-    return add_part(root, texts.patterns, store, embedder, how, labels(texts), progress, digests, part=part, of=of)
+    store, embedder = open_kept(index, engines), engines.embedder(how.embedder)
+    return add_part(folder_of(texts), store, embedder, how, progress, part=part, of=of)
 
 
 def looked_over(texts: Texts, store: Store) -> tuple[Health, int]:
     """The index's health, and the number of documents for which it is outdated."""
-    return health(store, Path(texts.root), texts.patterns, labels(texts), contents(texts))
+    return health(store, folder_of(texts))
+
+
+def folder_of(texts: Texts) -> Folder:
+    """The documents as an index reads them."""
+    return Folder(Path(texts.root), texts.patterns, labels(texts), contents(texts))
 
 
 def labels(texts: Texts) -> Callable[[str], str]:
