@@ -39,6 +39,10 @@ here is below that peak. An estimate is a forecast; the measured cost is shown b
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
+FROZEN_BYTES = 2.4
+"""Bytes per weight where a CPU stores frozen layers in bfloat16: 2, and 4 for the embeddings and the output head. SmolLM2-135M
+and Llama 3.2 1B have a fifth of their weights there."""
+
 USD_PER_CORE_HOUR = 0.05
 """CPU machines: about the on-demand cloud price of one vCPU ($0.10 an hour for two). A laptop costs less to run, but the
 comparison of rungs should not change on a rented machine."""
@@ -62,7 +66,7 @@ Set `machine_usd_per_hour` in rung.yaml, or prices.yaml under `home()`, to what 
 
 USD_PER_OTHER_GPU_HOUR = 1.00
 
-PROBE_VERSION = 3
+PROBE_VERSION = 4
 """Raise when `rung.lm.probe` measures otherwise, so that stored measurements are repeated."""
 
 BUSY_SHARE = 0.3
@@ -91,18 +95,30 @@ class Machine:
     onednn: bool = False
     """Whether oneDNN (`rung.lm.models.onednn_linear`) is faster for float32 products than PyTorch's choice; `gflops` has the
     faster speed."""
+    bf16_speedup: float = 1.0
+    """How many times as fast as in float32 a frozen layer is computed in bfloat16, casts included
+    (`rung.lm.models.frozen_linear`); 1 where it stays float32: on a GPU, and on a CPU that gains too little."""
     usd_per_hour: float = 0.0
+
+    @property
+    def frozen_bf16(self) -> bool:
+        """Whether frozen weights are stored and multiplied in bfloat16 on this CPU, and all else is computed in float32."""
+        return self.bf16_speedup > 1
 
     def _seconds(self, flops: float, efficiency: float = EFFICIENCY) -> float:
         return flops / (self.gflops[self.dtype] * 1e9 * efficiency)
 
-    def training_seconds(self, parameters: int, trainable_share: float, tokens: int, epochs: float = 1) -> float:
+    def training_seconds(
+        self, parameters: int, trainable_share: float, tokens: int, epochs: float = 1, *, frozen: bool = False
+    ) -> float:
         """Wall-clock seconds to train on `tokens` (those computed, after sharing and padding) `epochs` times.
 
         2 operations a parameter and token forward, 2 backward for the activations, and 2 more for the weights that
         are trained (https://arxiv.org/abs/2001.08361, section 2.1): an adapter costs about two thirds of full training.
+        `frozen`: whether the other weights are multiplied in bfloat16 where the machine has `frozen_bf16`.
         """
-        return self._seconds(parameters * (4 + 2 * trainable_share) * tokens * epochs)
+        products = EFFICIENCY / self.bf16_speedup if frozen else EFFICIENCY  # the rest of a step gets no faster
+        return self._seconds(parameters * (4 + 2 * trainable_share) * tokens * epochs) * (1 - EFFICIENCY + products)
 
     def prefill_seconds(self, parameters: int, tokens: float, behind: float = 0.0) -> float:
         """Seconds to prefill (or score) `tokens`: 2 operations per parameter and token, plus attention.

@@ -161,6 +161,9 @@ class Provenance:
     given: Mapping[str, Any] | None = None
     """`methods` of rung.yaml, as given."""
     seed: int | None = None
+    precision: Mapping[str, str] | None = None
+    """Of the frozen layers of a language model here: `trained`, where something was trained beside them, and `answered`;
+    `bfloat16`, or the data type of `machine`."""
     notes: tuple[Mapping[str, Any], ...] | None = None
     """What each fit noted: losses, spreads, tuned thresholds."""
     attack: Attack | None = None

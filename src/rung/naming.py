@@ -11,6 +11,7 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
     _without(content, "label_set")
     _without(content, "other")
     content["model"].pop("files")
+    _without(content["model"], "precision")
     if content["model"]["digest"]:
         content["model"].pop("name")  # the digest identifies the model, wherever it is stored
     content["demos"].pop("files")

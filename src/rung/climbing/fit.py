@@ -149,6 +149,7 @@ def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
         data = context.data_for(method).digest
         given = [before, method.name, method.fit_version, options(method), data, context.task.seed]
         given += filter(None, [plugins.origin(method)])  # another version of a plug-in may fit differently
+        given += ["bfloat16"] if method.freezes and context.engines.machine.frozen_bf16 else []
         before = digest([*given, *rewarded(method, context.scoring.key, context.task.folder)])
         keys.append(before)
     return keys

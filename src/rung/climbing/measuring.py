@@ -21,6 +21,7 @@ from rung.evaluate.injection import cached_attack
 from rung.evaluate.predict import answer, latency
 from rung.evaluate.provenance import gather, plugins_of
 from rung.lm.base import InServer, ServerFacts
+from rung.lm.engine_kinds import can
 from rung.methods.base import options
 from rung.methods.chain import asks_api
 from rung.planning import corrections
@@ -154,6 +155,7 @@ def _provenance(
         options=tuple({"method": method.name, **options(method)} for method in step.all_methods),
         given=project.task.methods,
         seed=project.task.seed,
+        precision=_precision(project, fitted),
         notes=tuple(note["notes"] for note in fitted.notes),
         attack=cached_attack(fitted.predictor, project.inputs.splits.dev, project.store, project.engines),
         errors=sum(bool(p.error) for p in predictions),
@@ -162,6 +164,16 @@ def _provenance(
         again=sum(p.failed for p in predictions),
         race=raced,
     )
+
+
+def _precision(project: Project, fitted: Fitted) -> dict[str, str] | None:
+    """In which type frozen layers were multiplied, in training and in answers; None where no language model of rung answered."""
+    models = [one.model for one in (fitted.predictor, fitted.predictor.then) if one and can(one.model).precisions]
+    if not models:
+        return None
+    usual = project.worker.dtype
+    trained = [note["notes"].get("precision", usual) for note in fitted.notes if "trained_parameters" in note["notes"]]
+    return {"answered": models[-1].precision or usual} | ({"trained": trained[-1]} if trained else {})
 
 
 def _server(project: Project, predictor: Predictor) -> ServerFacts | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -97,8 +97,11 @@ class Project:
 
     @cached_property
     def machine(self) -> Machine:
-        """Measured once per machine, in up to two seconds."""
-        return self.estimate_for or load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
+        """Measured once per machine, in up to two seconds; with the precision that the task allows."""
+        if self.estimate_for:
+            return self.estimate_for
+        found = load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
+        return replace(found, bf16_speedup=1.0) if self.task.precision == "float32" else found
 
     @property
     def worker(self) -> Machine:

@@ -188,7 +188,8 @@ def measure_forgetting(model: ModelRef, untouched: ModelRef, on: Probe, store: S
 def _ability(model: ModelRef, on: Probe, store: Store, engines: Engines) -> Ability:
     """Measured once per model and probe, and stored. The key includes the machine, because a GPU rounds differently."""
     machine = engines.machine
-    name = digest([model.digest, model.files_digest, on.digest, machine.device, machine.dtype, MEASURE_VERSION])
+    precision = [model.precision] if model.precision else []
+    name = digest([model.digest, model.files_digest, on.digest, machine.device, machine.dtype, MEASURE_VERSION, *precision])
     with store.lease(f"ability/{name}", engines.until):
         kept = store.read(f"ability/{name}.json")
         if kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from rung.types import Message
 
@@ -13,6 +13,8 @@ Progress = Callable[[int], None]
 
 Heard = Callable[[int, Callable[[], str]], bool]
 """Called after each token with a prompt's number and its answer so far, to be read if wanted; False ends that answer."""
+
+Precision = Literal["", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class ModelRef:
     files: str = ""
     """Folder of what was fitted: an adapter, whole weights, a head, a rule's rows."""
     files_digest: str = ""
+    precision: Precision = ""
+    """In which its frozen layers are stored and multiplied on a CPU that is faster with it; empty for the machine's data type."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class Capabilities:
     """Exports of it hold the rule by which it answers `other`."""
     replaceable: bool = False
     """Another program may write its free text (`rung serve --engine`)."""
+    precisions: bool = False
+    """Its frozen layers may be bfloat16 on a CPU (`ModelRef.precision`)."""
     at_once: int = 0
     """Rows that it needs at once to be busy; 0 for any number."""
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from rung.errors import ModelError
 from rung.lm.base import Engine, ModelRef
@@ -36,9 +36,10 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
         from rung.lm.inference.served import Bases, opened
 
         bases = engines.keep("served bases", Bases)
-        own = partial(opened, found.folder, found.digest, ref.files, engines.machine, engines.say, bases)
+        own = partial(opened, found.folder, found.digest, ref, engines.machine, engines.say, bases)
         return _open_backend(engines, ref, found, own) if ref in engines.backends else own()
-    return CausalEngine(load(found.folder, engines.machine, ref.files), engines.say)
+    frozen: Literal["", "below"] = "below" if ref.precision and engines.machine.frozen_bf16 else ""
+    return CausalEngine(load(found.folder, engines.machine, ref.files, frozen=frozen), engines.say)
 
 
 def _one_owner(engines: Workshop) -> bool:
@@ -154,7 +155,7 @@ def _price_vllm(engines: Workshop, ref: ModelRef) -> Price | None:
 
 OWN = EngineKind(
     name="causal",
-    can=replace(WEIGHTS, replaceable=True),
+    can=replace(WEIGHTS, replaceable=True, precisions=True),
     open=_open_causal,
     digest=_digest_causal,
     parameters=_size_causal,

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import linear
 
 from rung.contention import watch_others
-from rung.lm.models import onednn_linear
+from rung.lm.models import frozen_linear, onednn_linear
 from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
 
 Work = tuple[float, Callable[[], Any]]
@@ -38,6 +38,13 @@ BF16_MIN_SPEEDUP = 1.2
 """An accelerator uses bf16 if it measures at least this many times the speed of float32; below that the lost precision buys
 nothing."""
 
+FROZEN_MIN_SPEEDUP = 1.15
+"""A CPU computes frozen layers in bfloat16 if a layer, forward and backward, casts included, measures at least this many times
+the speed of the float32 product in use."""
+
+LAYER = (1024, 576, 1536)
+"""Rows, inputs and outputs of that layer: the widest of the default base, in a training step. In wider ones casts cost less."""
+
 ONEDNN_MIN_SPEEDUP = 1.02
 """oneDNN is used if it measures at least this many times the speed of PyTorch's own choice."""
 
@@ -54,10 +61,11 @@ def measure() -> tuple[Machine, float]:
         if device == "cpu" and onednn_linear.has_onednn():
             works["oneDNN"] = matrix_work(device, torch.float32, onednn_linear.onednn)
         speeds = dict(zip(works, fastest(device, list(works.values())), strict=True))
+        bandwidth, by_onednn = speeds.pop("reading"), speeds.pop("oneDNN", 0.0)
+        onednn = by_onednn >= ONEDNN_MIN_SPEEDUP * speeds["float32"]
+        gflops = speeds | {"float32": by_onednn if onednn else speeds["float32"]}
+        speedup = frozen_speedup(gflops, onednn_linear.onednn if onednn else linear) if device == "cpu" else 1.0
         share = others()
-    bandwidth, by_onednn = speeds.pop("reading"), speeds.pop("oneDNN", 0.0)
-    onednn = by_onednn >= ONEDNN_MIN_SPEEDUP * speeds["float32"]
-    gflops = speeds | {"float32": by_onednn if onednn else speeds["float32"]}
     name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
     machine = Machine(
         name=name if device == "cuda" else f"{name}, {threads} threads",
@@ -70,6 +78,7 @@ def measure() -> tuple[Machine, float]:
         bandwidth_gbs=bandwidth,
         dtype=choose_dtype(device, gflops),
         onednn=onednn,
+        bf16_speedup=speedup,
     )
     return machine, share
 
@@ -81,11 +90,30 @@ def find_device() -> Device:
 
 
 def choose_dtype(device: Device, gflops: dict[str, float]) -> str:
-    """float32 on a CPU, always: bf16 loses precision in the optimizer, and most CPUs do not support it in hardware.
+    """float32 on a CPU, always, for all that is trained or added: only frozen layers may be bf16 (`frozen_speedup`).
     bf16 on an accelerator that measures it faster. Never float16: it needs loss scaling."""
     if device == "cpu":
         return "float32"
     return "bfloat16" if gflops.get("bfloat16", 0) >= BF16_MIN_SPEEDUP * gflops["float32"] else "float32"
+
+
+def frozen_speedup(gflops: dict[str, float], by: onednn_linear.Product) -> float:
+    """How many times as fast a frozen layer is in bf16 as by the float32 product `by`; 1 if that is too little to use it.
+
+    Measured only where bf16 products are faster in themselves: elsewhere a layer would take a second.
+    """
+    if gflops["bfloat16"] <= gflops["float32"] or not frozen_linear.has_product():
+        return 1.0
+    exact, rounded = fastest("cpu", [layer_work(torch.float32, by), layer_work(torch.bfloat16, frozen_linear.product)])
+    return rounded / exact if rounded >= FROZEN_MIN_SPEEDUP * exact else 1.0
+
+
+def layer_work(dtype: torch.dtype, by: onednn_linear.Product) -> Work:
+    """A layer's product and the gradient of its rows; rows are float32, weights of the data type."""
+    rows, inputs, outputs = LAYER
+    weight = torch.randn(outputs, inputs).to(dtype)
+    forward, backward = torch.randn(rows, inputs), torch.randn(rows, outputs)
+    return 4 * rows * inputs * outputs / 1e9, lambda: (by(forward, weight, None), by(backward, weight.t(), None))
 
 
 def matrix_work(device: Device, dtype: torch.dtype, by: onednn_linear.Product = linear) -> Work:

@@ -115,6 +115,11 @@ class Method(ABC):
         return ""
 
     @property
+    def freezes(self) -> bool:
+        """Whether the base's linear layers stay as they are while it trains beside them, so that they may be bfloat16."""
+        return False
+
+    @property
     def patience(self) -> int:
         """Rounds without improvement after which training stops; 0 for never. Override it with an option."""
         return 0

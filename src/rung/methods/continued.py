@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
-from rung.machine import Machine
+from rung.machine import FROZEN_BYTES, Machine
 from rung.methods import raw, tuning
 from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate
@@ -42,6 +42,10 @@ class Continued(RawTextOptions):
     held: Annotated[float, Ge(0), Le(0.5)] = 0.05
     """Share of the documents that is never trained on, for the perplexity before and after."""
 
+    @property
+    def freezes(self) -> bool:
+        return self.rank > 0
+
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         trained = 0.03 if self.rank else 1.0
         tokens = self.read_tokens(facts)
@@ -51,9 +55,15 @@ class Continued(RawTextOptions):
         return replace(
             start,
             fit_seconds=start.fit_seconds
-            + machine.training_seconds(facts.parameters, trained, round(tokens), self.epochs)
+            + machine.training_seconds(facts.parameters, trained, round(tokens), self.epochs, frozen=self.freezes)
             + reading,
-            memory_bytes=tuning.memory(facts.parameters, trained, self.tokens, machine),
+            memory_bytes=tuning.memory(
+                facts.parameters,
+                trained,
+                self.tokens,
+                machine,
+                FROZEN_BYTES if self.freezes and machine.frozen_bf16 else 4,
+            ),
         )
 
     def read_tokens(self, facts: Facts) -> float:
@@ -66,7 +76,7 @@ class Continued(RawTextOptions):
         from rung.lm.training import raw_text_steps, train
 
         replay = self._replayed(data, run)
-        loaded = tuning.open_model(start, run, whole=not self.rank)
+        loaded = tuning.open_model(start, run, whole=not self.rank, freezes=self.freezes)
         mixed = not self.rank and tuning.widened(loaded, run)
         work, length = run.folder / "work", min(self.window, loaded.context)
         texts = {"domain": data.corpus} | ({"general": data.general} if data.general.files else {})

@@ -63,8 +63,12 @@ class Grpo(StepOptions, AdapterOptions):
     learning_rate: Rate = 1e-4
     """Highest step size."""
 
+    @property
+    def freezes(self) -> bool:
+        return True
+
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
-        load = tuning.TrainingLoad(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03)
+        load = tuning.TrainingLoad(epochs=1, batch=self.batch, tokens=self.tokens, trained=0.03, freezes=self.freezes)
         thought = max(0.0, start.calls * start.output_tokens - facts.output_tokens)  # reasoning tokens
         length = thought + (self.longest or 2 * facts.output_tokens)  # sampled answers are longer than right ones
         group = start.prompt_tokens + self.samples * length
@@ -73,7 +77,9 @@ class Grpo(StepOptions, AdapterOptions):
         answers = self.batch * self.samples
         writing = machine.decode_seconds(facts.parameters, round(length), batch=answers)
         reading = machine.prefill_seconds(facts.parameters, round((1 + bool(self.beta)) * (prompts + answers * length)))
-        learning = machine.training_seconds(facts.parameters, load.trained, round(prompts + answers * length), self.updates)
+        learning = machine.training_seconds(
+            facts.parameters, load.trained, round(prompts + answers * length), self.updates, frozen=self.freezes
+        )
         looking = (tuning.CHECKS if self.patience else 0) * tuning.HELD * facts.train_rows * found.row_seconds
         return replace(found, fit_seconds=found.fit_seconds + self.steps * (writing + reading + learning) + looking)
 
@@ -81,7 +87,7 @@ class Grpo(StepOptions, AdapterOptions):
         from rung.lm.models import adapters
         from rung.lm.training import grpo_groups, train
 
-        loaded = tuning.open_model(start, run)
+        loaded = tuning.open_model(start, run, freezes=self.freezes)
         max_length = (self.longest or start.decoding.max_new_tokens) + (start.thinking.tokens if start.thinking else 0)
         rows, held = tuning.held_back(start, data, self.patience, run)
         least = max_length if self.longest else 1  # without the option, answers get what their prompts leave

@@ -43,6 +43,10 @@ class Lora(AnswerOptions, AdapterOptions):
     stop_below: Weight = 0.1
     """Mean loss of as many steps as an epoch has, below which training ends early; 0 never. No effect with `patience`."""
 
+    @property
+    def freezes(self) -> bool:
+        return not self.decomposed  # which measures the length of each weight row
+
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = self.load(0.002 * self.rank)
         return tuning.training_estimate(start, facts, machine, load)
@@ -52,7 +56,7 @@ class Lora(AnswerOptions, AdapterOptions):
 
         # a model that is trained on the labels need not be shown them
         start = replace(start, show_labels=False)
-        loaded = tuning.open_model(start, run)
+        loaded = tuning.open_model(start, run, freezes=self.freezes)
         shape = (self.rank, self.alpha, self.dropout, run.seed, self.stabilised, self.decomposed)
         loaded = replace(loaded, model=adapters.lora(loaded.model, *shape))
         plan = self.plan(run, self.learning_rate)

@@ -31,7 +31,7 @@ def pair_training_estimate(
     """The estimate with training on pairs, and `reads` forward passes over them, added."""
     found = tuning.training_estimate(start, replace(facts, train_rows=0), machine, load, facts.pair_tokens)
     tree = round(facts.pairs * facts.pair_tokens + facts.shared_tokens * facts.pairs / load.batch)
-    training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs)
+    training = machine.training_seconds(facts.parameters, load.trained, tree, load.epochs, frozen=load.freezes)
     reading = machine.prefill_seconds(facts.parameters, round(reads * tree))
     looking = load.checks * tuning.HELD * machine.prefill_seconds(facts.parameters, tree)
     return replace(found, fit_seconds=found.fit_seconds + training + reading + looking)

@@ -67,6 +67,10 @@ class Peft(AnswerOptions):
                 remedy="The default is 64 for a bottleneck, and 20 for a prompt or prefix.",
             )
 
+    @property
+    def freezes(self) -> bool:
+        return True
+
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         load = self.load(KINDS[self.kind], wide=self.kind in OWN)
         return tuning.training_estimate(start, facts, machine, load)
@@ -75,7 +79,7 @@ class Peft(AnswerOptions):
 
         # a model that is trained on the labels need not be shown them
         start = replace(start, show_labels=False)
-        loaded = tuning.open_model(start, run)
+        loaded = tuning.open_model(start, run, freezes=self.freezes)
         mixed = self.kind in OWN and tuning.widened(loaded, run)
         loaded = replace(loaded, model=self._adapted(loaded, start, run.seed))
         plan = self.plan(run, self.learning_rate, mixed=mixed)

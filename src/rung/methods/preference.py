@@ -42,6 +42,10 @@ class Preferring(PairOptions):
     learning_rate: Rate = 1e-4
     """Highest step size; about a tenth of that for learning answers."""
 
+    @property
+    def freezes(self) -> bool:
+        return True
+
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         return pairing.pair_training_estimate(start, facts, machine, self.load(0.03), reads=1)
 
@@ -51,7 +55,7 @@ class Preferring(PairOptions):
 
         learnt, held = split_holdout(data.preferences, self.held, run.seed)
         learnt, by = pairing.held_back(learnt, self.patience, run)
-        loaded = tuning.open_model(start, run)
+        loaded = tuning.open_model(start, run, freezes=self.freezes)
         items = self._items(pairing.rows(loaded, start, learnt, run, votes=self.loss == "kto"), loaded.max_length)
         shown = pairing.rows(loaded, start, [one for one in held if one.chosen and one.rejected], run)
         choosing = pairing.rows(loaded, start, by, run)

@@ -67,4 +67,4 @@ class Reward(PairOptions):
         files = run.folder / "model"
         rewards.save(loaded, files)
         fits.link_previous(files, start.model.files)
-        return tuning.answering_with(start, files, run)
+        return tuning.answering_with(start, files, run, start.model.precision)

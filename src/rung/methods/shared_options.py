@@ -37,7 +37,13 @@ class EpochOptions(StepOptions):
     def load(self, trained: float, wide: bool = False) -> TrainingLoad:
         """What the training takes of the machine. `trained`: share of the parameters; `wide`: the frozen ones are float32."""
         return TrainingLoad(
-            epochs=self.epochs, batch=self.batch, tokens=self.tokens, trained=trained, wide=wide, patience=self.patience
+            epochs=self.epochs,
+            batch=self.batch,
+            tokens=self.tokens,
+            trained=trained,
+            wide=wide,
+            freezes=self.freezes,
+            patience=self.patience,
         )
 
     def plan(self, run: Run, learning_rate: float, **more: Any) -> TrainConfig:

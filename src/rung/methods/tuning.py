@@ -6,13 +6,14 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from rung.data.split import question
 from rung.errors import RungError
-from rung.machine import BYTES
+from rung.lm.engine_kinds import can
+from rung.machine import BYTES, FROZEN_BYTES
 from rung.methods.base import Run
 from rung.methods.conversations import taught_rows
 from rung.methods.estimate import CostEstimate, StopBehaviour, activation_bytes, answer_seconds, process_bytes
@@ -23,6 +24,7 @@ from rung.types import Example, TrainData
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from rung.lm.base import Precision
     from rung.lm.models.load import Loaded
     from rung.lm.training.train import History, TrainConfig, Watch
     from rung.machine import Machine
@@ -47,7 +49,9 @@ class TrainingLoad:
     trained: float
     """Share of the parameters that are trained."""
     wide: bool = False
-    """Whether frozen weights are float32."""
+    """Whether frozen weights are float32 on a GPU."""
+    freezes: bool = False
+    """Whether they may be bfloat16 on a CPU."""
     patience: int = 0
     """If above 0, held-back rows are scored after each epoch."""
 
@@ -57,6 +61,12 @@ class TrainingLoad:
         Half of the mean is taken as the standard deviation, and steps as large as two of them above their mean.
         """
         return min(self.tokens, round(shared + (self.batch + self.batch**0.5) * item))
+
+    def weight(self, machine: Machine) -> float:
+        """Bytes per weight."""
+        if self.trained >= 1 or self.wide:
+            return 4
+        return FROZEN_BYTES if self.freezes and machine.frozen_bf16 else BYTES[machine.dtype]
 
     @property
     def checks(self) -> int:
@@ -74,37 +84,38 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
     own = start.prompt_tokens + facts.output_tokens
     saved = start.shared_passages.saved(most_alike(load.batch)) if start.shared_passages else 0.0
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
-    weight = 4 if load.trained >= 1 or load.wide else BYTES[machine.dtype]
     tree = facts.train_rows * (own - saved) + facts.shared_tokens * facts.train_rows / load.batch
     row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, machine, stop=stop)
     return replace(
         start,
         fit_seconds=start.fit_seconds
         + (START_SECONDS if machine.device == "cpu" else 0.0)
-        + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs)
+        + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs, frozen=load.freezes)
         + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
         stop_behaviour=stop,
         memory_bytes=max(
             start.memory_bytes,
-            memory(facts.parameters, load.trained, load.at_once(item or own, facts.shared_tokens), machine, weight),
+            memory(facts.parameters, load.trained, load.at_once(item or own, facts.shared_tokens), machine, load.weight(machine)),
         ),
     )
 
 
-def memory(parameters: int, trained: float, tokens: int, machine: Machine, weight: int = 4) -> int:
+def memory(parameters: int, trained: float, tokens: int, machine: Machine, weight: float = 4) -> int:
     """Bytes that training takes: weights, activations of `tokens` tokens, and for trained weights gradients and two moments.
 
-    `weight`: bytes per weight; 4 if all are trained, which is done in float32.
+    `weight`: bytes per weight; 4 if all are trained, which is done in float32. Weights that are rounded to 2 on a CPU may be read
+    in float32 before.
     """
-    states = weight * parameters + round(12 * trained * parameters)
-    return process_bytes(machine) + states + activation_bytes(parameters, tokens)
+    states = round(weight * parameters + 12 * trained * parameters) + activation_bytes(parameters, tokens)
+    return process_bytes(machine) + max(states, 4 * parameters if weight == FROZEN_BYTES else 0)
 
 
-def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False) -> Loaded:
+def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False, freezes: bool = False) -> Loaded:
     """The weights that `start` answers with, earlier adapters merged in, ready to be trained.
 
     `whole`: all weights will be saved, so no adapter may remain beside them. `four_bit`: as in `rung.lm.models.load.load`.
+    `freezes`: the weights of linear layers are not trained, so they are bfloat16 where the machine is faster with it.
     RungError if an earlier fit cannot be merged.
     """
     from rung.lm.models import fits
@@ -114,7 +125,9 @@ def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: boo
     base = run.engines.find(start.model.name).folder
     _, fitted = fits.split(base, start.model.files)
     run.engines.close()
-    loaded = loading.load(base, run.engines.machine, start.model.files, four_bit=four_bit)
+    machine = run.engines.machine
+    frozen: Literal["", "base"] = "base" if freezes and machine.frozen_bf16 else ""
+    loaded = loading.load(base, machine, start.model.files, four_bit=four_bit, frozen=frozen)
     below = fitted and (four_bit or fits.is_four_bit(fitted[-1]))
     if below or virtual.size(loaded.model) or (whole and not loading.saves_completely(loaded.model)):
         raise RungError(
@@ -190,7 +203,7 @@ def hold_back(
 
 def keep_adapter(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
     """`start` with the adapter just trained, on top of its earlier weights."""
-    from rung.lm.models import adapters, fits
+    from rung.lm.models import adapters, fits, frozen_linear
     from rung.lm.training import train
 
     files = run.folder / "model"
@@ -199,7 +212,7 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: History, run: Run) -
         (files / fits.FOUR_BIT).touch()
     fits.link_previous(files, start.model.files)
     run.notes.update(train.notes(loaded.model, history))
-    return answering_with(start, files, run)
+    return answering_with(start, files, run, "bfloat16" if frozen_linear.is_frozen(loaded.model) else "")
 
 
 def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
@@ -255,7 +268,14 @@ def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Ca
     return found
 
 
-def answering_with(start: Predictor, files: Path, run: Run) -> Predictor:
-    """`start` with what was just fitted, answered by an engine that can load it."""
-    fitted = replace(start.model, files=str(files), files_digest=folder_digest(files))
-    return replace(start, model=run.engines.fitted(fitted))
+def answering_with(start: Predictor, files: Path, run: Run, precision: Precision = "") -> Predictor:
+    """`start` with what was just fitted, answered by an engine that can load it.
+
+    `precision`: of the frozen weights that it was trained beside, as in `ModelRef`; it is noted, and answers have the same one
+    where the engine can.
+    """
+    fitted = replace(start.model, files=str(files), files_digest=folder_digest(files), precision="")
+    model = run.engines.fitted(fitted)
+    if precision:
+        run.notes["precision"] = precision
+    return replace(start, model=replace(model, precision=precision) if can(model).precisions else model)

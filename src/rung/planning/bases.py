@@ -128,6 +128,8 @@ def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
 
 def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predictor:
     known, model = task.labels or ({OTHER: NONE_OF_THESE} if task.other else {}), engines.reference(task.place(base))
+    if task.precision == "bfloat16" and engines.machine.frozen_bf16 and can(model).precisions:
+        model = replace(model, precision="bfloat16")
     tools = tool_use.tools_for(task, model, data, engines)
     return Predictor(
         kind=task.kind,

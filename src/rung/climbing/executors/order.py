@@ -86,7 +86,8 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
     task = Task.model_validate(content["task"])
     task._folder = Path(order.folder)
     whole = load_or_measure(usd_per_hour=task.machine_usd_per_hour)
-    here = shared_machine(whole, order.share)
+    driver = Machine(**content["machine"])
+    here = replace(shared_machine(whole, order.share), bf16_speedup=driver.bf16_speedup)  # another precision is another fit
     own, others = ([PastEstimate(**one) for one in some] for some in content["past"])
 
     @contextmanager
@@ -101,7 +102,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
         task,
         shared_engines=Engines(here, say, settings(task, store)),
         say=say,
-        estimate_for=Machine(**content["machine"]),
+        estimate_for=driver,
         past=(own, others),
         alone=undisturbed,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from rung.lm import out_of_memory
-from rung.lm.base import Writing
+from rung.lm.base import ModelRef, Writing
 from rung.lm.inference.causal import CausalEngine
 from rung.lm.inference.running import Running
 from rung.lm.models import serving
@@ -58,17 +58,22 @@ class ServedAdapter(CausalEngine):
 
 
 Bases = WeakValueDictionary[str, ServedBase]
-"""Bases in use, by the digest of their content."""
+"""Bases in use, by the digest of their content and their precision."""
 
 
-def opened(folder: Path, digest: str, files: str, machine: Machine, say: out_of_memory.Say, bases: Bases) -> CausalEngine:
-    """The engine of a base in `folder`, with the fit in `files`. A base that is in use is not opened again."""
+def opened(folder: Path, digest: str, ref: ModelRef, machine: Machine, say: out_of_memory.Say, bases: Bases) -> CausalEngine:
+    """The engine of a base in `folder`, with the fit of `ref`. A base that is in use is not opened again.
+
+    A fit that is no plain LoRA is merged, in float32 on a CPU, whatever its precision.
+    """
+    files = ref.files
     lora = serving.plain_lora(folder, files) if files else None
     if files and not lora:
         return ServedBase(load(folder, machine, files), say)
-    base = bases.get(digest)
+    precision = ref.precision if machine.frozen_bf16 else ""
+    base = bases.get(key := digest + precision)
     if base is None:
-        bases[digest] = base = ServedBase(load(folder, machine), say)
+        bases[key] = base = ServedBase(load(folder, machine, frozen="base" if precision else ""), say)
     if not lora:
         return base
     adapter = serving.read(base.loaded, lora)

@@ -117,7 +117,10 @@ def restore(model: Any, folder: Path, merged: bool = True) -> Any:
         raise ModelError(
             f"the adapter's file is incomplete: {faults[0]}", where=str(folder), remedy="Fit it again, or copy it again."
         )
-    return adapted.merge_and_unload() if merged and not virtual.size(adapted) else adapted
+    if merged and not virtual.size(adapted):
+        return adapted.merge_and_unload()
+    fuse(adapted)
+    return adapted
 
 
 def is_four_bit(model: Any) -> bool:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from rung.errors import ModelError
 from rung.lm.base import Decoding
-from rung.lm.models import fits, onednn_linear, opening
+from rung.lm.models import fits, frozen_linear, onednn_linear, opening
 from rung.lm.models.chat import Chat
 from rung.lm.quiet import quiet
 from rung.lm.trees import attention, virtual
@@ -50,36 +51,59 @@ class Loaded:
         return next(self.model.parameters()).device
 
 
-def load(base: Path, machine: Machine, files: str = "", training: bool = False, four_bit: bool = False) -> Loaded:
+def load(
+    base: Path,
+    machine: Machine,
+    files: str = "",
+    training: bool = False,
+    four_bit: bool = False,
+    frozen: Literal["", "base", "below"] = "",
+) -> Loaded:
     """Load safetensors weights in the dtype that is fastest on this machine and precise enough; never runs remote code.
 
     `files`: folder of a fit on the base (`rung.lm.models.fits`); adapters are merged into the weights where possible.
     `four_bit`: weights in 4-bit NormalFloat, to train an adapter on them (https://arxiv.org/abs/2305.14314). An adapter that
     was trained on 4-bit weights is loaded with them and not merged: it corrects for the quantized weights.
+    `frozen`: linear layers are bfloat16 and not trained (`rung.lm.models.frozen_linear`), with all fits merged before they are
+    rounded (`base`), or all but the last, which stays beside them as it was trained (`below`). Only models that support prefix
+    trees: others are known too little.
     """
     from rung.lm.models import adapters  # late: peft takes seconds to import
 
     folder, fitted = fits.split(base, files)
     four_bit = four_bit or (bool(fitted) and fits.is_four_bit(fitted[-1]))
+    below, beside = (fitted[:-1], fitted[-1:]) if frozen == "below" else (fitted, [])
     torch.set_num_threads(machine.threads)
     keep_freed_memory()
     # float32 on a CPU: the parity tests assume its rounding
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
+    if frozen and not below and _is_bf16(folder):
+        dtype = torch.bfloat16  # nothing is lost, and no copy in float32 is ever in memory
     with quiet():
         with opening.model_errors(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
         model = _weights(folder, dtype, machine.device, four_bit)
-        for adapter in fitted:
+        for adapter in below:
             model = adapters.restore(model, adapter, merged=not four_bit)
         onednn_linear.use_onednn(model, machine)
         if not four_bit:
             model.requires_grad_(True)  # peft leaves merged weights frozen
         model.train(training)
         trees = _supports_trees(virtual.base(model))
+        if frozen:
+            frozen_linear.freeze(model) if trees else model.float()
+        for adapter in beside:
+            model = adapters.restore(model, adapter, merged=not (trees or four_bit))
     if trees:
         model.set_attn_implementation(attention.NAME)
     return Loaded(model, Chat(tokenizer), trees, int(getattr(model.config, "max_position_embeddings", 0) or 2**20))
+
+
+def _is_bf16(folder: Path) -> bool:
+    """Whether a model's configuration says that its weights are stored in bfloat16."""
+    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return (said.get("dtype") or said.get("torch_dtype")) == "bfloat16"
 
 
 def saves_completely(model: Any) -> bool:

@@ -13,30 +13,38 @@ from typing import Any
 import torch
 from peft.tuners.lora import Linear
 
-from rung.lm.models import onednn_linear
+from rung.lm.models import frozen_linear, onednn_linear
 
 
 class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, layer: Any, a: torch.Tensor, b: torch.Tensor, scale: float):
-        rows, by = x.reshape(-1, x.shape[-1]), onednn_linear.product_of(layer)
-        low = by(rows, a, None)  # (rows, rank)
+        rows, by, beside = x.reshape(-1, x.shape[-1]), *_products(layer)
+        low = beside(rows, a, None)  # (rows, rank)
         out = by(rows, layer.weight, layer.bias)
         out.addmm_(low, b.t(), alpha=scale)
         ctx.save_for_backward(rows, low, layer.weight, a, b)
-        ctx.by, ctx.scale, ctx.shape = by, scale, x.shape
+        ctx.by, ctx.beside, ctx.scale, ctx.shape = by, beside, scale, x.shape
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor):
         rows, low, weight, a, b = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
-        low_grad = ctx.by(grad, b.t(), None).mul_(ctx.scale)
+        low_grad = ctx.beside(grad, b.t(), None).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = ctx.by(grad, weight.t(), None).addmm_(low_grad, a).view(ctx.shape)
         # transposed, a narrow product takes two thirds of the time
         return grad_x, None, (rows.t() @ low_grad).t(), (grad.t() @ low).mul_(ctx.scale), None
+
+
+def _products(layer: Any) -> tuple[onednn_linear.Product, onednn_linear.Product]:
+    """The product with a layer's own weights, and the one with the adapter's."""
+    if type(layer) is frozen_linear.FrozenLinear:
+        return frozen_linear.product, layer.beside
+    by = onednn_linear.product_of(layer)
+    return by, by
 
 
 def fuse(model: Any) -> None:
@@ -45,7 +53,7 @@ def fuse(model: Any) -> None:
         if (
             type(module) is Linear
             and not module.lora_variant
-            and type(module.base_layer) in (torch.nn.Linear, onednn_linear.OneDnnLinear)
+            and type(module.base_layer) in (torch.nn.Linear, onednn_linear.OneDnnLinear, frozen_linear.FrozenLinear)
         ):
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
@@ -55,7 +63,7 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Ten
     plain = len(names) == 1 and names[0] in self.lora_A and not (self.disable_adapters or self.merged or args or kwargs)
     if not plain or isinstance(self.lora_dropout[names[0]], torch.nn.Dropout) or self.lora_bias[names[0]]:
         return Linear.forward(self, x, *args, **kwargs)
-    if x.dtype != self.base_layer.weight.dtype:
+    if x.dtype != frozen_linear.dtype_of(self.base_layer):
         return Linear.forward(self, x)
     # with bfloat16 weights, A and B stay in float32, so that small updates are not rounded away
     a, b = (part[names[0]].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))

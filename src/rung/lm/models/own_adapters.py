@@ -17,6 +17,7 @@ from torch import nn
 
 from rung import files
 from rung.errors import ModelError
+from rung.lm.models import frozen_linear
 
 FILE = "tensors.safetensors"
 
@@ -26,10 +27,10 @@ class Bottleneck(nn.Module):
 
     def __init__(self, layer: nn.Module, outer: int, inner: int):
         super().__init__()
-        like: Any = next(layer.parameters())
+        like: Any = {"device": next(layer.parameters()).device, "dtype": frozen_linear.dtype_of(layer)}
         self.layer = layer
-        self.bottleneck_in = nn.Linear(outer, inner, device=like.device, dtype=like.dtype)
-        self.bottleneck_out = nn.Linear(inner, outer, device=like.device, dtype=like.dtype)
+        self.bottleneck_in = nn.Linear(outer, inner, **like)
+        self.bottleneck_out = nn.Linear(inner, outer, **like)
         nn.init.zeros_(self.bottleneck_out.weight)
         nn.init.zeros_(self.bottleneck_out.bias)
 
@@ -102,7 +103,7 @@ def restore(model: Any, folder: Path) -> Any:
 
 
 def _add_bias(layer: Any) -> None:
-    layer.bias = nn.Parameter(torch.zeros(layer.out_features, dtype=layer.weight.dtype, device=layer.weight.device))
+    layer.bias = nn.Parameter(torch.zeros(layer.out_features, dtype=frozen_linear.dtype_of(layer), device=layer.weight.device))
 
 
 def _update_config(model: Any) -> None:

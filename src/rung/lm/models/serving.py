@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from rung.lm.models import fits, onednn_linear
+from rung.lm.models import fits, frozen_linear, onednn_linear
 from rung.lm.models.load import Loaded
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -77,12 +77,11 @@ class ServedLinear(torch.nn.Linear):
     active: Active
     packed: Any
     """The weights as oneDNN wants them; None where they are not packed, and `weight` has them."""
+    product: onednn_linear.Product
+    """With the packed weights, or with `weight`."""
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        if self.packed is not None:
-            out = onednn_linear.onednn(rows, self.packed, self.bias)
-        else:
-            out = linear(rows, self.weight, self.bias)
+        out = self.product(rows, self.weight if self.packed is None else self.packed, self.bias)
         if self.active.whole:
             self._add(self.active.whole, rows, out)
         for start, stop, adapter in self.active.ranges:
@@ -100,11 +99,14 @@ def prepare(loaded: Loaded) -> Active:
     shared = [p.data_ptr() for m in loaded.model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()]
     packs = loaded.device.type == "cpu" and onednn_linear.has_onednn()
     for name, layer in loaded.model.named_modules():
-        if type(layer) not in (torch.nn.Linear, onednn_linear.OneDnnLinear):
+        if type(layer) not in (torch.nn.Linear, onednn_linear.OneDnnLinear, frozen_linear.FrozenLinear):
             continue
+        frozen = type(layer) is frozen_linear.FrozenLinear
         layer.__class__ = ServedLinear
         layer.name, layer.active, layer.packed = name, active, None
-        if packs and layer.weight.dtype == torch.float32:
+        layer.product = frozen_linear.product if frozen else linear
+        if frozen_linear.packs() if frozen else packs and layer.weight.dtype == torch.float32:
+            layer.product = frozen_linear.packed_product if frozen else onednn_linear.onednn
             layer.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), ROWS)
             if layer.weight.data_ptr() not in shared:  # one copy is enough
                 layer.weight = torch.nn.Parameter(layer.weight.new_empty(0), requires_grad=False)

@@ -82,7 +82,8 @@ def _by_trial(served: Served, until: float) -> tuple[BackendChoice | None, str]:
     if (chosen := table.candidate(device)) is None:
         known = ", ".join(kind.name for kind in table.TABLE.values() if kind.device == device)
         return None, f"no other is installed ({known})"
-    key = digest([served.model.digest, served.model.files_digest, chosen.said, chosen.kind.version(), __version__])
+    model = [served.model.digest, served.model.files_digest, *filter(None, [served.model.precision])]
+    key = digest([*model, chosen.said, chosen.kind.version(), __version__])
     path = home() / f"engines-{fingerprint()}.json"
     if before := _remembered(path).get(key):
         return (chosen if before["taken"] else None), f"{before['why']} (measured {before['at']})"
