@@ -25,6 +25,9 @@ from rung.machine import (
     usable_threads,
     width,
 )
+from rung.methods import tuning
+from rung.methods.estimate import PROCESS_BYTES
+from rung.methods.tuning import TrainingLoad
 
 BOX = Machine(
     name="box",
@@ -179,6 +182,50 @@ def test_onednn_is_taken_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, one
     assert measured.onednn is taken
     assert measured.gflops == {"float32": max(100.0, onednn) if taken else 100.0, "bfloat16": 5.0}
     assert measured.bandwidth_gbs == 20.0
+
+
+@pytest.mark.parametrize(("bf16", "layer", "taken"), ((400.0, 150.0, 1.5), (400.0, 114.0, 1.0), (90.0, 150.0, 1.0)))
+def test_frozen_layers_are_bfloat16_where_a_whole_layer_is_faster(
+    monkeypatch: pytest.MonkeyPatch, bf16: float, layer: float, taken: float
+) -> None:
+    speeds = {"float32": 100.0, "bfloat16": bf16, "reading": 20.0}
+    monkeypatch.setattr(probe, "find_device", lambda: "cpu")
+    monkeypatch.setattr(probe.onednn_linear, "has_onednn", lambda: False)
+    monkeypatch.setattr(probe, "matrix_work", lambda *_: (1.0, lambda: None))
+    monkeypatch.setattr(probe, "reading_work", lambda *_: (2.0, lambda: None))
+    monkeypatch.setattr(probe, "layer_work", lambda *_: (3.0, lambda: None))
+
+    def fastest(device: str, works: list) -> list[float]:
+        return [100.0, layer] if works[0][0] == 3.0 else list(speeds.values())
+
+    monkeypatch.setattr(probe, "fastest", fastest)
+    measured, _ = probe.measure()
+    assert measured.bf16_speedup == taken and measured.frozen_bf16 == (taken > 1) and measured.dtype == "float32"
+    monkeypatch.setattr(probe.frozen_linear, "has_product", lambda: False)
+    assert not probe.measure()[0].frozen_bf16, "a build without the product"
+
+
+def test_both_layers_of_the_probe_compute() -> None:
+    import torch
+
+    exact, rounded = (
+        probe.layer_work(dtype, by)
+        for dtype, by in ((torch.float32, torch.nn.functional.linear), (torch.bfloat16, probe.frozen_linear.product))
+    )
+    assert exact[0] == rounded[0] == pytest.approx(4 * 1024 * 576 * 1536 / 1e9)
+    shapes = [[(tuple(one.shape), one.dtype) for one in work()] for _, work in (exact, rounded)]
+    assert shapes[0] == shapes[1] == [((1024, 1536), torch.float32), ((1024, 576), torch.float32)]
+
+
+def test_frozen_bfloat16_shortens_the_products_of_a_step_and_halves_their_weights() -> None:
+    units = replace(BOX, bf16_speedup=2.0)
+    assert units.training_seconds(P, 0.03, 1000) == BOX.training_seconds(P, 0.03, 1000), "what is trained stays float32"
+    seconds = [one.training_seconds(P, 0.03, 1000, frozen=True) for one in (BOX, units)]
+    assert seconds[1] == pytest.approx(seconds[0] * (1 - EFFICIENCY / 2))
+    load = TrainingLoad(epochs=1, batch=8, tokens=20_000, trained=0.03, freezes=True)
+    wide, half = (tuning.memory(P, 0.03, 20_000, one, load.weight(one)) for one in (BOX, units))
+    assert wide - half == pytest.approx((4 - module.FROZEN_BYTES) * P, abs=2)
+    assert tuning.memory(P, 0.0, 1, units, module.FROZEN_BYTES) == PROCESS_BYTES + 4 * P, "they are read in float32"
 
 
 def test_a_hopeless_type_is_not_measured_at_length(monkeypatch: pytest.MonkeyPatch) -> None:

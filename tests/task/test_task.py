@@ -141,6 +141,7 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
         ("kind: classify\n", "kind: classify\nkind: answer\n", "line 3: the key 'kind' is given twice"),
         ("  group: customer\n", "  group: a\n  group: b\n", "line 6: the key 'group' is given twice"),
         ("  group: customer\n", "\tgroup: customer\n", "line 5: this is not valid YAML"),
+        ("kind: classify\n", "kind: classify\nprecision: bf16\n", "'bf16': it should be 'auto', 'float32' or 'bfloat16'"),
     ],
 )
 def test_refused(tmp_path: Path, old: str, new: str, says: str) -> None:

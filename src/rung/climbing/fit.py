@@ -43,6 +43,8 @@ class FitContext:
     """Answers are rewarded by its metric, for methods that learn from rewards."""
     screened: Callable[[], Screened]
     """The raw text that methods learn from; called only for one that needs raw text, since screening reads all of it."""
+    frozen_bf16: bool = False
+    """Whether weights that a method freezes are bfloat16: by the task and the machine."""
 
     def data_for(self, method: Method) -> TrainData:
         """What a method may learn from."""
@@ -60,6 +62,7 @@ def fit_context(project: Project, start: Predictor | None = None) -> FitContext:
         start or project.start,
         project.scoring,
         lambda: project.screened,
+        project.machine.frozen_bf16,
     )
 
 
@@ -149,7 +152,7 @@ def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
         data = context.data_for(method).digest
         given = [before, method.name, method.fit_version, options(method), data, context.task.seed]
         given += filter(None, [plugins.origin(method)])  # another version of a plug-in may fit differently
-        given += ["bfloat16"] if method.freezes and context.engines.machine.frozen_bf16 else []
+        given += ["bfloat16"] if method.freezes and context.frozen_bf16 else []
         before = digest([*given, *rewarded(method, context.scoring.key, context.task.folder)])
         keys.append(before)
     return keys

@@ -128,7 +128,7 @@ def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
 
 def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predictor:
     known, model = task.labels or ({OTHER: NONE_OF_THESE} if task.other else {}), engines.reference(task.place(base))
-    if task.precision == "bfloat16" and engines.machine.frozen_bf16 and can(model).precisions:
+    if task.precision == "bfloat16" and can(model).precisions and engines.machine.frozen_bf16:
         model = replace(model, precision="bfloat16")
     tools = tool_use.tools_for(task, model, data, engines)
     return Predictor(

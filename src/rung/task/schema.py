@@ -80,8 +80,7 @@ class Task(Section):
     machine_usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
     """Your own price for an hour of this machine, in US dollars."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """On a CPU with units for bfloat16: auto multiplies the frozen weights beside trained adapters in it, where that is measured
-    to be faster, bfloat16 also those of an untrained base, float32 none."""
+    """Type of frozen weights on a CPU: auto is bfloat16 beside adapters if that is faster, bfloat16 also in an untrained base."""
     seed: Whole = 0
     """Same seed, same splits and same fits."""
     trackers: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
@@ -180,4 +179,7 @@ class Task(Section):
     @property
     def digest(self) -> str:
         """Digest of the task with defaults. The folder is not part of it, so a task can be moved."""
-        return digest(self.model_dump(mode="json"))
+        content = self.model_dump(mode="json")
+        if content["precision"] == "auto":  # added later: older digests stay
+            content.pop("precision")
+        return digest(content)
