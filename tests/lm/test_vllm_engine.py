@@ -100,7 +100,7 @@ def test_one_owner_of_an_accelerators_memory(
 ) -> None:
     """Models of this process and a server, or two servers, are never there at once; on a CPU they may be."""
     monkeypatch.setattr(vllm, "VllmProcess", FakeProcess)
-    monkeypatch.setattr(loading, "load", lambda folder, at, files="": load(folder, machine, files))
+    monkeypatch.setattr(loading, "load", lambda folder, at, files="", **more: load(folder, machine, files, **more))
     emptied: list[bool] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     first, second = str(base("llama")), str(base("llama-bos"))
