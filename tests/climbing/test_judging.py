@@ -24,7 +24,8 @@ from rung.errors import BudgetError, ModelError, RungError, TaskError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.metrics import score
-from rung.report.page import read_report_data, requirements
+from rung.report.report_data import read_report_data
+from rung.report.verdict import requirements
 from rung.store import Store
 from rung.task import load_task
 from rung.types import Prediction, Record, Unscored

@@ -27,7 +27,7 @@ from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.metrics import interval, stats
-from rung.report import page
+from rung.report import pictures, report_data, verdict
 from rung.store import Store
 from rung.task import load_task
 from rung.types import Cost, Forgetting, Interval, Latency, Record, Scores, digest
@@ -324,12 +324,12 @@ def level(planned: int = 1) -> float:
 
 def test_only_an_upper_bound_at_or_under_the_limit_meets() -> None:
     even = rung("lora", forgetting=forgot(*[0.0625] * 20))  # rises all alike: its bounds are 0.0625 to the last bit
-    for most, verdict in ((0.0625, "meets"), (0.062, "fails"), (None, "meets")):
-        assert decide([even], Goal(most)).verdict == verdict
+    for most, wanted in ((0.0625, "meets"), (0.062, "fails"), (None, "meets")):
+        assert decide([even], Goal(most)).verdict == wanted
     uneven = forgot(*[0.0, 0.2] * 50)
     high, low = bounds(uneven, level()).high, bounds(uneven, 0.05).low
-    for most, verdict in ((high, "meets"), (high - 1e-9, "undecided"), (0.1, "undecided"), (low - 1e-9, "fails")):
-        assert decide([rung("lora", forgetting=uneven)], Goal(most)).verdict == verdict, most
+    for most, wanted in ((high, "meets"), (high - 1e-9, "undecided"), (0.1, "undecided"), (low - 1e-9, "fails")):
+        assert decide([rung("lora", forgetting=uneven)], Goal(most)).verdict == wanted, most
 
 
 def test_the_reason_is_told() -> None:
@@ -406,9 +406,9 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     lost = found["lora"].forgetting
     assert found["zero-shot"].forgetting is None and lost and lost.unit == "nats a token" and lost.loss.value != 0
     assert lost.accuracy.n == 9 and lost.loss.n == len(lost.tokens) > 1
-    told = page.read_report_data(Store(tmp_path).read("decision.json"))
-    assert page.rises(told)["lora"].value == pytest.approx(lost.rise)
-    assert any(demand.what == "Forgetting" for demand in page.requirements(told))
+    told = report_data.read_report_data(Store(tmp_path).read("decision.json"))
+    assert pictures.rises(told)["lora"].value == pytest.approx(lost.rise)
+    assert any(demand.what == "Forgetting" for demand in verdict.requirements(told))
 
     monkeypatch.setattr(CausalEngine, "read", None)
     (tmp_path / ".rung" / "records.jsonl").unlink()  # as where the record is made anew from what is kept

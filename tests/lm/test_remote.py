@@ -24,8 +24,9 @@ from rung.errors import BudgetError, ModelError
 from rung.lm.base import Completion, Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.lm.remote import bounded, client, label_matching, replies, wire
-from rung.lm.remote.engine import CONTEXT, REASONING_TOKENS, RemoteEngine
+from rung.lm.remote.engine import CONTEXT, RemoteEngine
 from rung.lm.remote.prices import KNOWN, Price
+from rung.lm.remote.request import REASONING_TOKENS
 from rung.lm.remote.settings import Endpoint, Limits, Settings, endpoint, is_remote, undated
 from rung.lm.remote.tokens import bound, estimate
 from rung.lm.remote.wire import Wire

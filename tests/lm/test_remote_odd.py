@@ -18,7 +18,8 @@ from rung.errors import RungError
 from rung.lm.base import Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.lm.remote import bounded, client, label_matching, replies, request_forms
-from rung.lm.remote.engine import REASONING_TOKENS, RemoteEngine
+from rung.lm.remote.engine import RemoteEngine
+from rung.lm.remote.request import REASONING_TOKENS
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.wire import RetryableError, Wire
 from rung.types import Message

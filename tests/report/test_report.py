@@ -18,7 +18,7 @@ from rung.climbing.decide import decide
 from rung.data.finding import Finding
 from rung.errors import RungError
 from rung.metrics import interval
-from rung.report import figures, page, render, rows, scatter, write
+from rung.report import figures, render, report_data, rows, scatter, verdict, write
 from rung.report.numbers import millis, money, seconds, signed
 from rung.store import Store
 from rung.task import Task
@@ -261,7 +261,7 @@ def test_77_labels_and_unicode() -> None:
 
 
 def decision_text(**fields: Any) -> str:
-    return page.test_sentence(page.read_report_data(content(several(), **fields)))
+    return verdict.test_sentence(report_data.read_report_data(content(several(), **fields)))
 
 
 def test_the_sealed_number_and_how_often_the_seal_was_broken() -> None:
@@ -275,16 +275,16 @@ def test_the_sealed_number_and_how_often_the_seal_was_broken() -> None:
 
 def test_why_the_test_is_still_sealed() -> None:
     hard = a_task(goal={"at_least": 0.99})
-    assert "still sealed, because no rung" in page.test_sentence(page.read_report_data(content(several(), task=hard)))
+    assert "still sealed, because no rung" in verdict.test_sentence(report_data.read_report_data(content(several(), task=hard)))
     assert "there are no test rows" in decision_text()
-    assert "not for this rung, because no rung" in page.test_sentence(
-        page.read_report_data(content(several(), task=hard, seals_broken=2))
+    assert "not for this rung, because no rung" in verdict.test_sentence(
+        report_data.read_report_data(content(several(), task=hard, seals_broken=2))
     )
 
 
 def test_a_rung_may_have_the_score_and_break_a_limit() -> None:
     slow = a_task(goal={"at_least": 0.5, "latency_ms": 10.0})
-    demands = page.requirements(page.read_report_data(content([record("lora", 39)], task=slow)))
+    demands = verdict.requirements(report_data.read_report_data(content([record("lora", 39)], task=slow)))
     assert [(d.what, d.state) for d in demands] == [("accuracy", "yes"), ("p95 latency", "no")]
 
 

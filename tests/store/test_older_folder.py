@@ -21,7 +21,7 @@ from rung import predictor, signed, trust
 from rung.cli.climb_json import summary
 from rung.climbing.project import Project
 from rung.report import write
-from rung.report.page import read_report_data
+from rung.report.report_data import read_report_data
 from rung.store import Store, codec
 from rung.task import load_task
 from rung.types import (

@@ -20,11 +20,14 @@ from rung.climbing.inputs import open_dev_rows
 from rung.data.conversations import is_conversation
 from rung.data.finding import Finding
 from rung.errors import RungError
-from rung.report import figures, numbers, page, rows, sources
+from rung.report import figures, numbers, pictures, rows, sources, verdict
 from rung.report.coverage import coverage_plot
 from rung.report.repeat import recipe
+from rung.report.report_data import ReportData, overall, read_report_data
 from rung.report.scatter import measures, scatter
 from rung.report.spreads import spreads
+from rung.report.standings import standings
+from rung.report.trainings import trainings
 from rung.task import base_names
 from rung.types import Example, Prediction
 from rung.visible import json_text, visible
@@ -76,28 +79,28 @@ def board(project: Project) -> dict[str, Any] | None:
     They hold figures and reasons, and no rows.
     """
     content = project.store.read("decision.json")
-    return _board(page.read_report_data(content)) if content else None
+    return _board(read_report_data(content)) if content else None
 
 
-def _board(found: page.ReportData) -> dict[str, Any]:
+def _board(found: ReportData) -> dict[str, Any]:
     goal, chosen = found.task["goal"]["at_least"], found.chosen
     machine = chosen.provenance.machine if chosen else None
-    drawn = figures.bars([page.overall(record) for record in found.measured], goal)
+    drawn = figures.bars([overall(record) for record in found.measured], goal)
     return {
         "found": found,
         "task": found.task,
         "goal": goal,
         "chosen": chosen,
-        "headline": page.headline(found),
-        "sealed": "" if found.decision.claim and found.seals_broken == 1 else page.test_sentence(found),
-        "claim": page.claim_text(found),
-        "spent": page.spent_sentence(found),
-        "demands": page.requirements(found),
+        "headline": verdict.headline(found),
+        "sealed": "" if found.decision.claim and found.seals_broken == 1 else verdict.test_sentence(found),
+        "claim": verdict.claim_text(found),
+        "spent": verdict.spent_sentence(found),
+        "demands": verdict.requirements(found),
         "bars": drawn,
-        "standings": page.standings(found, drawn),
+        "standings": standings(found, drawn),
         "bases": base_names.describe(found.bases),
         "api": any(record.provenance.api for record in found.measured),
-        "rises": page.rises(found),
+        "rises": pictures.rises(found),
         "usd_per_hour": machine["usd_per_hour"] if machine else None,
     }
 
@@ -114,12 +117,12 @@ def render(
 
     `predictions`, by rung and row, show the passages behind answers.
     """
-    found = page.read_report_data(content)
+    found = read_report_data(content)
     goal = found.task["goal"]["at_least"]
     chosen, other = found.chosen, found.runner_up
     scored = {record.rung: record.scores for record in found.measured if record.scores}
     disputed = rows.disputed(scored, examples, (chosen.rung, other.rung) if chosen and other else None)
-    points = page.points(found)
+    points = pictures.points(found)
     return (
         _templates()
         .get_template("template.html")
@@ -127,7 +130,7 @@ def render(
             name=name,
             other=other,
             scatters=[("wide", scatter(points, goal, *WIDE)), ("narrow", scatter(points, goal, *NARROW))] if points else [],
-            flowcharts=list(zip(("wide", "narrow"), page.flowcharts(found, WIDE[0], NARROW[0]))),
+            flowcharts=list(zip(("wide", "narrow"), pictures.flowcharts(found, WIDE[0], NARROW[0]))),
             points=points,
             measures=measures(points),
             disputed=disputed,
@@ -138,11 +141,11 @@ def render(
             curves=coverage_plot(found.measured, found.decision.chosen, goal, due)
             if (due := found.task["goal"].get("coverage"))
             else None,
-            covered=page.coverages(found),
-            trainings=page.trainings(found),
+            covered=pictures.coverages(found),
+            trainings=trainings(found),
             spreads=spreads(found.measured, goal),
             findings=findings,
-            turns=page.turns_sentence(found, any(map(is_conversation, examples))),
+            turns=verdict.turns_sentence(found, any(map(is_conversation, examples))),
             recipe=recipe(found),
             **_board(found),
             **_assets(),

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rung.report.numbers import money
-from rung.report.page import ReportData
+from rung.report.report_data import ReportData
 from rung.types import Record
 
 SHARED = {

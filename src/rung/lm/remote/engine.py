@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from rung import calls
 from rung.errors import ModelError, RungError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
-from rung.lm.remote import label_matching, request_forms, tokens
+from rung.lm.remote import request_forms, tokens
+from rung.lm.remote.answers import Failure, choice, completion
 from rung.lm.remote.client import Client, from_cached
-from rung.lm.remote.ledger import Ledger, Usage
+from rung.lm.remote.ledger import Ledger
+from rung.lm.remote.request import LABEL_OVERHEAD, REASONING_TOKENS, Question, Request, as_turns, bounds, max_tokens
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.wire import CallError, Refused, Reply
-from rung.types import Message, digest
+from rung.types import digest
 
 CONTEXT = 128_000
 """Context length in tokens if the endpoint reports none; it refuses prompts that are too long for it."""
 CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx_train")
 """Names of the context length in /models of vLLM, LiteLLM, OpenRouter, LM Studio and llama.cpp."""
-
-LABEL_OVERHEAD = 32
-"""Tokens of an answer besides the label: JSON, quotes, the end token."""
-REASONING_TOKENS = 4096
-"""Extra tokens for a model that reasons before it answers. Such models refuse `max_tokens`."""
-
-GO_ON = "Go on from there. Do not repeat what is already said."
 
 NOTICES = {
     "response_format": "refuses response_format: labels are requested in the prompt and matched in its answers.",
@@ -75,7 +68,7 @@ class RemoteEngine:
 
     def count(self, prompt: Prompt) -> int:
         """An estimate: one token per four bytes of text and four per message. Answers have the server's own count."""
-        return tokens.estimate(_as_turns(prompt))
+        return tokens.estimate(as_turns(prompt))
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         raise ModelError(
@@ -85,28 +78,28 @@ class RemoteEngine:
         )
 
     def generate(self, prompts: Sequence[Prompt], decoding: Decoding, progress: Progress | None = None) -> list[Completion]:
-        asked = [_Question(_as_turns(prompt), replace(decoding, seed=decoding.seed + prompt.draw)) for prompt in prompts]
-        return [self._completion(found) for found in self._answers(asked, progress)]
+        asked = [Question(as_turns(prompt), replace(decoding, seed=decoding.seed + prompt.draw)) for prompt in prompts]
+        return [completion(found) for found in self._answers(asked, progress)]
 
     def choose(self, prompts: Sequence[Prompt], labels: Sequence[str], progress: Progress | None = None) -> list[Choice]:
         """An answer that names no label counts as wrong. The server is constrained to them if possible."""
         limit = max(len(label.encode()) for label in labels) + LABEL_OVERHEAD
-        asked = [_Question(_as_turns(prompt), Decoding(max_new_tokens=limit), tuple(labels)) for prompt in prompts]
-        return [self._choice(found, labels) for found in self._answers(asked, progress)]
+        asked = [Question(as_turns(prompt), Decoding(max_new_tokens=limit), tuple(labels)) for prompt in prompts]
+        return [choice(found, labels) for found in self._answers(asked, progress)]
 
     def stream(self, prompt: Prompt, decoding: Decoding) -> Iterator[str]:
         """One answer, piece by piece as it is generated; a cached one comes in one piece."""
-        question = _Question(prompt, decoding)
+        question = Question(prompt, decoding)
         if found := self._kept(self._key(question)):
             yield self._text_of(found)
             return
         keep, asking = self._key(question) if self.settings.cache else "", self._asking(question)
         while True:
-            body = {**self._body(asking), "stream": True, "stream_options": {"include_usage": True}}
+            body = {**asking.body(self.endpoint.model), "stream": True, "stream_options": {"include_usage": True}}
             if "stream_options" in asking.form:
                 del body["stream_options"]
             try:
-                reply = yield from self.client.stream(body, *_bounds(asking), keep)
+                reply = yield from self.client.stream(body, *bounds(asking), keep)
             except Refused as error:
                 asking = self._otherwise(asking, body, error)
                 continue
@@ -119,10 +112,10 @@ class RemoteEngine:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
-    def _answers(self, asked: Sequence[_Question], progress: Progress | None) -> list[Reply | _Failure]:
+    def _answers(self, asked: Sequence[Question], progress: Progress | None) -> list[Reply | Failure]:
         """A reply or an error for each question; equal questions are sent once."""
         keys = [self._key(question) for question in asked]
-        found: dict[str, Reply | _Failure] = {key: old for key in set(keys) if (old := self._kept(key))}
+        found: dict[str, Reply | Failure] = {key: old for key in set(keys) if (old := self._kept(key))}
         missing = {key: question for key, question in zip(keys, asked) if key not in found}
         if progress and len(missing) < len(keys):
             progress(sum(key in found for key in keys))
@@ -132,7 +125,7 @@ class RemoteEngine:
                 progress(keys.count(key))
         return [found[key] for key in keys]
 
-    def _concurrent(self, missing: dict[str, _Question]) -> Iterator[tuple[str, Reply | _Failure]]:
+    def _concurrent(self, missing: dict[str, Question]) -> Iterator[tuple[str, Reply | Failure]]:
         """Answers as they arrive. A fatal error (a wrong key, the budget) stops at once; answers in flight are still cached."""
         stop = threading.Event()
         with ThreadPoolExecutor(self.settings.concurrency, thread_name_prefix="api") as pool:
@@ -149,14 +142,14 @@ class RemoteEngine:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _asked(self, key: str, question: _Question, stop: threading.Event) -> Reply | _Failure:
+    def _asked(self, key: str, question: Question, stop: threading.Event) -> Reply | Failure:
         """The reply, after retries without the parts that the server refuses; or why there is none."""
         asking, keep = self._asking(question), key if self.settings.cache else ""
         while True:
-            body = self._body(asking)
+            body = asking.body(self.endpoint.model)
             unsure = bool(request_forms.unconfirmed(body) - self._taken - self._futile) and not asking.last
             try:
-                reply = self.client.ask(body, *_bounds(asking), keep, stop, unsure)
+                reply = self.client.ask(body, *bounds(asking), keep, stop, unsure)
                 if asking.needs_more(reply):
                     asking = asking.with_form(frozenset({request_forms.REASONS}))
                     continue
@@ -166,18 +159,18 @@ class RemoteEngine:
                 try:
                     asking = self._otherwise(asking, body, error)
                 except Refused:
-                    return _Failure(str(error), final=True)
+                    return Failure(str(error), final=True)
             except CallError as error:
-                return _Failure(str(error), final=False)
+                return Failure(str(error), final=False)
             except RungError:  # a wrong key, the budget: the other threads stop sending
                 stop.set()
                 raise
 
-    def _asking(self, question: _Question) -> _Request:
-        limit = _max_tokens(question, self._refused)
-        return _Request(question, self._refused, min(limit, self._longest or limit), self._most)
+    def _asking(self, question: Question) -> Request:
+        limit = max_tokens(question, self._refused)
+        return Request(question, self._refused, min(limit, self._longest or limit), self._most)
 
-    def _otherwise(self, asking: _Request, body: dict[str, Any], refusal: Refused) -> _Request:
+    def _otherwise(self, asking: Request, body: dict[str, Any], refusal: Refused) -> Request:
         """The request changed after a refusal: fewer tokens, without the parts it names, or else without guessed parts.
 
         Raises Refused if nothing is left to try. Parts that the server has accepted before are kept.
@@ -202,7 +195,7 @@ class RemoteEngine:
         before = asking.form if asking.guesses is None else asking.before
         return replace(asking, form=before | guesses[0], before=before, guesses=guesses[1:])
 
-    def _learn(self, asking: _Request, body: dict[str, Any]) -> None:
+    def _learn(self, asking: Request, body: dict[str, Any]) -> None:
         """Remember the form in which a request succeeded, and report once what is new in it."""
         new = asking.form - self._refused
         self._refused, self._tried = self._refused | asking.form, True
@@ -211,27 +204,7 @@ class RemoteEngine:
             if what in new:
                 self.say(f"{self.endpoint.model} at {self.endpoint.host} {notice}")
 
-    def _body(self, asking: _Request) -> dict[str, Any]:
-        question, form = asking.question, asking.form
-        decoding = question.decoding
-        body: dict[str, Any] = {
-            "model": self.endpoint.model,
-            "messages": request_forms.turns(question.prompt.messages, form),
-            "temperature": decoding.temperature,
-            "seed": decoding.seed,
-        }
-        if decoding.top_p < 1:
-            body["top_p"] = decoding.top_p
-        if question.labels:
-            body |= {"response_format": label_matching.label_format(question.labels), "logprobs": True}
-        elif tools := [] if calls.TOOLS in form else request_forms.tools(question.prompt.messages):
-            body["tools"] = tools
-        elif decoding.schema:
-            body["response_format"] = label_matching.schema_format(json.loads(decoding.schema))
-        body = {name: value for name, value in body.items() if name not in form}
-        return body | {"max_completion_tokens" if "max_tokens" in form else "max_tokens": asking.tokens}
-
-    def _key(self, question: _Question) -> str:
+    def _key(self, question: Question) -> str:
         """The digest of a question: endpoint, model, messages, decoding and labels."""
         turns = [m.named for m in question.prompt.messages]
         d = question.decoding
@@ -242,112 +215,8 @@ class RemoteEngine:
         content = self.ledger.cached(key) if self.settings.cache else None
         return from_cached(content) if content else None
 
-    # --- replies ----------------------------------------------------------------------------------------------
-
-    def _completion(self, found: Reply | _Failure) -> Completion:
-        if isinstance(found, _Failure):
-            return Completion("", finished=False, error=found.why, final=found.final)
-        lacking = found.unanswered
-        return Completion(found.text, finished=found.finished, error=lacking, final=bool(lacking), **_taken(found))
-
-    def _choice(self, found: Reply | _Failure, labels: Sequence[str]) -> Choice:
-        if isinstance(found, _Failure):
-            return Choice("", math.nan, None, error=found.why, final=found.final)
-        if found.unanswered:
-            return Choice("", math.nan, None, error=found.unanswered, final=True, **_taken(found))
-        if not found.text.strip():
-            return Choice("", math.nan, None, error="the answer is empty.", final=True, **_taken(found))
-        label = label_matching.match_label(found.text, labels)
-        sure = label_matching.confidence(label, found.text, found.tokens) if label else None
-        logprob = math.log(sure) if sure else math.nan
-        return Choice(label or found.text, logprob, sure, **_taken(found))
-
     def _text_of(self, found: Reply) -> str:
         """A reply's text; ModelError if it contains no answer."""
         if found.unanswered:
             raise ModelError(found.unanswered, where=self.endpoint.url)
         return found.text
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a question has no reply."""
-
-    why: str
-    final: bool
-    """The refusal is permanent: a retry would bring the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A prompt, the decoding of its answer, and the labels it may be; empty for free text."""
-
-    prompt: Prompt
-    decoding: Decoding
-    labels: tuple[str, ...] = ()
-
-
-def _as_turns(prompt: Prompt) -> Prompt:
-    """The beginning of an answer as a turn of its own: chat APIs cannot continue a partial answer."""
-    if not prompt.begun:
-        return prompt
-    turns = (*prompt.messages, Message("assistant", prompt.begun), Message("user", GO_ON))
-    return replace(prompt, messages=turns, begun="")
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A question in the form that is being tried."""
-
-    question: _Question
-    form: frozenset[str]
-    limit: int
-    """Most tokens of the answer."""
-    most: int = 0
-    """The context length in tokens; 0 if unknown."""
-    clamps: int = 0
-    before: frozenset[str] = frozenset()
-    """The form before the first guess."""
-    guesses: list[frozenset[str]] | None = None
-    """Guesses still to try after a refusal that names nothing; None before that."""
-    last: bool = False
-    """Whether the server's next refusal is final."""
-
-    @property
-    def tokens(self) -> int:
-        left = self.most - tokens.estimate(self.question.prompt) if self.most else self.limit
-        return self.limit if self.clamps else max(1, min(self.limit, left))
-
-    def with_form(self, more: frozenset[str]) -> _Request:
-        """The same question with this form added."""
-        form = self.form | more
-        return replace(self, form=form, limit=_max_tokens(self.question, form))
-
-    def needs_more(self, reply: Reply) -> bool:
-        """Whether the answer was truncated during reasoning, before extra tokens were requested."""
-        return bool(reply.unanswered and reply.thought and not reply.finished) and not _reasons(self.form) and not self.clamps
-
-
-def _reasons(form: frozenset[str]) -> bool:
-    return bool(form & {"max_tokens", request_forms.REASONS})
-
-
-def _max_tokens(question: _Question, form: frozenset[str]) -> int:
-    return question.decoding.max_new_tokens + (REASONING_TOKENS if _reasons(form) else 0)
-
-
-def _bounds(asking: _Request) -> tuple[Usage, Usage]:
-    """Estimated tokens, and upper bounds."""
-    prompt, limit = asking.question.prompt, asking.tokens
-    return Usage(tokens.estimate(prompt), limit), Usage(tokens.bound(prompt, asking.question.labels), limit)
-
-
-def _taken(reply: Reply) -> dict[str, Any]:
-    usage = reply.usage
-    assert usage, "a reply from the ledger has its usage"
-    return {
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "tokens_cached": usage.tokens_cached,
-        "seconds": reply.seconds,
-    }
