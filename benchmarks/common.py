@@ -5,13 +5,22 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import json
 import os
 import random
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rung.methods.base import Run
+    from rung.methods.lora import Lora
+    from rung.predictor import Predictor
+    from rung.types import TrainData
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -61,6 +70,50 @@ def write_task(folder: Path, yaml: str, parts: dict[str, list[tuple[str, str]]])
             csv.writer(file).writerows([("text", "intent"), *rows])
     (folder / "rung.yaml").write_text(yaml, encoding="utf-8")
     return folder
+
+
+def kept(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` measures, or what an earlier run wrote into the file."""
+    if file.exists():
+        print(f"{file.parent.name}, {file.stem}: from an earlier run", flush=True)
+        return json.loads(file.read_text(encoding="utf-8"))
+    found = make()
+    file.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def lora_fit(method: Lora, begin: Callable[[Run], Predictor], data: TrainData, run: Run) -> tuple[dict[str, Any], Predictor]:
+    """CPU-seconds, losses and planned steps of a fit in the run's folder, with what `begin` does before it; and the Predictor.
+
+    A fit that an earlier run finished there is read. One that was killed is resumed: its CPU-seconds count, and steps since
+    its last checkpoint count twice.
+    """
+    from rung.lm.models import adapters  # noqa: F401 (its import takes seconds, which no fit is to pay)
+    from rung.lm.training import train  # noqa: F401
+    from rung.methods import tuning
+
+    run.folder.mkdir(parents=True, exist_ok=True)
+    file = run.folder / "cpu"
+    earlier, began = float(file.read_text()) if file.exists() else 0.0, time.process_time()
+
+    def spent(*_: object) -> float:
+        cpu = earlier + time.process_time() - began
+        file.write_text(str(cpu))
+        return cpu
+
+    run = replace(run, progress=spent)
+    start = begin(run)
+
+    def fit() -> dict[str, Any]:
+        method.fit(start, data, run)
+        return {"cpu": spent(), "losses": run.notes["losses"], "planned": run.notes["planned_steps"]}
+
+    found = kept(run.folder / "fit.json", fit)
+    return found, tuning.answering_with(replace(start, show_labels=False), run.folder / "model", run)
+
+
+def steps_taken(fit: dict[str, Any]) -> str:
+    return f"{fit['cpu']:.0f} CPU-s, {len(fit['losses'])} of {fit['planned']} steps, last loss {fit['losses'][-1]:.3f}"
 
 
 def base_folder() -> Path:

@@ -1,8 +1,9 @@
-"""rag+lora on XQuAD English: rows that share their passages and training that stops, against neither; CPU-seconds and token F1.
+"""rag+lora on XQuAD English: rows that share their passages, ordered by them, and a short training, against none of it.
 
-Before: each training row has its own passages, eight epochs along a cosine. After: the defaults. Both fits start from the same
-index, learn from the same rows (whole paragraphs of even articles) and answer the same questions of odd articles. Last line:
-CPU-seconds to fit before over after; asked for 4, with a paired difference of token F1 whose interval holds 0 or lies above.
+Before: each training row has its own passages, rows in random order, eight epochs of steps of 16 along a cosine. After: the
+defaults. Both fits start from the same index, learn from the same rows (whole paragraphs of even articles) and answer the same
+questions of odd articles. Last line: CPU-seconds to fit before over after; asked for 4, with a paired difference of token F1
+whose interval holds 0 or lies above.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import json
 import random
 import sys
 import tempfile
-import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import common
 import numpy as np
@@ -22,6 +26,7 @@ import numpy as np
 from rung import metrics
 from rung.lm.base import Decoding
 from rung.lm.engines import Engines
+from rung.lm.training import order
 from rung.methods.base import Run
 from rung.methods.lora import Lora
 from rung.methods.rag import Rag
@@ -40,7 +45,7 @@ class Size:
     """Of a passage at most."""
 
 
-QUICK, WHOLE = Size(train=32, test=48, passages=2, tokens=110), Size(train=500, test=300, passages=3, tokens=200)
+QUICK, WHOLE = Size(train=32, test=144, passages=2, tokens=110), Size(train=500, test=300, passages=3, tokens=200)
 
 
 def read(folder: Path, size: Size) -> tuple[list[Example], list[Example]]:
@@ -48,7 +53,7 @@ def read(folder: Path, size: Size) -> tuple[list[Example], list[Example]]:
     source = common.DATA / "xquad" / "xquad.en.json"
     if not source.exists():
         sys.exit(f"XQuAD is absent ({source.name} is read from shared/data); nothing was measured")
-    (folder / "docs").mkdir()
+    (folder / "docs").mkdir(exist_ok=True)
     paragraphs: tuple[list[list[Example]], list[list[Example]]] = ([], [])
     for i, article in enumerate(json.loads(source.read_text(encoding="utf-8"))["data"]):
         for j, paragraph in enumerate(article["paragraphs"]):
@@ -62,50 +67,59 @@ def read(folder: Path, size: Size) -> tuple[list[Example], list[Example]]:
     return learn, [row for rows in paragraphs[1] for row in rows][: size.test]
 
 
-def fit(rag: Rag, lora: Lora, start: Predictor, data: TrainData, run: Run) -> tuple[float, Predictor]:
-    """CPU-seconds of the fit, and what came of it."""
-    run.folder.mkdir()
-    began = time.process_time()
-    found = lora.fit(rag.fit(start, data, run), data, run)
-    cpu, losses = time.process_time() - began, run.notes["losses"]
-    print(
-        f"{run.folder.name}: {cpu:.0f} CPU-s, {len(losses)} of {run.notes['planned_steps']} steps, last loss {losses[-1]:.3f}",
-        flush=True,
+def scored(method: tuple[Rag, Lora], start: Predictor, data: TrainData, test: list[Example], run: Run) -> dict[str, Any]:
+    """A fit, and the token F1 of each test row."""
+    rag, lora = method
+    # before, rows that share a beginning came into one step by chance alone
+    with nullcontext() if rag.together else patch.object(order, "groups", lambda rows: [[i] for i in range(len(rows))]):
+        fit, found = common.lora_fit(lora, lambda run: rag.fit(start, data, run), data, run)
+    answers = found.predict(test, run.engines)
+    run.engines.close()
+    return {**fit, "scores": [metrics.METRICS["token_f1"].rate(one.output, row) for one, row in zip(answers, test)]}
+
+
+def compared(folder: Path, size: Size, threads: int) -> None:
+    """Both sides, and their ratio."""
+    learn, test = read(folder, size)
+    machine = common.machine()
+    engines = Engines(replace(machine, threads=threads or machine.threads), say=lambda text: None)
+    start = Predictor(
+        kind="answer",
+        model=engines.reference("smollm2-135m-instruct"),
+        instruction="Answer the question in a few words.",
+        decoding=Decoding(max_new_tokens=24),
     )
-    return cpu, found
+    data = TrainData(tuple(learn), documents=documents(folder, ("docs/",)))
+    rag = Rag(passages=size.passages, size=size.tokens, overlap=20, abstain=False)
+    sides = {"after": (rag, Lora()), "before": (replace(rag, together=False), Lora(epochs=8, batch=16, stop_below=0.0))}
+    (folder / "index").mkdir(exist_ok=True)
+    rag.fit(start, data, Run(folder / "index", engines, shared=folder / ".rung"))  # neither side pays for the index
+    found: dict[str, dict[str, Any]] = {}
+    for side, method in sides.items():
+        run = Run(folder / f"{side}-{size.train}", engines, shared=folder / ".rung")
+        score = partial(scored, method, start, data, test, run)
+        found[side] = common.kept(run.folder / f"scores-{size.test}.json", score)
+        mean = np.mean(found[side]["scores"])
+        print(f"{side}: {common.steps_taken(found[side])}; token F1 {mean:.3f}, n={len(test)}", flush=True)
+    gain = paired_bootstrap(found["before"]["scores"], found["after"]["scores"], [row.group for row in test])
+    said = f"CPU-seconds to fit before over after, {len(learn)} rows; token F1 after less before, paired by article: {gain}"
+    print(f"ratio={found['before']['cpu'] / found['after']['cpu']:.2f} {said}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows; under ten minutes on two cores")
     parser.add_argument("--train", type=int, default=0, help="rows to learn from")
+    parser.add_argument("--test", type=int, default=0, help="rows to score")
+    parser.add_argument("--threads", type=int, default=0, help="of the models; by default the machine's")
+    parser.add_argument("--folder", type=Path, help="keeps index, checkpoints, fits and scores, so that a run can be continued")
     args = parser.parse_args()
-    size = replace(QUICK if args.quick else WHOLE, **({"train": args.train} if args.train else {}))
-    rag = Rag(passages=size.passages, size=size.tokens, overlap=20, abstain=False)
-    sides = {"before": (replace(rag, together=False), Lora(epochs=8, batch=16, stop_below=0.0)), "after": (rag, Lora())}
+    size = QUICK if args.quick else WHOLE
+    size = replace(size, train=args.train or size.train, test=args.test or size.test)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        learn, test = read(folder, size)
-        engines = Engines(common.machine(), say=lambda text: None)
-        start = Predictor(
-            kind="answer",
-            model=engines.reference("smollm2-135m-instruct"),
-            instruction="Answer the question in a few words.",
-            decoding=Decoding(max_new_tokens=48),
-        )
-        data = TrainData(tuple(learn), documents=documents(folder, ("docs/",)))
-        (folder / "index").mkdir()
-        rag.fit(start, data, Run(folder / "index", engines, shared=folder / ".rung"))  # neither side pays for the index
-        cpu, scores = {}, {}
-        for side, chain in sides.items():
-            cpu[side], found = fit(*chain, start, data, Run(folder / side, engines, shared=folder / ".rung"))
-            answers = found.predict(test, engines)
-            engines.close()
-            scores[side] = [metrics.METRICS["token_f1"].rate(one.output, row) for one, row in zip(answers, test)]
-            print(f"{side}: token F1 {np.mean(scores[side]):.3f}, n={len(test)}", flush=True)
-    gain = paired_bootstrap(scores["before"], scores["after"], [row.group for row in test])
-    told = f"CPU-seconds to fit before over after, {len(learn)} rows; token F1 after less before, paired by article: {gain}"
-    print(f"ratio={cpu['before'] / cpu['after']:.2f} {told}")
+        folder = args.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        compared(folder, size, args.threads)
 
 
 if __name__ == "__main__":

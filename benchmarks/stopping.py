@@ -1,7 +1,8 @@
 """LoRA by default, which may end early, against eight epochs along a cosine: CPU-seconds, and scores of the same rows.
 
 Six public tasks with short rows, the default model. Batch, epochs and `stop_below` were set before any of these tasks was run.
-Last line: CPU-seconds of eight epochs along a cosine over those of the defaults, all tasks together; asked for 2, with a
+With `--early` the other side is the defaults without an early end: same seed, order and rate until the rate falls.
+Last line: CPU-seconds of the other side over those of the defaults, all tasks together; asked for 2 with eight epochs, with a
 paired difference of scores whose interval holds 0 or lies above.
 """
 
@@ -12,14 +13,14 @@ import json
 import random
 import re
 import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import common
 import eight
 import numpy as np
-import torch
 
 from rung import metrics
 from rung.lm.base import Decoding
@@ -39,16 +40,7 @@ LONGEST = {
     "mts_dialog": (40, 15),
 }
 """Tasks, with the most words of an input and of an answer; longer rows are left out."""
-BEFORE, AFTER = Lora(epochs=8, batch=16, stop_below=0.0), Lora()
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fit and its scores."""
-
-    cpu: float
-    scores: list[float]
-    steps: str
+EIGHT, WHOLE, AFTER = Lora(epochs=8, batch=16, stop_below=0.0), Lora(stop_below=1e-9), Lora()
 
 
 def xquad_sentence() -> eight.Source:
@@ -75,18 +67,37 @@ def rows(name: str, train: int, test: int) -> tuple[eight.Source, list[Example],
     return found, drawn[:train], drawn[train:]
 
 
-def fitted(method: Lora, start: Predictor, learn: list[Example], test: list[Example], metric: str, engines: Engines) -> Fitted:
-    """One fit, timed in CPU-seconds, and its score on each test row."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder), engines)
-        began = time.process_time()
-        found = method.fit(start, TrainData(tuple(learn), start.labels), run)
-        cpu = time.process_time() - began
-        answers = found.predict(test, engines)
-        engines.close()
+def scored(method: Lora, start: Predictor, learn: list[Example], test: list[Example], metric: str, run: Run) -> dict[str, Any]:
+    """One fit, and the score of each test row."""
+    fit, found = common.lora_fit(method, lambda run: start, TrainData(tuple(learn), start.labels), run)
     rated = metrics.METRICS[metric]
-    steps = f"{len(run.notes['losses'])} of {run.notes['planned_steps']} steps, last loss {run.notes['losses'][-1]:.3f}"
-    return Fitted(cpu, [rated.rate(one.output, row) for one, row in zip(answers, test)], steps)
+    answers = found.predict(test, run.engines)
+    run.engines.close()
+    return {**fit, "scores": [rated.rate(one.output, row) for one, row in zip(answers, test)]}
+
+
+def compared(name: str, folder: Path, args: argparse.Namespace, engines: Engines) -> list[dict[str, Any]]:
+    """Both sides on one task."""
+    found, learn, check = rows(name, args.train, args.test)
+    labels = tuple(sorted({row.output for row in learn + check})) if found.kind == "classify" else ()
+    start = Predictor(
+        kind=found.kind,
+        model=engines.reference("smollm2-135m-instruct"),
+        instruction=found.task,
+        labels=labels,
+        descriptions=("",) * len(labels),
+        decoding=Decoding(max_new_tokens=64),
+    )
+    sides = {**({"whole": WHOLE} if args.early else {"eight": EIGHT}), "defaults": AFTER}
+    both = []
+    for side, method in sides.items():
+        run = Run(folder / f"{name}-{args.train}-{side}", engines)
+        score = partial(scored, method, start, learn, check, found.metric, run)
+        both.append(common.kept(run.folder / f"scores-{args.test}.json", score))
+        mean = np.mean(both[-1]["scores"])
+        print(f"{name}, {side}: {common.steps_taken(both[-1])}; {found.metric} {mean:.3f}", flush=True)
+    print(f"{name}: defaults less the other side, paired: {paired_bootstrap(both[0]['scores'], both[1]['scores'])}", flush=True)
+    return both
 
 
 def main() -> None:
@@ -94,33 +105,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rows; under ten minutes on two cores")
     parser.add_argument("--tasks", default=",".join(LONGEST), help="joined by commas")
     parser.add_argument("--train", type=int, default=0, help="rows to learn from")
+    parser.add_argument("--test", type=int, default=0, help="rows to score")
+    parser.add_argument("--early", action="store_true", help="against the defaults without an early end")
+    parser.add_argument("--threads", type=int, default=0, help="of the models; by default the machine's")
+    parser.add_argument("--folder", type=Path, help="keeps checkpoints, fits and scores, so that a run can be continued")
     args = parser.parse_args()
-    train, test = (args.train or 32, 32) if args.quick else (args.train or 200, 200)
-    engines = Engines(common.machine(), say=lambda text: None)
-    spent, scores = [0.0, 0.0], np.zeros((2, 0))
-    for name in args.tasks.split(","):
-        found, learn, check = rows(name, train, test)
-        labels = tuple(sorted({row.output for row in learn + check})) if found.kind == "classify" else ()
-        start = Predictor(
-            kind=found.kind,
-            model=engines.reference("smollm2-135m-instruct"),
-            instruction=found.task,
-            labels=labels,
-            descriptions=("",) * len(labels),
-            decoding=Decoding(max_new_tokens=64),
-        )
-        both = [fitted(method, start, learn, check, found.metric, engines) for method in (BEFORE, AFTER)]
-        gain = paired_bootstrap(both[0].scores, both[1].scores)
-        scores = np.concatenate([scores, np.array([one.scores for one in both])], axis=1)
-        for i, one in enumerate(both):
-            spent[i] += one.cpu
-            print(f"{name}: {one.cpu:.0f} CPU-s, {found.metric} {np.mean(one.scores):.3f}; {one.steps}", flush=True)
-        print(f"{name}: after less before, paired: {gain}", flush=True)
-    over = paired_bootstrap(*scores)
-    told = f"CPU-seconds of eight epochs ({spent[0]:.0f}) over the rule's ({spent[1]:.0f}), {train} rows a task"
-    print(f"ratio={spent[0] / spent[1]:.2f} {told}; difference of the scores, paired: {over}")
+    args.train, args.test = args.train or (32 if args.quick else 200), args.test or (32 if args.quick else 200)
+    machine = common.machine()
+    engines = Engines(replace(machine, threads=args.threads or machine.threads), say=lambda text: None)
+    with tempfile.TemporaryDirectory() as folder:
+        found = [compared(name, args.folder or Path(folder), args, engines) for name in args.tasks.split(",")]
+    before, after = (sum(one[side]["cpu"] for one in found) for side in (0, 1))
+    scores = [np.concatenate([one[side]["scores"] for one in found]) for side in (0, 1)]
+    other = "the defaults without an early end" if args.early else "eight epochs"
+    said = f"CPU-seconds of {other} ({before:.0f}) over the defaults' ({after:.0f}), {args.train} rows a task"
+    print(f"ratio={before / after:.2f} {said}; difference of the scores, paired: {paired_bootstrap(*scores)}")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(common.machine().threads)
     main()
