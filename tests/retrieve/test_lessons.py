@@ -48,7 +48,15 @@ def test_a_row_cites_its_own_right_passage_in_the_list_of_another(taught: Taught
 
 def test_a_right_passage_beyond_those_shown_is_shared(taught: Taught) -> None:
     assert taught([LED, LED], ["ABCP", "CABP"]) == [("ABP", "ten years [3]")] * 2
-    assert taught([OTHER, LED], ["QABP", "QABP"]) == [("QAB", "two [1]"), ("QAP", "ten years [3]")], "they cite others"
+    assert taught([OTHER, LED], ["QABP", "QABP"]) == [("QAP", "two [1]"), ("QAP", "ten years [3]")], "each cites another"
+
+
+def test_few_lists_cover_all_that_is_cited(taught: Taught) -> None:
+    """One list has both cited passages, the others one each, and the best hits of the last row, whose answer is nowhere."""
+    rows, found = [LED, OTHER, LED, OTHER, Example("x", "zorblax")], ["PABC", "QABC", "PQAB", "QABC", "CPAB"]
+    made = taught(rows, found)
+    assert [seen for seen, _ in made] == ["PQA"] * 5
+    assert [answer for _, answer in made] == ["ten years [1]", "two [2]", "ten years [1]", "two [2]", UNKNOWN]
 
 
 def test_withheld_rows_share_a_list_without_their_answers(taught: Taught) -> None:

@@ -26,19 +26,22 @@ class StopBehaviour(enum.IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedPassages:
-    """Passages that training rows with the same right passage see alike, so that a step computes them once."""
+    """Lists of passages that several training rows see, so that a step computes them once."""
 
     tokens: float
     """Of the passages of a row."""
     rows: float
-    """Rows with the same right passage, on average."""
-    withheld: float
-    """Share of the rows without their right passage: they see other passages, alike among themselves."""
+    """Rows that see a list which is shared, on average; at least 1."""
+    alone: float
+    """Share of the rows that see a list of their own."""
 
     def saved(self, most: int) -> float:
-        """Tokens that a row does not compute, on average, if at most `most` rows of a step see the same passages."""
-        shares = (1 - self.withheld, self.withheld)
-        return self.tokens * (1 - sum(share / max(1.0, min(most, share * self.rows)) for share in shares))
+        """Tokens that a row does not compute, on average, if at most `most` rows of a step see the same passages.
+
+        A list of many rows comes in several runs, of which the last is half as long as `most`, on average.
+        """
+        computed = min(1.0, max(1 / self.rows, 1 / most + 0.5 / self.rows))
+        return self.tokens * (1 - self.alone) * (1 - computed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class Full(AnswerOptions):
     name: ClassVar[str] = "full"
     family: ClassVar[Family] = Family.FULL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 3
+    fit_version: ClassVar[int] = 4
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     learning_rate: Rate = 1e-4

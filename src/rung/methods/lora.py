@@ -25,7 +25,7 @@ class Lora(AnswerOptions, AdapterOptions):
     name: ClassVar[str] = "lora"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 3
+    fit_version: ClassVar[int] = 4
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     stabilised: bool = False

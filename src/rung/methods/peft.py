@@ -46,7 +46,7 @@ class Peft(AnswerOptions):
     name: ClassVar[str] = "peft"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
-    fit_version: ClassVar[int] = 3
+    fit_version: ClassVar[int] = 4
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     kind: Kind = "ia3"

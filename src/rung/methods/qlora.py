@@ -24,7 +24,7 @@ class QLora(AnswerOptions, AdapterOptions):
     name: ClassVar[str] = "qlora"
     family: ClassVar[Family] = Family.ADAPTERS
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS, Need.GPU})
-    fit_version: ClassVar[int] = 3
+    fit_version: ClassVar[int] = 4
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
 
     dropout: Part = 0.0

@@ -36,6 +36,9 @@ from rung.types import Example, Need, Source, TrainData
 ASKED = 300
 """Train rows that the search is chosen on."""
 
+COVERED = 0.6
+"""Share of the cited passages beside a list's first that stand in no other, about: 0.54 for 500 rows of XQuAD, 0.71 for 100."""
+
 Known = list[tuple[Example, frozenset[str]]]
 """Rows with the ids of the passages that answer them."""
 
@@ -47,7 +50,7 @@ class Rag(Method):
     """Most train rows that the search is fitted on."""
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
-    fit_version: ClassVar[int] = 5
+    fit_version: ClassVar[int] = 6
     folds: ClassVar[int] = 0
 
     passages: Count = 3
@@ -69,7 +72,7 @@ class Rag(Method):
     planted: Share = 0.2
     """Share of rows with an instruction planted in a passage when a later method trains on them; the answer stays the same."""
     together: bool = True
-    """Show rows with the same right passage the same passages when a later method trains on them: they are computed once."""
+    """Show all rows that cite a passage the same passages when a later method trains on them: they are computed once."""
     screen: bool = True
     """Remove instructions to the model from passages, and withhold answers unrelated to the question."""
 
@@ -88,9 +91,13 @@ class Rag(Method):
 
     def _shared(self, tokens: float, rows: int, passages: float) -> SharedPassages | None:
         """What training rows share of the `tokens` of their passages, if each passage is as often the right one."""
-        if not (self.together and rows and passages):
+        known = (1 - self.withheld) * rows
+        if not (self.together and known and passages):
             return None
-        return SharedPassages(tokens=tokens, rows=rows / (passages * -math.expm1(-rows / passages)), withheld=self.withheld)
+        cited = passages * -math.expm1(-known / passages)
+        lists = cited / (1 + COVERED * (self.passages - 1) * cited / passages)
+        alone = self.withheld * max(0.0, 1 - self.passages * lists / passages)
+        return SharedPassages(tokens=tokens, rows=(1 - alone) * rows / lists, alone=alone)
 
     def fit(self, start: Predictor, data: TrainData, run: Run) -> Predictor:
         how = knowledge.config_of(run.engines, start.encoder, self.size, self.overlap)

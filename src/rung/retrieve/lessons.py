@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
 
 from rung.lm.engines import Engines
 from rung.retrieve import lookup as lookups
@@ -15,6 +17,9 @@ from rung.types import Example, Source
 LESSON_DEPTH = 20
 """Passages searched for the right one when a training row is built."""
 
+Shown = tuple[Example, list[Source]]
+"""A row and its own passages, which others may see too."""
+
 
 def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> list[tuple[list[Source], str]]:
     """Passages and target answer of each training row: the retrieved passages, relevant ones and distractors.
@@ -24,38 +29,69 @@ def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> li
     from nowhere. RAFT: https://arxiv.org/abs/2403.10131. In a share `planted` of the rows a passage instructs the model, and
     the target is the same as without the instruction.
 
-    With `together`, rows that cite the same passage see the list of the first of them, and so do rows from which it is
-    withheld. Rows that see the same passages in the same order share them in the prefix tree of a step, where they are
-    computed once. A withheld row whose answer stands elsewhere in that list has its own.
+    With `together`, few of these lists are shown, each to all rows that cite one of its passages. A row whose answer is UNKNOWN
+    sees one with a passage of its own list and none of its answers, if there is one. Rows that see the same passages in the
+    same order share them in the prefix tree of a step, where they are computed once.
     """
     k = lookup.settings.k
     wide = replace(lookup, settings=replace(lookup.settings, k=max(LESSON_DEPTH, k)))
     hits = lookups.sources(wide, [example.input for example in examples], engines)
-    lists: dict[tuple[Source, bool], tuple[Example, list[Source]]] = {}
+    withheld = [_drawn(example) < lookup.withheld for example in examples]
+    own = [
+        _own(example, lookups.shown(lookup, lookups.widened(lookup, one, engines)), k, without)
+        for example, one, without in zip(examples, hits, withheld)
+    ]
+    lists = _shared(examples, own) if lookup.together else [(row, seen) for row, (seen, _) in zip(examples, own)]
+    return [
+        (
+            planting.planted(seen, first.id) if _drawn(first, 8) < lookup.planted else seen,
+            wanted(example.output, seen, [passage == cited for passage in seen]),
+        )
+        for example, (_, cited), (first, seen) in zip(examples, own, lists)
+    ]
+
+
+def _shared(examples: Sequence[Example], own: Sequence[tuple[list[Source], Source | None]]) -> list[Shown]:
+    """The list that each row sees."""
+    lists = _covering(examples, own)
     out = []
-    for example, one in zip(examples, hits):
-        withheld = _drawn(example) < lookup.withheld
-        seen, cited = _own(example, lookups.shown(lookup, lookups.widened(lookup, one, engines)), k, withheld)
-        first = example
-        if lookup.together and cited:
-            # not by its id: what `around` adds to a passage depends on the hits before it
-            leader, theirs = lists.setdefault((cited, withheld), (example, seen))
-            if not (withheld and any(bears(example, passage) for passage in theirs)):
-                first, seen = leader, theirs
-        answer = wanted(example.output, seen, [not withheld and passage == cited for passage in seen])
-        out.append((planting.planted(seen, first.id) if _drawn(first, 8) < lookup.planted else seen, answer))
+    for example, (seen, cited) in zip(examples, own):
+        near = [lists[passage] for passage in ([cited] if cited else seen) if passage in lists]
+        free = (shown for shown in near if cited or not any(bears(example, passage) for passage in shown[1]))
+        out.append(next(free, (example, seen)))
+        for passage in out[-1][1]:
+            lists.setdefault(passage, out[-1])
+    return out
+
+
+def _covering(examples: Sequence[Example], own: Sequence[tuple[list[Source], Source | None]]) -> dict[Source, Shown]:
+    """Few of the rows' own lists that contain each cited passage, by passage: next is always the list that adds most rows."""
+    rows = Counter(cited for _, cited in own if cited)
+    queue = [(-len(own), i) for i, (_, cited) in enumerate(own) if cited]
+    out: dict[Source, Shown] = {}  # not by id: what `around` adds to a passage depends on the hits before it
+    while queue:
+        _, i = heappop(queue)
+        seen, cited = own[i]
+        if cited in out:
+            continue
+        added = [passage for passage in seen if passage not in out]
+        least = -sum(rows[passage] for passage in added), i
+        if queue and least > queue[0]:  # an upper bound until it is counted again
+            heappush(queue, least)
+        else:
+            out |= dict.fromkeys(added, (examples[i], seen))
     return out
 
 
 def _own(example: Example, found: Sequence[Source], k: int, withheld: bool) -> tuple[list[Source], Source | None]:
-    """The passages of a row by itself, and the one of them that it cites, or would cite if it were not withheld."""
+    """The passages of a row by itself, and the one of them that it cites; none if it is withheld."""
     right = [one for one in found if bears(example, one)]
+    if withheld:
+        return [one for one in found if one not in right][:k], None
     near = list(found[:k])
     if right and right[0] not in near:
         near[-1] = right[0]
-    holding = [one for one in near if one in right]
-    cited = max(holding, key=lambda one: support(example.output, one.text), default=None)
-    return [one for one in found if one not in right][:k] if withheld else near, cited
+    return near, max((one for one in near if one in right), key=lambda one: support(example.output, one.text), default=None)
 
 
 def _drawn(example: Example, at: int = 0) -> float:

@@ -35,7 +35,7 @@ class Lookup:
     planted: float = 0.0
     """Share of training rows with an instruction planted in a passage, so that the model learns to ignore it."""
     together: bool = False
-    """Whether training rows with the same right passage see the same passages, so that these are computed once."""
+    """Whether training rows that cite the same passage see the same passages, so that these are computed once."""
     screen: bool = True
     """Whether instructions to the model are removed from passages, and answers must be about the question."""
     browse: Limits | None = None

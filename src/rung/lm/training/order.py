@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -33,11 +34,25 @@ def most_alike(batch: int) -> int:
     return max(1, 3 * batch // 4)
 
 
-def shuffled(found: Sequence[Sequence[int]], most: int, seed: int) -> list[int]:
-    """All rows in random order. Those of a group follow each other, in runs of at most `most`."""
-    rng = np.random.default_rng(seed)
+def shuffled(found: Sequence[Sequence[int]], batch: int, seed: int) -> list[int]:
+    """All rows in random order, for steps of `batch`. Rows of a group follow each other, in runs of at most `most_alike`."""
+    rng, most = np.random.default_rng(seed), most_alike(batch)
     runs: list[list[int]] = []
     for group in found:
         mixed = [group[i] for i in rng.permutation(len(group))] if len(group) > 1 else list(group)
         runs += [mixed[start : start + most] for start in range(0, len(mixed), most)]
-    return [i for run in rng.permutation(len(runs)) for i in runs[run]]
+    return _whole([runs[run] for run in rng.permutation(len(runs))], batch)
+
+
+def _whole(runs: Sequence[Sequence[int]], batch: int) -> list[int]:
+    """The rows of the runs; a run is seldom in two steps: of the next `batch` runs the first that fits is taken."""
+    queue, out = deque(runs), list[int]()
+    while queue:
+        room = batch - len(out) % batch
+        at = next((i for i, run in enumerate(islice(queue, batch)) if len(run) <= room), 0)
+        run = queue[at]
+        del queue[at]
+        out += run[:room]
+        if run[room:]:
+            queue.appendleft(run[room:])
+    return out

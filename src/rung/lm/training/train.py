@@ -61,8 +61,8 @@ def run(
     given = [row for item in rows for row in items.rows(item)]
     if given or not rows:  # rows that are sampled later cannot be checked
         items.check(given, loaded)
-    alike, most = items.groups(rows), order.most_alike(config.batch)
-    orders = [order.shuffled(alike, most, config.seed + epoch) for epoch in range(config.epochs)]
+    alike = items.groups(rows)
+    orders = [order.shuffled(alike, config.batch, config.seed + epoch) for epoch in range(config.epochs)]
     steps = [
         [rows[i] for i in one[start : start + config.batch]]
         for one in orders
