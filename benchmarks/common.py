@@ -130,14 +130,14 @@ def machine():
     return found
 
 
-def matmul_gflops(seconds: float = 1.0) -> float:
-    """The machine's float32 matrix-product speed now: the best of a second of products, by MKL and, where it works, by oneDNN."""
+def matmul_gflops(seconds: float = 1.0, dtype: str = "float32") -> float:
+    """The machine's matrix-product speed now: the best of a second of products, float32 also by oneDNN where it works."""
     import torch
 
     from rung.lm.models import onednn_linear
 
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    products = [torch.mm, onednn_linear.onednn] if onednn_linear.has_onednn() else [torch.mm]
+    a, b = (torch.randn(1024, 1024).to(getattr(torch, dtype)) for _ in range(2))
+    products = [torch.mm, onednn_linear.onednn] if dtype == "float32" and onednn_linear.has_onednn() else [torch.mm]
     best, until = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < until:
         for product in products:

@@ -18,6 +18,7 @@ def rows_of(chat, count: int) -> list[tree.Row]:
     return [chat.row((Message("system", common.SYSTEM), Message("user", text)), label) for text, label in picked]
 
 
-def fresh(machine):
-    loaded = load(common.base_folder(), machine)
+def fresh(machine, rounds=False):
+    """The model and its adapters. `rounds`: frozen layers are bfloat16 if the machine takes it, as the method lora opens it."""
+    loaded = load(common.base_folder(), machine, frozen="base" if rounds and machine.frozen_bf16 else "")
     return loaded, adapters.lora(loaded.model, RANK, ALPHA, 0.0, seed=0)

@@ -1,0 +1,122 @@
+"""Frozen layers in bfloat16 against float32: a LoRA step's speed and gradient, answers, scores of two tasks, memory.
+
+The default model, both sides in one run and in turns. bfloat16 is forced here, whether the machine takes it or not; the first
+lines say what it measured. Where bfloat16 has no units it is emulated, so fewer rows are trained and asked: then nothing here
+is a figure of speed. Untrained answers are greedy, 24 tokens behind eight demonstrations. The tasks are trained with LoRA's
+defaults from the same seed, and each answers with the weights it was trained beside. Last line: seconds of a step in float32
+over those in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import common
+import stopping
+import torch
+from lora_step import BATCH, fresh, rows_of
+from writing import MOST, prompts
+
+from rung.lm import probe
+from rung.lm.base import Decoding
+from rung.lm.engines import Engines
+from rung.lm.inference.causal import CausalEngine
+from rung.lm.models.load import load
+from rung.lm.training.losses import sft, weight
+from rung.lm.trees.tree import Row
+from rung.machine import Machine
+from rung.methods.lora import Lora
+from rung.metrics.resample import paired_bootstrap
+from rung.predictor import Predictor
+
+TASKS = ("xquad_sentence", "banking77")
+
+
+def gradient(model, rows: list[Row]) -> torch.Tensor:
+    """Of the first batch, with B moved off zero."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for one in model.parameters():
+            if one.requires_grad:
+                one.copy_(torch.randn(one.shape, generator=generator) * 0.02)
+    (sft(model, rows, True) / weight(rows)).backward()
+    return torch.cat([one.grad.flatten() for one in model.parameters() if one.requires_grad])
+
+
+def compare_steps(exact: Machine, rounded: Machine, size: int, rounds: int) -> float:
+    """Prints memory, gradient and seconds of a step; returns the ratio of the seconds."""
+    loaded, first = fresh(exact)
+    models = [first, fresh(rounded, rounds=True)[1]]
+    batch = rows_of(loaded.chat, size)
+    bytes_of = [sum(one.untyped_storage().nbytes() for one in model.parameters() if not one.requires_grad) for model in models]
+    print(f"frozen weights: {bytes_of[0] / 2**20:.0f} MiB in float32, {bytes_of[1] / 2**20:.0f} with bfloat16 layers")
+    a, b = (gradient(model, batch) for model in models)
+    cosine, error = float(torch.cosine_similarity(a, b, 0)), float((a - b).norm() / a.norm())
+    print(f"gradient of the adapters, {size} rows: cosine {cosine:.5f}, relative difference {error:.4f}", flush=True)
+    wall: list[list[float]] = [[], []]
+    cpu: list[list[float]] = [[], []]
+    for k in range(rounds):
+        for i in (0, 1) if k % 2 else (1, 0):
+            began = common.time.process_time()
+            wall[i].append(common.timed(lambda i=i: (sft(models[i], batch, True) / weight(batch)).backward()))
+            cpu[i].append(common.time.process_time() - began)
+    ratios = [common.median([x / y for x, y in zip(*one)]) for one in (wall, cpu)]
+    for name, one in (("float32", 0), ("bfloat16", 1)):
+        print(f"a step of {size} rows, {name}: {common.median(wall[one]):.2f} s, {common.median(cpu[one]):.2f} CPU-s")
+    print(f"float32 over bfloat16: {ratios[0]:.2f} by the clock, {ratios[1]:.2f} by CPU-seconds, n={rounds}", flush=True)
+    return ratios[0]
+
+
+def compare_answers(exact: Machine, count: int) -> None:
+    asked, found = prompts(count), []
+    for name, frozen in (("float32", ""), ("bfloat16", "base")):
+        engine = CausalEngine(load(common.base_folder(), exact, frozen=frozen))
+        began = common.time.perf_counter()
+        found.append([one.text for one in engine.generate(asked, Decoding(max_new_tokens=MOST))])
+        print(f"{count} answers of the untrained base, {name}: {common.time.perf_counter() - began:.1f} s")
+    print(f"the same answers: {sum(a == b for a, b in zip(*found))} of {count}", flush=True)
+
+
+def compare_scores(name: str, exact: Machine, rounded: Machine, train: int, test: int) -> None:
+    source, learn, check = stopping.rows(name, train, test)
+    labels = tuple(sorted({row.output for row in learn + check})) if source.kind == "classify" else ()
+    found = []
+    for machine in (exact, rounded):
+        engines = Engines(machine, say=lambda text: None)
+        model = engines.reference("smollm2-135m-instruct")
+        given = {"kind": source.kind, "model": model, "instruction": source.task, "decoding": Decoding(max_new_tokens=32)}
+        start = Predictor(labels=labels, descriptions=("",) * len(labels), **given)
+        found.append(stopping.fitted(Lora(), start, learn, check, source.metric, engines))
+    gain = paired_bootstrap(found[0].scores, found[1].scores)
+    means = [sum(one.scores) / len(one.scores) for one in found]
+    print(f"{name}, {len(learn)} rows: {source.metric} {means[0]:.3f} in float32, {means[1]:.3f} in bfloat16, paired {gain}")
+    print(f"{name}: {found[0].cpu:.0f} and {found[1].cpu:.0f} CPU-s; {found[0].steps}; {found[1].steps}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rows; under ten minutes on two cores")
+    parser.add_argument("--parts", default="steps,answers,scores", help="joined by commas")
+    args = parser.parse_args()
+    found, _ = probe.measure()
+    units = found.gflops["bfloat16"] > found.gflops["float32"]
+    print(f"machine: {found.name}; " + ", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in found.gflops.items()))
+    print(f"taken here: {f'bfloat16, a layer {found.bf16_speedup:.2f} times as fast' if found.frozen_bf16 else 'float32'}")
+    if not units:
+        print("bfloat16 is emulated here: few rows, and no figure of speed")
+    exact, rounded = replace(found, bf16_speedup=1.0), replace(found, bf16_speedup=max(found.bf16_speedup, 1.01))
+    size, rounds, asked = (BATCH, 6 if args.quick else 16, 48) if units else (8, 2, 12)
+    train, test = ((96, 100) if args.quick else (200, 200)) if units else (16, 16)
+    if "answers" in args.parts:
+        compare_answers(exact, asked)
+    if "scores" in args.parts:
+        for name in TASKS:
+            compare_scores(name, exact, rounded, train, test)
+    if "steps" in args.parts:
+        ratio = compare_steps(exact, rounded, size, rounds)
+        print(f"ratio={ratio:.2f} seconds of a LoRA step in float32 over those with frozen layers in bfloat16")
+
+
+if __name__ == "__main__":
+    main()
