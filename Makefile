@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Both install into .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-PROGRAMS := import_time roofline lora_vs_trl stopping rag_lora choose_vs_lm_eval writing full_vs_trl dpo_vs_trl grpo_vs_trl memory_vs_trl pretrain_vs_nanogpt \
+PROGRAMS := import_time roofline lora_vs_trl bf16_frozen stopping rag_lora choose_vs_lm_eval writing full_vs_trl dpo_vs_trl grpo_vs_trl memory_vs_trl pretrain_vs_nanogpt \
 	retrieval_quality query_speed reindex ingest_vs_llamaindex changing_docs grounded_answers flaky_api racing prompt_search judge_agreement encoder_draws contended planted load_records encoders
 
 .PHONY: install demo test check docs slow bench clean

@@ -100,4 +100,5 @@ def _ask(open_: Answer) -> Any:
 
 def _speed(project: Project) -> str:
     one = project.machine
-    return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}, {one.threads} threads"
+    frozen = f", frozen layers {one.bf16_speedup:.1f} times as fast in bfloat16" if one.frozen_bf16 else ""
+    return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}{frozen}, {one.threads} threads"
