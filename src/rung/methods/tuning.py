@@ -64,9 +64,9 @@ class TrainingLoad:
 
     def weight(self, machine: Machine) -> float:
         """Bytes per weight."""
-        if self.trained >= 1 or self.wide:
-            return 4
-        return FROZEN_BYTES if self.freezes and machine.frozen_bf16 else BYTES[machine.dtype]
+        if self.freezes and machine.frozen_bf16:
+            return FROZEN_BYTES
+        return 4 if self.trained >= 1 or self.wide else BYTES[machine.dtype]
 
     @property
     def checks(self) -> int:
