@@ -10,12 +10,14 @@ over those in bfloat16.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import common
-import stopping
 import torch
 from lora_step import BATCH, fresh, rows_of
+from stopping import rows as task_rows
 from writing import MOST, prompts
 
 from rung.lm import probe
@@ -26,9 +28,12 @@ from rung.lm.models.load import load
 from rung.lm.training.losses import sft, weight
 from rung.lm.trees.tree import Row
 from rung.machine import Machine
+from rung.methods.base import Run
 from rung.methods.lora import Lora
+from rung.metrics import METRICS
 from rung.metrics.resample import paired_bootstrap
 from rung.predictor import Predictor
+from rung.types import TrainData
 
 TASKS = ("xquad_sentence", "banking77")
 
@@ -79,7 +84,7 @@ def compare_answers(exact: Machine, count: int) -> None:
 
 
 def compare_scores(name: str, exact: Machine, rounded: Machine, train: int, test: int) -> None:
-    source, learn, check = stopping.rows(name, train, test)
+    source, learn, check = task_rows(name, train, test)
     labels = tuple(sorted({row.output for row in learn + check})) if source.kind == "classify" else ()
     found = []
     for machine in (exact, rounded):
@@ -87,11 +92,18 @@ def compare_scores(name: str, exact: Machine, rounded: Machine, train: int, test
         model = engines.reference("smollm2-135m-instruct")
         given = {"kind": source.kind, "model": model, "instruction": source.task, "decoding": Decoding(max_new_tokens=32)}
         start = Predictor(labels=labels, descriptions=("",) * len(labels), **given)
-        found.append(stopping.fitted(Lora(), start, learn, check, source.metric, engines))
-    gain = paired_bootstrap(found[0].scores, found[1].scores)
-    means = [sum(one.scores) / len(one.scores) for one in found]
-    print(f"{name}, {len(learn)} rows: {source.metric} {means[0]:.3f} in float32, {means[1]:.3f} in bfloat16, paired {gain}")
-    print(f"{name}: {found[0].cpu:.0f} and {found[1].cpu:.0f} CPU-s; {found[0].steps}; {found[1].steps}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            run = Run(Path(folder), engines)
+            began = common.time.process_time()
+            fitted = Lora().fit(start, TrainData(tuple(learn), labels), run)
+            took = common.time.process_time() - began
+            answers = fitted.predict(check, engines)
+        losses = run.notes["losses"]
+        print(f"{name}, {fitted.model.precision or 'float32'}: {len(losses)} steps, last loss {losses[-1]:.3f}, {took:.0f} CPU-s")
+        found.append([METRICS[source.metric].rate(one.output, row) for one, row in zip(answers, check)])
+    means = [sum(scores) / len(scores) for scores in found]
+    both = f"{means[0]:.3f} in float32, {means[1]:.3f} in bfloat16"
+    print(f"{name}, {len(learn)} rows: {source.metric} {both}, paired {paired_bootstrap(*found)}", flush=True)
 
 
 def main() -> None:
