@@ -97,7 +97,7 @@ class Project:
 
     @cached_property
     def machine(self) -> Machine:
-        """Measured once per machine, in up to two seconds; with the precision that the task allows."""
+        """Measured once per machine, in up to three seconds; with the precision that the task allows."""
         if self.estimate_for:
             return self.estimate_for
         found = load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)

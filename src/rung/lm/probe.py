@@ -1,4 +1,4 @@
-"""Measures this machine: matrix-product speed by data type, memory bandwidth, memory size (up to 2 s)."""
+"""Measures this machine: matrix-product speed by data type, memory bandwidth, memory size (up to 3 s)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from rung.machine import BUSY_SHARE, Machine, default_price, fingerprint, home
 
 
 def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
-    """This machine, from the file under `home()`, or measured now (up to two seconds, imports torch) and cached.
+    """This machine, from the file under `home()`, or measured now (up to three seconds, imports torch) and cached.
 
     `usd_per_hour` replaces the list price; the file holds no prices, so a newer price table takes effect at once.
     A measurement on a busy machine is too low; it is used once and not cached.
