@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--parts", default="steps,answers,scores", help="joined by commas")
     args = parser.parse_args()
     found, _ = probe.measure()
-    units = found.gflops["bfloat16"] > found.gflops["float32"]
+    units = found.gflops.get("bfloat16", 0) > found.gflops["float32"]
     print(f"machine: {found.name}; " + ", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in found.gflops.items()))
     print(f"taken here: {f'bfloat16, a layer {found.bf16_speedup:.2f} times as fast' if found.frozen_bf16 else 'float32'}")
     if not units:

@@ -150,7 +150,7 @@ def main() -> None:
         return found
 
     speeds = {(packed, "float32"): speed(packed, "float32") for packed in (False, True)}
-    if machine.gflops["bfloat16"] > machine.gflops["float32"]:
+    if machine.gflops.get("bfloat16", 0) > machine.gflops["float32"]:
         packed = max(speeds, key=lambda one: speeds[one])[0]
         speeds |= {(packed, precision): speed(packed, precision) for precision in ("autocast", "bfloat16")}
     else:

@@ -68,9 +68,9 @@ def test_keys_differ_only_where_weights_are_rounded(made: Callable[..., Project]
 
 def test_the_record_says_what_trained_and_what_answered(made: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring.forgetting, "measure_forgetting", lambda *_: None)
-    exact = {"precision": "float32"}
+    exact, asked = {"precision": "float32"}, {"precision": "bfloat16"}
     found = []
-    for rung, more in (("zero-shot", {}), ("lora", {}), ("lora", exact)):
+    for rung, more in (("zero-shot", {}), ("zero-shot", asked), ("lora", {}), ("lora", exact)):
         project = made(True, **more)
         step = project.plan.named(rung)
         record, _ = measuring.measured(project, step, rung_key(project, step), float("inf"), lambda *_: None)
@@ -78,6 +78,7 @@ def test_the_record_says_what_trained_and_what_answered(made: Callable[..., Proj
         found.append(record.provenance.precision)
     assert found == [
         {"answered": "float32"},
+        {"answered": "bfloat16"},
         {"answered": "bfloat16", "trained": "bfloat16"},
         {"answered": "float32", "trained": "float32"},
     ]

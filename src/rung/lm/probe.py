@@ -102,7 +102,7 @@ def frozen_speedup(gflops: dict[str, float], by: onednn_linear.Product) -> float
 
     Measured only where bf16 products are faster in themselves: elsewhere a layer would take a second.
     """
-    if gflops["bfloat16"] <= gflops["float32"] or not frozen_linear.has_product():
+    if gflops.get("bfloat16", 0) <= gflops["float32"]:
         return 1.0
     exact, rounded = fastest("cpu", [layer_work(torch.float32, by), layer_work(torch.bfloat16, frozen_linear.product)])
     return rounded / exact if rounded >= FROZEN_MIN_SPEEDUP * exact else 1.0
@@ -160,7 +160,7 @@ def memory(device: Device) -> int:
 
 def _dtypes(device: Device) -> tuple[torch.dtype, ...]:
     if device == "cpu":
-        return (torch.float32, torch.bfloat16)
+        return (torch.float32, torch.bfloat16) if frozen_linear.has_product() else (torch.float32,)
     return (torch.float32, torch.bfloat16, torch.float16)
 
 
