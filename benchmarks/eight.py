@@ -33,10 +33,10 @@ class Source:
     documents: tuple[str, ...] = ()
 
 
-def write(name: str, folder: Path, rows: int, rungs: list[str], epochs: int | None = None) -> None:
+def write(name: str, folder: Path, rows: int, rungs: list[str], methods: dict[str, dict[str, Any]] | None = None) -> None:
     """The task folder: `rows` to learn from, half as many to decide on, drawn at random with a fixed seed.
 
-    `epochs` are those of LoRA, which has the most; None leaves them as they are.
+    `methods`: options of methods, as in rung.yaml.
     """
     found = TASKS[name]()
     drawn = random.Random(0).sample(found.rows, min(len(found.rows), rows + rows // 2 + TEST))
@@ -56,8 +56,8 @@ def write(name: str, folder: Path, rows: int, rungs: list[str], epochs: int | No
     # the goal decides nothing here: all rungs are measured
     content = {"task": found.task, "kind": found.kind, "data": data, "goal": {"metric": found.metric, "at_least": 0.5}}
     content["rungs"] = [rung for rung in rungs if found.documents or "rag" not in rung.split("+")]
-    if epochs:
-        content["methods"] = {"lora": {"epochs": epochs}}
+    if methods:
+        content["methods"] = methods
     (folder / "rung.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     sizes = ", ".join(f"{len(pairs)} {part}" for part, pairs in parts.items())
     print(f"{name}: {sizes} of {len(found.rows)} rows{'; ' if found.cut else ''}{found.cut}")

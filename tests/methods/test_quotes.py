@@ -12,12 +12,12 @@ from rung.methods.estimate import (
     ATTENTION_FACTOR,
     DECODE_BATCH,
     DECODE_FACTOR,
-    UNSHOWN_LENGTH,
     StopBehaviour,
     answer_seconds,
     estimate_base,
 )
 from rung.methods.facts import Facts
+from rung.methods.written import UNSHOWN_LENGTH, Seen, lengths
 
 WRITES = Facts(
     train_rows=100,
@@ -64,3 +64,18 @@ def test_what_was_learnt_holds_behind_passages(machine: Machine) -> None:
     rag, start = METHODS["rag"], estimate_base(WRITES, machine)
     learnt = rag.estimate(replace(start, stop_behaviour=StopBehaviour.TASK), WRITES, machine)
     assert learnt.row_seconds < rag.estimate(start, WRITES, machine).row_seconds
+
+
+def test_two_answers_move_the_estimate_towards_what_they_show(machine: Machine) -> None:
+    def with_seen(stop: StopBehaviour, seen: Seen) -> float:
+        return quoted(stop, machine, replace(WRITES, seen={stop: seen}))
+
+    for stop in (StopBehaviour.NOTHING, StopBehaviour.EXAMPLES):
+        unseen = quoted(stop, machine)
+        short, long = with_seen(stop, Seen((20, 40))), with_seen(stop, Seen((), 2))
+        assert short < unseen < long <= answer_seconds(20.0, 60.0, replace(WRITES, output_tokens=256.0), machine)
+    assert with_seen(stop, Seen(slower=2.0)) == pytest.approx(2 * unseen)
+    other = replace(WRITES, seen={StopBehaviour.NOTHING: Seen((1, 1))})
+    assert quoted(StopBehaviour.EXAMPLES, machine, other) == quoted(StopBehaviour.EXAMPLES, machine)
+    many = lengths(30.0, 256.0, StopBehaviour.NOTHING, 24, Seen((30,) * 1000))
+    assert many.mean == pytest.approx(30.0, rel=0.02) and many.longest < 100

@@ -61,12 +61,15 @@ def _print_plan(project: Project, folder: str, machine: str) -> None:
     from rung.cli import plan_json
     from rung.cli.screens import cluster as cluster_screen
     from rung.cli.screens import plan as terminal_plan
+    from rung.climbing import sampling
     from rung.planning import cluster
     from rung.planning.steps import break_evens
 
     breaks, rows = break_evens(project.plan.steps), len(project.inputs.splits.dev)
     out.print(terminal_plan.plan(project.plan.steps, project.plan.chart, breaks, project.task.volume, rows))
     out.print(terminal_plan.total(plan_json.whole(project), rows))
+    if text := sampling.said(project):
+        out.print(styled("[dim]{}[/]", text))
     goal, sealed = project.task.goal, len(project.inputs.splits.test)
     out.print(terminal_plan.held_out(rows, sealed, goal, project.plan.rungs))
     for one in plan_json.unused(project):

@@ -14,6 +14,7 @@ from rung.advise.review import ReviewedPlan
 from rung.claims.prospects import Prospect, SelectiveProspect, prospect, selective_prospect
 from rung.cli import base_advice
 from rung.cli.screens.plan import differences
+from rung.climbing import sampling
 from rung.climbing.project import Project
 from rung.data.enough import UNUSED
 from rung.data.finding import Finding
@@ -58,6 +59,8 @@ def content(project: Project, machine: str = "") -> dict[str, Any]:
         "hindsight": before.hindsight if (before := plan_review(project)) else None,
         "judge": judged(project),
         "all_rungs_seconds": asdict(whole(project)),
+        "asked": [asdict(one) for one in project.samples.values()],
+        "to_ask": [one.step.rung for one in sampling.wanted(project)],
         "training_on_gpus": asdict(cluster.quotes(project.plan.steps, machine)) if machine else None,
     }
 

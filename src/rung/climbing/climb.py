@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rung import metrics
 from rung.advise.review import ReviewedPlan, review_plan
 from rung.claims.order import FAIR, MOST
-from rung.climbing import cascading, ledger, live, test_set
+from rung.climbing import cascading, ledger, live, sampling, test_set
 from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
@@ -53,16 +53,16 @@ def climb(
 
     If the task says `race`, a rung answers only as many dev rows as the decision needs; `everything` asks them all.
     """
-    race = project.criteria.race() if project.task.race and not everything else None
     on = shared if on is local and project.store.address else on
     with project.store.joined(), live.shown(project, watcher) as watcher:
-        watcher.planned(project.plan.steps)
-        go = _Going(project, watcher, findings)
-        with (
-            deadline(project.engines, project.task.budget.minutes) as until,
-            on(Setting(project, watcher, until, everything)) as executor,
-        ):
-            _try_steps(go, executor, race, everything)
+        with deadline(project.engines, project.task.budget.minutes) as until:
+            if on in (local, shared):  # a cluster's driver may have no room for a model
+                sampling.ask(project, until)
+            race = project.criteria.race() if project.task.race and not everything else None
+            watcher.planned(project.plan.steps)
+            go = _Going(project, watcher, findings)
+            with on(Setting(project, watcher, until, everything)) as executor:
+                _try_steps(go, executor, race, everything)
         return go.prove(finished=True)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rung.climbing.scoring import Criteria, Scoring
     from rung.planning.bases import Base, RungOnBase
     from rung.planning.corrections import PastEstimates
+    from rung.planning.samples import Sample
     from rung.planning.steps import Step
     from rung.predictor import Predictor
 
@@ -138,9 +139,28 @@ class Project:
         return bases.starts(self.task, self.inputs.data, self.engines)
 
     @cached_property
+    def bases(self) -> Mapping[str, Base]:
+        """Each base by its short name with the tokens counted on it, the usual one first. Opens tokenizers, no weights."""
+        from rung.planning import bases
+
+        return {name: bases.count_base(start, self.inputs.data, self.engines) for name, start in self.starts.items()}
+
+    @cached_property
+    def samples(self) -> Mapping[str, Sample]:
+        """What rungs that write answered to a few rows, asked by an earlier climb or by this one; by keys."""
+        from rung.planning import samples
+
+        return samples.stored(self.store)
+
+    @cached_property
     def plan(self) -> Plan:
         """The rungs in order. Counts tokens with each base's tokenizer; opens no weights."""
         return make_plan(self)
+
+    def estimate_again(self) -> None:
+        """Forget the plan and what follows from it, after more samples were stored."""
+        for part in ("samples", "plan", "criteria"):
+            vars(self).pop(part, None)
 
     @cached_property
     def scoring(self) -> Scoring:
@@ -170,11 +190,11 @@ class Project:
 
 def make_plan(project: Project) -> Plan:
     """Answer the flowchart's questions and estimate every rung, corrected by the errors of past estimates."""
-    from rung.planning import bases, cascades, corrections, steps
+    from rung.planning import cascades, corrections, steps
 
-    task, data, machine = project.task, project.inputs.data, project.machine
-    counted = {name: bases.count_base(start, data, project.engines) for name, start in project.starts.items()}
+    task, data, machine, counted = project.task, project.inputs.data, project.machine, project.bases
     asked = steps.flowchart_input(task, data, counted, machine)
     seen = project.past or corrections.past_estimates(project.store.records(), machine)
-    found = cascades.with_cascades(steps.plan(task, data, counted, machine, asked.chart(), seen), task, data, counted, machine)
+    found = steps.plan(task, data, counted, machine, asked.chart(), seen, project.samples)
+    found = cascades.with_cascades(found, task, data, counted, machine)
     return Plan(counted, tuple(found), asked.chart([step.rung for step in found if step.skip]))

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rung.lm.remote.prices import Price
 from rung.machine import BYTES, Machine, width
 from rung.methods.facts import Facts
+from rung.methods.written import Seen, lengths
+from rung.methods.written import StopBehaviour as StopBehaviour
 from rung.types import Cost
-
-
-class StopBehaviour(enum.IntEnum):
-    """What a generating model has learnt about stopping, which decides how much it writes."""
-
-    NOTHING = enum.auto()
-    """It was given the instruction alone: it writes until it is cut."""
-    EXAMPLES = enum.auto()
-    """It sees examples: most answers end in time, but a batch seldom has none that does not."""
-    ADAPTED = enum.auto()
-    """Adapters were trained on the task: nearly all answers end in time, but a batch may still have one that does not."""
-    TASK = enum.auto()
-    """All of its weights were trained on the task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +58,10 @@ class CostEstimate:
     """Of the model that answers."""
 
 
-UNSHOWN_LENGTH = 0.6
-"""Share of `max_new_tokens` that a model writes which was shown no example, about."""
-UNTERMINATED_RATE = {StopBehaviour.EXAMPLES: 0.2, StopBehaviour.ADAPTED: 0.02}
-"""Share of answers that do not end before they are cut, about."""
 DECODE_FACTOR = 2
 """Cost of a generated token over that of a prompt token: matrix products with a few rows are slower than with many."""
 ATTENTION_FACTOR = 2
 """Cost for a generated token to attend to as many tokens as the model is wide, over the cost of a prompt token."""
-LONGEST_FACTOR = 3
-"""Longest answer in a batch over the mean length, for a model trained on the task, about."""
 OPENED_LABELS = 1.5
 """Labels whose nodes are computed if the model is sure of its choice, about."""
 PROCESS_BYTES = 450_000_000
@@ -135,21 +118,27 @@ def answer_seconds(
     if facts.labels:
         opened = facts.output_tokens * min(labels, facts.labels)
         return machine.prefill_seconds(facts.parameters, own + opened, front + own / 2)
-    written, longest = _answer_lengths(facts, stop)
-    steps = machine.decode_seconds(facts.parameters, round(longest), batch=0) / DECODE_BATCH
-    reading = machine.prefill_seconds(facts.parameters, own, front + own / 2)
-    seen = (front + own + written / 2) / width(facts.parameters)
-    return steps + reading + (DECODE_FACTOR + ATTENTION_FACTOR * seen) * machine.prefill_seconds(facts.parameters, written)
+    seen = facts.seen.get(stop, Seen())
+    found = lengths(facts.output_tokens, facts.max_new_tokens, stop, DECODE_BATCH, seen)
+    steps = machine.decode_seconds(facts.parameters, round(found.longest), batch=0) / DECODE_BATCH
+    return seen.slower * (steps + _row_seconds(own, front, found.mean, facts.parameters, machine))
 
 
-def _answer_lengths(facts: Facts, stop: StopBehaviour) -> tuple[float, float]:
-    """Tokens of an answer: the mean, and the longest of a batch."""
-    mean, limit = facts.output_tokens, max(facts.output_tokens, facts.max_new_tokens)
-    if stop is StopBehaviour.NOTHING:
-        return max(mean, UNSHOWN_LENGTH * limit), limit
-    if rate := UNTERMINATED_RATE.get(stop):
-        return (1 - rate) * mean + rate * limit, limit
-    return mean, min(limit, LONGEST_FACTOR * mean)
+def batch_seconds(rows: Sequence[tuple[float, float]], front: float, parameters: int, machine: Machine) -> float:
+    """Seconds that a batch takes which is alone. `rows`: tokens of each row's own part of the prompt, and of its answer.
+
+    `front`: tokens that all rows share.
+    """
+    steps = machine.decode_seconds(parameters, round(max(written for _, written in rows)), batch=0)
+    reading = machine.prefill_seconds(parameters, front, front / 2)
+    return steps + reading + sum(_row_seconds(own, front, written, parameters, machine) for own, written in rows)
+
+
+def _row_seconds(own: float, front: float, written: float, parameters: int, machine: Machine) -> float:
+    """Seconds in which a row's own part is read and its answer computed, without those that the steps of its batch share."""
+    reading = machine.prefill_seconds(parameters, own, front + own / 2)
+    seen = (front + own + written / 2) / width(parameters)
+    return reading + (DECODE_FACTOR + ATTENTION_FACTOR * seen) * machine.prefill_seconds(parameters, written)
 
 
 def with_calls(before: CostEstimate, rows: float, one: CostEstimate, facts: Facts) -> CostEstimate:

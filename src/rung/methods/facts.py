@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from rung.lm.remote.prices import Price
+from rung.methods.written import Seen, StopBehaviour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class Facts:
     """Preferences: pairs of answers, or votes."""
     pair_tokens: float = 0.0
     """Mean tokens of a preference: its question, counted once, and its answers."""
+    seen: Mapping[StopBehaviour, Seen] = field(default_factory=dict, hash=False)
+    """What a few answers showed of models with each stop behaviour."""
 
     def of(self, teacher: str) -> Facts:
         """These facts with the teacher in place of the base; unchanged if no teacher is named."""
@@ -79,6 +82,7 @@ class Facts:
             call_seconds=who.call_seconds,
             tariff=who.tariff,
             concurrency=who.concurrency,
+            seen={},
         )
 
     @property

@@ -36,6 +36,7 @@ class FewShot(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES})
     fit_version: ClassVar[int] = 2
     folds: ClassVar[int] = 0
+    quick: ClassVar[bool] = True
 
     pick: Literal["fixed", "similar"] = "fixed"
     """fixed: the same examples in every prompt, balanced over the labels; similar: those most like each input."""

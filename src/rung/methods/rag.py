@@ -52,6 +52,7 @@ class Rag(Method):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
     fit_version: ClassVar[int] = 6
     folds: ClassVar[int] = 0
+    quick: ClassVar[bool] = True
 
     passages: Count = 3
     """How many are in the prompt. More contain the answer more often, cost more, and mislead small models."""

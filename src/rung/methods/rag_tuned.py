@@ -50,6 +50,7 @@ class RagTuned(Rag):
     fit_version: ClassVar[int] = 4
     asked: ClassVar[int] = 5000
     checkpoints: ClassVar[bool] = True
+    quick: ClassVar[bool] = False
 
     steps: Count = 120
     """Steps of training at most; rows held back choose how many."""

@@ -16,7 +16,7 @@ from rung.methods.estimate import CostEstimate
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
-FORMULA_VERSION = 4
+FORMULA_VERSION = 5
 """Raise when the estimate formulas change, to discard errors of old formulas."""
 MAX_HISTORY = 8
 """Number of recent measurements used; older ones may come from older code."""
@@ -63,7 +63,7 @@ def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate 
     provenance = record.provenance
     if record.status != "done" or not record.cost or not record.scores or not provenance.raw_quote:
         return None
-    if provenance.formulas != FORMULA_VERSION or _speeds(provenance.machine or {}) != _speeds(asdict(machine)):
+    if provenance.formulas != FORMULA_VERSION or speeds(provenance.machine or {}) != speeds(asdict(machine)):
         return None
     raw, took, rows = provenance.raw_quote, record.cost, record.scores.overall.n
     # a fit that resumed was timed in part, one that ended early may not do so again, and cached API calls take no time
@@ -142,10 +142,10 @@ def append_history(machine: Machine, one: PastEstimate) -> None:
 
 
 def _file(machine: Machine) -> Path:
-    return home() / f"quotes-{_speeds(asdict(machine))}.jsonl"
+    return home() / f"quotes-{speeds(asdict(machine))}.jsonl"
 
 
-def _speeds(machine: Mapping[str, Any]) -> str:
+def speeds(machine: Mapping[str, Any]) -> str:
     """Digest of the measured speeds: a remeasured machine, or a named one, starts a new history."""
     return digest([FORMULA_VERSION, *(machine.get(key) for key in ("name", "gflops", "bandwidth_gbs", "dtype"))])
 

@@ -15,6 +15,7 @@ from rung.methods.chain import asks_api, asks_base, estimate_rung, with_train_an
 from rung.methods.estimate import price
 from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
+from rung.planning.samples import Sample, with_samples
 from rung.predictor import Predictor
 from rung.task import Task, base_names, cascade_names
 from rung.task.labels import OTHER
@@ -139,11 +140,12 @@ def plan(
     machine: Machine,
     advised: Chart | None = None,
     seen: tuple[Sequence[PastEstimate], Sequence[PastEstimate]] = ((), ()),
+    samples: Mapping[str, Sample] | None = None,
 ) -> list[Step]:
     """All rungs with cost estimates: "do", then "later", each cheapest first; skipped rungs last.
 
     `bases`: by short name, the default first. Rungs named in the task are tried against any advice. `seen`: past estimate
-    errors, in this task and on this machine.
+    errors, in this task and on this machine. `samples`: answers to a few rows, by their keys.
     """
     found = advised or flowchart_input(task, data, bases, machine).chart()
     steps = []
@@ -155,6 +157,7 @@ def plan(
         if base.fault and asks_base(chain):
             steps.append(Step(place.rung, chain, base, None, base.fault))
             continue
+        facts = with_samples(facts, base.start, chain, samples or {}, machine)
         built = estimate_rung(chain, facts, machine)
         if task.goal.coverage is not None:
             built = with_train_answers(built, chain, facts)
