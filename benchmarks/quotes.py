@@ -20,9 +20,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,68 +33,73 @@ from rung.climbing import cascading, sampling
 from rung.climbing.project import Project
 from rung.evaluate import memory
 from rung.evaluate.predict import answer
+from rung.machine import Machine
 from rung.metrics.stats import wilson
-from rung.planning.steps import Step
+from rung.planning.samples import Sample
 from rung.task import load_task
 
 LEAST_SECONDS = 5.0
-TRAIN, DEV = 48, 24
+TRAIN = 32
+"""Train rows; half as many dev rows."""
+TRIES = 3
 RUNGS = ("zero-shot", "few-shot", "few-shot-similar", "rag", "encoder", "lora", "full")
+QUOTES = {
+    "before": "before two rows were asked",
+    "lengths": "after, by the lengths of their answers alone",
+    "after": "after, also by their seconds",
+}
 QUICK_TASKS, QUICK_RUNGS = ("banking77", "e2e_nlg", "ner"), ("zero-shot", "few-shot", "lora")
 OTHERS = sorted(os.sched_getaffinity(0))[:-1] or [0]
 """Cores that are not used here; another program gets them."""
 Line = dict[str, Any]
 
 
-def one(folder: Path, rung: str, beside: bool) -> Line:
+def one(project: Project, rung: str) -> Line:
     """Quote one rung, ask two rows where a climb would, quote again, and measure."""
-    project = Project(load_task(folder).only(rung), say=lambda text: print(text, file=sys.stderr, flush=True))
-    before = quoted(project.plan.alone, project)
+    before = quoted(project, {})
+    project.estimate_again()
     began = time.monotonic()
     sampling.ask(project, math.inf, most=math.inf)
-    asking = time.monotonic() - began
-    step, rows = project.plan.alone, project.inputs.splits.dev
-    after = quoted(step, project)
+    asking, samples = time.monotonic() - began, project.samples
+    after = quoted(project, samples)
+    lengths = quoted(project, {key: replace(one, seconds=0.0) for key, one in samples.items()})
+    step, held = project.plan.alone, resident()
     memory.reset_peak()
-    cpu, clock = time.process_time(), time.monotonic()
+    started = time.process_time()
     fitted = cascading.fit_step(project, step, math.inf, quiet)
-    fit_cpu, fit_clock = time.process_time() - cpu, time.monotonic() - clock
-    fit_bytes = max([note["peak_memory_bytes"] for note in fitted.notes], default=0)
-    fit_seconds = sum(note["seconds"] for note in fitted.notes)
+    fit_cpu, fit_peak = time.process_time() - started, max([note["peak_memory_bytes"] for note in fitted.notes], default=0)
+    left = resident()
     memory.reset_peak()
-    held = resident()
-    cpu = time.process_time()
-    found = answer(fitted.predictor, rows, project.store, project.engines, quiet, math.inf)
+    fitted.predictor.warm(project.engines)
+    started = time.process_time()
+    found = answer(fitted.predictor, project.inputs.splits.dev, project.store, project.engines, quiet, math.inf)
     took = {
-        "fit": fit_seconds,
-        "fit_cpu": fit_cpu if fit_clock > fit_seconds / 2 else fit_seconds,  # fitted while two rows were asked
+        "fit": sum(note["seconds"] for note in fitted.notes),
+        "fit_cpu": fit_cpu,
         "answer": sum(one.seconds for one in found),
-        "answer_cpu": time.process_time() - cpu,
-        "memory": max(fit_bytes, memory.peak()),
-        "fit_memory": fit_bytes,
-        "answer_memory": memory.peak(),
-        "held": held,
+        "answer_cpu": time.process_time() - started,
+        "memory": max(fit_peak, memory.peak()),
     }
-    written = [one.tokens_out for one in found]
-    samples = [asdict(one) for one in project.samples.values()]
+    room = {"before": held, "fit": fit_peak, "after fit": left, "answer": memory.peak()}
     return {
-        "task": folder.name,
         "rung": rung,
-        "beside": beside,
         "before": before,
+        "lengths": lengths,
         "after": after,
         "took": took,
         "asking": asking,
-        "written": written,
-        "samples": samples,
-        "rows": len(rows),
+        "written": [one.tokens_out for one in found],
+        "samples": {key: asdict(one) for key, one in samples.items()},
+        "room": room,
     }
 
 
-def quoted(step: Step, project: Project) -> Line:
-    """What the formulas say, without corrections by earlier runs on this machine."""
+def quoted(project: Project, samples: Mapping[str, Sample]) -> Line:
+    """What the formulas say with these samples, without corrections by earlier runs on this machine."""
+    vars(project).pop("plan", None)
+    vars(project)["samples"] = samples
+    step, rows = project.plan.alone, len(project.inputs.splits.dev)
     assert step.raw, step.skip
-    rows = len(project.inputs.splits.dev)
     return {"fit": step.raw.fit_seconds, "answer": step.raw.row_seconds * rows, "memory": step.raw.memory_bytes}
 
 
@@ -109,26 +114,40 @@ def quiet(text: str, share: float) -> None:
     """No progress is shown."""
 
 
-def measure(args: argparse.Namespace, folder: Path) -> None:
-    """Measure what the log does not have yet, each rung in a process of its own; stop after --minutes."""
-    until = time.monotonic() + 60 * args.minutes
+def measure(args: argparse.Namespace, folder: Path, machine: Machine) -> None:
+    """Measure what the log does not have yet, each task in a process of its own; begin nothing after --minutes."""
+    until = time.time() + 60 * args.minutes
     done = {(line["task"], line["rung"], line["beside"]) for line in read(args.log)}
     for task in args.tasks:
         place = folder / task
         if not (place / "rung.yaml").exists():
             eight.write(task, place, TRAIN, list(RUNGS), {"lora": {"epochs": 1}, "full": {"epochs": 1}})
-        for rung in rungs_of(place, args.rungs):
-            if (task, rung, args.beside) in done or time.monotonic() > until:
-                continue
-            with other_program(args.beside):
-                words = [sys.executable, __file__, "--one", str(place), rung, *(["--beside"] if args.beside else [])]
-                told = subprocess.run(words, check=False, stdout=subprocess.PIPE, text=True)
-            if told.returncode:
-                print(f"{task} {rung}: failed with {told.returncode}", flush=True)
-                continue
-            with args.log.open("a", encoding="utf-8") as file:
-                file.write(told.stdout.splitlines()[-1] + "\n")
-            say(json.loads(told.stdout.splitlines()[-1]))
+        rungs = [rung for rung in rungs_of(place, args.rungs) if (task, rung, args.beside) not in done]
+        if not rungs or time.time() > until:
+            continue
+        order = {"folder": str(place), "rungs": rungs, "until": until, "machine": asdict(machine)}
+        with other_program(args.beside):
+            process = subprocess.Popen([sys.executable, __file__, "--one", json.dumps(order)], stdout=subprocess.PIPE, text=True)
+            assert process.stdout
+            for told in process.stdout:
+                line = {"task": task, "beside": args.beside, **json.loads(told)}
+                with args.log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                say(line)
+            if process.wait():
+                print(f"{task}: ended with {process.returncode}", flush=True)
+
+
+def task_process(order: Line) -> None:
+    """Measure the rungs of one task, and print a line for each."""
+    engines = None
+    for rung in order["rungs"]:
+        if time.time() > order["until"]:
+            return
+        task = load_task(Path(order["folder"])).only(rung)
+        project = Project(task, engines, lambda text: print(text, file=sys.stderr, flush=True), Machine(**order["machine"]))
+        print(json.dumps(one(project, rung)), flush=True)
+        engines = project.engines
 
 
 def rungs_of(place: Path, wanted: list[str]) -> list[str]:
@@ -167,7 +186,7 @@ def say(line: Line) -> None:
 
 def counts(line: Line, what: str) -> bool:
     """Whether a time is long enough to say something."""
-    return max(line["before"][what], line["after"][what], line["took"][what]) >= LEAST_SECONDS
+    return max(line["before"][what], line["after"][what], line["took"][what + "_cpu"]) >= LEAST_SECONDS
 
 
 def read(log: Path) -> list[Line]:
@@ -180,20 +199,22 @@ def read(log: Path) -> list[Line]:
 
 def report(lines: list[Line]) -> None:
     """Print the shares of quotes within 1.5, alone and beside another program, and the last line."""
-    last = 0.0
     for beside in (False, True):
         some = [line for line in lines if line["beside"] is beside]
         if not some:
             continue
         where = "beside a busy program" if beside else "alone"
         by_rung(some)
-        for quote in ("before", "after"):
+        for quote, what in QUOTES.items():
             clock, cpu = ([*pairs(some, quote, suffix)] for suffix in ("", "_cpu"))
-            print(f"{where}, {quote} two rows: of the clock {share(clock)}, of the processor {share(cpu)}")
-            last = within(clock) / len(clock) if quote == "after" else last
+            print(f"{where}, {what}: of the clock {share(clock)}, of the processor {share(cpu)}")
+            last = within(clock) / len(clock)
         room = [(line["after"]["memory"], line["took"]["memory"]) for line in some]
         spent, whole = sum(one["asking"] for one in some), sum(one["took"]["fit"] + one["took"]["answer"] for one in some)
         print(f"{where}: memory {share(room)}; asking took {spent:.0f} s beside {whole:.0f} s of fits and answers")
+        for line in sorted(some, key=lambda one: one["rung"]):
+            peaks = ", ".join(f"{what} {size / 1e9:.2f}" for what, size in line["room"].items())
+            print(f"  {line['task']} {line['rung']}: {line['after']['memory'] / 1e9:.2f} GB quoted; {peaks}")
         print(f"ratio={last:.2f} of quotes within 1.5 after two rows were asked, {where}")
 
 
@@ -230,17 +251,29 @@ def share(some: list[tuple[float, float]]) -> str:
     return f"{wilson(within(some), len(some))} within 1.5"
 
 
-def anew(lines: list[Line], folder: Path) -> list[Line]:
-    """The lines with quotes of today's formulas, before and after the kept samples."""
+def anew(lines: list[Line], folder: Path, machine: Machine) -> list[Line]:
+    """The lines with quotes of today's formulas, before and after the samples that were measured."""
     found = []
     for line in lines:
-        task = load_task(folder / line["task"]).only(line["rung"])
-        project = Project(task, say=lambda text: None)
-        after = quoted(project.plan.alone, project)
-        vars(project).pop("plan")
-        vars(project)["samples"] = {}
-        found.append({**line, "before": quoted(project.plan.alone, project), "after": after})
+        project = Project(load_task(folder / line["task"]).only(line["rung"]), None, print, machine)
+        samples = {key: Sample(**one) for key, one in line["samples"].items()}
+        alone = {key: replace(one, seconds=0.0) for key, one in samples.items()}
+        quotes = {"before": quoted(project, {}), "lengths": quoted(project, alone), "after": quoted(project, samples)}
+        found.append({**line, **quotes})
     return found
+
+
+def one_core(place: Path) -> Machine:
+    """This machine as one core, measured once for all that a folder has, in the best of some tries beside other work."""
+    kept = place / "machine.json"
+    if not kept.exists():
+        from rung.lm import probe
+
+        tries = [probe.measure()[0] for _ in range(TRIES)]
+        kept.write_text(json.dumps(asdict(max(tries, key=lambda one: one.gflops["float32"]))), encoding="utf-8")
+    machine = Machine(**json.loads(kept.read_text(encoding="utf-8")))
+    print(f"one core: {machine.gflops['float32']:.0f} GFLOP/s, {machine.bandwidth_gbs:.0f} GB/s")
+    return machine
 
 
 def main() -> None:
@@ -254,21 +287,23 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="after which no other rung is begun")
     parser.add_argument("--report", action="store_true", help="read the log and measure nothing")
     parser.add_argument("--anew", action="store_true", help="with --report: quote again, as the formulas are now")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     pin()
     if args.one:
-        print(json.dumps(one(Path(args.one[0]), args.one[1], args.beside)))
+        task_process(json.loads(args.one))
         return
     common.machine()
     if args.quick:
         args.tasks, args.rungs = list(QUICK_TASKS), list(QUICK_RUNGS)
     with tempfile.TemporaryDirectory(prefix="rung-quotes-") as place:
-        args.log, folder = args.log or Path(place) / "log.jsonl", args.folder or Path(place)
+        folder = args.folder or Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        args.log, machine = args.log or folder / "log.jsonl", one_core(folder)
         if not args.report:
-            measure(args, folder)
+            measure(args, folder, machine)
         lines = read(args.log)
-        report(anew(lines, folder) if args.anew else lines)
+        report(anew(lines, folder, machine) if args.anew else lines)
 
 
 def pin() -> None:

@@ -121,6 +121,7 @@ def _sampled(project: Project, wish: Asked, until: float) -> Iterator[Sample]:
 def _answered(project: Project, wish: Asked, until: float) -> Sample:
     """Fit what is asked, and have it answer."""
     start = wish.step.base.start
+    start.warm(project.engines)  # loading time does not count
     predictor, _ = fit(fit_context(project, start), wish.methods, until, lambda text, share: None)
     shown = {row.id for row in predictor.demos.fixed}
     rows = drawn([row for row in project.inputs.data.examples if row.id not in shown], ROWS)
