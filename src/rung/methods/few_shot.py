@@ -106,13 +106,19 @@ def _rarest(example: Example, often: Mapping[str, int]) -> str:
 
 
 def within(chosen: Sequence[Example], start: Predictor, run: Run) -> tuple[Example, ...]:
-    """As many of the chosen as fit into the token budget and half the context, so that a question still fits."""
-    engine = run.engines.open(start.model)
-    most = min(MOST_SHARED_TOKENS, engine.context // 2)
+    """As many of the chosen as fit into the token budget and half the context, so that a question still fits.
+
+    Where a tokenizer is enough to count, no weights are opened.
+    """
+    engines, model = run.engines, start.model
+    context = engines.context(model) if engines.chat(model) else engines.open(model).context
+    most = min(MOST_SHARED_TOKENS, (context or 2 * MOST_SHARED_TOKENS) // 2)
+    empty, _ = engines.tokens(model, start.render(Example("", "")), "")
     kept: list[Example] = []
-    size = engine.count(start.render(Example("", "")))
+    size = empty
     for example in chosen:
-        size += engine.count(start.render(example)) - engine.count(start.render(Example("", ""))) + len(example.output) // 3
+        asked, _ = engines.tokens(model, start.render(example), "")
+        size += asked - empty + len(example.output) // 3
         if size > most:
             break
         kept.append(example)

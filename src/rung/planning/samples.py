@@ -24,6 +24,8 @@ from rung.types import digest
 
 FILE = "samples.json"
 
+SECONDS_WEIGHT = 0.5
+"""Power of measured over expected seconds by which estimates are corrected: the seconds of one small batch are half chance."""
 MOST_SLOWER = 4.0
 """Largest correction of the seconds in either direction; beyond it something else was measured."""
 
@@ -60,7 +62,7 @@ class Sample:
             return 1.0
         own = [max(0.0, one - self.shared) for one in self.read]
         expected = batch_seconds(list(zip(own, self.written)), self.shared, facts.parameters, machine)
-        return min(MOST_SLOWER, max(1 / MOST_SLOWER, self.seconds / expected))
+        return min(MOST_SLOWER, max(1 / MOST_SLOWER, (self.seconds / expected) ** SECONDS_WEIGHT))
 
 
 def stored(store: Store) -> dict[str, Sample]:
