@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import common
 import numpy as np
+from stopping import EIGHT
 
 from rung import metrics
 from rung.lm.base import Decoding
@@ -91,7 +92,7 @@ def compared(folder: Path, size: Size, threads: int) -> None:
     )
     data = TrainData(tuple(learn), documents=documents(folder, ("docs/",)))
     rag = Rag(passages=size.passages, size=size.tokens, overlap=20, abstain=False)
-    sides = {"after": (rag, Lora()), "before": (replace(rag, together=False), Lora(epochs=8, batch=16, stop_below=0.0))}
+    sides = {"after": (rag, Lora()), "before": (replace(rag, together=False), EIGHT)}
     (folder / "index").mkdir(exist_ok=True)
     rag.fit(start, data, Run(folder / "index", engines, shared=folder / ".rung"))  # neither side pays for the index
     found: dict[str, dict[str, Any]] = {}

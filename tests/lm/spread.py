@@ -33,7 +33,7 @@ from rung.methods.base import Run
 from rung.types import Message
 
 PLAN = train.TrainConfig(learning_rate=1e-2, epochs=3, batch=5, tokens=150, seed=5)
-EARLY = replace(PLAN, epochs=9, stop_below=3.0)
+EARLY = replace(PLAN, epochs=9, steady=True, stop_below=3.0)
 
 
 def rows(loaded: Loaded, count: int = 11) -> list[Row]:

@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert same(weights(again), weights(whole))
 
 
-EARLY = replace(PLAN, epochs=8, stop_below=3.0)
+EARLY = replace(PLAN, epochs=8, steady=True, stop_below=3.0)
 
 
 def test_the_rate_is_constant_and_falls_where_the_loss_of_an_epoch_is_low() -> None:

@@ -158,8 +158,10 @@ def test_the_loss_to_stop_at_reaches_the_training_and_patience_keeps_the_cosine(
     run = Run(tmp_path, Engines())
     for name in ("lora", "qlora", "full", "ia3"):
         method = replace(METHODS[name], stop_below=0.3)
-        assert method.plan(run, 1e-3).stop_below == 0.3
+        plan = method.plan(run, 1e-3)
+        assert (plan.stop_below, plan.steady) == (0.3, True)
         assert replace(method, patience=2).plan(run, 1e-3).stop_below == 0
+        assert METHODS[name].plan(run, 1e-3).steady == (name == "lora")
 
 
 def test_rows_that_share_a_long_beginning_are_computed_together(

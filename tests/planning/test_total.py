@@ -50,8 +50,11 @@ def test_general_ability_is_measured_of_each_touched_model_and_once_of_what_it_b
 
 
 def test_fits_that_may_end_early_are_named() -> None:
-    steps = [step("rag", 10.0), step("lora", 30.0), step("rag+lora", None), step("full", 30.0)]
-    assert _at_most(steps) == " Quoted with all epochs, may end sooner: lora."
-    assert "lora" in _at_most([replace(steps[1], scale=Correction(runs=1))]), "a fit with more rows may end sooner too"
-    assert _at_most([replace(steps[1], methods=methods.rung("lora", {"lora": {"epochs": 1}}))]) == ""
-    assert _at_most([replace(steps[1], methods=methods.rung("lora", {"lora": {"patience": 1}}))]) == ""
+    def early(**more: int) -> Step:
+        return replace(step("lora", 30.0), methods=methods.rung("lora", {"lora": {"stop_below": 0.1, **more}}))
+
+    assert _at_most([step("rag", 10.0), early(), step("rag+lora", None), step("full", 30.0)]) == (
+        " Quoted with all epochs, may end sooner: lora."
+    )
+    assert "lora" in _at_most([replace(early(), scale=Correction(runs=1))]), "a fit with more rows may end sooner too"
+    assert _at_most([step("lora", 30.0)]) == _at_most([early(epochs=1)]) == _at_most([early(patience=1)]) == ""

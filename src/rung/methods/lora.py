@@ -14,7 +14,7 @@ from rung.methods import tuning
 from rung.methods.base import Family, MetricUse, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
-from rung.methods.option import Count, Part, Rate, Weight
+from rung.methods.option import Count, Part, Rate
 from rung.methods.shared_options import AdapterOptions, AnswerOptions
 from rung.predictor import Predictor
 from rung.types import Need, TrainData
@@ -27,6 +27,7 @@ class Lora(AnswerOptions, AdapterOptions):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.EXAMPLES, Need.OPEN_WEIGHTS})
     fit_version: ClassVar[int] = 4
     metric_use: ClassVar[MetricUse] = MetricUse.EARLY_STOPPING
+    steady: ClassVar[bool] = True
 
     stabilised: bool = False
     """Scale by alpha / sqrt(rank) instead, so that a larger rank does not learn more slowly (rsLoRA)."""
@@ -40,8 +41,6 @@ class Lora(AnswerOptions, AdapterOptions):
     """Times that each row is seen at most."""
     batch: Count = 8
     """Rows a step."""
-    stop_below: Weight = 0.1
-    """Mean loss of as many steps as an epoch has, below which training ends early; 0 never. No effect with `patience`."""
 
     @property
     def freezes(self) -> bool:

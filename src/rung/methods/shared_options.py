@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rung.methods.base import Method, Run
 from rung.methods.option import Count, Natural, Part, Weight
@@ -65,11 +65,15 @@ class EpochOptions(StepOptions):
 class AnswerOptions(EpochOptions):
     """Of a training on right answers, which may end as soon as they are learnt."""
 
+    steady: ClassVar[bool] = False
+    """Whether the learning rate is constant and falls at the end also where training cannot end early."""
+
     stop_below: Weight = 0.0
     """Mean loss of as many steps as an epoch has, below which training ends early; 0 never. No effect with `patience`."""
 
     def plan(self, run: Run, learning_rate: float, **more: Any) -> TrainConfig:
-        return super().plan(run, learning_rate, stop_below=0.0 if self.patience else self.stop_below, **more)
+        stop = 0.0 if self.patience else self.stop_below
+        return super().plan(run, learning_rate, stop_below=stop, steady=self.steady or stop > 0, **more)
 
     @property
     def may_stop(self) -> bool:

@@ -33,10 +33,12 @@ class TrainConfig:
     tokens: int = 2048
     """Most nodes of a part of a step; a larger step is computed in parts and updated once."""
     warmup: float = 0.1
-    """Share of the steps for the learning rate's warm-up, from ten steps on; then a cosine, or see `stop_below`."""
+    """Share of the steps for the learning rate's warm-up, from ten steps on."""
+    steady: bool = False
+    """After the warm-up, a constant rate that falls over the last third of the steps, where it is a cosine otherwise. No effect
+    with `patience`."""
     stop_below: float = 0.0
-    """Mean loss of as many steps as an epoch has, below which the rate falls and training ends; before, the rate is constant.
-    0 takes all steps."""
+    """Mean loss of as many steps as an epoch has, below which a steady rate falls and training ends; 0 takes all steps."""
     floor: float = 0.0
     """Final learning rate, as a share of the highest."""
     betas: tuple[float, float] = (0.9, 0.999)

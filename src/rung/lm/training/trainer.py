@@ -47,7 +47,7 @@ def made(
     schedule = None
     if choosing:
         callbacks.append(EarlyStoppingCallback(config.patience))
-    elif config.stop_below:
+    elif config.steady:
         epoch = math.ceil(len(steps) / config.epochs)
         schedule = StableDecay(len(steps), epoch, config.stop_below, round(arguments.warmup_steps), config.floor)
         callbacks.append(NoLastCheckpoint(schedule))
