@@ -1,8 +1,9 @@
-"""Frozen layers in bfloat16 against float32: a LoRA step's speed and gradient, answers, scores of two tasks, memory.
+"""Frozen layers in bfloat16 against float32: a LoRA step's gradient and speed, answers, scores of two tasks, memory.
 
-The default model, both sides in one run and in turns. bfloat16 is forced here, whether the machine takes it or not; the first
-lines say what it measured. Where bfloat16 has no units it is emulated, so fewer rows are trained and asked: then nothing here
-is a figure of speed. Untrained answers are greedy, 24 tokens behind eight demonstrations. The tasks are trained with LoRA's
+The default model, both sides in one run. bfloat16 is forced here, whether the machine takes it or not; the first lines say what
+it measured. A machine without units would take minutes a step: there the gradient, the answers and the tasks are computed in
+float32 with rows, weights and results rounded as units round them, and only the seconds of a step, of fewer rows, are those of
+PyTorch's own emulation. Untrained answers are greedy, 24 tokens behind eight demonstrations. The tasks are trained with LoRA's
 defaults from the same seed, and each answers with the weights it was trained beside. Last line: seconds of a step in float32
 over those in bfloat16.
 """
@@ -18,12 +19,14 @@ import common
 import torch
 from lora_step import BATCH, fresh, rows_of
 from stopping import rows as task_rows
+from torch.nn.functional import linear
 from writing import MOST, prompts
 
 from rung.lm import probe
 from rung.lm.base import Decoding
 from rung.lm.engines import Engines
 from rung.lm.inference.causal import CausalEngine
+from rung.lm.models import frozen_linear
 from rung.lm.models.load import load
 from rung.lm.training.losses import sft, weight
 from rung.lm.trees.tree import Row
@@ -49,16 +52,29 @@ def gradient(model, rows: list[Row]) -> torch.Tensor:
     return torch.cat([one.grad.flatten() for one in model.parameters() if one.requires_grad])
 
 
-def compare_steps(exact: Machine, rounded: Machine, size: int, rounds: int) -> float:
-    """Prints memory, gradient and seconds of a step; returns the ratio of the seconds."""
+def rounded_product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """What units for bfloat16 compute, up to the order of their float32 sums, on a machine without them."""
+    out = linear(rows.to(torch.bfloat16).float(), weight.float()).to(torch.bfloat16).float()
+    return out if bias is None else out.add_(bias)
+
+
+def compare_gradients(exact: Machine, rounded: Machine) -> None:
+    """Also the memory of the frozen weights."""
     loaded, first = fresh(exact)
     models = [first, fresh(rounded, rounds=True)[1]]
-    batch = rows_of(loaded.chat, size)
+    batch = rows_of(loaded.chat, BATCH)
     bytes_of = [sum(one.untyped_storage().nbytes() for one in model.parameters() if not one.requires_grad) for model in models]
     print(f"frozen weights: {bytes_of[0] / 2**20:.0f} MiB in float32, {bytes_of[1] / 2**20:.0f} with bfloat16 layers")
     a, b = (gradient(model, batch) for model in models)
     cosine, error = float(torch.cosine_similarity(a, b, 0)), float((a - b).norm() / a.norm())
-    print(f"gradient of the adapters, {size} rows: cosine {cosine:.5f}, relative difference {error:.4f}", flush=True)
+    print(f"gradient of the adapters, {BATCH} rows: cosine {cosine:.5f}, relative difference {error:.4f}", flush=True)
+
+
+def compare_steps(exact: Machine, rounded: Machine, size: int, rounds: int) -> float:
+    """Prints the seconds of a step; returns their ratio."""
+    loaded, first = fresh(exact)
+    models = [first, fresh(rounded, rounds=True)[1]]
+    batch = rows_of(loaded.chat, size)
     wall: list[list[float]] = [[], []]
     cpu: list[list[float]] = [[], []]
     for k in range(rounds):
@@ -109,24 +125,28 @@ def compare_scores(name: str, exact: Machine, rounded: Machine, train: int, test
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows; under ten minutes on two cores")
-    parser.add_argument("--parts", default="steps,answers,scores", help="joined by commas")
+    parser.add_argument("--parts", default="gradients,answers,scores,steps", help="joined by commas")
     args = parser.parse_args()
     found, _ = probe.measure()
     units = found.gflops.get("bfloat16", 0) > found.gflops["float32"]
     print(f"machine: {found.name}; " + ", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in found.gflops.items()))
     print(f"taken here: {f'bfloat16, a layer {found.bf16_speedup:.2f} times as fast' if found.frozen_bf16 else 'float32'}")
+    product = frozen_linear.product
     if not units:
-        print("bfloat16 is emulated here: few rows, and no figure of speed")
+        print("bfloat16 has no units here: it is rounded in float32, and emulated for the seconds of a step alone")
+        frozen_linear.product = rounded_product
     exact, rounded = replace(found, bf16_speedup=1.0), replace(found, bf16_speedup=max(found.bf16_speedup, 1.01))
-    size, rounds, asked = (BATCH, 6 if args.quick else 16, 48) if units else (8, 2, 12)
-    train, test = ((96, 100) if args.quick else (200, 200)) if units else (16, 16)
+    train, test = (96 if units else 48, 100) if args.quick else (200, 200)
+    if "gradients" in args.parts:
+        compare_gradients(exact, rounded)
     if "answers" in args.parts:
-        compare_answers(exact, asked)
+        compare_answers(exact, 48)
     if "scores" in args.parts:
         for name in TASKS:
             compare_scores(name, exact, rounded, train, test)
+    frozen_linear.product = product
     if "steps" in args.parts:
-        ratio = compare_steps(exact, rounded, size, rounds)
+        ratio = compare_steps(exact, rounded, *((BATCH, 6 if args.quick else 16) if units else (4, 2)))
         print(f"ratio={ratio:.2f} seconds of a LoRA step in float32 over those with frozen layers in bfloat16")
 
 
