@@ -25,8 +25,9 @@ def identity_fields(content: dict[str, Any]) -> dict[str, Any]:
     else:
         for part in ("index", "files"):
             content["lookup"].pop(part)
-        for part in ("browse", "around", "files_digest", "together"):
+        for part in ("browse", "around", "files_digest", "together", "reranker"):
             _without(content["lookup"], part)
+        content["lookup"].get("reranker", {}).pop("files", None)
     for part in ("schema", "calls", "template_calls"):
         _without(content["decoding"], part)
     for part in ("thinking", "calibration", "threshold", "cascade", "tools"):

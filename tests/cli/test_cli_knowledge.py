@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from elsewhere import elsewhere
 from typer.testing import CliRunner
 
 from rung.cli import app
+from rung.cli.knowledge import _settings
 from rung.climbing.climb import chosen
 from rung.climbing.project import Project
 from rung.climbing.reindex import reindex
@@ -21,8 +23,10 @@ from rung.errors import RungError
 from rung.retrieve.chunk import chunk
 from rung.retrieve.formats import source
 from rung.retrieve.ground import support
+from rung.retrieve.lookup import Lookup, TunedReranker
 from rung.retrieve.parse import listing, parse
 from rung.retrieve.passage import source_of
+from rung.retrieve.search import Settings
 from rung.retrieve.store import Allow
 from rung.task import load_task
 from rung.types import Example
@@ -209,6 +213,14 @@ def test_search_searches_as_the_fitted_rung_does(task: Path) -> None:
     )
     shutil.rmtree(used["index"])
     assert found("search", task, "saddle")["rung"] == "", "its index is gone"
+
+
+def test_search_names_the_reranker() -> None:
+    plain = Lookup("index", "d", "e")
+    tuned = replace(plain, reranker=TunedReranker("here", "f", 0.2, 8))
+    named = replace(plain, settings=Settings(rerank="some/cross-encoder"))
+    assert _settings(tuned) == f"{_settings(plain)}, the first 8 reranked by a tuned cross-encoder, 0.2 of it"
+    assert _settings(named) == f"{_settings(plain)}, reranked by some/cross-encoder"
 
 
 def test_every_index_of_the_task_follows_the_folder(task: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_killed_fit_resumes_and_comes_to_the_same(
     monkeypatch.setattr(questions, "log_likelihood", killed_later)
     with pytest.raises(KeyboardInterrupt):
         QUICK.fit(start, data, run)
-    assert list((run.folder / "work").glob("checkpoint-*"))
+    assert list((run.folder / "work").rglob("checkpoint-*"))
     again = QUICK.fit(start, data, run).lookup
     assert len(asked) == 7, "three checks were done before, and three are left"
     assert again.files_digest == whole.files_digest

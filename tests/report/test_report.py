@@ -149,7 +149,7 @@ FORGOT = Forgetting(Interval(0.02, 0.01, 0.03, 2), Interval(-0.1, -0.2, 0.01, 50
 
 def several() -> list[Record]:
     trained = {"losses": [3.0, 1.5, float("nan"), 0.4], "held": [0.5, 0.7], "trained_parameters": 10, "trained_share": 0.1}
-    trained |= {"planned_steps": 9, "stopped": "the loss was low"}
+    trained |= {"planned_steps": 9, "stopped": "the loss was low", "reranker": {"losses": [0.9, 0.25], "kept": True}}
     lora = record("lora", 36)
     lora = replace(lora, provenance=replace(lora.provenance, notes=(trained,)), forgetting=FORGOT)
     return [record("majority", 4), record("zero-shot", 24), lora, SKIPPED, FAILED]
@@ -166,6 +166,9 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
         "loss on general text +0.020 [+0.010, +0.030] nats a token",
         "general questions answered right -0.100 [-0.200, +0.010], n=50",
         "4 of 9 steps: the loss was low",
+        ", reranker",
+        "2 steps",
+        "last loss 0.25",
     ):
         assert said in found.text
     order = [

@@ -88,12 +88,24 @@ def test_the_reranker_has_the_last_word(store: Sqlite) -> None:
         s.search(store, "word3", np.eye(20, dtype=np.float32)[5], settings)
 
 
-def test_the_reranker_reads_the_first_passages_alone(store: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s, "RERANKED", 5)
+def test_the_reranker_reads_the_first_passages_alone_and_its_scores_are_mixed_in(store: Sqlite) -> None:
+    vector, settings = np.array([0.9**i for i in range(20)], np.float32), s.Settings(legs=("dense",), rerank="model", k=7)
     asked: list[str] = []
-    settings = s.Settings(legs=("dense",), rerank="model", k=2)
-    s.search(store, "x", np.eye(20, dtype=np.float32)[5], settings, reranker=lambda _, texts: asked.extend(texts) or [0.0] * 5)
-    assert len(asked) == 5
+
+    def last_first(question: str, texts) -> list[float]:
+        asked.extend(texts)
+        return [float(i) for i in range(len(texts))]
+
+    def found(weight: float) -> list[str]:
+        mix = s.Mix(weight, read=5)
+        return [hit.passage.id for hit in s.search(store, "x", vector, settings, reranker=last_first, mix=mix)]
+
+    plain = [f"p{i}" for i in range(7)]
+    assert found(1.0) == ["p4", "p3", "p2", "p1", "p0", "p5", "p6"] and len(asked) == 5
+    assert found(0.0) == plain
+    assert found(0.4) == plain, "the ends differ most, and the search's scores weigh more"
+    assert s.mixed([2.0, 1.0, 0.0], [-1.0, 3.0, 1.0], 0.25) == [0.75, 0.625, 0.125]
+    assert s.mixed([], [], 0.5) == []
 
 
 def test_choosing_takes_the_leg_that_works(store: Sqlite) -> None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rung.climbing.project import Project
     from rung.retrieve.index import Changes
     from rung.retrieve.lookup import Lookup
-    from rung.retrieve.search import Settings
     from rung.retrieve.store import Health
 
 Access = Annotated[
@@ -86,7 +85,8 @@ def search(
     found = replace(found, settings=replace(found.settings, k=count or found.settings.k))
     [hits] = lookup.sources(found, [text], project.engines, allow)
     if json_:
-        print_json({"rung": rung, "settings": found.settings, "index": knowledge.followed(found.index), "hits": hits})
+        searched = {"settings": found.settings, "reranker": found.reranker, "index": knowledge.followed(found.index)}
+        print_json({"rung": rung, **searched, "hits": hits})
         return
     for number, hit in enumerate(hits, 1):
         legs = [
@@ -100,7 +100,7 @@ def search(
     if not hits:
         out.print("nothing was found.")
     how = f"as {rung} does" if rung else "with the defaults"
-    out.print(styled("[dim]searched {}: {}[/]", how, _settings(found.settings)), soft_wrap=True)
+    out.print(styled("[dim]searched {}: {}[/]", how, _settings(found)), soft_wrap=True)
 
 
 def _fitted(project: Project) -> tuple[str, Lookup] | None:
@@ -126,12 +126,18 @@ def _plain(project: Project) -> Lookup:
     return Lookup(knowledge.place(project.store.folder), "", project.task.place(project.task.encoder), Settings(k=SHOWN))
 
 
-def _settings(settings: Settings) -> str:
+def _settings(found: Lookup) -> str:
+    settings, tuned = found.settings, found.reranker
     legs = {"lexical": "words", "dense": "meaning"}
     parts = [" and ".join(legs[leg] for leg in settings.legs)]
     if len(settings.legs) > 1:
         parts.append(f"fused by {settings.fusion}, {settings.weight:g} of it meaning")
-    return ", ".join([*parts, f"depth {settings.depth}", *([f"reranked by {settings.rerank}"] if settings.rerank else [])])
+    parts.append(f"depth {settings.depth}")
+    if tuned:
+        parts.append(f"the first {tuned.read} reranked by a tuned cross-encoder, {tuned.weight:g} of it")
+    elif settings.rerank:
+        parts.append(f"reranked by {settings.rerank}")
+    return ", ".join(parts)
 
 
 def _project(folder: Path) -> Project:

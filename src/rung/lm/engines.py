@@ -255,9 +255,12 @@ class Engines:
         return np.asarray([found[text] if text in found else known[text] for text in texts], np.float32)
 
     def reranker(self, name: str) -> Reranker:
+        """The cross-encoder `name`, opened again if its folder has other files by now."""
+        found = self.find(name)
+
         def made() -> Reranker:
             from rung.lm.inference.rerank import Reranker
 
-            return Reranker(self.find(name).folder, self.machine)
+            return Reranker(found.folder, self.machine)
 
-        return self.keep(f"reranker {name}", made)
+        return self.keep(f"reranker {found.digest}", made)

@@ -26,9 +26,9 @@ from rung.methods.option import Count, Natural, Share
 from rung.predictor import Predictor
 from rung.retrieve import knowledge, lessons, lookup
 from rung.retrieve.abstain import Threshold, Weighed, threshold
-from rung.retrieve.ground import bears
+from rung.retrieve.ground import bears, support
 from rung.retrieve.lookup import Lookup
-from rung.retrieve.passage import source_of
+from rung.retrieve.passage import Passage, source_of
 from rung.retrieve.search import LabelledQuestion, Settings, choose
 from rung.sources import Documents
 from rung.types import Example, Need, Source, TrainData
@@ -117,8 +117,7 @@ class Rag(Method):
             self.screen,
         )
         known = _known(data.examples, found, run, self.asked)
-        found, unseen = self.asking(found, known, run)
-        found = replace(found, settings=replace(chosen(unseen[:ASKED], found, run), k=self.passages, rerank=self.rerank))
+        found, unseen = self.searching(found, known, run)
         weighed = _weighed(unseen[:ASKED], found, run)
         at = threshold(weighed, self.unanswerable)
         run.notes.update(
@@ -129,9 +128,13 @@ class Rag(Method):
         )
         return replace(start, lookup=replace(found, least=at.least if self.abstain else 0.0, around=self.around))
 
-    def asking(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
-        """How questions are embedded, and the rows that the search is chosen on: those that this was not learnt from."""
-        return found, known
+    def searching(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
+        """How passages are searched, and the rows that nothing of it was trained on."""
+        return self.with_settings(found, known[:ASKED], run), known
+
+    def with_settings(self, found: Lookup, rows: Known, run: Run) -> Lookup:
+        """The lookup with the search settings that do best on these rows."""
+        return replace(found, settings=replace(_chosen(rows, found, run), k=self.passages, rerank=self.rerank))
 
 
 def _known(examples: Sequence[Example], found: Lookup, run: Run, most: int) -> Known:
@@ -159,12 +162,16 @@ def _known(examples: Sequence[Example], found: Lookup, run: Run, most: int) -> K
     return out
 
 
-def chosen(known: Known, found: Lookup, run: Run) -> Settings:
-    """The search settings that do best on these rows."""
+def _chosen(known: Known, found: Lookup, run: Run) -> Settings:
     asked = [LabelledQuestion(row.input, gold) for row, gold in known]
     questions = [one.question for one in asked]
     vectors = lookup.embedded(found, questions, run.engines) if asked else np.zeros((0, 1), np.float32)
     return choose(knowledge.open_kept(found.index, run.engines), asked, vectors)
+
+
+def answers(row: Example, passage: Passage) -> bool:
+    """Whether a passage contains one of the row's answers, whatever source the row names."""
+    return any(support(one, passage.text) == 1.0 for one in row.accepted)
 
 
 def _weighed(known: Known, found: Lookup, run: Run) -> list[Weighed]:

@@ -1,44 +1,36 @@
 """RAG whose embedder of questions is tuned on train rows: on each question with the passages that answer it.
 
 The passages keep their vectors, so the index stays as it is and a step computes questions alone. The tuned embedder is used
-only if held-back rows show that the search finds more with it; otherwise the rung is `rag`.
+only if held-back rows show that the search finds more with it; otherwise the rung is `rag`. After it a reranker may be tuned in
+the same way (`rung.methods.rag_reranker`).
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from rung.machine import MODEL_OPEN_SECONDS, Machine
-from rung.methods import tuning
+from rung.methods import rag_reranker, retrieval_gain, stages, tuning
 from rung.methods.base import Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Rate
-from rung.methods.rag import Known, Rag, chosen
-from rung.metrics.resample import paired_bootstrap
-from rung.metrics.retrieval import ndcg
+from rung.methods.rag import ASKED, Known, Rag, answers
+from rung.methods.retrieval_gain import Parts
 from rung.predictor import folder_digest
-from rung.retrieve import knowledge, lookup, negatives
-from rung.retrieve.ground import support
+from rung.retrieve import knowledge, negatives
 from rung.retrieve.lookup import Lookup
-from rung.retrieve.passage import Passage
 from rung.types import Example, Need
 
 if TYPE_CHECKING:
     from rung.lm.inference.embed import Embedder
-    from rung.retrieve.search import Settings
-    from rung.types import Interval
 
 LEAST = 100
 """Fewest rows with a known passage."""
-HELD, CHOICE = 0.3, 0.2
-"""Shares of them that the gain is measured on, and of the others that the number of steps and the search are chosen on."""
 CHECKS, PATIENCE = 6, 2
 """Times that the choosing rows are scored, and checks without a better score after which training ends."""
 
@@ -60,6 +52,8 @@ class RagTuned(Rag):
     """Of the similarities in the loss; lower looks at the nearest passages more."""
     learning_rate: Rate = 5e-5
     """Highest step size."""
+    tune_reranker: bool = False
+    """Also tune a cross-encoder: from `rerank`, or else from the task's encoder. It reads 8 passages a question."""
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         plain = super().estimate(start, facts, machine)
@@ -67,7 +61,7 @@ class RagTuned(Rag):
             return plain
         step = round(self.batch * facts.input_tokens)
         scoring = (2 + CHECKS) * facts.train_rows * machine.prefill_seconds(facts.encoder_computing, round(facts.input_tokens))
-        return replace(
+        found = replace(
             plain,
             fit_seconds=plain.fit_seconds
             + MODEL_OPEN_SECONDS
@@ -75,65 +69,57 @@ class RagTuned(Rag):
             + scoring,
             memory_bytes=max(plain.memory_bytes, tuning.memory(facts.encoder_parameters, 1.0, step, machine)),
         )
+        return rag_reranker.estimate(found, facts, machine, self.size) if self.tune_reranker else found
 
-    def asking(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
+    def searching(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
         if len(known) < LEAST:
-            run.notes["tuned"] = {"kept": False, "why": f"{len(known)} rows with a known passage, of at least {LEAST}"}
-            return found, known
-        fitting = _Fitting(self, found, run)
-        learn, choose, held = _parts(known, run.seed)
-        tuned = fitting.tuned(learn, choose)
-        before = fitting.scores(found, chosen([*learn, *choose], found, run), held)
-        after = fitting.scores(tuned, chosen(choose, tuned, run), held)
-        gain = paired_bootstrap(before, after, [min(gold) for _, gold in held])
-        run.notes["tuned"] = _summary(gain, before, after, len(learn))
-        if gain.low > 0:
-            return tuned, [*choose, *held]
-        shutil.rmtree(tuned.files)
+            why = {"kept": False, "why": f"{len(known)} rows with a known passage, of at least {LEAST}"}
+            run.notes.update({"tuned": why} | ({"reranker": why} if self.tune_reranker else {}))
+            return super().searching(found, known, run)
+        parts = retrieval_gain.parts(known, run.seed)
+        found, unseen = self._with_embedder(found, known, parts, run)
+        reranked = self._with_reranker(found, parts, run) if self.tune_reranker else None
+        shutil.rmtree(run.folder / "work")
+        return (reranked, parts.unseen) if reranked else (self.with_settings(found, unseen[:ASKED], run), unseen)
+
+    def _with_embedder(self, found: Lookup, known: Known, parts: Parts, run: Run) -> tuple[Lookup, Known]:
+        """The lookup with a tuned embedder of questions if it gains, and the rows that it did not learn from."""
+        files, notes = stages.once(run, "questions", _Fitting(self, found, parts, run).train)
+        run.notes.update(notes)
+        tuned = replace(found, files=str(files), files_digest=folder_digest(files))
+        before = self.with_settings(found, [*parts.learn, *parts.choose], run)
+        after = self.with_settings(tuned, parts.choose, run)
+        run.notes["tuned"] = retrieval_gain.compared(_plain(before), _plain(after), parts, run)
+        if run.notes["tuned"]["kept"]:
+            return tuned, parts.unseen
+        shutil.rmtree(files)
         return found, known
+
+    def _with_reranker(self, found: Lookup, parts: Parts, run: Run) -> Lookup | None:
+        """The lookup with a tuned reranker and the settings that it was measured with; None if it gains nothing."""
+        unseen = parts.choose if found.files else [*parts.learn, *parts.choose]
+        return rag_reranker.tuned(self.with_settings(found, unseen, run), parts, run)
 
 
 @dataclass(frozen=True)
 class _Fitting:
-    """One fit of the embedder of questions, and how it is measured."""
+    """One fit of the embedder of questions."""
 
     method: RagTuned
     found: Lookup
+    given: Parts
     run: Run
 
-    def tuned(self, learn: Known, choose: Known) -> Lookup:
-        """The lookup with an embedder tuned on the rows `learn`, at the step that does best on the rows `choose`."""
+    def train(self, files: Path, place: Path) -> dict[str, Any]:
+        """Write the embedder tuned on the rows `learn`, at the step that does best on the rows `choose`; the training's notes."""
         from rung.lm.inference.embed import Embedder
-        from rung.lm.training import contrastive
-
-        run = self.run
-        embedder = Embedder(run.engines.find(self.found.embedder).folder, run.engines.machine)  # changed in place
-        self._train(embedder, learn, choose)
-        files = run.folder / "questions"
-        files.mkdir()
-        contrastive.save(embedder, files)
-        shutil.rmtree(run.folder / "work", ignore_errors=True)
-        return replace(self.found, files=str(files), files_digest=folder_digest(files))
-
-    def scores(self, found: Lookup, settings: Settings, rows: Known) -> list[float]:
-        """nDCG@10 of each row."""
-        asked = replace(found, settings=replace(settings, k=10))
-        hits = lookup.sources(asked, [row.input for row, _ in rows], self.run.engines)
-        return [ndcg([hit.passage.id for hit in one], gold) for one, (_, gold) in zip(hits, rows)]
-
-    def _train(self, embedder: Embedder, learn: Known, choose: Known) -> None:
         from rung.lm.training import contrastive, questions, train
 
-        method, store = self.method, knowledge.open_kept(self.found.index, self.run.engines)
-        known = negatives.corpus(store)
-        rows, gold = _places(learn, known)
-        inputs = [row.input for row in rows]
-        mined = negatives.mine(store, known, inputs, embedder.embed(inputs), gold, [partial(_answers, row) for row in rows])
-        pairings = [
-            questions.Pairing(row, tuple(right), one.hard, one.doubtful)
-            for row, right, one in zip(contrastive.tokenize(embedder, inputs), gold, mined)
-        ]
-        asked, right = _places(choose, known)
+        run, method = self.run, self.method
+        embedder = Embedder(run.engines.find(self.found.embedder).folder, run.engines.machine)  # changed in place
+        known = negatives.corpus(knowledge.open_kept(self.found.index, run.engines))
+        pairings = self._pairings(embedder, known)
+        asked, right = _places(self.given.choose, known)
 
         def score() -> float:
             vectors = embedder.embed([row.input for row in asked])
@@ -148,21 +134,26 @@ class _Fitting:
             weight_decay=0.01,
             patience=PATIENCE,
             evaluations=CHECKS,
-            seed=self.run.seed,
+            seed=run.seed,
         )
-        steps = questions.batches(pairings, steps=method.steps, size=method.batch, seed=self.run.seed)
-        place, watch = self.run.folder / "work", tuning.watch(self.run)
-        history = train.run(contrastive.loaded(embedder), steps, plan, place, loss=loss, items=items, validate=score, watch=watch)
-        self.run.notes.update(train.notes(embedder.model, history))
+        steps = questions.batches(pairings, steps=method.steps, size=method.batch, seed=run.seed)
+        loaded, watch = contrastive.loaded(embedder), tuning.watch(run)
+        history = train.run(loaded, steps, plan, place, loss=loss, items=items, validate=score, watch=watch)
+        contrastive.save(embedder, files)
+        return train.notes(embedder.model, history)
 
+    def _pairings(self, embedder: Embedder, known: negatives.Corpus) -> list[Any]:
+        """What is learnt from: each question with its passages and with hard negatives."""
+        from rung.lm.training import contrastive, questions
 
-def _parts(known: Known, seed: int) -> tuple[Known, Known, Known]:
-    """Rows to learn from, to choose by and to measure on; rows of one group or question stay together."""
-    by_id = {row.id: (row, gold) for row, gold in known}
-    rest, held = tuning.hold_back([row for row, _ in known], HELD, seed)
-    learn, choose = tuning.hold_back(rest, CHOICE, seed + 1)
-    learnt, chosen_on, measured = ([by_id[row.id] for row in part] for part in (learn, choose, held))
-    return learnt, chosen_on, measured
+        store = knowledge.open_kept(self.found.index, self.run.engines)
+        rows, gold = _places(self.given.learn, known)
+        inputs = [row.input for row in rows]
+        mined = negatives.mine(store, known, inputs, embedder.embed(inputs), gold, [partial(answers, row) for row in rows])
+        return [
+            questions.Pairing(row, tuple(right), one.hard, one.doubtful)
+            for row, right, one in zip(contrastive.tokenize(embedder, inputs), gold, mined)
+        ]
 
 
 def _places(rows: Known, known: negatives.Corpus) -> tuple[list[Example], list[list[int]]]:
@@ -172,17 +163,6 @@ def _places(rows: Known, known: negatives.Corpus) -> tuple[list[Example], list[l
     return [row for row, gold in found if gold], [gold for _, gold in found if gold]
 
 
-def _answers(row: Example, passage: Passage) -> bool:
-    """Whether a passage contains one of the row's answers, whatever source the row names."""
-    return any(support(one, passage.text) == 1.0 for one in row.accepted)
-
-
-def _summary(gain: Interval, before: Sequence[float], after: Sequence[float], learnt: int) -> dict[str, Any]:
-    """For the record: nDCG@10 on the held-back rows with the embedder as it was and tuned."""
-    return {
-        "kept": gain.low > 0,
-        "before": round(float(np.mean(before)), 4),
-        "after": round(float(np.mean(after)), 4),
-        "gain": str(gain),
-        "learnt_from": learnt,
-    } | ({} if gain.low > 0 else {"why": "no gain shown on the held-back rows"})
+def _plain(found: Lookup) -> Lookup:
+    """The lookup without the cross-encoder that the task names: embedders are compared by what they find themselves."""
+    return replace(found, settings=replace(found.settings, rerank=""))

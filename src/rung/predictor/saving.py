@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rung import files, rows
 from rung.errors import RungError
@@ -18,13 +19,13 @@ from rung.lm.models.fits import link
 from rung.predictor.answering import Predictor
 from rung.predictor.value import Calibration, Cascade, Demos, Threshold
 from rung.retrieve.browse import Limits
-from rung.retrieve.lookup import Lookup
+from rung.retrieve.lookup import Lookup, TunedReranker
 from rung.retrieve.search import Settings
 from rung.tools import Tools
 from rung.types import digest
 
 FILE = "predictor.json"
-FOLDERS = ("model", "demos", "lookup")
+FOLDERS = ("model", "demos", "lookup", "reranker")
 """Parts of a Predictor that have files; each is saved in a folder of that name."""
 
 
@@ -61,10 +62,9 @@ def _write(predictor: Predictor, part: Path, folder: Path) -> None:
             remedy="Put the calibration last in the rung.",
         )
     content = asdict(predictor)
-    for name in FOLDERS:
-        if content[name] and content[name]["files"]:
-            shutil.copytree(content[name]["files"], part / name, copy_function=link)
-            content[name]["files"] = name
+    for name, given in _with_files(content).items():
+        shutil.copytree(given["files"], part / name, copy_function=link)
+        given["files"] = name
     if predictor.lookup and "://" not in predictor.lookup.index:  # the task may be moved
         content["lookup"]["index"] = os.path.relpath(predictor.lookup.index, folder)
     if then := predictor.then:
@@ -80,11 +80,10 @@ def load(folder: Path) -> Predictor:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RungError(f"this is not a saved Predictor: {error}.", where=str(folder), remedy="Fit it again.") from error
-    for part in FOLDERS:
-        if (content.get(part) or {}).get("files"):
-            if (lies := content[part]["files"]) != part:
-                raise RungError(f"its files are outside the folder: {lies!r}.", where=str(folder / FILE), remedy="Fit it again.")
-            content[part]["files"] = str(folder / part)
+    for name, given in _with_files(content).items():
+        if (lies := given["files"]) != name:
+            raise RungError(f"its files are outside the folder: {lies!r}.", where=str(folder / FILE), remedy="Fit it again.")
+        given["files"] = str(folder / name)
     if (looked := content.get("lookup")) and "://" not in looked["index"]:
         looked["index"] = os.path.normpath(folder / looked["index"])  # older versions wrote an absolute path
     demos = content.pop("demos")
@@ -110,6 +109,12 @@ def load(folder: Path) -> Predictor:
     )
 
 
+def _with_files(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parts of a Predictor's content that have files, by the name of their folder."""
+    parts = content | {"reranker": (content.get("lookup") or {}).get("reranker")}
+    return {name: parts[name] for name in FOLDERS if (parts.get(name) or {}).get("files")}
+
+
 def _cascade(content: dict | None, folder: Path) -> Cascade | None:
     return Cascade(Threshold(**content["cut"]), load(folder / THEN)) if content else None
 
@@ -124,4 +129,5 @@ def _lookup(content: dict | None) -> Lookup | None:
         return None
     limits = Limits(**found) if (found := content.get("browse")) else None
     settings = Settings(**{**(how := content["settings"]), "legs": tuple(how["legs"])})
-    return Lookup(**{**content, "settings": settings, "browse": limits})
+    reranker = TunedReranker(**found) if (found := content.get("reranker")) else None
+    return Lookup(**{**content, "settings": settings, "browse": limits, "reranker": reranker})

@@ -62,11 +62,16 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
+def _without_curves(notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The notes of a fit, and of the parts that it trained beside, without the curves that the page draws."""
+    return {k: _without_curves(v) if isinstance(v, Mapping) else v for k, v in notes.items() if k not in CURVES}
+
+
 def _rung(record: Record, common: Mapping[str, Any]) -> RungRecipe:
     own = {key: value for key, value in record.provenance.to_json().items() if key not in SHARED or value != common.get(key)}
     own.pop("uncommitted", None)  # shown with the revision
     traceback = own.pop("traceback", "")
-    own["notes"] = [{k: v for k, v in note.items() if k not in CURVES} for note in own.get("notes", ())]
+    own["notes"] = [_without_curves(note) for note in own.get("notes", ())]
     quote = {"fit_seconds": record.quote.fit_seconds, "row_seconds": record.quote.row_seconds} if record.quote else None
     content = {"status": record.status, "predictor": record.predictor, "quote": quote, **own}
     filled = {key: value for key, value in content.items() if value not in EMPTY}

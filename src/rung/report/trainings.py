@@ -26,9 +26,10 @@ class Training:
 def trainings(found: ReportData) -> tuple[Training, ...]:
     """Fits with a loss history, in record order."""
     return tuple(
-        _training(record.rung, options.get("method", ""), notes)
+        _training(record.rung, f"{options.get('method', '')}{part}", notes)
         for record in found.records
-        for options, notes in zip(record.provenance.options or (), record.provenance.notes or ())
+        for options, given in zip(record.provenance.options or (), record.provenance.notes or ())
+        for part, notes in (("", given), (", reranker", given.get("reranker", {})))
         if notes.get("losses")
     )
 

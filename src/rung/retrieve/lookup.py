@@ -13,9 +13,21 @@ from rung.retrieve.browse import Limits, shelf
 from rung.retrieve.ground import touched
 from rung.retrieve.knowledge import is_there, open_kept
 from rung.retrieve.passage import source_of
-from rung.retrieve.search import Hit, Settings, search
+from rung.retrieve.search import Hit, Mix, Settings, search
 from rung.retrieve.store import Allow, Vector
 from rung.types import Source
+
+
+@dataclass(frozen=True)
+class TunedReranker:
+    """A cross-encoder tuned on train rows, whose scores are mixed with those of the search."""
+
+    files: str
+    """Its folder."""
+    files_digest: str
+    weight: float
+    read: int
+    """As in `Mix`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,8 @@ class Lookup:
     files: str = ""
     """Folder of an embedder of questions, tuned on them; empty if `embedder` embeds both questions and passages."""
     files_digest: str = ""
+    reranker: TunedReranker | None = None
+    """In place of one that `settings.rerank` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,10 @@ def sources(lookup: Lookup, questions: Sequence[str], engines: Engines, allow: A
     _require(lookup)
     store = open_kept(lookup.index, engines)
     vectors = embedded(lookup, questions, engines) if "dense" in lookup.settings.legs else [None] * len(questions)
-    reranker = engines.reranker(lookup.settings.rerank) if lookup.settings.rerank else None
-    return [search(store, question, vector, lookup.settings, allow, reranker) for question, vector in zip(questions, vectors)]
+    tuned = lookup.reranker
+    name, mix = (tuned.files, Mix(tuned.weight, tuned.read)) if tuned else (lookup.settings.rerank, Mix())
+    reranker = engines.reranker(name) if name else None
+    return [search(store, one, vector, lookup.settings, allow, reranker, mix) for one, vector in zip(questions, vectors)]
 
 
 def embedded(lookup: Lookup, questions: Sequence[str], engines: Engines) -> Vector:

@@ -64,15 +64,18 @@ def mine(
     out, places = [], {passage.id: place for place, passage in enumerate(known.passages)}
     for question, vector, right, holds in zip(questions, vectors, gold, answers, strict=True):
         names = dict([*store.lexical(question, DEPTH, Allow()), *store.dense(vector, DEPTH, Allow())])
-        near = [places[name] for name in names if places[name] not in right]
-        texts = [known.passages[place].text for place in right]
-        doubtful = {
-            place
-            for place in near
-            if holds(known.passages[place]) or any(alike(known.passages[place].text, text) for text in texts)
-        }
-        out.append(Mined(tuple(place for place in near if place not in doubtful), frozenset(doubtful)))
+        out.append(sort_out(known, [places[name] for name in names], right, holds))
     return out
+
+
+def sort_out(known: Corpus, found: Sequence[int], right: Collection[int], holds: Callable[[Passage], bool]) -> Mined:
+    """What a search found for a question without its right passages: those that are wrong and those that may be right."""
+    near = [place for place in found if place not in right]
+    texts = [known.passages[place].text for place in right]
+    doubtful = {
+        place for place in near if holds(known.passages[place]) or any(alike(known.passages[place].text, text) for text in texts)
+    }
+    return Mined(tuple(place for place in near if place not in doubtful), frozenset(doubtful))
 
 
 def alike(first: str, second: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ RANK_OFFSET = 60
 """The constant of reciprocal-rank fusion: Cormack, Clarke and Büttcher (2009), SIGIR."""
 TRIES = 3
 RERANKED = 50
-"""Most fused passages that a cross-encoder reads."""
+"""Most fused passages that a cross-encoder reads, unless its `Mix` states another number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,16 @@ Reranker = Callable[[str, Sequence[str]], Sequence[float]]
 """From a question and texts to a score for each text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How a cross-encoder's scores and those of the search make one order."""
+
+    weight: float = 1.0
+    """Of the cross-encoder's scores, 0 to 1; at 1 its order replaces that of the search."""
+    read: int = RERANKED
+    """Most passages that it reads; the others follow in the order of the search."""
+
+
 def search(
     store: Store,
     question: str,
@@ -75,17 +85,20 @@ def search(
     settings: Settings,
     allow: Allow = Allow(),
     reranker: Reranker | None = None,
+    mix: Mix = Mix(),
 ) -> list[Hit]:
     """The best passages that `allow` permits, best first; at most `settings.k`.
 
-    `vector`: the question's embedding, or None without a dense leg. `reranker`: the model that `settings.rerank` names.
+    `vector`: the question's embedding, or None without a dense leg. `reranker`: the model that `settings.rerank` names, or
+    one that was tuned; `mix`: how its scores count.
     Changes by another process are seen completely or not at all. BusyError after TRIES concurrent changes.
     """
-    assert bool(settings.rerank) == (reranker is not None), "pass a reranker if and only if the settings name one"
+    assert reranker or not settings.rerank, "pass a reranker: the settings name one"
+    read = min(settings.depth, mix.read) if reranker else 0
     for _ in range(TRIES):
         generation = store.generation()
         legs = _legs(store, question, vector, settings.legs, settings.depth, allow)
-        fused = fuse(legs, settings)[: min(settings.depth, RERANKED) if reranker else settings.k]
+        fused = fuse(legs, settings)[: max(read, settings.k)]
         passages = _passages_at(store, [name for name, _ in fused], generation)
         if passages is None:
             continue
@@ -93,7 +106,7 @@ def search(
             Hit(passage, score, legs.get("lexical", {}).get(name), legs.get("dense", {}).get(name))
             for (name, score), passage in zip(fused, passages, strict=True)
         ]
-        return reranked(question, hits, reranker)[: settings.k] if reranker else hits
+        return [*reranked(question, hits[:read], reranker, mix.weight), *hits[read:]][: settings.k] if reranker else hits
     raise BusyError(f"the index changed during each of {TRIES} searches.", remedy="Try again after indexing.")
 
 
@@ -123,16 +136,28 @@ def fuse(legs: Mapping[Leg, Ranks], settings: Settings) -> list[tuple[str, float
 def _parts(ranks: Ranks, fusion: str) -> Iterator[tuple[str, float]]:
     if fusion == "ranks":
         yield from ((name, 1 / (RANK_OFFSET + rank)) for rank, name in enumerate(ranks, 1))
-    elif ranks:
-        low, high = min(ranks.values()), max(ranks.values())
-        yield from ((name, (score - low) / (high - low) if high > low else 1.0) for name, score in ranks.items())
+    else:
+        yield from zip(ranks, scaled(ranks.values()))
 
 
-def reranked(question: str, hits: Sequence[Hit], reranker: Reranker) -> list[Hit]:
-    """The hits in the cross-encoder's order, with its scores."""
+def reranked(question: str, hits: Sequence[Hit], reranker: Reranker, weight: float = 1.0) -> list[Hit]:
+    """The hits in the order of the cross-encoder's scores, or of theirs and the search's, each scaled to [0, 1]."""
     scores = reranker(question, [embedded_text(hit.passage) for hit in hits])
+    if weight < 1:
+        scores = mixed([hit.score for hit in hits], scores, weight)
     order = sorted(zip(scores, hits, strict=True), key=lambda pair: -pair[0])
     return [Hit(hit.passage, float(score), hit.lexical, hit.dense) for score, hit in order]
+
+
+def mixed(search: Sequence[float], reranker: Sequence[float], weight: float) -> list[float]:
+    """A score for each passage: the weighted mean of two, each scaled to [0, 1]."""
+    return [(1 - weight) * first + weight * second for first, second in zip(scaled(search), scaled(reranker), strict=True)]
+
+
+def scaled(scores: Collection[float]) -> list[float]:
+    """Scores from 0 for the lowest to 1 for the highest; 1 where all are equal."""
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
 
 
 def _legs(store: Store, question: str, vector: Vector | None, legs: Sequence[Leg], depth: int, allow: Allow) -> dict[Leg, Ranks]:

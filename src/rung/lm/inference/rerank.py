@@ -12,7 +12,7 @@ from rung.machine import Machine
 
 
 class Reranker:
-    """A sentence-transformers cross-encoder in memory. Its scores rank the passages of one question; they are not probabilities.
+    """A sentence-transformers cross-encoder in memory. Its scores rank the passages of one question; they are log-odds.
 
     Passage re-ranking with BERT: https://arxiv.org/abs/1901.04085. Raises ModelError for a model with more than one output.
     """
@@ -41,4 +41,7 @@ class Reranker:
         """A score for each text, higher is better; batches are sorted by length."""
         if not texts:
             return []
-        return [float(score) for score in self.model.predict([(question, text) for text in texts], show_progress_bar=False)]
+        from torch.nn import Identity
+
+        pairs = [(question, text) for text in texts]
+        return [float(score) for score in self.model.predict(pairs, activation_fn=Identity(), show_progress_bar=False)]
