@@ -1,10 +1,11 @@
 """Search with an embedder of questions tuned on train rows, over the same search without: MedQuAD and a product's documentation.
 
 Both sides are fits of the methods `rag` and `rag-tuned` on the same documents and train rows, and search for the same
-held-back rows, which neither saw. MedQuAD: questions and answers about diseases, whole diseases held back; a document is one
-answer under the disease's name, without its question. docs_axolotl: a document is the text of one section under the page's
-title, the question is its heading, and whole pages are held back. `--quick`: one of MedQuAD's two parts, and the first 100
-words of each document. Last line: nDCG@10 after over before on MedQuAD.
+held-back rows, which neither saw. `--reranker`: both sides are one fit of `rag-tuned`, without and with the reranker that it
+tuned; where rows held back from train show no gain there is none, and the sides are equal. MedQuAD: questions and answers about
+diseases, whole diseases held back; a document is one answer under the disease's name, without its question. docs_axolotl: a
+document is the text of one section under the page's title, the question is its heading, and whole pages are held back.
+`--quick`: one of MedQuAD's two parts, and the first 100 words of each document. Last line: nDCG@10 after over before.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +29,8 @@ import numpy as np
 from rung.lm.base import ModelRef
 from rung.lm.engines import Engines
 from rung.methods import METHODS
-from rung.methods.base import Run
+from rung.methods.base import Method, Run
+from rung.methods.rag_tuned import RagTuned
 from rung.metrics.resample import paired_bootstrap
 from rung.metrics.retrieval import ndcg, scores
 from rung.predictor import Predictor
@@ -39,6 +43,8 @@ TEST = 0.3
 WORDS = 100
 """Words of a document in the quick run."""
 K = 10
+NOTED = ("kept", "before", "after", "gain", "why", "weight", "held")
+"""Of the notes of what was tuned, those that are printed."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def axolotl(quick: bool) -> Iterator[Item]:
 
 def write(items: Sequence[Item], folder: Path, words: int) -> list[Example]:
     """Each document as a file; the rows that name them."""
-    (folder / "docs").mkdir()
+    (folder / "docs").mkdir(exist_ok=True)
     rows = []
     for number, item in enumerate(items):
         text = " ".join(item.text.split(" ")[:words]) if words else item.text
@@ -83,7 +89,30 @@ def write(items: Sequence[Item], folder: Path, words: int) -> list[Example]:
     return rows
 
 
-def found(one: Lookup, rows: Sequence[Example], engines: Engines) -> tuple[list[list[str]], list[frozenset[str]]]:
+def sides(data: TrainData, folder: Path, engines: Engines, reranker: bool) -> dict[str, Lookup]:
+    """How passages are searched before and after; prints what the fits noted and their CPU seconds."""
+    tuned = METHODS["rag-tuned"]
+    assert isinstance(tuned, RagTuned)
+    if reranker:
+        with_it = fitted(replace(tuned, tune_reranker=True), data, folder, engines)
+        return {"rag-tuned": replace(with_it, reranker=None), "with its reranker": with_it}
+    return {method.name: fitted(method, data, folder, engines) for method in (METHODS["rag"], tuned)}
+
+
+def fitted(method: Method, data: TrainData, folder: Path, engines: Engines) -> Lookup:
+    start = Predictor(kind="answer", model=ModelRef("fake", "fake", "fake"), instruction="", encoder=texts.EMBEDDER)
+    (folder / method.name).mkdir(exist_ok=True)
+    run, cpu = Run(folder / method.name, engines, shared=folder), time.process_time()
+    found = method.fit(start, data, run).lookup
+    assert found
+    noted = {
+        part: {k: v for k, v in run.notes[part].items() if k in NOTED} for part in ("tuned", "reranker") if part in run.notes
+    }
+    print(f"  {method.name}: {run.notes['search']}, {noted}; {time.process_time() - cpu:.0f} CPU-s", flush=True)
+    return found
+
+
+def ranked(one: Lookup, rows: Sequence[Example], engines: Engines) -> tuple[list[list[str]], list[frozenset[str]]]:
     """The passages found for each row, and those of its document."""
     gold: dict[str, set[str]] = {}
     for change, _ in knowledge.open_kept(one.index, engines).contents():
@@ -93,46 +122,61 @@ def found(one: Lookup, rows: Sequence[Example], engines: Engines) -> tuple[list[
     return [[hit.passage.id for hit in some] for some in hits], [frozenset(gold[row.source]) for row in rows]
 
 
-def measured(name: str, items: Sequence[Item], words: int, engines: Engines) -> tuple[float, Interval]:
+@contextmanager
+def workplace(name: str, resume: bool) -> Iterator[Path]:
+    """A folder to work in; with `resume` one that is still there after the run."""
+    if resume:
+        folder = Path(tempfile.gettempdir()) / f"rung-tuned-{name}"
+        folder.mkdir(exist_ok=True)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="rung-tuned-") as place:
+            yield Path(place)
+
+
+def measured(name: str, items: Sequence[Item], words: int, engines: Engines, given: Namespace) -> tuple[float, Interval]:
     """nDCG@10 after over before, and the paired difference; prints both sides."""
-    with tempfile.TemporaryDirectory(prefix="rung-tuned-") as place:
-        folder = Path(place)
+    with workplace(name, given.resume) as folder:
         rows = write(items, folder, words)
         about = sorted({row.group for row in rows})
         held = set(random.Random(0).sample(about, round(TEST * len(about))))
         test = [row for row in rows if row.group in held]
         data = TrainData(tuple(row for row in rows if row.group not in held), documents=knowledge.documents(folder, ("docs/",)))
         print(f"{name}: {len(rows)} documents, {len(data.examples)} train rows, {len(test)} test rows", flush=True)
-        start = Predictor(kind="answer", model=ModelRef("fake", "fake", "fake"), instruction="", encoder=texts.EMBEDDER)
-        rankings, gold = {}, []
-        for rung in ("rag", "rag-tuned"):
-            (folder / rung).mkdir()
-            run, cpu = Run(folder / rung, engines, shared=folder), time.process_time()
-            fitted = METHODS[rung].fit(start, data, run)
-            assert fitted.lookup
-            rankings[rung], gold = found(fitted.lookup, test, engines)
-            about_rows = [row.group for row in test]
-            shown = {measure: str(one) for measure, (_, one) in scores(rankings[rung], gold, about_rows).items()}
-            print(f"  {rung:10s} {shown}, {run.notes['search']}; {time.process_time() - cpu:.0f} CPU-s")
-        print(f"  {run.notes['tuned']}", flush=True)
-        before, after = (
-            np.array([ndcg(one, right) for one, right in zip(rankings[rung], gold)]) for rung in ("rag", "rag-tuned")
-        )
+        about_rows, per_row = [row.group for row in test], []
+        for side, one in sides(data, folder, engines, given.reranker).items():
+            lookup.sources(one, [test[0].input], engines)  # opens the models
+            cpu = time.process_time()
+            rankings, gold = ranked(one, test, engines)
+            each = 1000 * (time.process_time() - cpu) / len(test)
+            shown = {measure: str(found) for measure, (_, found) in scores(rankings, gold, about_rows).items()}
+            print(f"  {side}: {shown}; {each:.0f} CPU-ms a question", flush=True)
+            per_row.append(np.array([ndcg(found, right) for found, right in zip(rankings, gold)]))
+        before, after = per_row
         gain = paired_bootstrap(before, after, about_rows)
         print(f"  gain in nDCG@10: {gain}", flush=True)
         return after.mean() / before.mean(), gain
 
 
 def main() -> None:
-    given = common.arguments(__doc__ or "")
+    given = common.arguments(
+        __doc__ or "",
+        reranker="with a tuned reranker over without, in place of rag-tuned over rag; on MedQuAD alone",
+        docs="on docs_axolotl alone",
+        resume="work in a folder that stays, so that a run that is killed goes on from its checkpoints",
+    )
     if not (common.DATA / "medquad").is_dir():
         sys.exit("MedQuAD is absent (it is read from shared/data); nothing was measured")
     common.machine()
     engines = Engines(say=lambda text: None)
     words = WORDS if given.quick else 0
-    ratio, gain = measured("medquad", list(medquad(given.quick)), words, engines)
-    other, second = measured("docs_axolotl", list(axolotl(given.quick)), words, engines)
-    print(f"ratio={ratio:.3f} times the nDCG@10 on MedQuAD (gain {gain}); docs_axolotl {other:.3f} (gain {second})")
+    corpora = {"docs_axolotl": axolotl} if given.docs else {"medquad": medquad}
+    if not (given.docs or given.reranker):
+        corpora["docs_axolotl"] = axolotl
+    found = {name: measured(name, list(read(given.quick)), words, engines, given) for name, read in corpora.items()}
+    (ratio, _), *_ = found.values()
+    said = "; ".join(f"{name} {times:.3f} (gain {gain})" for name, (times, gain) in found.items())
+    print(f"ratio={ratio:.3f} times the nDCG@10: {said}")
 
 
 if __name__ == "__main__":
