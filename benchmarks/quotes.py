@@ -26,7 +26,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import common
 import eight
 
 from rung.climbing import cascading, sampling
@@ -35,13 +34,15 @@ from rung.evaluate import memory
 from rung.evaluate.predict import answer
 from rung.machine import Machine
 from rung.metrics.stats import wilson
+from rung.planning.corrections import speeds
 from rung.planning.samples import Sample
 from rung.task import load_task
 
 LEAST_SECONDS = 5.0
+TRIES = 12
+"""Measurements of the core's speed, of which the fastest counts: other work can only slow one down."""
 TRAIN = 32
 """Train rows; half as many dev rows."""
-TRIES = 3
 RUNGS = ("zero-shot", "few-shot", "few-shot-similar", "rag", "encoder", "lora", "full")
 QUOTES = {
     "before": "before two rows were asked",
@@ -256,7 +257,8 @@ def anew(lines: list[Line], folder: Path, machine: Machine) -> list[Line]:
     found = []
     for line in lines:
         project = Project(load_task(folder / line["task"]).only(line["rung"]), None, print, machine)
-        samples = {key: Sample(**one) for key, one in line["samples"].items()}
+        here = speeds(asdict(machine))
+        samples = {key: Sample(**{**one, "machine": here}) for key, one in line["samples"].items()}
         alone = {key: replace(one, seconds=0.0) for key, one in samples.items()}
         quotes = {"before": quoted(project, {}), "lengths": quoted(project, alone), "after": quoted(project, samples)}
         found.append({**line, **quotes})
@@ -264,7 +266,7 @@ def anew(lines: list[Line], folder: Path, machine: Machine) -> list[Line]:
 
 
 def one_core(place: Path) -> Machine:
-    """This machine as one core, measured once for all that a folder has, in the best of some tries beside other work."""
+    """This machine as one core, measured once for all that a folder has."""
     kept = place / "machine.json"
     if not kept.exists():
         from rung.lm import probe
@@ -272,7 +274,7 @@ def one_core(place: Path) -> Machine:
         tries = [probe.measure()[0] for _ in range(TRIES)]
         kept.write_text(json.dumps(asdict(max(tries, key=lambda one: one.gflops["float32"]))), encoding="utf-8")
     machine = Machine(**json.loads(kept.read_text(encoding="utf-8")))
-    print(f"one core: {machine.gflops['float32']:.0f} GFLOP/s, {machine.bandwidth_gbs:.0f} GB/s")
+    print(f"one core of {machine.name}: {machine.gflops['float32']:.0f} GFLOP/s, {machine.bandwidth_gbs:.0f} GB/s")
     return machine
 
 
@@ -289,11 +291,11 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true", help="with --report: quote again, as the formulas are now")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    pin()
     if args.one:
+        pin()
         task_process(json.loads(args.one))
         return
-    common.machine()
+    pin()
     if args.quick:
         args.tasks, args.rungs = list(QUICK_TASKS), list(QUICK_RUNGS)
     with tempfile.TemporaryDirectory(prefix="rung-quotes-") as place:

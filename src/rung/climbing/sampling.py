@@ -6,7 +6,6 @@ not scored, and what decides sees neither them nor their rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from rung.climbing.fit import fit, fit_context
@@ -23,7 +22,6 @@ from rung.planning.bases import Base
 from rung.planning.corrections import speeds
 from rung.planning.samples import Sample
 from rung.planning.steps import Step
-from rung.store import LeaseLostError
 from rung.types import Prediction
 
 ROWS = 2
@@ -96,26 +94,23 @@ def ask(project: Project, until: float, most: float | None = None) -> None:
 
     `until`: a `time.monotonic()`; `most`: estimated seconds that asking may take, by default as `FREE_SECONDS` and `SHARE` say.
     """
-    asked = [one for wish in wanted(project, most) for one in _sampled(project, wish, until)]
+    asked = [one for wish in wanted(project, most) if (one := _sampled(project, wish, until))]
     if asked:
         names, seconds = ", ".join(one.rung for one in asked), sum(one.seconds for one in asked)
         project.say(f"asked {ROWS} train rows each to estimate {names}: {seconds:.1f} s")
         project.estimate_again()
 
 
-def _sampled(project: Project, wish: Asked, until: float) -> Iterator[Sample]:
+def _sampled(project: Project, wish: Asked, until: float) -> Sample | None:
+    """Ask one rung, unless another driver has done so meanwhile; None if it cannot be asked."""
     try:
         with project.store.lease("samples", until):
-            if found := samples.stored(project.store).get(wish.key):  # another driver has asked meanwhile
-                yield found
-                return
-            found = _answered(project, wish, until)
+            found = samples.stored(project.store).get(wish.key) or _answered(project, wish, until)
             project.store.change(samples.FILE, lambda before: {**before, wish.key: asdict(found)})
-            yield found
-    except LeaseLostError:
-        return
+            return found
     except RungError as error:
         project.say(f"{wish.step.rung} is estimated without asking it: {error}")
+        return None
 
 
 def _answered(project: Project, wish: Asked, until: float) -> Sample:
