@@ -1,6 +1,6 @@
 """Quoted against measured time and memory of rungs on eight small tasks, before and after two rows were asked.
 
-Each rung of each task is quoted and then measured in a process of its own, on one thread of one core: as the plan quotes it
+Each rung is quoted and then measured, each task in a process of its own, on one thread of one core: as the plan quotes it
 before anything is asked, as a climb quotes it after it has asked two train rows, and what fitting and answering took of the
 clock and of the processor. With --beside a busy process runs on another core at the same time. Every result is a line of
 --log, and what is in the log is not measured again, so that the whole can be done in parts; --report reads the log alone.
@@ -76,7 +76,7 @@ def one(project: Project, rung: str) -> Line:
     found = answer(fitted.predictor, project.inputs.splits.dev, project.store, project.engines, quiet, math.inf)
     took = {
         "fit": sum(note["seconds"] for note in fitted.notes),
-        "fit_cpu": fit_cpu,
+        "fit_cpu": fit_cpu if fit_cpu > 1 else 0.0,  # fitted while two rows were asked: its processor time is not known
         "answer": sum(one.seconds for one in found),
         "answer_cpu": time.process_time() - started,
         "memory": max(fit_peak, memory.peak()),
@@ -240,8 +240,9 @@ def pairs(lines: list[Line], quote: str, suffix: str) -> Iterator[tuple[float, f
     """(quoted, measured) seconds."""
     for line in lines:
         for what in ("fit", "answer"):
-            if counts(line, what):
-                yield line[quote][what], line["took"][what + suffix]
+            took = line["took"][what + suffix]
+            if counts(line, what) and took:
+                yield line[quote][what], took
 
 
 def within(some: list[tuple[float, float]], factor: float = 1.5) -> int:
