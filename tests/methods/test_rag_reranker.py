@@ -42,7 +42,7 @@ QUICK = RagTuned(size=60, steps=1, learning_rate=1e-9, tune_reranker=True)
 @pytest.fixture
 def made(tmp_path: Path, machine: Machine, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Predictor, TrainData, Run]:
     """Each part has a second document, which the search finds first and which answers nothing."""
-    monkeypatch.setattr(rag_reranker, "RATE", 3e-3)
+    monkeypatch.setattr(rag_reranker, "RATES", {True: 3e-3})
     monkeypatch.setattr(rag_reranker, "RATE_NAMED", 3e-3)
     start, data, run = prepared(tmp_path, machine, encoder, FakeEngine(), PARTS, ROWS)
     for part in PARTS:
@@ -99,7 +99,7 @@ def test_without_a_gain_the_search_stays_as_it_was(
     made: tuple[Predictor, TrainData, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, data, run = made
-    monkeypatch.setattr(rag_reranker, "RATE", 1e-9)
+    monkeypatch.setattr(rag_reranker, "RATES", {True: 1e-9})
     found = QUICK.fit(start, data, run)
     assert run.notes["reranker"]["why"] == "no gain shown on the held-back rows" and not (run.folder / "reranker").exists()
     assert found.digest == replace(QUICK, tune_reranker=False).fit(start, data, run).digest

@@ -18,6 +18,7 @@ import numpy as np
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods import retrieval_gain, stages, tuning
 from rung.methods.base import Run
+from rung.methods.encoder_full import RATES, SMALL
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.rag import Known, answers
@@ -41,8 +42,8 @@ WRONG = 2
 """Wrong passages beside the right one, others in each epoch."""
 EPOCHS, BATCH, TOKENS = 2, 8, 2048
 """Times that each row is learnt from, rows of a step, and most tokens computed at once."""
-RATE, RATE_NAMED = 1e-4, 2e-5
-"""Highest step size under a new head, and of a cross-encoder that is one already."""
+RATE_NAMED = 2e-5
+"""Highest step size of a cross-encoder that is one already; under a new head it is that of `encoder-full`."""
 CHECKS, PATIENCE = 2, 1
 """Times that the choosing rows are scored, and checks without a better score after which training ends."""
 WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -128,8 +129,10 @@ class _Fitting:
     def _plan(self) -> TrainConfig:
         from rung.lm.training.train import TrainConfig
 
+        name, engines = self.found.embedder, self.run.engines
+        small = engines.parameters(name) - engines.table(name) < SMALL
         return TrainConfig(
-            learning_rate=RATE_NAMED if self.start else RATE,
+            learning_rate=RATE_NAMED if self.start else RATES[small],
             epochs=1,  # the lessons are those of all epochs
             batch=BATCH,
             tokens=TOKENS,
