@@ -109,13 +109,19 @@ def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [path.name for path in tmp_path.iterdir()] == [f"machine-{fingerprint()}.json"]
 
 
-def test_what_a_busy_machine_measures_is_used_but_not_kept(
+def test_of_what_a_busy_machine_measures_the_fastest_is_used_until_it_is_quiet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RUNG_HOME", str(tmp_path))
     slow = replace(BOX, gflops={"float32": 40.0})
     monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY_SHARE + 0.01))
     assert load_or_measure().gflops == slow.gflops
+    slower = replace(slow, gflops={"float32": 30.0}, bandwidth_gbs=BOX.bandwidth_gbs * 2, bf16_speedup=1.3)
+    monkeypatch.setattr(probe, "measure", lambda: (slower, module.BUSY_SHARE + 0.01))
+    found = load_or_measure()
+    assert (found.gflops, found.bandwidth_gbs, found.bf16_speedup) == (slow.gflops, BOX.bandwidth_gbs * 2, 1.3)
+    monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY_SHARE + 0.01))
+    assert load_or_measure().frozen_bf16, "the precision does not change with the load"
     monkeypatch.setattr(probe, "measure", lambda: (BOX, module.BUSY_SHARE))
     assert load_or_measure().gflops == load_or_measure().gflops == BOX.gflops
     assert capfd.readouterr() == ("", "")

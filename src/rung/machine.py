@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -104,6 +104,16 @@ class Machine:
     def frozen_bf16(self) -> bool:
         """Whether frozen weights are stored and multiplied in bfloat16 on this CPU, and all else is computed in float32."""
         return self.bf16_speedup > 1
+
+    def fastest(self, other: Machine) -> Machine:
+        """The higher speeds of two measurements of one machine, for a time at which other programs slow both."""
+        faster = self if self.gflops["float32"] >= other.gflops["float32"] else other
+        return replace(
+            faster,
+            gflops={name: max(speed, other.gflops.get(name, 0.0)) for name, speed in self.gflops.items()},
+            bandwidth_gbs=max(self.bandwidth_gbs, other.bandwidth_gbs),
+            bf16_speedup=max(self.bf16_speedup, other.bf16_speedup),
+        )
 
     def _seconds(self, flops: float, efficiency: float = EFFICIENCY) -> float:
         return flops / (self.gflops[self.dtype] * 1e9 * efficiency)

@@ -16,15 +16,19 @@ def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:
     """This machine, from the file under `home()`, or measured now (up to three seconds, imports torch) and cached.
 
     `usd_per_hour` replaces the list price; the file holds no prices, so a newer price table takes effect at once.
-    A measurement on a busy machine is too low; it is used once and not cached.
+    A measurement on a busy machine is too low, so the next call measures again. Until one finds it quiet, the highest speeds
+    seen are used: other programs can only slow a measurement, and estimates do not change with each moment's load.
     """
-    path = home() / f"machine-{fingerprint()}.json"
+    path, while_busy = (home() / f"machine-{fingerprint()}{kind}.json" for kind in ("", "-busy"))
     if (machine := _read(path)) is None:
         from rung.lm import probe  # late: torch takes seconds to import
 
         machine, others = probe.measure()
         if others <= BUSY_SHARE:
             _write(path, machine)
+        else:
+            machine = machine.fastest(before) if (before := _read(while_busy)) else machine
+            _write(while_busy, machine)
     return replace(machine, usd_per_hour=default_price(machine) if usd_per_hour is None else usd_per_hour)
 
 

@@ -50,7 +50,7 @@ class Rag(Method):
     """Most train rows that the search is fitted on."""
     family: ClassVar[Family] = Family.RETRIEVAL
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS})
-    fit_version: ClassVar[int] = 6
+    fit_version: ClassVar[int] = 5
     folds: ClassVar[int] = 0
     quick: ClassVar[bool] = True
 

@@ -39,7 +39,7 @@ CHECKS, PATIENCE = 6, 2
 class RagTuned(Rag):
     name: ClassVar[str] = "rag-tuned"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS, Need.EXAMPLES})
-    fit_version: ClassVar[int] = 4
+    fit_version: ClassVar[int] = 3
     asked: ClassVar[int] = 5000
     checkpoints: ClassVar[bool] = True
     quick: ClassVar[bool] = False

@@ -42,9 +42,10 @@ def lessons(lookup: Lookup, examples: Sequence[Example], engines: Engines) -> li
         for example, one, without in zip(examples, hits, withheld)
     ]
     lists = _shared(examples, own) if lookup.together else [(row, seen) for row, (seen, _) in zip(examples, own)]
+    planted = _planted([first for first, _ in lists], lookup.planted)
     return [
         (
-            planting.planted(seen, first.id) if _drawn(first, 8) < lookup.planted else seen,
+            planting.planted(seen, first.id) if first.id in planted else seen,
             wanted(example.output, seen, [passage == cited for passage in seen]),
         )
         for example, (_, cited), (first, seen) in zip(examples, own, lists)
@@ -81,6 +82,20 @@ def _covering(examples: Sequence[Example], own: Sequence[tuple[list[Source], Sou
         else:
             out |= dict.fromkeys(added, (examples[i], seen))
     return out
+
+
+def _planted(lists: Sequence[Example], share: float) -> set[str]:
+    """The lists with a planted instruction, by the row whose list it is. `lists`: that row for each training row.
+
+    Lists are taken in a random order, by content, as long as each brings the share of rows nearer to `share`.
+    """
+    rows, wanted_rows, planted = Counter(row.id for row in lists), share * len(lists), set[str]()
+    reached = 0
+    for row in sorted({row.id: row for row in lists}.values(), key=lambda row: _drawn(row, 8)):
+        if abs(reached + rows[row.id] - wanted_rows) < abs(reached - wanted_rows):
+            planted.add(row.id)
+            reached += rows[row.id]
+    return planted
 
 
 def _own(example: Example, found: Sequence[Source], k: int, withheld: bool) -> tuple[list[Source], Source | None]:
