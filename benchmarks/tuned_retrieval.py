@@ -1,4 +1,4 @@
-"""Search with an embedder of questions tuned on train rows, over the same search without: MedQuAD and a product's documentation.
+"""Search with a query encoder tuned on train rows, over the same search without: MedQuAD and a product's documentation.
 
 Both sides are fits of the methods `rag` and `rag-tuned` on the same documents and train rows, and search for the same
 held-back rows, which neither saw. `--reranker`: both sides are one fit of `rag-tuned`, without and with the reranker that it
@@ -123,10 +123,11 @@ def ranked(one: Lookup, rows: Sequence[Example], engines: Engines) -> tuple[list
 
 
 @contextmanager
-def workplace(name: str, resume: bool) -> Iterator[Path]:
-    """A folder to work in; with `resume` one that is still there after the run."""
-    if resume:
-        folder = Path(tempfile.gettempdir()) / f"rung-tuned-{name}"
+def workplace(name: str, given: Namespace) -> Iterator[Path]:
+    """A folder to work in; with `resume` one that is still there after the run, for runs with the same flags."""
+    if given.resume:
+        flags = [flag for flag, on in sorted(vars(given).items()) if on and flag != "resume"]
+        folder = Path(tempfile.gettempdir()) / "-".join(["rung-tuned", name, *flags])
         folder.mkdir(exist_ok=True)
         yield folder
     else:
@@ -136,7 +137,7 @@ def workplace(name: str, resume: bool) -> Iterator[Path]:
 
 def measured(name: str, items: Sequence[Item], words: int, engines: Engines, given: Namespace) -> tuple[float, Interval]:
     """nDCG@10 after over before, and the paired difference; prints both sides."""
-    with workplace(name, given.resume) as folder:
+    with workplace(name, given) as folder:
         rows = write(items, folder, words)
         about = sorted({row.group for row in rows})
         held = set(random.Random(0).sample(about, round(TEST * len(about))))

@@ -22,6 +22,8 @@ from typing import Any, BinaryIO, TextIO
 
 PART = ".part"
 """How the names of files under way end."""
+DONE = "-done"
+"""How the name of a folder ends that holds a finished part of a fit."""
 BLOCK = 65_536
 """Bytes read at once to find the end of a file's last line."""
 LOCKED_BYTE = 2**30

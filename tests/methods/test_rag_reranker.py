@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,14 +13,15 @@ import torch
 from parts import prepared
 
 from rung import predictor as predictors
-from rung.errors import TaskError
+from rung.errors import ModelError, TaskError
 from rung.lm.base import ModelRef
 from rung.lm.inference.fake import FakeEngine
 from rung.lm.inference.rerank import Reranker
 from rung.lm.training import classifier, questions, ranking
 from rung.machine import Machine
-from rung.methods import METHODS, rag_reranker, rung
+from rung.methods import METHODS, rag_reranker, retrieval_gain, rung
 from rung.methods.base import Run
+from rung.methods.chain import folds
 from rung.methods.estimate import estimate_base
 from rung.methods.facts import Facts
 from rung.methods.rag_tuned import RagTuned
@@ -42,7 +45,7 @@ QUICK = RagTuned(size=60, steps=1, learning_rate=1e-9, tune_reranker=True)
 @pytest.fixture
 def made(tmp_path: Path, machine: Machine, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Predictor, TrainData, Run]:
     """Each part has a second document, which the search finds first and which answers nothing."""
-    monkeypatch.setattr(rag_reranker, "RATES", {True: 3e-3})
+    monkeypatch.setattr(rag_reranker, "RATE_NEW", 3e-3)
     monkeypatch.setattr(rag_reranker, "RATE_NAMED", 3e-3)
     start, data, run = prepared(tmp_path, machine, encoder, FakeEngine(), PARTS, ROWS)
     for part in PARTS:
@@ -62,12 +65,17 @@ def test_the_loss_and_the_scores_are_those_of_answering(encoder: Path, machine: 
     classifier.save(loaded, tmp_path / "kept")
     assert Reranker(tmp_path / "kept", machine)("frame", texts) == pytest.approx(scores.tolist(), abs=1e-4)
     items, loss = ranking.items(loaded)
-    both = ranking.contests(loaded, [("frame", texts), ("bell", [texts[2], texts[0]])])
+    both = ranking.candidate_lists(loaded, [("frame", texts), ("bell", [texts[2], texts[0]])])
     [other] = ranking.scorer(loaded, [("bell", [texts[2], texts[0]])])()
     by_hand = sum(np.logaddexp.reduce(one) - one[0] for one in (scores, other))
     with torch.no_grad():
         assert float(loss(loaded.model, both, False)) == pytest.approx(by_hand, abs=1e-4)
     assert [len(items.rows(one)) for one in both] == [3, 2]
+    assert [len(one) for one in ranking.scorer(loaded, [("q", []), ("frame", texts), ("r", [])])()] == [0, 3, 0], "no hits"
+    assert [len(one) for one in ranking.scorer(loaded, [("q", [])])()] == [0]
+    classifier.save(classifier.with_new_head(encoder, ["yes", "no"], machine, 0), tmp_path / "two")
+    with pytest.raises(ModelError, match="one output, got 2"):
+        ranking.load(tmp_path / "two", machine, 0, headed=True)
 
 
 def test_the_weight_is_that_of_the_best_order() -> None:
@@ -99,12 +107,17 @@ def test_without_a_gain_the_search_stays_as_it_was(
     made: tuple[Predictor, TrainData, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, data, run = made
-    monkeypatch.setattr(rag_reranker, "RATES", {True: 1e-9})
+    monkeypatch.setattr(rag_reranker, "RATE_NEW", 1e-9)
     found = QUICK.fit(start, data, run)
     assert run.notes["reranker"]["why"] == "no gain shown on the held-back rows" and not (run.folder / "reranker").exists()
+    assert not [name for name in run.engines._kept if name.startswith("reranker")], "it is closed"
     assert found.digest == replace(QUICK, tune_reranker=False).fit(start, data, run).digest
     QUICK.fit(start, replace(data, examples=ROWS[:60]), run)
     assert run.notes["reranker"] == {"kept": False, "why": "60 rows with a known passage, of at least 100"}
+    for groups in (1, 2):
+        grouped = tuple(replace(row, group=f"g{i % groups}") for i, row in enumerate(ROWS))
+        QUICK.fit(start, replace(data, examples=grouped), run)
+        assert all(run.notes[part]["why"].startswith("too few groups") for part in ("tuned", "reranker")), groups
 
 
 def test_a_fit_that_is_killed_with_the_reranker_finds_the_embedder_done(
@@ -125,7 +138,7 @@ def test_a_fit_that_is_killed_with_the_reranker_finds_the_embedder_done(
         QUICK.fit(start, data, run)
     monkeypatch.setattr(questions, "batches", None)  # whoever trains the embedder again fails
     assert QUICK.fit(start, data, run).lookup == whole
-    assert len(checks) == 3, "one check was done before, and one is left"
+    assert len(checks) == 4, "one check was done before, and two are left"
 
 
 def test_it_starts_from_the_cross_encoder_of_the_task(
@@ -138,6 +151,8 @@ def test_it_starts_from_the_cross_encoder_of_the_task(
     noted = run.notes["reranker"]
     assert noted["kept"] and noted["after"] > noted["before"] + 0.2, noted
     assert found.lookup.settings.rerank == "" and found.lookup.reranker
+    digests = {run.engines.find(found.lookup.reranker.files).digest}
+    assert {name for name in run.engines._kept if name.startswith("reranker")} == {f"reranker {one}" for one in digests}
 
 
 def test_what_it_costs_is_counted(machine: Machine) -> None:
@@ -150,10 +165,54 @@ def test_what_it_costs_is_counted(machine: Machine) -> None:
     passes = machine.prefill_seconds(22_000_000, 8 * 220)
     assert after.row_seconds == pytest.approx(before.row_seconds + passes)
     assert after.fit_seconds > before.fit_seconds + 150 * passes and after.memory_bytes > before.memory_bytes
+    whole = {"rerank": "some/cross-encoder", "tune_reranker": True}
+    larger = replace(facts, sizes={"some/cross-encoder": (560_000_000, 260_000_000)}.__getitem__)
+    named, untuned = (
+        one.estimate(estimate_base(larger, machine), larger, machine)
+        for one in (replace(plain, **whole), replace(plain, rerank="some/cross-encoder"))
+    )
+    assert untuned.row_seconds > before.row_seconds + machine.prefill_seconds(300_000_000, 50 * 200)
+    assert untuned.memory_bytes >= 4 * 560_000_000
+    assert named.row_seconds == untuned.row_seconds and named.memory_bytes > 16 * 560_000_000
+    assert named.fit_seconds > untuned.fit_seconds + 3 * (after.fit_seconds - before.fit_seconds)
     few = replace(facts, train_rows=50)
     assert replace(plain, tune_reranker=True).estimate(estimate_base(few, machine), few, machine) == plain.estimate(
         estimate_base(few, machine), few, machine
     )
+
+
+def test_an_estimate_imports_no_torch(machine: Machine) -> None:
+    code = f"""
+import sys
+from dataclasses import replace
+from rung.machine import Machine
+from rung.methods import METHODS
+from rung.methods.estimate import estimate_base
+from rung.methods.facts import Facts
+sizes = dict(parameters=10**8, encoder_parameters=2 * 10**7, shared_tokens=60, input_tokens=20, output_tokens=3, labels=0)
+facts, machine = Facts(train_rows=500, **sizes), Machine(**{asdict(machine)})
+method = replace(METHODS["rag-tuned"], tune_reranker=True)
+assert method.estimate(estimate_base(facts, machine), facts, machine).fit_seconds > 0
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_rows_that_depend_on_each_other_are_resampled_together() -> None:
+    rows = [("a", "g", "p"), ("b", "g", "q"), ("c", "", "q"), ("d", "", "r"), ("D ", "", "s"), ("e", "h", "t")]
+    numbers = retrieval_gain.clusters([(Example(text, "x", group=group), frozenset(gold)) for text, group, gold in rows])
+    assert numbers[0] == numbers[1] == numbers[2] and numbers[3] == numbers[4], "one group, a passage in common; one question"
+    assert len(set(numbers)) == 3
+
+
+def test_confidences_in_new_rows_come_from_fits_on_others() -> None:
+    rag, plain, both = METHODS["rag"], METHODS["rag-tuned"], replace(METHODS["rag-tuned"], tune_reranker=True, passages=2)
+    assert folds([rag]) == 0 and folds([plain]) == folds([both]) == 2
+    kept, lost = {"kept": True}, {"kept": False}
+    assert plain.again({"tuned": kept}) is plain and both.again({"tuned": lost, "reranker": kept}) is both
+    assert plain.again({"tuned": lost}) == rag, "nothing that was learnt is used"
+    assert both.again({"tuned": lost, "reranker": lost}) == replace(rag, passages=2)
+    assert plain.again({}) is plain
 
 
 def test_the_option_is_on_or_off_and_a_lookup_without_it_keeps_its_name() -> None:

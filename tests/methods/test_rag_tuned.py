@@ -1,4 +1,4 @@
-"""RAG with a tuned embedder of questions: the loss by hand, what is mined, and when the tuned embedder is used."""
+"""RAG with a tuned query encoder: the loss by hand, what is mined, and when the tuned embedder is used."""
 
 from __future__ import annotations
 

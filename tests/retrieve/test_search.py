@@ -104,6 +104,10 @@ def test_the_reranker_reads_the_first_passages_alone_and_its_scores_are_mixed_in
     assert found(1.0) == ["p4", "p3", "p2", "p1", "p0", "p5", "p6"] and len(asked) == 5
     assert found(0.0) == plain
     assert found(0.4) == plain, "the ends differ most, and the search's scores weigh more"
+    for weight in (1.0, 0.4):
+        hits = s.search(store, "x", vector, settings, reranker=last_first, mix=s.Mix(weight, read=5))
+        scores = [hit.score for hit in hits]
+        assert scores == sorted(scores, reverse=True) and scores[4] > scores[5], "the order is that of the scores"
     assert s.mixed([2.0, 1.0, 0.0], [-1.0, 3.0, 1.0], 0.25) == [0.75, 0.625, 0.125]
     assert s.mixed([], [], 0.5) == []
 

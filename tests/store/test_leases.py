@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rung.errors import BudgetError
+from rung.errors import BudgetError, RungError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
 from rung.store import LeasedError, LeaseLostError, Store, leases
@@ -248,3 +248,23 @@ def test_a_stopped_process_loses_its_lease_only_when_it_has_run_out(held: subpro
     store.rows.write("leases/fits-k.json", json.dumps(asdict(replace(owner, until=time.time() - 1))))
     with store.lease("fits/k", None):
         assert store.taken_over("fits/k")
+
+
+def test_kills_in_a_later_part_of_a_fit_are_counted_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    work = store.workplace("k") / "work"
+
+    def killed(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(SystemExit), store.trying("k"):
+                raise SystemExit
+
+    (work / "questions" / "checkpoint-3").mkdir(parents=True)
+    killed(3)
+    (work / "questions").rename(work / "questions-done")  # its checkpoints are gone, as those of the next part are
+    (work / "questions-done" / "checkpoint-3").rmdir()
+    killed(3)
+    (work / "reranker" / "checkpoint-3").mkdir(parents=True)
+    killed(3)
+    with pytest.raises(RungError, match="started 3 times"), store.trying("k"):
+        pass

@@ -264,3 +264,8 @@ class Engines:
             return Reranker(found.folder, self.machine)
 
         return self.keep(f"reranker {found.digest}", made)
+
+    def close_reranker(self, name: str) -> None:
+        """Free the cross-encoder `name`, if it is in memory."""
+        if name:
+            self._kept.pop(f"reranker {self.find(name).digest}", None)

@@ -64,6 +64,8 @@ class Facts:
     """Calls to a base behind an API in flight at once."""
     teacher: Callable[[str], Answerer] | None = field(default=None, compare=False, repr=False)
     """Looks a teacher up by the name that an option gives it: tuning also tries teachers that the task does not name."""
+    sizes: Callable[[str], tuple[int, int]] | None = field(default=None, compare=False, repr=False)
+    """Looks up the parameters of another encoder that an option names, and how many of these are its token embedding table."""
     pairs: int = 0
     """Preferences: pairs of answers, or votes."""
     pair_tokens: float = 0.0
@@ -89,3 +91,10 @@ class Facts:
     def encoder_computing(self) -> int:
         """Parameters of the encoder that every token is computed with."""
         return self.encoder_parameters - self.encoder_table
+
+    def reader(self, name: str) -> tuple[int, int]:
+        """Parameters of a cross-encoder, and those that every token is computed with. `name`: empty for the task's encoder."""
+        if not name or not self.sizes:
+            return self.encoder_parameters, self.encoder_computing
+        whole, table = self.sizes(name)
+        return whole, whole - table

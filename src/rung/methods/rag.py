@@ -29,7 +29,7 @@ from rung.retrieve.abstain import Threshold, Weighed, threshold
 from rung.retrieve.ground import bears, support
 from rung.retrieve.lookup import Lookup
 from rung.retrieve.passage import Passage, source_of
-from rung.retrieve.search import LabelledQuestion, Settings, choose
+from rung.retrieve.search import RERANKED, LabelledQuestion, Settings, choose
 from rung.sources import Documents
 from rung.types import Example, Need, Source, TrainData
 
@@ -87,8 +87,15 @@ class Rag(Method):
             fit_seconds=start.fit_seconds + MODEL_OPEN_SECONDS + embedding,
             prompt_tokens=own,
             shared_passages=self._shared(shown, facts.train_rows, facts.document_tokens / size),
-            row_seconds=answer_seconds(own, start.shared_tokens, facts, machine, stop=start.stop_behaviour),
+            row_seconds=answer_seconds(own, start.shared_tokens, facts, machine, stop=start.stop_behaviour)
+            + self._reading_seconds(facts, machine),
+            memory_bytes=start.memory_bytes + (4 * facts.reader(self.rerank)[0] if self.rerank else 0),
         )
+
+    def _reading_seconds(self, facts: Facts, machine: Machine) -> float:
+        """Of the cross-encoder that `rerank` names, for a question."""
+        tokens = facts.input_tokens + (self.size or knowledge.SIZE)
+        return machine.prefill_seconds(facts.reader(self.rerank)[1], RERANKED * tokens) if self.rerank else 0.0
 
     def _shared(self, tokens: float, rows: int, passages: float) -> SharedPassages | None:
         """What training rows share of the `tokens` of their passages, if each passage is as often the right one."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rung.lm.inference.rerank import PAIR_TOKENS
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods import retrieval_gain, stages, tuning
 from rung.methods.base import Run
-from rung.methods.encoder_full import RATES, SMALL
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.rag import Known, answers
@@ -40,22 +40,23 @@ READ = 8
 """Passages that it reads for a question."""
 WRONG = 2
 """Wrong passages beside the right one, others in each epoch."""
-EPOCHS, BATCH, TOKENS = 2, 8, 2048
+EPOCHS, BATCH, TOKENS = 3, 8, 2048
 """Times that each row is learnt from, rows of a step, and most tokens computed at once."""
-RATE_NAMED = 2e-5
-"""Highest step size of a cross-encoder that is one already; under a new head it is that of `encoder-full`."""
-CHECKS, PATIENCE = 2, 1
-"""Times that the choosing rows are scored, and checks without a better score after which training ends."""
+RATE_NEW, RATE_NAMED = 5e-5, 2e-5
+"""Highest step sizes: of an encoder under a new head, and of a cross-encoder that is one already."""
+CHECKS = 3
+"""Times that the choosing rows are scored. None ends the training: a new head learns nothing in its first 40 steps or so."""
 WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Of its scores in the mix; the first of the best is taken."""
 
 
-def estimate(plain: CostEstimate, facts: Facts, machine: Machine, size: int) -> CostEstimate:
-    """The estimate with the tuning of a reranker as large as the task's encoder, and its passes for each question."""
-    from rung.lm.training.ranking import PAIR_TOKENS
-
+def estimate(plain: CostEstimate, facts: Facts, machine: Machine, size: int, start: str) -> CostEstimate:
+    """The estimate with the tuning of a reranker, from the one named `start` or from the task's encoder, and its passes for each
+    question. Those of one named `start` are in `plain`, and more; they stay if the tuned one gains nothing.
+    """
+    parameters, computing = facts.reader(start)
     pair = min(PAIR_TOKENS, facts.input_tokens + (size or knowledge.SIZE))
-    reading = machine.prefill_seconds(facts.encoder_computing, READ * pair)
+    reading = machine.prefill_seconds(computing, READ * pair)
     held = retrieval_gain.HELD * facts.train_rows
     choose = retrieval_gain.CHOICE * (facts.train_rows - held)
     learnt = round((facts.train_rows - held - choose) * (1 + WRONG) * pair)
@@ -63,12 +64,10 @@ def estimate(plain: CostEstimate, facts: Facts, machine: Machine, size: int) -> 
         plain,
         fit_seconds=plain.fit_seconds
         + MODEL_OPEN_SECONDS
-        + machine.training_seconds(facts.encoder_computing, 1.0, learnt, EPOCHS)
+        + machine.training_seconds(computing, 1.0, learnt, EPOCHS)
         + ((CHECKS + 1) * choose + 2 * held) * reading,  # those that it did not learn from also choose the threshold
-        row_seconds=plain.row_seconds + reading,
-        memory_bytes=max(
-            plain.memory_bytes + 4 * facts.encoder_parameters, tuning.memory(facts.encoder_parameters, 1.0, TOKENS, machine)
-        ),
+        row_seconds=plain.row_seconds + (0.0 if start else reading),
+        memory_bytes=max(plain.memory_bytes + 4 * parameters, tuning.memory(parameters, 1.0, TOKENS, machine)),
     )
 
 
@@ -83,7 +82,10 @@ def tuned(found: Lookup, given: Parts, run: Run) -> Lookup | None:
     reranker = TunedReranker(str(files), folder_digest(files), notes["weight"], READ)
     after = replace(fitting.found, reranker=reranker)
     run.notes["reranker"] = retrieval_gain.compared(found, after, given, run) | notes | {"read": READ}
-    if run.notes["reranker"]["kept"]:
+    gained = run.notes["reranker"]["kept"]
+    for unused in (found.settings.rerank,) if gained else (reranker.files,):
+        run.engines.close_reranker(unused)
+    if gained:
         return after
     shutil.rmtree(files)
     return None
@@ -114,7 +116,7 @@ class _Fitting:
         items, loss = ranking.items(loaded)
         history = train.run(
             loaded,
-            ranking.contests(loaded, lessons),
+            ranking.candidate_lists(loaded, lessons),
             self._plan(),
             place,
             loss=loss,
@@ -129,15 +131,13 @@ class _Fitting:
     def _plan(self) -> TrainConfig:
         from rung.lm.training.train import TrainConfig
 
-        name, engines = self.found.embedder, self.run.engines
-        small = engines.parameters(name) - engines.table(name) < SMALL
         return TrainConfig(
-            learning_rate=RATE_NAMED if self.start else RATES[small],
+            learning_rate=RATE_NAMED if self.start else RATE_NEW,
             epochs=1,  # the lessons are those of all epochs
             batch=BATCH,
             tokens=TOKENS,
             weight_decay=0.01,
-            patience=PATIENCE,
+            patience=CHECKS,
             evaluations=CHECKS,
             seed=self.run.seed,
         )

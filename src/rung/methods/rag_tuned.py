@@ -1,4 +1,4 @@
-"""RAG whose embedder of questions is tuned on train rows: on each question with the passages that answer it.
+"""RAG whose query encoder is tuned on train rows: on each question with the passages that answer it.
 
 The passages keep their vectors, so the index stays as it is and a step computes questions alone. The tuned embedder is used
 only if held-back rows show that the search finds more with it; otherwise the rung is `rag`. After it a reranker may be tuned in
@@ -8,14 +8,15 @@ the same way (`rung.methods.rag_reranker`).
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rung.machine import MODEL_OPEN_SECONDS, Machine
 from rung.methods import rag_reranker, retrieval_gain, stages, tuning
-from rung.methods.base import Run
+from rung.methods.base import Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.methods.option import Count, Rate
@@ -41,6 +42,7 @@ class RagTuned(Rag):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DOCUMENTS, Need.EXAMPLES})
     fit_version: ClassVar[int] = 3
     asked: ClassVar[int] = 5000
+    folds: ClassVar[int] = Method.folds
     checkpoints: ClassVar[bool] = True
     quick: ClassVar[bool] = False
 
@@ -54,6 +56,12 @@ class RagTuned(Rag):
     """Highest step size."""
     tune_reranker: bool = False
     """Also tune a cross-encoder: from `rerank`, or else from the task's encoder. It reads 8 passages a question."""
+
+    def again(self, notes: Mapping[str, Any]) -> Method:
+        """`rag` where nothing tuned was used, so that the fits of parts are alike and take seconds."""
+        if any(notes.get(part, {}).get("kept", True) for part in ("tuned", *(["reranker"] if self.tune_reranker else []))):
+            return self
+        return Rag(**{one.name: getattr(self, one.name) for one in fields(Rag)})
 
     def estimate(self, start: CostEstimate, facts: Facts, machine: Machine) -> CostEstimate:
         plain = super().estimate(start, facts, machine)
@@ -69,21 +77,22 @@ class RagTuned(Rag):
             + scoring,
             memory_bytes=max(plain.memory_bytes, tuning.memory(facts.encoder_parameters, 1.0, step, machine)),
         )
-        return rag_reranker.estimate(found, facts, machine, self.size) if self.tune_reranker else found
+        return rag_reranker.estimate(found, facts, machine, self.size, self.rerank) if self.tune_reranker else found
 
     def searching(self, found: Lookup, known: Known, run: Run) -> tuple[Lookup, Known]:
-        if len(known) < LEAST:
-            why = {"kept": False, "why": f"{len(known)} rows with a known passage, of at least {LEAST}"}
-            run.notes.update({"tuned": why} | ({"reranker": why} if self.tune_reranker else {}))
-            return super().searching(found, known, run)
         parts = retrieval_gain.parts(known, run.seed)
+        few = "" if len(known) >= LEAST else f"{len(known)} rows with a known passage, of at least {LEAST}"
+        if why := few or parts.too_few:
+            untuned = {"kept": False, "why": why}
+            run.notes.update({"tuned": untuned} | ({"reranker": untuned} if self.tune_reranker else {}))
+            return super().searching(found, known, run)
         found, unseen = self._with_embedder(found, known, parts, run)
         reranked = self._with_reranker(found, parts, run) if self.tune_reranker else None
         shutil.rmtree(run.folder / "work")
         return (reranked, parts.unseen) if reranked else (self.with_settings(found, unseen[:ASKED], run), unseen)
 
     def _with_embedder(self, found: Lookup, known: Known, parts: Parts, run: Run) -> tuple[Lookup, Known]:
-        """The lookup with a tuned embedder of questions if it gains, and the rows that it did not learn from."""
+        """The lookup with a tuned query encoder if it gains, and the rows that it did not learn from."""
         files, notes = stages.once(run, "questions", _Fitting(self, found, parts, run).train)
         run.notes.update(notes)
         tuned = replace(found, files=str(files), files_digest=folder_digest(files))
@@ -103,7 +112,7 @@ class RagTuned(Rag):
 
 @dataclass(frozen=True)
 class _Fitting:
-    """One fit of the embedder of questions."""
+    """One fit of the query encoder."""
 
     method: RagTuned
     found: Lookup

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rung.data.split import question
 from rung.methods import tuning
 from rung.methods.base import Run
 from rung.methods.rag import Known
@@ -37,6 +38,11 @@ class Parts:
         """Those that nothing is trained on."""
         return [*self.choose, *self.held]
 
+    @property
+    def too_few(self) -> str:
+        """Why nothing can be measured; empty if it can."""
+        return "" if self.choose and self.held else "too few groups of rows to choose steps by some and to measure on others"
+
 
 def parts(known: Known, seed: int) -> Parts:
     by_id = {row.id: (row, gold) for row, gold in known}
@@ -55,7 +61,7 @@ def scores(found: Lookup, rows: Known, run: Run) -> list[float]:
 def compared(before: Lookup, after: Lookup, given: Parts, run: Run) -> dict[str, Any]:
     """For the record: nDCG@10 on the held-back rows by two lookups, and whether the paired interval of the gain is above 0."""
     first, second = scores(before, given.held, run), scores(after, given.held, run)
-    gain = paired_bootstrap(first, second, [min(gold) for _, gold in given.held])
+    gain = paired_bootstrap(first, second, clusters(given.held))
     return {
         "kept": gain.low > 0,
         "before": round(_mean(first), 4),
@@ -63,6 +69,19 @@ def compared(before: Lookup, after: Lookup, given: Parts, run: Run) -> dict[str,
         "gain": str(gain),
         "learnt_from": len(given.learn),
     } | ({} if gain.low > 0 else {"why": "no gain shown on the held-back rows"})
+
+
+def clusters(rows: Known) -> list[int]:
+    """A number for each row: rows of one group or question, or with a right passage in common, depend on each other."""
+    named = [
+        {("group", row.group) if row.group else ("question", question(row)), *(("passage", one) for one in gold)}
+        for row, gold in rows
+    ]
+    apart: list[set[tuple[str, str]]] = []
+    for names in named:
+        apart = [names.union(*(one for one in apart if one & names)), *(one for one in apart if not one & names)]
+    number = {name: i for i, one in enumerate(apart) for name in one}
+    return [number[next(iter(names))] for names in named]
 
 
 def _mean(values: Sequence[float]) -> float:

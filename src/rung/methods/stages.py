@@ -20,7 +20,7 @@ def once(run: Run, name: str, make: Callable[[Path, Path], dict[str, Any]]) -> t
 
     `make`: fills the folder that it is given; its checkpoints belong in the second one, and its notes are JSON.
     """
-    done, target = run.folder / "work" / f"{name}-done", run.folder / name
+    done, target = run.folder / "work" / f"{name}{files.DONE}", run.folder / name
     if not done.is_dir():
         with files.whole_folder(done) as part:
             (part / FILES).mkdir()

@@ -212,6 +212,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
         tariff=who.tariff,
         concurrency=who.concurrency,
         teacher=partial(answerer, engines=engines),
+        sizes=lambda name: (engines.parameters(name), engines.table(name)),
         pairs=len(data.preferences),
         pair_tokens=max(0.0, _pair_tokens(predictor, data, engines) - empty),
     )

@@ -55,7 +55,7 @@ class Lookup:
     around: int = 0
     """Passages of the same section that are shown before and after each hit."""
     files: str = ""
-    """Folder of an embedder of questions, tuned on them; empty if `embedder` embeds both questions and passages."""
+    """Folder of a tuned query encoder, which embeds the questions; empty if `embedder` embeds both questions and passages."""
     files_digest: str = ""
     reranker: TunedReranker | None = None
     """In place of one that `settings.rerank` names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -48,7 +48,9 @@ class Hit:
 
     passage: Passage
     score: float
-    """The ranking score: of the single leg, of the fusion, or of the cross-encoder."""
+    """The ranking score: of the single leg, of the fusion, or of the cross-encoder (a logit, or its mix with the fusion's).
+
+    Passages that the cross-encoder did not read are as far below its last one as they are in the fusion."""
     lexical: float | None = None
     """BM25."""
     dense: float | None = None
@@ -106,7 +108,9 @@ def search(
             Hit(passage, score, legs.get("lexical", {}).get(name), legs.get("dense", {}).get(name))
             for (name, score), passage in zip(fused, passages, strict=True)
         ]
-        return [*reranked(question, hits[:read], reranker, mix.weight), *hits[read:]][: settings.k] if reranker else hits
+        if reranker:
+            hits = followed(reranked(question, hits[:read], reranker, mix.weight), hits)
+        return hits[: settings.k]
     raise BusyError(f"the index changed during each of {TRIES} searches.", remedy="Try again after indexing.")
 
 
@@ -147,6 +151,14 @@ def reranked(question: str, hits: Sequence[Hit], reranker: Reranker, weight: flo
         scores = mixed([hit.score for hit in hits], scores, weight)
     order = sorted(zip(scores, hits, strict=True), key=lambda pair: -pair[0])
     return [Hit(hit.passage, float(score), hit.lexical, hit.dense) for score, hit in order]
+
+
+def followed(first: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
+    """The reranked `first` hits, then the others, with scores below them by their distance in the search."""
+    if not first:
+        return list(hits)
+    offset = first[-1].score - hits[len(first) - 1].score
+    return [*first, *(replace(hit, score=hit.score + offset) for hit in hits[len(first) :])]
 
 
 def mixed(search: Sequence[float], reranker: Sequence[float], weight: float) -> list[float]:

@@ -94,7 +94,9 @@ class Fits(LeasedRows):
         """
         mark = self.folder / "work" / f"{key}.json"
         folder = self._workplaces.get(key, self.folder / "work" / key)
-        at = sorted(path.name for path in (folder / "work").rglob("checkpoint-*"))
+        work = folder / "work"
+        points = (*work.rglob("checkpoint-*"), *work.glob(f"*{files.DONE}"))
+        at = sorted(path.relative_to(work).as_posix() for path in points)
         before = self.read(f"work/{key}.json")
         tries = before["tries"] + 1 if before and before["at"] == at else 1
         if tries > TRIES:

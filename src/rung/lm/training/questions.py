@@ -1,4 +1,4 @@
-"""The embedder of questions, tuned so that a question lies near the passages that answer it. Vectors of passages stay.
+"""The query encoder, tuned so that a question lies near the passages that answer it. Vectors of passages stay.
 
 RAG trains the encoder of questions against a fixed index (https://arxiv.org/abs/2005.11401, section 2.4). The loss is that of
 DPR (https://arxiv.org/abs/2004.04906), with other passages of the batch and hard negatives, for one or more right passages.

@@ -15,17 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rung.lm.inference.rerank import PAIR_TOKENS, check_outputs
 from rung.lm.models.load import Loaded
 from rung.lm.training import classifier, train
 from rung.lm.trees.tree import Row
 from rung.machine import Machine
 
-PAIR_TOKENS = 256
-"""Most tokens of a question and a passage together; of more, the passage's end is cut."""
-
 
 @dataclass(frozen=True)
-class Contest:
+class CandidateList:
     """A question with its right passage, which is the first, and wrong ones, as tokenized pairs."""
 
     pairs: tuple[dict[str, list[int]], ...]
@@ -37,31 +35,35 @@ class Contest:
 
 
 def load(folder: Path, machine: Machine, seed: int, *, headed: bool) -> Loaded:
-    """A cross-encoder with the head that it has (`headed`), or an encoder under a new head with one output; float32."""
+    """A cross-encoder with the head that it has (`headed`), or an encoder under a new head with one output; float32.
+
+    Raises ModelError for a head with more than one output.
+    """
     loaded = classifier.reopened(folder, machine) if headed else classifier.with_new_head(folder, ["relevant"], machine, seed)
+    check_outputs(loaded.model.config.num_labels, folder)
     loaded.chat.tokenizer.model_max_length = min(loaded.context, PAIR_TOKENS)  # saved, so that answering cuts alike
     return loaded
 
 
-def contests(loaded: Loaded, given: Sequence[tuple[str, Sequence[str]]]) -> list[Contest]:
+def candidate_lists(loaded: Loaded, given: Sequence[tuple[str, Sequence[str]]]) -> list[CandidateList]:
     """From questions, each with its texts, the right one first."""
-    return [Contest(tuple(_pairs(loaded, question, texts))) for question, texts in given]
+    return [CandidateList(tuple(_pairs(loaded, question, texts))) for question, texts in given]
 
 
 def items(loaded: Loaded) -> tuple[train.Items, train.Loss]:
-    """Step items of contests, and their loss: minus the log-probability of the right passage among its contest's, in nats."""
+    """Step items of candidate lists, and their loss: minus the log-probability of the right passage in its list, in nats."""
     tokenizer = loaded.chat.tokenizer
 
-    def loss(model: Any, given: Sequence[Contest], trees: bool) -> torch.Tensor:
-        scores = _scores(model, tokenizer, [pair for contest in given for pair in contest.pairs])
-        parts = scores.split([len(contest.pairs) for contest in given])
+    def loss(model: Any, given: Sequence[CandidateList], trees: bool) -> torch.Tensor:
+        scores = _scores(model, tokenizer, [pair for one in given for pair in one.pairs])
+        parts = scores.split([len(one.pairs) for one in given])
         return torch.stack([part.logsumexp(0) - part[0] for part in parts]).sum()
 
-    return train.Items(rows=lambda contest: contest.rows, weight=len, check=lambda rows, loaded: None), loss
+    return train.Items(rows=lambda one: one.rows, weight=len, check=lambda rows, loaded: None), loss
 
 
 def scorer(loaded: Loaded, given: Sequence[tuple[str, Sequence[str]]]) -> Callable[[], list[NDArray[np.float32]]]:
-    """A function that scores the texts of each question with the weights as they are then: log-odds, (texts,) each."""
+    """A function that scores the texts of each question with the weights as they are then: logits, (texts,) each."""
     pairs = [pair for question, texts in given for pair in _pairs(loaded, question, texts)]
     cuts = np.cumsum([len(texts) for _, texts in given])[:-1]
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i]["input_ids"]))
@@ -79,6 +81,8 @@ def scorer(loaded: Loaded, given: Sequence[tuple[str, Sequence[str]]]) -> Callab
 
 
 def _pairs(loaded: Loaded, question: str, texts: Sequence[str]) -> list[dict[str, list[int]]]:
+    if not texts:
+        return []
     tokenizer = loaded.chat.tokenizer
     read = tokenizer([question] * len(texts), list(texts), truncation=True, max_length=tokenizer.model_max_length)
     return [{name: read[name][i] for name in read} for i in range(len(texts))]
