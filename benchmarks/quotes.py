@@ -1,12 +1,12 @@
 """Quoted against measured time and memory of rungs on eight small tasks, before and after two rows were asked.
 
 Each rung is quoted and then measured, each task in a process of its own, on one thread of one core: as the plan quotes it
-before anything is asked, as a climb quotes it after it has asked two train rows, and what fitting and answering took of the
-clock and of the processor. With --beside a busy process runs on another core at the same time. Every result is a line of
---log, and what is in the log is not measured again, so that the whole can be done in parts; --report reads the log alone.
---anew quotes again with today's formulas, from tasks and samples that were kept under --folder. Two times a rung count: to
-fit, and to answer the dev rows; those under five seconds on all sides are left out. The ratio is the share of quotes after
-asking that are within a factor of 1.5 of the clock.
+before anything is asked, as it is quoted after two train rows were asked (without a climb's limit on asking), and what
+fitting and answering took of the clock and of the processor. With --beside a busy process runs on another core at the same
+time. Every result is a line of --log, and what is in the log is not measured again, so that the whole can be done in parts;
+--report reads the log alone. --anew quotes again with today's formulas, from tasks and samples that were kept under --folder.
+Two times a rung count: to fit, and to answer the dev rows; those under five seconds on all sides are left out. The ratio is
+the share of quotes after asking that are within a factor of 1.5 of the clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from rung.evaluate import memory
 from rung.evaluate.predict import answer
 from rung.machine import Machine
 from rung.metrics.stats import wilson
-from rung.planning.corrections import speeds
+from rung.planning import samples
 from rung.planning.samples import Sample
 from rung.task import load_task
 
@@ -46,8 +46,7 @@ TRAIN = 32
 RUNGS = ("zero-shot", "few-shot", "few-shot-similar", "rag", "encoder", "lora", "full")
 QUOTES = {
     "before": "before two rows were asked",
-    "lengths": "after, by the lengths of their answers alone",
-    "after": "after, also by their seconds",
+    "after": "after, by the lengths of their answers",
 }
 QUICK_TASKS, QUICK_RUNGS = ("banking77", "e2e_nlg", "ner"), ("zero-shot", "few-shot", "lora")
 OTHERS = sorted(os.sched_getaffinity(0))[:-1] or [0]
@@ -56,14 +55,13 @@ Line = dict[str, Any]
 
 
 def one(project: Project, rung: str) -> Line:
-    """Quote one rung, ask two rows where a climb would, quote again, and measure."""
+    """Quote one rung, ask two rows as a climb would that had time for every rung, quote again, and measure."""
     before = quoted(project, {})
     project.estimate_again()
     began = time.monotonic()
-    sampling.ask(project, math.inf, most=math.inf)
-    asking, samples = time.monotonic() - began, project.samples
-    after = quoted(project, samples)
-    lengths = quoted(project, {key: replace(one, seconds=0.0) for key, one in samples.items()})
+    sampling.sample(project, sampling.candidates(project), math.inf)
+    asking, found_samples = time.monotonic() - began, project.samples
+    after = quoted(project, found_samples)
     step, held = project.plan.alone, resident()
     memory.reset_peak()
     started = time.process_time()
@@ -85,23 +83,22 @@ def one(project: Project, rung: str) -> Line:
     return {
         "rung": rung,
         "before": before,
-        "lengths": lengths,
         "after": after,
         "took": took,
         "asking": asking,
         "written": [one.tokens_out for one in found],
-        "samples": {key: asdict(one) for key, one in samples.items()},
+        "samples": {key: asdict(one) for key, one in found_samples.items()},
         "room": room,
     }
 
 
-def quoted(project: Project, samples: Mapping[str, Sample]) -> Line:
+def quoted(project: Project, given: Mapping[str, Sample]) -> Line:
     """What the formulas say with these samples, without corrections by earlier runs on this machine."""
     vars(project).pop("plan", None)
-    vars(project)["samples"] = samples
+    vars(project)["samples"] = given
     step, rows = project.plan.alone, len(project.inputs.splits.dev)
-    assert step.raw, step.skip
-    return {"fit": step.raw.fit_seconds, "answer": step.raw.row_seconds * rows, "memory": step.raw.memory_bytes}
+    assert step.estimate, step.skip
+    return {"fit": step.estimate.fit_seconds, "answer": step.estimate.row_seconds * rows, "memory": step.estimate.memory_bytes}
 
 
 def resident() -> int:
@@ -146,7 +143,9 @@ def task_process(order: Line) -> None:
         if time.time() > order["until"]:
             return
         task = load_task(Path(order["folder"])).only(rung)
-        project = Project(task, engines, lambda text: print(text, file=sys.stderr, flush=True), Machine(**order["machine"]))
+        project = Project(
+            task, engines, lambda text: print(text, file=sys.stderr, flush=True), Machine(**order["machine"]), ((), ())
+        )
         print(json.dumps(one(project, rung)), flush=True)
         engines = project.engines
 
@@ -257,11 +256,8 @@ def anew(lines: list[Line], folder: Path, machine: Machine) -> list[Line]:
     """The lines with quotes of today's formulas, before and after the samples that were measured."""
     found = []
     for line in lines:
-        project = Project(load_task(folder / line["task"]).only(line["rung"]), None, print, machine)
-        here = speeds(asdict(machine))
-        samples = {key: Sample(**{**one, "machine": here}) for key, one in line["samples"].items()}
-        alone = {key: replace(one, seconds=0.0) for key, one in samples.items()}
-        quotes = {"before": quoted(project, {}), "lengths": quoted(project, alone), "after": quoted(project, samples)}
+        project = Project(load_task(folder / line["task"]).only(line["rung"]), None, print, machine, past=((), ()))
+        quotes = {"before": quoted(project, {}), "after": quoted(project, samples.valid(line["samples"]))}
         found.append({**line, **quotes})
     return found
 

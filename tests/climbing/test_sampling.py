@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,15 @@ import pytest
 
 from rung.climbing import sampling
 from rung.climbing.climb import climb
+from rung.climbing.executors import order
 from rung.climbing.project import Project
-from rung.errors import ModelError
+from rung.errors import DiskFullError, ModelError
+from rung.lm.base import Completion
 from rung.lm.inference.fake import FakeEngine
+from rung.methods import METHODS
 from rung.planning import samples
+from rung.planning.corrections import PastEstimate
+from rung.planning.samples import Sample
 from rung.task import load_task
 from rung.types import Record
 
@@ -77,79 +84,180 @@ def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return made
 
 
+BOTH = ["zero-shot", "few-shot"]
+
+
+def names(project: Project, left: float = 1e9) -> list[str]:
+    return sorted(one.step.rung for one in sampling.to_sample(project, left))
+
+
+def row_seconds(project: Project) -> dict[str, float]:
+    return {step.rung: step.estimate.row_seconds for step in project.plan.steps if step.estimate}
+
+
+def sampled(project: Project, *lengths: int) -> dict[str, Sample]:
+    """A sample of each rung that can be asked."""
+    return {
+        one.key: Sample(one.step.rung, samples.task_digest(one.step.base), one.stop, 10**6, lengths)
+        for one in sampling.candidates(project)
+    }
+
+
 def test_a_climb_asks_two_train_rows_of_each_rung_that_writes_and_says_so(project: Any, wrote: list[str]) -> None:
     said: list[str] = []
-    climb(project(["zero-shot", "few-shot", "majority"], said.append), Watcher(), everything=True)
+    climb(project([*BOTH, "majority"], said.append), Watcher(), everything=True)
     assert all(one.startswith("train") for one in wrote[:4]) and not any(one.startswith("train") for one in wrote[4:])
-    assert len([one for one in said if "asked 2 train rows each to estimate few-shot, zero-shot" in one]) == 1
+    assert said.count("asking 2 rows of few-shot…") == 1 and any("zero-shot wrote 2 of 2 answers in" in one for one in said)
 
 
-def test_a_second_climb_and_a_plan_read_what_was_asked(project: Any, wrote: list[str]) -> None:
-    climb(project(["zero-shot"]), Watcher())
+def test_a_second_climb_asks_nothing_new_and_plans_the_same(
+    project: Any, wrote: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, *_ = sampling.to_sample(project(BOTH), 1e9)
+    monkeypatch.setattr(sampling, "MOST_SECONDS", one.seconds * 1.01)
+    first, again = Watcher(), Watcher()
+    climb(project(BOTH), first)
+    assert len(project(BOTH).samples) == 1
     wrote.clear()
-    again = project(["zero-shot"])
-    climb(again, Watcher())
-    assert not wrote and len(again.samples) == 1
-    assert project(["zero-shot"], methods={"few-shot": {"shots": 3}}).plan.alone.raw == again.plan.alone.raw
+    monkeypatch.setattr(sampling, "_unmeasured", lambda project: set(BOTH))
+    climb(project(BOTH), again)
+    assert not wrote and [step.estimate for step in again.steps] == [step.estimate for step in first.steps]
 
 
-def test_a_plan_asks_nothing(project: Any, wrote: list[str]) -> None:
-    assert project(["zero-shot", "few-shot"]).plan.steps and not wrote
+def test_a_plan_asks_nothing_and_names_whom_a_climb_asks(project: Any, wrote: list[str]) -> None:
+    assert "A climb on this machine first asks 2 train rows of: " in sampling.summary(project(BOTH)) and not wrote
+    assert sampling.to_ask(replace(project(BOTH), estimate_for=project(BOTH).machine)) == []
 
 
-def test_answers_that_end_lower_the_estimate_and_stay_the_estimate_of_the_record(project: Any) -> None:
-    before, watcher = project(["zero-shot"]), Watcher()
-    result = climb(before, watcher)
-    [step] = watcher.steps
-    assert step.raw.row_seconds < project(["zero-shot"], task="Another").plan.alone.raw.row_seconds / 2
-    assert result.records[0].provenance.raw_quote == step.raw
+def test_answers_that_end_lower_the_estimate_but_not_the_raw_one(project: Any) -> None:
+    watcher = Watcher()
+    result = climb(project(BOTH), watcher, everything=True)
+    for step, record in zip(watcher.steps, result.records):
+        assert step.sampled and step.estimate.row_seconds < step.raw.row_seconds
+        assert record.provenance.raw_quote == step.raw
 
 
-def test_what_was_seen_of_few_shot_is_not_taken_for_zero_shot(project: Any) -> None:
-    climb(project(["few-shot"]), Watcher())
-    plan = project(["few-shot", "zero-shot", "lora"])
-    fresh = project(["few-shot", "zero-shot", "lora"], task="Another")
-    known, unknown = ({step.rung: step.raw.row_seconds for step in one.plan.steps if step.raw} for one in (plan, fresh))
-    assert known["few-shot"] < unknown["few-shot"]
-    assert known["zero-shot"] == pytest.approx(unknown["zero-shot"], rel=0.01), "other words of the task"
+def test_a_sample_counts_for_rungs_that_stop_alike(project: Any) -> None:
+    made = project(["few-shot", "zero-shot", "lora"])
+    given = {key: one for key, one in sampled(made, 3, 4).items() if one.rung == "few-shot"}
+    plain, known = row_seconds(made), row_seconds(replace(made, given_samples=given))
+    assert known.pop("few-shot") < plain.pop("few-shot") and known == plain
+
+
+def test_a_rungs_own_measurement_takes_the_samples_place(project: Any) -> None:
+    made = project(BOTH)
+    step, given = made.plan.named("zero-shot"), sampled(made, 3, 4)
+    own = PastEstimate("k", "zero-shot", True, row=2.0, base=step.base.start.model.digest)
+    by_own = replace(made, past=([own], []), given_samples=given).plan.named("zero-shot")
+    assert by_own.estimate.row_seconds == pytest.approx(2 * step.raw.row_seconds) and not by_own.sampled
+    by_others, alone = (
+        replace(made, past=([], past), given_samples=given).plan.named("zero-shot") for past in ([replace(own, base="")], [])
+    )
+    assert by_others.estimate == alone.estimate and by_others.sampled, "other tasks have other lengths"
+    unsampled = replace(made, past=([], [replace(own, base="")]), given_samples={}).plan.named("zero-shot")
+    assert unsampled.estimate.row_seconds == pytest.approx(2 * step.raw.row_seconds)
 
 
 def test_who_charges_and_who_trains_is_not_asked(project: Any) -> None:
     bases = {"bases": ["fake", FAR], "prices": {"org/big": {"input": 2.0, "output": 10.0}}}
-    wanted = sampling.wanted(project(["zero-shot", "lora", "few-shot+lora", "rag+few-shot"], **bases))
-    assert [one.step.rung for one in wanted] == ["zero-shot"]
-    labelled = project(["zero-shot"], kind="classify")
-    assert not sampling.wanted(labelled), "labels are chosen, not written"
+    assert names(project(["zero-shot", "lora", "few-shot+lora", "rag+few-shot"], **bases)) == ["zero-shot"]
+    assert not names(project(BOTH, kind="classify")), "labels are chosen, not written"
+
+
+def test_a_single_rung_and_a_measured_one_are_not_asked(project: Any) -> None:
+    assert names(project(["zero-shot"])) == [] and names(project(BOTH)) == sorted(BOTH)
+    climb(project(["zero-shot"]), Watcher())
+    assert names(project([*BOTH, "prompt-search", "majority"])) == ["few-shot", "prompt-search"]
 
 
 def test_a_search_of_prompts_is_estimated_by_what_it_starts_from(project: Any) -> None:
-    [wish] = sampling.wanted(project(["prompt-search"]))
-    assert wish.methods == ()
+    [one] = sampling.to_sample(project(["prompt-search", "majority"]), 1e9)
+    assert one.methods == ()
 
 
-def test_asking_is_left_out_where_it_takes_long(project: Any) -> None:
-    both = project(["zero-shot", "few-shot"])
-    first = sampling.wanted(both)[0]
-    assert [one.key for one in sampling.wanted(both, most=first.seconds)] == [first.key]
-    assert sampling.wanted(both, most=0.0) == []
+def test_asking_takes_a_share_of_what_is_left(project: Any) -> None:
+    both = project(BOTH)
+    first, second = sampling.to_sample(both, 1e9)
+    assert len(sampling.to_sample(both, 1.01 * first.seconds / sampling.SHARE)) == 1
+    assert sampling.to_sample(both, 0.99 * min(first.seconds, second.seconds) / sampling.SHARE) == []
 
 
-def test_a_rung_that_cannot_be_asked_is_said_and_tried(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ModelError("the model is gone."), RuntimeError("out of memory")])
+def test_a_rung_that_cannot_be_asked_is_said_and_tried(project: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def broken(*_: Any) -> Any:
-        raise ModelError("the model is gone.")
+        raise error
 
     said: list[str] = []
-    monkeypatch.setattr(sampling, "_answered", broken)
-    found = climb(project(["zero-shot"], said.append), Watcher())
-    assert "zero-shot is estimated without asking it: the model is gone." in said[0]
-    assert found.records[0].status == "done"
+    monkeypatch.setattr(sampling, "_lengths", broken)
+    found = climb(project(BOTH, said.append), Watcher(), everything=True)
+    assert len([one for one in said if "is estimated without asking it" in one and str(error) in one]) == 2
+    assert {one.status for one in found.records} == {"done"} and not project(BOTH).samples
 
 
-def test_seconds_count_only_on_the_machine_that_answered(project: Any) -> None:
-    made = project(["zero-shot"])
+def test_a_full_disk_ends_the_climb(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sampling, "_lengths", full)
+    with pytest.raises(DiskFullError):
+        climb(project(BOTH), Watcher())
+
+
+def test_a_rung_whose_asking_ended_the_process_is_not_asked_again(project: Any) -> None:
+    made = project(BOTH)
+    for key, one in sampled(made).items():
+        samples.put(made.store, key, one)
+    again = project(BOTH)
+    assert names(again) == [] and row_seconds(again) == row_seconds(made)
+
+
+def test_an_empty_sample_is_not_stored_and_replaces_none(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(BOTH)
+    key, one = next(iter(sampled(made, 5).items()))
+    samples.put(made.store, key, one)
+    samples.put(made.store, key, None)
+    assert project(BOTH).samples == {key: one}
+    said: list[str] = []
+    other = project(BOTH, said.append)
+    monkeypatch.setattr(FakeEngine, "generate", lambda self, prompts, *_: [Completion("", 1, 0) for _ in prompts])
+    sampling.sample(other, sampling.to_sample(other, 1e9), math.inf)
+    assert project(BOTH).samples == {key: one} and any("wrote 0 of 2 answers" in one for one in said)
+
+
+def test_samples_of_another_shape_are_said_and_dropped(project: Any) -> None:
+    project(BOTH).store.write(samples.FILE, {"key": {"rung": "zero-shot", "written": [1]}, "other": 3})
+    said: list[str] = []
+    made = project(BOTH, said.append)
+    assert made.plan.steps and said == [f"{samples.FILE}: 2 of 2 samples have the shape of another version and are not used."]
     climb(made, Watcher())
-    [one] = made.samples.values()
-    facts = made.bases["fake"].facts
-    slow = replace(one, seconds=1e6)
-    assert slow.seen(facts, made.machine).slower == samples.MOST_SLOWER
-    assert slow.seen(facts, replace(made.machine, bandwidth_gbs=1.0)).slower == 1.0
+    assert len(project(BOTH).store.read(samples.FILE)) == 2, "those of today"
+
+
+def test_samples_travel_to_workers(project: Any) -> None:
+    made = project(BOTH)
+    given = replace(made, given_samples=sampled(made, 3, 4))
+    sent = order.Order(str(made.task.folder), order.write_climb(given), "zero-shot", "", "attempt")
+    built = order.rebuilt(sent)
+    assert built.samples == given.samples and row_seconds(built) == row_seconds(given) != row_seconds(made)
+
+
+def test_a_cascade_is_estimated_by_its_parts_samples(project: Any) -> None:
+    made = project(["zero-shot>few-shot"])
+    plain, known = (
+        one.plan.named("zero-shot>few-shot").estimate for one in (made, replace(made, given_samples=sampled(made, 3)))
+    )
+    assert known.row_seconds < plain.row_seconds and known.fit_seconds < plain.fit_seconds
+
+
+def test_the_key_of_a_sample_has_what_changes_its_meaning(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, data = project(BOTH).plan.bases["fake"], project(BOTH).inputs.data
+    few, rag = METHODS["few-shot"], METHODS["rag"]
+    key = samples.key(base, [few], data)
+    longer = replace(base, facts=replace(base.facts, output_tokens=4 * base.facts.output_tokens + 4))
+    prompts = replace(base, facts=replace(base.facts, input_tokens=4 * base.facts.input_tokens))
+    other = replace(data, documents=replace(data.documents, digest="another"))
+    assert samples.key(base, [few], other) == key != samples.key(longer, [few], data)
+    assert key != samples.key(prompts, [few], data)
+    assert samples.key(base, [rag], data) != samples.key(base, [rag], other)
+    monkeypatch.setattr(type(few), "fit_version", 99)
+    assert samples.key(base, [few], data) != key

@@ -139,7 +139,7 @@ def test_no_rung_is_ruled_out_by_an_assumed_latency(folder: Path) -> None:
 
 def test_of_an_endpoint_only_the_same_one_in_this_task_tells() -> None:
     far = PastEstimate("a", "zero-shot", True, row=3.0, base="far", remote=True)
-    assert correction_for("zero-shot@big", True, [far], [], "far", True) == Correction(row=pytest.approx(3.0), runs=1)
+    assert correction_for("zero-shot@big", True, [far], [], "far", True) == Correction(row=pytest.approx(3.0), runs=1, own=True)
     for own, others in (([replace(far, base="other")], []), ([], [far]), ([replace(far, remote=False)], [])):
         assert correction_for("zero-shot", True, own, others, "far", True) == Correction()
     for own, others in (([far], []), ([], [far])):

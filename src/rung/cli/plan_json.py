@@ -41,6 +41,7 @@ def content(project: Project, machine: str = "") -> dict[str, Any]:
                 "skip": step.skip,
                 "raw_quote": step.raw,
                 "scale": step.scale,
+                "sampled": step.sampled,
             }
             for step in project.plan.steps
         ],
@@ -59,8 +60,8 @@ def content(project: Project, machine: str = "") -> dict[str, Any]:
         "hindsight": before.hindsight if (before := plan_review(project)) else None,
         "judge": judged(project),
         "all_rungs_seconds": asdict(whole(project)),
-        "asked": [asdict(one) for one in project.samples.values()],
-        "to_ask": [one.step.rung for one in sampling.wanted(project)],
+        "samples": [asdict(one) for one in project.samples.values()],
+        "to_ask": sampling.to_ask(project),
         "training_on_gpus": asdict(cluster.quotes(project.plan.steps, machine)) if machine else None,
     }
 

@@ -79,6 +79,8 @@ class Project:
     """Another machine to estimate costs for. A climb runs on this one, or on the machines of a cluster."""
     past: PastEstimates | None = None
     """Errors of past estimates that correct the plan's; by default those in the store and of the machine."""
+    given_samples: Mapping[str, Sample] | None = None
+    """Sampled answers that correct the plan's estimates, by keys; by default those in the store."""
     alone: Callable[[], AbstractContextManager[object]] = nullcontext
     """Entered while latency is measured: nothing else may run on the machine."""
     store_at: str = ""
@@ -147,10 +149,10 @@ class Project:
 
     @cached_property
     def samples(self) -> Mapping[str, Sample]:
-        """What rungs that write answered to a few rows, asked by an earlier climb or by this one; by keys."""
+        """How long answers of rungs that write were, which an earlier climb or this one asked; by keys."""
         from rung.planning import samples
 
-        return samples.stored(self.store)
+        return samples.stored(self.store, self.say) if self.given_samples is None else self.given_samples
 
     @cached_property
     def plan(self) -> Plan:

@@ -6,136 +6,162 @@ not scored, and what decides sees neither them nor their rows.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from rung import files
 from rung.climbing.fit import fit, fit_context
 from rung.climbing.out_of_fold import drawn
 from rung.climbing.project import Project
-from rung.errors import RungError
+from rung.errors import RungError, disk_full
 from rung.evaluate.predict import answer
-from rung.lm.engine_kinds import can
 from rung.methods.base import Method
 from rung.methods.chain import estimate_rung
-from rung.methods.estimate import CostEstimate, batch_seconds
+from rung.methods.estimate import StopBehaviour, batch_seconds
 from rung.planning import samples
-from rung.planning.bases import Base
-from rung.planning.corrections import speeds
 from rung.planning.samples import Sample
 from rung.planning.steps import Step
-from rung.types import Prediction
+from rung.task import base_names
 
 ROWS = 2
 """Train rows asked of each rung."""
 LEAST_SECONDS = 5.0
 """A rung that answers all dev rows in less is not asked: its estimate decides nothing."""
-FREE_SECONDS = 30.0
+MOST_SECONDS = 30.0
 SHARE = 0.05
-"""Estimated seconds that asking all rungs may take, or this share of the climb's if that is more."""
+"""Estimated seconds that asking all rungs may take, and at most this share of what is left of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A rung that two rows are to be asked of."""
+class Candidate:
+    """A rung that two rows can be asked of."""
 
     step: Step
     methods: tuple[Method, ...]
+    """Those that the rows are asked with."""
     key: str
-    built: CostEstimate
+    """Of its sample."""
+    stop: StopBehaviour
     seconds: float
-    """Estimated, to fit what is asked and to answer."""
+    """Estimated, to fit these methods and to answer."""
 
 
-def wanted(project: Project, most: float | None = None) -> list[Asked]:
-    """Rungs that are yet to be asked, in the plan's order, as far as their estimated seconds allow."""
-    steps, rows = [step for step in project.plan.steps if step.estimate and not step.parts], len(project.inputs.splits.dev)
-    if most is None:
-        whole = sum(step.estimate.fit_seconds + rows * step.estimate.row_seconds for step in steps if step.estimate)
-        most = max(FREE_SECONDS, SHARE * whole)
-    found: dict[str, Asked] = {}
-    for one in filter(None, (_asked(project, step) for step in steps)):
-        known = one.key in project.samples or one.key in found
-        if known or one.built.row_seconds * rows < LEAST_SECONDS:
-            continue
-        if sum(other.seconds for other in found.values()) + one.seconds <= most:
+def candidates(project: Project) -> list[Candidate]:
+    """Rungs that write, train nothing and take long enough to matter, in the plan's order, asked before or not."""
+    found = (_candidate(project, step) for step in project.plan.steps if step.estimate and not step.parts)
+    return [one for one in found if one]
+
+
+def to_sample(project: Project, left: float) -> list[Candidate]:
+    """Rungs that a climb would ask now, in the plan's order, with `left` seconds of the budget.
+
+    Samples on record count toward the limit, so that a second climb asks no more.
+    """
+    every, known, unmeasured = candidates(project), project.samples, _unmeasured(project)
+    spent, found = sum({one.key: one.seconds for one in every if one.key in known}.values()), dict[str, Candidate]()
+    for one in every:
+        fits = spent + one.seconds <= min(MOST_SECONDS, SHARE * left)
+        if fits and one.step.rung in unmeasured and one.key not in known and one.key not in found:
             found[one.key] = one
+            spent += one.seconds
     return list(found.values())
 
 
-def said(project: Project) -> str:
-    """Whose estimates two answers have corrected, whom a climb would ask first, and who is not asked; for the plan."""
-    bases = {base.start.digest for base in project.plan.bases.values()}
-    corrected = list(dict.fromkeys(one.rung for one in project.samples.values() if one.base in bases))
-    wish = [one.step.rung for one in wanted(project)]
-    parts = [f"Corrected by {ROWS} answers: {', '.join(corrected)}."] if corrected else []
-    parts += [f"A climb first asks {ROWS} train rows of: {', '.join(wish)}."] if wish else []
-    far = any(not can(base.start.model).local for base in project.plan.bases.values())
-    parts += ["Models behind an API are not asked: each question costs."] if parts and far else []
+def to_ask(project: Project) -> list[str]:
+    """Rungs that a climb on this machine would ask first; none where the plan is estimated for another machine."""
+    minutes = project.task.budget.minutes
+    return [] if project.estimate_for else [one.step.rung for one in to_sample(project, 60 * (minutes or math.inf))]
+
+
+def summary(project: Project) -> str:
+    """Whose estimates sampled lengths have corrected, and whom a climb would ask first; for the plan."""
+    corrected = [step.rung for step in project.plan.steps if step.estimate and step.sampled]
+    parts = [f"Corrected by the lengths of {ROWS} sampled answers: {', '.join(corrected)}."] if corrected else []
+    if rungs := to_ask(project):
+        parts.append(f"A climb on this machine first asks {ROWS} train rows of: {', '.join(rungs)}.")
     return " ".join(parts)
 
 
-def _asked(project: Project, step: Step) -> Asked | None:
+def _unmeasured(project: Project) -> set[str]:
+    """Rungs without a record on their base, which would correct the estimate better. Empty for a single one: nothing to order."""
+    done = {(_name(one.rung), one.provenance.base) for one in project.store.records() if one.status == "done"}
+    steps = [step for step in project.plan.steps if step.estimate and not step.usual]
+    found = {step.rung for step in steps if (_name(step.rung), step.base.start.model.digest) not in done}
+    return found if len(found) > 1 else set()
+
+
+def _name(rung: str) -> str:
+    return rung.partition(base_names.AT)[0]
+
+
+def _candidate(project: Project, step: Step) -> Candidate | None:
     """What two rows would be asked with; None for rungs that are not asked."""
-    part, base = samples.asked_part(step.methods), step.base
-    if part is None or base.fault or not samples.is_asked(base.start) or not project.inputs.data.examples:
+    part, base, data = samples.sampled_part(step.methods), step.base, project.inputs.data
+    if part is None or base.fault or not samples.can_be_sampled(base.start) or not data.examples:
         return None
     built = estimate_rung(part, base.facts, project.machine)
-    seconds = built.fit_seconds + _asking_seconds(built, base, project)
-    return Asked(step, part, samples.key(base.start, part), built, seconds)
+    if built.row_seconds * len(project.inputs.splits.dev) < LEAST_SECONDS:
+        return None
+    cut = [(built.prompt_tokens, base.facts.max_new_tokens)] * ROWS
+    seconds = built.fit_seconds + batch_seconds(cut, built.shared_tokens, base.facts.parameters, project.machine)
+    return Candidate(step, part, samples.key(base, part, data), built.stop_behaviour, seconds)
 
 
-def _asking_seconds(built: CostEstimate, base: Base, project: Project) -> float:
-    """Estimated seconds of asking, if an answer of them is cut."""
-    rows = [(built.prompt_tokens, base.facts.max_new_tokens)] * ROWS
-    return batch_seconds(rows, built.shared_tokens, base.facts.parameters, project.machine)
+def ask(project: Project, until: float) -> None:
+    """Ask two rows of each rung that a climb asks first, as one driver at a time, and estimate again.
 
-
-def ask(project: Project, until: float, most: float | None = None) -> None:
-    """Ask what is wanted and estimate again. What cannot be asked is said: its rung is measured all the same, or fails there.
-
-    `until`: a `time.monotonic()`; `most`: estimated seconds that asking may take, by default as `FREE_SECONDS` and `SHARE` say.
+    `until`: a `time.monotonic()`. DiskFullError if there is no space; any other failure is said, and the climb goes on.
     """
-    asked = [one for wish in wanted(project, most) if (one := _sampled(project, wish, until))]
-    if asked:
-        names, seconds = ", ".join(one.rung for one in asked), sum(one.seconds for one in asked)
-        project.say(f"asked {ROWS} train rows each to estimate {names}: {seconds:.1f} s")
+    unmeasured = _unmeasured(project)
+    if not any(one.step.rung in unmeasured for one in candidates(project)):
+        return
+    try:
+        with project.store.lease("samples", until):
+            project.estimate_again()  # by what another driver has sampled meanwhile
+            sample(project, to_sample(project, until - time.monotonic()), until)
+    except Exception as error:
+        _failed(project, "the climb is estimated without asking rows", error)
+
+
+def sample(project: Project, some: Sequence[Candidate], until: float) -> None:
+    """Ask two rows of each of these and estimate again. For who has the lease of samples.
+
+    A sample is noted before it is taken: one that ends the process, as for want of memory, is not taken again.
+    """
+    for one in some:
+        base = one.step.base
+        noted = Sample(one.step.rung, samples.task_digest(base), one.stop, base.start.decoding.max_new_tokens)
+        samples.put(project.store, one.key, noted)
+        found = list[int]()
+        try:
+            found = _lengths(project, one, until)
+        except Exception as error:
+            _failed(project, f"{one.step.rung} is estimated without asking it", error)
+        finally:
+            samples.put(project.store, one.key, replace(noted, lengths=tuple(found)) if found else None)
+    if some:
         project.estimate_again()
 
 
-def _sampled(project: Project, wish: Asked, until: float) -> Sample | None:
-    """Ask one rung, unless another driver has done so meanwhile; None if it cannot be asked."""
-    try:
-        with project.store.lease("samples", until):
-            found = samples.stored(project.store).get(wish.key) or _answered(project, wish, until)
-            project.store.change(samples.FILE, lambda before: {**before, wish.key: asdict(found)})
-            return found
-    except RungError as error:
-        project.say(f"{wish.step.rung} is estimated without asking it: {error}")
-        return None
-
-
-def _answered(project: Project, wish: Asked, until: float) -> Sample:
-    """Fit what is asked, and have it answer."""
-    start = wish.step.base.start
-    start.warm(project.engines)  # loading time does not count
-    predictor, _ = fit(fit_context(project, start), wish.methods, until, lambda text, share: None)
+def _lengths(project: Project, one: Candidate, until: float) -> list[int]:
+    """Fit what is asked, have it answer, and count each answer's tokens; none of rows that the model did not answer."""
+    start, began = one.step.base.start, time.monotonic()
+    project.say(f"asking {min(ROWS, len(project.inputs.data.examples))} rows of {one.step.rung}…")
+    predictor, _ = fit(fit_context(project, start), one.methods, until, lambda text, share: None)
     shown = {row.id for row in predictor.demos.fixed}
     rows = drawn([row for row in project.inputs.data.examples if row.id not in shown], ROWS)
-    known = project.store.predictions(predictor.digest)
-    found = answer(predictor, rows, project.store, project.engines, lambda text, share: None, until) if rows else []
-    fresh = not any(row.id in known for row in rows)
-    return _sample(project, wish, found, sum(one.seconds for one in found) if fresh else 0.0)
+    answers = answer(predictor, rows, project.store, project.engines, lambda text, share: None, until) if rows else []
+    found = [row.tokens_out for row in answers if row.tokens_out and not row.error]
+    took = time.monotonic() - began
+    project.say(f"{one.step.rung} wrote {len(found)} of {len(rows)} answers in {took:.1f} s, to estimate its time")
+    return found
 
 
-def _sample(project: Project, wish: Asked, found: list[Prediction], seconds: float) -> Sample:
-    asked = [one for one in found if one.tokens_out and not one.error]
-    return Sample(
-        rung=wish.step.rung,
-        base=wish.step.base.start.digest,
-        stop=int(wish.built.stop_behaviour),
-        limit=wish.step.base.start.decoding.max_new_tokens,
-        read=tuple(one.tokens_in for one in asked),
-        written=tuple(one.tokens_out for one in asked),
-        shared=wish.built.shared_tokens,
-        seconds=seconds if len(asked) == len(found) else 0.0,
-        machine=speeds(asdict(project.machine)),
-    )
+def _failed(project: Project, what: str, error: Exception) -> None:
+    """Say why rows were not asked. DiskFullError if the store has no space: whatever comes next would fail as well."""
+    if files.is_full(error):
+        raise disk_full(project.store.folder, error) from error
+    why = str(error) if isinstance(error, RungError) else f"{type(error).__name__}: {error}"
+    project.say(f"{what}: {why}")

@@ -118,10 +118,9 @@ def answer_seconds(
     if facts.labels:
         opened = facts.output_tokens * min(labels, facts.labels)
         return machine.prefill_seconds(facts.parameters, own + opened, front + own / 2)
-    seen = facts.seen.get(stop, Seen())
-    found = lengths(facts.output_tokens, facts.max_new_tokens, stop, DECODE_BATCH, seen)
+    found = lengths(facts.output_tokens, facts.max_new_tokens, stop, DECODE_BATCH, facts.seen.get(stop, Seen()))
     steps = machine.decode_seconds(facts.parameters, round(found.longest), batch=0) / DECODE_BATCH
-    return seen.slower * (steps + _row_seconds(own, front, found.mean, facts.parameters, machine))
+    return steps + _row_seconds(own, front, found.mean, facts.parameters, machine)
 
 
 def batch_seconds(rows: Sequence[tuple[float, float]], front: float, parameters: int, machine: Machine) -> float:

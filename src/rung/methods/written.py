@@ -41,8 +41,6 @@ class Seen:
     """Tokens of each answer that ended itself."""
     cut: int = 0
     """Answers that were cut."""
-    slower: float = 1.0
-    """Their seconds over those that are expected of them."""
 
 
 @dataclass(frozen=True, slots=True)

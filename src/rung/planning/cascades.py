@@ -8,7 +8,6 @@ from dataclasses import replace
 from rung.advise.advise import ORDER, Advice
 from rung.machine import Machine
 from rung.methods.chain import estimate_rung, with_train_answers
-from rung.methods.estimate import price
 from rung.planning.bases import Base
 from rung.planning.steps import Step, in_order
 from rung.task import Task, base_names, cascade_names
@@ -71,7 +70,7 @@ def _blend(cheap: Step, dear: Step, task: Task, machine: Machine) -> Cost:
     """Both fits with their answers to train rows; of an answer that of the cheap rung and a share of the dear one's."""
     first, second = cheap.estimate, dear.estimate
     assert first and second
-    more = [0.0 if task.goal.coverage is not None else _train_answers(one, task, machine) for one in (cheap, dear)]
+    more = [0.0 if task.goal.coverage is not None else _train_answers(one, machine) for one in (cheap, dear)]
     return Cost(
         fit_seconds=first.fit_seconds + second.fit_seconds + sum(more),
         row_seconds=first.row_seconds + PASSED_ON * second.row_seconds,
@@ -82,12 +81,9 @@ def _blend(cheap: Step, dear: Step, task: Task, machine: Machine) -> Cost:
     )
 
 
-def _train_answers(step: Step, task: Task, machine: Machine) -> float:
-    """Estimated seconds of answering train rows as new ones."""
-    facts = step.base.facts
-    built = estimate_rung(step.methods, facts, machine)
-    with_, without = (
-        price(one, machine, task.volume, facts.tariff).fit_seconds
-        for one in (with_train_answers(built, step.methods, facts), built)
-    )
-    return with_ - without
+def _train_answers(step: Step, machine: Machine) -> float:
+    """Estimated seconds of answering train rows as new ones, by the part's estimate as past errors or a sample corrected it."""
+    assert step.estimate
+    facts, quote = step.base.facts, step.estimate
+    built = replace(estimate_rung(step.methods, facts, machine), fit_seconds=quote.fit_seconds, row_seconds=quote.row_seconds)
+    return with_train_answers(built, step.methods, facts).fit_seconds - built.fit_seconds

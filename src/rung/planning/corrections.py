@@ -56,6 +56,16 @@ class Correction:
     row: float = 1.0
     memory: float = 1.0
     runs: int = 0
+    own: bool = False
+    """Whether they are of this rung on this base in this task, whose answers were as long as they are."""
+
+    def beside(self, plain: CostEstimate, sampled: CostEstimate) -> Correction:
+        """Without factors of seconds that a sample has corrected: those of other tasks are of other lengths."""
+        return replace(
+            self,
+            fit=self.fit if plain.fit_seconds == sampled.fit_seconds else 1.0,
+            row=self.row if plain.row_seconds == sampled.row_seconds else 1.0,
+        )
 
 
 def measured_against_estimate(record: Record, machine: Machine) -> PastEstimate | None:
@@ -101,7 +111,11 @@ def correction_for(
     same = [one for one in mine if one.base == base]
     used = (same if remote else same or mine or theirs)[-MAX_HISTORY:]
     return Correction(
-        _mean(one.fit for one in used), _mean(one.row for one in used), _mean(one.memory for one in used), len(used)
+        _mean(one.fit for one in used),
+        _mean(one.row for one in used),
+        _mean(one.memory for one in used),
+        len(used),
+        own=bool(same),
     )
 
 

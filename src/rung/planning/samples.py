@@ -1,81 +1,93 @@
-"""Two answers of each rung that writes and trains nothing: what they say about the estimates of their base's rungs."""
+"""Answers of rungs to two train rows, and what their lengths say about the estimates of their base's rungs."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from statistics import fmean
+from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from rung.lm.engine_kinds import can
-from rung.machine import Machine
 from rung.methods.base import Method, options
-from rung.methods.estimate import batch_seconds
 from rung.methods.facts import Facts
 from rung.methods.multiprocess import TRAINS
 from rung.methods.written import Seen, StopBehaviour
-from rung.planning.corrections import speeds
+from rung.planning.bases import Base
 from rung.predictor import Predictor
 from rung.store import Store
-from rung.types import digest
+from rung.types import Need, TrainData, digest
 
 FILE = "samples.json"
-
-SECONDS_WEIGHT = 0.5
-"""Power of measured over expected seconds by which estimates are corrected: the seconds of one small batch are half chance."""
-MOST_SLOWER = 4.0
-"""Largest correction of the seconds in either direction; beyond it something else was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a rung answered to a few train rows. Their texts are stored as all answers are."""
+    """Lengths of a rung's answers to a few train rows. Their texts are stored as all answers are."""
 
     rung: str
-    base: str
-    """Digest of the Predictor that the rung starts from."""
-    stop: int
-    """Stop behaviour of the rung."""
+    task: str
+    """What `task_digest` gives: samples of another task, base or kind of rows say nothing."""
+    stop: StopBehaviour
+    """Of the rung."""
     limit: int
     """Tokens after which an answer is cut."""
-    read: tuple[int, ...]
-    """Tokens of each row's prompt. Rows that the model was not asked are left out."""
-    written: tuple[int, ...]
-    """Tokens of each row's answer."""
-    shared: float
-    """Tokens in front of every row, as estimated."""
-    seconds: float = 0.0
-    """Wall clock of all rows in one batch; 0 if some were answered before."""
-    machine: str = ""
-    """Digest of the speeds of the machine that answered."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each answer; empty as long as the rung is being asked, and forever if the process was killed then."""
 
-    def seen(self, facts: Facts, machine: Machine) -> Seen:
-        """What it says about other answers. Seconds count only on the machine that answered."""
-        ended = tuple(one for one in self.written if one < self.limit)
-        return Seen(ended, len(self.written) - len(ended), self._slower(facts, machine))
-
-    def _slower(self, facts: Facts, machine: Machine) -> float:
-        if not (self.seconds and self.written and self.machine == speeds(asdict(machine))):
-            return 1.0
-        own = [max(0.0, one - self.shared) for one in self.read]
-        expected = batch_seconds(list(zip(own, self.written)), self.shared, facts.parameters, machine)
-        return min(MOST_SLOWER, max(1 / MOST_SLOWER, (self.seconds / expected) ** SECONDS_WEIGHT))
+    def seen(self) -> Seen:
+        """What it says about other answers."""
+        ended = tuple(one for one in self.lengths if one < self.limit)
+        return Seen(ended, len(self.lengths) - len(ended))
 
 
-def stored(store: Store) -> dict[str, Sample]:
-    """The samples of a store by their keys."""
-    return TypeAdapter(dict[str, Sample]).validate_python(store.read(FILE))
+def stored(store: Store, say: Callable[[str], object]) -> dict[str, Sample]:
+    """The samples of a store by their keys. Those of another version's shape are left out, and that is said."""
+    values = store.read(FILE)
+    found = valid(values)
+    if dropped := len(values) - len(found):
+        say(f"{FILE}: {dropped} of {len(values)} samples have the shape of another version and are not used.")
+    return found
 
 
-def key(start: Predictor, chain: Sequence[Method]) -> str:
-    """Under which a sample is stored: what is asked and how. Other train rows hardly change how long answers are."""
-    return digest([start.digest, [[method.name, options(method)] for method in chain]])
+def put(store: Store, name: str, one: Sample | None) -> None:
+    """Store a sample under its key, or None to remove it. One with lengths, which another driver has stored, stays."""
+
+    def changed(before: dict[str, Any]) -> dict[str, Any]:
+        known = valid(before)
+        if not (name in known and known[name].lengths):
+            known = {**{other: value for other, value in known.items() if other != name}, **({name: one} if one else {})}
+        return {other: asdict(value) for other, value in known.items()}
+
+    store.change(FILE, changed)
 
 
-def asked_part(chain: Sequence[Method]) -> tuple[Method, ...] | None:
+def valid(values: Mapping[str, Any]) -> dict[str, Sample]:
+    """Samples by their keys from their JSON, without those of another shape."""
+    found, reader = dict[str, Sample](), TypeAdapter(Sample)
+    for name, value in values.items():
+        with suppress(ValidationError):
+            found[name] = reader.validate_python(value)
+    return found
+
+
+def task_digest(base: Base) -> str:
+    """The base with its instruction, and the mean lengths of prompts and answers in powers of two."""
+    sizes = [round(math.log2(max(1.0, size))) for size in (base.facts.input_tokens, base.facts.output_tokens)]
+    return digest([base.start.digest, sizes])
+
+
+def key(base: Base, chain: Sequence[Method], data: TrainData) -> str:
+    """Under which a sample is stored: what is asked and how. A few more train rows hardly change how long answers are."""
+    reads = any(Need.DOCUMENTS in method.needs for method in chain)
+    made = [[method.name, method.fit_version, options(method)] for method in chain]
+    return digest([task_digest(base), made, data.documents.digest if reads else ""])
+
+
+def sampled_part(chain: Sequence[Method]) -> tuple[Method, ...] | None:
     """The methods at the beginning of a rung that two rows are asked with; None if its answers are those of trained weights."""
     if any(method.own_model or method.family in TRAINS for method in chain):
         return None
@@ -83,28 +95,24 @@ def asked_part(chain: Sequence[Method]) -> tuple[Method, ...] | None:
     return tuple(chain[:first])
 
 
-def is_asked(start: Predictor) -> bool:
+def can_be_sampled(start: Predictor) -> bool:
     """Whether two rows may be asked of a base: it writes, and nobody charges for it."""
     able = can(start.model)
     return able.local and able.writes and not start.labels
 
 
-def with_samples(
-    facts: Facts, start: Predictor, chain: Sequence[Method], samples: Mapping[str, Sample], machine: Machine
-) -> Facts:
-    """The facts with what was seen of the base; of rungs that stop alike a rung's own sample counts."""
+def with_samples(base: Base, chain: Sequence[Method], data: TrainData, samples: Mapping[str, Sample]) -> Facts:
+    """The base's facts with the lengths of sampled answers; of rungs that stop alike a rung's own sample counts."""
+    task = task_digest(base) if samples else ""
+    given = {name: one for name, one in samples.items() if one.lengths and one.task == task}
     by_stop: dict[StopBehaviour, list[Sample]] = defaultdict(list)
-    for one in samples.values():
-        if one.base == start.digest:
-            by_stop[StopBehaviour(one.stop)].append(one)
-    if part := asked_part(chain):
-        own = samples.get(key(start, part))
-        by_stop |= {StopBehaviour(own.stop): [own]} if own else {}
-    found = {stop: _joined([one.seen(facts, machine) for one in some]) for stop, some in by_stop.items()}
-    return replace(facts, seen=found)
+    for one in given.values():
+        by_stop[one.stop].append(one)
+    part = sampled_part(chain) if given else None
+    if part is not None and (own := given.get(key(base, part, data))):
+        by_stop[own.stop] = [own]
+    return replace(base.facts, seen={stop: _joined([one.seen() for one in some]) for stop, some in by_stop.items()})
 
 
 def _joined(some: Sequence[Seen]) -> Seen:
-    ended = tuple(tokens for one in some for tokens in one.ended)
-    slower = math.exp(fmean(math.log(one.slower) for one in some))
-    return Seen(ended, sum(one.cut for one in some), slower)
+    return Seen(tuple(tokens for one in some for tokens in one.ended), sum(one.cut for one in some))

@@ -12,7 +12,8 @@ from rung.lm.engine_kinds import can
 from rung.machine import Machine
 from rung.methods.base import Family, Method
 from rung.methods.chain import asks_api, asks_base, estimate_rung, with_train_answers
-from rung.methods.estimate import price
+from rung.methods.estimate import CostEstimate, price
+from rung.methods.facts import Facts
 from rung.planning.bases import Base, RungOnBase, available, on_bases
 from rung.planning.corrections import Correction, PastEstimate, corrected, correction_for
 from rung.planning.samples import Sample, with_samples
@@ -39,8 +40,10 @@ class Step:
     advice: Advice | None = None
     """The flowchart's advice."""
     raw: Cost | None = None
-    """The estimate before correction by past errors."""
+    """The estimate by counts alone: before correction by past errors, and without a sample."""
     scale: Correction = Correction()
+    sampled: bool = False
+    """Whether the lengths of sampled answers have corrected the estimate."""
     remote: bool = False
     """Whether an API answers."""
     parts: tuple[Step, ...] = ()
@@ -157,21 +160,27 @@ def plan(
         if base.fault and asks_base(chain):
             steps.append(Step(place.rung, chain, base, None, base.fault))
             continue
-        facts = with_samples(facts, base.start, chain, samples or {}, machine)
-        built = estimate_rung(chain, facts, machine)
-        if task.goal.coverage is not None:
-            built = with_train_answers(built, chain, facts)
+        built = _built(chain, facts, task, machine)
         model = base.start.model
         asked = (not data.labels, *seen, model.digest, asks_api(chain, model))
         scale = correction_for(place.rung, *asked)
         if not scale.runs and (like := [one.costs_like for one in chain if one.costs_like]):
             scale = correction_for(like[-1], *asked)
-        raw, quote = [price(one, machine, task.volume, facts.tariff) for one in (built, corrected(built, scale))]
+        # a measurement of the rung itself has the lengths of its answers in it
+        sized = built if scale.own else _built(chain, with_samples(base, chain, data, samples or {}), task, machine)
+        better = corrected(sized, scale.beside(built, sized))
+        raw, quote = [price(one, machine, task.volume, facts.tariff) for one in (built, better)]
         remote = facts.call_seconds > 0 and not any(method.own_model for method in chain)
-        step = Step(place.rung, chain, base, quote, "", found.rungs[place.rung], raw, scale, remote)
+        step = Step(place.rung, chain, base, quote, "", found.rungs[place.rung], raw, scale, sized != built, remote)
         reason = "" if task.rungs else _ruled_out(step, found, machine)
         steps.append(replace(step, estimate=None, skip=reason) if reason else step)
     return in_order(steps)
+
+
+def _built(chain: Sequence[Method], facts: Facts, task: Task, machine: Machine) -> CostEstimate:
+    """The estimate from these facts; with train rows answered as new ones where the task wants confidences."""
+    built = estimate_rung(chain, facts, machine)
+    return built if task.goal.coverage is None else with_train_answers(built, chain, facts)
 
 
 def in_order(steps: Iterable[Step]) -> list[Step]:

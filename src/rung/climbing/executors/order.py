@@ -19,7 +19,7 @@ from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure, threads
 from rung.machine import Machine
-from rung.planning import corrections
+from rung.planning import corrections, samples
 from rung.planning.api_settings import settings
 from rung.planning.corrections import PastEstimate
 from rung.planning.steps import Step
@@ -63,12 +63,13 @@ class Order:
 
 
 def write_climb(project: Project) -> str:
-    """Write what workers need to make the same plan: task, machine of the estimates, errors of past ones. Returns its name."""
+    """Write what workers need to make the same plan: task, machine of the estimates, past errors, samples. Returns its name."""
     past = project.past or corrections.past_estimates(project.store.records(), project.machine)
     content = {
         "task": project.task.model_dump(mode="json"),
         "machine": asdict(project.machine),
         "past": [[asdict(one) for one in some] for some in past],
+        "samples": {key: asdict(one) for key, one in project.samples.items()},
     }
     name = digest(content)
     project.store.write(f"jobs/{name}.json", content)
@@ -104,6 +105,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
         say=say,
         estimate_for=driver,
         past=(own, others),
+        given_samples=samples.valid(content["samples"]),
         alone=undisturbed,
     )
 
