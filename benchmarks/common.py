@@ -105,11 +105,12 @@ def lora_fit(method: Lora, begin: Callable[[Run], Predictor], data: TrainData, r
     start = begin(run)
 
     def fit() -> dict[str, Any]:
-        method.fit(start, data, run)
-        return {"cpu": spent(), "losses": run.notes["losses"], "planned": run.notes["planned_steps"]}
+        precision = method.fit(start, data, run).model.precision
+        return {"cpu": spent(), "losses": run.notes["losses"], "planned": run.notes["planned_steps"], "precision": precision}
 
     found = kept(run.folder / "fit.json", fit)
-    return found, tuning.answering_with(replace(start, show_labels=False), run.folder / "model", run)
+    answers = tuning.answering_with(replace(start, show_labels=False), run.folder / "model", run, found.get("precision", ""))
+    return found, answers
 
 
 def steps_taken(fit: dict[str, Any]) -> str:
@@ -122,10 +123,12 @@ def base_folder() -> Path:
     return find("smollm2-135m-instruct").folder
 
 
-def machine():
+def machine(auto: bool = False):
+    """`auto`: frozen layers are bfloat16 where that was measured to be faster, as with `precision: auto`."""
     from rung.lm.this_machine import load_or_measure
 
     found = load_or_measure()
+    found = found.freezing(auto and found.bf16_speedup > 1)
     print(f"machine: {found.name}, {found.threads} threads, {found.memory_bytes / 2**30:.0f} GiB")
     return found
 

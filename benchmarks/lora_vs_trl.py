@@ -3,7 +3,7 @@
 Same model, adapters, rows, batches of 32 and steps. The gradients of the first batch are compared first, on the very
 same adapter weights, in float32 on both sides. TRL runs padded and packed (no checkpointing, completion-only loss) in float32
 and, where bfloat16 products are faster than float32 ones, the faster of the two also under bfloat16 autocast and with all frozen
-weights in bfloat16; its fastest counts. rung takes what the machine measured to be faster, as the method lora does.
+weights in bfloat16; its fastest counts. rung takes what the machine measured to be faster, as with `precision: auto`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def compare_gradients(machine, rows: list[tree.Row], rounds: bool) -> float:
 
 def main() -> None:
     args = common.arguments(__doc__)
-    machine = common.machine()
+    machine = common.machine(auto=True)
     steps = 3 if args.quick else 8
     loaded, model = fresh(machine, rounds=True)
     print(f"frozen layers: {'bfloat16' if machine.frozen_bf16 else 'float32'}")

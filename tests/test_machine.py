@@ -27,6 +27,7 @@ from rung.machine import (
 )
 from rung.methods import tuning
 from rung.methods.estimate import PROCESS_BYTES
+from rung.methods.facts import Facts
 from rung.methods.tuning import TrainingLoad
 
 BOX = Machine(
@@ -121,7 +122,7 @@ def test_of_what_a_busy_machine_measures_the_fastest_is_used_until_it_is_quiet(
     found = load_or_measure()
     assert (found.gflops, found.bandwidth_gbs, found.bf16_speedup) == (slow.gflops, BOX.bandwidth_gbs * 2, 1.3)
     monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY_SHARE + 0.01))
-    assert load_or_measure().frozen_bf16, "the precision does not change with the load"
+    assert load_or_measure().bf16_speedup == 1.3, "the precision that is faster does not change with the load"
     monkeypatch.setattr(probe, "measure", lambda: (BOX, module.BUSY_SHARE))
     assert load_or_measure().gflops == load_or_measure().gflops == BOX.gflops
     assert capfd.readouterr() == ("", "")
@@ -206,9 +207,11 @@ def test_frozen_layers_are_bfloat16_where_a_whole_layer_is_faster(
 
     monkeypatch.setattr(probe, "fastest", fastest)
     measured, _ = probe.measure()
-    assert measured.bf16_speedup == taken and measured.frozen_bf16 == (taken > 1) and measured.dtype == "float32"
+    assert measured.bf16_speedup == taken and not measured.frozen_bf16 and measured.dtype == "float32"
+    assert measured.multiplies_bf16 and measured.freezing(True).frozen_bf16 and not measured.freezing(False).frozen_bf16
     monkeypatch.setattr(probe.frozen_linear, "has_product", lambda: False)
-    assert not probe.measure()[0].frozen_bf16, "a build without the product"
+    assert not probe.measure()[0].freezing(True).frozen_bf16, "a build without the product"
+    assert not replace(measured, device="cuda").freezing(True).frozen_bf16
 
 
 def test_both_layers_of_the_probe_compute() -> None:
@@ -224,14 +227,26 @@ def test_both_layers_of_the_probe_compute() -> None:
 
 
 def test_frozen_bfloat16_shortens_the_products_of_a_step_and_halves_their_weights() -> None:
-    units = replace(BOX, bf16_speedup=2.0)
+    faster = replace(BOX, bf16_speedup=2.0)
+    assert faster.training_seconds(P, 0.03, 1000, frozen=True) == BOX.training_seconds(P, 0.03, 1000), "nobody asks for it"
+    units = faster.freezing(True)
     assert units.training_seconds(P, 0.03, 1000) == BOX.training_seconds(P, 0.03, 1000), "what is trained stays float32"
     seconds = [one.training_seconds(P, 0.03, 1000, frozen=True) for one in (BOX, units)]
     assert seconds[1] == pytest.approx(seconds[0] * (1 - EFFICIENCY / 2))
     load = TrainingLoad(epochs=1, batch=8, tokens=20_000, trained=0.03, freezes=True)
-    wide, half = (tuning.memory(P, 0.03, 20_000, one, load.weight(one)) for one in (BOX, units))
-    assert wide - half == pytest.approx((4 - module.FROZEN_BYTES) * P, abs=2)
-    assert tuning.memory(P, 0.0, 1, units, module.FROZEN_BYTES) == PROCESS_BYTES + 4 * P, "they are read in float32"
+    facts = Facts(
+        train_rows=1,
+        parameters=P,
+        tables=P // 4,
+        encoder_parameters=0,
+        shared_tokens=0,
+        input_tokens=0,
+        output_tokens=0,
+        labels=0,
+    )
+    wide, half = (tuning.memory(P, 0.03, 20_000, one, load.weight(one, facts)) for one in (BOX, units))
+    assert wide - half == pytest.approx(1.5 * P, abs=2), "embeddings and head stay float32"
+    assert tuning.memory(P, 0.0, 1, units, module.frozen_bytes(P, 0)) == PROCESS_BYTES + 4 * P, "they are read in float32"
 
 
 def test_a_hopeless_type_is_not_measured_at_length(monkeypatch: pytest.MonkeyPatch) -> None:

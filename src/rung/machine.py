@@ -39,10 +39,6 @@ here is below that peak. An estimate is a forecast; the measured cost is shown b
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-FROZEN_BYTES = 2.4
-"""Bytes per weight where a CPU stores frozen layers in bfloat16: 2, and 4 for the embeddings and the output head. SmolLM2-135M
-and Llama 3.2 1B have a fifth of their weights there."""
-
 USD_PER_CORE_HOUR = 0.05
 """CPU machines: about the on-demand cloud price of one vCPU ($0.10 an hour for two). A laptop costs less to run, but the
 comparison of rungs should not change on a rented machine."""
@@ -97,13 +93,21 @@ class Machine:
     faster speed."""
     bf16_speedup: float = 1.0
     """How many times as fast as in float32 a frozen layer is computed in bfloat16, casts included
-    (`rung.lm.models.frozen_linear`); 1 where it stays float32: on a GPU, and on a CPU that gains too little."""
+    (`rung.lm.models.frozen_linear`); 1 on a GPU, and on a CPU that gains too little."""
+    frozen_bf16: bool = False
+    """Whether fits store and multiply frozen weights in bfloat16 on this CPU, and compute all else in float32: the task asks for
+    it (`freezing`), a measurement never does."""
     usd_per_hour: float = 0.0
 
     @property
-    def frozen_bf16(self) -> bool:
-        """Whether frozen weights are stored and multiplied in bfloat16 on this CPU, and all else is computed in float32."""
-        return self.bf16_speedup > 1
+    def multiplies_bf16(self) -> bool:
+        """Whether this CPU has hardware support for bfloat16 (AVX512-BF16, AMX), by its speed: an emulated product takes about 70
+        times as long as one in float32."""
+        return self.device == "cpu" and (self.bf16_speedup > 1 or 2 * self.gflops.get("bfloat16", 0.0) >= self.gflops["float32"])
+
+    def freezing(self, bf16: bool) -> Machine:
+        """This machine, with frozen weights in bfloat16 if they are asked for and it multiplies them."""
+        return replace(self, frozen_bf16=bf16 and self.multiplies_bf16)
 
     def fastest(self, other: Machine) -> Machine:
         """The higher speeds of two measurements of one machine, for a time at which other programs slow both."""
@@ -127,7 +131,8 @@ class Machine:
         are trained (https://arxiv.org/abs/2001.08361, section 2.1): an adapter costs about two thirds of full training.
         `frozen`: whether the other weights are multiplied in bfloat16 where the machine has `frozen_bf16`.
         """
-        products = EFFICIENCY / self.bf16_speedup if frozen else EFFICIENCY  # the rest of a step gets no faster
+        gain = self.bf16_speedup if frozen and self.frozen_bf16 else 1.0
+        products = EFFICIENCY / gain  # the rest of a step gets no faster
         return self._seconds(parameters * (4 + 2 * trainable_share) * tokens * epochs) * (1 - EFFICIENCY + products)
 
     def prefill_seconds(self, parameters: int, tokens: float, behind: float = 0.0) -> float:
@@ -151,6 +156,11 @@ class Machine:
     def usd(self, seconds: float) -> float:
         """Cost of `seconds` of this machine in US dollars."""
         return seconds / 3600 * self.usd_per_hour
+
+
+def frozen_bytes(parameters: int, tables: int) -> float:
+    """Bytes per weight of a model with frozen layers in bfloat16: 2, and 4 for its `tables`, embeddings and output head."""
+    return 2 + 2 * min(1.0, tables / max(1, parameters))
 
 
 def width(parameters: int) -> float:

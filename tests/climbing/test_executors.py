@@ -219,7 +219,7 @@ def test_a_worker_makes_the_same_plan_and_measures_under_the_same_key(folder: Pa
         assert rung_key(built, built.plan.named(sent.rung)) == sent.key
         assert [one.estimate for one in built.plan.steps] == [one.estimate for one in given.project.plan.steps]
     monkeypatch.setattr(order, "load_or_measure", lambda **_: replace(given.project.machine, bf16_speedup=2.0))
-    assert not order.rebuilt(sent).worker.frozen_bf16, "a worker with other units fits as the driver does"
+    assert not order.rebuilt(sent).worker.frozen_bf16, "a worker with other hardware fits as the task asks"
     shared = order.rebuilt(replace(sent, share=0.5))
     assert shared.worker.usd_per_hour == given.project.machine.usd_per_hour / 2
     assert rung_key(shared, shared.plan.named(sent.rung)) == sent.key

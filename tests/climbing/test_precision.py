@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from rung import methods
-from rung.climbing import measuring
+from rung.climbing import measuring, precision
 from rung.climbing import project as projects
-from rung.climbing.fit import fit_context, fit_keys
+from rung.climbing.climb import chosen, edited
+from rung.climbing.executors import order
+from rung.climbing.fit import fit, fit_context, fit_keys
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
+from rung.lm.engines import Engines
 from rung.machine import Machine
+from rung.serve.answering import models
 from rung.task import load_task
 
 LABELS = ("refund", "delay")
@@ -26,24 +30,27 @@ LABELS = ("refund", "delay")
 def made(
     base: Callable[[str], Path], tmp_path: Path, home: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Project]:
-    """The project of a small task on a tiny base, on a machine with units for bfloat16 or without."""
+    """The project of a small task on a tiny base, on a machine with hardware support for bfloat16 or without. `anew`:
+    without the precision that an earlier project stored."""
     for name, count in (("train", 16), ("dev", 6), ("test", 6)):
         rows = [{"input": f"{name} {LABELS[i % 2]} {i}", "output": LABELS[i % 2]} for i in range(count)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def project(units: bool, **more: Any) -> Project:
+    def project(hardware: bool, anew: bool = True, **more: Any) -> Project:
+        if anew:
+            (tmp_path / ".rung" / precision.NAME).unlink(missing_ok=True)
         task = {
             "task": "Sort.",
             "kind": "classify",
             "data": {name: f"{name}.jsonl" for name in ("train", "dev", "test")},
             "base": str(base("llama")),
-            "rungs": ["zero-shot", "lora"],
-            "methods": {"lora": {"epochs": 1, "rank": 2}},
+            "rungs": ["zero-shot", "lora", "full"],
+            "methods": {"lora": {"epochs": 1, "rank": 2}, "full": {"epochs": 1}},
             "goal": {"metric": "accuracy", "at_least": 0.9},
             **more,
         }
         (tmp_path / "rung.yaml").write_text(json.dumps(task))
-        here = replace(machine, bf16_speedup=1.5 if units else 1.0)
+        here = replace(machine, bf16_speedup=1.5 if hardware else 1.0)
         monkeypatch.setattr(projects, "load_or_measure", lambda **_: here)
         return Project(load_task(tmp_path), say=lambda text: None)
 
@@ -55,22 +62,52 @@ def keys(project: Project) -> dict[str, str]:
 
 
 def test_keys_differ_only_where_weights_are_rounded(made: Callable[..., Project]) -> None:
-    plain, auto, exact = keys(made(False)), keys(made(True)), keys(made(True, precision="float32"))
-    assert exact == plain == keys(made(False, precision="bfloat16")), "keys of float32 are those of machines without units"
+    plain, auto, exact = keys(made(False, precision="auto")), keys(made(True, precision="auto")), keys(made(True))
+    assert exact == plain == keys(made(False, precision="bfloat16")), "keys of float32 are those of machines without the hardware"
     assert auto["zero-shot"] == plain["zero-shot"] and auto["lora"] != plain["lora"]
     asked = keys(made(True, precision="bfloat16"))
     assert asked["zero-shot"] != plain["zero-shot"] and asked["lora"] not in (auto["lora"], plain["lora"])
-    project = made(True)
+    project = made(True, precision="auto")
     full, dora = (methods.rung(name, {}) for name in ("full", "dora"))
     context = fit_context(project)
     assert [fit_keys(context, one) for one in (full, dora)] == [fit_keys(fit_context(made(False)), one) for one in (full, dora)]
 
 
+def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project]) -> None:
+    auto = {"precision": "auto", "rungs": ["lora"]}
+    first = made(True, **auto)
+    found = keys(first)
+    other = made(False, anew=False, **auto)
+    assert keys(other) == found and other.frozen_bf16 and not other.machine.frozen_bf16, "it finds the fits and cannot make them"
+    assert keys(made(False, anew=False)) != found, "float32 is what the task asks for, whatever is stored"
+    slower = made(False, anew=False, **auto)
+    measured = replace(slower.machine, gflops={"float32": 50.0, "bfloat16": 40.0})
+    assert measured.freezing(slower.frozen_bf16).frozen_bf16, "a slower measurement of hardware that can"
+    assert keys(made(False, **auto)) == keys(made(True, anew=False, **auto)) != found, "float32 was measured first"
+
+
+def test_a_named_fit_is_found_and_answers_without_the_hardware(made: Callable[..., Project]) -> None:
+    auto = {"precision": "auto", "rungs": ["lora"]}
+    fit(fit_context(first := made(True, **auto)), methods.rung("lora", first.task.methods), float("inf"), lambda *_: None)
+    found = chosen(other := made(False, anew=False, **auto), "lora")
+    assert found.model.precision == "bfloat16"
+    assert found.predict(other.inputs.splits.dev, other.engines)
+
+
+def test_a_key_that_rung_lacked_when_it_decided_is_no_edit(made: Callable[..., Project]) -> None:
+    project = made(False)
+    stored = {"task": project.task.model_dump(mode="json")}
+    del stored["task"]["precision"], stored["task"]["data"]["turns"]
+    assert not edited(project, stored)
+    assert edited(made(False, precision="auto"), stored)
+    assert edited(project, {"task": stored["task"] | {"key_of_another_version": 1}})
+
+
 def test_the_record_says_what_trained_and_what_answered(made: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring.forgetting, "measure_forgetting", lambda *_: None)
-    exact, asked = {"precision": "float32"}, {"precision": "bfloat16"}
+    auto, asked = {"precision": "auto"}, {"precision": "bfloat16"}
     found = []
-    for rung, more in (("zero-shot", {}), ("zero-shot", asked), ("lora", {}), ("lora", exact)):
+    for rung, more in (("zero-shot", auto), ("zero-shot", asked), ("lora", auto), ("lora", {}), ("full", auto)):
         project = made(True, **more)
         step = project.plan.named(rung)
         record, _ = measuring.measured(project, step, rung_key(project, step), float("inf"), lambda *_: None)
@@ -81,8 +118,41 @@ def test_the_record_says_what_trained_and_what_answered(made: Callable[..., Proj
         {"answered": "bfloat16"},
         {"answered": "bfloat16", "trained": "bfloat16"},
         {"answered": "float32", "trained": "float32"},
+        {"answered": "float32"},
     ]
     start = made(True, precision="bfloat16").start
     assert start.model.precision == "bfloat16" and made(False, precision="bfloat16").start.model.precision == ""
     assert start.digest != replace(start, model=replace(start.model, precision="")).digest
-    assert made(True).task.digest != made(True, precision="float32").task.digest
+    assert made(True).task.digest == made(True, precision="float32").task.digest != made(True, **auto).task.digest
+
+
+def test_a_worker_has_the_key_of_the_store_and_freezes_where_it_can(
+    made: Callable[..., Project], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = made(True, precision="auto", rungs=["lora"])
+    sent = order.Order(str(driver.task.folder), order.write_climb(driver), "lora", keys(driver)["lora"], "attempt")
+    fast = {"float32": 50.0, "bfloat16": 400.0}
+    gpu = replace(machine, device="cuda", gflops=fast, dtype="bfloat16")
+    for worker, freezes in ((replace(machine, gflops=fast), True), (machine, False), (gpu, False)):
+        monkeypatch.setattr(order, "load_or_measure", lambda worker=worker, **_: worker)
+        built = order.rebuilt(sent)
+        assert order.ordered(built, sent).rung == "lora", "the driver's key"
+        assert built.worker.frozen_bf16 == freezes
+
+
+def test_a_base_that_two_tasks_serve_answers_alike_in_either_order(
+    made: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_of", lambda project, fresh: [models.Served("base", fresh, project.start.model)])
+    tasks = [made(True, precision="bfloat16"), made(True, anew=False)]
+    assert [project.start.model.precision for project in tasks] == ["bfloat16", ""]
+    for given in (tasks, tasks[::-1]):
+        found = models.opened([Path("a"), Path("b")], lambda folder: given[folder == Path("b")])  # noqa: B023
+        assert found["base"].model.precision == ""
+        assert found["base"].engines.machine.multiplies_bf16, "what each fit was trained beside is there for all tasks"
+
+
+@pytest.mark.parametrize(("kind", "matrices"), (("llama", 2), ("gpt2", 1)))
+def test_embeddings_and_head_are_counted_from_their_shapes(base: Callable[[str], Path], kind: str, matrices: int) -> None:
+    engines = Engines(say=lambda text: None)
+    assert engines.tables(engines.reference(str(base(kind)))) == matrices * 300 * 32

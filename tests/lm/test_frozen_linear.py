@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from slowly import slow_but
 from rung.lm.engines import Engines
 from rung.lm.inference import served
 from rung.lm.models import adapters, frozen_linear, onednn_linear, own_adapters, serving
+from rung.lm.models.load import _reads_as_bf16 as reads_as_bf16
 from rung.lm.models.load import load
 from rung.lm.training.losses import sft
 from rung.lm.trees.tree import Row
@@ -31,9 +33,9 @@ DATA = TrainData(tuple(Example(f"the parcel {i}", "late" if i % 2 else "refund")
 
 
 @pytest.fixture
-def units(machine: Machine) -> Machine:
-    """A machine that was measured to be faster in bfloat16."""
-    return replace(machine, bf16_speedup=1.5)
+def faster(machine: Machine) -> Machine:
+    """A machine that was measured to be faster in bfloat16, and is asked for it."""
+    return replace(machine, bf16_speedup=1.5).freezing(True)
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
@@ -91,13 +93,16 @@ def test_weights_take_half_and_the_rest_is_as_it_was(base: Callable[[str], Path]
             assert torch.equal(other, one), name
 
 
-def test_weights_stored_in_bfloat16_are_read_as_they_are(base: Callable[[str], Path], machine: Machine, tmp_path: Path) -> None:
-    import shutil
-
+@pytest.mark.parametrize("kind", ("llama", "gemma3"))
+def test_weights_stored_in_bfloat16_are_read_as_they_are(
+    base: Callable[[str], Path], machine: Machine, tmp_path: Path, kind: str
+) -> None:
+    """Gemma 3 computes a scale in the type that it is loaded in."""
     folder = tmp_path / "half"
-    shutil.copytree(base("llama"), folder)
-    load(base("llama"), machine).model.to(torch.bfloat16).save_pretrained(folder)
+    shutil.copytree(base(kind), folder)
+    load(base(kind), machine).model.to(torch.bfloat16).save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
+    assert reads_as_bf16(folder) == (kind == "llama")
     wide = load(folder, machine).model
     frozen_linear.freeze(wide)
     read = load(folder, machine, frozen="base").model
@@ -106,6 +111,8 @@ def test_weights_stored_in_bfloat16_are_read_as_they_are(base: Callable[[str], P
     assert all(torch.equal(a, b) for a, b in zip(wide.buffers(), read.buffers(), strict=True))
     with torch.no_grad():
         assert torch.equal(sft(wide, ROWS, True), sft(read, ROWS, True))
+    shutil.copyfile(base(kind) / "model.safetensors", folder / "model.safetensors")
+    assert not reads_as_bf16(folder), "the configuration is not believed"
 
 
 def test_small_steps_are_not_rounded_away(base: Callable[[str], Path], machine: Machine) -> None:
@@ -135,52 +142,54 @@ def confidences(found: Predictor, machine: Machine, serving: bool = False) -> li
 
 @pytest.mark.parametrize("kind", slow_but(["lora", "bottleneck"], ["lora", *KINDS]))
 def test_what_is_trained_beside_them_answers_beside_them(
-    base: Callable[[str], Path], machine: Machine, units: Machine, tmp_path: Path, kind: str
+    base: Callable[[str], Path], machine: Machine, faster: Machine, tmp_path: Path, kind: str
 ) -> None:
     common: dict[str, Any] = {"epochs": 2, "batch": 4, "learning_rate": 0.02}
     method: Any = Lora(rank=2, **common) if kind == "lora" else Peft(kind=kind, size=4, **common)  # type: ignore[arg-type]
     exact, plain = fitted(method, base("llama"), machine, tmp_path / "exact")
-    rounded, notes = fitted(method, base("llama"), units, tmp_path / "rounded")
+    rounded, notes = fitted(method, base("llama"), faster, tmp_path / "rounded")
     assert (exact.model.precision, rounded.model.precision) == ("", "bfloat16")
-    assert "precision" not in plain and notes["precision"] == "bfloat16"
+    assert (plain["precision"], notes["precision"]) == ("float32", "bfloat16")
     assert rounded.digest != exact.digest
     files = Path(rounded.model.files)
     assert {one.dtype for path in files.glob("*.safetensors") for one in load_file(path).values()} == {torch.float32}
-    beside, merged = confidences(rounded, units), confidences(rounded, machine)
-    assert beside != merged, "on a machine without units the same adapter is merged into float32 weights"
+    beside, merged = confidences(rounded, faster), confidences(rounded, machine)
+    assert beside != merged, "on a machine without the hardware the same adapter is merged into float32 weights"
     assert beside == pytest.approx(merged, abs=0.05) and merged == pytest.approx(confidences(exact, machine), abs=0.1)
 
 
-def test_a_magnitude_is_trained_beside_exact_weights(base: Callable[[str], Path], units: Machine, tmp_path: Path) -> None:
+def test_a_magnitude_is_trained_beside_exact_weights(base: Callable[[str], Path], faster: Machine, tmp_path: Path) -> None:
     method = Lora(rank=2, epochs=1, decomposed=True)
-    found, notes = fitted(method, base("llama"), units, tmp_path / "dora")
-    assert not method.freezes and not found.model.precision and "precision" not in notes
+    found, notes = fitted(method, base("llama"), faster, tmp_path / "dora")
+    assert not method.freezes and not found.model.precision and notes["precision"] == "float32"
 
 
-def test_a_second_fit_stands_on_the_first_merged_in_float32(base: Callable[[str], Path], units: Machine, tmp_path: Path) -> None:
-    found, _ = fitted(Lora(rank=2, epochs=1), base("llama"), units, tmp_path / "first")
-    engines, folder = Engines(units, say=lambda text: None), tmp_path / "second"
+def test_a_second_fit_stands_on_the_first_merged_in_float32(base: Callable[[str], Path], faster: Machine, tmp_path: Path) -> None:
+    found, _ = fitted(Lora(rank=2, epochs=1), base("llama"), faster, tmp_path / "first")
+    engines, folder = Engines(faster, say=lambda text: None), tmp_path / "second"
     folder.mkdir()
     twice = Lora(rank=2, epochs=1).fit(found, DATA, Run(folder, engines))
-    below = load(base("llama"), units, found.model.files)
+    below = load(base("llama"), faster, found.model.files)
     frozen_linear.freeze(below.model)
-    beside = load(base("llama"), units, twice.model.files, frozen="below").model
+    beside = load(base("llama"), faster, twice.model.files, frozen="below").model
     layer = "model.layers.0.self_attn.q_proj"
     wrapped = beside.get_submodule(f"base_model.model.{layer}")
     assert torch.equal(wrapped.base_layer.weight, below.model.get_submodule(layer).weight)
     assert wrapped.lora_A["default"].weight.dtype == torch.float32
 
 
-def test_a_server_has_one_base_in_bfloat16(base: Callable[[str], Path], machine: Machine, units: Machine, tmp_path: Path) -> None:
-    found, _ = fitted(Lora(rank=2, epochs=2, learning_rate=0.02), base("llama"), units, tmp_path / "fit")
-    assert confidences(found, units, serving=True) == pytest.approx(confidences(found, units), abs=1e-3)
+def test_a_server_has_one_base_in_bfloat16(
+    base: Callable[[str], Path], machine: Machine, faster: Machine, tmp_path: Path
+) -> None:
+    found, _ = fitted(Lora(rank=2, epochs=2, learning_rate=0.02), base("llama"), faster, tmp_path / "fit")
+    assert confidences(found, faster, serving=True) == pytest.approx(confidences(found, faster), abs=1e-3)
     bases = served.Bases()
     opened = [
         served.opened(base("llama"), "d", replace(found.model, **changed), at, print, bases)
         for changed, at in (
-            ({}, units),
-            ({"files": ""}, units),
-            ({"files": "", "precision": ""}, units),
+            ({}, faster),
+            ({"files": ""}, faster),
+            ({"files": "", "precision": ""}, faster),
             ({"files": ""}, machine),
         )
     ]

@@ -28,6 +28,7 @@ from rung.planning.steps import bases_asked
 from rung.predictor import Predictor
 from rung.sequential.race import RacePlan
 from rung.store import LeaseLostError
+from rung.task import Task
 from rung.task.cascade_names import THEN
 from rung.types import Decision, Record
 
@@ -189,8 +190,12 @@ def changed(project: Project, stored: dict[str, Any]) -> str:
 
 
 def edited(project: Project, stored: dict[str, Any]) -> bool:
-    """Whether rung.yaml has changed since a decision was made; reads no rows."""
-    return stored["task"] != project.task.model_dump(mode="json")
+    """Whether rung.yaml has changed since a decision was made; reads no rows. A key that rung lacked then had its default."""
+    try:
+        before = Task.model_validate(stored["task"])
+    except ValueError:  # a key or value of another version of rung
+        return True
+    return before.model_dump(mode="json") != project.task.model_dump(mode="json")
 
 
 def _rows(project: Project) -> dict[str, str]:

@@ -44,7 +44,7 @@ class FitContext:
     screened: Callable[[], Screened]
     """The raw text that methods learn from; called only for one that needs raw text, since screening reads all of it."""
     frozen_bf16: bool = False
-    """Whether weights that a method freezes are bfloat16: by the task and the machine."""
+    """Whether weights that a method freezes are bfloat16 on a machine that multiplies it: by the task and the store."""
 
     def data_for(self, method: Method) -> TrainData:
         """What a method may learn from."""
@@ -62,7 +62,7 @@ def fit_context(project: Project, start: Predictor | None = None) -> FitContext:
         start or project.start,
         project.scoring,
         lambda: project.screened,
-        project.machine.frozen_bf16,
+        project.frozen_bf16,
     )
 
 

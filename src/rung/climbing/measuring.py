@@ -167,13 +167,14 @@ def _provenance(
 
 
 def _precision(project: Project, fitted: Fitted) -> dict[str, str] | None:
-    """In which type frozen layers were multiplied, in training and in answers; None where no language model of rung answered."""
+    """In which type weights were multiplied, in answers and beside the last adapter; None if no engine of rung answered."""
     models = [one.model for one in (fitted.predictor, fitted.predictor.then) if one and can(one.model).precisions]
     if not models:
         return None
-    usual = project.worker.dtype
-    trained = [note["notes"].get("precision", usual) for note in fitted.notes if "trained_parameters" in note["notes"]]
-    return {"answered": models[-1].precision or usual} | ({"trained": trained[-1]} if trained else {})
+    worker = project.worker
+    answered = (models[-1].precision if worker.multiplies_bf16 else "") or worker.dtype
+    trained = [note["notes"]["precision"] for note in fitted.notes if "precision" in note["notes"]]
+    return {"answered": answered} | ({"trained": trained[-1]} if trained else {})
 
 
 def _server(project: Project, predictor: Predictor) -> ServerFacts | None:

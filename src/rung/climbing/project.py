@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rung import store
+from rung.climbing import precision
 from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.lm.this_machine import load_or_measure
@@ -100,11 +101,17 @@ class Project:
 
     @cached_property
     def machine(self) -> Machine:
-        """Measured once per machine, in up to three seconds; with the precision that the task allows."""
-        if self.estimate_for:
-            return self.estimate_for
-        found = load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
-        return replace(found, bf16_speedup=1.0) if self.task.precision == "float32" else found
+        """Measured once per machine, in up to three seconds; with the store's precision where it can."""
+        return self.estimate_for or self._measured.freezing(self.frozen_bf16)
+
+    @cached_property
+    def _measured(self) -> Machine:
+        return load_or_measure(usd_per_hour=self.task.machine_usd_per_hour)
+
+    @cached_property
+    def frozen_bf16(self) -> bool:
+        """Whether the task's fits freeze weights in bfloat16: part of their keys, and the same on all machines of a store."""
+        return precision.frozen_bf16(self.task, self.store, lambda: self._measured)
 
     @property
     def worker(self) -> Machine:
@@ -138,7 +145,7 @@ class Project:
         from rung.planning import bases
 
         methods.check(self.task.methods)
-        return bases.starts(self.task, self.inputs.data, self.engines)
+        return bases.starts(self.task, self.inputs.data, self.engines, self.frozen_bf16)
 
     @cached_property
     def bases(self) -> Mapping[str, Base]:

@@ -38,7 +38,7 @@ def _open_causal(engines: Workshop, ref: ModelRef) -> Engine:
         bases = engines.keep("served bases", Bases)
         own = partial(opened, found.folder, found.digest, ref, engines.machine, engines.say, bases)
         return _open_backend(engines, ref, found, own) if ref in engines.backends else own()
-    frozen: Literal["", "below"] = "below" if ref.precision and engines.machine.frozen_bf16 else ""
+    frozen: Literal["", "below"] = "below" if ref.precision and engines.machine.multiplies_bf16 else ""
     return CausalEngine(load(found.folder, engines.machine, ref.files, frozen=frozen), engines.say)
 
 

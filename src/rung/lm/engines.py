@@ -123,6 +123,16 @@ class Engines:
         """Layers of a language model, as its configuration says; 0 where it says nothing or there is none."""
         return (self._configured(ref, LAYER_KEYS) or 0) if can(ref).chat_template else 0
 
+    def tables(self, ref: ModelRef) -> int:
+        """Parameters of a language model's embeddings and output head: its matrices with a row per token; 0 without weights."""
+        tokens = self._configured(ref, ("vocab_size",)) if can(ref).chat_template else None
+        if not tokens:
+            return 0
+        from rung.lm.models.weights import shapes
+
+        of_tokens = [shape for shape in shapes(self.find(ref.name).folder).values() if len(shape) == 2 and shape[0] == tokens]
+        return sum(rows * columns for rows, columns in of_tokens)
+
     def _configured(self, ref: ModelRef, keys: Sequence[str]) -> int | None:
         """The first of these numbers in the model's configuration."""
         import json

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le
 
-from rung.machine import FROZEN_BYTES, Machine
+from rung.machine import Machine, frozen_bytes
 from rung.methods import raw, tuning
 from rung.methods.base import Family, Run
 from rung.methods.estimate import CostEstimate
@@ -62,7 +62,7 @@ class Continued(RawTextOptions):
                 trained,
                 self.tokens,
                 machine,
-                FROZEN_BYTES if self.freezes and machine.frozen_bf16 else 4,
+                frozen_bytes(facts.parameters, facts.tables) if self.freezes and machine.frozen_bf16 else 4,
             ),
         )
 

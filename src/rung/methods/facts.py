@@ -29,6 +29,8 @@ class Facts:
     train_rows: int
     parameters: int
     """Of the base model."""
+    tables: int = 0
+    """How many of these are the embeddings and the output head; 0 where that is unknown."""
     layers: int = 0
     """Of the base model; 0 where its configuration does not say, or it has none."""
     encoder_parameters: int

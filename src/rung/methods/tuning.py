@@ -13,7 +13,7 @@ import numpy as np
 from rung.data.split import question
 from rung.errors import RungError
 from rung.lm.engine_kinds import can
-from rung.machine import BYTES, FROZEN_BYTES
+from rung.machine import BYTES, frozen_bytes
 from rung.methods.base import Run
 from rung.methods.conversations import taught_rows
 from rung.methods.estimate import CostEstimate, StopBehaviour, activation_bytes, answer_seconds, process_bytes
@@ -62,10 +62,10 @@ class TrainingLoad:
         """
         return min(self.tokens, round(shared + (self.batch + self.batch**0.5) * item))
 
-    def weight(self, machine: Machine) -> float:
+    def weight(self, machine: Machine, facts: Facts) -> float:
         """Bytes per weight."""
         if self.freezes and machine.frozen_bf16:
-            return FROZEN_BYTES
+            return frozen_bytes(facts.parameters, facts.tables)
         return 4 if self.trained >= 1 or self.wide else BYTES[machine.dtype]
 
     @property
@@ -84,6 +84,7 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
     own = start.prompt_tokens + facts.output_tokens
     saved = start.shared_passages.saved(most_alike(load.batch)) if start.shared_passages else 0.0
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
+    at_once = load.at_once(item or own, facts.shared_tokens)
     tree = facts.train_rows * (own - saved) + facts.shared_tokens * facts.train_rows / load.batch
     row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, machine, stop=stop)
     return replace(
@@ -96,7 +97,7 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
         stop_behaviour=stop,
         memory_bytes=max(
             start.memory_bytes,
-            memory(facts.parameters, load.trained, load.at_once(item or own, facts.shared_tokens), machine, load.weight(machine)),
+            memory(facts.parameters, load.trained, at_once, machine, load.weight(machine, facts)),
         ),
     )
 
@@ -104,18 +105,18 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
 def memory(parameters: int, trained: float, tokens: int, machine: Machine, weight: float = 4) -> int:
     """Bytes that training takes: weights, activations of `tokens` tokens, and for trained weights gradients and two moments.
 
-    `weight`: bytes per weight; 4 if all are trained, which is done in float32. Weights that are rounded to 2 on a CPU may be read
-    in float32 before.
+    `weight`: bytes per weight; 4 if all are trained, which is done in float32. Weights that are rounded on a CPU may be read in
+    float32 before.
     """
     states = round(weight * parameters + 12 * trained * parameters) + activation_bytes(parameters, tokens)
-    return process_bytes(machine) + max(states, 4 * parameters if weight == FROZEN_BYTES else 0)
+    return process_bytes(machine) + max(states, 4 * parameters if machine.frozen_bf16 else 0)
 
 
 def open_model(start: Predictor, run: Run, *, whole: bool = False, four_bit: bool = False, freezes: bool = False) -> Loaded:
     """The weights that `start` answers with, earlier adapters merged in, ready to be trained.
 
     `whole`: all weights will be saved, so no adapter may remain beside them. `four_bit`: as in `rung.lm.models.load.load`.
-    `freezes`: the weights of linear layers are not trained, so they are bfloat16 where the machine is faster with it.
+    `freezes`: the weights of linear layers are not trained, so they are bfloat16 where the machine is asked for it.
     RungError if an earlier fit cannot be merged.
     """
     from rung.lm.models import fits
@@ -206,13 +207,15 @@ def keep_adapter(loaded: Loaded, start: Predictor, history: History, run: Run) -
     from rung.lm.models import adapters, fits, frozen_linear
     from rung.lm.training import train
 
-    files = run.folder / "model"
+    files, rounded = run.folder / "model", frozen_linear.is_frozen(loaded.model)
     adapters.save(loaded.model, files)
     if adapters.is_four_bit(loaded.model):
         (files / fits.FOUR_BIT).touch()
+    else:
+        run.notes["precision"] = "bfloat16" if rounded else str(loaded.model.dtype).removeprefix("torch.")
     fits.link_previous(files, start.model.files)
     run.notes.update(train.notes(loaded.model, history))
-    return answering_with(start, files, run, "bfloat16" if frozen_linear.is_frozen(loaded.model) else "")
+    return answering_with(start, files, run, "bfloat16" if rounded else "")
 
 
 def keep_weights(loaded: Loaded, start: Predictor, history: History, run: Run) -> Predictor:
@@ -271,11 +274,8 @@ def score(loaded: Loaded, start: Predictor, rows: list[Example], run: Run) -> Ca
 def answering_with(start: Predictor, files: Path, run: Run, precision: Precision = "") -> Predictor:
     """`start` with what was just fitted, answered by an engine that can load it.
 
-    `precision`: of the frozen weights that it was trained beside, as in `ModelRef`; it is noted, and answers have the same one
-    where the engine can.
+    `precision`: of the frozen weights that it answers with, as in `ModelRef`, where the engine can.
     """
     fitted = replace(start.model, files=str(files), files_digest=folder_digest(files), precision="")
     model = run.engines.fitted(fitted)
-    if precision:
-        run.notes["precision"] = precision
     return replace(start, model=replace(model, precision=precision) if can(model).precisions else model)

@@ -89,8 +89,8 @@ def on_bases(given: str, task: Task, starts: Mapping[str, Predictor], data: Trai
     return [place for place in found if place.base == asked] if asked else able
 
 
-def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor]:
-    """The starting Predictor of each base by short name, the default base first.
+def starts(task: Task, data: TrainData, engines: Engines, frozen_bf16: bool = False) -> dict[str, Predictor]:
+    """The starting Predictor of each base by short name, the default base first. `frozen_bf16`: as `Project` has it.
 
     TaskError if a base or teacher violates the data policy or would receive a foreign key; ModelError for a teacher without a
     price.
@@ -100,7 +100,8 @@ def starts(task: Task, data: TrainData, engines: Engines) -> dict[str, Predictor
     for where, teacher in _teachers(task).items():
         with named(where):
             engines.price(engines.reference(teacher))
-    return {name: _start(task, base, data, engines) for name, base in found.items()}
+    rounded = frozen_bf16 and task.precision == "bfloat16"
+    return {name: _start(task, base, data, engines, rounded) for name, base in found.items()}
 
 
 def _teachers(task: Task) -> dict[str, str]:
@@ -126,9 +127,9 @@ def _check_data_policy(task: Task, bases: Mapping[str, str]) -> None:
         )
 
 
-def _start(task: Task, base: str, data: TrainData, engines: Engines) -> Predictor:
+def _start(task: Task, base: str, data: TrainData, engines: Engines, rounded: bool) -> Predictor:
     known, model = task.labels or ({OTHER: NONE_OF_THESE} if task.other else {}), engines.reference(task.place(base))
-    if task.precision == "bfloat16" and can(model).precisions and engines.machine.frozen_bf16:
+    if rounded and can(model).precisions:
         model = replace(model, precision="bfloat16")
     tools = tool_use.tools_for(task, model, data, engines)
     return Predictor(
@@ -194,6 +195,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
     return Facts(
         train_rows=len(data.examples),
         parameters=who.parameters,
+        tables=engines.tables(predictor.model),
         layers=engines.layers(predictor.model),
         encoder_parameters=engines.parameters(predictor.encoder),
         encoder_table=engines.table(predictor.encoder),

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rung.climbing import precision
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
 from rung.errors import RungError
@@ -88,7 +89,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
     task._folder = Path(order.folder)
     whole = load_or_measure(usd_per_hour=task.machine_usd_per_hour)
     driver = Machine(**content["machine"])
-    here = replace(shared_machine(whole, order.share), bf16_speedup=driver.bf16_speedup)  # another precision is another fit
+    here = shared_machine(whole, order.share).freezing(precision.frozen_bf16(task, store, lambda: whole))
     own, others = ([PastEstimate(**one) for one in some] for some in content["past"])
 
     @contextmanager

@@ -70,7 +70,7 @@ def opened(folder: Path, digest: str, ref: ModelRef, machine: Machine, say: out_
     lora = serving.plain_lora(folder, files) if files else None
     if files and not lora:
         return ServedBase(load(folder, machine, files), say)
-    precision = ref.precision if machine.frozen_bf16 else ""
+    precision = ref.precision if machine.multiplies_bf16 else ""
     base = bases.get(key := digest + precision)
     if base is None:
         bases[key] = base = ServedBase(load(folder, machine, frozen="base" if precision else ""), say)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from rung.errors import ModelError
 from rung.lm.base import Decoding
-from rung.lm.models import fits, frozen_linear, onednn_linear, opening
+from rung.lm.models import fits, frozen_linear, onednn_linear, opening, weights
 from rung.lm.models.chat import Chat
 from rung.lm.quiet import quiet
 from rung.lm.trees import attention, virtual
@@ -77,7 +76,7 @@ def load(
     keep_freed_memory()
     # float32 on a CPU: the parity tests assume its rounding
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
-    if frozen and not below and _is_bf16(folder):
+    if frozen and not below and _reads_as_bf16(folder):
         dtype = torch.bfloat16  # nothing is lost, and no copy in float32 is ever in memory
     with quiet():
         with opening.model_errors(folder):
@@ -100,10 +99,15 @@ def load(
     return Loaded(model, Chat(tokenizer), trees, int(getattr(model.config, "max_position_embeddings", 0) or 2**20))
 
 
-def _is_bf16(folder: Path) -> bool:
-    """Whether a model's configuration says that its weights are stored in bfloat16."""
-    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return (said.get("dtype") or said.get("torch_dtype")) == "bfloat16"
+def _reads_as_bf16(folder: Path) -> bool:
+    """Whether loading a model in bfloat16 rounds nothing: all its tensors are stored so, and it computes no buffers in the type
+    that it is loaded in, as Gemma 3 does with the scale of its embeddings."""
+    if weights.types(folder) != {"BF16"}:
+        return False
+    with torch.device("meta"), quiet():
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        bare = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    return all(one.dtype != torch.bfloat16 for one in bare.buffers())
 
 
 def saves_completely(model: Any) -> bool:

@@ -101,6 +101,11 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
+def types(folder: Path) -> set[str]:
+    """The types that a folder's tensors are stored in, as safetensors names them: BF16, F32, …"""
+    return {about["dtype"] for path in files(folder) for name, about in header(path).items() if name != "__metadata__"}
+
+
 def plain_name(name: str, parallel: bool) -> str:
     """A tensor's name without wrapper parts. `parallel`: every name of the model begins with `module.`."""
     plain = WRAPPERS.sub("", name)

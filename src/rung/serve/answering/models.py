@@ -149,8 +149,10 @@ def opened(
         shared = engines if local else shared
         for served in _of(project, replace(project, shared_engines=engines)):
             known = found.get(served.name)
-            if known and served.predictor is None:
-                continue  # the base of two tasks
+            if known and served.predictor is None:  # the base of two tasks: float32 if one of them has it so
+                if known.predictor is None and known.model.precision and not served.model.precision:
+                    found[served.name] = served
+                continue
             if known:
                 raise RungError(
                     f"two folders would be the model {served.name!r}.",
