@@ -14,7 +14,7 @@ from rung.retrieve.ours import claim
 from rung.store import OWN, Store
 
 LINES = ("records.jsonl", "predictions/*.jsonl", "marks/*.jsonl")
-VALUES = ("decision.json", "claims.json", "test.json", "index.json", "*/*.json")
+VALUES = ("decision.json", "claims.json", "test.json", "index.json", "precision.json", "samples.json", "*/*.json")
 """`*/*.json`: latency, ability, attack, tune and unfinished fits. Finished fits have a manifest."""
 
 

@@ -18,6 +18,7 @@ from rung.climbing.executors import order
 from rung.climbing.fit import fit, fit_context, fit_keys
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
+from rung.errors import RungError
 from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.serve.answering import models
@@ -73,13 +74,19 @@ def test_keys_differ_only_where_weights_are_rounded(made: Callable[..., Project]
     assert [fit_keys(context, one) for one in (full, dora)] == [fit_keys(fit_context(made(False)), one) for one in (full, dora)]
 
 
-def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project]) -> None:
+def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project], tmp_path: Path) -> None:
     auto = {"precision": "auto", "rungs": ["lora"]}
     first = made(True, **auto)
     found = keys(first)
     other = made(False, anew=False, **auto)
     assert keys(other) == found and other.frozen_bf16 and not other.machine.frozen_bf16, "it finds the fits and cannot make them"
     assert keys(made(False, anew=False)) != found, "float32 is what the task asks for, whatever is stored"
+    kept = tmp_path / ".rung" / precision.NAME
+    text = kept.read_text()
+    kept.write_text(text.replace("bfloat16", "float32"))
+    with pytest.raises(RungError, match="rung trust"):
+        keys(made(True, anew=False, **auto))
+    kept.write_text(text)
     slower = made(False, anew=False, **auto)
     measured = replace(slower.machine, gflops={"float32": 50.0, "bfloat16": 40.0})
     assert measured.freezing(slower.frozen_bf16).frozen_bf16, "a slower measurement of hardware that can"

@@ -111,7 +111,7 @@ class Project:
     @cached_property
     def frozen_bf16(self) -> bool:
         """Whether the task's fits freeze weights in bfloat16: part of their keys, and the same on all machines of a store."""
-        return precision.frozen_bf16(self.task, self.store, lambda: self._measured)
+        return precision.frozen_bf16(self.task, self.store, lambda: self._measured, self.say)
 
     @property
     def worker(self) -> Machine:

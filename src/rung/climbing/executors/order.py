@@ -89,7 +89,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
     task._folder = Path(order.folder)
     whole = load_or_measure(usd_per_hour=task.machine_usd_per_hour)
     driver = Machine(**content["machine"])
-    here = shared_machine(whole, order.share).freezing(precision.frozen_bf16(task, store, lambda: whole))
+    here = shared_machine(whole, order.share).freezing(precision.frozen_bf16(task, store, lambda: whole, lambda text: None))
     own, others = ([PastEstimate(**one) for one in some] for some in content["past"])
 
     @contextmanager

@@ -76,10 +76,10 @@ def load(
     keep_freed_memory()
     # float32 on a CPU: the parity tests assume its rounding
     dtype = torch.float32 if machine.device == "cpu" else getattr(torch, machine.dtype)
-    if frozen and not below and _reads_as_bf16(folder):
-        dtype = torch.bfloat16  # nothing is lost, and no copy in float32 is ever in memory
     with quiet():
         with opening.model_errors(folder):
+            if frozen and not below and _reads_as_bf16(folder):
+                dtype = torch.bfloat16  # nothing is lost, and no copy in float32 is ever in memory
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         # no attention is named: models without one through PyTorch's function (Bloom, Mamba) would refuse to load
         model = _weights(folder, dtype, machine.device, four_bit)
@@ -104,7 +104,7 @@ def _reads_as_bf16(folder: Path) -> bool:
     that it is loaded in, as Gemma 3 does with the scale of its embeddings."""
     if weights.types(folder) != {"BF16"}:
         return False
-    with torch.device("meta"), quiet():
+    with torch.device("meta"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         bare = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     return all(one.dtype != torch.bfloat16 for one in bare.buffers())
