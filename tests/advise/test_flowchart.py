@@ -305,15 +305,15 @@ def test_the_own_task_counts_before_others_and_kinds_of_answering_are_kept_apart
         [PastEstimate("a", "lora", False, 2.0, 8.0)],
         [PastEstimate("b", "lora", False, 9.0, 9.0), PastEstimate("c", "lora", True, 3.0, None)],
     )
-    assert correction_for("lora", False, own, others_) == Correction(2.0, pytest.approx(8.0), 1.0, 1)
+    assert correction_for("lora", False, own, others_) == Correction(2.0, pytest.approx(8.0), 1.0, 1, own=True)
     assert correction_for("lora", True, own, others_) == Correction(pytest.approx(3.0), 1.0, 1.0, 1)
     assert correction_for("encoder", False, own, others_) == Correction()
 
 
 def test_the_same_base_counts_before_another_of_the_task() -> None:
     own = [PastEstimate("a", "lora", False, 2.0, base="small"), PastEstimate("b", "lora", False, 8.0, base="large")]
-    assert correction_for("lora", False, own, [], base="small") == Correction(pytest.approx(2.0), runs=1)
-    assert correction_for("lora@large", False, own, [], base="large") == Correction(pytest.approx(8.0), runs=1)
+    assert correction_for("lora", False, own, [], base="small") == Correction(pytest.approx(2.0), runs=1, own=True)
+    assert correction_for("lora@large", False, own, [], base="large") == Correction(pytest.approx(8.0), runs=1, own=True)
     assert correction_for("lora@new", False, own, [], base="new") == Correction(pytest.approx(4.0), runs=2)
 
 

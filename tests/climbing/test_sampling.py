@@ -20,7 +20,7 @@ from rung.errors import DiskFullError, ModelError
 from rung.lm.base import Completion
 from rung.lm.inference.fake import FakeEngine
 from rung.methods import METHODS
-from rung.planning import samples
+from rung.planning import corrections, samples
 from rung.planning.corrections import PastEstimate
 from rung.planning.samples import Sample
 from rung.task import load_task
@@ -120,6 +120,7 @@ def test_a_second_climb_asks_nothing_new_and_plans_the_same(
     assert len(project(BOTH).samples) == 1
     wrote.clear()
     monkeypatch.setattr(sampling, "_unmeasured", lambda project: set(BOTH))
+    monkeypatch.setattr(corrections, "past_estimates", lambda *_: ([], []))  # how long the first one took
     climb(project(BOTH), again)
     assert not wrote and [step.estimate for step in again.steps] == [step.estimate for step in first.steps]
 

@@ -122,11 +122,13 @@ def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, de
         run.notes["raw_text"] = context.screened().notes()
         for text in context.screened().sentences():
             progress(text, 0.0)
+    trains = method.checkpoints or method.family in multiprocess.TRAINS
     # a method without checkpoints stores its answers and gets further with each attempt
-    with store.trying(key) if method.checkpoints or method.family in multiprocess.TRAINS else nullcontext():
+    with store.trying(key) if trains else nullcontext():
         fitted = multiprocess.fit(method, start, replace(data, examples=(*data.examples, *start.taught)), run)
     note = {"seconds": time.monotonic() - started, "peak_memory_bytes": memory.peak(), "notes": run.notes}
-    memory.give_back()  # the model that answers is opened beside what is kept
+    if trains:
+        memory.give_back()  # the model that answers is opened beside what is kept
     # a resumed fit counts only the rest, and a cached answer costs nothing
     spent = engines.spent()
     note["usd"] = spent.usd - (before.usd if before else 0.0) if spent else 0.0

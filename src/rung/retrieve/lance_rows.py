@@ -19,8 +19,9 @@ HEAD = ["id", "kind", "path", "digest", "document", "body"]
 """The columns of a file's row."""
 ATTEMPTS = 20
 """Of a commit, where Lance fails to join it with those of others, as after 30 seconds on a slow object store."""
-CONFLICTS = ("Too many concurrent writers", "ommit conflict", "oncurrent transaction")
-"""Parts of what Lance says where another commit came before this one."""
+CONFLICTS = ("concurrent", "conflict", "please retry")
+"""Parts, in small letters, of what Lance says where another commit came before this one; its words differ by kind of commit. A
+merge may be tried again whatever was meant: it inserts or updates by id."""
 PAUSE = 2.0
 """Most seconds between two attempts, drawn at random so that writers do not meet again."""
 
@@ -95,7 +96,7 @@ def merged(table: Any, rows: Any, paths: Sequence[str]) -> None:
             return
         except Exception as error:
             # lance 13 panics where a commit meets an overwrite that came between; nothing was written, nor by one that gives up
-            again = type(error).__name__ == "RustPanic" or any(words in str(error) for words in CONFLICTS)
+            again = type(error).__name__ == "RustPanic" or any(words in str(error).lower() for words in CONFLICTS)
             if not again or not left:
                 raise
             time.sleep(random.uniform(0, PAUSE))
