@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -234,8 +235,11 @@ def repeated(folder: Path) -> int:
     count = 0
     for path in (*folder.glob(".rung/predictions/*.jsonl"), folder / ".rung" / "records.jsonl"):
         lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
-        names = [line.get("id") or line["provenance"].get("key", line["rung"]) for line in lines]
-        count += len(names) - len(set(names))
+        seen = Counter(line.get("id") or line["provenance"].get("key", line["rung"]) for line in lines)
+        for name, times in seen.items():
+            if times > 1:
+                count += times - 1
+                print(f"{path.name}: {name} {times} times", [line.get("status") for line in lines])
     return count
 
 
