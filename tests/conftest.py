@@ -45,15 +45,25 @@ def _key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every input that the fake model is asked, in order."""
+    """Every input of which the fake model chooses a label, in order."""
+    return _inputs(monkeypatch, "choose")
+
+
+@pytest.fixture
+def wrote(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every input to which the fake model writes an answer, in order."""
+    return _inputs(monkeypatch, "generate")
+
+
+def _inputs(monkeypatch: pytest.MonkeyPatch, method: str) -> list[str]:
     inputs: list[str] = []
-    plain = FakeEngine.choose
+    plain = getattr(FakeEngine, method)
 
-    def choose(self: FakeEngine, prompts: Any, labels: Any, progress: Any = None) -> Any:
+    def noted(self: FakeEngine, prompts: Any, what: Any, progress: Any = None) -> Any:
         inputs.extend(prompt.input for prompt in prompts)
-        return plain(self, prompts, labels, progress)
+        return plain(self, prompts, what, progress)
 
-    monkeypatch.setattr(FakeEngine, "choose", choose)
+    monkeypatch.setattr(FakeEngine, method, noted)
     return inputs
 
 

@@ -237,7 +237,7 @@ def test_frozen_bfloat16_shortens_the_products_of_a_step_and_halves_their_weight
     facts = Facts(
         train_rows=1,
         parameters=P,
-        tables=P // 4,
+        vocabulary_parameters=P // 4,
         encoder_parameters=0,
         shared_tokens=0,
         input_tokens=0,

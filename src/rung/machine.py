@@ -158,9 +158,9 @@ class Machine:
         return seconds / 3600 * self.usd_per_hour
 
 
-def frozen_bytes(parameters: int, tables: int) -> float:
-    """Bytes per weight of a model with frozen layers in bfloat16: 2, and 4 for its `tables`, embeddings and output head."""
-    return 2 + 2 * min(1.0, tables / max(1, parameters))
+def frozen_bytes(parameters: int, vocabulary: int) -> float:
+    """Bytes per weight with frozen layers in bfloat16: 2, and 4 for those of embeddings and output head (`vocabulary`)."""
+    return 2 + 2 * min(1.0, vocabulary / max(1, parameters))
 
 
 def width(parameters: int) -> float:

@@ -162,4 +162,4 @@ def test_a_base_that_two_tasks_serve_answers_alike_in_either_order(
 @pytest.mark.parametrize(("kind", "matrices"), (("llama", 2), ("gpt2", 1)))
 def test_embeddings_and_head_are_counted_from_their_shapes(base: Callable[[str], Path], kind: str, matrices: int) -> None:
     engines = Engines(say=lambda text: None)
-    assert engines.tables(engines.reference(str(base(kind)))) == matrices * 300 * 32
+    assert engines.vocabulary_parameters(engines.reference(str(base(kind)))) == matrices * 300 * 32

@@ -44,20 +44,6 @@ class Watcher:
 
 
 @pytest.fixture
-def wrote(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The input of every prompt that the fake model writes an answer to, in order."""
-    inputs: list[str] = []
-    plain = FakeEngine.generate
-
-    def generate(self: FakeEngine, prompts: Any, decoding: Any, progress: Any = None) -> Any:
-        inputs.extend(prompt.input for prompt in prompts)
-        return plain(self, prompts, decoding, progress)
-
-    monkeypatch.setattr(FakeEngine, "generate", generate)
-    return inputs
-
-
-@pytest.fixture
 def project(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Project]:
     """`project(rungs, …)` of a task that is answered in free text, however quickly it is answered."""
     monkeypatch.setattr(sampling, "LEAST_SECONDS", 0.0)

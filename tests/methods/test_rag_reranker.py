@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parts import prepared
+from parts import killed_at, prepared
 
 from rung import predictor as predictors
 from rung.errors import ModelError, TaskError
@@ -125,15 +125,8 @@ def test_a_fit_that_is_killed_with_the_reranker_finds_the_embedder_done(
 ) -> None:
     start, data, run = made
     whole = QUICK.fit(start, data, run).lookup
-    checks, real = [], rag_reranker._log_likelihood
-
-    def killed_later(*given: object) -> float:
-        checks.append(real(*given))  # type: ignore[arg-type]
-        if len(checks) == 2:
-            raise KeyboardInterrupt
-        return checks[-1]
-
-    monkeypatch.setattr(rag_reranker, "_log_likelihood", killed_later)
+    checks: list[float] = []
+    monkeypatch.setattr(rag_reranker, "_log_likelihood", killed_at(2, rag_reranker._log_likelihood, checks))
     with pytest.raises(KeyboardInterrupt):
         QUICK.fit(start, data, run)
     monkeypatch.setattr(questions, "batches", None)  # whoever trains the embedder again fails

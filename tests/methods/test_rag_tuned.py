@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parts import prepared
+from parts import killed_at, prepared
 
 from rung import predictor as predictors
 from rung.lm.base import ModelRef
@@ -113,15 +113,8 @@ def test_a_killed_fit_resumes_and_comes_to_the_same(
     start, data, run = made
     whole = QUICK.fit(start, data, run).lookup
     shutil.rmtree(run.folder / "questions")
-    asked, real = [], questions.log_likelihood
-
-    def killed_later(*given: object) -> float:
-        asked.append(real(*given))  # type: ignore[arg-type]
-        if len(asked) == 4:
-            raise KeyboardInterrupt
-        return asked[-1]
-
-    monkeypatch.setattr(questions, "log_likelihood", killed_later)
+    asked: list[float] = []
+    monkeypatch.setattr(questions, "log_likelihood", killed_at(4, questions.log_likelihood, asked))
     with pytest.raises(KeyboardInterrupt):
         QUICK.fit(start, data, run)
     assert list((run.folder / "work").rglob("checkpoint-*"))

@@ -123,7 +123,7 @@ class Engines:
         """Layers of a language model, as its configuration says; 0 where it says nothing or there is none."""
         return (self._configured(ref, LAYER_KEYS) or 0) if can(ref).chat_template else 0
 
-    def tables(self, ref: ModelRef) -> int:
+    def vocabulary_parameters(self, ref: ModelRef) -> int:
         """Parameters of a language model's embeddings and output head: its matrices with a row per token; 0 without weights."""
         tokens = self._configured(ref, ("vocab_size",)) if can(ref).chat_template else None
         if not tokens:

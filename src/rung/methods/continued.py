@@ -62,7 +62,7 @@ class Continued(RawTextOptions):
                 trained,
                 self.tokens,
                 machine,
-                frozen_bytes(facts.parameters, facts.tables) if self.freezes and machine.frozen_bf16 else 4,
+                frozen_bytes(facts.parameters, facts.vocabulary_parameters) if self.freezes and machine.frozen_bf16 else 4,
             ),
         )
 

@@ -29,7 +29,7 @@ class Facts:
     train_rows: int
     parameters: int
     """Of the base model."""
-    tables: int = 0
+    vocabulary_parameters: int = 0
     """How many of these are the embeddings and the output head; 0 where that is unknown."""
     layers: int = 0
     """Of the base model; 0 where its configuration does not say, or it has none."""

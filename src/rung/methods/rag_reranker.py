@@ -83,8 +83,7 @@ def tuned(found: Lookup, given: Parts, run: Run) -> Lookup | None:
     after = replace(fitting.found, reranker=reranker)
     run.notes["reranker"] = retrieval_gain.compared(found, after, given, run) | notes | {"read": READ}
     gained = run.notes["reranker"]["kept"]
-    for unused in (found.settings.rerank,) if gained else (reranker.files,):
-        run.engines.close_reranker(unused)
+    run.engines.close_reranker(found.settings.rerank if gained else reranker.files)
     if gained:
         return after
     shutil.rmtree(files)

@@ -73,15 +73,18 @@ def compared(before: Lookup, after: Lookup, given: Parts, run: Run) -> dict[str,
 
 def clusters(rows: Known) -> list[int]:
     """A number for each row: rows of one group or question, or with a right passage in common, depend on each other."""
-    named = [
-        {("group", row.group) if row.group else ("question", question(row)), *(("passage", one) for one in gold)}
-        for row, gold in rows
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    number: dict[tuple[str, str], int] = {}  # of each group, question and passage, after those of the rows
+    edges = [
+        (i, number.setdefault(name, len(rows) + len(number)))
+        for i, (row, gold) in enumerate(rows)
+        for name in (("group", row.group) if row.group else ("question", question(row)), *(("passage", one) for one in gold))
     ]
-    apart: list[set[tuple[str, str]]] = []
-    for names in named:
-        apart = [names.union(*(one for one in apart if one & names)), *(one for one in apart if not one & names)]
-    number = {name: i for i, one in enumerate(apart) for name in one}
-    return [number[next(iter(names))] for names in named]
+    size = len(rows) + len(number)
+    graph = coo_array((np.ones(len(edges)), tuple(zip(*edges))), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(rows)].tolist()
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -65,7 +65,7 @@ class TrainingLoad:
     def weight(self, machine: Machine, facts: Facts) -> float:
         """Bytes per weight."""
         if self.freezes and machine.frozen_bf16:
-            return frozen_bytes(facts.parameters, facts.tables)
+            return frozen_bytes(facts.parameters, facts.vocabulary_parameters)
         return 4 if self.trained >= 1 or self.wide else BYTES[machine.dtype]
 
     @property

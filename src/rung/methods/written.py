@@ -27,8 +27,8 @@ CUT_RATE = {StopBehaviour.NOTHING: 0.6, StopBehaviour.EXAMPLES: 0.2, StopBehavio
 LONGEST_FACTOR = 3
 """Longest answer in a batch over the mean length, for a model trained on the task, about."""
 PRIOR_ROWS = 0.3
-"""Answers that the assumed share of cut ones counts as, beside those seen: a model strays nearly always or nearly never. Of 0.3,
-0.5, 1 and 2 this is the best for two rows drawn from answers to four tasks (`benchmarks/RESULTS.md`)."""
+"""Answers that the assumed share of cut ones counts as, beside those seen: a model runs past its end nearly always or nearly
+never. The best of 0.3, 0.5, 1 and 2 for two rows drawn from answers to four tasks, tried by hand."""
 PRIOR_LENGTH = 0.5
 """Answers that the train rows' mean length counts as, beside those seen to end."""
 

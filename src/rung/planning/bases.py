@@ -195,7 +195,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
     return Facts(
         train_rows=len(data.examples),
         parameters=who.parameters,
-        tables=engines.tables(predictor.model),
+        vocabulary_parameters=engines.vocabulary_parameters(predictor.model),
         layers=engines.layers(predictor.model),
         encoder_parameters=engines.parameters(predictor.encoder),
         encoder_table=engines.table(predictor.encoder),
