@@ -132,7 +132,7 @@ def leave_out(outputs: Sequence[str], other: str, seed: int) -> list[LeftOut]:
     group = {label: k % count for k, label in enumerate(labels)} | {other: -1}
     groups = np.array([group[label] for label in given.tolist()])
     fold = np.zeros(len(given), dtype=int)
-    for label in set(given.tolist()):
+    for label in sorted(set(given.tolist())):  # a set has another order in each process
         rows = np.flatnonzero(given == label)
         fold[rng.permutation(rows)] = np.arange(len(rows)) % count
     found = []
