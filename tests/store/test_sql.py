@@ -33,7 +33,7 @@ from rung.store.api_calls import calls_of
 from rung.store.database import TRIES, StoreError, prepare, tables
 from rung.store.objects import Objects
 from rung.task import load_task
-from rung.types import Prediction, Provenance, Record
+from rung.types import Decision, Prediction, Provenance, Record
 
 pytest.importorskip("sqlalchemy")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -178,6 +178,11 @@ class Silent:
     def ended(self, record: object) -> None: ...
 
 
+def told(decision: Decision) -> tuple[str, str, dict[str, str], set[tuple[str, str]]]:
+    verdicts = {one.rung: one.verdict for one in decision.rungs}
+    return decision.verdict, decision.chosen, verdicts, {(one.a, one.b) for one in decision.comparisons}
+
+
 def test_drivers_share_out_the_rungs_and_come_to_one_decision(address: Address, tmp_path: Path) -> None:
     folders = [make(tmp_path / name) for name in ("one", "two")]
     projects = [Project(load_task(folder), say=lambda text: None, store_at=str(address)) for folder in folders]
@@ -195,7 +200,8 @@ def test_drivers_share_out_the_rungs_and_come_to_one_decision(address: Address, 
     other.join()
     records = projects[0].store.records()
     assert len(records) == 4 == len({one.provenance.key for one in records})
-    assert mine.decision == done[0].decision
+    # each driver lists rungs in the order of its own plan, which records of the other may have changed
+    assert told(mine.decision) == told(done[0].decision)
     assert not [name for name in projects[0].store.rows.names() if name.startswith("leases/")]
 
 
@@ -401,7 +407,7 @@ def test_a_store_is_copied_to_a_database_and_back(address: Address, tmp_path: Pa
     copying.copy(there, Store(again))
     back = Project(load_task(again), say=lambda text: pytest.fail(text))
     assert back.store.records() == project.store.records()
-    assert climbing.climb(back, Silent(), everything=True).decision == before.decision
+    assert told(climbing.climb(back, Silent(), everything=True).decision) == told(before.decision)
     assert len(back.store.records()) == len(before.records), "nothing was measured again"
 
 
