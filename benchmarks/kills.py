@@ -45,6 +45,7 @@ from typing import Any
 import numpy as np
 
 from rung import files
+from rung.api.progress import Silent
 from rung.climbing import climb as climbing
 from rung.climbing.project import Project
 from rung.errors import disk_full
@@ -114,15 +115,6 @@ class Toys(Engines):
 
     def find(self, name: str) -> Any:
         return SimpleNamespace(digest="letters")
-
-
-class Silent:
-    """A watcher that says nothing."""
-
-    def planned(self, steps: object) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: object) -> None: ...
 
 
 # --- the tasks --------------------------------------------------------------------------------------------------------

@@ -31,8 +31,9 @@ import namespaces
 from rung.climbing import climb as climbing
 from rung.climbing.executors import on_ray
 from rung.climbing.project import Project
+from rung.hardware import fingerprint
+from rung.home import home
 from rung.lm.this_machine import load_or_measure
-from rung.machine import fingerprint, home
 from rung.planning.steps import Step
 from rung.store import Store
 from rung.task import load_task

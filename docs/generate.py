@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from rung.advise.table import TABLE
 from rung.lm.models.resolve import DEFAULT, KNOWN
-from rung.machine import list_price
+from rung.machine_prices import list_price
 from rung.methods import ENCODER_ROWS, ENCODER_TUNED, METHODS, RUNGS, TUNED, TUNED_ROWS, ZERO_SHOT
 from rung.methods.base import Method, options
 from rung.methods.option import describe, types

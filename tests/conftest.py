@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from rung.hardware import fingerprint
 from rung.lm.inference.fake import FakeEngine
-from rung.machine import Machine, fingerprint
+from rung.machine import Machine
 
 settings.register_profile("rung", deadline=None)  # machines that run tests are busy; what must be fast has a test of its own
 settings.load_profile("rung")

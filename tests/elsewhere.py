@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,11 +23,15 @@ def elsewhere(setting: Setting) -> Iterator[Any]:
         if isinstance(key := job.begin(project, setting.until), Record):
             return key
         sent = order.Order(str(project.task.folder), climb, job.blank.rung, key, "attempt", **job.sent())
-        return record(json.loads(ray_worker.run(order.Order.from_json(sent.to_json()), lambda *_: None, "there"))["record"])
+        found = json.loads(ray_worker.run(order.Order.from_json(sent.to_json()), lambda *_: None, "there"))
+        measured = record(found["record"])
+        if found["store"]:
+            job.keep(project, measured)
+        return measured
 
     def run(jobs: Iterable[Work]) -> Iterator[Record]:
         listed = list(jobs)
         found = {job.blank.rung: done(job) for job in reversed(listed)}
         yield from (found[job.blank.rung] for job in listed)
 
-    yield SimpleNamespace(run=run, concurrent=True)
+    yield SimpleNamespace(run=run, concurrent=True, beside=nullcontext)

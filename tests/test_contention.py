@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from rung import contention
 from rung.cli import app
+from rung.contention import BUSY_SHARE
+from rung.hardware import usable_cores
 from rung.lm.openmp import SPIN_COUNT, limit_spinning
-from rung.machine import BUSY_SHARE, usable_cores
 
 
 @pytest.fixture

@@ -10,21 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rung import machine as module
+from rung import hardware
+from rung.contention import BUSY_SHARE
+from rung.hardware import fingerprint, usable_cores, usable_memory, usable_threads
 from rung.lm import probe
 from rung.lm.this_machine import load_or_measure
-from rung.machine import (
-    ATTENTION_COST,
-    DECODE_STEP_SECONDS,
-    EFFICIENCY,
-    PREFILL_EFFICIENCY,
-    Machine,
-    fingerprint,
-    list_price,
-    usable_cores,
-    usable_threads,
-    width,
-)
+from rung.machine import ATTENTION_COST, DECODE_STEP_SECONDS, EFFICIENCY, PREFILL_EFFICIENCY, Machine, frozen_bytes, width
+from rung.machine_prices import USD_PER_OTHER_GPU_HOUR, list_price
 from rung.methods import tuning
 from rung.methods.estimate import PROCESS_BYTES
 from rung.methods.facts import Facts
@@ -88,7 +80,7 @@ def test_quotes_grow_with_the_work(share: float, more: float, tokens: int, batch
         ("Tesla T4", 0.50),
         ("NVIDIA L4", 0.80),
         ("NVIDIA L40S", 1.90),
-        ("NVIDIA GeForce RTX 3060", module.USD_PER_OTHER_GPU_HOUR),
+        ("NVIDIA GeForce RTX 3060", USD_PER_OTHER_GPU_HOUR),
     ],
 )
 def test_gpu_prices_go_by_whole_words(name: str, price: float) -> None:
@@ -115,15 +107,15 @@ def test_of_what_a_busy_machine_measures_the_fastest_is_used_until_it_is_quiet(
 ) -> None:
     monkeypatch.setenv("RUNG_HOME", str(tmp_path))
     slow = replace(BOX, gflops={"float32": 40.0})
-    monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY_SHARE + 0.01))
+    monkeypatch.setattr(probe, "measure", lambda: (slow, BUSY_SHARE + 0.01))
     assert load_or_measure().gflops == slow.gflops
     slower = replace(slow, gflops={"float32": 30.0}, bandwidth_gbs=BOX.bandwidth_gbs * 2, bf16_speedup=1.3)
-    monkeypatch.setattr(probe, "measure", lambda: (slower, module.BUSY_SHARE + 0.01))
+    monkeypatch.setattr(probe, "measure", lambda: (slower, BUSY_SHARE + 0.01))
     found = load_or_measure()
     assert (found.gflops, found.bandwidth_gbs, found.bf16_speedup) == (slow.gflops, BOX.bandwidth_gbs * 2, 1.3)
-    monkeypatch.setattr(probe, "measure", lambda: (slow, module.BUSY_SHARE + 0.01))
+    monkeypatch.setattr(probe, "measure", lambda: (slow, BUSY_SHARE + 0.01))
     assert load_or_measure().bf16_speedup == 1.3, "the precision that is faster does not change with the load"
-    monkeypatch.setattr(probe, "measure", lambda: (BOX, module.BUSY_SHARE))
+    monkeypatch.setattr(probe, "measure", lambda: (BOX, BUSY_SHARE))
     assert load_or_measure().gflops == load_or_measure().gflops == BOX.gflops
     assert capfd.readouterr() == ("", "")
 
@@ -137,25 +129,25 @@ def test_a_burst_spoils_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_machine_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNG_HOME", str(tmp_path))
     before = fingerprint()
-    monkeypatch.setattr(module, "_cpu_flags", lambda: "fpu sse2")
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: "fpu sse2")
     assert fingerprint() != before
 
 
 def test_affinity_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "affinity", lambda: [0])
+    monkeypatch.setattr(hardware, "affinity", lambda: [0])
     assert (usable_cores(), usable_threads()) == (1, 1)
 
 
 @pytest.mark.parametrize(("limit", "cores"), [(["150000", "100000"], 1), (["50000", "100000"], 1), (["max", "1"], 4)])
 def test_a_container_grants_less(limit: list[str], cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "affinity", lambda: [0, 1, 2, 3])
-    monkeypatch.setattr(module, "_cgroup", lambda name: limit)
+    monkeypatch.setattr(hardware, "affinity", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(hardware, "_cgroup", lambda name: limit)
     assert usable_cores() == cores
 
 
 def test_memory_limit_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_cgroup", lambda name: ["1048576"])
-    assert module.usable_memory() == 1048576
+    monkeypatch.setattr(hardware, "_cgroup", lambda name: ["1048576"])
+    assert usable_memory() == 1048576
 
 
 def test_the_type_comes_from_what_was_measured() -> None:
@@ -246,7 +238,7 @@ def test_frozen_bfloat16_shortens_the_products_of_a_step_and_halves_their_weight
     )
     wide, half = (tuning.memory(P, 0.03, 20_000, one, load.weight(one, facts)) for one in (BOX, units))
     assert wide - half == pytest.approx(1.5 * P, abs=2), "embeddings and head stay float32"
-    assert tuning.memory(P, 0.0, 1, units, module.frozen_bytes(P, 0)) == PROCESS_BYTES + 4 * P, "they are read in float32"
+    assert tuning.memory(P, 0.0, 1, units, frozen_bytes(P, 0)) == PROCESS_BYTES + 4 * P, "they are read in float32"
 
 
 def test_a_hopeless_type_is_not_measured_at_length(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rung.errors import RungError
 from rung.lm.this_machine import load_or_measure
-from rung.machine import user_prices
+from rung.machine_prices import user_prices
 from rung.planning.machines import KINDS, PEAK_SHARE, SCALING_EFFICIENCY, by_name
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import psutil
 
-from rung.machine import BUSY_SHARE, affinity
+from rung.hardware import affinity
+
+BUSY_SHARE = 0.3
+"""Maximum CPU share of other programs during a stored measurement; above it the speed would be too low."""
 
 
 def share_of_others(busy: Sequence[float], ours: Sequence[int], own_seconds: float, seconds: float) -> float:

@@ -1,22 +1,10 @@
-"""This machine's speed, measured once and stored, and its price per hour."""
+"""A machine as estimates see it: its speeds, and the seconds and dollars that work on it takes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import platform
-import shutil
-import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import metadata
-from pathlib import Path
 from typing import Literal
-
-import psutil
-
-from rung.errors import RungError
 
 Device = Literal["cpu", "cuda", "mps"]
 
@@ -38,35 +26,6 @@ here is below that peak. An estimate is a forecast; the measured cost is shown b
 """
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-
-USD_PER_CORE_HOUR = 0.05
-"""CPU machines: about the on-demand cloud price of one vCPU ($0.10 an hour for two). A laptop costs less to run, but the
-comparison of rungs should not change on a rented machine."""
-
-USD_PER_GPU_HOUR = {
-    "B200": 6.00,
-    "MI300X": 3.50,
-    "H200": 4.00,
-    "H100": 3.00,
-    "A100": 1.50,
-    "L40S": 1.90,
-    "L4": 0.80,
-    "A10": 1.00,
-    "T4": 0.50,
-    "V100": 1.00,
-    "4090": 0.50,
-    "3090": 0.30,
-}
-"""One GPU on demand, middle of 2026, rounded from public list prices, which differ by two to three times.
-Set `machine_usd_per_hour` in rung.yaml, or prices.yaml under `home()`, to what you pay."""
-
-USD_PER_OTHER_GPU_HOUR = 1.00
-
-PROBE_VERSION = 4
-"""Raise when `rung.lm.probe` measures otherwise, so that stored measurements are repeated."""
-
-BUSY_SHARE = 0.3
-"""Maximum CPU share of other programs during a stored measurement; above it the speed would be too low."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,153 +125,3 @@ def frozen_bytes(parameters: int, vocabulary: int) -> float:
 def width(parameters: int) -> float:
     """Approximate width of a model by parameters: 580 for SmolLM2-135M's 576, 1,760 for Llama 3.2 1B's 2,048."""
     return 0.05 * max(1, parameters) ** 0.5
-
-
-def list_price(device: Device, device_name: str, cores: int) -> float:
-    """US dollars per hour for such a machine, from the tables above."""
-    if device != "cuda":
-        return USD_PER_CORE_HOUR * cores
-    words = device_name.upper().replace("-", " ").split()
-    return next((usd for gpu, usd in USD_PER_GPU_HOUR.items() if gpu in words), USD_PER_OTHER_GPU_HOUR)
-
-
-def user_prices() -> dict[str, float]:
-    """The user's prices in US dollars per hour by kind of machine, from prices.yaml under `home()`; empty without it.
-
-    `machines: {h100: 2.10, core: 0.04}`: a GPU by its kind in `rung.machines`, a processor core as `core`.
-    """
-    path = home() / "prices.yaml"
-    if not path.exists():
-        return {}
-    import yaml
-
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    stated = found.get("machines", {}) if isinstance(found, dict) else None
-    if not isinstance(stated, dict) or not all(isinstance(usd, int | float) and usd >= 0 for usd in stated.values()):
-        raise RungError(
-            f"machines is {stated!r}, but must map kinds to dollars per hour.",
-            where=str(path),
-            remedy="Write for example: machines: {h100: 2.10, core: 0.04}",
-        )
-    return {str(kind).lower(): float(usd) for kind, usd in stated.items()}
-
-
-def home() -> Path:
-    """Folder for models and measurements: RUNG_HOME, or ~/.cache/rung."""
-    return Path(os.environ.get("RUNG_HOME") or "~/.cache/rung").expanduser()
-
-
-def default_price(machine: Machine) -> float:
-    """The user's price for this kind of machine, or the list price."""
-    own = user_prices()
-    if machine.device != "cuda":
-        return own["core"] * machine.cores if "core" in own else list_price(machine.device, "", machine.cores)
-    words = machine.device_name.lower().replace("-", " ").split()
-    listed = list_price(machine.device, machine.device_name, machine.cores)
-    return next((usd for kind, usd in own.items() if kind in words), listed)
-
-
-def fingerprint() -> str:
-    """A digest of what the measured speeds depend on: CPU, instruction sets, cores, memory, GPU, torch.
-
-    CPU flags are included because clouds sell different CPUs under one model name.
-    """
-    facts = [
-        PROBE_VERSION,
-        platform.machine(),
-        cpu_name(),
-        _cpu_flags(),
-        usable_cores(),
-        usable_threads(),
-        usable_memory(),
-        gpu_names(),
-        metadata.version("torch"),
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-
-
-def _cpuinfo(field: str) -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")
-
-
-def cpu_name() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _cpu_flags() -> str:
-    return _cpuinfo("flags") or _cpuinfo("Features")
-
-
-def gpu_names() -> str:
-    """The NVIDIA GPUs this process may see, without importing torch; empty where there are none."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-    if not visible or visible == "-1" or not (tool := shutil.which("nvidia-smi")):
-        return ""
-    listed = subprocess.run(
-        [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"], capture_output=True, text=True, check=False
-    )
-    return f"{visible}: {listed.stdout.strip()}" if listed.returncode == 0 else ""
-
-
-def gpu_bytes(pids: Collection[int]) -> int:
-    """Memory of NVIDIA GPUs that these processes hold now; 0 where there is none, or where the driver does not say."""
-    if not (tool := shutil.which("nvidia-smi")):
-        return 0
-    asked = [tool, "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-    listed = subprocess.run(asked, capture_output=True, text=True, check=False)
-    rows = [line.split(",") for line in listed.stdout.splitlines()] if listed.returncode == 0 else []
-    held = {int(pid): mib.strip() for pid, mib in rows if pid.strip().isdigit()}
-    return sum(int(mib) << 20 for pid, mib in held.items() if pid in pids and mib.isdigit())
-
-
-def peak_bytes(pid: int | str = "self") -> int:
-    """Most main memory that a process has had, as Linux notes it; 0 where nothing notes it."""
-    status = Path(f"/proc/{pid}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def affinity() -> list[int]:
-    """Numbers of the logical processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))  # macOS and Windows builds of Python do not support affinity
-
-
-def _cgroup(name: str) -> list[str]:
-    path = Path("/sys/fs/cgroup") / name
-    return path.read_text().split() if path.exists() else []
-
-
-def _quota() -> float:
-    """CPU quota of the container in CPUs; infinite without a limit."""
-    match _cgroup("cpu.max"):
-        case [quota, period] if quota != "max":
-            return int(quota) / int(period)
-    return float("inf")
-
-
-def usable_cores() -> int:
-    """Logical processors this process may use."""
-    return max(1, int(min(len(affinity()), _quota())))
-
-
-def usable_threads() -> int:
-    """Physical cores this process may use: two threads on one core compete for its arithmetic units."""
-    cores = set()
-    for cpu in affinity():
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
-    physical = psutil.cpu_count(logical=False) or len(cores)
-    return max(1, int(min(len(cores), physical, _quota())))
-
-
-def usable_memory() -> int:
-    """Bytes of main memory this process may use."""
-    total = int(psutil.virtual_memory().total)
-    match _cgroup("memory.max"):
-        case [limit] if limit != "max":
-            return min(total, int(limit))
-    return total

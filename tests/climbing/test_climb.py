@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from elsewhere import elsewhere
+from watcher import Watcher
 
 from rung import methods
 from rung.climbing.climb import Climb, changed, climb, standing
+from rung.climbing.executors import Setting
+from rung.climbing.executors.job import measure
 from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError
 from rung.evaluate.predict import answer
@@ -31,24 +38,6 @@ from rung.task import load_task
 from rung.types import Need, Record, TrainData
 
 LABELS = ("refund", "delay", "other")
-
-
-@dataclass
-class Watcher:
-    """A watcher that remembers."""
-
-    steps: Sequence[Any] = ()
-    records: tuple[Record, ...] = ()
-
-    def planned(self, steps: Sequence[Any]) -> None:
-        self.steps = steps
-
-    def began(self, rung: str) -> None: ...
-
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-
-    def ended(self, record: Record) -> None:
-        self.records += (record,)
 
 
 @pytest.fixture
@@ -312,6 +301,32 @@ def test_what_befalls_the_test_loses_nothing_of_the_climb(folder: Path, monkeypa
     assert (after := go(folder)).opened.test and not after.opened.untested
 
 
+def test_a_workers_fit_that_this_machine_does_not_see_is_not_made_again_unasked(folder: Path, trick: Callable) -> None:
+    fits: list[Path] = []
+    trick(lambda run: fits.append(run.folder))
+
+    @contextmanager
+    def unseen(setting: Setting) -> Iterator[Any]:
+        with elsewhere(setting) as executor:
+
+            def run(jobs: Iterable[Any]) -> Iterator[Record]:
+                found = list(executor.run(jobs))
+                shutil.rmtree(folder / ".rung" / "fits")
+                yield from found
+
+            yield SimpleNamespace(run=run, concurrent=True, beside=nullcontext)
+
+    set_task(folder, rungs=["trick"])
+    found = go(folder, on=unseen)
+    assert "trick was fitted on there, and this machine does not see its fit" in found.opened.untested
+    assert str(folder / ".rung" / "fits") in found.opened.untested and f"rung fit {folder} trick" in found.opened.untested
+    assert go(folder).opened.untested == found.opened.untested and len(fits) == 1 and not found.opened.test
+    project = Project(load_task(folder))
+    again = measure(project, project.plan.named("trick"), float("inf"), lambda *_: None)
+    assert again == found.records[0] and len(fits) == 2, "fitted, not measured"
+    assert go(folder).opened.test
+
+
 def test_sealed_rows_without_an_answer_are_no_number(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = FakeEngine.choose
 
@@ -416,6 +431,7 @@ def test_what_cannot_be_tried_says_what_is_missing(folder: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from rung.api.progress import Silent
 from rung.climbing.climb import climb
 from rung.climbing.project import Project
 from rung.lm.inference.fake import FakeEngine
@@ -432,13 +448,10 @@ def choose(self, prompts, labels, progress=None):
 
 FakeEngine.choose = choose
 
-class Watcher:
-    def planned(self, steps): ...
-    def began(self, rung): ...
-    def progress(self, rung, text, share): ...
+class Shown(Silent):
     def ended(self, record): print(record.rung, flush=True)
 
-climb(Project(load_task(place)), Watcher(), everything=True)
+climb(Project(load_task(place)), Shown(), everything=True)
 print(len(seen))
 """
 
@@ -468,6 +481,7 @@ def test_a_fit_that_is_killed_again_and_again_is_given_up(folder: Path) -> None:
     program = """
 import os, signal, sys
 from pathlib import Path
+from rung.api.progress import Silent
 from rung.climbing.climb import climb
 from rung.methods.base import Family
 from rung.methods.baseline import Baseline
@@ -477,13 +491,8 @@ from rung.task import load_task
 Baseline.fit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Baseline.family = Family.ADAPTERS  # as one that trains
 
-class Watcher:
-    def planned(self, steps): ...
-    def began(self, rung): ...
-    def progress(self, rung, text, share): ...
-    def ended(self, record): print(record.status, record.reason)
-
-climb(Project(load_task(Path(sys.argv[1]))), Watcher())
+for record in climb(Project(load_task(Path(sys.argv[1]))), Silent()).records:
+    print(record.status, record.reason)
 """
     set_task(folder, rungs=["majority"])
     ended = [

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from watcher import Watcher
 
 from rung.cli import cluster
 from rung.cli.screens.progress import Board
@@ -48,21 +49,6 @@ def write(place: Path, rungs: str = "majority, zero-shot, few-shot, majority>zer
     text = "task: What is it about?\nkind: classify\ndata: {examples: rows.jsonl}\nbase: fake\nencoder: fake\n"
     (place / "rung.yaml").write_text(f"{text}goal: {{at_least: 0.8}}\nrungs: [{rungs}]\n{more}")
     return place
-
-
-class Watcher:
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-
-    def planned(self, steps: Any) -> None: ...
-
-    def began(self, rung: str) -> None:
-        self.said.append((rung, "began"))
-
-    def progress(self, rung: str, text: str, share: float) -> None:
-        self.said.append((rung, text))
-
-    def ended(self, record: Record) -> None: ...
 
 
 def setting(folder: Path, **more: Any) -> Setting:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.cli.plan_json import judged
 from rung.cli.screens.plan import judge as told
@@ -34,15 +35,6 @@ sys.path.append(str(Path(__file__).parents[1] / "lm"))
 from servers import Server, serving
 
 ROWS = 40
-
-
-class Silent:
-    """A watcher that is not listening."""
-
-    def planned(self, steps: Any) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: Record) -> None: ...
 
 
 def between(text: str, name: str) -> str:
@@ -116,7 +108,7 @@ def project(place: Path) -> Project:
 
 
 def climbed(place: Path) -> Climb:
-    return climb(project(place), Silent())
+    return climb(project(place), Watcher())
 
 
 def scores(found: Climb) -> Any:

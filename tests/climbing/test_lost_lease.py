@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.climbing import cascading, climb, test_set
 from rung.climbing.project import Project
@@ -26,13 +27,6 @@ base: fake
 rungs: [majority, nearest]
 goal: {metric: accuracy, at_least: 0.1}
 """
-
-
-class Silent:
-    def planned(self, steps: object) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: object) -> None: ...
 
 
 @pytest.fixture
@@ -59,7 +53,7 @@ def losing(project: Project, plain: Callable[..., Any], name: str, seen: list[bo
 def test_who_lost_the_lease_stores_no_decision_and_decides_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     monkeypatch.setattr(climb, "content", losing(project, climb.content, "decision.json", seen))
-    found = climb.climb(project, Silent())
+    found = climb.climb(project, Watcher())
     assert seen[:2] == [False, False], "the first one was not stored"
     assert project.store.read("decision.json")["decision"]["chosen"] == found.decision.chosen
 
@@ -67,13 +61,13 @@ def test_who_lost_the_lease_stores_no_decision_and_decides_again(project: Projec
 def test_who_lost_the_lease_stores_no_look_and_proves_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     monkeypatch.setattr(test_set, "answer", losing(project, test_set.answer, "test.json", seen))
-    found = climb.climb(project, Silent())
+    found = climb.climb(project, Watcher())
     assert seen[:2] == [False, False], "the first look was not stored"
     assert found.opened.seals_broken == 1 and found.opened.test and not found.opened.untested
 
 
 def test_a_cheaper_rung_is_proved_by_one_driver_at_a_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = climb.climb(project, Silent(), everything=True)
+    found = climb.climb(project, Watcher(), everything=True)
     proved: list[str] = []
 
     def prove(project: Project, record: Any) -> str:
@@ -87,7 +81,7 @@ def test_a_cheaper_rung_is_proved_by_one_driver_at_a_time(project: Project, monk
     monkeypatch.setattr(climb, "price", lambda record: record.rung == "nearest")
     monkeypatch.setattr(climb.test_set, "prove", prove)
     monkeypatch.setattr(climb.test_set, "proofs", lambda *_: {})
-    go = climb._Going(project, Silent(), ())
+    go = climb._Going(project, Watcher(), ())
     go.records = list(found.records)
     go.prove_cheaper("majority")
     assert proved == ["majority"]

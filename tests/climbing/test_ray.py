@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_executors import Watcher, write
+from test_executors import write
+from watcher import Watcher
 
 from rung.climbing.climb import Climb, climb
 from rung.climbing.executors import job, local, ray_cluster

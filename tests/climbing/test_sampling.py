@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.climbing import sampling
 from rung.climbing.climb import climb
@@ -24,23 +25,9 @@ from rung.planning import corrections, samples
 from rung.planning.corrections import PastEstimate
 from rung.planning.samples import Sample
 from rung.task import load_task
-from rung.types import Record
 
 FAR = "http://127.0.0.1:9/v1#org/big"
 """Nobody listens there."""
-
-
-class Watcher:
-    """A watcher that remembers the estimates."""
-
-    def planned(self, steps: Any) -> None:
-        self.steps = steps
-
-    def began(self, rung: str) -> None: ...
-
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-
-    def ended(self, record: Record) -> None: ...
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.climbing.climb import Climb, climb
 from rung.climbing.ledger import Spending, spending
@@ -16,16 +17,6 @@ from rung.task import load_task
 from rung.types import Record
 
 LABELS = ("refund", "delay", "other")
-
-
-class Watcher:
-    def planned(self, steps: Sequence[Any]) -> None: ...
-
-    def began(self, rung: str) -> None: ...
-
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-
-    def ended(self, record: Record) -> None: ...
 
 
 def write_rows(path: Path, numbers: range) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.climbing.climb import climb
 from rung.climbing.preflight import inspect
@@ -21,16 +21,9 @@ from rung.lm.models.load import load
 from rung.machine import Machine
 from rung.predictor import Predictor
 from rung.task import load_task
-from rung.types import Example, Record
+from rung.types import Example
 
 LABELS = ("refund", "delay", "other")
-
-
-class Silent:
-    def planned(self, steps: Sequence[Any]) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: Record) -> None: ...
 
 
 @pytest.mark.parametrize("template", ["{% for m in messages %}", "{{ raise_exception('this template takes no chats') }}"])
@@ -56,7 +49,7 @@ def test_a_broken_template_skips_the_rungs_that_ask_it(
     findings, shown = inspect(project)
     assert shown == []
     assert any(one.code == "chat-template" and one.severity == "warn" for one in findings)
-    records = {record.rung: record for record in climb(project, Silent(), everything=True).records}
+    records = {record.rung: record for record in climb(project, Watcher(), everything=True).records}
     assert {name: record.status for name, record in records.items()} == {
         "majority": "done",
         "zero-shot": "skipped",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from watcher import Watcher
 
 from rung.cli.screens import results
 from rung.climbing.climb import climb
@@ -380,13 +381,6 @@ def test_the_leaderboard_has_a_column_only_where_weights_were_touched() -> None:
 # --- a climb ----------------------------------------------------------------------------------------------------------
 
 
-class Quiet:
-    def planned(self, steps: Any) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: Record) -> None: ...
-
-
 def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     tmp_path: Path, home: Path, base: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,7 +395,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
     task = {"task": "Sort.", "kind": "classify", "data": data, "goal": goal, "base": str(base("llama")), "encoder": "fake"}
     methods = {"lora": {"rank": 2, "epochs": 1, "batch": 8}}
     (tmp_path / "rung.yaml").write_text(json.dumps({**task, "rungs": ["zero-shot", "lora"], "methods": methods}))
-    found = {r.rung: r for r in climb(Project(load_task(tmp_path), say=lambda text: None), Quiet(), everything=True).records}
+    found = {r.rung: r for r in climb(Project(load_task(tmp_path), say=lambda text: None), Watcher(), everything=True).records}
     assert found["zero-shot"].status == found["lora"].status == "done", found["lora"].reason
     lost = found["lora"].forgetting
     assert found["zero-shot"].forgetting is None and lost and lost.unit == "nats a token" and lost.loss.value != 0
@@ -412,7 +406,7 @@ def test_a_climb_measures_what_was_forgotten_and_a_second_measures_nothing(
 
     monkeypatch.setattr(CausalEngine, "read", None)
     (tmp_path / ".rung" / "records.jsonl").unlink()  # as where the record is made anew from what is kept
-    again = climb(Project(load_task(tmp_path), say=lambda text: None), Quiet(), everything=True)
+    again = climb(Project(load_task(tmp_path), say=lambda text: None), Watcher(), everything=True)
     assert [r.forgetting for r in again.records if r.rung == "lora"] == [lost]
 
 

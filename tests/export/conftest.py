@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from commands import command
 
-from rung.machine import Machine, fingerprint
+from rung.hardware import fingerprint
+from rung.machine import Machine
 
 WORDS = {"refund": ["money", "back", "repay"], "delivery": ["parcel", "courier", "late"]}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from servers import Server, serving
 
-from rung.climbing.climb import measure
+from rung.climbing.executors.job import measure
 from rung.climbing.fit import fit, fit_context
 from rung.climbing.project import Project
 from rung.lm.base import Decoding

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.advise import draw
 from rung.cli.screens import plan as terminal_plan
@@ -27,21 +28,12 @@ from rung.methods.base import options
 from rung.planning.corrections import PastEstimate
 from rung.planning.steps import bases_asked, break_evens, yearly
 from rung.task import load_task
-from rung.types import Record, digest
+from rung.types import digest
 
 LABELS = ("refund", "delay", "other")
 FAR = "http://127.0.0.1:9/v1#org/big"
 """Nobody listens there: a plan asks nothing."""
 RUNGS = ("majority", "zero-shot", "few-shot", "lora")
-
-
-class Watcher:
-    """A watcher that remembers nothing."""
-
-    def planned(self, steps: Sequence[Any]) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: Record) -> None: ...
 
 
 @pytest.fixture

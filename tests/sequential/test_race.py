@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from watcher import Watcher
 
 from rung import store
 from rung.climbing.climb import Climb, climb
@@ -21,7 +22,7 @@ from rung.lm.inference.fake import FakeEngine
 from rung.sequential.interim import schedule_analyses
 from rung.sequential.race import Outcome, clusters_of, in_order, race
 from rung.task import load_task
-from rung.types import Example, Record
+from rung.types import Example
 
 # --- candidates against each other ------------------------------------------------------------------------------------
 
@@ -127,13 +128,6 @@ def test_rows_of_a_group_come_together_and_the_order_is_fixed() -> None:
 LABELS = ("refund", "delay", "other")
 
 
-class Quiet:
-    def planned(self, steps: Any) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: Record) -> None: ...
-
-
 @pytest.fixture
 def folder(tmp_path: Path, home: Path) -> Path:
     """400 dev rows; the fake model gets them all right, the majority a third of them."""
@@ -162,7 +156,7 @@ def set_task(place: Path, goal: float = 0.8, metric: str = "accuracy", race: boo
 
 
 def go(place: Path, **how: Any) -> Climb:
-    return climb(Project(load_task(place)), Quiet(), **how)
+    return climb(Project(load_task(place)), Watcher(), **how)
 
 
 def test_a_raced_climb_asks_few_rows_says_how_many_and_decides_the_same(folder: Path, asked: list[str]) -> None:

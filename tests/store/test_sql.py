@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung.climbing import climb as climbing
 from rung.climbing.indexing import index_here
@@ -171,13 +172,6 @@ def make(folder: Path) -> Path:
     return folder
 
 
-class Silent:
-    def planned(self, steps: object) -> None: ...
-    def began(self, rung: str) -> None: ...
-    def progress(self, rung: str, text: str, share: float) -> None: ...
-    def ended(self, record: object) -> None: ...
-
-
 def told(decision: Decision) -> tuple[str, str, dict[str, str], set[tuple[str, str]]]:
     verdicts = {one.rung: one.verdict for one in decision.rungs}
     return decision.verdict, decision.chosen, verdicts, {(one.a, one.b) for one in decision.comparisons}
@@ -188,7 +182,7 @@ def test_drivers_share_out_the_rungs_and_come_to_one_decision(address: Address, 
     projects = [Project(load_task(folder), say=lambda text: None, store_at=str(address)) for folder in folders]
     first = rung_key(projects[0], projects[0].plan.steps[0])
     done: list[climbing.Climb] = []
-    other = threading.Thread(target=lambda: done.append(climbing.climb(projects[1], Silent(), everything=True)))
+    other = threading.Thread(target=lambda: done.append(climbing.climb(projects[1], Watcher(), everything=True)))
     with projects[0].store.lease(f"rungs/{first}"):
         other.start()
         until = time.monotonic() + 60
@@ -196,7 +190,7 @@ def test_drivers_share_out_the_rungs_and_come_to_one_decision(address: Address, 
             time.sleep(0.05)
         ahead = {one.provenance.key for one in projects[0].store.records()}
     assert len(ahead) == 3 and first not in ahead, "the other driver goes on with the rungs that are free"
-    mine = climbing.climb(projects[0], Silent(), everything=True)
+    mine = climbing.climb(projects[0], Watcher(), everything=True)
     other.join()
     records = projects[0].store.records()
     assert len(records) == 4 == len({one.provenance.key for one in records})
@@ -398,7 +392,7 @@ def test_a_project_in_a_database_asks_apis_through_its_ledger(address: Address, 
 
 def test_a_store_is_copied_to_a_database_and_back(address: Address, tmp_path: Path) -> None:
     project = Project(load_task(make(tmp_path / "task")), say=lambda text: None)
-    before = climbing.climb(project, Silent(), everything=True)
+    before = climbing.climb(project, Watcher(), everything=True)
     there = Store(tmp_path / "cache", lambda text: pytest.fail(text), address)
     first = copying.copy(project.store, there)
     assert first.fits == len(project.store.fit_keys()) > 0 and first.lines > 100
@@ -407,7 +401,7 @@ def test_a_store_is_copied_to_a_database_and_back(address: Address, tmp_path: Pa
     copying.copy(there, Store(again))
     back = Project(load_task(again), say=lambda text: pytest.fail(text))
     assert back.store.records() == project.store.records()
-    assert told(climbing.climb(back, Silent(), everything=True).decision) == told(before.decision)
+    assert told(climbing.climb(back, Watcher(), everything=True).decision) == told(before.decision)
     assert len(back.store.records()) == len(before.records), "nothing was measured again"
 
 

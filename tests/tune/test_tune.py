@@ -20,7 +20,8 @@ from rung.climbing.executors import Open, Setting, order, ray_worker
 from rung.climbing.measuring import failed
 from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError, RungError, TaskError
-from rung.lm.base import ModelRef
+from rung.lm.base import Choice, ModelRef
+from rung.lm.inference.fake import FakeEngine
 from rung.methods.base import Method, Run
 from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
@@ -335,6 +336,35 @@ def test_a_fit_that_the_driver_does_not_see_is_an_error_and_not_made_again(folde
     with pytest.raises(RungError, match="does not see its fit") as error:
         go(folder, "trick.keep=2", on=unseen)
     assert str(folder / ".rung" / "fits") in error.value.where and not Trick.fits
+
+
+def test_answers_that_the_driver_does_not_see_are_an_error_and_not_asked_again(folder: Path, asked: list[str]) -> None:
+    @contextmanager
+    def unseen(setting: Setting) -> Iterator[Any]:
+        """Fits are there from an earlier run; the answers stay on the other machine."""
+        with elsewhere(setting) as executor:
+
+            def run(jobs: Iterable[Any]) -> Iterator[Record]:
+                for job in jobs:
+                    yield from executor.run([job])
+                    shutil.rmtree(folder / ".rung" / "predictions", ignore_errors=True)
+
+            yield SimpleNamespace(run=run, concurrent=True)
+
+    with pytest.raises(RungError, match="but this machine does not see all of its answers") as error:
+        go(folder, "trick.keep=2", on=unseen)
+    assert str(folder / ".rung" / "predictions") in error.value.where and "Mount the folder" in error.value.remedy
+    assert error.value.what.startswith(f"trial 0 (present settings) has answered {len(asked) // 2} rows")
+    assert set(Counter(asked).values()) == {2}, "by the two workers, not here"
+
+
+def test_rows_that_fail_elsewhere_are_asked_again_here_which_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: FakeEngine, prompts: Sequence[Any], *_: Any) -> list[Choice]:
+        return [Choice("", 0.0, None, error="the network is down") for _ in prompts]
+
+    monkeypatch.setattr(FakeEngine, "choose", fails)
+    found = go(folder, "trick.keep=2", on=elsewhere)
+    assert set(statuses(found).values()) == {"unanswered"} and "the network is down" in found.trials[0].reason
 
 
 def test_a_worker_refuses_a_trial_that_it_would_fit_otherwise(folder: Path) -> None:

@@ -33,6 +33,11 @@ def step_keys(project: Project, step: Step) -> list[str]:
     return [*keys[0], *keys[1], own]
 
 
+def missing_fits(project: Project, step: Step) -> list[str]:
+    """Keys of a step's fits that are not in the store."""
+    return [key for key in step_keys(project, step) if project.store.fitted(key) is None]
+
+
 def fit_step(project: Project, step: Step, until: float, progress: Progress) -> Fitted:
     """Fit a step; what is stored is reused. BudgetError after `until`, a `time.monotonic()`."""
     if not step.parts:

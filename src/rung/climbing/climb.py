@@ -16,7 +16,6 @@ from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
 from rung.climbing.executors import Executor, Job, Open, Setting, local, shared
-from rung.climbing.executors.job import measure as measure
 from rung.climbing.fit import fit_context, fit_keys, named
 from rung.climbing.live import Watcher as Watcher
 from rung.climbing.measuring import dev_digest, rung_key

@@ -15,7 +15,7 @@ from rung.data.screening.report import Report
 from rung.data.screening.screen import Place, screened
 from rung.data.split import Splits
 from rung.errors import BudgetError
-from rung.machine import usable_cores
+from rung.hardware import usable_cores
 from rung.store import Store
 from rung.task import Task
 from rung.types import Texts, TrainData

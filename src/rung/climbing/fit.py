@@ -148,6 +148,15 @@ def named(stored: Predictor, *given: Predictor) -> Predictor:
     return stored
 
 
+def unseen(store: Store, what: str, file: str, instead: str = "") -> RungError:
+    """Another machine has done what is not in this machine's store, which is never done again in silence.
+
+    `file`: where it should be in the store's folder; `instead`: another way out.
+    """
+    remedy = "Mount the folder at the same path on every machine, with the same RUNG_KEY_FILE, or share a store."
+    return RungError(f"{what}.", where=str(store.folder / file), remedy=f"{remedy} {instead}".rstrip())
+
+
 def fit_keys(context: FitContext, chain: Sequence[Method]) -> list[str]:
     """The key of each fit of a rung: what it starts from, the method, its options, the data and the seed."""
     keys, before = [], context.start.digest

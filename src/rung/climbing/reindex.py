@@ -41,9 +41,9 @@ def _elsewhere(project: Project, place: str, on: Open, progress: Progress) -> Ch
     """Have parts added by workers, then do what is left here: deleted and renamed files, and what a worker failed at."""
     if not place.startswith("lance://"):
         raise RungError(
-            "an index in SQLite has one writer, so others cannot add to it.",
-            where="--on",
-            remedy="Move it to a folder or an object store that all machines see, with --store lance://…, or index here.",
+            "an index in SQLite has one writer, so the workers of a cluster cannot add to it.",
+            where=place,
+            remedy="Move it to a folder or an object store that all machines see (rung index --store lance://…), or index here.",
         )
     texts, engines, how = project.inputs.data.documents, project.engines, usual(project)
     store = knowledge.open_kept(place, engines)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rung.climbing.cascading import fit_step
+from rung.climbing.cascading import fit_step, missing_fits
+from rung.climbing.fit import unseen
 from rung.climbing.held import Proof
 from rung.climbing.project import Project
 from rung.climbing.selecting import scored, threshold
 from rung.errors import RungError
 from rung.evaluate.predict import answer
+from rung.planning.steps import Step
 from rung.predictor import Predictor
 from rung.store import LeaseLostError, scores
 from rung.types import Example, Record, Scores, Split, digest
@@ -56,6 +58,7 @@ def prove(project: Project, record: Record) -> str:
     """
     try:
         step = next(step for step in project.plan.steps if step.rung == record.rung)
+        _require_fits(project, step, record)
         predictor = fit_step(project, step, float("inf"), lambda *_: None).predictor
         dev, raced = project.inputs.splits.dev, record.provenance.race
         rest = _scored(project, predictor, dev, "dev", record) if raced and raced.asked < len(dev) else None
@@ -73,6 +76,15 @@ def prove(project: Project, record: Record) -> str:
     with project.store.under_lease(DECISION):
         project.store.change("test.json", lambda looks: {**looks, _name(project, record): look})
     return ""
+
+
+def _require_fits(project: Project, step: Step, record: Record) -> None:
+    """RungError if a worker made the rung's fits and they are not in the store: this process may lack what a fit needs."""
+    ran = record.provenance.ran
+    if ran and (missing := missing_fits(project, step)):
+        what = f"{record.rung} was fitted on {ran['node']}, and this machine does not see its fit"
+        instead = f"Or fit it here: rung fit {project.task.folder} {record.rung}"
+        raise unseen(project.store, what, f"fits/{missing[0]}", instead)
 
 
 def _name(project: Project, record: Record) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rung.machine import peak_bytes
+from rung.hardware import peak_bytes
 
 _CLEAR = Path("/proc/self/clear_refs")
 

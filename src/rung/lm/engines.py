@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rung import files
+from rung.home import home
 from rung.lm.base import Closes, EndsServers, Engine, InServer, ModelRef, Prompt
 from rung.lm.engine_kinds import can, kind, kind_of
 from rung.lm.models import fits
 from rung.lm.remote.calls import LEDGER, FileCalls
 from rung.lm.remote.settings import Settings
 from rung.lm.this_machine import load_or_measure
-from rung.machine import Machine, home
+from rung.machine import Machine
 from rung.task.base_names import split_server
 from rung.visible import print_visible
 

@@ -12,8 +12,9 @@ import torch
 from torch.nn.functional import linear
 
 from rung.contention import watch_others
+from rung.hardware import cpu_name, usable_cores, usable_memory, usable_threads
 from rung.lm.models import frozen_linear, onednn_linear
-from rung.machine import Device, Machine, cpu_name, usable_cores, usable_memory, usable_threads
+from rung.machine import Device, Machine
 
 Work = tuple[float, Callable[[], Any]]
 """10^9 operations or bytes, and the call that processes them."""

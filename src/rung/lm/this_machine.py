@@ -9,7 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from rung import files
-from rung.machine import BUSY_SHARE, Machine, default_price, fingerprint, home
+from rung.contention import BUSY_SHARE
+from rung.hardware import fingerprint
+from rung.home import home
+from rung.machine import Machine
+from rung.machine_prices import default_price
 
 
 def load_or_measure(*, usd_per_hour: float | None = None) -> Machine:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rung import files
-from rung.machine import Machine, home
+from rung.home import home
+from rung.machine import Machine
 from rung.methods.estimate import CostEstimate
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rung.errors import RungError
-from rung.machine import Machine, list_price, user_prices
+from rung.machine import Machine
+from rung.machine_prices import list_price, user_prices
 
 PEAK_SHARE = 0.7
 """Assumed share of the peak that large matrix products reach, which is what is measured on a local machine. Together with
@@ -39,7 +40,7 @@ PRICE_SOURCES = {
     "https://www.mercatus-ai.com/blog/cloud-gpu-pricing": "May 2026: A100, H100, H200",
     "https://aimultiple.com/gpu-index": "20 May 2026: the median of 37 providers of an H100 is $2.95",
 }
-"""Where `rung.machine.USD_PER_GPU_HOUR` was compared; kinds that are in neither are rounded from single list prices."""
+"""Where `rung.machine_prices.USD_PER_GPU_HOUR` was compared; kinds that are in neither are rounded from single list prices."""
 
 
 KINDS: dict[str, Kind] = {
@@ -61,7 +62,7 @@ KINDS: dict[str, Kind] = {
 def by_name(name: str) -> Machine:
     """A machine by name, such as `h100` or `h100x8`; its name states that it is not measured.
 
-    RungError for an unknown kind. Prices: the user's prices.yaml, else the table in `rung.machine`.
+    RungError for an unknown kind. Prices: the user's prices.yaml, else the table in `rung.machine_prices`.
     """
     kind, count = parsed(name)
     gpu = KINDS[kind]

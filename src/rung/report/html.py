@@ -50,9 +50,7 @@ def write(project: Project, path: Path | None = None) -> Path:
     text = rendered(project)
     path = path or project.task.folder / "report.html"
     if not path.parent.is_dir():
-        raise RungError(
-            "the folder does not exist.", where=str(path.parent), remedy="Create it, or name another place with --to."
-        )
+        raise RungError("the folder does not exist.", where=str(path.parent), remedy="Create it, or name another place.")
     files.write_text(path, text, errors="replace")  # a lone surrogate in a row must not fail the report
     return path
 

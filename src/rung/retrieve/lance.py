@@ -31,7 +31,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from rung.errors import BusyError
-from rung.machine import home
+from rung.home import home
 from rung.retrieve import lexical
 from rung.retrieve.lance_errors import check_cpu, needs_store, usable
 from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, head, merged, passage, row, tagged

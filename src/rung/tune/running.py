@@ -91,11 +91,7 @@ class Running:
         """A trial that is fitted, as the store has it; None if it cannot be used. RungError if the store does not have it."""
         context, trial = self.parts.context, self.trials[i]
         if missing := self._job(i).missing:
-            raise RungError(
-                f"trial {i} ({trial.name}) is fitted, but this machine does not see its fit.",
-                where=str(context.store.folder / "fits" / missing[0]),
-                remedy="Mount the folder at the same path on every machine, with the same RUNG_KEY_FILE, or share a store.",
-            )
+            raise self._unseen(i, "is fitted, but this machine does not see its fit", f"fits/{missing[0]}")
         try:
             predictor, notes = fitting.fit(context, trial.methods, self.deadline, partial(self.watcher.progress, i))
         except BudgetError as error:
@@ -150,7 +146,7 @@ class Running:
         return None
 
     def _answered(self, numbers: Sequence[int], left: Sequence[int], rows: int) -> None:
-        """Have the trials left in the race answer a stage's rows at the same time."""
+        """Have the trials left in the race answer a stage's rows at the same time. RungError if the store has no answers then."""
         if not self.executor.concurrent:
             return
         asked = [numbers[place] for place in left]
@@ -161,6 +157,11 @@ class Running:
                 raise _TrialFailedError(i, _status(record), record.reason)
             if record.status == "skipped":
                 raise BudgetError(record.reason)
+            if file := self._job(i, rows=rows).unseen:
+                raise self._unseen(i, f"has answered {rows} rows, but this machine does not see all of its answers", file)
+
+    def _unseen(self, i: int, what: str, file: str) -> RungError:
+        return fitting.unseen(self.parts.context.store, f"trial {i} ({self.trials[i].name}) {what}", file)
 
     def _asker(self, i: int, predictor: Predictor) -> Callable[[Sequence[Example]], Sequence[float]]:
         context, track, metric, seen = self.parts.context, self.track, self.parts.context.scoring.metric(), list[float]()

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from rung.climbing import measuring
-from rung.climbing.cascading import step_keys
+from rung.climbing.cascading import fit_step, missing_fits, step_keys
 from rung.climbing.fit import Progress
 from rung.climbing.project import Project
 from rung.planning.steps import Step
@@ -153,8 +153,14 @@ def here(job: Work, project: Project, until: float, progress: Progress) -> Recor
 
 
 def measure(project: Project, step: Step, until: float, progress: Progress) -> Record:
-    """One rung's record: the stored one if nothing it depends on has changed, else measured now and stored."""
-    return here(Job(step), project, until, progress)
+    """One rung's record: the stored one if nothing it depends on has changed, else measured now and stored.
+
+    Fits that are missing from the store, since they were deleted or are on another machine, are made.
+    """
+    record = here(Job(step), project, until, progress)
+    if record.status == "done" and missing_fits(project, step):
+        fit_step(project, step, until, progress)
+    return record
 
 
 def waits_for(project: Project, jobs: Sequence[Work], everything: bool) -> list[set[int]]:

@@ -60,6 +60,20 @@ class TrialJob:
         context = self.parts.context
         return [key for key in fitting.fit_keys(context, self.methods) if context.store.fitted(key) is None]
 
+    @property
+    def unseen(self) -> str:
+        """The file that should have its answers, once it has answered; empty if the store has them.
+
+        Rows that failed are answers, and after them the rest may not have been asked: the driver asks once more, and says so.
+        """
+        store = self.parts.context.store
+        predictor = store.fitted(self.key)
+        assert predictor, "it answers with a fit that the store has"
+        known = store.predictions(predictor.digest)
+        there = [known.get(row.id) for row in self.parts.rows[: self.rows]]
+        seen = all(there) or any(one and one.failed for one in there)
+        return "" if seen else f"predictions/{predictor.digest}.jsonl"
+
     def begin(self, project: Project, until: float) -> Record | str:
         key = self.key
         if self._stored(key):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rung import files
 from rung.errors import ModelError
+from rung.home import home
 from rung.lm.export.merged import bytes_of, merged
-from rung.machine import home
 from rung.types import digest
 
 FOLDER = "served"

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Sequence
 
 from rung.errors import ModelError
-from rung.machine import gpu_bytes, peak_bytes
+from rung.hardware import gpu_bytes, peak_bytes
 
 PYTHON, OPTIONS = "RUNG_VLLM_PYTHON", "RUNG_VLLM_OPTIONS"
 MODULE = "vllm.entrypoints.openai.api_server"

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from rung import files
 from rung.errors import ModelError
+from rung.home import home
 from rung.lm.models.hub import ModelFiles, Say, check_weights, content_digest, no_space
-from rung.machine import home
 
 NOTE = "rung.json"
 """In each folder: name, digest, source and licence of the model. A folder without it is not finished."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rung import files
-from rung.machine import home
+from rung.home import home
 
 MINUTES = 5
 """After so long a hub is asked again."""

@@ -38,4 +38,4 @@ KNOWN: dict[str, Price] = {
 }
 """OpenAI's standard tier; prices of March 2026 come from third-party copies of its page. Check this against
 https://openai.com/api/pricing before money depends on it, and put what you pay under `prices` in rung.yaml. A model that is
-not here has no known price. The price of an hour of a rented GPU is in `rung.machine.USD_PER_GPU_HOUR`."""
+not here has no known price. The price of an hour of a rented GPU is in `rung.machine_prices.USD_PER_GPU_HOUR`."""

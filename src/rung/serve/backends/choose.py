@@ -11,6 +11,8 @@ from typing import Any
 
 from rung import files
 from rung.errors import ModelError, RungError
+from rung.hardware import fingerprint
+from rung.home import home
 from rung.lm.backends import table
 from rung.lm.backends.engine import BackendEngine
 from rung.lm.backends.table import BackendChoice
@@ -18,7 +20,6 @@ from rung.lm.base import ModelRef, Prompt
 from rung.lm.data_policy import require_data_policy
 from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
-from rung.machine import fingerprint, home
 from rung.planning.api_settings import settings
 from rung.serve.answering.models import Served
 from rung.serve.backends import trial
