@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -33,10 +34,12 @@ def peak() -> int:
 
 
 def give_back() -> None:
-    """Give freed memory back to the system, where Linux's C library can: it keeps what a training freed in small pieces.
+    """Free what only refers to itself, as a trainer and its model do, and give freed memory back to the system.
 
+    The latter where Linux's C library can: it keeps what a training freed in small pieces.
     https://man7.org/linux/man-pages/man3/malloc_trim.3.html
     """
+    gc.collect()
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
 
