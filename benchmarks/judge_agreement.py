@@ -19,7 +19,8 @@ import common
 
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import judge_with
-from rung.metrics.judge import JudgeReply, Pair, Pairwise, agreement_of, kappa
+from rung.metrics.agreement import agreement_of, kappa
+from rung.metrics.judge import JudgeReply, Pair, Pairwise
 
 MARKS = ("tie", "first", "second")
 CRITERION = "The answer that does better what was asked: right, whole, to the point and well written."

@@ -19,8 +19,9 @@ import numpy as np
 from rung.claims.shares import ERROR, FIRST
 from rung.climbing.decide import decide, next_rung
 from rung.climbing.held import Proof
+from rung.decisions import Decision
 from rung.metrics import resample, stats
-from rung.types import Cost, Decision, Interval, Latency, Record, Scores
+from rung.types import Cost, Interval, Latency, Record, Scores
 
 RUNGS = 4
 

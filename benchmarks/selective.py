@@ -25,10 +25,11 @@ from rung.climbing.climb import chosen, climb
 from rung.climbing.deciding import decide
 from rung.climbing.project import Project
 from rung.climbing.selecting import with_threshold
+from rung.decisions import Claim
 from rung.lm.engines import Engines
 from rung.metrics.stats import wilson
 from rung.task import load_task
-from rung.types import Claim, Example, Selection
+from rung.types import Example, Selection
 
 PER_CLASS, HELD, LEAST, COVERAGE = 10, 400, 0.95, 0.7
 YAML = f"""\

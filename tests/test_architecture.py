@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "message",
         "rows",
         "types",
+        "decisions",
         "errors",
         "calls",
         "label_sets",

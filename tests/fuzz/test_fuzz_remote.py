@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from rung.errors import RungError
 from rung.lm.remote import label_matching, request_forms
+from rung.lm.remote.call_errors import RetryableError
 from rung.lm.remote.settings import Endpoint
-from rung.lm.remote.wire import Reply, RetryableError, Wire
+from rung.lm.remote.wire import Reply, Wire
 from rung.types import Message
 
 MANY = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))

@@ -18,10 +18,11 @@ from rung.errors import RungError
 from rung.lm.base import Decoding, Prompt
 from rung.lm.engines import Engines
 from rung.lm.remote import bounded, client, label_matching, replies, request_forms
+from rung.lm.remote.call_errors import RetryableError
 from rung.lm.remote.engine import RemoteEngine
 from rung.lm.remote.request import REASONING_TOKENS
 from rung.lm.remote.settings import Endpoint, Settings
-from rung.lm.remote.wire import RetryableError, Wire
+from rung.lm.remote.wire import Wire
 from rung.types import Message
 
 KEY = "sk-secret/0123+456789"

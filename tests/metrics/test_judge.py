@@ -15,18 +15,8 @@ from rung.errors import RungError
 from rung.lm.base import Choice
 from rung.lm.inference.fake import FakeEngine
 from rung.lm.inference.judge_model import judge_with
-from rung.metrics.judge import (
-    Ask,
-    Judge,
-    JudgedAnswer,
-    JudgeReply,
-    Pair,
-    Pairwise,
-    Rubric,
-    agreement_with_people,
-    kappa,
-    score_answers,
-)
+from rung.metrics.agreement import agreement_with_people, kappa
+from rung.metrics.judge import Ask, Judge, JudgedAnswer, JudgeReply, Pair, Pairwise, Rubric, score_answers
 from rung.types import Example, Message, Unscored
 
 PAIRS = [Pair(f"q{i}", "a" * (1 + i % 7), "a" * (1 + (3 * i) % 5)) for i in range(80)]

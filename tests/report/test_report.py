@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from rung.climbing.decide import decide
 from rung.data.finding import Finding
+from rung.decisions import Decision
 from rung.errors import RungError
 from rung.metrics import interval
 from rung.report import figures, render, report_data, rows, scatter, verdict, write
 from rung.report.numbers import millis, money, seconds, signed
 from rung.store import Store
 from rung.task import Task
-from rung.types import Cost, Decision, Example, Forgetting, Interval, Latency, Provenance, Record, Scores
+from rung.types import Cost, Example, Forgetting, Interval, Latency, Provenance, Record, Scores
 
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- \u2028 ${x} {{ 7*7 }} 'quoted\" & <svg/onload=alert(2)>"
 VOID = {"meta", "link", "img", "br", "hr", "input", "circle", "line", "path", "polyline"}

@@ -20,15 +20,14 @@ from hypothesis import strategies as st
 from rung import predictor, signed, trust
 from rung.cli.climb_json import summary
 from rung.climbing.project import Project
+from rung.decisions import Comparison, Decision, RungVerdict
 from rung.report import write
 from rung.report.report_data import read_report_data
 from rung.store import Store, codec
 from rung.task import load_task
 from rung.types import (
     Attack,
-    Comparison,
     Cost,
-    Decision,
     Forgetting,
     Interval,
     Latency,
@@ -36,7 +35,6 @@ from rung.types import (
     Provenance,
     Raced,
     Record,
-    RungVerdict,
     Scores,
     Source,
     Unscored,

@@ -20,6 +20,7 @@ from rung.climbing import climb as climbing
 from rung.climbing.indexing import index_here
 from rung.climbing.measuring import rung_key
 from rung.climbing.project import Project
+from rung.decisions import Decision
 from rung.errors import BudgetError, RungError
 from rung.lm.base import ModelRef
 from rung.lm.remote.ledger import Ledger, Usage
@@ -34,7 +35,7 @@ from rung.store.api_calls import calls_of
 from rung.store.database import TRIES, StoreError, prepare, tables
 from rung.store.objects import Objects
 from rung.task import load_task
-from rung.types import Decision, Prediction, Provenance, Record
+from rung.types import Prediction, Provenance, Record
 
 pytest.importorskip("sqlalchemy")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

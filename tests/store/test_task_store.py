@@ -14,23 +14,12 @@ from hypothesis import strategies as st
 
 from rung import files
 from rung import store as runs
+from rung.decisions import Comparison, Decision, RungVerdict
 from rung.errors import BusyError, RungError
 from rung.lm.base import ModelRef
 from rung.predictor import Predictor
 from rung.store import Store
-from rung.types import (
-    Comparison,
-    Cost,
-    Decision,
-    Forgetting,
-    Interval,
-    Latency,
-    Prediction,
-    Provenance,
-    Record,
-    RungVerdict,
-    Scores,
-)
+from rung.types import Cost, Forgetting, Interval, Latency, Prediction, Provenance, Record, Scores
 
 INTERVAL = Interval(0.5, 0.25, 0.75, 4)
 RECORD = Record(

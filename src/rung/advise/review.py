@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rung.advise.advise import Chart
-from rung.types import Comparison, Cost, Decision, Interval, Record
+from rung.decisions import Comparison, Decision
+from rung.types import Cost, Interval, Record
 
 OFF_FACTOR = 1.5
 """An estimate is wrong if it is off by more than this factor."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rung.api import html
 from rung.data.finding import Finding
+from rung.decisions import Claim, Decision, Verdict
 from rung.errors import RungError
 from rung.report.numbers import millis, money, seconds
-from rung.types import Claim, Decision, Interval, Record, Verdict
+from rung.types import Interval, Record
 
 if TYPE_CHECKING:
     from rung.api.predictor import Predictor

@@ -13,10 +13,11 @@ from rung.api.result import Findings, Plan, Result
 from rung.api.task import PathLike, Task
 from rung.climbing.project import Project
 from rung.data.check import blocking
+from rung.decisions import Decision
 from rung.errors import DataError
 from rung.planning.steps import bases_asked
 from rung.store import remember
-from rung.types import Decision, Interval, Record
+from rung.types import Interval, Record
 
 
 def climb(

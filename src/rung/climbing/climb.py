@@ -22,6 +22,7 @@ from rung.climbing.measuring import dev_digest, rung_key
 from rung.climbing.project import Project
 from rung.climbing.test_set import Opened
 from rung.data.finding import Finding
+from rung.decisions import Decision
 from rung.errors import RungError
 from rung.planning.steps import bases_asked
 from rung.predictor import Predictor
@@ -29,7 +30,7 @@ from rung.sequential.race import RacePlan
 from rung.store import LeaseLostError
 from rung.task import Task
 from rung.task.cascade_names import THEN
-from rung.types import Decision, Record
+from rung.types import Record
 
 T = TypeVar("T")
 

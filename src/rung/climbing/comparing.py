@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rung.climbing.held import HeldRows, References, corpus_of, only_answered, rows_of, scores_of
+from rung.decisions import Comparison
 from rung.metrics import is_binary, resample, stats
-from rung.types import Comparison, Record, Scores
+from rung.types import Record, Scores
 
 
 def compare(

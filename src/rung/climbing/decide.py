@@ -11,9 +11,10 @@ from rung.climbing.comparing import compare as compare
 from rung.climbing.comparing import comparisons
 from rung.climbing.held import HeldRows, Proof, References, scores_of
 from rung.climbing.verdicts import Case, GoalLike, aims, as_measured, broken_limits, rung_verdict, screening
-from rung.metrics.judge import Agreement
+from rung.decisions import Claim, Decision, RungVerdict, Verdict
+from rung.metrics.agreement import Agreement
 from rung.sequential.interim import InterimAnalysis
-from rung.types import Claim, Decision, Record, RungVerdict, Verdict
+from rung.types import Record
 
 
 def decide(

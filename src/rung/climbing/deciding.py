@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rung.climbing import test_set
 from rung.climbing.ledger import errors_apart, spending
 from rung.climbing.project import Project
-from rung.types import Decision, Record
+from rung.decisions import Decision
+from rung.types import Record
 
 
 def decide(project: Project, records: Sequence[Record], *, alone: bool = False) -> Decision:

@@ -12,13 +12,15 @@ from rung.climbing.decide import decide
 from rung.climbing.held import Proof
 from rung.climbing.inputs import Inputs
 from rung.data.split import Sealed
+from rung.decisions import Decision
 from rung.evaluate import forgetting, judging
 from rung.lm.engines import Engines
-from rung.metrics.judge import Agreement, Judge
+from rung.metrics.agreement import Agreement
+from rung.metrics.judge import Judge
 from rung.sequential.race import RacePlan, analysis_of, race_plan
 from rung.store import Store
 from rung.task import Task
-from rung.types import Decision, Example, Record
+from rung.types import Example, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from rung.claims import selective
 from rung.claims.evidence import outlook
 from rung.claims.shares import SCREEN, Candidate, Counted, Measured
 from rung.climbing.held import HeldRows, Proof, joined, scores_of
+from rung.decisions import RungVerdict
 from rung.evaluate import forgetting
 from rung.metrics import find, stats, with_unscored
 from rung.sequential.interim import InterimAnalysis, bounds
-from rung.types import Interval, Record, RungVerdict, Scores
+from rung.types import Interval, Record, Scores
 
 ENOUGH = 0.8
 """The chance with which an advised number of rows decides."""

@@ -61,7 +61,7 @@ def _same(pair: Entry) -> bool:
 
 def _kappa(pairs: Sequence[Entry]) -> Interval:
     """Cohen (1960), Educational and Psychological Measurement 20:37, with a bootstrap interval over the rows."""
-    from rung.metrics.judge import kappa
+    from rung.metrics.agreement import kappa
 
     first, second = [key(pair.first) for pair in pairs], [key(pair.output) for pair in pairs]
     return kappa(first, second, sorted({*first, *second}))

@@ -12,7 +12,8 @@ from rung.data.formats import text_of
 from rung.data.rows import Row, combine, quoted
 from rung.data.spelling import key
 from rung.errors import DataError
-from rung.metrics.judge import MIN_KAPPA, Judge, JudgedAnswer, Pair, kappa
+from rung.metrics.agreement import MIN_KAPPA, kappa
+from rung.metrics.judge import Judge, JudgedAnswer, Pair
 
 Marked = tuple[Pair | JudgedAnswer, str]
 """A row in the judge's form, and the human mark."""

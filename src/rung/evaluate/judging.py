@@ -15,7 +15,8 @@ from rung.lm.engine_kinds import can
 from rung.lm.engines import Engines
 from rung.lm.inference.judge_model import REPLY_TOKENS, judge_with
 from rung.metrics import JUDGE, Metric
-from rung.metrics.judge import Agreement, Ask, Judge, JudgeReply, Pairwise, Rubric, agreement_with_people, score_answers
+from rung.metrics.agreement import Agreement, agreement_with_people
+from rung.metrics.judge import Ask, Judge, JudgeReply, Pairwise, Rubric, score_answers
 from rung.store import Store
 from rung.task import Task
 from rung.types import Example, Message, Unscored, digest

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rung.advise.review import ReviewedPlan
-from rung.metrics.judge import Agreement
+from rung.decisions import Decision, RungVerdict
+from rung.metrics.agreement import Agreement
 from rung.report.numbers import score
-from rung.types import Decision, Interval, Record, RungVerdict, Scores
+from rung.types import Interval, Record, Scores
 
 
 @dataclass(frozen=True, slots=True)

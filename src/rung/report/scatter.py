@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rung.decisions import Verdict
 from rung.report.figures import Scale, Tick, axis_range, score_ticks
-from rung.types import Interval, Verdict
+from rung.types import Interval
 
 
 @dataclass(frozen=True, slots=True)

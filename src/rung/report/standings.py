@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rung.decisions import Comparison, RungVerdict
 from rung.report import figures
 from rung.report.report_data import ReportData, change, with_interval
-from rung.types import Comparison, Record, RungVerdict
+from rung.types import Record
 
 State = Literal["meets", "fails", "undecided", "skipped", "failed", "not tried"]
 

@@ -8,10 +8,11 @@ from typing import Literal
 
 from rung.claims.shares import ERROR
 from rung.climbing.decide import claim_sentence
+from rung.decisions import RungVerdict, Verdict
 from rung.evaluate.forgetting import bounds
 from rung.report.numbers import millis, money, plainly, score
 from rung.report.report_data import ReportData, change, overall, with_interval
-from rung.types import Interval, Record, RungVerdict, Verdict
+from rung.types import Interval, Record
 
 DemandState = Literal["yes", "no", "open"]
 

@@ -29,31 +29,12 @@ from rung import files
 from rung.errors import BusyError, DataError, RungError, disk_full
 from rung.retrieve import dense, lexical
 from rung.retrieve.passage import Passage
+from rung.retrieve.sqlite_rows import COLUMNS, INSERT, PASSAGES, TABLES, passage, values
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, tags, text_digest
 from rung.sqlite_transaction import transaction
 
 NAME = "knowledge.sqlite"
 
-TABLES = """
-create table if not exists facts (name text primary key, value text not null) without rowid;
-create table if not exists documents (
-    document integer primary key autoincrement,  -- a new number for each new content: never used again
-    path text not null unique, digest text not null, refused text not null);
-create table if not exists vectors (
-    vector integer primary key, embedder text not null, text text not null, value blob not null, unique (embedder, text));
-create table if not exists passages (
-    row integer primary key autoincrement, id text not null unique,
-    document integer not null references documents on delete cascade, vector integer references vectors,
-    heading text not null, body text not null, first_line integer not null, last_line integer not null,
-    page integer not null, access text not null, extra text not null);
-create index if not exists passages_of on passages (document);
-create index if not exists passages_with on passages (vector);
-create table if not exists tags (
-    tag text not null, row integer not null references passages on delete cascade, primary key (tag, row)) without rowid;
-create index if not exists tags_of on tags (row);
-"""
-COLUMNS = "p.id, d.path, p.heading, p.body, p.first_line, p.last_line, p.page, p.access, p.extra"
-PASSAGES = "passages p join documents d using (document)"
 MAX_UNUSED = 0.5
 """Share of unused vectors above which they are deleted; until then a text that returns is not embedded again."""
 
@@ -116,11 +97,11 @@ class Sqlite:
 
     def passages(self, ids: Sequence[str]) -> list[Passage]:
         sql = f"select {COLUMNS} from {PASSAGES} where p.id in (select value from json_each(?))"
-        found = {row[0]: _passage(row) for row in self._all(sql, [json.dumps(list(ids))])}
+        found = {row[0]: passage(row) for row in self._all(sql, [json.dumps(list(ids))])}
         return [found[one] for one in ids]
 
     def file(self, path: str) -> list[Passage]:
-        return [_passage(row) for row in self._all(f"select {COLUMNS} from {PASSAGES} where d.path = ? order by p.row", [path])]
+        return [passage(row) for row in self._all(f"select {COLUMNS} from {PASSAGES} where d.path = ? order by p.row", [path])]
 
     def contents(self) -> Iterator[tuple[Change, Vector | None]]:
         documents = self._all("select document, path, digest, refused from documents order by document")
@@ -129,7 +110,7 @@ class Sqlite:
                 f"select {COLUMNS}, v.value from passages p join documents d using (document) left join vectors v using (vector)"
             )
             rows = self._all(f"{sql} where p.document = ? order by p.row", [document])
-            change = Change(path, digest, tuple(_passage(row) for row in rows), refused)
+            change = Change(path, digest, tuple(passage(row) for row in rows), refused)
             yield change, np.stack([np.frombuffer(row[-1], np.float32) for row in rows]) if rows and rows[0][-1] else None
 
     def health(self) -> Health:
@@ -171,9 +152,7 @@ class Sqlite:
                 kept = self._all(sql, [embedder, text_digest(p)])
                 assert kept, f"no vector is stored for {p.where}"
                 vector = kept[0][0]
-            values = [p.id, document, vector, json.dumps(p.heading, ensure_ascii=False), p.text, p.first_line, p.last_line]
-            values += [p.page, p.access, json.dumps(dict(p.extra), ensure_ascii=False)]
-            row = self._db.execute("insert into passages values (null, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values).lastrowid
+            row = self._db.execute(INSERT, values(p, document, vector)).lastrowid
             self._db.executemany("insert or ignore into tags values (?, ?)", [(tag, row) for tag in tags(p)])
 
     def _drop_spare_vectors(self) -> None:
@@ -248,7 +227,7 @@ class Sqlite:
         sql = f"select p.row, p.document, {COLUMNS} from {PASSAGES}"
         sql += " where p.document in (select value from json_each(?)) order by d.path, p.row"
         for row in self._db.execute(sql, [json.dumps(list(documents))]):
-            yield row[0], row[1], _passage(row[2:])
+            yield row[0], row[1], passage(row[2:])
 
     def _vectors_after(self, row: int) -> Iterator[tuple[int, bytes]]:
         yield from self._db.execute(
@@ -313,8 +292,3 @@ def unreadable(folder: Path, error: Exception) -> RungError:
         where=str(folder / NAME),
         remedy="Delete the folder and run rung index again; everything in it comes from the documents.",
     )
-
-
-def _passage(row: Sequence[Any]) -> Passage:
-    name, path, heading, text, first, last, page, access, extra = row[:9]
-    return Passage(name, path, tuple(json.loads(heading)), text, first, last, page, access, json.loads(extra))

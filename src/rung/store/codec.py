@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from rung.types import Decision, Forgetting, Prediction, Record, Scores
+from rung.decisions import Decision
+from rung.types import Forgetting, Prediction, Record, Scores
 
 T = TypeVar("T")
 

@@ -14,8 +14,9 @@ from rung.claims.shares import ERROR
 from rung.cli.screens.console import styled
 from rung.cli.screens.form import MARKS, add_column, bases_line, format_interval, format_seconds, format_usd
 from rung.data.finding import Finding
+from rung.decisions import Decision, Verdict
 from rung.evaluate.prompt_spread import Spread, spreads
-from rung.types import Decision, Prediction, Record, Scores, Verdict
+from rung.types import Prediction, Record, Scores
 from rung.visible import one_line
 
 VERDICTS = {"meets": "bold green", "fails": "bold red", "undecided": "bold yellow"}

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rung.errors import ModelError, RungError
+from rung.lm.remote.call_errors import CallError, Refused, RetryableError
 from rung.lm.remote.ledger import Ledger, Reservation, Usage
 from rung.lm.remote.settings import Endpoint, Settings
 from rung.lm.remote.tokens import estimate_text
-from rung.lm.remote.wire import CallError, Refused, Reply, RetryableError, Wire
+from rung.lm.remote.wire import Reply, Wire
 
 BACKOFF, MAX_BACKOFF = 0.5, 60.0
 """Seconds: bound of the first wait, doubled with every try, and its maximum. A wait is uniform between 0 and the bound

@@ -14,11 +14,12 @@ from rung.errors import ModelError, RungError
 from rung.lm.base import Choice, Completion, Decoding, Progress, Prompt
 from rung.lm.remote import request_forms, tokens
 from rung.lm.remote.answers import Failure, choice, completion
+from rung.lm.remote.call_errors import CallError, Refused
 from rung.lm.remote.client import Client, from_cached
 from rung.lm.remote.ledger import Ledger
 from rung.lm.remote.request import LABEL_OVERHEAD, REASONING_TOKENS, Question, Request, as_turns, bounds, max_tokens
 from rung.lm.remote.settings import Endpoint, Settings
-from rung.lm.remote.wire import CallError, Refused, Reply
+from rung.lm.remote.wire import Reply
 from rung.types import digest
 
 CONTEXT = 128_000

@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar
@@ -18,6 +16,7 @@ import httpx2
 from rung.errors import ModelError, RungError
 from rung.lm.remote import bounded, replies
 from rung.lm.remote.bounded import TOTAL_TIMEOUT_FACTOR, Clock, TooMuchError
+from rung.lm.remote.call_errors import FAULTS, Refused, RetryableError, retry_after
 from rung.lm.remote.key_filter import KeyFilter
 from rung.lm.remote.ledger import Usage
 from rung.lm.remote.settings import Endpoint
@@ -32,29 +31,6 @@ RETRYABLE_STATUS = (408, 409, 425, 429)
 """Status codes, together with all from 500 on, for which a retry may succeed."""
 FINAL_CODES = ("insufficient_quota", "billing_hard_limit_reached")
 """OpenAI's codes of a 429 that a retry cannot fix."""
-
-
-class CallError(RungError):
-    """One row's request was refused, or failed at every try; other rows continue."""
-
-
-class Refused(CallError):
-    """The server refuses this request; it may accept it without some of its parameters."""
-
-
-class RetryableError(Exception):
-    """A try failed and another may not."""
-
-    def __init__(self, what: str, *, billed: bool = False, after: float = 0.0, unreachable: bool = False, status: int = 0):
-        super().__init__(what)
-        self.what = what
-        self.billed = billed
-        """Whether the provider may have billed it: it was sent, and no complete answer arrived."""
-        self.after = after
-        """The server's Retry-After, in seconds."""
-        self.unreachable = unreachable
-        self.status = status
-        """Of the answer, where it is one that tells a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +208,7 @@ class Wire:
         if status in FATAL_STATUS or code in FINAL_CODES:
             raise ModelError(f"the server answered {said}", where=self.endpoint.url, remedy=self._remedy(status))
         if status in RETRYABLE_STATUS or status >= 500 or status < 400:
-            raise RetryableError(f"the server answered {said}", after=_retry_after(headers), status=status)
+            raise RetryableError(f"the server answered {said}", after=retry_after(headers), status=status)
         raise Refused(f"the server refused the question, {said}", where=self.endpoint.url)
 
     def _remedy(self, status: int) -> str:
@@ -279,33 +255,3 @@ class Wire:
         if isinstance(error, TooMuchError):
             return RetryableError(said, billed=True)
         return RetryableError(f"a reply in an unknown format: {type(error).__name__} {said}", billed=True)
-
-
-FAULTS = (
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    httpx2.StreamError,
-    TooMuchError,
-    # parts of the reply are missing, or have the wrong type
-    KeyError,
-    TypeError,
-    AttributeError,
-    ValueError,
-    OverflowError,
-    RecursionError,
-)
-"""Errors between a request and its parsed reply."""
-
-
-def _retry_after(headers: httpx2.Headers) -> float:
-    """Seconds of the Retry-After header, a number or a date; 0 without one. RFC 9110, section 10.2.3."""
-    given = headers.get("retry-after", "")
-    try:
-        seconds = float(given)
-        return max(0.0, seconds) if seconds == seconds else 0.0
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0

@@ -1,0 +1,39 @@
+"""The command that lists models, or those that suit a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rung.cli import base_advice
+from rung.cli.common import Json, out, print_json
+
+
+def models(
+    for_: Annotated[
+        Path | None,
+        typer.Option("--for", metavar="FOLDER", help="Bases for this task: what fits its rows, its limits and this machine."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List known models, their sources, and which are cached."""
+    from rich.table import Table
+
+    if for_ is not None:
+        base_advice.show(for_, json_)
+        return
+
+    from rung.cli.screens.form import format_bytes
+    from rung.lm.models.resolve import known
+
+    rows = known()
+    if json_:
+        print_json(rows)
+        return
+    table = Table("name", "kind", "parameters", "licence", "hub", "package index", "cached", header_style="bold")
+    for row in rows:
+        cached = f"{format_bytes(row.size_bytes)} in {row.folder}" if row.folder else "no"
+        table.add_row(row.name, row.what, f"{row.parameters / 1e6:.0f} M", row.licence, row.hub, ", ".join(row.wheels), cached)
+    out.print(table)
