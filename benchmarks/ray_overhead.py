@@ -20,6 +20,7 @@ from pathlib import Path
 import common
 from two_nodes import prepared
 
+from rung.api.progress import Silent
 from rung.climbing import climb as climbing
 from rung.climbing.executors import on_ray
 from rung.climbing.project import Project
@@ -37,19 +38,15 @@ LABELS = 8
 WORKERS = {"here": 0, "one worker": 1, "two workers": 2}
 
 
-class Clock:
-    """A watcher that notes when rungs begin and end."""
+class Clock(Silent):
+    """Notes when rungs begin and end."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.failed: list[str] = []
 
-    def planned(self, steps: object) -> None: ...
-
     def began(self, rung: str) -> None:
         self.times.append(time.monotonic())
-
-    def progress(self, rung: str, text: str, share: float) -> None: ...
 
     def ended(self, record: Record) -> None:
         self.times.append(time.monotonic())

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,13 +28,13 @@ import common
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import namespaces
 
+from rung.api.progress import Silent
 from rung.climbing import climb as climbing
 from rung.climbing.executors import on_ray
 from rung.climbing.project import Project
 from rung.hardware import fingerprint
 from rung.home import home
 from rung.lm.this_machine import load_or_measure
-from rung.planning.steps import Step
 from rung.store import Store
 from rung.task import load_task
 from rung.types import Record
@@ -54,10 +54,8 @@ LONGEST = 300.0
 """Seconds that one climb may take."""
 
 
-class Printing:
-    """A watcher that prints what happens, for the process that disturbs the climb."""
-
-    def planned(self, steps: Sequence[Step]) -> None: ...
+class Printing(Silent):
+    """Prints what happens, for the process that disturbs the climb."""
 
     def began(self, rung: str) -> None:
         print(json.dumps({"began": rung}), flush=True)
