@@ -22,6 +22,7 @@ from trl import DPOConfig, DPOTrainer
 
 from rung.lm.models.load import quiet
 from rung.lm.training import preferences, train
+from rung.lm.training.trainer import warmup_steps
 from rung.lm.trees.tree import count
 
 BATCH, BETA, RATE = 8, 0.1, 1e-4
@@ -69,7 +70,7 @@ def theirs(machine, chat, rows, together: int) -> tuple[float, float, list[float
             num_train_epochs=1,
             learning_rate=RATE,
             lr_scheduler_type="cosine",
-            warmup_steps=-(-len(rows) // (10 * BATCH)),
+            warmup_steps=warmup_steps(len(rows) // BATCH),
             beta=BETA,
             max_length=None,
             use_cpu=True,

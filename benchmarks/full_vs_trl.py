@@ -21,6 +21,7 @@ from trl import SFTConfig, SFTTrainer
 
 from rung.lm.models.load import load, quiet
 from rung.lm.training import train
+from rung.lm.training.trainer import warmup_steps
 from rung.lm.trees.tree import Row
 
 RATE = 2e-5
@@ -51,7 +52,7 @@ def theirs(chat, rows: list[Row]) -> tuple[float, list[float]]:
             num_train_epochs=1,
             learning_rate=RATE,
             lr_scheduler_type="cosine",
-            warmup_steps=-(-len(rows) // (10 * BATCH)),
+            warmup_steps=warmup_steps(len(rows) // BATCH),
             max_length=max(len(row.tokens) for row in rows),
             use_cpu=True,
             bf16=False,

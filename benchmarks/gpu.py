@@ -38,6 +38,7 @@ from rung.lm.models import adapters
 from rung.lm.models.load import Loaded
 from rung.lm.quiet import quiet
 from rung.lm.training import train
+from rung.lm.training.trainer import warmup_steps
 from rung.lm.trees import attention
 from rung.lm.trees.tree import Row
 
@@ -157,7 +158,7 @@ def theirs(size: str, lora: bool, bench: Bench, attend: str, compiled: bool) -> 
             num_train_epochs=1,
             learning_rate=RATE,
             lr_scheduler_type="cosine",
-            warmup_steps=-(-bench.steps // 10),
+            warmup_steps=warmup_steps(bench.steps),
             train_sampling_strategy="sequential",
             logging_steps=1,
             save_strategy="no",

@@ -26,7 +26,7 @@ def test_both_sides_train_alike() -> None:
     assert done.stdout.splitlines()[-1].startswith("ratio=")
     apart = [float(line.rpartition("losses at most ")[2].split()[0]) for line in done.stdout.splitlines() if "apart" in line]
     assert len(apart) == 2
-    assert max(apart) < 1e-4
+    assert max(apart) < 1e-5  # another rate in one step makes it 2e-4
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import sqlite3
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -15,9 +17,11 @@ import pytest
 from rung import files
 from rung.errors import DataError, RungError
 from rung.lm.remote.calls import LEDGER, FileCalls
+from rung.retrieve import ours
 from rung.retrieve.index import Folder, index_config, update
 from rung.retrieve.knowledge import opened, place, point
 from rung.retrieve.sqlite import NAME, Sqlite
+from rung.retrieve.store import Change
 
 KILLS = Path(__file__).parents[2] / "benchmarks" / "kills.py"
 
@@ -120,6 +124,31 @@ def test_an_index_of_somebody_else_is_built_anew_in_a_task_and_not_opened_elsewh
     assert len(said) == 1
     with pytest.raises(DataError, match=r"carries no signature.*rung trust"):
         opened(str(tmp_path / "shared"), said.append)
+
+
+def test_of_two_processes_that_find_no_index_one_makes_it_and_the_other_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it has its mark it looks like somebody else's, which is deleted: under the process that is filling it."""
+    folder = tmp_path / ".rung" / "index"
+    made, go_on, first, plain = threading.Event(), threading.Event(), threading.current_thread(), ours.claim
+
+    def slow(place: Path) -> bool:
+        if threading.current_thread() is not first:
+            made.set()
+            assert go_on.wait(60)
+        return plain(place)
+
+    monkeypatch.setattr(ours, "claim", slow)
+    said: list[str] = []
+    with ThreadPoolExecutor(1) as other:
+        theirs = other.submit(opened, str(folder), said.append)
+        assert made.wait(60)
+        threading.Timer(0.3, go_on.set).start()  # long enough to have deleted it
+        mine = opened(str(folder), said.append)
+        assert said == []
+        mine.apply([Change("a.md", "digest")], index_config(None))
+        assert theirs.result().documents() == {"a.md": "digest"}
 
 
 def test_where_an_index_was_moved_to_is_believed_only_when_signed(tmp_path: Path) -> None:

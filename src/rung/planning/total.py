@@ -50,5 +50,5 @@ def total(steps: Sequence[Step], dev_rows: int, on: forgetting.Probe, machine: M
         if any(method.family in TRAINS for method in step.methods):
             touched.append(step.base.facts.parameters)
             untouched.add((base, step.base.facts.parameters))
-    models = [*touched, *(parameters for _, parameters in untouched)]
+    models = [*touched, *(parameters for _, parameters in sorted(untouched))]
     return Total(fit, answer, sum(forgetting.seconds(on, parameters, machine) for parameters in models))

@@ -16,23 +16,33 @@ from rung import files, signed
 from rung.errors import DataError
 from rung.retrieve.sqlite import NAME, Sqlite, unreadable
 
-MARK = "own.json"
+MARK, LOCK = "own.json", "opening.lock"
 
 
 def open_ours(folder: Path, say: Callable[[str], object], inside: bool) -> Sqlite:
-    """The store in a folder, created if there is none. `inside`: it is in the task's own folder and may be rebuilt."""
-    if not (folder / NAME).exists():
+    """The store in a folder, created if there is none. `inside`: it is in the task's own folder and may be rebuilt.
+
+    Of several processes that find none, one creates it and the others wait: until it has its mark it looks like somebody else's.
+    """
+    if (folder / NAME).exists() and not _fault(folder):
+        return Sqlite(folder)
+    with files.locked(folder / LOCK, lambda: None):
+        if (folder / NAME).exists() and (why := _fault(folder)):
+            problem = f"{folder}: the index {why}."
+            if not inside:
+                raise DataError(problem, remedy=f"{signed.TRUST} Or index the documents to another folder.")
+            say(f"{problem} It is rebuilt from the documents. {signed.TRUST}")
+            _empty(folder)
         store = Sqlite(folder)
         claim(folder)
-        return store
-    if why := _fault(folder):
-        problem = f"{folder}: the index {why}."
-        if not inside:
-            raise DataError(problem, remedy=f"{signed.TRUST} Or index the documents to another folder.")
-        say(f"{problem} It is rebuilt from the documents. {signed.TRUST}")
-        shutil.rmtree(folder)
-        return open_ours(folder, say, inside)
-    return Sqlite(folder)
+    return store
+
+
+def _empty(folder: Path) -> None:
+    """Remove all that is in a folder but the lock, which others wait for."""
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def claim(folder: Path) -> bool:

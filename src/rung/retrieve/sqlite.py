@@ -4,6 +4,7 @@ knowledge.sqlite   documents, passages, vectors by text, access labels and other
 dense/ lexical/    derived, each stamped with its generation; updated or rebuilt if it is outdated
 lock               one process at a time writes the derived folders
 updating.lock      and one at a time reads documents into the index
+opening.lock       and one at a time makes the index
 
 Every `apply` is one transaction that increments the generation. A process killed at any moment leaves the old generation or
 the new one; the next process updates the derived folders.

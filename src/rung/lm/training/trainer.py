@@ -30,6 +30,11 @@ MIN_WARMUP_STEPS = 10
 """Fewest steps for a warm-up: in it the cosine's first step has a learning rate of 0, and is wasted."""
 
 
+def warmup_steps(steps: int, share: float = TrainConfig.warmup) -> int:
+    """Steps of warm-up among all of a training."""
+    return math.ceil(share * steps) if steps >= MIN_WARMUP_STEPS else 0
+
+
 def save_steps(steps: int, gap: int, choosing: bool, config: TrainConfig, trained: int) -> int:
     """One checkpoint per evaluation if the best is selected; never between two updates on the same samples."""
     saves = MAX_CHECKPOINTS_LARGE if trained >= LARGE else MAX_CHECKPOINTS
@@ -73,7 +78,7 @@ def _arguments(
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": config.floor},
-        warmup_steps=math.ceil(config.warmup * steps) if steps >= MIN_WARMUP_STEPS else 0,
+        warmup_steps=warmup_steps(steps, config.warmup),
         weight_decay=config.weight_decay,
         adam_beta1=config.betas[0],
         adam_beta2=config.betas[1],
