@@ -41,16 +41,18 @@ def test_a_busy_machine_is_seen(busy_machine: None) -> None:
     assert contention.measure_others(0.5) > BUSY_SHARE
 
 
-def test_what_we_compute_ourselves_does_not_count_as_others() -> None:
+def test_what_we_compute_ourselves_does_not_count_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both shares are of one time, so that what other programs do in it is in both."""
+    own, started = contention._own_cpu_seconds(), time.perf_counter()
     with contention.watch_others() as share:
-        until = time.perf_counter() + 0.5
-        while time.perf_counter() < until:
+        until = time.process_time() + 0.5
+        while time.process_time() < until:
             pass
         ours_left_out = share()
-    with contention.watch_others() as share:
-        time.sleep(0.5)
-        idle = share()
-    assert ours_left_out < idle + 0.3
+        monkeypatch.setattr(contention, "_own_cpu_seconds", lambda: own)
+        ours_counted = share()
+    ours = 0.5 / ((time.perf_counter() - started) * usable_cores())
+    assert ours_counted - ours_left_out > 0.7 * ours
 
 
 @pytest.mark.parametrize(("others", "said"), [(0.0, False), (BUSY_SHARE - 0.01, False), (BUSY_SHARE, True), (1.0, True)])

@@ -383,10 +383,9 @@ def test_a_reader_who_leaves_closes_the_books(opened: Callable[..., RemoteEngine
 def test_a_repeated_question_costs_nothing_and_reports_the_original(opened: Callable[..., RemoteEngine]) -> None:
     with serving(Server(answer=slow(echo, 0.05))) as server:
         first = opened(server).generate(prompts(3) * 2, PLAIN)
-        started = time.monotonic()
         again = opened(server).generate(prompts(3) * 2, PLAIN)
-        assert first == again and time.monotonic() - started < 0.05 <= again[0].seconds
-        assert server.moves.total() == 3
+        assert first == again and again[0].seconds >= 0.05
+        assert server.moves.total() == 3, "nothing was asked again"
         opened(server).generate(prompts(3), Decoding(max_new_tokens=20, seed=1))
         assert server.moves.total() == 6, "another seed is another question"
         opened(server, cache=False).generate(prompts(3), PLAIN)

@@ -145,9 +145,9 @@ def test_options_are_a_frozen_dataclass_and_the_rest_is_data(name: str) -> None:
 def test_a_quote_is_pure_quick_and_finite(name: str, facts: Facts, machine: Machine) -> None:
     start = estimate_base(facts, machine)
     before = copy.deepcopy((start, facts, METHODS[name]))
-    begun = time.perf_counter()
+    begun = time.process_time()
     quotes = [METHODS[name].estimate(start, facts, machine) for _ in range(10)]
-    assert (time.perf_counter() - begun) / 10 < 0.010
+    assert (time.process_time() - begun) / 10 < 0.010
     assert (start, facts, METHODS[name]) == before
     assert len(set(quotes)) == 1
     shared = quotes[0].shared_passages
