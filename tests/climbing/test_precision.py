@@ -58,30 +58,36 @@ def made(
     return project
 
 
+def fitted(project: Project, rung: str) -> None:
+    fit(fit_context(project), methods.rung(rung, project.task.methods), float("inf"), lambda *_: None)
+
+
 def keys(project: Project) -> dict[str, str]:
     return {step.rung: rung_key(project, step) for step in project.plan.steps}
 
 
 def test_keys_differ_only_where_weights_are_rounded(made: Callable[..., Project]) -> None:
-    plain, auto, exact = keys(made(False, precision="auto")), keys(made(True, precision="auto")), keys(made(True))
+    plain, auto, exact = keys(made(False)), keys(made(True)), keys(made(True, precision="float32"))
     assert exact == plain == keys(made(False, precision="bfloat16")), "keys of float32 are those of machines without the hardware"
     assert auto["zero-shot"] == plain["zero-shot"] and auto["lora"] != plain["lora"]
     asked = keys(made(True, precision="bfloat16"))
     assert asked["zero-shot"] != plain["zero-shot"] and asked["lora"] not in (auto["lora"], plain["lora"])
-    project = made(True, precision="auto")
+    project = made(True)
     full, dora = (methods.rung(name, {}) for name in ("full", "dora"))
     context = fit_context(project)
     assert [fit_keys(context, one) for one in (full, dora)] == [fit_keys(fit_context(made(False)), one) for one in (full, dora)]
 
 
 def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project], tmp_path: Path) -> None:
-    auto = {"precision": "auto", "rungs": ["lora"]}
+    auto: dict[str, Any] = {"rungs": ["lora"]}
     first = made(True, **auto)
-    found = keys(first)
+    found, kept = keys(first), tmp_path / ".rung" / precision.NAME
+    assert not kept.exists(), "a plan writes nothing"
+    fitted(first, "lora")
     other = made(False, anew=False, **auto)
     assert keys(other) == found and other.frozen_bf16 and not other.machine.frozen_bf16, "it finds the fits and cannot make them"
-    assert keys(made(False, anew=False)) != found, "float32 is what the task asks for, whatever is stored"
-    kept = tmp_path / ".rung" / precision.NAME
+    exact = made(False, anew=False, precision="float32")
+    assert keys(exact)["lora"] != found["lora"], "float32 is what the task asks for, whatever is stored"
     text = kept.read_text()
     kept.write_text(text.replace("bfloat16", "float32"))
     with pytest.raises(RungError, match="rung trust"):
@@ -90,13 +96,28 @@ def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project],
     slower = made(False, anew=False, **auto)
     measured = replace(slower.machine, gflops={"float32": 50.0, "bfloat16": 40.0})
     assert measured.freezing(slower.frozen_bf16).frozen_bf16, "a slower measurement of hardware that can"
-    assert keys(made(False, **auto)) == keys(made(True, anew=False, **auto)) != found, "float32 was measured first"
+
+
+def test_fits_without_a_stored_precision_stay_valid(made: Callable[..., Project]) -> None:
+    """Those of an earlier version of rung, which froze weights in float32."""
+    fitted(before := made(False), "lora")
+    now = made(True)
+    assert keys(now) == keys(before) and made(True, precision="bfloat16").frozen_bf16
+    [key] = fit_keys(fit_context(now), methods.rung("lora", now.task.methods))
+    assert now.store.fitted(key)
+
+
+def test_two_processes_that_chose_apart_do_not_both_go_on(made: Callable[..., Project]) -> None:
+    assert (first := made(True)).frozen_bf16
+    assert not (second := made(False)).frozen_bf16
+    fitted(first, "lora")
+    with pytest.raises(RungError, match="has just stored bfloat16"):
+        fitted(second, "lora")
 
 
 def test_a_named_fit_is_found_and_answers_without_the_hardware(made: Callable[..., Project]) -> None:
-    auto = {"precision": "auto", "rungs": ["lora"]}
-    fit(fit_context(first := made(True, **auto)), methods.rung("lora", first.task.methods), float("inf"), lambda *_: None)
-    found = chosen(other := made(False, anew=False, **auto), "lora")
+    fitted(made(True, rungs=["lora"]), "lora")
+    found = chosen(other := made(False, anew=False, rungs=["lora"]), "lora")
     assert found.model.precision == "bfloat16"
     assert found.predict(other.inputs.splits.dev, other.engines)
 
@@ -106,15 +127,15 @@ def test_a_key_that_rung_lacked_when_it_decided_is_no_edit(made: Callable[..., P
     stored = {"task": project.task.model_dump(mode="json")}
     del stored["task"]["precision"], stored["task"]["data"]["turns"]
     assert not edited(project, stored)
-    assert edited(made(False, precision="auto"), stored)
+    assert edited(made(False, precision="float32"), stored)
     assert edited(project, {"task": stored["task"] | {"key_of_another_version": 1}})
 
 
 def test_the_record_says_what_trained_and_what_answered(made: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring.forgetting, "measure_forgetting", lambda *_: None)
-    auto, asked = {"precision": "auto"}, {"precision": "bfloat16"}
+    auto, asked, exact = dict[str, str](), {"precision": "bfloat16"}, {"precision": "float32"}
     found = []
-    for rung, more in (("zero-shot", auto), ("zero-shot", asked), ("lora", auto), ("lora", {}), ("full", auto)):
+    for rung, more in (("zero-shot", auto), ("zero-shot", asked), ("lora", auto), ("lora", exact), ("full", auto)):
         project = made(True, **more)
         step = project.plan.named(rung)
         record, _ = measuring.measured(project, step, rung_key(project, step), float("inf"), lambda *_: None)
@@ -130,13 +151,13 @@ def test_the_record_says_what_trained_and_what_answered(made: Callable[..., Proj
     start = made(True, precision="bfloat16").start
     assert start.model.precision == "bfloat16" and made(False, precision="bfloat16").start.model.precision == ""
     assert start.digest != replace(start, model=replace(start.model, precision="")).digest
-    assert made(True).task.digest == made(True, precision="float32").task.digest != made(True, **auto).task.digest
+    assert made(True).task.digest == made(True, precision="auto").task.digest != made(True, **exact).task.digest
 
 
 def test_a_worker_has_the_key_of_the_store_and_freezes_where_it_can(
     made: Callable[..., Project], machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    driver = made(True, precision="auto", rungs=["lora"])
+    driver = made(True, rungs=["lora"])
     sent = order.Order(str(driver.task.folder), order.write_climb(driver), "lora", keys(driver)["lora"], "attempt")
     fast = {"float32": 50.0, "bfloat16": 400.0}
     gpu = replace(machine, device="cuda", gflops=fast, dtype="bfloat16")
@@ -151,7 +172,7 @@ def test_a_base_that_two_tasks_serve_answers_alike_in_either_order(
     made: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "_of", lambda project, fresh: [models.Served("base", fresh, project.start.model)])
-    tasks = [made(True, precision="bfloat16"), made(True, anew=False)]
+    tasks = [made(True, precision="bfloat16"), made(True, anew=False, precision="auto")]
     assert [project.start.model.precision for project in tasks] == ["bfloat16", ""]
     for given in (tasks, tasks[::-1]):
         found = models.opened([Path("a"), Path("b")], lambda folder: given[folder == Path("b")])  # noqa: B023

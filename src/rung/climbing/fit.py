@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rung import plugins
+from rung.climbing import precision
 from rung.climbing.corpora import Screened
 from rung.climbing.indexing import index_here
 from rung.climbing.project import Project
@@ -98,6 +99,7 @@ def _fit_alone(context: FitContext, method: Method, key: str, start: Predictor, 
 def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, deadline: float, progress: Progress) -> Predictor:
     """Fit one method and store the result under its key."""
     task, store, engines = context.task, context.store, context.engines
+    precision.keep(task, store, context.frozen_bf16, engines.say)
     # tuning tries teachers that the task does not name
     require_data_policy(task, method.teacher, "the teacher is", f"methods.{method.name}.teacher")
     run = Run(

@@ -1,35 +1,67 @@
-"""In which type the fits of a task freeze weights on CPUs: chosen once, and stored, so that their keys stay the same."""
+"""In which type the fits of a task freeze weights on CPUs: chosen once for a store, so that their keys stay the same."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rung.errors import RungError
-from rung.machine import Machine
 from rung.store import Store
-from rung.task import Task
+
+if TYPE_CHECKING:
+    from rung.machine import Machine
+    from rung.task import Task
 
 NAME = "precision.json"
 
 
-def frozen_bf16(task: Task, store: Store, machine: Callable[[], Machine], say: Callable[[str], object]) -> bool:
-    """Whether a task's fits freeze weights in bfloat16.
+def frozen_bf16(task: Task, store: Store, machine: Callable[[], Machine]) -> bool:
+    """Whether a task's fits freeze weights in bfloat16: as the store has it, or else as measured to be faster here.
 
-    The first command that asks for anything but float32 measures its machine and stores the choice. It holds for all later
-    commands and machines of the store: a fit of another precision has another key, and would not be found. RungError if the
-    choice was stored by someone whose signature is not accepted here.
+    Nothing is written. With `auto`, fits without a choice beside them were made in float32, by an earlier version of rung, and
+    stay valid. RungError if the choice was stored by someone whose signature is not accepted here.
     """
     if task.precision == "float32":
         return False
-    if not (found := store.read(NAME)):
-        if store.rows.read(NAME) is not None:
-            raise RungError(
-                "the precision of this task's fits was chosen by another user or machine.",
-                where=f"{store.folder}/{NAME}",
-                remedy="If you trust the folder, run: rung trust. Or say precision: float32 in rung.yaml.",
-            )
-        chosen = "bfloat16" if machine().bf16_speedup > 1 else "float32"
-        say(f"frozen weights of this task's fits are {chosen}, as measured to be faster here; {NAME} keeps that for all machines")
-        store.change(NAME, lambda earlier: earlier or {"frozen": chosen})
-        found = store.read(NAME)
-    return found["frozen"] == "bfloat16"
+    if found := _stored(store):
+        return found == "bfloat16"
+    if task.precision == "auto" and store.fit_keys():
+        return False
+    return machine().bf16_speedup > 1
+
+
+def keep(task: Task, store: Store, bf16: bool, say: Callable[[str], object]) -> None:
+    """Store the choice before the first fit, for all later commands and machines: a fit of another precision has another key.
+
+    RungError if another process has stored the other one meanwhile.
+    """
+    if task.precision == "float32" or (found := _stored(store)) == _name(bf16):
+        return
+    if not found:
+        store.change(NAME, lambda earlier: earlier or {"frozen": _name(bf16)})
+        found = _stored(store)
+    if found != _name(bf16):
+        raise RungError(
+            f"another process has just stored {found} as the precision of this task's fits, and this one was to use {_name(bf16)}.",
+            where=f"{store.folder}/{NAME}",
+            remedy="Run the command again.",
+        )
+    if bf16:
+        say(f"frozen weights of this task's fits are bfloat16, as measured to be faster here; {NAME} keeps that for all machines")
+
+
+def _name(bf16: bool) -> str:
+    return "bfloat16" if bf16 else "float32"
+
+
+def _stored(store: Store) -> str:
+    """What the store has; empty without a choice."""
+    if found := store.read(NAME):
+        return found["frozen"]
+    if store.rows.read(NAME) is not None:
+        raise RungError(
+            "the precision of this task's fits was chosen by another user or machine.",
+            where=f"{store.folder}/{NAME}",
+            remedy="If you trust the folder, run: rung trust. Or say precision: float32 in rung.yaml.",
+        )
+    return ""

@@ -111,7 +111,7 @@ class Project:
     @cached_property
     def frozen_bf16(self) -> bool:
         """Whether the task's fits freeze weights in bfloat16: part of their keys, and the same on all machines of a store."""
-        return precision.frozen_bf16(self.task, self.store, lambda: self._measured, self.say)
+        return precision.frozen_bf16(self.task, self.store, lambda: self._measured)
 
     @property
     def worker(self) -> Machine:
@@ -145,7 +145,8 @@ class Project:
         from rung.planning import bases
 
         methods.check(self.task.methods)
-        return bases.starts(self.task, self.inputs.data, self.engines, self.frozen_bf16)
+        rounded = self.task.precision == "bfloat16" and self.frozen_bf16
+        return bases.starts(self.task, self.inputs.data, self.engines, rounded)
 
     @cached_property
     def bases(self) -> Mapping[str, Base]:

@@ -89,8 +89,8 @@ def on_bases(given: str, task: Task, starts: Mapping[str, Predictor], data: Trai
     return [place for place in found if place.base == asked] if asked else able
 
 
-def starts(task: Task, data: TrainData, engines: Engines, frozen_bf16: bool = False) -> dict[str, Predictor]:
-    """The starting Predictor of each base by short name, the default base first. `frozen_bf16`: as `Project` has it.
+def starts(task: Task, data: TrainData, engines: Engines, rounded: bool = False) -> dict[str, Predictor]:
+    """The starting Predictor of each base by short name, the default base first. `rounded`: they answer in bfloat16 untrained.
 
     TaskError if a base or teacher violates the data policy or would receive a foreign key; ModelError for a teacher without a
     price.
@@ -100,7 +100,6 @@ def starts(task: Task, data: TrainData, engines: Engines, frozen_bf16: bool = Fa
     for where, teacher in _teachers(task).items():
         with named(where):
             engines.price(engines.reference(teacher))
-    rounded = frozen_bf16 and task.precision == "bfloat16"
     return {name: _start(task, base, data, engines, rounded) for name, base in found.items()}
 
 

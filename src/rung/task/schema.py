@@ -79,8 +79,8 @@ class Task(Section):
     """Options per method, as method: {option: value}."""
     machine_usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
     """Your own price for an hour of this machine, in US dollars."""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Type of frozen weights on a CPU: auto is bfloat16 beside adapters where faster, bfloat16 also in an untrained base."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of frozen weights on a CPU: auto is bfloat16 beside adapters where that is faster; bfloat16 also in an untrained base."""
     seed: Whole = 0
     """Same seed, same splits and same fits."""
     trackers: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
@@ -180,6 +180,6 @@ class Task(Section):
     def digest(self) -> str:
         """Digest of the task with defaults. The folder is not part of it, so a task can be moved."""
         content = self.model_dump(mode="json")
-        if content["precision"] == "float32":  # added later: older digests stay
+        if content["precision"] == "auto":  # added later: older digests stay
             content.pop("precision")
         return digest(content)

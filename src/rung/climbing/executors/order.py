@@ -65,6 +65,7 @@ class Order:
 
 def write_climb(project: Project) -> str:
     """Write what workers need to make the same plan: task, machine of the estimates, past errors, samples. Returns its name."""
+    precision.keep(project.task, project.store, project.frozen_bf16, project.say)
     past = project.past or corrections.past_estimates(project.store.records(), project.machine)
     content = {
         "task": project.task.model_dump(mode="json"),
@@ -89,7 +90,7 @@ def rebuilt(order: Order, alone: Callable[[], AbstractContextManager[object]] = 
     task._folder = Path(order.folder)
     whole = load_or_measure(usd_per_hour=task.machine_usd_per_hour)
     driver = Machine(**content["machine"])
-    here = shared_machine(whole, order.share).freezing(precision.frozen_bf16(task, store, lambda: whole, lambda text: None))
+    here = shared_machine(whole, order.share).freezing(precision.frozen_bf16(task, store, lambda: whole))
     own, others = ([PastEstimate(**one) for one in some] for some in content["past"])
 
     @contextmanager
