@@ -1,9 +1,10 @@
 """rag+lora on XQuAD English: rows that share their passages, ordered by them, and a short training, against none of it.
 
 Before: each training row has its own passages, rows in random order, eight epochs of steps of 16 along a cosine, in float32.
-After: the defaults, with frozen weights in bfloat16 where the machine measured that to be faster. Both fits start from the same index, learn from the same rows (whole paragraphs of even articles) and answer the same
-questions of odd articles. Last line: CPU-seconds to fit before over after; asked for 4, with a paired difference of token F1
-whose interval holds 0 or lies above.
+After: the defaults, with frozen weights in bfloat16 where the machine measured that to be faster. Both fits start from the
+same index, learn from the same rows (whole paragraphs of even articles) and answer the same questions of odd articles. Last
+line: CPU-seconds to fit before over after; asked for 4, with a paired difference of token F1 whose interval holds 0 or lies
+above.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def compared(folder: Path, size: Size, threads: int) -> None:
         score = partial(scored, method, start, data, test, run)
         found[side] = common.kept(run.folder / f"scores-{size.test}.json", score)
         mean = np.mean(found[side]["scores"])
-        print(f"{side}, {found[side]['precision'] or 'float32'}: {common.steps_taken(found[side])}; token F1 {mean:.3f}, n={len(test)}", flush=True)
+        named = f"{side}, {found[side]['precision'] or 'float32'}"
+        print(f"{named}: {common.steps_taken(found[side])}; token F1 {mean:.3f}, n={len(test)}", flush=True)
     gain = paired_bootstrap(found["before"]["scores"], found["after"]["scores"], [row.group for row in test])
     said = f"CPU-seconds to fit before over after, {len(learn)} rows; token F1 after less before, paired by article: {gain}"
     print(f"ratio={found['before']['cpu'] / found['after']['cpu']:.2f} {said}")

@@ -18,10 +18,15 @@ PROBE_VERSION = 4
 """Raise when `rung.lm.probe` measures otherwise, so that stored measurements are repeated."""
 
 
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""Environment variables that limit which instructions PyTorch, oneDNN and MKL use."""
+
+
 def fingerprint() -> str:
     """A digest of what the measured speeds depend on: CPU, instruction sets, cores, memory, GPU, torch.
 
-    CPU flags are included because clouds sell different CPUs under one model name.
+    CPU flags are included because clouds sell different CPUs under one model name; variables that keep libraries from using some,
+    where they are set, because their speeds are not those of the machine.
     """
     facts = [
         PROBE_VERSION,
@@ -33,6 +38,7 @@ def fingerprint() -> str:
         usable_memory(),
         gpu_names(),
         metadata.version("torch"),
+        *(f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 

@@ -108,8 +108,10 @@ def test_fits_without_a_stored_precision_stay_valid(made: Callable[..., Project]
 
 
 def test_two_processes_that_chose_apart_do_not_both_go_on(made: Callable[..., Project]) -> None:
-    assert (first := made(True)).frozen_bf16
-    assert not (second := made(False)).frozen_bf16
+    first = made(True)
+    assert first.frozen_bf16
+    second = made(False)
+    assert not second.frozen_bf16
     fitted(first, "lora")
     with pytest.raises(RungError, match="has just stored bfloat16"):
         fitted(second, "lora")

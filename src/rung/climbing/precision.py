@@ -42,7 +42,7 @@ def keep(task: Task, store: Store, bf16: bool, say: Callable[[str], object]) -> 
         found = _stored(store)
     if found != _name(bf16):
         raise RungError(
-            f"another process has just stored {found} as the precision of this task's fits, and this one was to use {_name(bf16)}.",
+            f"this task's fits were to freeze weights in {_name(bf16)}, and another process has just stored {found}.",
             where=f"{store.folder}/{NAME}",
             remedy="Run the command again.",
         )

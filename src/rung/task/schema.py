@@ -80,7 +80,7 @@ class Task(Section):
     machine_usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
     """Your own price for an hour of this machine, in US dollars."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of frozen weights on a CPU: auto is bfloat16 beside adapters where that is faster; bfloat16 also in an untrained base."""
+    """Type of frozen weights on a CPU: auto is bfloat16 beside adapters where faster, bfloat16 also in an untrained base."""
     seed: Whole = 0
     """Same seed, same splits and same fits."""
     trackers: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
