@@ -271,7 +271,9 @@ def one_core(place: Path) -> Machine:
         tries = [probe.measure()[0] for _ in range(TRIES)]
         kept.write_text(json.dumps(asdict(max(tries, key=lambda one: one.gflops["float32"]))), encoding="utf-8")
     machine = Machine(**json.loads(kept.read_text(encoding="utf-8")))
-    print(f"one core of {machine.name}: {machine.gflops['float32']:.0f} GFLOP/s, {machine.bandwidth_gbs:.0f} GB/s")
+    machine = machine.freezing(machine.bf16_speedup > 1)  # as `precision: auto` has it
+    frozen = f", frozen layers in bfloat16 {machine.bf16_speedup:.1f} times as fast" if machine.frozen_bf16 else ""
+    print(f"one core of {machine.name}: {machine.gflops['float32']:.0f} GFLOP/s, {machine.bandwidth_gbs:.0f} GB/s{frozen}")
     return machine
 
 
