@@ -15,7 +15,7 @@ ATTENTION_COST = 0.7
 MODEL_OPEN_SECONDS = 3.0
 """Approximate time to import and open an embedding model of any size: most of a small fit."""
 
-DECODE_STEP_SECONDS = 0.02
+DECODE_STEP_SECONDS = 0.03
 """Approximate fixed overhead of a decoding step: Python and hundreds of small operations."""
 EFFICIENCY = 0.5
 """Share of the measured matrix-product speed reached by a whole training step, or by the products of a decoding step.
@@ -54,8 +54,8 @@ class Machine:
     """How many times as fast as in float32 a frozen layer is computed in bfloat16, casts included
     (`rung.lm.models.frozen_linear`); 1 on a GPU, and on a CPU that gains too little."""
     frozen_bf16: bool = False
-    """Whether fits store and multiply frozen weights in bfloat16 on this CPU, and compute all else in float32: the task asks for
-    it (`freezing`), a measurement never does."""
+    """Whether fits store and multiply frozen weights in bfloat16 on this CPU, and compute all else in float32: the task's
+    precision says so (`freezing`), not a measurement alone."""
     usd_per_hour: float = 0.0
 
     @property

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watcher import Watcher
 
 from rung import methods
 from rung.climbing import measuring, precision
 from rung.climbing import project as projects
-from rung.climbing.climb import chosen, edited
+from rung.climbing.climb import chosen, climb, edited, keep_precision
 from rung.climbing.executors import order
 from rung.climbing.fit import fit, fit_context, fit_keys
 from rung.climbing.measuring import rung_key
@@ -23,6 +24,7 @@ from rung.lm.engines import Engines
 from rung.machine import Machine
 from rung.serve.answering import models
 from rung.task import load_task
+from rung.types import Provenance, Record
 
 LABELS = ("refund", "delay")
 
@@ -90,8 +92,7 @@ def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project],
     assert keys(exact)["lora"] != found["lora"], "float32 is what the task asks for, whatever is stored"
     text = kept.read_text()
     kept.write_text(text.replace("bfloat16", "float32"))
-    with pytest.raises(RungError, match="rung trust"):
-        keys(made(True, anew=False, **auto))
+    assert keys(made(True, anew=False, **auto)) == found, "an edited choice counts as none, and its fits are not trusted either"
     kept.write_text(text)
     slower = made(False, anew=False, **auto)
     measured = replace(slower.machine, gflops={"float32": 50.0, "bfloat16": 40.0})
@@ -103,18 +104,39 @@ def test_fits_without_a_stored_precision_stay_valid(made: Callable[..., Project]
     fitted(before := made(False), "lora")
     now = made(True)
     assert keys(now) == keys(before) and made(True, precision="bfloat16").frozen_bf16
+    stored = {"task": before.task.model_dump(mode="json") | {"precision": "float32"}}
+    assert not edited(made(True), stored), "the default was float32"
     [key] = fit_keys(fit_context(now), methods.rung("lora", now.task.methods))
     assert now.store.fitted(key)
 
 
-def test_two_processes_that_chose_apart_do_not_both_go_on(made: Callable[..., Project]) -> None:
+def test_records_of_fits_that_are_elsewhere_stay_valid(made: Callable[..., Project]) -> None:
+    before = made(False)
+    before.store.keep_record(Record("lora", "done", provenance=Provenance(key="k", fits=("f",))))
+    assert not made(True).frozen_bf16
+
+
+def test_two_drivers_that_chose_apart_do_not_both_go_on(made: Callable[..., Project]) -> None:
     first = made(True)
     assert first.frozen_bf16
-    second = made(False)
+    second = made(False, rungs=["majority", "lora"])
     assert not second.frozen_bf16
     fitted(first, "lora")
-    with pytest.raises(RungError, match="has just stored bfloat16"):
-        fitted(second, "lora")
+    for go in (lambda: fitted(second, "lora"), lambda: climb(second, Watcher())):
+        with pytest.raises(RungError, match="has just stored bfloat16"):
+            go()
+    assert not second.store.records(), "nothing failed, for nothing was tried"
+
+
+def test_a_climb_says_what_precision_it_keeps(made: Callable[..., Project]) -> None:
+    def told(hardware: bool, **more: Any) -> str:
+        said: list[str] = []
+        keep_precision(replace(made(hardware, **more), say=said.append))
+        return " ".join(said)
+
+    assert "are bfloat16" in told(True)
+    assert not told(False) and not told(True, rungs=["majority", "zero-shot"]), "nothing is frozen"
+    assert "but frozen weights are float32" in told(False, precision="bfloat16")
 
 
 def test_a_named_fit_is_found_and_answers_without_the_hardware(made: Callable[..., Project]) -> None:

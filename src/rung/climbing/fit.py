@@ -99,7 +99,7 @@ def _fit_alone(context: FitContext, method: Method, key: str, start: Predictor, 
 def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, deadline: float, progress: Progress) -> Predictor:
     """Fit one method and store the result under its key."""
     task, store, engines = context.task, context.store, context.engines
-    precision.keep(task, store, context.frozen_bf16, engines.say)
+    precision.keep(task, store, context.frozen_bf16)
     # tuning tries teachers that the task does not name
     require_data_policy(task, method.teacher, "the teacher is", f"methods.{method.name}.teacher")
     run = Run(
@@ -155,7 +155,8 @@ def unseen(store: Store, what: str, file: str, instead: str = "") -> RungError:
 
     `file`: where it should be in the store's folder; `instead`: another way out.
     """
-    remedy = "Mount the folder at the same path on every machine, with the same RUNG_KEY_FILE, or share a store."
+    place = "Mount the folder at the same path on every machine, with the same RUNG_KEY_FILE"
+    remedy = f"{place}, or share a store that has a place for files."
     return RungError(f"{what}.", where=str(store.folder / file), remedy=f"{remedy} {instead}".rstrip())
 
 

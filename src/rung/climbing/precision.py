@@ -19,35 +19,45 @@ def frozen_bf16(task: Task, store: Store, machine: Callable[[], Machine]) -> boo
     """Whether a task's fits freeze weights in bfloat16: as the store has it, or else as measured to be faster here.
 
     Nothing is written. With `auto`, fits without a choice beside them were made in float32, by an earlier version of rung, and
-    stay valid. RungError if the choice was stored by someone whose signature is not accepted here.
+    stay valid.
     """
     if task.precision == "float32":
         return False
     if found := _stored(store):
         return found == "bfloat16"
-    if task.precision == "auto" and store.fit_keys():
-        return False
-    return machine().bf16_speedup > 1
+    return not (task.precision == "auto" and _is_older(store)) and machine().bf16_speedup > 1
 
 
-def keep(task: Task, store: Store, bf16: bool, say: Callable[[str], object]) -> None:
+def keep(task: Task, store: Store, bf16: bool, say: Callable[[str], object] = lambda text: None) -> None:
     """Store the choice before the first fit, for all later commands and machines: a fit of another precision has another key.
 
     RungError if another process has stored the other one meanwhile.
     """
-    if task.precision == "float32" or (found := _stored(store)) == _name(bf16):
+    if task.precision == "float32":
         return
-    if not found:
+    if _stored(store):
+        new = False
+    else:
         store.change(NAME, lambda earlier: earlier or {"frozen": _name(bf16)})
-        found = _stored(store)
+        new = True
+    found = _stored(store)
     if found != _name(bf16):
         raise RungError(
             f"this task's fits were to freeze weights in {_name(bf16)}, and another process has just stored {found}.",
             where=f"{store.folder}/{NAME}",
             remedy="Run the command again.",
         )
-    if bf16:
+    if new and bf16:
         say(f"frozen weights of this task's fits are bfloat16, as measured to be faster here; {NAME} keeps that for all machines")
+    if task.precision == "bfloat16" and not bf16:
+        say(f"precision is bfloat16, but frozen weights are float32: it was not faster where {NAME} was stored")
+
+
+def _is_older(store: Store) -> bool:
+    """Whether it has fits, or records of some, from before precisions were stored."""
+    if store.rows.read(NAME) is not None:  # a choice that is not accepted here, as its fits are not
+        return False
+    return bool(store.fit_keys()) or any(one.provenance.fits for one in store.records())
 
 
 def _name(bf16: bool) -> str:
@@ -55,13 +65,5 @@ def _name(bf16: bool) -> str:
 
 
 def _stored(store: Store) -> str:
-    """What the store has; empty without a choice."""
-    if found := store.read(NAME):
-        return found["frozen"]
-    if store.rows.read(NAME) is not None:
-        raise RungError(
-            "the precision of this task's fits was chosen by another user or machine.",
-            where=f"{store.folder}/{NAME}",
-            remedy="If you trust the folder, run: rung trust. Or say precision: float32 in rung.yaml.",
-        )
-    return ""
+    """What the store has; empty without a choice that is accepted here."""
+    return store.read(NAME).get("frozen", "")

@@ -20,6 +20,7 @@ LOST = {
     "decision.json": "Climb again; the measurements are in records.jsonl.",
     "fits": "It is fitted again.",
     "work": "The fit starts again.",
+    "precision.json": "It is chosen again.",
     "samples.json": "Those rungs are asked two rows again.",
     "store.json": "The folder itself is the store, unless --store names another.",
 }

@@ -157,10 +157,16 @@ def measure(project: Project, step: Step, until: float, progress: Progress) -> R
 
     Fits that are missing from the store, since they were deleted or are on another machine, are made.
     """
-    record = here(Job(step), project, until, progress)
-    if record.status == "done" and missing_fits(project, step):
+    job = Job(step)
+    record = here(job, project, until, progress)
+    if record.status != "done" or not missing_fits(project, step):
+        return record
+
+    def again() -> tuple[Record, bool]:
         fit_step(project, step, until, progress)
-    return record
+        return record, False
+
+    return measuring.guarded(job.blank, record.provenance.key or "", project.store.folder, again)[0]
 
 
 def waits_for(project: Project, jobs: Sequence[Work], everything: bool) -> list[set[int]]:
