@@ -14,7 +14,7 @@ from watcher import Watcher
 from rung import methods
 from rung.climbing import measuring, precision
 from rung.climbing import project as projects
-from rung.climbing.climb import chosen, climb, edited, keep_precision
+from rung.climbing.climb import chosen, climb, edited
 from rung.climbing.executors import order
 from rung.climbing.fit import fit, fit_context, fit_keys
 from rung.climbing.measuring import rung_key
@@ -92,7 +92,10 @@ def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project],
     assert keys(exact)["lora"] != found["lora"], "float32 is what the task asks for, whatever is stored"
     text = kept.read_text()
     kept.write_text(text.replace("bfloat16", "float32"))
-    assert keys(made(True, anew=False, **auto)) == found, "an edited choice counts as none, and its fits are not trusted either"
+    assert keys(made(True, anew=False, **auto)) == found, "an edited choice counts as none"
+    other = made(False, anew=False, **auto)
+    other.keep_precision([methods.rung("lora", {})])
+    assert not other.frozen_bf16 and kept.read_text() != text, "and it is left for rung trust"
     kept.write_text(text)
     slower = made(False, anew=False, **auto)
     measured = replace(slower.machine, gflops={"float32": 50.0, "bfloat16": 40.0})
@@ -102,6 +105,7 @@ def test_a_store_has_one_precision_on_all_machines(made: Callable[..., Project],
 def test_fits_without_a_stored_precision_stay_valid(made: Callable[..., Project]) -> None:
     """Those of an earlier version of rung, which froze weights in float32."""
     fitted(before := made(False), "lora")
+    recorded(before, "lora")
     now = made(True)
     assert keys(now) == keys(before) and made(True, precision="bfloat16").frozen_bf16
     stored = {"task": before.task.model_dump(mode="json") | {"precision": "float32"}}
@@ -110,9 +114,17 @@ def test_fits_without_a_stored_precision_stay_valid(made: Callable[..., Project]
     assert now.store.fitted(key)
 
 
-def test_records_of_fits_that_are_elsewhere_stay_valid(made: Callable[..., Project]) -> None:
-    before = made(False)
-    before.store.keep_record(Record("lora", "done", provenance=Provenance(key="k", fits=("f",))))
+def recorded(project: Project, rung: str) -> None:
+    project.store.keep_record(Record(rung, "done", provenance=Provenance(key=rung, fits=("f",))))
+
+
+def test_only_fits_that_freeze_keep_a_store_as_it_was(made: Callable[..., Project]) -> None:
+    for rung in ("majority", "few-shot+full", "a-plugin-that-is-gone", "nearest>full@base"):
+        recorded(made(False), rung)
+    assert made(True).frozen_bf16
+    fitted(made(False), "full")
+    assert made(True, anew=False).frozen_bf16, "nothing was frozen, so nothing was chosen"
+    recorded(made(False), "nearest>few-shot+lora@base")
     assert not made(True).frozen_bf16
 
 
@@ -131,7 +143,8 @@ def test_two_drivers_that_chose_apart_do_not_both_go_on(made: Callable[..., Proj
 def test_a_climb_says_what_precision_it_keeps(made: Callable[..., Project]) -> None:
     def told(hardware: bool, **more: Any) -> str:
         said: list[str] = []
-        keep_precision(replace(made(hardware, **more), say=said.append))
+        project = replace(made(hardware, **more), say=said.append)
+        project.keep_precision([step.methods for step in project.plan.steps])
         return " ".join(said)
 
     assert "are bfloat16" in told(True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from rung import metrics
 from rung.advise.review import ReviewedPlan, review_plan
 from rung.claims.order import FAIR, MOST
-from rung.climbing import cascading, ledger, live, precision, sampling, test_set
+from rung.climbing import cascading, ledger, live, sampling, test_set
 from rung.climbing.deadline import deadline
 from rung.climbing.decide import compare, next_rung, price
 from rung.climbing.deciding import decide
@@ -56,7 +56,7 @@ def climb(
     """
     on = shared if on is local and project.store.address else on
     with project.store.joined(), live.shown(project, watcher) as watcher:
-        keep_precision(project)
+        project.keep_precision([step.methods for step in project.plan.steps if step.estimate])
         with deadline(project.engines, project.task.budget.minutes) as until:
             if on in (local, shared):  # a cluster's driver may have no room for a model
                 sampling.ask(project, until)
@@ -66,12 +66,6 @@ def climb(
             with on(Setting(project, watcher, until, everything)) as executor:
                 _try_steps(go, executor, race, everything)
         return go.prove(finished=True)
-
-
-def keep_precision(project: Project) -> None:
-    """Store it before anything is measured. RungError if another driver has stored the other one since this one's plan."""
-    freezes = any(method.freezes for step in project.plan.steps if step.estimate for method in step.methods)
-    precision.keep(project.task, project.store, project.frozen_bf16, project.say if freezes else lambda text: None)
 
 
 class _Going:
@@ -202,8 +196,8 @@ def edited(project: Project, stored: dict[str, Any]) -> bool:
         before = Task.model_validate(stored["task"])
     except ValueError:  # a key or value of another version of rung
         return True
-    if before.precision == "float32" and project.task.precision == "auto" and not project.frozen_bf16:
-        before = before.model_copy(update={"precision": "auto"})  # the default was float32, and all fits are
+    if before.precision == "float32" and project.task.precision == "auto":
+        before = before.model_copy(update={"precision": "auto"})  # was the default, and its fits stay valid
     return before.model_dump(mode="json") != project.task.model_dump(mode="json")
 
 

@@ -99,7 +99,8 @@ def _fit_alone(context: FitContext, method: Method, key: str, start: Predictor, 
 def _fit_one(context: FitContext, method: Method, key: str, start: Predictor, deadline: float, progress: Progress) -> Predictor:
     """Fit one method and store the result under its key."""
     task, store, engines = context.task, context.store, context.engines
-    precision.keep(task, store, context.frozen_bf16)
+    if method.freezes or task.precision == "bfloat16":
+        precision.keep(task, store, context.frozen_bf16, engines.say)
     # tuning tries teachers that the task does not name
     require_data_policy(task, method.teacher, "the teacher is", f"methods.{method.name}.teacher")
     run = Run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rung.climbing.corpora import Screened
     from rung.climbing.inputs import Inputs
     from rung.climbing.scoring import Criteria, Scoring
+    from rung.methods.base import Method
     from rung.planning.bases import Base, RungOnBase
     from rung.planning.corrections import PastEstimates
     from rung.planning.samples import Sample
@@ -112,6 +113,14 @@ class Project:
     def frozen_bf16(self) -> bool:
         """Whether the task's fits freeze weights in bfloat16: part of their keys, and the same on all machines of a store."""
         return precision.frozen_bf16(self.task, self.store, lambda: self._measured)
+
+    def keep_precision(self, chains: Iterable[Sequence[Method]]) -> None:
+        """Store it, if it is part of the keys of what these methods make: before anything is measured with them.
+
+        RungError if another process has stored the other one since this one has chosen.
+        """
+        if self.task.precision == "bfloat16" or any(method.freezes for chain in chains for method in chain):
+            precision.keep(self.task, self.store, self.frozen_bf16, self.say)
 
     @property
     def worker(self) -> Machine:

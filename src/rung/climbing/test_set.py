@@ -60,7 +60,6 @@ def prove(project: Project, record: Record) -> str:
         step = next(step for step in project.plan.steps if step.rung == record.rung)
         _require_fits(project, step, record)
         predictor = fit_step(project, step, float("inf"), lambda *_: None).predictor
-        _require_answers(project, predictor, record)
         dev, raced = project.inputs.splits.dev, record.provenance.race
         rest = _scored(project, predictor, dev, "dev", record) if raced and raced.asked < len(dev) else None
         found = _scored(project, predictor, project.inputs.splits.test.open(), "test", record)
@@ -86,16 +85,6 @@ def _require_fits(project: Project, step: Step, record: Record) -> None:
         what = f"{record.rung} was fitted on {ran['node']}, and this machine does not see its fit"
         instead = f"Or fit it here: rung fit {project.task.folder} {record.rung}."
         raise unseen(project.store, what, f"fits/{missing[0]}", instead)
-
-
-def _require_answers(project: Project, predictor: Predictor, record: Record) -> None:
-    """RungError if a worker answered the dev rows and the store has none of it: they would be asked, and paid for, again."""
-    ran = record.provenance.ran
-    if predictor.then or not ran or not record.scores:  # a cascade's answers are its parts'
-        return
-    if project.store.predictions(predictor.digest).keys().isdisjoint(record.scores.ids):
-        what = f"{record.rung} answered on {ran['node']}, and this machine does not see its answers"
-        raise unseen(project.store, what, f"predictions/{predictor.digest}.jsonl")
 
 
 def _name(project: Project, record: Record) -> str:

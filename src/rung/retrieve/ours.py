@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from rung import files, signed
@@ -24,18 +24,32 @@ def open_ours(folder: Path, say: Callable[[str], object], inside: bool) -> Sqlit
 
     Of several processes that find none, one creates it and the others wait: until it has its mark it looks like somebody else's.
     """
-    if (folder / NAME).exists() and not _fault(folder):
-        return Sqlite(folder)
-    with files.locked(folder / LOCK, lambda: None):
-        if (folder / NAME).exists() and (why := _fault(folder)):
-            problem = f"{folder}: the index {why}."
-            if not inside:
-                raise DataError(problem, remedy=f"{signed.TRUST} Or index the documents to another folder.")
-            say(f"{problem} It is rebuilt from the documents. {signed.TRUST}")
-            _empty(folder)
-        store = Sqlite(folder)
-        claim(folder)
+    with suppress(FileNotFoundError):  # another process empties it
+        if (folder / NAME).exists() and not _fault(folder):
+            return Sqlite(folder)
+    try:
+        with files.locked(folder / LOCK, lambda: None):
+            return _opened(folder, say, inside)
+    except PermissionError as error:
+        if (folder / NAME).exists():
+            raise _foreign(folder, _fault(folder)) from error
+        raise
+
+
+def _opened(folder: Path, say: Callable[[str], object], inside: bool) -> Sqlite:
+    """The store, for the process that has the lock."""
+    if (folder / NAME).exists() and (why := _fault(folder)):
+        if not inside:
+            raise _foreign(folder, why)
+        say(f"{folder}: the index {why}. It is rebuilt from the documents. {signed.TRUST}")
+        _empty(folder)
+    store = Sqlite(folder)
+    claim(folder)
     return store
+
+
+def _foreign(folder: Path, why: str) -> DataError:
+    return DataError(f"{folder}: the index {why}.", remedy=f"{signed.TRUST} Or index the documents to another folder.")
 
 
 def _empty(folder: Path) -> None:

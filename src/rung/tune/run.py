@@ -71,6 +71,7 @@ def tune(
     clusters = clusters_of(rows)
     track = RaceSetup(rows, clusters, schedule_analyses(len(rows), clusters), metric.binary)
     with project.store.locked():
+        project.keep_precision([one.methods for one in ordered])
         with deadline(project.engines, minutes) as until:
             watcher.changed(ordered)
             with on(Setting(project, Shown(watcher, ordered), until)) as executor:

@@ -157,6 +157,7 @@ def measure(project: Project, step: Step, until: float, progress: Progress) -> R
 
     Fits that are missing from the store, since they were deleted or are on another machine, are made.
     """
+    project.keep_precision([step.methods])
     job = Job(step)
     record = here(job, project, until, progress)
     if record.status != "done" or not missing_fits(project, step):

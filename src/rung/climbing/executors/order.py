@@ -65,7 +65,7 @@ class Order:
 
 def write_climb(project: Project) -> str:
     """Write what workers need to make the same plan: task, machine of the estimates, past errors, samples. Returns its name."""
-    precision.keep(project.task, project.store, project.frozen_bf16)
+    precision.keep(project.task, project.store, project.frozen_bf16, project.say)  # or each worker would choose for itself
     past = project.past or corrections.past_estimates(project.store.records(), project.machine)
     content = {
         "task": project.task.model_dump(mode="json"),
