@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
+from rung import methods
 from rung.machine import Machine, width
 from rung.methods import METHODS
+from rung.methods.chain import estimate_rung
 from rung.methods.estimate import (
     ATTENTION_FACTOR,
     DECODE_BATCH,
@@ -17,7 +20,7 @@ from rung.methods.estimate import (
     estimate_base,
 )
 from rung.methods.facts import Facts
-from rung.methods.written import UNSHOWN_LENGTH, Seen, lengths
+from rung.methods.written import LONGEST_FACTOR, UNSHOWN_LENGTH, Seen, lengths
 
 WRITES = Facts(
     train_rows=100,
@@ -49,6 +52,22 @@ def test_an_unshown_models_answer_by_hand(machine: Machine) -> None:
     seen = (60 + 20 + written / 2) / width(WRITES.parameters)
     computed = reading + (DECODE_FACTOR + ATTENTION_FACTOR * seen) * machine.prefill_seconds(WRITES.parameters, written)
     assert quoted(StopBehaviour.NOTHING, machine) == pytest.approx(computed + 256 * step / DECODE_BATCH)
+
+
+def test_few_dev_rows_share_the_steps_of_a_smaller_batch(machine: Machine) -> None:
+    few, usual, many = (quoted(StopBehaviour.TASK, machine, replace(WRITES, dev_rows=rows)) for rows in (8, 0, 500))
+    step = machine.decode_seconds(WRITES.parameters, 1, batch=0)
+    longest = min(256, LONGEST_FACTOR * WRITES.output_tokens)
+    assert few - usual == pytest.approx(longest * step * (1 / 8 - 1 / DECODE_BATCH), rel=0.05)
+    assert many == usual
+
+
+def test_lora_is_quoted_less_where_its_frozen_layers_are_bfloat16(machine: Machine) -> None:
+    """To fit and to answer; all weights, which are trained in float32, are not."""
+    exact, rounded = machine, replace(machine, bf16_speedup=2.8, frozen_bf16=True)
+    lora, full = (partial(estimate_rung, methods.rung(name, {}), WRITES) for name in ("lora", "full"))
+    assert lora(rounded).fit_seconds < 0.8 * lora(exact).fit_seconds and lora(rounded).row_seconds < lora(exact).row_seconds
+    assert full(rounded) == full(exact)
 
 
 def test_what_stands_in_front_is_attended_to(machine: Machine) -> None:

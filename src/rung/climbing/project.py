@@ -162,7 +162,8 @@ class Project:
         """Each base by its short name with the tokens counted on it, the usual one first. Opens tokenizers, no weights."""
         from rung.planning import bases
 
-        return {name: bases.count_base(start, self.inputs.data, self.engines) for name, start in self.starts.items()}
+        data, dev = self.inputs.data, len(self.inputs.splits.dev)
+        return {name: bases.count_base(start, data, self.engines, dev) for name, start in self.starts.items()}
 
     @cached_property
     def samples(self) -> Mapping[str, Sample]:

@@ -118,8 +118,9 @@ def answer_seconds(
     if facts.labels:
         opened = facts.output_tokens * min(labels, facts.labels)
         return machine.prefill_seconds(facts.parameters, own + opened, front + own / 2)
-    found = lengths(facts.output_tokens, facts.max_new_tokens, stop, DECODE_BATCH, facts.seen.get(stop, Seen()))
-    steps = machine.decode_seconds(facts.parameters, round(found.longest), batch=0) / DECODE_BATCH
+    batch = min(DECODE_BATCH, facts.dev_rows or DECODE_BATCH)
+    found = lengths(facts.output_tokens, facts.max_new_tokens, stop, batch, facts.seen.get(stop, Seen()))
+    steps = machine.decode_seconds(facts.parameters, round(found.longest), batch=0) / batch
     return steps + _row_seconds(own, front, found.mean, facts.parameters, machine)
 
 

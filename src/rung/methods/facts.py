@@ -27,6 +27,8 @@ class Facts:
     """Counts of the task and its data, taken before anything is spent. Tokens are the base model's."""
 
     train_rows: int
+    dev_rows: int = 0
+    """They are answered side by side; 0 where their number is unknown."""
     parameters: int
     """Of the base model."""
     vocabulary_parameters: int = 0

@@ -87,12 +87,15 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
     stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     at_once = load.at_once(item or own, facts.shared_tokens)
     tree = facts.train_rows * (own - saved) + facts.shared_tokens * facts.train_rows / load.batch
-    row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, machine, stop=stop)
+    # a frozen embedding is looked up, and the output head computed at targets alone
+    computed = facts.parameters - (facts.vocabulary_parameters if load.freezes else 0)
+    answering = machine.rounded() if load.freezes and machine.frozen_bf16 else machine
+    row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, answering, stop=stop)
     return replace(
         start,
         fit_seconds=start.fit_seconds
         + (START_SECONDS if machine.device == "cpu" else 0.0)
-        + machine.training_seconds(facts.parameters, load.trained, round(tree), load.epochs, frozen=load.freezes)
+        + machine.training_seconds(computed, load.trained, round(tree), load.epochs, frozen=load.freezes)
         + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
         stop_behaviour=stop,

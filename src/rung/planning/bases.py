@@ -172,16 +172,15 @@ def _answer_tokens(data: TrainData, model: ModelRef, engines: Engines) -> int:
     return min(1024, 2 ** math.ceil(math.log2(2 * longest))) if longest else Decoding().max_new_tokens
 
 
-def count_base(start: Predictor, data: TrainData, engines: Engines) -> Base:
+def count_base(start: Predictor, data: TrainData, engines: Engines, dev_rows: int = 0) -> Base:
     """The base with token counts; estimated counts and the error if its chat template refuses the rows."""
+    fault = ""
     try:
-        return Base(start, count_facts(start, data, engines, partial(engines.tokens, start.model)))
+        facts = count_facts(start, data, engines, partial(engines.tokens, start.model))
     except TemplateError as error:
-        return Base(
-            start,
-            count_facts(start, data, engines, lambda prompt, answer: (estimate(prompt), estimate_text(answer) + 1)),
-            str(error),
-        )
+        facts = count_facts(start, data, engines, lambda prompt, answer: (estimate(prompt), estimate_text(answer) + 1))
+        fault = str(error)
+    return Base(start, replace(facts, dev_rows=dev_rows), fault)
 
 
 def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens: Tokens) -> Facts:
