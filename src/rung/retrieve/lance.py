@@ -34,7 +34,7 @@ from rung.errors import BusyError
 from rung.home import home
 from rung.retrieve import lexical
 from rung.retrieve.lance_errors import check_cpu, needs_store, usable
-from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, head, merged, passage, row, tagged
+from rung.retrieve.lance_rows import FACTS, HEAD, PLACE, among, arrow, gave_way, head, merged, passage, row, tagged
 from rung.retrieve.passage import Passage
 from rung.retrieve.store import Allow, Change, Found, Health, IndexConfig, Vector, text_digest
 
@@ -53,6 +53,10 @@ REFINE = 10
 class View:
     generation: int
     words: lexical.Lexical
+
+
+class _Preempted(Exception):
+    """Another process created or replaced the table first."""
 
 
 class Lance:
@@ -140,28 +144,26 @@ class Lance:
             rows += [row(one, document, document + i, vectors.get(text_digest(one))) for i, one in enumerate(change.passages)]
         width, paths = len(next(iter(vectors.values()))) if vectors else 1, [change.path for change in changes]
         while not self._commit(rows, width, paths, config):
-            pass  # another process created the table first: now there is one to merge with
+            pass  # another process created or replaced the table first: now there is one to merge with
 
     @needs_store
     def _commit(self, rows: Sequence[dict[str, Any]], width: int, paths: Sequence[str], config: IndexConfig) -> bool:
-        """Replace what these paths have by the rows, in one commit. False where another process created the table first."""
+        """Replace what these paths have by the rows, in one commit. False where another process created or replaced it first."""
         table, old = self._table(), self.config()
         facts = self._facts() or {"digest": uuid.uuid4().hex}
         rows = [*rows, {"id": FACTS, "kind": "facts", "path": "", "digest": facts["digest"], "extra": json.dumps(asdict(config))}]
-        if table is None or old is None:
-            try:
+        try:
+            if table is None or old is None:
                 self._replace(rows, width, 0, paths, "create")
-            except ValueError:
-                if self._table() is None:
-                    raise
-                return False
-        elif old.embedder_digest != config.embedder_digest:
-            self._replace(rows, width, table.version, paths)
-        elif width > _width(table):  # until now there was no passage
-            others = self._rows(f"kind = 'document' and not {among('path', paths)}", HEAD)
-            self._replace([*rows, *others], width, table.version, paths)
-        else:
-            merged(table, arrow(rows, _width(table)), paths)
+            elif old.embedder_digest != config.embedder_digest:
+                self._replace(rows, width, table.version, paths)
+            elif width > _width(table):  # until now there was no passage
+                others = self._rows(f"kind = 'document' and not {among('path', paths)}", HEAD)
+                self._replace([*rows, *others], width, table.version, paths)
+            else:
+                merged(table, arrow(rows, _width(table)), paths)
+        except _Preempted:
+            return False
         return True
 
     def _replace(
@@ -169,9 +171,16 @@ class Lance:
     ) -> None:
         """Replace the table, last seen at `version`, and put back what other machines with this embedder wrote since.
 
-        Lance lets an overwrite win over whatever was committed in between, and so does a second "create" at the same time.
+        Lance lets an overwrite win over whatever was committed in between, and so does a second "create" at the same time, unless
+        both commit one version: then one is _Preempted, with nothing written.
         """
-        table = self._db.create_table(TABLE, arrow(rows, width), mode=mode, on_bad_vectors="null")
+        try:
+            table = self._db.create_table(TABLE, arrow(rows, width), mode=mode, on_bad_vectors="null")
+        except Exception as error:
+            exists = mode == "create" and isinstance(error, ValueError) and self._table() is not None
+            if exists or gave_way(error):
+                raise _Preempted from error
+            raise
         since = [one["version"] for one in table.list_versions() if one["version"] > version]
         if len(since) == 1:
             return
@@ -186,6 +195,8 @@ class Lance:
                 for path in {row["path"] for row in found} - {"", *paths}:
                     missed[path] = [row for row in found if row["path"] == path]
         there = self.documents()
+        if any(row["path"] not in there for row in rows if row["kind"] == "document"):
+            return  # overwritten meanwhile, by who puts it all back: if both did, it would be there twice
         lost = [row for path, of_path in missed.items() if path not in there for row in of_path]
         if lost:
             merged(table, arrow(lost, width), [])

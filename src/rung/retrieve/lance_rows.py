@@ -85,6 +85,14 @@ def literal(value: str | int) -> str:
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
+def gave_way(error: Exception) -> bool:
+    """Whether a commit failed because another came between: nothing was written, and it can be tried again.
+
+    lance 13 panics where a merge meets an overwrite.
+    """
+    return type(error).__name__ == "RustPanic" or any(words in str(error).lower() for words in CONFLICTS)
+
+
 def merged(table: Any, rows: Any, paths: Sequence[str]) -> None:
     """One commit: insert or update the rows, delete the other rows of these paths."""
     merge = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
@@ -95,9 +103,7 @@ def merged(table: Any, rows: Any, paths: Sequence[str]) -> None:
             merge.execute(rows, on_bad_vectors="null")
             return
         except Exception as error:
-            # lance 13 panics where a commit meets an overwrite that came between; nothing was written, nor by one that gives up
-            again = type(error).__name__ == "RustPanic" or any(words in str(error).lower() for words in CONFLICTS)
-            if not again or not left:
+            if not gave_way(error) or not left:
                 raise
             time.sleep(random.uniform(0, PAUSE))
             table.checkout_latest()
