@@ -33,12 +33,11 @@ class Source:
     documents: tuple[str, ...] = ()
 
 
-def write(name: str, folder: Path, rows: int, rungs: list[str], methods: dict[str, dict[str, Any]] | None = None) -> None:
+def write(found: Source, folder: Path, rows: int, rungs: list[str], methods: dict[str, dict[str, Any]] | None = None) -> None:
     """The task folder: `rows` to learn from, half as many to decide on, drawn at random with a fixed seed.
 
     `methods`: options of methods, as in rung.yaml.
     """
-    found = TASKS[name]()
     drawn = random.Random(0).sample(found.rows, min(len(found.rows), rows + rows // 2 + TEST))
     dev = (len(drawn) - TEST) // 3
     parts = {"dev": drawn[:dev], "test": drawn[dev : dev + TEST], "train": drawn[dev + TEST :]}
@@ -60,7 +59,7 @@ def write(name: str, folder: Path, rows: int, rungs: list[str], methods: dict[st
         content["methods"] = methods
     (folder / "rung.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     sizes = ", ".join(f"{len(pairs)} {part}" for part, pairs in parts.items())
-    print(f"{name}: {sizes} of {len(found.rows)} rows{'; ' if found.cut else ''}{found.cut}")
+    print(f"{folder.name}: {sizes} of {len(found.rows)} rows{'; ' if found.cut else ''}{found.cut}")
 
 
 def banking77() -> Source:

@@ -75,7 +75,9 @@ def main() -> None:
         for name in args.tasks:
             folder = args.folder / name
             if not (folder / "rung.yaml").exists():
-                eight.write(name, folder, args.rows, args.rungs, {"lora": {"epochs": args.epochs}} if args.epochs else None)
+                eight.write(
+                    eight.TASKS[name](), folder, args.rows, args.rungs, {"lora": {"epochs": args.epochs}} if args.epochs else None
+                )
             climb(folder)
     kept = [args.folder / name for name in args.tasks if (args.folder / name / ".rung" / "decision.json").exists()]
     if not kept:

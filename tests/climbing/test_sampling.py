@@ -1,4 +1,4 @@
-"""Two train rows are asked before a climb is estimated: which, of whom, how often, and what the estimate makes of them."""
+"""A few train rows are asked before a climb is estimated: which, of whom, how often, and what the estimate makes of them."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def sampled(project: Project, *lengths: int) -> dict[str, Sample]:
     }
 
 
-def test_a_climb_asks_two_train_rows_of_each_rung_that_writes_and_says_so(project: Any, wrote: list[str]) -> None:
+def test_a_climb_asks_four_train_rows_of_each_rung_that_writes_and_says_so(project: Any, wrote: list[str]) -> None:
     said: list[str] = []
     climb(project([*BOTH, "majority"], said.append), Watcher(), everything=True)
-    assert all(one.startswith("train") for one in wrote[:4]) and not any(one.startswith("train") for one in wrote[4:])
-    assert said.count("asking 2 rows of few-shot…") == 1 and any("zero-shot wrote 2 of 2 answers in" in one for one in said)
+    assert all(one.startswith("train") for one in wrote[:8]) and not any(one.startswith("train") for one in wrote[8:])
+    assert said.count("asking 4 rows of few-shot…") == 1 and any("zero-shot wrote 4 of 4 answers in" in one for one in said)
 
 
 def test_a_second_climb_asks_nothing_new_and_plans_the_same(
@@ -99,7 +99,7 @@ def test_a_second_climb_asks_nothing_new_and_plans_the_same(
 
 
 def test_a_plan_asks_nothing_and_names_whom_a_climb_asks(project: Any, wrote: list[str]) -> None:
-    assert "A climb on this machine first asks 2 train rows of: " in sampling.summary(project(BOTH)) and not wrote
+    assert "A climb on this machine first asks 4 train rows of: " in sampling.summary(project(BOTH)) and not wrote
     assert sampling.to_ask(replace(project(BOTH), estimate_for=project(BOTH).machine)) == []
 
 
@@ -195,7 +195,7 @@ def test_an_empty_sample_is_not_stored_and_replaces_none(project: Any, monkeypat
     other = project(BOTH, said.append)
     monkeypatch.setattr(FakeEngine, "generate", lambda self, prompts, *_: [Completion("", 1, 0) for _ in prompts])
     sampling.sample(other, sampling.to_sample(other, 1e9), math.inf)
-    assert project(BOTH).samples == {key: one} and any("wrote 0 of 2 answers" in one for one in said)
+    assert project(BOTH).samples == {key: one} and any("wrote 0 of 4 answers" in one for one in said)
 
 
 def test_samples_of_another_shape_are_said_and_dropped(project: Any) -> None:

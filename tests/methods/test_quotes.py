@@ -20,7 +20,7 @@ from rung.methods.estimate import (
     estimate_base,
 )
 from rung.methods.facts import Facts
-from rung.methods.written import LONGEST_FACTOR, UNSHOWN_LENGTH, Seen, lengths
+from rung.methods.written import CUT_RATE, UNSHOWN_LENGTH, Seen, expected_longest, lengths
 
 WRITES = Facts(
     train_rows=100,
@@ -39,10 +39,10 @@ def quoted(stop: StopBehaviour, machine: Machine, facts: Facts = WRITES) -> floa
 
 
 def test_a_model_that_knows_less_is_quoted_to_write_more(machine: Machine) -> None:
-    nothing, examples, adapted, task = (quoted(one, machine) for one in StopBehaviour)
-    assert nothing > 1.5 * examples > examples > adapted > 1.2 * task
+    nothing, examples, trained = (quoted(one, machine) for one in StopBehaviour)
+    assert nothing > 1.5 * examples > examples > 1.2 * trained
     wider = replace(WRITES, max_new_tokens=512.0)
-    assert [quoted(one, machine, wider) > quoted(one, machine) for one in StopBehaviour] == [True, True, True, False]
+    assert all(quoted(one, machine, wider) > quoted(one, machine) for one in StopBehaviour)
 
 
 def test_an_unshown_models_answer_by_hand(machine: Machine) -> None:
@@ -55,10 +55,11 @@ def test_an_unshown_models_answer_by_hand(machine: Machine) -> None:
 
 
 def test_few_dev_rows_share_the_steps_of_a_smaller_batch(machine: Machine) -> None:
-    few, usual, many = (quoted(StopBehaviour.TASK, machine, replace(WRITES, dev_rows=rows)) for rows in (8, 0, 500))
+    few, usual, many = (quoted(StopBehaviour.TRAINED, machine, replace(WRITES, dev_rows=rows)) for rows in (8, 0, 500))
     step = machine.decode_seconds(WRITES.parameters, 1, batch=0)
-    longest = min(256, LONGEST_FACTOR * WRITES.output_tokens)
-    assert few - usual == pytest.approx(longest * step * (1 / 8 - 1 / DECODE_BATCH), rel=0.05)
+    rate = CUT_RATE[StopBehaviour.TRAINED]
+    longest = {rows: 256 - (1 - rate) ** rows * (256 - WRITES.output_tokens) for rows in (8, DECODE_BATCH)}
+    assert few - usual == pytest.approx(longest[8] * step / 8 - longest[DECODE_BATCH] * step / DECODE_BATCH, rel=0.05)
     assert many == usual
 
 
@@ -76,16 +77,16 @@ def test_what_stands_in_front_is_attended_to(machine: Machine) -> None:
 
 def test_where_no_room_is_known_an_answer_is_as_long_as_the_rows(machine: Machine) -> None:
     unknown = replace(WRITES, max_new_tokens=0.0)
-    assert quoted(StopBehaviour.NOTHING, machine, unknown) == pytest.approx(quoted(StopBehaviour.TASK, machine, unknown))
+    assert quoted(StopBehaviour.NOTHING, machine, unknown) == pytest.approx(quoted(StopBehaviour.TRAINED, machine, unknown))
 
 
 def test_what_was_learnt_holds_behind_passages(machine: Machine) -> None:
     rag, start = METHODS["rag"], estimate_base(WRITES, machine)
-    learnt = rag.estimate(replace(start, stop_behaviour=StopBehaviour.TASK), WRITES, machine)
+    learnt = rag.estimate(replace(start, stop_behaviour=StopBehaviour.TRAINED), WRITES, machine)
     assert learnt.row_seconds < rag.estimate(start, WRITES, machine).row_seconds
 
 
-def test_two_answers_move_the_estimate_towards_what_they_show(machine: Machine) -> None:
+def test_a_few_answers_move_the_estimate_towards_what_they_show(machine: Machine) -> None:
     def with_seen(stop: StopBehaviour, seen: Seen) -> float:
         return quoted(stop, machine, replace(WRITES, seen={stop: seen}))
 
@@ -95,5 +96,52 @@ def test_two_answers_move_the_estimate_towards_what_they_show(machine: Machine) 
         assert short < unseen < long <= answer_seconds(20.0, 60.0, replace(WRITES, output_tokens=256.0), machine)
     other = replace(WRITES, seen={StopBehaviour.NOTHING: Seen((1, 1))})
     assert quoted(StopBehaviour.EXAMPLES, machine, other) == quoted(StopBehaviour.EXAMPLES, machine)
-    many = lengths(30.0, 256.0, StopBehaviour.NOTHING, 24, Seen((30,) * 1000))
+    many = lengths((30.0,), 256.0, StopBehaviour.NOTHING, 24, Seen((30,) * 1000))
     assert many.mean == pytest.approx(30.0, rel=0.02) and many.longest < 100
+
+
+def test_a_trained_model_writes_as_long_as_the_right_answers() -> None:
+    """The mean of those that end is theirs, and the longest of a batch what so many drawn from them have."""
+    right = (10.0,) * 9 + (50.0,)
+    rate, reached = CUT_RATE[StopBehaviour.TRAINED], 1 - 0.9**16
+    none_cut = (1 - rate) ** 16
+    found = lengths(right, 128.0, StopBehaviour.TRAINED, 16)
+    assert found.mean == pytest.approx((1 - rate) * 14 + rate * 128)
+    assert found.longest == pytest.approx(none_cut * (50 * reached + 10 * (1 - reached)) + (1 - none_cut) * 128)
+    assert lengths((14.0,), 128.0, StopBehaviour.TRAINED, 16).longest < found.longest, "they are all of one length"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "found"), [((7.0,), 16, 7.0), ((1.0, 3.0), 1, 2.0), ((3.0, 1.0), 2, 2.5), ((1.0, 2.0), 10**6, 2.0)]
+)
+def test_the_longest_of_a_batch(sizes: tuple[float, ...], batch: int, found: float) -> None:
+    assert expected_longest(sizes, batch) == pytest.approx(found)
+
+
+def test_sampled_answers_that_end_are_spread_as_the_right_ones() -> None:
+    seen, alike, odd = Seen((30,) * 10**6), (30.0,), (20.0,) * 3 + (60.0,)
+    for right, longest in ((alike, 30.0), (odd, 60.0)):
+        found = lengths(right, 256.0, StopBehaviour.EXAMPLES, 64, seen)
+        assert (found.mean, found.longest) == (pytest.approx(30.0, rel=0.01), pytest.approx(longest, rel=0.01))
+    assert lengths((0.0,), 256.0, StopBehaviour.EXAMPLES, 64, seen).longest == pytest.approx(30.0, rel=0.02), "no train row"
+
+
+def test_where_no_lengths_are_known_the_mean_stands_for_all(machine: Machine) -> None:
+    assert quoted(StopBehaviour.TRAINED, machine, replace(WRITES, answer_lengths=(30.0, 30.0))) == quoted(
+        StopBehaviour.TRAINED, machine
+    )
+    spread = replace(WRITES, answer_lengths=(10.0, 50.0))
+    assert quoted(StopBehaviour.TRAINED, machine, spread) > quoted(StopBehaviour.TRAINED, machine)
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_a_model_trained_for_fewer_steps_than_labels_is_as_unsure_as_its_base(name: str, machine: Machine) -> None:
+    """32 rows are four steps at most, 320 are 20 or more."""
+    facts = replace(WRITES, labels=20, output_tokens=5.0, max_new_tokens=0.0, train_rows=32)
+    fitted = {
+        rows: estimate_rung(methods.rung(name, {name: {"epochs": 1}}), replace(facts, train_rows=rows), machine)
+        for rows in (32, 320)
+    }
+    few, enough = (fitted[rows].row_seconds for rows in (32, 320))
+    assert few == pytest.approx(answer_seconds(20.0, 60.0, facts, machine, labels=20))
+    assert enough == answer_seconds(20.0, 60.0, facts, machine)

@@ -1,4 +1,4 @@
-"""Before a climb is estimated: two train rows are asked of each rung that writes and trains nothing.
+"""Before a climb is estimated: a few train rows are asked of each rung that writes and trains nothing.
 
 How long a model writes is seen in no data: one ends its answers after a few examples, another never does. The answers are
 not scored, and what decides sees neither them nor their rows.
@@ -25,8 +25,8 @@ from rung.planning.samples import Sample
 from rung.planning.steps import Step
 from rung.task import base_names
 
-ROWS = 2
-"""Train rows asked of each rung."""
+ROWS = 4
+"""Train rows asked of each rung. They are written in one batch, whose steps take nearly as long for two."""
 LEAST_SECONDS = 5.0
 """A rung that answers all dev rows in less is not asked: its estimate decides nothing."""
 MOST_SECONDS = 30.0
@@ -36,7 +36,7 @@ SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A rung that two rows can be asked of."""
+    """A rung that rows can be asked of."""
 
     step: Step
     methods: tuple[Method, ...]
@@ -97,7 +97,7 @@ def _name(rung: str) -> str:
 
 
 def _candidate(project: Project, step: Step) -> Candidate | None:
-    """What two rows would be asked with; None for rungs that are not asked."""
+    """What rows would be asked with; None for rungs that are not asked."""
     part, base, data = samples.sampled_part(step.methods), step.base, project.inputs.data
     if part is None or base.fault or not samples.can_be_sampled(base.start) or not data.examples:
         return None
@@ -110,7 +110,7 @@ def _candidate(project: Project, step: Step) -> Candidate | None:
 
 
 def ask(project: Project, until: float) -> None:
-    """Ask two rows of each rung that a climb asks first, as one driver at a time, and estimate again.
+    """Ask rows of each rung that a climb asks first, as one driver at a time, and estimate again.
 
     `until`: a `time.monotonic()`. DiskFullError if there is no space; any other failure is said, and the climb goes on.
     """
@@ -126,7 +126,7 @@ def ask(project: Project, until: float) -> None:
 
 
 def sample(project: Project, some: Sequence[Candidate], until: float) -> None:
-    """Ask two rows of each of these and estimate again. For who has the lease of samples.
+    """Ask rows of each of these and estimate again. For who has the lease of samples.
 
     A sample is noted before it is taken: one that ends the process, as for want of memory, is not taken again.
     """

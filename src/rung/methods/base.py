@@ -97,7 +97,7 @@ class Method(ABC):
     costs_like: ClassVar[str] = ""
     """The method whose measured costs correct the estimate of this one's, as long as none of its own are known."""
     quick: ClassVar[bool] = False
-    """Whether it trains nothing and is fitted in seconds, so that a climb may ask the rung two rows before it is estimated."""
+    """Whether it trains nothing and is fitted in seconds, so that a climb may ask the rung a few rows before it is estimated."""
     metric_use: ClassVar[MetricUse] = MetricUse.NEVER
     """Whether what is fitted depends on the task's metric."""
     folds: ClassVar[int] = 2

@@ -103,7 +103,7 @@ def answer_seconds(
     facts: Facts,
     machine: Machine,
     labels: float = OPENED_LABELS,
-    stop: StopBehaviour = StopBehaviour.TASK,
+    stop: StopBehaviour = StopBehaviour.TRAINED,
 ) -> float:
     """Seconds a row takes in a batch.
 
@@ -119,7 +119,7 @@ def answer_seconds(
         opened = facts.output_tokens * min(labels, facts.labels)
         return machine.prefill_seconds(facts.parameters, own + opened, front + own / 2)
     batch = min(DECODE_BATCH, facts.dev_rows or DECODE_BATCH)
-    found = lengths(facts.output_tokens, facts.max_new_tokens, stop, batch, facts.seen.get(stop, Seen()))
+    found = lengths(facts.right_lengths, facts.max_new_tokens, stop, batch, facts.seen.get(stop, Seen()))
     steps = machine.decode_seconds(facts.parameters, round(found.longest), batch=0) / batch
     return steps + _row_seconds(own, front, found.mean, facts.parameters, machine)
 

@@ -44,6 +44,8 @@ class Facts:
     """Mean tokens of one row's own part of the prompt."""
     output_tokens: float
     """Mean tokens of an answer."""
+    answer_lengths: tuple[float, ...] = ()
+    """Tokens of each of a sample of answers; empty where only their mean is known."""
     max_new_tokens: float = 0.0
     """Tokens after which an answer is cut; 0 where answers are chosen from labels, or the limit is unknown."""
     labels: int
@@ -90,6 +92,11 @@ class Facts:
             concurrency=who.concurrency,
             seen={},
         )
+
+    @property
+    def right_lengths(self) -> tuple[float, ...]:
+        """Tokens of right answers: of a sample of them, or the mean alone."""
+        return self.answer_lengths or (self.output_tokens,)
 
     @property
     def encoder_computing(self) -> int:

@@ -16,7 +16,7 @@ from rung.lm.engine_kinds import can
 from rung.machine import BYTES, frozen_bytes
 from rung.methods.base import Run
 from rung.methods.conversations import taught_rows
-from rung.methods.estimate import CostEstimate, StopBehaviour, activation_bytes, answer_seconds, process_bytes
+from rung.methods.estimate import OPENED_LABELS, CostEstimate, StopBehaviour, activation_bytes, answer_seconds, process_bytes
 from rung.methods.facts import Facts
 from rung.predictor import Predictor, folder_digest
 from rung.types import Example, TrainData
@@ -84,13 +84,15 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
 
     own = start.prompt_tokens + facts.output_tokens
     saved = start.shared_passages.saved(most_alike(load.batch)) if start.shared_passages else 0.0
-    stop = StopBehaviour.TASK if load.trained >= 1 else StopBehaviour.ADAPTED
     at_once = load.at_once(item or own, facts.shared_tokens)
     tree = facts.train_rows * (own - saved) + facts.shared_tokens * facts.train_rows / load.batch
     # a frozen embedding is looked up, and the output head computed at targets alone
     computed = facts.parameters - (facts.vocabulary_parameters if load.freezes else 0)
     answering = machine.rounded() if load.freezes and machine.frozen_bf16 else machine
-    row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, answering, stop=stop)
+    steps = load.epochs * facts.train_rows / load.batch
+    # fewer steps than labels, and most labels were in none: the model is as unsure as its base
+    labels = facts.labels if 0 < steps < facts.labels else OPENED_LABELS
+    row = answer_seconds(start.prompt_tokens, facts.shared_tokens, facts, answering, labels)
     return replace(
         start,
         fit_seconds=start.fit_seconds
@@ -98,7 +100,7 @@ def training_estimate(start: CostEstimate, facts: Facts, machine: Machine, load:
         + machine.training_seconds(computed, load.trained, round(tree), load.epochs, frozen=load.freezes)
         + load.checks * HELD * facts.train_rows * row,
         row_seconds=row,
-        stop_behaviour=stop,
+        stop_behaviour=StopBehaviour.TRAINED,
         memory_bytes=max(
             start.memory_bytes,
             memory(facts.parameters, load.trained, at_once, machine, load.weight(machine, facts)),

@@ -200,6 +200,7 @@ def count_facts(predictor: Predictor, data: TrainData, engines: Engines, tokens:
         shared_tokens=bare,
         input_tokens=fmean([prompt - empty for prompt, _ in pairs] or [0.0]),
         output_tokens=fmean([output for _, output in pairs] or [0.0]),
+        answer_lengths=tuple(output for _, output in pairs),
         max_new_tokens=0.0 if data.labels else float(predictor.decoding.max_new_tokens),
         labels=len(data.labels),
         label_set=len(data.label_set),

@@ -17,7 +17,7 @@ from rung.methods.estimate import CostEstimate
 from rung.task.base_names import AT
 from rung.types import Cost, Record, digest
 
-FORMULA_VERSION = 6
+FORMULA_VERSION = 7
 """Raise when the estimate formulas change, to discard errors of old formulas."""
 MAX_HISTORY = 8
 """Number of recent measurements used; older ones may come from older code."""

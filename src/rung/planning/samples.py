@@ -1,4 +1,4 @@
-"""Answers of rungs to two train rows, and what their lengths say about the estimates of their base's rungs."""
+"""Answers of rungs to a few train rows, and what their lengths say about the estimates of their base's rungs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def key(base: Base, chain: Sequence[Method], data: TrainData) -> str:
 
 
 def sampled_part(chain: Sequence[Method]) -> tuple[Method, ...] | None:
-    """The methods at the beginning of a rung that two rows are asked with; None if its answers are those of trained weights."""
+    """The methods at the beginning of a rung that rows are asked with; None if its answers are those of trained weights."""
     if any(method.own_model or method.family in TRAINS for method in chain):
         return None
     first = next((place for place, method in enumerate(chain) if not method.quick), len(chain))
@@ -96,7 +96,7 @@ def sampled_part(chain: Sequence[Method]) -> tuple[Method, ...] | None:
 
 
 def can_be_sampled(start: Predictor) -> bool:
-    """Whether two rows may be asked of a base: it writes, and nobody charges for it."""
+    """Whether rows may be asked of a base: it writes, and nobody charges for it."""
     able = can(start.model)
     return able.local and able.writes and not start.labels
 

@@ -16,7 +16,7 @@ tune/<key>.json            a race of settings
 test.json                  each look at the sealed rows, with its score
 claims.json                the error that climbs have spent on their held-out rows
 decision.json              the last decision
-samples.json               lengths of answers to two train rows, which correct estimates
+samples.json               lengths of answers to four train rows, which correct estimates
 precision.json             the type in which fits store frozen weights, where the task leaves it open
 
 Files are signed (`rung.signed`) under their name in the folder. One with an invalid signature counts as absent: it is

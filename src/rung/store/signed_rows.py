@@ -21,7 +21,7 @@ LOST = {
     "fits": "It is fitted again.",
     "work": "The fit starts again.",
     "precision.json": "It is chosen again.",
-    "samples.json": "Those rungs are asked two rows again.",
+    "samples.json": "Those rungs are asked four rows again.",
     "store.json": "The folder itself is the store, unless --store names another.",
 }
 """What happens after an unsigned or damaged file, by the first part of its name."""
