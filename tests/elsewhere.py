@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -35,3 +36,16 @@ def elsewhere(setting: Setting) -> Iterator[Any]:
         yield from (found[job.blank.rung] for job in listed)
 
     yield SimpleNamespace(run=run, concurrent=True, beside=nullcontext)
+
+
+@contextmanager
+def unseen(setting: Setting, part: str) -> Iterator[Any]:
+    """A cluster of which the driver does not see a folder of the store: `fits` or `predictions`."""
+    with elsewhere(setting) as executor:
+
+        def run(jobs: Iterable[Work]) -> Iterator[Record]:
+            found = list(executor.run(jobs))
+            shutil.rmtree(setting.project.store.folder / part)
+            yield from found
+
+        yield SimpleNamespace(run=run, concurrent=True, beside=nullcontext)

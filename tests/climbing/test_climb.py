@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from elsewhere import elsewhere
+from elsewhere import unseen
 from watcher import Watcher
 
 from rung import methods
 from rung.climbing.climb import Climb, changed, climb, standing
-from rung.climbing.executors import Setting
 from rung.climbing.executors.job import measure
 from rung.climbing.project import Project
 from rung.errors import BudgetError, BusyError
@@ -35,7 +32,7 @@ from rung.methods.estimate import CostEstimate
 from rung.methods.facts import Facts
 from rung.predictor import Predictor
 from rung.task import load_task
-from rung.types import Need, Record, TrainData
+from rung.types import Need, TrainData
 
 LABELS = ("refund", "delay", "other")
 
@@ -308,19 +305,8 @@ def test_a_workers_fit_that_this_machine_does_not_see_is_not_made_again_unasked(
     fits: list[Path] = []
     trick(lambda run: fits.append(run.folder))
 
-    @contextmanager
-    def unseen(setting: Setting) -> Iterator[Any]:
-        with elsewhere(setting) as executor:
-
-            def run(jobs: Iterable[Any]) -> Iterator[Record]:
-                found = list(executor.run(jobs))
-                shutil.rmtree(folder / ".rung" / "fits")
-                yield from found
-
-            yield SimpleNamespace(run=run, concurrent=True, beside=nullcontext)
-
     set_task(folder, rungs=["trick"])
-    found = go(folder, on=unseen)
+    found = go(folder, on=lambda setting: unseen(setting, "fits"))
     assert "trick was fitted on there, and this machine does not see its fit" in found.opened.untested
     assert str(folder / ".rung" / "fits") in found.opened.untested and f"rung fit {folder} trick" in found.opened.untested
     assert go(folder).opened.untested == found.opened.untested and len(fits) == 1 and not found.opened.test

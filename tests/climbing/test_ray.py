@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,11 +17,13 @@ import pytest
 from test_executors import write
 from watcher import Watcher
 
+from rung.climbing.cascading import missing_fits
 from rung.climbing.climb import Climb, climb
-from rung.climbing.executors import job, local, ray_cluster
+from rung.climbing.executors import job, local, ray_cluster, ray_train
 from rung.climbing.executors.on_ray import on_ray
 from rung.climbing.executors.order import Order
-from rung.climbing.executors.ray_train import _train, measure_by
+from rung.climbing.executors.placing import Node
+from rung.climbing.executors.ray_train import _measure, _train, measure_by
 from rung.climbing.project import Project
 from rung.climbing.reindex import reindex
 from rung.errors import RungError
@@ -120,6 +123,49 @@ def test_a_fit_deletes_no_files_of_another(tmp_path: Path, home: Path, monkeypat
     monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchConfig=SimpleNamespace, TorchTrainer=Trainer))
     _train(order, 2, 1, project)
     assert len(places) == 2 and not any(one.exists() for one in places)
+
+
+@pytest.mark.parametrize("seen", (True, False))
+def test_a_deleted_fit_is_made_again_by_the_workers(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    project = Project(load_task(write(tmp_path / "task", "few-shot", "")))
+    step = project.plan.alone
+    record, trained = job.measure(project, step, float("inf"), lambda *_: None), []
+
+    def train(order: Order, *_: Any) -> None:
+        trained.append(order.rung)
+        if seen:
+            _measure(order)
+
+    monkeypatch.setattr(ray_cluster, "connected", lambda _: nullcontext(None))
+    monkeypatch.setattr(ray_cluster, "nodes", lambda _: [Node("a", "a", 2, 8)])
+    monkeypatch.setattr(ray_train, "_train", train)
+    shutil.rmtree(project.store.folder / "fits")
+    if not seen:
+        with pytest.raises(RungError, match="fitted few-shot, and this machine does not see the fit"):
+            measure_by(2)(project, step, lambda *_: None)
+        return
+    assert measure_by(2)(project, step, lambda *_: None) == record
+    assert not missing_fits(project, step) and trained == ["few-shot"]
+    assert measure_by(2)(project, step, lambda *_: None) == record and len(trained) == 1, "nothing is missing any more"
+
+
+def test_a_fit_that_cannot_be_made_again_is_recorded_as_failed(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the driver of a cluster, which reads the store, says why."""
+    project = Project(load_task(write(tmp_path / "task", "few-shot", "")))
+    step = project.plan.alone
+    job.measure(project, step, float("inf"), lambda *_: None)
+    shutil.rmtree(project.store.folder / "fits")
+
+    def broken(*_: Any) -> None:
+        raise ValueError("no such weights")
+
+    monkeypatch.setattr(job, "fit_step", broken)
+    found = job.measure(project, step, float("inf"), lambda *_: None)
+    assert found.status == "failed" and "no such weights" in found.reason and project.store.records()[-1] == found
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from elsewhere import unseen
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from watcher import Watcher
@@ -194,6 +195,15 @@ def test_a_raced_climb_again_asks_nothing_and_a_changed_goal_goes_on_where_it_wa
     rows = in_order(Project(load_task(folder)).inputs.splits.dev, 0)
     latency = {row.input for row in Project(load_task(folder)).inputs.splits.dev[:22]}
     assert set(asked) <= {row.input for row in rows[50:100]} | latency
+
+
+def test_a_workers_answers_that_this_machine_does_not_see_are_not_asked_again_unasked(folder: Path) -> None:
+    found = go(folder, on=lambda setting: unseen(setting, "predictions"))
+    assert "zero-shot answered 50 dev rows on there, and this machine does not see all of the answers" in found.opened.untested
+    assert str(folder / ".rung" / "predictions") in found.opened.untested and not found.opened.test
+    assert not list((folder / ".rung").glob("predictions/*")), "nothing was asked here"
+    set_task(folder, race=False)
+    assert go(folder).opened.test, "the way out that it names"
 
 
 def test_everything_asks_all_rows_also_where_the_task_races(folder: Path) -> None:

@@ -61,7 +61,11 @@ def prove(project: Project, record: Record) -> str:
         _require_fits(project, step, record)
         predictor = fit_step(project, step, float("inf"), lambda *_: None).predictor
         dev, raced = project.inputs.splits.dev, record.provenance.race
-        rest = _scored(project, predictor, dev, "dev", record) if raced and raced.asked < len(dev) else None
+        if raced and raced.asked < len(dev):
+            _require_answers(project, predictor, record)
+            rest = _scored(project, predictor, dev, "dev", record)
+        else:
+            rest = None
         found = _scored(project, predictor, project.inputs.splits.test.open(), "test", record)
     except LeaseLostError:  # another driver has taken over the proof
         raise
@@ -85,6 +89,15 @@ def _require_fits(project: Project, step: Step, record: Record) -> None:
         what = f"{record.rung} was fitted on {ran['node']}, and this machine does not see its fit"
         instead = f"Or fit it here: rung fit {project.task.folder} {record.rung}."
         raise unseen(project.store, what, f"fits/{missing[0]}", instead)
+
+
+def _require_answers(project: Project, predictor: Predictor, record: Record) -> None:
+    """RungError if a worker asked the first dev rows and their answers are not in the store: they would be paid twice."""
+    ran, asked = record.provenance.ran, record.scores.ids if record.scores else ()
+    if ran and not project.store.predictions(predictor.digest).keys() >= set(asked):
+        what = f"{record.rung} answered {len(asked)} dev rows on {ran['node']}, and this machine does not see all of the answers"
+        instead = "Or set race: false, so that the cluster asks all rows."
+        raise unseen(project.store, what, f"predictions/{predictor.digest}.jsonl", instead)
 
 
 def _name(project: Project, record: Record) -> str:

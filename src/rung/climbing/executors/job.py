@@ -167,7 +167,10 @@ def measure(project: Project, step: Step, until: float, progress: Progress) -> R
         fit_step(project, step, until, progress)
         return record, False
 
-    return measuring.guarded(job.blank, record.provenance.key or "", project.store.folder, again)[0]
+    fitted, store = measuring.guarded(job.blank, record.provenance.key or "", project.store.folder, again)
+    if store:
+        job.keep(project, fitted)
+    return fitted
 
 
 def waits_for(project: Project, jobs: Sequence[Work], everything: bool) -> list[set[int]]:

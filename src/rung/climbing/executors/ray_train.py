@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rung.climbing import measuring
-from rung.climbing.executors import ray_cluster
-from rung.climbing.executors.job import Job, Spelled, here
+from rung.climbing.cascading import missing_fits
+from rung.climbing.executors import job, ray_cluster
+from rung.climbing.executors.job import Spelled
 from rung.climbing.executors.order import Order, ordered, rebuilt, write_climb
 from rung.climbing.executors.placing import slots
-from rung.climbing.fit import Progress
+from rung.climbing.fit import Progress, unseen
 from rung.climbing.project import Project
 from rung.errors import RungError
 from rung.planning.steps import Step
@@ -38,7 +39,9 @@ def measure_by(workers: int, spelled: Spelled = str) -> Callable[[Project, Step,
     def measure(project: Project, step: Step, progress: Progress) -> Record:
         found = measuring.record_or_key(project, step, math.inf)
         if isinstance(found, Record):
-            return found
+            if found.status != "done" or not missing_fits(project, step):
+                return found
+            found = found.provenance.key or ""  # a deleted fit is made again, as without a cluster
         progress(f"fitting with {workers} workers", 0.0)
         with ray_cluster.connected(spelled) as ray:
             if not (nodes := ray_cluster.nodes(ray)):
@@ -53,6 +56,9 @@ def measure_by(workers: int, spelled: Spelled = str) -> Callable[[Project, Step,
         measured = [one for one in project.store.records() if one.provenance.key == found]
         if not measured:
             raise RungError("the workers ended without a measurement.", where=step.rung, remedy="Run it again; it resumes.")
+        if measured[-1].status == "done" and (missing := missing_fits(project, step)):
+            what = f"workers have fitted {step.rung}, and this machine does not see the fit"
+            raise unseen(project.store, what, f"fits/{missing[0]}")
         return measured[-1]
 
     return measure
@@ -93,6 +99,6 @@ def work(config: dict[str, Any]) -> None:
 
 
 def _measure(order: Order) -> None:
-    """Measure the rung, in the first worker; the store has its record then."""
+    """Measure the rung and make its missing fits, in the first worker; the store has its record then."""
     project = rebuilt(order)
-    here(Job(ordered(project, order)), project, math.inf, lambda *_: None)
+    job.measure(project, ordered(project, order), math.inf, lambda *_: None)
