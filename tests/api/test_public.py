@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,11 @@ def test_every_public_name_is_documented_and_typed(name: str) -> None:
         if inspect.isfunction(part):
             missing = {*inspect.signature(part).parameters, "return"} - {"self", "cls"} - set(part.__annotations__)
             assert inspect.getdoc(part) and not missing, f"{name}.{part.__name__}: {missing or 'no docstring'}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if is_dataclass(getattr(rung, name))])
+def test_help_says_what_each_attribute_is(name: str) -> None:
+    """`help` shows the docstring of a class, not the texts below its fields."""
+    made = getattr(rung, name)
+    attributes = [one.name for one in fields(made) if not one.name.startswith("_")]
+    assert attributes and all(re.search(rf"^        {one}: \S", made.__doc__, re.MULTILINE) for one in attributes)

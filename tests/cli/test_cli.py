@@ -124,6 +124,7 @@ def test_init_writes_a_task_that_check_reads(tmp_path: Path, home: Path) -> None
         assert "README.md" in rung("init", folder, code=2)
         (folder / "README.md").unlink()
         assert "examples.csv" in rung("init", folder, code=2) and (folder / "data" / "examples.csv").read_text() == "mine"
+        assert ("# documents: docs/" in text) == ("# source: source" in text) == (kind == "answer")
     assert "multilabel, extract, answer or generate" in rung("init", tmp_path / "x", "--kind", "sort", code=2)
 
 

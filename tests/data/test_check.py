@@ -186,7 +186,7 @@ def test_goal_margin() -> None:
     held = len(splits().dev) + len(splits().test)
     needed = next(k for k in range(held + 1) if binom.sf(k - 1, held, 0.8) <= 0.0384)
     (finding,) = found("goal-margin", splits(), task(at_least=0.8))
-    assert f"{needed / held:.3f} on all of them" in finding.what and finding.count == needed
+    assert f"a score of {needed / held:.3f} (" in finding.what and finding.count == needed
     (several,) = found("goal-margin", splits(), task(at_least=0.8, rungs=["a", "b", "c"]))
     more = next(k for k in range(held + 1) if binom.sf(k - 1, held, 0.8) <= 0.0384 / 3)
     assert f"{needed / held:.3f} on" in several.what and f"{more / held:.3f} on" in several.what and more > needed
@@ -271,3 +271,19 @@ def test_banking77(tmp_path: Path) -> None:
     assert 20 <= by_code["duplicates-across-splits"].count <= 30
     assert by_code["class-sorted"].count == len(some.train)
     assert not blocking(by_code.values())
+
+
+def test_places_name_a_file_that_they_share_once() -> None:
+    def shown(*where: str, count: int = 0) -> str:
+        return Finding("code", "note", "", "", where, count).places
+
+    assert shown("a.csv line 2 = a.csv line 30", "a.csv line 7 = a.csv line 8", count=9) == "a.csv lines 2 = 30, 7 = 8 …"
+    assert shown("a b.csv line 2", "a b.csv line 7", count=2) == "a b.csv lines 2, 7"
+    assert shown("a.csv line 2 = b.csv line 30", "a.csv line 1") == "a.csv line 2 = b.csv line 30; a.csv line 1"
+    assert shown("a.csv line 2", count=2) == "a.csv line 2 …" and shown() == "" and shown(count=3) == ""
+    assert shown("late: 3", "early: 2") == "late: 3; early: 2", "not all are places"
+
+
+def test_one_question_is_not_called_questions() -> None:
+    several = (ex("is it late", "x"), ex("is it late", "y"))
+    assert [one.what.split(" more")[0] for one in found("contradictory-labels", splits(several))] == ["1 question has"]

@@ -264,7 +264,9 @@ def test_named_columns_rule(make: Make) -> None:
 
 def test_a_named_column_that_is_missing(make: Make) -> None:
     said = fault(make({"t.csv": "text,intent\na,b\n"}, input="text", output="intnt"))
-    assert "there is no column 'intnt'. Did you mean 'intent'? The columns are 'text', 'intent'." in said
+    assert "there is no column 'intnt' (data.output). Did you mean 'intent'? The columns are 'text', 'intent'." in said
+    said = fault(make({"t.csv": "text,category\na,b\n"}, input="text", output="next"))
+    assert "(data.output). The columns are 'text', 'category'." in said, "text is the input already"
 
 
 def test_group(make: Make) -> None:

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 class Answer:
     """One answer.
 
+    Attributes:
+        text: What the model answers; of a classify task the label. Empty where there is no answer.
+        confidence: Probability of the label among the task's labels, from 0 to 1; None where the task has none.
+        sources: The passages that were looked up, best first; `cited` says which of them the answer rests on.
+        abstained: Why no answer was given; empty where one was.
+        error: Why the model could not be asked; empty where it was.
+        seconds: Wall clock of this row in its batch.
+        guess: The likeliest answer where the rung is not sure enough to give one (`goal.coverage`); `text` is then empty.
+
     ```python
     [answer] = rung.load("support").predict(["my card has not come"])
     answer.label, answer.confidence
@@ -30,19 +39,12 @@ class Answer:
     """
 
     text: str
-    """What the model answers; of a classify task the label. Empty where there is no answer."""
     confidence: float | None = None
-    """Probability of the label among the task's labels, from 0 to 1; None where the task has none."""
     sources: tuple[Source, ...] = ()
-    """The passages that were looked up, best first; `cited` says which of them the answer rests on."""
     abstained: str = ""
-    """Why no answer was given; empty where one was."""
     error: str = ""
-    """Why the model could not be asked; empty where it was."""
     seconds: float = 0.0
-    """Wall clock of this row in its batch."""
     guess: str = ""
-    """The likeliest answer where the rung is not sure enough to give one (`goal.coverage`); `text` is then empty."""
 
     @property
     def label(self) -> str:
@@ -64,6 +66,11 @@ class Answer:
 class Predictor:
     """A fitted rung that answers.
 
+    Attributes:
+        rung: Its name, such as `few-shot+lora`.
+        settings: The task's, as rung.yaml says them.
+        frozen: How a row is answered: model, instruction, demonstrations, labels, decoding.
+
     ```python
     predictor = rung.load("support")
     predictor.predict(["my card has not come", {"text": "the motor hums"}])
@@ -71,11 +78,8 @@ class Predictor:
     """
 
     rung: str
-    """Its name, such as `few-shot+lora`."""
     settings: Settings = field(repr=False)
-    """The task's, as rung.yaml says them."""
     frozen: Frozen = field(repr=False)
-    """How a row is answered: model, instruction, demonstrations, labels, decoding."""
     _engines: Engines = field(repr=False)
 
     @property

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 class Result:
     """What a climb, or one rung fitted alone, comes to. In a notebook it shows itself as the leaderboard.
 
+    Attributes:
+        decision: The verdict on the goal with its reason, each rung's verdict, paired comparisons.
+        records: Of each rung: scores of every row, costs, latency, provenance.
+        test: The score on the sealed rows, the one to quote; None while they are sealed.
+        untested: Why `test` is None though the goal is met; empty otherwise.
+        metric: What scores are: `accuracy`, `token_f1`, …; from 0 to 1.
+        bases: The model that each rung starts from, by the rung's name.
+
     ```python
     result = rung.climb(task)
     if result.verdict == "meets":
@@ -33,17 +41,11 @@ class Result:
     """
 
     decision: Decision
-    """The verdict on the goal with its reason, each rung's verdict, paired comparisons."""
     records: tuple[Record, ...]
-    """Of each rung: scores of every row, costs, latency, provenance."""
     test: Interval | None
-    """The score on the sealed rows, the one to quote; None while they are sealed."""
     untested: str
-    """Why `test` is None though the goal is met; empty otherwise."""
     metric: str
-    """What scores are: `accuracy`, `token_f1`, …; from 0 to 1."""
     bases: Mapping[str, str]
-    """The model that each rung starts from, by the rung's name."""
     _project: Project
 
     @property
@@ -119,18 +121,20 @@ class Result:
 class Plan:
     """The rungs that a climb would try, in order, each with what it is expected to cost. Nothing is fitted for it.
 
+    Attributes:
+        rows: Of each rung: `rung`, `base`, `advice` and `why` of the flowchart; `fit_s` and `answer_s` in seconds, `memory_gb`,
+            `once_usd` and `usd_per_month`. `skip` says why a rung cannot be tried; its estimates are None.
+        first: The rung that the flowchart advises to try first.
+        machine: What it is estimated for.
+
     ```python
     sum(row["fit_s"] or 0 for row in rung.plan(task).rows)
     ```
     """
 
     rows: tuple[Mapping[str, Any], ...]
-    """Of each rung: `rung`, `base`, `advice` and `why` of the flowchart; `fit_s` and `answer_s` in seconds, `memory_gb`,
-    `once_usd` and `usd_per_month`. `skip` says why a rung cannot be tried; its estimates are None."""
     first: str
-    """The rung that the flowchart advises to try first."""
     machine: str
-    """What it is estimated for."""
 
     @property
     def table(self) -> Any:
@@ -151,7 +155,7 @@ class Findings(tuple[Finding, ...]):
     """What a check found, gravest first: a tuple that a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
-        rows = [(one.severity, " ".join((one.what, *(f"({place})" for place in one.where))), one.remedy) for one in self]
+        rows = [(one.severity, f"{one.what} ({one.places})" if one.where else one.what, one.remedy) for one in self]
         return html.table(("severity", "finding", "what to do"), rows, left=("severity", "finding", "what to do"))
 
 

@@ -104,4 +104,4 @@ def _ask(open_: Answer) -> Any:
 def _speed(project: Project) -> str:
     one = project.machine
     frozen = f", frozen layers in bfloat16, {one.bf16_speedup:.1f} times as fast" if one.frozen_bf16 else ""
-    return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}{frozen}, {one.threads} threads"
+    return f"${one.usd_per_hour:.2f} an hour, {one.gflops[one.dtype]:.0f} GFLOP/s in {one.dtype}{frozen}"

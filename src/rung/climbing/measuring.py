@@ -46,7 +46,7 @@ def record_or_key(project: Project, step: Step, until: float, race: RacePlan | N
     if step.estimate.fit_seconds > left:
         return replace(
             record,
-            reason=f"quoted {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} left of the budget",
+            reason=f"estimated to take {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} are left",
         )
     return key
 

@@ -184,24 +184,25 @@ def _goal_margin(dev: int, sealed: int, task: Task) -> Iterator[Finding]:
     binary = _is_binary(task)
     rungs = len(task.rungs) if task.rungs else 1  # rungs share the error
     alone, shared = prospect(rows, goal.at_least, 1), prospect(rows, goal.at_least, rungs)
-    about = f"{dev} dev and {sealed} sealed rows, {goal.metric} at least {goal.at_least:g}, {rungs} rung{'s' * (rungs > 1)}"
+    about = f"{dev} dev and {sealed} sealed rows"
     if alone.needed > rows:
         few = fewest_rows(goal.at_least)
         enough = f"Have at least {few} dev and test rows (several times as many to allow for errors), or reduce goal.at_least."
         yield Finding(
             "goal-out-of-reach",
             "block" if binary else "warn",
-            f"even a perfect score would not show that the goal is met ({about}).",
+            f"even a perfect score on {about} would not show {goal.metric} >= {goal.at_least:g}.",
             enough if few else "No number of rows can show a score of 1: reduce goal.at_least.",
             count=rows,
         )
         return
-    near = f"; {_scores(shared)} if all of them are near it" if rungs > 1 else ""
-    others = " if the other rungs are far below the goal" if rungs > 1 else ""
+    roughly = "" if binary else "about "
+    near = f" With all {rungs} rungs near the goal it takes {roughly}{_scores(shared)}." if rungs > 1 else ""
     yield Finding(
         "goal-margin",
         "note",
-        f"to show that the goal is met, a rung must score {_scores(alone)}{'' if binary else ' or so'}{others}{near} ({about}).",
+        f"a rung proves {goal.metric} >= {goal.at_least:g} with a score of {roughly}{_scores(alone)} on {about};"
+        f" in brackets the true score with which it gets there 8 times in 10.{near}",
         "More dev and test rows move this closer to the goal; more rungs near the goal move it away.",
         count=alone.needed,
     )
@@ -234,7 +235,7 @@ def _selective_margin(dev: int, sealed: int, task: Task, coverage: float) -> Fin
 def _scores(found: Prospect) -> str:
     if found.true_score is None:
         return "more than a perfect score"
-    return f"{found.needed / found.rows:.3f} on all of them (8 times in 10 where its true score is {found.true_score:.3f})"
+    return f"{found.needed / found.rows:.3f} ({found.true_score:.3f})"
 
 
 def _resolution(n: int) -> Iterator[Finding]:
@@ -243,13 +244,13 @@ def _resolution(n: int) -> Iterator[Finding]:
     shares = (0.1, 0.2, 0.3)
     points = [smallest_difference(n, share) for share in shares]
     shown = ", ".join(
-        f"{'no difference' if gap is None else f'{100 * gap:.1f} points'} at {share:.0%}" for gap, share in zip(points, shares)
+        f"{'none' if gap is None else f'{100 * gap:.1f} points'} at {share:.0%}" for gap, share in zip(points, shares)
     )
     yield Finding(
         "smallest-difference",
         "note",
-        f"with {n} dev rows, two rungs are distinguished with power 0.8 from this difference on, by the share of rows"
-        f" that only one gets right: {shown}.",
+        f"the smallest difference between two rungs that {n} dev rows show 8 times in 10, by the share of rows that only one of"
+        f" them gets right: {shown}.",
         "Closer rungs count as equal, and the cheaper one is chosen; more dev rows show smaller differences.",
         count=n,
     )

@@ -48,7 +48,10 @@ def form_of(columns: Collection[str], data: Data, where: str) -> Form:
         form = _columns(data.input, data.output)
         for column in form.needs:
             if column not in columns:
-                raise DataError(f"there is no column {column!r}.", where=where, remedy=_known(column, columns))
+                key = "input" if column == data.input else "output"
+                raise DataError(
+                    f"there is no column {column!r} (data.{key}).", where=where, remedy=_known(column, columns, form.needs)
+                )
         return form
     for form in FORMS:
         if set(form.needs) <= set(columns):
@@ -144,10 +147,12 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _known(column: str, columns: Collection[str]) -> str:
+def _known(column: str, columns: Collection[str], named: Collection[str] = ()) -> str:
+    """The columns that there are, with a guess at the one that was meant; not one that is named for something else."""
     from rapidfuzz import fuzz, process
 
-    near = process.extractOne(column, list(columns), scorer=fuzz.ratio, score_cutoff=60)
+    free = [one for one in columns if one not in named]
+    near = process.extractOne(column, free, scorer=fuzz.ratio, score_cutoff=60)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}The columns are {', '.join(map(repr, columns))}."
 

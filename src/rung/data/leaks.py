@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 
 from rung.data.finding import COMMON_SHARE, Finding, Parts, Rows, first_places, pair
 from rung.data.near import Index, index, near_many, near_within, tokens
@@ -118,6 +118,10 @@ def split_groups(parts: Parts) -> Iterator[Finding]:
         )
 
 
+def _questions(found: Sized) -> str:
+    return "1 question has" if len(found) == 1 else f"{len(found)} questions have"
+
+
 def contradictions(parts: Parts, asked: Questions, labels: bool) -> Iterator[Finding]:
     """Questions with more than one answer."""
     first: dict[str, Example] = {}
@@ -132,7 +136,7 @@ def contradictions(parts: Parts, asked: Questions, labels: bool) -> Iterator[Fin
         yield Finding(
             "contradictory-labels",
             "warn",
-            f"{len(several)} questions have more than one label; no method can be right on all of their rows.",
+            f"{_questions(several)} more than one label; no method can be right on all of their rows.",
             "Choose one label each.",
             first_places(several),
             len(several),
@@ -141,7 +145,7 @@ def contradictions(parts: Parts, asked: Questions, labels: bool) -> Iterator[Fin
         yield Finding(
             "several-answers",
             "note",
-            f"{len(several)} questions have more than one answer; each row is scored against its own.",
+            f"{_questions(several)} more than one answer; each row is scored against its own.",
             "Fine if answers may differ; otherwise choose one each.",
             first_places(several),
             len(several),

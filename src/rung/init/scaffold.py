@@ -17,18 +17,24 @@ Template = Kind | Literal["multilabel"]
 _YAML = """\
 # The task, its rows and its goal. `rung check` validates this file.
 task: {task}
-kind: {kind}                 # classify | extract | answer | generate
+kind: {kind:<27}# classify | extract | answer | generate
 {more}data:
-  examples: data/examples.csv    # csv, tsv, jsonl, json, parquet or a Hugging Face dataset folder; or train: / dev: / test:
+{documents}  examples: data/examples.csv    # csv, jsonl, parquet, a Hugging Face dataset folder, …; or train: / dev: / test:
   input: {input}
   output: {output}
-  # group: customer              # rows of one group stay in one split
+{source}  # group: customer              # rows of one group stay in one split
   # unlabelled: data/new.csv     # inputs without an answer: `rung label` asks you for them
 base: smollm2-135m-instruct      # a known name (`rung models`), a hub id, a folder, a .gguf file
 goal: {{metric: {metric}, at_least: 0.8}}   # also: latency_ms, usd_per_1k, usd_per_month
 volume: 10000                    # calls a month, to weigh training cost against running cost
 budget: {{minutes: 20}}            # time limit of one climb
 """
+
+_LOOKED_UP = {
+    "documents": "  # documents: docs/             # look answers up: folder, file or glob of md, html, pdf, docx, …\n",
+    "source": "  # source: source               # column with the document, or document#heading, that holds the answer\n",
+}
+"""Lines of a task whose answers may be in documents."""
 
 _README = """\
 # {name}
@@ -128,10 +134,12 @@ def write(folder: Path, template: Template) -> list[Path]:
     """Write the folder and return its files. TaskError if one of them exists."""
     task, source, target, metric, rows = _TASKS[template]
     several = template == "multilabel"
-    more = "multilabel: true               # a row has any number of labels, such as delay; refund\n" if several else ""
+    more = "multilabel: true                 # a row has any number of labels, such as delay; refund\n" if several else ""
     kind = "classify" if several else template
+    looked_up = _LOOKED_UP if template == "answer" else {"documents": "", "source": ""}
+    columns = {"input": source, "output": target}
     files = {
-        "rung.yaml": _YAML.format(task=task, kind=kind, more=more, input=source, output=target, metric=metric),
+        "rung.yaml": _YAML.format(task=task, kind=kind, more=more, metric=metric, **columns, **looked_up),
         "README.md": _README.format(name=folder.resolve().name),
         "data/examples.csv": "".join(map(_csv_line, [(source, target), *rows])),
     }

@@ -26,8 +26,17 @@ from rung.visible import escape_controls, replacements, visible
 class Terminal(Console):
     """A rich console for untrusted text: no markup, emoji codes, highlighting or control characters."""
 
+    drawing: Console | None = None
+    """A console with a live display on the same terminal, which must print in place of this one, or lines run into it."""
+
     def __init__(self, **options: Any):
         super().__init__(**options, markup=False, emoji=False, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        if self.drawing:
+            self.drawing.print(*objects, **options)
+        else:
+            super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
@@ -63,6 +72,19 @@ def styled(template: LiteralString, *values: object) -> Text:
 def join_texts(between: LiteralString, parts: Iterable[object]) -> Text:
     """Texts joined by a separator."""
     return Text(between).join(part if isinstance(part, Text) else Text(visible(str(part))) for part in parts)
+
+
+@contextmanager
+def above(drawing: Console) -> Iterator[None]:
+    """Lines of the other console stand above the live display of this one, where both are terminals."""
+    others = [one for one in (out, err) if one is not drawing and one.is_terminal]
+    for one in others:
+        one.drawing = drawing
+    try:
+        yield
+    finally:
+        for one in others:
+            one.drawing = None
 
 
 @contextmanager

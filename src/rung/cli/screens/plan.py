@@ -78,6 +78,7 @@ def _table(*names: str, left: tuple[str, ...]) -> Table:
 
 def _quotes(steps: Sequence[Step], first: str) -> Table:
     table = _table("rung", "advice", "fit", "an answer", "memory", "once", "a month", left=("rung", "advice"))
+    table.padding = (0, 1, 0, 0)  # a usual cascade's name fits 80 columns
     for step in steps:
         if step.estimate and step.advice:
             verdict = styled("[bold green]first choice[/]") if step.rung == first else _verdict(step.advice.verdict)
@@ -113,13 +114,13 @@ def _corrected(steps: Sequence[Step]) -> str:
 
 
 def _at_most(steps: Sequence[Step]) -> str:
-    """Which fits are quoted with epochs that they may not need."""
+    """Which fits are estimated with epochs that they may not need."""
     stops = [
         step.rung
         for step in steps
         if step.estimate and any(isinstance(one, AnswerOptions) and one.may_stop for one in step.methods)
     ]
-    return f" Quoted with all epochs, may end sooner: {', '.join(stops)}." if stops else ""
+    return f" Estimated with all epochs, may end sooner: {', '.join(stops)}." if stops else ""
 
 
 def _unlisted(steps: Sequence[Step]) -> dict[str, str]:
@@ -140,7 +141,7 @@ def _flowchart(chart: Chart, unlisted: Mapping[str, str]) -> Table:
     for base, advice in entries:
         sources = f" ({', '.join(advice.sources)})" if advice.sources else ""
         name = unlisted.get(advice.family, "") if advice.verdict != "don't" else ""
-        named = f" Tried only if named under `rungs`: {name}." if name else ""
+        named = f"; tried only if named under `rungs`: {name}" if name else ""
         why = styled("{}[dim]{}{}[/]", advice.why, sources, named)
         table.add_row(_verdict(advice.verdict), advice.family + base, why)
     return table
@@ -190,7 +191,7 @@ def _resolution(rows: int) -> Text:
         return styled("[bold]{} dev rows[/] are too few to distinguish two rungs", rows)
     gaps = ", ".join(f"{100 * gap:.1f} points ({share:.0%})" for gap, share in shown)
     return styled(
-        "[bold]{} dev rows[/] distinguish two rungs from {} on; in brackets the share of rows that only one gets right",
+        "[bold]{} dev rows[/] show a difference of {}; in brackets the share of rows that only one of two rungs gets right",
         rows,
         gaps,
     )
@@ -203,9 +204,9 @@ def held_out(dev: int, sealed: int, goal: Goal, rungs: int) -> Text:
     far, near = (prospect(dev + sealed, goal.at_least, n).true_score for n in (1, max(1, rungs)))
     if far is None:
         return styled("[bold]{} dev and {} sealed rows[/] cannot show {} >= {}", dev, sealed, goal.metric, f"{goal.at_least:g}")
-    others = "more than a perfect one" if near is None else f"{near:.3f}"
+    others = "not even a perfect one" if near is None else f"{near:.3f}"
     return styled(
-        "[bold]{} dev and {} sealed rows[/] prove {} >= {} 8 times in 10 for a true score of {} ({} if all rungs are near it)",
+        "[bold]{} dev and {} sealed rows[/] prove {} >= {} of a rung whose true score is {}, 8 times in 10 ({} if all are near)",
         *(dev, sealed, goal.metric, f"{goal.at_least:g}", f"{far:.3f}", others),
     )
 

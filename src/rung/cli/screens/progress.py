@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any, Self
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
-from rung.cli.screens.console import styled
-from rung.cli.screens.form import MARKS, format_interval, format_seconds, format_usd
+from rung.cli.screens.console import above, styled
+from rung.cli.screens.form import MARKS, add_column, format_interval, format_seconds, format_usd
 from rung.planning.steps import Step
 from rung.types import Record
 
 PLAIN_SECONDS = 15.0
 """Interval of progress lines without a terminal."""
+WIDTH = len("0.000 [0.000, 0.000]")
 
 
 class Screen:
@@ -27,13 +30,17 @@ class Screen:
         self.console, self.last_line = console, time.monotonic()
         drawn = Live(console=console, refresh_per_second=4, transient=True, get_renderable=draw)
         self.live = drawn if console.is_terminal else None
+        self.lines = ExitStack()
+        """What is printed meanwhile stands above the drawing."""
 
     def __enter__(self) -> Screen:
         if self.live:
             self.live.start()
+            self.lines.enter_context(above(self.console))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.lines.close()
         if self.live:
             self.live.stop()
 
@@ -102,13 +109,17 @@ class Board(LiveBoard):
         return f"{rung}: " if len(self.running) > 1 else ""
 
     def draw(self) -> RenderableType:
-        table = Table(header_style="bold", box=None, pad_edge=False)
+        if not self.steps:  # while answers are sampled for the estimates
+            return Text("")
+        table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
         for name in ("", "rung", f"{self.goal.metric} (dev)", "fit", "p95", "a month"):
-            table.add_column(name)
+            add_column(table, name, left=name in ("", "rung") or "(dev)" in name)
+        table.columns[2].min_width = WIDTH  # of a score with its interval, so that the first one moves nothing
         done = {record.rung: record for record in self.records}
         for step in self.steps:
             table.add_row(*self._row(step, done.get(step.rung)))
-        return table
+        doing = [styled("[cyan]▸ {}{}[/]", self._whose(rung), text) for rung, (text, _) in self.running.items() if text]
+        return Group(table, *doing)
 
     def _row(self, step: Step, record: Record | None) -> tuple[RenderableType, ...]:
         if record and record.scores and record.cost and record.latency:
@@ -121,12 +132,11 @@ class Board(LiveBoard):
                 format_usd(record.cost.per_month_usd),
             )
         if record:
-            return MARKS[record.status], step.rung, styled("[dim]{}[/]", record.reason[:60]), "", "", ""
+            return MARKS[record.status], step.rung, styled("[dim]{}[/]", record.status), "", "", ""
         if step.rung in self.running:
-            text, share = self.running[step.rung]
-            bar = ProgressBar(1.0, share, width=24)
-            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), bar, styled("[cyan]{}[/]", text), "", ""
+            bar = ProgressBar(1.0, self.running[step.rung][1], width=WIDTH)
+            return styled("[cyan]▸[/]"), styled("[cyan]{}[/]", step.rung), bar, "", "", ""
         if not step.estimate:
-            return " ", styled("[dim]{}[/]", step.rung), styled("[yellow]{}[/]", step.skip[:60]), "", "", ""
-        quoted, month = format_seconds(step.estimate.fit_seconds), format_usd(step.estimate.per_month_usd)
-        return tuple(styled("[dim]{}[/]", cell) for cell in (" ", step.rung, "quoted", quoted, "", month))
+            return " ", styled("[dim]{}[/]", step.rung), styled("[yellow]not tried[/]"), "", "", ""
+        seconds, month = format_seconds(step.estimate.fit_seconds), format_usd(step.estimate.per_month_usd)
+        return tuple(styled("[dim]{}[/]", cell) for cell in (" ", step.rung, "estimated", seconds, "", month))

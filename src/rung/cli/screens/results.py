@@ -26,7 +26,7 @@ SEVERITIES = {"block": "bold red", "warn": "yellow", "note": "cyan"}
 def findings(found: Sequence[Finding]) -> RenderableType:
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in found:
-        places = f" ({'; '.join(finding.where)})" if finding.where else ""
+        places = f" ({finding.places})" if finding.where else ""
         text = styled("{}[dim]{}[/]", finding.what, places)
         if finding.remedy:
             text = styled("{}\n[italic]{}[/]", text, finding.remedy)
@@ -120,8 +120,8 @@ def outcome(
         lines.append(styled("[dim]sealed {} rows stay sealed until a rung has a fair chance to be proved on them[/]", sealed))
     if spending:
         spent = spending["before"] + spending["error"] + spending.get("after", 0.0)
-        split = f"{spent:.3g} of {ERROR:g} is spent on these rows, {ERROR - spent:.2g} is left for later climbs"
-        lines.append(styled("[dim]error  {}[/]", split))
+        split = f"{spent:.3g} is spent on these rows, {ERROR - spent:.2g} is left for later climbs"
+        lines.append(styled("[dim]claims may be wrong with a chance of {}: {}[/]", f"{ERROR:g}", split))
     return Group(*lines)
 
 

@@ -21,8 +21,8 @@ def form(source: Source, to: str, kind: str = "", adapter: bool = False) -> Form
     """The form that is asked for. RungError where there is none such for this rung."""
     named = [one for one in TARGETS if one.name == to]
     if not named:
-        known = "; ".join(f"{one.name} ({one.what})" for one in TARGETS)
-        raise RungError(f"there is no export to {to!r}.", where="rung export --to", remedy=f"Known: {known}.")
+        known = "Known: " + "; ".join(f"{one.name} ({one.what})" for one in TARGETS)
+        raise RungError(f"there is no export to {to!r}.", where="rung export --to", remedy=f"{known}. --out names a folder.")
     target = next((one for one in named if one.encoders == source.encoder), None)
     if target is None:
         able = ", ".join(one.name for one in TARGETS if one.encoders == source.encoder)
