@@ -189,7 +189,9 @@ def test_goal_margin() -> None:
     assert f"a score of {needed / held:.3f} (" in finding.what and finding.count == needed
     (several,) = found("goal-margin", splits(), task(at_least=0.8, rungs=["a", "b", "c"]))
     more = next(k for k in range(held + 1) if binom.sf(k - 1, held, 0.8) <= 0.0384 / 3)
-    assert f"{needed / held:.3f} on" in several.what and f"{more / held:.3f} on" in several.what and more > needed
+    assert (
+        f"a score of {needed / held:.3f} (" in several.what and f"it takes {more / held:.3f} (" in several.what and more > needed
+    )
     (finding,) = found("goal-out-of-reach", splits(), task(at_least=0.99))
     assert finding.severity == "block" and "at least 325 dev and test rows" in finding.remedy
     assert 0.99**325 <= 0.0384 < 0.99**324

@@ -163,7 +163,7 @@ def test_every_rung_of_the_plan_stands_on_the_leaderboard_with_its_state_and_rea
         "needs documents, which this task does not have",
         "OutOfMemory: 12 GB",
         "The climb ended before this rung.",
-        "quoted 60 s",
+        "estimated 60 s",
         "loss on general text +0.020 [+0.010, +0.030] nats a token",
         "general questions answered right -0.100 [-0.200, +0.010], n=50",
         "4 of 9 steps: the loss was low",

@@ -33,7 +33,7 @@ def unmeasured(project: Project, records: Sequence[Record]) -> dict[str, str]:
     for step in project.plan.steps:
         record = known.get(step.rung)
         if step.estimate and not step.usual and (record is None or record.status == "skipped"):
-            quoted = f"estimated to take {_duration(step.estimate.fit_seconds)} to fit"
+            quoted = f"fitting is estimated at {_duration(step.estimate.fit_seconds)}"
             found[step.rung] = record.reason.rstrip(".") if record and record.reason else quoted
     return found
 

@@ -43,10 +43,10 @@ def record_or_key(project: Project, step: Step, until: float, race: RacePlan | N
         if stored.provenance.key == key and _settled(stored):
             return replace(stored, rung=step.rung)  # the order of `bases` may have changed
     left = until - time.monotonic()
-    if step.estimate.fit_seconds > left:
+    if (quoted := step.estimate.fit_seconds) > left:
         return replace(
             record,
-            reason=f"estimated to take {step.estimate.fit_seconds / 60:.1f} minutes to fit, {max(0, left) / 60:.1f} are left",
+            reason=f"fitting is estimated at {quoted / 60:.1f} minutes, and the budget has {max(0, left) / 60:.1f} left",
         )
     return key
 
