@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rung.message import WEIGHT
+
 KEY = "tool_calls"
 TOOLS = "tools"
 """Role of a message with the available tools as JSON; chat templates take them separately from the turns."""
@@ -23,6 +25,8 @@ def extra_fields(message: Mapping[str, Any]) -> str:
     found = {name: message[name] for name in FIELDS if message.get(name)}
     if isinstance(old := message.get("function_call"), Mapping):  # the older form of a single call
         found.setdefault(KEY, [{"type": "function", "function": dict(old)}])
+    if message.get(WEIGHT) == 0 and message.get("role") == "assistant":
+        found[WEIGHT] = 0
     return json.dumps(found, ensure_ascii=False, separators=(",", ":"), default=str) if found else ""
 
 

@@ -6,9 +6,13 @@ import ast
 import json
 import re
 from collections.abc import Collection, Sequence
+from typing import Any
 
 SEPARATORS = re.compile(r"[|;,\n]")
 """What separates labels in a plain text."""
+_BRACKETS = {("[", "]"), ("(", ")"), ("{", "}")}
+_ARRAY = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\s+(?=['"])""")
+"""A text in an array of NumPy, before the next."""
 
 
 def dump(labels: Collection[str], order: Sequence[str] = ()) -> str:
@@ -18,23 +22,31 @@ def dump(labels: Collection[str], order: Sequence[str] = ()) -> str:
 
 
 def parse(text: str) -> tuple[str, ...] | None:
-    """The labels of a list, in JSON or as Python writes it; None for any other text.
+    """The labels of a list, in JSON or as Python and NumPy write it (also a tuple or a set); None for any other text.
 
     Numbers and booleans are labels as JSON spells them; lists, objects and null are not labels.
     """
     text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
+    if (text[:1], text[-1:]) not in _BRACKETS:
         return None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-    if not isinstance(found, list) or any(isinstance(one, list | dict) or one is None for one in found):
+        found = _literal(text)
+    if not isinstance(found, list | tuple) or any(not isinstance(one, str | bool | int | float) for one in found):
         return None
     return tuple(one.strip() if isinstance(one, str) else json.dumps(one) for one in found)
+
+
+def _literal(text: str) -> Any:
+    """A list, tuple or set as Python writes it, or an array as NumPy does: `['a' 'b']`, in which Python would join the texts."""
+    try:
+        found = ast.literal_eval(_ARRAY.sub(r"\1, ", text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if isinstance(found, str):  # ('a') is a text in brackets
+        return (found,) if text[0] == "(" else None
+    return sorted(found, key=str) if isinstance(found, set) else found
 
 
 def split(text: str, labels: Collection[str] = ()) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def answers(row: Mapping[str, Any], column: str, task: Task, where: str) -> Answ
     if task.multilabel:
         return _label_set(value, where)
     if task.kind == "classify":
-        return _one_label(value, where) if isinstance(value, list) else None
+        return _one_label(value, task, where)
     if task.kind == "extract":
         return _json_texts(_loaded(value))
     known = _several(value, where)
@@ -102,7 +102,17 @@ def _texts(values: Sequence[Any], where: str) -> Answers:
     return tuple(dict.fromkeys(texts))
 
 
-def _one_label(value: list[Any], where: str) -> Answers:
+def _one_label(value: Any, task: Task, where: str) -> Answers | None:
+    """The label in a list of one, also written as text; None for a plain text. DataError for several, and for an object."""
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("[", "{") or value.strip() in (task.labels or ()):
+            return None
+        found = label_sets.parse(value)
+        value = _loaded(value) if found is None else list(found)
+    if isinstance(value, dict):
+        value = _choices(value, where)
+    if not isinstance(value, list):
+        return None
     if len(value) == 1 and not isinstance(value[0], dict | list):
         return _texts(value, where)
     raise DataError(
@@ -112,8 +122,21 @@ def _one_label(value: list[Any], where: str) -> Answers:
     )
 
 
+def _choices(value: dict[str, Any], where: str) -> list[Any]:
+    """The list in Label Studio's `{"choices": ["a", "b"]}`. DataError for any other object: its JSON would be the label."""
+    if value.keys() == {"choices"} and isinstance(value["choices"], list):
+        return value["choices"]
+    raise DataError(
+        f"the output {quoted(value)} is an object, but kind classify needs a label.",
+        where=where,
+        remedy="Write the label itself in a column of its own, and name it as data.output.",
+    )
+
+
 def _label_set(value: Any, where: str) -> Answers | None:
     """The labels of a row in a list as one text; None if the cell is a text, which `rung.data.load` reads."""
+    found = _loaded(value)
+    value = _choices(found, where) if isinstance(found, dict) else value
     if not isinstance(value, list):
         return None
     found = label_sets.parse(json.dumps(value, ensure_ascii=False))

@@ -9,6 +9,7 @@ from rung import metrics
 from rung.claims.prospects import Prospect, fewest_rows, prospect, selective_prospect
 from rung.data import agreement, conversations
 from rung.data.answers import is_text_list
+from rung.data.doubtful import doubtful_texts
 from rung.data.finding import SEVERITIES, Finding, Parts, Severity, first_places
 from rung.data.labels import label_findings
 from rung.data.leaks import contradictions, duplicates, leaks, questions_by_split, split_groups
@@ -43,6 +44,7 @@ def check(
         *contradictions(parts, asked, labels),
         *(label_findings(parts, task) if labels else ()),
         *_drafts(parts),
+        *doubtful_texts(parts, task),
         *conversations.findings(parts, task.data.turns == "every", task.kind in conversations.TEXTS),
         *_answers(parts, task),
         *(too_long(parts, task, count_tokens, context) if count_tokens and context else ()),

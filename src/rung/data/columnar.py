@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,45 @@ def _values(batch: Any, where: str) -> list[dict[str, Any]]:
     import pyarrow as pa
 
     try:
-        return batch.to_pylist()
+        rows: list[dict[str, Any]] = batch.to_pylist(maps_as_pydicts="strict")
     except (pa.ArrowException, OSError):
         raise
     except (ValueError, OverflowError, TypeError) as error:  # invalid UTF-8, times outside Python's range
         raise DataError(
             f"a value of the {batch.num_rows} rows from here on cannot be read: {str(error).splitlines()[0]}.",
             where=where,
-            remedy="Write times as text or with microseconds, and text as UTF-8.",
+            remedy="Write times as text or with microseconds, and text as UTF-8; a map has each key once.",
         ) from None
+    for field in batch.schema:
+        if short := _short(field.type):
+            for row in rows:
+                row[field.name] = short(row[field.name])
+    return rows
+
+
+def _short(kind: Any) -> Callable[[Any], Any] | None:
+    """What reads a value of 32 or 16 bits, or one within it, as it was written; None for types without any.
+
+    Python widens 0.1 of 32 bits to 0.10000000149011612.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        narrow = np.float32 if pa.types.is_float32(kind) else np.float16
+        return lambda value: value if value is None else float(str(narrow(value)))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        inner = _short(kind.value_type)
+        return inner and (lambda value: value and [inner(one) for one in value])
+    if pa.types.is_struct(kind):
+        parts = {field.name: short for field in kind if (short := _short(field.type))}
+        change = {name: parts.get(name, _same) for name in (field.name for field in kind)}
+        return (lambda value: value and {name: change[name](one) for name, one in value.items()}) if parts else None
+    return None
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _refuse_repeated(kind: Any, label: str) -> None:

@@ -24,7 +24,7 @@ TEXTS: tuple[Kind, ...] = ("answer", "generate")
 def exchanges(row: Example) -> tuple[Example, ...]:
     """Each answer of a conversation as a row of its own, with the turns before it; the row itself comes last.
 
-    An earlier turn of the assistant that answers no user (a greeting) or calls a tool is context alone.
+    An earlier turn of the assistant that answers no user (a greeting), calls a tool, or is not to be learnt is context alone.
     """
     return (*_earlier(row), row)
 
@@ -36,7 +36,7 @@ def is_conversation(row: Example) -> bool:
 
 def _earlier(row: Example) -> Iterator[Example]:
     for at, turn in enumerate(row.history):
-        if turn.role != "assistant" or _of_tools(turn) or not turn.content.strip():
+        if turn.role != "assistant" or _of_tools(turn) or not turn.content.strip() or not turn.is_taught:
             continue
         asked = at - 1
         while asked > 0 and _of_tools(row.history[asked]):

@@ -19,6 +19,7 @@ SPLIT_NAMES: dict[str, Split] = {
 STATE = "state.json"
 """Written by `Dataset.save_to_disk`; lists the data files."""
 NOTES = {"dataset_info.json", "dataset_dict.json", "dataset_infos.json", STATE}
+_NUMBERED = re.compile(r"(.*?)-?(\d{5})-of-(\d{5})(.*)")
 _CACHE = re.compile(r"(?:cache-[0-9a-f]{8,}(?:_\d+_of_\d+)?|tmp\w{8})\.arrow")
 """Cache files of `datasets` for map and filter."""
 
@@ -78,6 +79,8 @@ def shards(folder: Path, endings: Collection[str]) -> dict[Split | None, list[Pa
         raise DataError(
             f"the folder holds {found}.", where=str(folder), remedy=f"Name one file, or keep one of {', '.join(endings)}."
         )
+    _refuse_incomplete(files, folder)
+    _refuse_configs(folder)
     by_split: dict[Split | None, list[Path]] = {}
     for path in files:
         if path.suffix.lower() in kinds:
@@ -91,13 +94,45 @@ def shards(folder: Path, endings: Collection[str]) -> dict[Split | None, list[Pa
     return by_split
 
 
+def _refuse_incomplete(files: Collection[Path], folder: Path) -> None:
+    """DataError where of files numbered like train-00000-of-00003 some are missing: rows of a partial copy are no sample."""
+    there: dict[tuple[Path, str, int], set[int]] = {}
+    for path in files:
+        if found := _NUMBERED.fullmatch(path.name):
+            place = (path.parent, f"{found[1]}-of-{found[3]}{found[4]}", int(found[3]))
+            there.setdefault(place, set()).add(int(found[2]))
+    for (parent, name, count), numbers in there.items():
+        if missing := sorted(set(range(count)) - numbers):
+            shown = ", ".join(map(str, missing[:6])) + ", …" * (len(missing) > 6)
+            raise DataError(
+                f"of the {count} files {name} {len(missing)} are missing: number {shown}.",
+                where=str(parent),
+                remedy="Copy or download the whole folder.",
+            )
+
+
+def _refuse_configs(folder: Path) -> None:
+    """DataError for a dataset whose card names several configs: they are different data, often the same rows in other forms."""
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    names = re.findall(r"^\s*-?\s*config_name:\s*(\S+)", head[1].partition("configs:")[2], re.MULTILINE) if head else []
+    if len(set(names)) > 1:
+        raise DataError(
+            f"the dataset has the configs {', '.join(names)}.",
+            where=str(folder),
+            remedy="Name the folder or the files of one under data.examples, or under data.train, data.dev and data.test.",
+        )
+
+
 def _is_hidden(path: Path, folder: Path) -> bool:
     return path.name.startswith("~$") or any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _split_of(path: Path) -> Split | None:
     for part in (path.stem, *reversed(path.parent.parts)):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in SPLIT_NAMES:
-                return SPLIT_NAMES[word]
+        for word in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", part):
+            name = re.sub(r"(?:set|data|split|rows)$", "", word.lower())
+            if name in SPLIT_NAMES:
+                return SPLIT_NAMES[name]
     return None

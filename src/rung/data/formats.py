@@ -160,6 +160,7 @@ def _known(column: str, columns: Collection[str], named: Collection[str] = ()) -
 def _columns(given: str, wanted: str) -> Form:
     def read(row: Row, where: str) -> Turns:
         answer, asked = text_of(row.get(wanted), where), row.get(given)
+        asked = as_messages(asked, where) if isinstance(asked, dict) and "messages" in asked else asked
         if _is_dialogue(asked):
             return last_exchange((*messages(asked, "user", where), Message("assistant", answer)), where)
         return (), text_of(asked, where), answer, ()
@@ -176,7 +177,29 @@ def _is_dialogue(value: Any) -> bool:
 
 def _alpaca(row: Row, where: str) -> Turns:
     parts = (text_of(row.get("instruction"), where), text_of(row.get("input"), where))
-    return (), "\n\n".join(part for part in parts if part.strip()), text_of(row.get("output"), where), ()
+    asked = "\n\n".join(part for part in parts if part.strip())
+    return (*_system(row, where), *_pairs(row.get("history"), where)), asked, text_of(row.get("output"), where), ()
+
+
+def _system(row: Row, where: str) -> tuple[Message, ...]:
+    """The system message in a column beside the turns, as Anthropic's and LLaMA-Factory's rows have it."""
+    given = row.get("system")
+    return (Message("system", given),) if isinstance(given, str) and given.strip() else ()
+
+
+def _pairs(given: Any, where: str) -> tuple[Message, ...]:
+    """Earlier questions and answers, as LLaMA-Factory's column `history` has them: [["question", "answer"], ...]."""
+    try:
+        pairs = json.loads(given) if isinstance(given, str) and given.strip() else given or []
+    except ValueError:
+        pairs = None
+    if not isinstance(pairs, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
+        raise DataError(
+            f"history is {quoted(given)}, which is not a list of questions with their answers.",
+            where=where,
+            remedy='Write [["question", "answer"], ...], or rename the column if it is no conversation.',
+        )
+    return tuple(Message(role, text_of(text, where)) for pair in pairs for role, text in zip(("user", "assistant"), pair))
 
 
 def _chat(column: str) -> Callable[[Row, str], Turns]:
@@ -188,7 +211,9 @@ def _chat(column: str) -> Callable[[Row, str], Turns]:
                 where=where,
                 remedy='Write [{"role": "user", "content": …}, {"role": "assistant", "content": …}].',
             )
-        return last_exchange(messages(value, "user", where), where)
+        turns = messages(value, "user", where)
+        before = _system(row, where) if all(turn.role != "system" for turn in turns) else ()
+        return last_exchange((*before, *turns), where)
 
     return read
 
@@ -266,6 +291,12 @@ def _of_tools(message: Message) -> bool:
 
 def _output(message: Message, where: str) -> str:
     """The training target of an assistant turn: its text or its tool calls."""
+    if not message.is_taught:
+        raise DataError(
+            "the last answer has weight 0: it is not to be learnt, so it is no right answer.",
+            where=where,
+            remedy="End the row with the answer to learn, or delete it.",
+        )
     called = message.fields.get(calls.KEY)
     if called and message.content.strip():
         raise DataError(
@@ -277,9 +308,9 @@ def _output(message: Message, where: str) -> str:
 
 
 FORMS = (
-    Form(("instruction", "output"), frozenset({"instruction", "input", "output"}), _alpaca, "output"),
+    Form(("instruction", "output"), frozenset({"instruction", "input", "output", "system", "history"}), _alpaca, "output"),
     _columns("input", "output"),
-    Form(("messages",), frozenset({"messages"}), _chat("messages")),
-    Form(("conversations",), frozenset({"conversations"}), _chat("conversations")),
+    Form(("messages",), frozenset({"messages", "system"}), _chat("messages")),
+    Form(("conversations",), frozenset({"conversations", "system"}), _chat("conversations")),
     Form(("prompt", "completion"), frozenset({"prompt", "completion"}), _prompt_completion),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,54 @@ def jsonl_rows(path: Path, label: str, part: Part | None = None) -> Rows:
 
 
 def json_rows(path: Path, label: str) -> Rows:
-    """One row per object of a list, or per line if the file contains JSON lines."""
-    head = next((line for line in lines(path, label) if line.strip()), "").lstrip()
-    if head.startswith("{"):
+    """One row per object of a list, or per line if the file contains JSON lines. DataError for one object around all rows."""
+    head = list(islice(filter(str.strip, lines(path, label)), 2))
+    if head and head[0].lstrip().startswith("{"):
+        if len(head) < 2 or not _is_whole(head[0]):
+            _refuse_wrapped("".join(lines(path, label)), label)
         yield from jsonl_rows(path, label)
         return
     rows = parse("".join(lines(path, label)) or "[]", label, "The file must be one JSON list of objects.")
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
         where = f"{label} item {number}"
         yield _mapping(row, where), where
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse_wrapped(text: str, label: str) -> None:
+    """DataError where a file is one object, with rows under a key or with a data frame's columns. Anything else passes."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):  # reported with its line when the rows are read
+        return
+    if not isinstance(found, dict):
+        return
+    listed = [key for key, value in found.items() if _holds_rows(value)]
+    parts = [value for value in found.values() if isinstance(value, dict | list) and not _is_of_objects(value)]
+    split = len(parts) == len(found) > 1 and len({len(part) for part in parts}) == 1 and len(parts[0]) > 1
+    if listed or split:
+        rows = f"rows are under {', '.join(map(quoted, listed))}" if listed else "each key holds a column, or a row"
+        raise DataError(
+            f"the file is one object with the keys {quoted(list(found))}, not a list of rows: {rows}.",
+            where=label,
+            remedy='Write the list itself, [{"column": value, ...}, ...]; pandas does with to_json(orient="records").',
+        )
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a value is a list of several objects, other than the messages of a conversation."""
+    return _is_of_objects(value) and len(value) > 1 and not any("role" in one or "from" in one for one in value)
+
+
+def _is_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def parse(text: str, where: str, remedy: str) -> Any:

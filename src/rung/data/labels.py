@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from rung import label_sets
 from rung.data.finding import Finding, Parts, first_places
-from rung.data.spelling import alike_findings
+from rung.data.spelling import alike_findings, compound_findings
 from rung.task import Task
 from rung.task.labels import OTHER
 from rung.types import Example
@@ -25,7 +25,9 @@ def label_findings(parts: Parts, task: Task) -> Iterator[Finding]:
     counts = {name: Counter(label for row in rows for label in _labels(row, task)) for name, rows in parts.items()}
     yield from _unseen(parts, counts, task)
     if task.labels is None:
-        yield from alike_findings(sum(counts.values(), Counter()))
+        every = sum(counts.values(), Counter[str]())
+        yield from alike_findings(every)
+        yield from compound_findings(every, task.multilabel)
     yield from _thin_classes(counts["train"], task)
     yield from _sorted_file(parts, counts, task)
     yield from _majority(Counter(row.output for row in parts["dev"]), task)

@@ -16,7 +16,8 @@ from rung.data.folders import shards
 from rung.data.formats import Form, example, form_of
 from rung.data.journal import journal_of
 from rung.data.json_rows import refuse_repeated_keys
-from rung.data.rows import MAX_FAULTS, Row, combine
+from rung.data.rejected import refuse_rejected
+from rung.data.rows import MAX_FAULTS, Row, combine, file_of
 from rung.data.spelling import is_missing, join_groups, join_labels, match_label
 from rung.errors import DataError
 from rung.task import Task
@@ -49,9 +50,7 @@ def load(task: Task) -> Loaded:
     faults: list[DataError] = []
     parts = [_examples(part, task, faults) if part else None for part in files.values()]
     if faults:
-        raise combine(
-            faults, ", ".join(dict.fromkeys(fault.where.partition(" line ")[0].partition(" row ")[0] for fault in faults))
-        )
+        raise combine(faults, ", ".join(dict.fromkeys(file_of(fault.where) for fault in faults)))
     refuse_chosen(parts[1], "dev")
     refuse_chosen(parts[2], "test")
     parts, labels = join_labels(parts, task.labels, task.multilabel) if task.kind == "classify" else (parts, ())
@@ -149,6 +148,7 @@ def read_file(file: DataFile, task: Task) -> Iterator[RawRow]:
 
 
 def _example(row: Row, where: str, form: Form, task: Task) -> Example:
+    refuse_rejected(row, form.output, where)
     several = answers(row, form.output, task, where) if form.output else None
     found = example(row, where, form, task.data.group, task.data.source, several)
     found = with_alternatives(found, row, task.data.alternatives)

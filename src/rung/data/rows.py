@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,6 +47,11 @@ def _listed(what: str, remedy: str, places: Sequence[str]) -> str:
         return str(DataError(what, where=places[0], remedy=remedy))
     more = f" and {len(places) - MAX_PLACES} more" if len(places) > MAX_PLACES else ""
     return f"{what} {remedy} ({len(places)} rows: {_places(places[:MAX_PLACES])}{more})"
+
+
+def file_of(place: str) -> str:
+    """The file of a location: `a.csv` of `a.csv line 2`."""
+    return re.sub(r" (?:line|row|item) \d+.*", "", place)
 
 
 def _places(places: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -163,12 +164,20 @@ def _alike(names: Iterable[str], by: Callable[[str], str]) -> list[list[str]]:
 TYPO_ROWS, TYPO_TIMES, TYPO_LENGTH = 2, 10, 5
 """A label with few rows, one edit from a long label with many times more rows, is probably a typo."""
 MAX_COMPARED = 1000
+_LOOK_ALIKE = str.maketrans("аеорсухікмнтвѕјαεορτυνικ", "aeopcyxikmhtbsjaeoptuvik")
+_DECIMAL = re.compile(r"\s*-?\d+[.,]\d+\s*")
+_TRUTHS = (
+    frozenset({"true", "yes", "y", "t", "1"}),
+    frozenset({"false", "no", "n", "f", "0"}),
+)
+_JOINS = re.compile(r"\s*[/+&,;|\n]\s*|\s+and\s+")
+"""What may stand between the labels of one row."""
 _BETWEEN = re.compile(r"[\s_\-–/.,:;'\"()]+")
 
 
 def alike_findings(counts: Mapping[str, int]) -> Iterator[Finding]:
     """Possibly equal labels: they differ in characters between words, or by one letter of a rare label."""
-    pairs = [*_by_signs(counts), *_by_letter(counts)]
+    pairs = [*_by_signs(counts), *_by_letter(counts), *_by_value(counts)]
     if pairs:
         listed = [f"{a!r} ({counts[a]}) and {b!r} ({counts[b]})" for a, b in pairs]
         yield Finding(
@@ -181,11 +190,51 @@ def alike_findings(counts: Mapping[str, int]) -> Iterator[Finding]:
 
 
 def _by_signs(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    for found in _alike(
-        (label for label in counts if any(c.isalpha() for c in label)), lambda label: _BETWEEN.sub("", key(label))
-    ):
+    for found in _alike((label for label in counts if any(c.isalpha() for c in label)), _drawn):
         first, *others = sorted(found, key=lambda label: (-counts[label], label))
         yield from ((first, other) for other in others)
+
+
+def _drawn(label: str) -> str:
+    """What a reader sees of a label: HTML entities as characters, Cyrillic and Greek letters as the Latin ones alike."""
+    return _BETWEEN.sub("", key(html.unescape(label)).translate(_LOOK_ALIKE))
+
+
+def _by_value(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Numbers of one value (0.5, 0.50 and 0,5), and yes, true and 1 beside each other."""
+    found = [*_alike(filter(_DECIMAL.fullmatch, counts), _decimal)]
+    found += [[label for label in counts if key(label) in truth] for truth in _TRUTHS]
+    for alike in found:
+        first, *others = sorted(alike, key=lambda label: (-counts[label], label)) or [""]
+        yield from ((first, other) for other in others)
+
+
+def _decimal(label: str) -> str:
+    whole, _, part = label.strip().replace(",", ".").partition(".")
+    return f"{whole.lstrip('0') or '0'}.{part.rstrip('0')}"
+
+
+def compound_findings(counts: Mapping[str, int], several: bool) -> Iterator[Finding]:
+    """Labels that are made of other labels, or of parts of others: several labels of a row in one text.
+
+    `several`: the task is multilabel.
+    """
+    known = {key(label) for label in counts}
+    parts = {label: [key(part) for part in _JOINS.split(label) if part.strip()] for label in counts}
+    shared = {part for part, count in Counter(part for some in parts.values() for part in set(some)).items() if count > 1}
+    made = [
+        label for label, some in parts.items() if len(some) > 1 and known.intersection(some) and (known | shared).issuperset(some)
+    ]
+    if made:
+        rows = sum(counts[label] for label in made)
+        yield Finding(
+            "labels-compound",
+            "warn",
+            f"{len(made)} labels on {rows} rows are made of others: {', '.join(map(repr, made[:MAX_SHOWN]))}. Each counts as a"
+            " label of its own.",
+            "Separate them by | or ;, or write lists." if several else "If a row may have several labels, set multilabel: true.",
+            count=rows,
+        )
 
 
 def _by_letter(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:

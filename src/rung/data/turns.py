@@ -18,6 +18,8 @@ def as_messages(value: Any, where: str) -> Any:
     """
     if isinstance(value, str):
         return _from_text(value, where)
+    if isinstance(value, dict) and isinstance(value.get("messages"), list):  # a whole request to an API
+        return value["messages"]
     if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
         return _from_lists(value, where)
     return value

@@ -67,7 +67,7 @@ class Chat:
 
     def _turn(self, message: Message) -> dict[str, Any]:
         """A message in the template's form, its text escaped so that nothing in it is read as a special token."""
-        extra = json.loads(message.extra) if message.extra else {}
+        extra = {name: value for name, value in message.fields.items() if name not in ("role", "content")}
         try:
             decoded = {calls.KEY: calls.with_arguments(extra[calls.KEY], as_text=False)} if calls.KEY in extra else {}
         except (ValueError, RecursionError) as error:
