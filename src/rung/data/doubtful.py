@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 
 from rung.data.finding import Finding, Parts, first_places
 from rung.task import Task
@@ -21,34 +21,38 @@ _THOUGHT = re.compile(r"\s*<think(?:ing)?>")
 def doubtful_texts(parts: Parts, task: Task) -> Iterator[Finding]:
     """Rows whose question or answer is probably none, is damaged, or begins with reasoning that no answer is scored with."""
     rows = [row for some in parts.values() for row in some]
-
-    def found(code: str, what: str, remedy: str, is_doubtful: Callable[[Example], bool]) -> Iterator[Finding]:
-        where = [row.where for row in rows if is_doubtful(row)]
-        if where:
-            yield Finding(code, "warn", f"{len(where)} of {len(rows)} rows {what}", remedy, first_places(where), len(where))
-
     named = {label.casefold() for label in task.labels or ()}
+    if missing := [row.where for row in rows if _is_missing(row, named)]:
+        yield Finding(
+            "missing-as-text",
+            "warn",
+            f"{len(missing)} of {len(rows)} rows have a text that stands for a missing value, such as None or n/a; it counts as a"
+            " question or an answer like any other.",
+            "Empty the cells, and delete such rows; if it is a label, name all labels under `labels` in rung.yaml.",
+            first_places(missing),
+            len(missing),
+        )
+    if damaged := [row.where for row in rows if _DAMAGED.search(row.input) or _DAMAGED.search(row.output)]:
+        yield Finding(
+            "damaged-text",
+            "warn",
+            f"{len(damaged)} of {len(rows)} rows have characters that were lost or misread, such as \ufffd or Ã©.",
+            "Export the rows again as UTF-8.",
+            first_places(damaged),
+            len(damaged),
+        )
+    if thought := [row.where for row in rows if _THOUGHT.match(row.output)]:
+        yield Finding(
+            "reasoning-in-answers",
+            "warn",
+            f"{len(thought)} of {len(rows)} rows have reasoning in <think> before the right answer. Engines keep what a model"
+            " thinks apart from its answer, which is then wrong in comparison.",
+            "Remove the reasoning from the outputs.",
+            first_places(thought),
+            len(thought),
+        )
 
-    def is_missing(row: Example) -> bool:
-        answers = (one for one in row.accepted if one.strip().casefold() not in named)
-        return any(text.strip().casefold() in MISSING or _FAILED.fullmatch(text.strip()) for text in (row.input, *answers))
 
-    yield from found(
-        "missing-as-text",
-        "have a text that stands for a missing value, such as None or n/a; it counts as a question or an answer like any other.",
-        "Empty the cells, and delete such rows; if it is a label, name all labels under `labels` in rung.yaml.",
-        is_missing,
-    )
-    yield from found(
-        "damaged-text",
-        "have characters that were read in a wrong encoding or lost, such as \ufffd or Ã©.",
-        "Export the rows again as UTF-8.",
-        lambda row: bool(_DAMAGED.search(row.input) or _DAMAGED.search(row.output)),
-    )
-    yield from found(
-        "reasoning-in-answers",
-        "have reasoning in <think> before the right answer. Engines keep what a model thinks apart from its answer, which is then"
-        " wrong in comparison.",
-        "Remove the reasoning from the outputs.",
-        lambda row: bool(_THOUGHT.match(row.output)),
-    )
+def _is_missing(row: Example, named: Collection[str]) -> bool:
+    answers = (one for one in row.accepted if one.strip().casefold() not in named)
+    return any(text.strip().casefold() in MISSING or _FAILED.fullmatch(text.strip()) for text in (row.input, *answers))
