@@ -54,6 +54,15 @@ def test_the_exit_code_says_what_became_of_the_goal(task: Path) -> None:
     assert command("climb", task).returncode == command("show", task).returncode == 0
 
 
+def test_a_climb_that_fails_names_the_rungs_that_were_left_out(task: Path) -> None:
+    write(task, rungs="[majority]")
+    said = " ".join(rung("climb", task, code=3).split())
+    named = said.split("`rungs` in rung.yaml does not name them: ")[1]
+    assert "nearest" in named and "majority" not in named.partition("rung report")[0]
+    write(task, rungs="[majority, nearest]")
+    assert "does not name them" not in rung("climb", task), "it meets the goal"
+
+
 def test_from_climb_to_answer(task: Path) -> None:
     found = json.loads(rung("climb", task, "--json"))
     assert found["verdict"] == "meets" and found["chosen"] == "nearest"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,9 @@ def climb(
             )
         if result.decision.verdict == "undecided" and (more := more_rows(project, folder)):
             out.print(more, style="dim", soft_wrap=True)
+        if result.decision.verdict == "fails":
+            for line in _untried(project, folder):
+                out.print(line)
         out.print(f'rung report {folder}   rung ask {folder} "..."', style="dim")
     raise typer.Exit(EXIT_CODES[result.decision.verdict])
 
@@ -91,6 +95,17 @@ def report(folder: Folder, to: Annotated[Path | None, typer.Option("--to", help=
     from rung import report as reports
 
     out.print(f"wrote {reports.write(project_of(folder), to)}", soft_wrap=True)
+
+
+def _untried(project: Project, folder: Path) -> Iterator[str]:
+    """What may still reach a goal that no rung meets: rungs that rung.yaml leaves out, and larger bases."""
+    from rung.cli.base_advice import larger
+    from rung.planning.steps import unnamed
+
+    if names := unnamed(project.task, project.inputs.data, project.plan.bases, project.machine):
+        yield f"not tried, because `rungs` in rung.yaml does not name them: {', '.join(names)}"
+    if bases := larger(project):
+        yield f"a larger base may reach it: {', '.join(bases)} (rung models --for {folder})"
 
 
 def _climbed(project: Project) -> dict[str, Any]:

@@ -118,6 +118,15 @@ def _listed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Mac
     return list({place.rung: place for place in found}.values())
 
 
+def unnamed(task: Task, data: TrainData, bases: Mapping[str, Base], machine: Machine) -> list[str]:
+    """The rungs that would be tried if the task named none, and that it leaves out."""
+    if task.rungs is None:
+        return []
+    usual = _listed(task.model_copy(update={"rungs": None}), data, bases, machine)
+    named = {place.rung for place in _listed(task, data, bases, machine)}
+    return [place.rung for place in usual if place.rung not in named and not place.missing]
+
+
 def _tuned_encoder(data: TrainData, have: Collection[Need]) -> list[str]:
     """The rung that tunes the encoder, where the task names no rungs and there are many rows."""
     return [methods.ENCODER_TUNED] if Need.LABELS in have and len(data.examples) >= methods.ENCODER_ROWS else []
