@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def measure(args: argparse.Namespace, folder: Path, machine: Machine) -> None:
 
 
 def rung_process(order: Line) -> None:
-    """Measure a rung, and print a line."""
+    """Measure a rung, and print a line. In a climb an earlier rung has imported what answers; a quote counts its memory."""
+    import_module("rung.lm.inference.causal")
     task = load_task(Path(order["folder"])).only(order["rung"])
     project = Project(task, None, lambda text: print(text, file=sys.stderr, flush=True), Machine(**order["machine"]), ((), ()))
     print(json.dumps(one(project, order["rung"])), flush=True)

@@ -16,6 +16,7 @@ from rung.lm.inference import sample
 from rung.lm.inference.causal import CausalEngine
 from rung.lm.models.chat import Chat
 from rung.lm.models.load import Loaded
+from rung.lm.trees.forest import Forest, concatenate
 from rung.types import Message
 
 KINDS = ["llama", "llama-bos", "qwen3", "mistral", "gemma3", "gpt2", "bloom", "mamba"]
@@ -238,3 +239,18 @@ def test_samples_of_one_prompt_read_it_once(engine: Callable, ask: Callable, kin
     [found] = one.samples([ids], 3, Decoding(max_new_tokens=5))
     assert found[0] == found[1] == found[2], "greedy"
     assert found[0] == tuple(one._decoder.tokens(ids, Decoding(max_new_tokens=5)))
+
+
+def test_a_batch_made_of_parts_leaves_them_no_memory_and_keeps_their_rows(
+    loaded: Callable[[str], Loaded],
+) -> None:
+    forest = Forest(loaded("llama").model)
+    forest.grow([5, 6, 7, 8, 9], [-1, 0, 1, 0, 3], [4])
+    long, short = forest.fork([2, 4], 1), forest.fork([3], 1)
+    kept = [(layer.keys[..., : layer.size, :].clone(), layer.size) for layer in long.cache.layers]
+    batch = concatenate([long, short])
+    assert not sum(layer.keys.numel() + layer.values.numel() for part in (long, short) for layer in part.cache.layers)
+    chosen = batch.select(torch.tensor([2, 0]))
+    assert chosen.real.tolist() == [[False, True], [True, True]]
+    for layer, (keys, size) in zip(chosen.cache.layers, kept):
+        assert torch.equal(layer.keys[1, :, :size], keys[0]) and layer.keys.shape[0] == 2

@@ -44,6 +44,19 @@ class GrowingLayer(DynamicLayer):  # keys and values: (rows, heads, capacity, wi
         """Drop the last nodes; `tokens_to_remove` is negative, as in transformers."""
         self.size += tokens_to_remove
 
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep these rows only. What is free in the buffer is not copied: memory is taken once it is written."""
+        self.keys, self.values = (self._selected(old, rows) for old in (self.keys, self.values))
+
+    def release(self) -> None:
+        """Give the buffer back; the layer is not used again."""
+        self.keys, self.values = self.keys.new_empty(0), self.values.new_empty(0)
+
+    def _selected(self, old: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        new = old.new_empty(len(rows), *old.shape[1:])
+        new[..., : self.size, :] = old[..., : self.size, :][rows]
+        return new
+
     @staticmethod
     def _allocate(like: torch.Tensor, length: int) -> torch.Tensor:
         return like.new_empty(*like.shape[:-2], max(64, 2 * length), like.shape[-1])
@@ -157,7 +170,7 @@ class Forks:
         """Only these rows; drops the others' keys and values."""
         layers: list[Any] = self.cache.layers
         for layer in layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+            layer.select(rows)
         return replace(self, real=self.real[rows])
 
     def extended(self) -> Forks:
@@ -166,7 +179,10 @@ class Forks:
 
 
 def concatenate(parts: Sequence[Forks]) -> Forks:
-    """Forks of one forest with the same prefix as one batch, padded to the longest."""
+    """Forks of one forest with the same prefix as one batch, padded to the longest.
+
+    Several parts are used up, layer by layer: their keys and values beside those of the batch would take twice the memory.
+    """
     if len(parts) == 1:
         return parts[0]
     width = max(part.real.shape[1] for part in parts)
@@ -178,5 +194,7 @@ def concatenate(parts: Sequence[Forks]) -> Forks:
             torch.cat([pad(values[..., :size, :], (0, 0, width - size, 0)) for _, values, size in states]),
         )
         layers.append(layer)
+        for old in olds:
+            old.release()
     real = torch.cat([pad(part.real, (width - part.real.shape[1], 0)) for part in parts])
     return Forks(parts[0].prefix, Cache(layers=layers), real)
