@@ -244,3 +244,10 @@ def test_a_process_of_its_own_ends_with_the_same_words_and_code(task: Path) -> N
         here = command(*words)
         assert (done.returncode, done.stdout, done.stderr) == (here.returncode, here.stdout, here.stderr)
         assert done.returncode == code
+
+
+def test_models_shows_whole_names_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [one["name"] for one in json.loads(rung("models", "--json"))]
+    shown = rung("models").splitlines()
+    assert names and all(any(line.startswith(f"{name} ") for line in shown) for name in names)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from rung import methods
+from rung.cli.screens import plan as screen
 from rung.cli.screens.plan import _at_most
 from rung.evaluate import forgetting
 from rung.machine import Machine
 from rung.planning.corrections import Correction
 from rung.planning.steps import Step
-from rung.planning.total import total
+from rung.planning.total import Total, total
 from rung.types import Cost
 
 PROBE = forgetting.Probe(("four letters",), (forgetting.Question("why", ("ab", "cde"), 0),))
@@ -58,3 +59,9 @@ def test_fits_that_may_end_early_are_named() -> None:
     )
     assert "lora" in _at_most([replace(early(), scale=Correction(runs=1))]), "a fit with more rows may end sooner too"
     assert _at_most([step("lora", 30.0)]) == _at_most([early(epochs=1)]) == _at_most([early(patience=1)]) == ""
+
+
+def test_the_budget_is_named_where_it_may_end_a_climb() -> None:
+    found = Total(600.0, 500.0, 100.0)
+    assert "or after the budget of 5 minutes" in screen.total(found, 100, 5.0).plain
+    assert not any("budget" in screen.total(found, 100, minutes).plain for minutes in (None, 20.0)), "it has none, or time enough"

@@ -18,7 +18,7 @@ def models(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """List known models, their sources, and which are cached."""
+    """List known models and which are cached, or the bases that fit a task."""
     from rich.table import Table
 
     if for_ is not None:
@@ -32,8 +32,11 @@ def models(
     if json_:
         print_json(rows)
         return
-    table = Table("name", "kind", "parameters", "licence", "hub", "package index", "cached", header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("name", "kind", "parameters", "cached", "licence"):
+        table.add_column(name, no_wrap=name != "licence")  # a name is copied into rung.yaml
     for row in rows:
-        cached = f"{format_bytes(row.size_bytes)} in {row.folder}" if row.folder else "no"
-        table.add_row(row.name, row.what, f"{row.parameters / 1e6:.0f} M", row.licence, row.hub, ", ".join(row.wheels), cached)
+        cached = format_bytes(row.size_bytes) if row.folder else "no"
+        table.add_row(row.name, row.what, f"{row.parameters / 1e6:.0f} M", cached, row.licence)
     out.print(table)
+    out.print("Sources and folders with --json. Any hub id or folder may be a base; what fits a task: rung models --for FOLDER")

@@ -67,7 +67,7 @@ def _print_plan(project: Project, folder: str, machine: str) -> None:
 
     breaks, rows = break_evens(project.plan.steps), len(project.inputs.splits.dev)
     out.print(terminal_plan.plan(project.plan.steps, project.plan.chart, breaks, project.task.volume, rows))
-    out.print(terminal_plan.total(plan_json.whole(project), rows))
+    out.print(terminal_plan.total(plan_json.whole(project), rows, project.task.budget.minutes))
     if text := sampling.summary(project):
         out.print(styled("[dim]{}[/]", text))
     goal, sealed = project.task.goal, len(project.inputs.splits.test)

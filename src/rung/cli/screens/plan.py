@@ -224,14 +224,15 @@ def _held_out_selective(dev: int, sealed: int, goal: Goal, coverage: float, rung
     )
 
 
-def total(found: Total, dev_rows: int) -> Text:
-    """Estimated duration of the whole climb, and its parts."""
+def total(found: Total, dev_rows: int, minutes: float | None) -> Text:
+    """Estimated duration of the whole climb, and its parts. `minutes`: its budget."""
     parts = [f"{format_seconds(found.fit)} to fit", f"{format_seconds(found.answer)} to answer {dev_rows} dev rows"]
     parts += [f"{format_seconds(found.forget)} to measure forgetting"] if found.forget else []
     return styled(
-        "[bold]all rungs[/] take about {}: {}; a climb stops where one meets the goal",
+        "[bold]all rungs[/] take about {}: {}; a climb stops where one meets the goal{}",
         format_seconds(found.seconds),
         ", ".join(parts),
+        f", or after the budget of {minutes:g} minutes" if minutes is not None and 60 * minutes < found.seconds else "",
     )
 
 
