@@ -55,7 +55,7 @@ def test_fits_that_may_end_early_are_named() -> None:
         return replace(step("lora", 30.0), methods=methods.rung("lora", {"lora": {"stop_below": 0.1, **more}}))
 
     assert _at_most([step("rag", 10.0), early(), step("rag+lora", None), step("full", 30.0)]) == (
-        " Quoted with all epochs, may end sooner: lora."
+        " Estimated with all epochs, may end sooner: lora."
     )
     assert "lora" in _at_most([replace(early(), scale=Correction(runs=1))]), "a fit with more rows may end sooner too"
     assert _at_most([step("lora", 30.0)]) == _at_most([early(epochs=1)]) == _at_most([early(patience=1)]) == ""
