@@ -25,10 +25,14 @@ def csv_rows(path: Path, label: str) -> Rows:
     """The rows of a .csv file with any separator."""
     found = lines(path, label)
     first = list(islice(found, SAMPLE))
+    mark, before = separator(first)
+    return _separated(chain(first[before:], found), label, mark, before)
+
+
+def separator(first: Sequence[str]) -> tuple[str, int]:
+    """The separator of a table by its first lines, and how many of them only name it."""
     stated = _STATED.fullmatch(first[0].lstrip("\ufeff").rstrip("\r\n")) if first else None
-    if stated:
-        return _separated(chain(first[1:], found), label, stated[1].replace("\\t", "\t"), before=1)
-    return _separated(chain(first, found), label, _separator(first))
+    return (stated[1].replace("\\t", "\t"), 1) if stated else (_likeliest(first), 0)
 
 
 def tsv_rows(path: Path, label: str) -> Rows:
@@ -37,7 +41,7 @@ def tsv_rows(path: Path, label: str) -> Rows:
     return _separated(lines(path, label), label, "\t") if "\t" in head else csv_rows(path, label)
 
 
-def _separator(sample: Sequence[str]) -> str:
+def _likeliest(sample: Sequence[str]) -> str:
     """The separator for which most rows have as many cells as the header; of ties, the one with most cells."""
     return max(SEPARATORS, key=lambda mark: _fit(sample, mark))
 

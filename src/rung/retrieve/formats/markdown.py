@@ -24,7 +24,13 @@ _COMMENT = re.compile(r"<!--.*?(-->|\Z)", re.DOTALL)
 _UNREAD = re.compile(r"<(script|style|template)\b.*?(</\1\s*>|\Z)", re.DOTALL | re.IGNORECASE)
 _SCRIPT = re.compile(r"<(su[bp])>([^<>\n]{1,200})</\1>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>[ \t]*<t[dh]\b[^<>]*>", re.IGNORECASE)
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_TAGS = re.compile(r"(?:</?[A-Za-z][^<>]*>)+")
+_NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)")
+_INLINE = frozenset(
+    ("a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "samp")
+    + ("small", "span", "strong", "sub", "sup", "u", "var", "wbr")
+)
+)
 
 
 def read_markdown(text: str) -> Blocks:
@@ -149,7 +155,14 @@ def _without_tags(html: str) -> str:
     """The words of a piece of HTML, on their lines."""
     for unseen in (_COMMENT, _UNREAD):
         html = unseen.sub(lambda found: "\n" * found[0].count("\n"), html)
-    return _TAG.sub("", _CELL.sub(" | ", _scripts_set(html)))
+    html = _CELL.sub(" | ", _scripts_set(html))
+    return _TAGS.sub(lambda tags: _apart(html, tags), html)
+
+
+def _apart(html: str, tags: re.Match[str]) -> str:
+    """A blank for tags between words of which one begins a line of its own on a page: `5</li><li>10` is not 510."""
+    around = html[max(0, tags.start() - 1) : tags.start()].strip() and html[tags.end() : tags.end() + 1].strip()
+    return " " if around and not _INLINE.issuperset(map(str.lower, _NAME.findall(tags[0]))) else ""
 
 
 def _scripts_set(text: str) -> str:

@@ -10,7 +10,8 @@ from rung.retrieve.formats.markdown import read_markdown
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
 _MODULE = re.compile(r"(?m)^(?:import|export)\b(?=[^\n]*(?:from\s|[\"'{(=]|default|function|const))[^\n]*(?:\n(?!\s*\n)[^\n]+)*")
 _COMMENT = re.compile(r"\{\s*/\*.*?\*/\s*\}", re.DOTALL)
-_TAG = re.compile(r"</?(?:[A-Z][\w.]*)?(?:\s(?:[^<>{}\"']|\"[^\"]*\"|'[^']*'|\{[^{}]{0,2000}\}|\{\{[^{}]{0,2000}\}\})*)?/?>")
+_TAG = r"</?(?:[A-Z][\w.]*)?(?:\s(?:[^<>{}\"']|\"[^\"]*\"|'[^']*'|\{[^{}]{0,2000}\}|\{\{[^{}]{0,2000}\}\})*)?/?>"
+_TAGS = re.compile(f"(?:{_TAG})+")
 _SAID = re.compile(
     r"\b(?:title|label|summary|header|heading|caption|description)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|\{\s*[\"']([^\"']*)[\"']\s*\})"
 )
@@ -37,10 +38,15 @@ def _parts(text: str) -> list[tuple[str, bool]]:
 def _plain(text: str) -> str:
     for unseen in (_COMMENT, _MODULE):
         text = unseen.sub(lambda found: "\n" * found[0].count("\n"), text)
-    return _TAG.sub(_said, text)
+    return _TAGS.sub(_said, text)
 
 
-def _said(tag: re.Match[str]) -> str:
-    """What a component shows of its own attributes."""
-    words = " ".join(next(filter(None, found), "") for found in _SAID.findall(tag[0]))
-    return f"{words}{chr(10) * (tag[0].count(chr(10)) - words.count(chr(10)))}"
+def _said(tags: re.Match[str]) -> str:
+    """What components that stand beside each other show of their own attributes, apart from the text around them."""
+    words = " ".join(filter(None, (next(filter(None, found), "") for found in _SAID.findall(tags[0]))))
+    before, after = tags.string[max(0, tags.start() - 1) : tags.start()].strip(), tags.string[tags.end() : tags.end() + 1].strip()
+    if words:
+        words = " " * bool(before) + words + ": " * bool(after)
+    elif before.isalnum() and after.isalnum():
+        words = " "
+    return f"{words}{chr(10) * (tags[0].count(chr(10)) - words.count(chr(10)))}"

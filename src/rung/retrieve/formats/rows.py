@@ -6,23 +6,26 @@ import csv
 import io
 import json
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
+from rung.data.separated import SAMPLE, separator
 from rung.errors import DataError
 from rung.retrieve.formats.blocks import Blocks
 
 
 def read_csv(text: str) -> Blocks:
-    """The first row names the columns; the separator is the one of comma, semicolon and tab that gives most of them."""
+    """The first row names the columns; the separator is found as in the files of a task's rows."""
     blocks = Blocks()
-    head = next((line for line in text.split("\n") if line.strip()), "")
-    delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([head], delimiter=mark), ())))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    file = io.StringIO(text, newline="")
+    delimiter, before = separator(list(islice(file, SAMPLE)))
+    file.seek(0)
+    reader = csv.reader(islice(file, before, None), delimiter=delimiter, strict=True)
     header: list[str] = []
-    line = 1
+    line = 1 + before
     try:
         for cells in reader:
-            first, line = line, reader.line_num + 1
+            first, line = line, reader.line_num + before + 1
             if not header:
                 header = cells
             elif cells and len(cells) != len(header):
@@ -31,7 +34,7 @@ def read_csv(text: str) -> Blocks:
                     remedy="Put cells that hold the separator, a quote or a line break in double quotes.",
                 )
             else:
-                add_row(blocks, zip(header, cells), first, reader.line_num)
+                add_row(blocks, zip(header, cells), first, line - 1)
     except csv.Error as error:
         raise DataError(
             f"the row in line {line} cannot be read: {error}.",
