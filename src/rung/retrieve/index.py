@@ -21,7 +21,7 @@ from rung.retrieve.passage import Refused
 from rung.retrieve.store import Change, Health, IndexConfig, Store
 from rung.types import digest
 
-FORMAT = 2
+FORMAT = 3
 """Increase when the same file is read in another way; `CHUNK_VERSION` does so for chunking."""
 
 WAIT_SECONDS = 600.0

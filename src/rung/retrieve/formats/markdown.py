@@ -26,11 +26,10 @@ _SCRIPT = re.compile(r"<(su[bp])>([^<>\n]{1,200})</\1>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>[ \t]*<t[dh]\b[^<>]*>", re.IGNORECASE)
 _TAGS = re.compile(r"(?:</?[A-Za-z][^<>]*>)+")
 _NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)")
-_INLINE = frozenset(
-    ("a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "samp")
-    + ("small", "span", "strong", "sub", "sup", "u", "var", "wbr")
-)
-)
+_INLINE = {
+    *("a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "samp"),
+    *("small", "span", "strong", "sub", "sup", "u", "var", "wbr"),
+}
 
 
 def read_markdown(text: str) -> Blocks:
