@@ -86,6 +86,22 @@ SAME = [
     ("cafe\u0301", "café"),
     ("in\u200bvisible", "invisible"),
     ("(A)", "A"),
+    ("£1.2m", "£1,200,000"),
+    ("$3K", "3,000 USD"),
+    ("$5b", "$5 billion"),
+    ("1.2M", "1,200,000"),
+    ("3k", "3000"),
+    ("Rs. 500", "₹500"),
+    ("6.02·10²³", "6.02e23"),
+    ("Jan 5", "5 January"),
+    ("5th of March", "March 5"),
+    ("2.30 pm", "14:30"),
+    ("2024-01-05", "2024-01-05 00:00:00"),
+    ("x >= y", "x ≥ y"),
+    ("x != y", "x ≠ y"),
+    ("Node.js", "NodeJS"),
+    ("Ph.D.", "PhD"),
+    ("Paris!", "Paris"),
     ("a", "A"),
 ]
 
@@ -164,6 +180,22 @@ DIFFERENT = [
     ("6'2\"", "62"),
     ("5 million", "5"),
     ('5"', "5"),
+    ("5 MB/s", "5 Mbit/s"),
+    ("5 MV", "5 mV"),
+    ("5 mJ", "5 MJ"),
+    ("300 K", "300k"),
+    ("5 m", "5M"),
+    ("x != y", "x = y"),
+    ("x <= y", "x >= y"),
+    ("-x", "x"),
+    ("-inf", "inf"),
+    ("-√2", "√2"),
+    ("--force", "force"),
+    ("!important", "important"),
+    ("file.txt", "filetxt"),
+    ("Jan 5", "Jan 6"),
+    ("Jan 5", "5"),
+    ("2024-01-05", "2024-01-05 00:01"),
 ]
 
 
@@ -272,7 +304,7 @@ def test_squads_own_rule_stands_under_its_name() -> None:
 
 def test_a_changed_rule_has_another_name_in_keys() -> None:
     assert (
-        rule("exact_match") == "exact_match@3" and rule("accuracy") == "accuracy" and rule("metrics.py:own") == "metrics.py:own"
+        rule("exact_match") == "exact_match@4" and rule("accuracy") == "accuracy" and rule("metrics.py:own") == "metrics.py:own"
     )
 
 

@@ -16,13 +16,16 @@ _EXPONENT = r"[eE](?P<e>[+-]?\d{1,6})(?!\w)|\s?[x×*·⋅]\s{0,2}10\s?(?:\^|\*\*
 _POWER = re.compile(r"(?:\^|\*\*)\s?[({]?([+-]?\d{1,6})[)}]?")
 _SIGNED = rf"""
     (?:(?P<about>>=|<=|[<>≤≥±~≈])\s{{0,2}})?(?P<sign>[-+](?=[$€£¥₹₩A-Z.\d ]))?
-    (?:(?P<cur>US\$|A\$|C\$|[$€£¥₹₩₽]|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|AUD|CAD|SEK|NOK|DKK|PLN)(?=\s?[-+]?[.\d]))\s{{0,2}})?
+    (?:(?P<cur>US\$|A\$|C\$|[$€£¥₹₩₽]|Rs\.?|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|AUD|CAD|SEK|NOK|DKK|PLN)(?=\s?[-+]?[.\d]))\s{{0,2}})?
     (?P<sign2>[-+])?(?P<num>{numbers.PLAIN})"""
 _NUMBER = re.compile(rf"{_SIGNED}(?:{_EXPONENT})?", re.VERBOSE)
 _AFTER = re.compile(
     r"\s?(?P<scale>hundred|thousand|million|billion|trillion|mn|bn|tn)\b(?!\w)|\s{0,2}(?P<share>%|‰|per\s?cent\b|pct\b)",
     re.IGNORECASE,
 )
+_SHORT = re.compile(r"\s?([kM])(?![\w/^])")
+_SHORT_MONEY = re.compile(r"\s?([kKmMbB])(?![\w/^])")
+"""5k is 5000 and 5M five million; of money also K, m and b, which elsewhere are kelvin, metres and bytes."""
 _UNIT = re.compile(rf"\s{{0,2}}(?P<unit>{units.pattern(units.UNITS | units.CURRENCIES)})(?![\w°]|[/^]\w)", re.IGNORECASE)
 _FRACTION = re.compile(
     r"(?P<sign>[-+])?(?:(?P<whole>\d{1,18})\ )?(?P<top>\d+)(?P<gap>\s?)/(?P=gap)(?P<bottom>\d+)(?![\w/]|[.,]\d)"
@@ -33,7 +36,12 @@ _CLOCK = re.compile(
     re.IGNORECASE,
 )
 _HOUR = re.compile(r"(?P<h>\d{1,2})\s?(?P<half>[ap]\.?m\b\.?)(?!\w)", re.IGNORECASE)
-_ISO = re.compile(r"(?P<y>\d{4})(?P<gap>[-/.])(?P<m>\d{1,2})(?P=gap)(?P<d>\d{1,2})(?:(?=T\d)T)?(?![\d/]|-\d|\.\d)")
+_ISO = re.compile(
+    r"(?P<y>\d{4})(?P<gap>[-/.])(?P<m>\d{1,2})(?P=gap)(?P<d>\d{1,2})(?![\d/]|-\d|\.\d)"
+    r"(?:[T ]00:00(?::00(?:\.0+)?)?(?![\d:.+-]|\s?[ap]\.?m|Z)|(?=T\d)T)?",
+    re.IGNORECASE,
+)
+"""A time of midnight is what programs write behind a date that has none."""
 _POINTED = re.compile(r"(?P<d>\d{1,2})\.\s?(?P<m>\d{1,2})\.\s?(?P<y>\d{4})(?!\d)")
 _SLASHED = re.compile(r"(?P<a>\d{1,2})(?P<gap>[-/])(?P<b>\d{1,2})(?P=gap)(?P<y>\d{4})(?![\d/-])")
 _names = "|".join(sorted(MONTHS, key=len, reverse=True))
@@ -41,6 +49,9 @@ _DAY_FIRST = re.compile(
     rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)?\s(?:of\s)?(?P<m>{_names})\b\.?,?\s(?P<y>\d{{4}})(?!\d)", re.IGNORECASE
 )
 _MONTH_FIRST = re.compile(rf"(?P<m>{_names})\b\.?\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<y>\d{{4}})(?!\d)", re.IGNORECASE)
+_DAY_MONTH = re.compile(rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)?\s(?:of\s)?(?P<m>{_names})\b(?!\w)", re.IGNORECASE)
+_MONTH_DAY = re.compile(rf"(?P<m>{_names})\b\.?\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%/]|[.,]\d)", re.IGNORECASE)
+_POINTED_CLOCK = re.compile(r"(?P<h>\d{1,2})\.(?P<m>\d{2})\s?(?P<half>[ap]\.?m\b\.?)(?!\w)", re.IGNORECASE)
 _CODE = re.compile(r"\d+'\d+\"?|[\d.]*\d")
 
 _NUMBERED = frozenset(
@@ -62,7 +73,7 @@ def find(text: str, at: int, mark: Mark, before: str) -> Found | None:
             return None
         forms = () if previous in "/:" and text[at - 2 : at - 1].isdigit() else _FORMS
     elif character.casefold() in "jfmasond":
-        forms = ((_MONTH_FIRST, _named_date),)
+        forms = ((_MONTH_FIRST, _named_date), (_MONTH_DAY, _named_day))
     elif character in "+-":
         if previous.isalnum() or previous in ")]":  # 3-2
             return None
@@ -89,6 +100,9 @@ def _number(text: str, at: int, mark: Mark, before: str) -> Found | None:
     exponent = 0 if end < found.end() else int(powered or 0)
     if run == "10" and (power := _POWER.match(text, end)):
         digits, exponent, end = ("1", ""), int(power[1]), power.end()
+    short = (_SHORT_MONEY if found["cur"] else _SHORT).match(text, end)
+    if short:
+        exponent, end = exponent + {"k": 3, "m": 6, "b": 9}[short[1].lower()], short.end()
     exponent, end, share = _scaled(text, end, exponent)
     unit, end = ("", end) if share else _unit(text, end, bool(found["cur"]))
     if not unit and not share and text[end : end + 1] in ("'", '"') and text.count(text[end]) == 1:  # 5' and 5", unquoted
@@ -143,6 +157,12 @@ def _named_date(found: re.Match[str]) -> str | None:
     return numbers.date(found["y"], str(MONTHS[found["m"].casefold()]), found["d"])
 
 
+def _named_day(found: re.Match[str]) -> str | None:
+    """A day of any year."""
+    named = numbers.date("0", str(MONTHS[found["m"].casefold()]), found["d"])
+    return named and named.replace("0000", "-")
+
+
 def _clock(found: re.Match[str]) -> str | None:
     time = numbers.clock(found["h"], found["m"], found["s"], found["half"] or "")
     return f"{time}Z" if time and found["zone"] else time
@@ -157,7 +177,9 @@ _FORMS: tuple[tuple[re.Pattern[str], Read], ...] = (
     (_POINTED, lambda found: numbers.date(found["y"], found["m"], found["d"])),
     (_SLASHED, lambda found: numbers.slashed(found["a"], found["b"], found["y"])),
     (_DAY_FIRST, _named_date),
+    (_DAY_MONTH, _named_day),
     (_CLOCK, _clock),
+    (_POINTED_CLOCK, lambda found: numbers.clock(found["h"], found["m"], None, found["half"])),
     (_HOUR, lambda found: numbers.clock(found["h"], "0", None, found["half"])),
     (_RATIO, _ratio),
     (_FRACTION, _fraction),

@@ -73,6 +73,11 @@ def _scan(text: str, mark: Mark) -> Iterator[Token]:
 _IN_WORD = r"[^\s!-/:-@\[-`{-~°§‰′″¤-¥£€₹₩₽<>≤≥±≈×]"
 _WORD = re.compile(rf"\.?{_IN_WORD}+(?:[.'/&@_-]{_IN_WORD}+)*(?:\+{{1,2}}(?!\w)|\#(?!\w))?")
 _LAYOUT = frozenset(".,;:!?\"'()[]{}`")
+_SIGN = re.compile(
+    r"(?<![^\s(\[{=,:])(?:!(?=\w)|--(?=[a-z])|-(?=[^\W\d_](?![\w'])|\s?[√∞]|(?:inf|infinity|pi|sqrt|log|sin|cos)\b))",
+    re.IGNORECASE,
+)
+"""Signs in front of a word that change what it says: !x, --force, -x, -inf."""
 _GRADE = re.compile(r"-(?=[\s,.;:!?)\"']|$)")
 
 
@@ -99,13 +104,17 @@ def _word(text: str, at: int) -> Token | None:
 
 def _folded(written: str) -> str:
     """A word without case, apostrophes, hyphens and the points of an abbreviation; a point between digits stays."""
-    word = re.sub(r"(?<!^)(?<!\d)\.|(?<!^)\.(?!\d)", "", written.casefold())
+    *before, last = written.casefold().split(".")
+    named = len(last) > 2 and any(len(part) > 1 for part in before)  # file.txt; but Ph.D., B.Tech and Node.js
+    word = written.casefold() if named else re.sub(r"(?<!^)(?<!\d)\.|(?<!^)\.(?!\d)", "", written.casefold())
     return unicodedata.normalize("NFKC", re.sub(r"['-]", "", word))
 
 
 def _symbol(text: str, at: int, before: str) -> Token | None:
     """A meaningful symbol; None if it is layout."""
     character = text[at]
+    if found := _SIGN.match(text, at):
+        return Token(found.group(), "symbol", at, found.end())
     if character in _LAYOUT:
         return None
     if character == "-":
