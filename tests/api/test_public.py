@@ -57,6 +57,7 @@ def test_climb_and_plan_can_be_called_whatever_was_imported_before(first: str) -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("(task: ") and "everything: " in done.stdout
     assert "rung.errors.TaskError: nowhere" in done.stderr and "the file does not exist" in done.stderr
+    assert "make one: rung init" in done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

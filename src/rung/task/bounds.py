@@ -70,7 +70,7 @@ def read_file(path: Path, most: int) -> bytes:
         raise TaskError(
             "the file does not exist.",
             where=str(path),
-            remedy="Name the folder with rung.yaml, or write one with the keys task, kind, data and goal.",
+            remedy="Name a folder that has a rung.yaml, or make one: rung init FOLDER.",
         ) from None
     except OSError as error:  # a circle of links, no permission, a socket
         raise TaskError(f"it cannot be opened: {error.strerror}.", where=str(path), remedy="Put a regular file there.") from None
