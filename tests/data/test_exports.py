@@ -20,6 +20,7 @@ from rung.data.folders import shards
 from rung.data.load import load
 from rung.data.split import make_splits
 from rung.errors import DataError
+from rung.metrics import METRICS
 from rung.task import Task, load_task
 from rung.types import Example
 
@@ -73,10 +74,15 @@ def test_several_labels_as_python_and_numpy_write_them(text: str) -> None:
 
 
 def test_texts_with_quotes_in_an_array_of_numpy() -> None:
-    assert label_sets.parse(str(np.array(["it's", 'say "x"', "c d"]))) == ("it's", 'say "x"', "c d")
-    assert (
-        label_sets.parse("('a')") == ("a",) and label_sets.parse("(a) and (b)") is None and label_sets.parse("{'a': 1}") is None
-    )
+    assert label_sets.loaded(str(np.array(["it's", 'say "x"', "c d"]))) == ("it's", 'say "x"', "c d")
+    assert label_sets.loaded("('a')") == ("a",) and label_sets.loaded("(a) and (b)") is label_sets.loaded("{'a': 1}") is None
+    assert label_sets.loaded("[\"a 'b' 'c'\", 'd']") == ("a 'b' 'c'", "d")
+
+
+@pytest.mark.parametrize(("output", "reference"), [("(1, 2)", "(2, 1)"), ("{1, 2}", "{2, 1}"), ("['a' 'b']", '["a", "b"]')])
+def test_answers_are_compared_as_lists_of_labels_only_where_they_are_lists(output: str, reference: str) -> None:
+    assert label_sets.parse(output) != label_sets.parse(reference) or label_sets.parse(output) is None
+    assert METRICS["accuracy"].per_row(output, reference, Example("in", reference)) == 0
 
 
 @pytest.mark.parametrize(

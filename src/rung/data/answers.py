@@ -107,7 +107,7 @@ def _one_label(value: Any, task: Task, where: str) -> Answers | None:
     if isinstance(value, str):
         if value.lstrip()[:1] not in ("[", "{") or value.strip() in (task.labels or ()):
             return None
-        found = label_sets.parse(value)
+        found = label_sets.loaded(value)
         value = _loaded(value) if found is None else list(found)
     if isinstance(value, dict):
         value = _choices(value, where)

@@ -17,6 +17,7 @@ DATE = "date"
 
 _DECIMAL = re.compile(r":[≥≤<>±~≈]?(-?)(\d+)(?:e(-?\d+))?(?: (.+))?")
 _FRACTION = re.compile(r":(-?)(\d+)/(\d+)")
+_ANY_YEAR = re.compile(r":--\d{2}-(\d{2})")
 _DAY = re.compile(r":(\d{4}-\d{2}-\d{2})")
 
 _SCALES: tuple[dict[str, float], ...] = (
@@ -37,9 +38,9 @@ _SCALES: tuple[dict[str, float], ...] = (
     {"s": 1, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9, "min": 60, "h": 3600, "d": 86400, "week": 604800},
     {"Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     {"W": 1, "mW": 1e-3, "kW": 1e3, "MW": 1e6, "GW": 1e9},
-    {"J": 1, "kJ": 1e3, "MJ": 1e6, "Wh": 3600, "kWh": 3.6e6, "MWh": 3.6e9, "cal": 4.184, "kcal": 4184},
-    {"V": 1, "mV": 1e-3, "kV": 1e3},
-    {"Pa": 1, "hPa": 100, "kPa": 1e3, "MPa": 1e6, "bar": 1e5, "mbar": 100, "psi": 6894.757293168},
+    {"J": 1, "kJ": 1e3, "MJ": 1e6, "mJ": 1e-3, "mWh": 3.6, "Wh": 3600, "kWh": 3.6e6, "MWh": 3.6e9, "cal": 4.184, "kcal": 4184},
+    {"V": 1, "mV": 1e-3, "kV": 1e3, "MV": 1e6},
+    {"Pa": 1, "mPa": 1e-3, "hPa": 100, "kPa": 1e3, "MPa": 1e6, "bar": 1e5, "mbar": 100, "psi": 6894.757293168},
     {"byte": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
     {"m/s": 1, "km/h": 1 / 3.6, "mph": 0.44704},
     {"m^2": 1, "km^2": 1e6, "cm^2": 1e-4, "mm^2": 1e-6, "ha": 1e4, "acre": 4046.8564224},
@@ -100,6 +101,8 @@ def _amount(token: str) -> Amount | None:
         return Amount(float(f"{sign}{digits}e{exponent or 0}"), unit or "")
     if (found := _FRACTION.fullmatch(token)) and int(found[3]):
         return Amount(float(Fraction(int(found[1] + found[2]), int(found[3]))))
+    if found := _ANY_YEAR.fullmatch(token):  # without a year its number is all that can be measured
+        return Amount(float(found[1]))
     if found := _DAY.fullmatch(token):
         try:
             return Amount(datetime.date.fromisoformat(found[1]).toordinal(), DATE)

@@ -24,14 +24,15 @@ _NAME = re.compile(r"([a-z_]+)(?:\((.*)\))?", re.DOTALL)
 
 def _within(name: str, argument: str, folder: Path | None) -> Metric:
     given = _tolerance(name, argument)
-    return Metric(name, ("answer", "classify"), graded.within(given), binary=True, abstains=True, fault=graded.fault(given))
+    fault = graded.fault(given)
+    return Metric(name, ("answer", "classify"), graded.within(given), binary=True, version=2, abstains=True, fault=fault)
 
 
 def _mae_score(name: str, argument: str, folder: Path | None) -> Metric:
     given = _tolerance(name, argument)
     if not given.amount.value:
         raise _wrong(name, "its tolerance is 0", "Take within(0), or a tolerance over 0 at which an answer is worth nothing.")
-    return Metric(name, ("answer", "classify"), graded.mae_score(given), abstains=True, fault=graded.fault(given))
+    return Metric(name, ("answer", "classify"), graded.mae_score(given), version=2, abstains=True, fault=graded.fault(given))
 
 
 def _quadratic_kappa(name: str, argument: str, folder: Path | None) -> Metric:

@@ -14,6 +14,8 @@ _raised = re.compile(f"[{''.join(_RAISED)}]+")
 _lowered = re.compile(f"(\\d?)([{''.join(_LOWERED)}]+)")
 _times = re.compile(r"(?<=\d)\s?·\s?(?=10(?:\D|$))")
 """The dot before a power of ten; elsewhere it parts words."""
+_unequal = re.compile(r"(?<![\d)])(?<!\b[nk])!=")
+"""Not the factorial in 5!=120 and n!=120."""
 _broken = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞↉])")
 _SAME = {
     **dict.fromkeys("‐‑‒–—−﹣－", "-"),
@@ -62,7 +64,7 @@ _line_marks = re.compile(r"^[ \t]*(?:#{1,6}|[*•>])[ \t]+", re.MULTILINE)
 def plain_text(text: str) -> str:
     """The text with normalised characters: full-width forms, digits, dashes, quotes, invisible characters, markdown."""
     if "=" in text:
-        text = text.replace("!=", "≠").replace("<=", "≤").replace(">=", "≥")
+        text = _unequal.sub("≠", text).replace("<=", "≤").replace(">=", "≥")
     if not text.isascii():
         text = _times.sub("×", text)
         text = _raised.sub(lambda some: "^" + "".join(map(_RAISED.__getitem__, some.group())), text)

@@ -23,9 +23,9 @@ _AFTER = re.compile(
     r"\s?(?P<scale>hundred|thousand|million|billion|trillion|mn|bn|tn)\b(?!\w)|\s{0,2}(?P<share>%|‰|per\s?cent\b|pct\b)",
     re.IGNORECASE,
 )
-_SHORT = re.compile(r"\s?([kM])(?![\w/^])")
+_SHORT = re.compile(r"(\s?k|M)(?![\w/^])")
 _SHORT_MONEY = re.compile(r"\s?([kKmMbB])(?![\w/^])")
-"""5k is 5000 and 5M five million; of money also K, m and b, which elsewhere are kelvin, metres and bytes."""
+"""5k is 5000 and 5M five million, but 5 M is molar; of money also K, m and b, which elsewhere are kelvin, metres and bytes."""
 _UNIT = re.compile(rf"\s{{0,2}}(?P<unit>{units.pattern(units.UNITS | units.CURRENCIES)})(?![\w°]|[/^]\w)", re.IGNORECASE)
 _FRACTION = re.compile(
     r"(?P<sign>[-+])?(?:(?P<whole>\d{1,18})\ )?(?P<top>\d+)(?P<gap>\s?)/(?P=gap)(?P<bottom>\d+)(?![\w/]|[.,]\d)"
@@ -49,9 +49,8 @@ _DAY_FIRST = re.compile(
     rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)?\s(?:of\s)?(?P<m>{_names})\b\.?,?\s(?P<y>\d{{4}})(?!\d)", re.IGNORECASE
 )
 _MONTH_FIRST = re.compile(rf"(?P<m>{_names})\b\.?\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<y>\d{{4}})(?!\d)", re.IGNORECASE)
-_DAY_MONTH = re.compile(rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)?\s(?:of\s)?(?P<m>{_names})\b(?!\w)", re.IGNORECASE)
-_MONTH_DAY = re.compile(rf"(?P<m>{_names})\b\.?\s(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%/]|[.,]\d)", re.IGNORECASE)
-_POINTED_CLOCK = re.compile(r"(?P<h>\d{1,2})\.(?P<m>\d{2})\s?(?P<half>[ap]\.?m\b\.?)(?!\w)", re.IGNORECASE)
+_DAY_MONTH = re.compile(rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)? (?:of )?(?P<m>{_names})\b(?!\w)", re.IGNORECASE)
+_MONTH_DAY = re.compile(rf"(?P<m>{_names})\b\.? (?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%/]|[.,]\d)", re.IGNORECASE)
 _CODE = re.compile(r"\d+'\d+\"?|[\d.]*\d")
 
 _NUMBERED = frozenset(
@@ -100,9 +99,9 @@ def _number(text: str, at: int, mark: Mark, before: str) -> Found | None:
     exponent = 0 if end < found.end() else int(powered or 0)
     if run == "10" and (power := _POWER.match(text, end)):
         digits, exponent, end = ("1", ""), int(power[1]), power.end()
-    short = (_SHORT_MONEY if found["cur"] else _SHORT).match(text, end)
+    short = (_SHORT_MONEY if found["cur"] else _SHORT).match(text, end) if digits else None
     if short:
-        exponent, end = exponent + {"k": 3, "m": 6, "b": 9}[short[1].lower()], short.end()
+        exponent, end = exponent + {"k": 3, "m": 6, "b": 9}[short[1].strip().lower()], short.end()
     exponent, end, share = _scaled(text, end, exponent)
     unit, end = ("", end) if share else _unit(text, end, bool(found["cur"]))
     if not unit and not share and text[end : end + 1] in ("'", '"') and text.count(text[end]) == 1:  # 5' and 5", unquoted
@@ -158,7 +157,13 @@ def _named_date(found: re.Match[str]) -> str | None:
 
 
 def _named_day(found: re.Match[str]) -> str | None:
-    """A day of any year."""
+    """A day of any year. None for `1. March` in a list of several lines, and for `may 5 kg`."""
+    text, start, end = found.string, found.start(), found.end()
+    pointed = text.startswith(".", found.end("d"))
+    if pointed and "\n" in text and text[:start].rstrip(" \t")[-1:] in ("", "\n"):
+        return None
+    if end == found.end("d") and (_AFTER.match(text, end) or _UNIT.match(text, end)):
+        return None
     named = numbers.date("0", str(MONTHS[found["m"].casefold()]), found["d"])
     return named and named.replace("0000", "-")
 
@@ -179,7 +184,6 @@ _FORMS: tuple[tuple[re.Pattern[str], Read], ...] = (
     (_DAY_FIRST, _named_date),
     (_DAY_MONTH, _named_day),
     (_CLOCK, _clock),
-    (_POINTED_CLOCK, lambda found: numbers.clock(found["h"], found["m"], None, found["half"])),
     (_HOUR, lambda found: numbers.clock(found["h"], "0", None, found["half"])),
     (_RATIO, _ratio),
     (_FRACTION, _fraction),

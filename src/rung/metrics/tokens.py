@@ -70,11 +70,12 @@ def _scan(text: str, mark: Mark) -> Iterator[Token]:
         at, before = found.end, found.text
 
 
-_IN_WORD = r"[^\s!-/:-@\[-`{-~°§‰′″¤-¥£€₹₩₽<>≤≥±≈×]"
+_IN_WORD = r"[^\s!-/:-@\[-`{-~°§‰′″¤-¥£€₹₩₽<>≤≥≠±≈×]"
 _WORD = re.compile(rf"\.?{_IN_WORD}+(?:[.'/&@_-]{_IN_WORD}+)*(?:\+{{1,2}}(?!\w)|\#(?!\w))?")
 _LAYOUT = frozenset(".,;:!?\"'()[]{}`")
 _SIGN = re.compile(
-    r"(?<![^\s(\[{=,:])(?:!(?=\w)|--(?=[a-z])|-(?=[^\W\d_](?![\w'])|\s?[√∞]|(?:inf|infinity|pi|sqrt|log|sin|cos)\b))",
+    r"""(?<![^\s(\[{=,:`"'*/^])"""
+    r"(?:!(?=\w)|--(?=[a-z])|-(?=[^\W\d_](?![\w'])|\s?[√∞]|(?:inf|infinity|pi|sqrt|log|sin|cos)\b))",
     re.IGNORECASE,
 )
 """Signs in front of a word that change what it says: !x, --force, -x, -inf."""

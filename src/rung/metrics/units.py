@@ -107,13 +107,15 @@ _UNITS = {
     "kbps": "kbit/s kb/s",
     "Mbps": "Mbit/s Mb/s",
     "Gbps": "Gbit/s Gb/s",
-    "kB/s": "KB/s",
-    "MB/s": "",
-    "GB/s": "",
+    "kB/s": "KB/s KB/S kBps KBps",
+    "MB/s": "MB/S MBps",
+    "GB/s": "GB/S GBps",
     "px": "pixel pixels",
     "rpm": "",
     "mol": "",
     "mmol": "",
+    "M": "",
+    "k": "",
     "K": "kelvin",
     "G": "",
     "°": "degree degrees deg",
@@ -137,6 +139,9 @@ _UNITS = {
     "acre": "acres",
 }
 
+_EXACT = frozenset({"mWh", "MV", "mJ", "mPa", "Tb", "kB/s", "MB/s", "GB/s"})
+"""Rare units: where a commoner one differs in case alone, any other spelling means that one, as 100 MWH means MWh."""
+
 
 def _spellings(table: dict[str, str]) -> dict[str, str]:
     """Each spelling to its name, the name among them."""
@@ -150,7 +155,10 @@ def _spellings(table: dict[str, str]) -> dict[str, str]:
 def _folded(known: dict[str, str]) -> dict[str, str]:
     """Case-insensitive spellings, if unambiguous: mW and MW are different units."""
     names: dict[str, set[str]] = {}
+    common = {spelling.casefold() for spelling, name in known.items() if name not in _EXACT}
     for spelling, name in known.items():
+        if name in _EXACT and spelling.casefold() in common:
+            continue
         names.setdefault(spelling.casefold(), set()).add(name)
     return {spelling: min(some) for spelling, some in names.items() if len(some) == 1 and len(spelling) > 1}
 
