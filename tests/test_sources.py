@@ -130,12 +130,3 @@ def test_a_passage_is_named_by_its_document_and_section() -> None:
     for source in ("docs/hr/wages.md", "docs/hr/wages #2.md#Grade 4", "ages #2.md", ""):
         assert not passage.is_named(source), source
     assert names_document("docs/open.md#x", "docs/open.md", "X") and not names_document("docs/open.md#x", "docs/open.md", "y")
-
-
-@pytest.mark.parametrize("place", ["page=3", "page=3&zoom=100", "L10-L20", ":~:text=pay"])
-def test_a_page_or_a_line_is_no_section(place: str) -> None:
-    (found,) = Documents(["docs/pay.pdf"]).find(f"docs/pay.pdf#{place}")
-    assert (found.path, found.section) == ("docs/pay.pdf", "")
-    assert names_document(f"docs/pay.pdf#{place}", "docs/pay.pdf", "Leave")
-    for section in ("Page 3", "Line 10", "Pages of pay"):
-        assert not names_document(f"docs/pay.pdf#{section}", "docs/pay.pdf", "Leave")

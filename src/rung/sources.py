@@ -30,8 +30,6 @@ _LISTS = tuple(map(re.compile, (r"[\n\r]+", ";", r"\|", r"[\n\r;|]+", ",")))
 """Separators of several sources in a cell, most reliable first; JSON lists are parsed."""
 _LINK = re.compile(r"\[[^\]]*\]\(([^()]*)\)")
 _PAIRS = ('""', "''", "``", "<>", "()", "[]", "“”", "‘’", "«»")
-_PLACE = re.compile(r"page=\d+(?:&.*)?|L\d+(?:-L?\d+)?|:~:text=.*", re.IGNORECASE)
-"""What stands behind # and is no section: a page, a line, a text to mark."""
 _QUOTES = str.maketrans("‘’ʼ“”", "'''\"\"")
 
 
@@ -131,8 +129,7 @@ class Documents:
             may |= dict.fromkeys(one.path for reading in readings if not reading.section for one in self._similar(reading.head))
         if exact or len(may) == 1:
             reading, one = exact or hits[0]
-            section = unquote(reading.section.lstrip("#＃ "))
-            return ResolvedSource(source, one.path, "" if _PLACE.fullmatch(section) else section, tuple(may | beside))
+            return ResolvedSource(source, one.path, unquote(reading.section.lstrip("#＃ ")), tuple(may | beside))
         return ResolvedSource(source, may=tuple(may | beside))
 
     def _hits(self, reading: _Reading) -> Iterator[_Document]:

@@ -328,8 +328,6 @@ ANSWERED: dict[str, Callable[[dict[str, Any]], Given]] = {
     "announced": of_content(lambda a: completion(f"Sure! The label is **{a}**.")),
     "no finish": of_content(lambda a: completion(a, None)),
     "streamed unasked": lambda body: (200, sse(chunks(right(body)))),
-    "end of a turn": of_content(lambda a: completion(f"{a}<|im_end|>")),
-    "ends of a text": of_content(lambda a: completion(f"{labelled(a)}</s> <|endoftext|>\n")),
     "byte order mark": lambda body: (200, b"\xef\xbb\xbf" + json.dumps(completion(right(body))).encode()),
     "null logprob": of_content(with_logs({"content": [{"token": "x", "logprob": None}]})),
     "logprobs null": of_content(with_logs(None)),

@@ -53,12 +53,6 @@ def opened(tmp_path: Path, machine: Any) -> Callable[..., RemoteEngine]:
 QUESTIONS = [prompt(f"{i} is it {LABELS[i % 2]}") for i in range(4)]
 
 
-@pytest.mark.parametrize("end", ["<|im_end|>", "</s>", "\n<|eot_id|>\n", "<end_of_turn>", "</s><|endoftext|>"])
-def test_the_end_of_an_answer_is_no_part_of_it(end: str) -> None:
-    assert replies.message_content(completion(f"Paris{end}")["choices"][0], "stop").text == "Paris"
-    assert replies.message_content(completion(f"a{end}b")["choices"][0], "stop").text == f"a{end}b"
-
-
 # --- answered where one can -------------------------------------------------------------------------------------------
 
 

@@ -23,10 +23,6 @@ _OPENING = re.compile(rf"\s*(?:<({_TAGS})>|\[(THINK)\]|(◁)think▷|<\|channel\
 _CLOSING = re.compile(
     rf"</(?:{_TAGS})>|\[/THINK\]|◁/think▷|(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final<\|message\|>", re.IGNORECASE
 )
-_ENDS = re.compile(
-    r"(?:\s*(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|end_of_text|return)\|>|</s>|<end_of_turn>|<eos>|<｜end▁of▁sentence｜>))+\s*$"
-)
-"""Tokens that end an answer, where a server leaves them in its text."""
 _FENCE = re.compile(r"\s*(?:```|~~~)[\w+-]*[ \t]*\n(.*?)\n?[ \t]*(?:```|~~~)\s*", re.DOTALL)
 
 
@@ -54,7 +50,7 @@ def message_content(choice: dict[str, Any], finish: str, constrained: bool = Fal
         message = {"content": message}
     if not isinstance(message, dict):
         raise ValueError("a choice without a message")
-    content, reasoning = _ENDS.sub("", as_text(message.get("content"))), reasoning_of(message)
+    content, reasoning = as_text(message.get("content")), reasoning_of(message)
     text, inner = strip_reasoning(content)
     thought = bool(reasoning or inner)
     if text.strip():
