@@ -223,11 +223,10 @@ def test_one_row_alone_is_one_row(tmp_path: Path, row: Any) -> None:
 def test_a_narrow_float_is_read_as_it_was_written(tmp_path: Path, kind: pa.DataType) -> None:
     narrow = pa.array(np.array([0.1, 2.5], kind.to_pandas_dtype()))
     nested = pa.StructArray.from_arrays([narrow, pa.array(["x", "y"])], ["v", "u"])
-    listed = pa.ListArray.from_arrays(pa.array([0, 2, 2]), narrow)
-    pq.write_table(pa.table({"a": narrow, "b": nested, "c": listed}), tmp_path / "r.parquet")
+    pq.write_table(pa.table({"a": narrow, "b": nested}), tmp_path / "r.parquet")
     assert [row for row, _ in read_rows(tmp_path / "r.parquet", "r")] == [
-        {"a": 0.1, "b": {"v": 0.1, "u": "x"}, "c": [0.1, 2.5]},
-        {"a": 2.5, "b": {"v": 2.5, "u": "y"}, "c": []},
+        {"a": 0.1, "b": {"v": 0.1, "u": "x"}},
+        {"a": 2.5, "b": {"v": 2.5, "u": "y"}},
     ]
 
 
@@ -280,3 +279,61 @@ def test_places_of_rows_of_a_list_name_their_file_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(load_task(made.folder))
     assert caught.value.where == "r.json" and Counter(str(caught.value).split())["r.json"] == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "tools": [{"n": 1}, {"n": 2}]},
+        {"input": "an invoice", "output": [{"item": "a"}, {"item": "b"}]},
+        {"input": "a question", "passages": [{"id": 1}, {"id": 2}]},
+    ],
+)
+def test_one_row_with_lists_of_objects_is_one_row(tmp_path: Path, row: Any) -> None:
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(row))
+    assert [found for found, _ in read_rows(path, "r.json")] == [row]
+
+
+@pytest.mark.parametrize("cell", ["[0, 18]", "[18,25]", "[1]", "{1}", "{}", "(1, 2)"])
+def test_numbers_in_brackets_are_a_label(tmp_path: Path, cell: str) -> None:
+    assert outputs(tmp_path, cell, "b") == [cell, "b"]
+
+
+def test_decimal_commas_are_no_compound_labels(tmp_path: Path) -> None:
+    assert "labels-compound" not in codes(tmp_path, "1", "5", "1,5")
+
+
+@pytest.mark.parametrize("history", ["No prior illness.", [{"role": "user", "content": "a"}], None])
+def test_a_column_history_that_is_no_list_of_pairs_is_not_read(tmp_path: Path, history: Any) -> None:
+    rows = [{"instruction": "a", "output": "b", "history": history}]
+    assert not load(task(tmp_path, rows, "answer", columns=False)).train[0].history
+
+
+def names(folder: Path, *files: str, card: str = "") -> set[Any]:
+    for name in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text,label\na,b\n")
+    if card:
+        (folder / "README.md").write_text(card)
+    return set(shards(folder, (".csv",)))
+
+
+def test_shards_with_a_hash_each_are_complete(tmp_path: Path) -> None:
+    hashes = ("a09b74b3ef9c3b56", "5c7d5c8f7fe6ad1e")
+    assert names(tmp_path, *(f"train-0000{i}-of-00002-{found}.csv" for i, found in enumerate(hashes))) == {"train"}
+    (tmp_path / f"train-00000-of-00002-{hashes[0]}.csv").unlink()
+    with pytest.raises(DataError, match="1 are missing: number 0"):
+        names(tmp_path)
+
+
+def test_words_within_words_name_no_split(tmp_path: Path) -> None:
+    assert names(tmp_path, "DevOps.csv", "BloodTest.csv", "HR.csv") == {None}
+
+
+def test_a_card_with_two_configs_and_the_files_of_one(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: en\n- config_name: de\n---\n"
+    assert names(tmp_path, "en/train.csv", card=card) == {"train"}
+    with pytest.raises(DataError, match="the configs en, de"):
+        names(tmp_path, "de/train.csv")

@@ -66,3 +66,16 @@ def test_components_of_mdx_part_words(source: str, text: str) -> None:
 )
 def test_a_table_of_knowledge_has_the_separator_of_a_table_of_rows(source: str, lines: list[tuple[str, int]]) -> None:
     assert [(block.text, block.first_line) for block in blocks_of(".csv", source.encode())] == lines
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("Click <Button label='Save'/>, then", "Click Save, then"),
+        ("(<Kbd label='Ctrl'/>)", "(Ctrl)"),
+        ("<Tab title='Plan 1:'>x</Tab>", "Plan 1: x"),
+        ("<Card title='What?'>Text</Card>", "What? Text"),
+    ],
+)
+def test_punctuation_around_components_of_mdx_stays(source: str, words: str) -> None:
+    assert said(".mdx", source) == [words]

@@ -102,10 +102,17 @@ def _texts(values: Sequence[Any], where: str) -> Answers:
     return tuple(dict.fromkeys(texts))
 
 
+_QUOTED = re.compile(r"""\s*[\[{]\s*["']""")
+"""How a list or an object of texts begins."""
+
+
 def _one_label(value: Any, task: Task, where: str) -> Answers | None:
-    """The label in a list of one, also written as text; None for a plain text. DataError for several, and for an object."""
+    """The label in a list of one, also where it is written as text; None for a plain text. DataError for several, and an object.
+
+    Numbers in brackets, such as an age band [18, 25], are a text.
+    """
     if isinstance(value, str):
-        if value.lstrip()[:1] not in ("[", "{") or value.strip() in (task.labels or ()):
+        if not _QUOTED.match(value) or value.strip() in (task.labels or ()):
             return None
         found = label_sets.loaded(value)
         value = _loaded(value) if found is None else list(found)

@@ -75,9 +75,9 @@ def _values(batch: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _short(kind: Any) -> Callable[[Any], Any] | None:
-    """What reads a value of 32 or 16 bits, or one within it, as it was written; None for types without any.
+    """What reads a number of 32 or 16 bits, also in an object, as it was written; None for types without any.
 
-    Python widens 0.1 of 32 bits to 0.10000000149011612.
+    Python widens 0.1 of 32 bits to 0.10000000149011612. Lists of numbers are left: those are embeddings, large and not read.
     """
     import numpy as np
     import pyarrow as pa
@@ -85,9 +85,6 @@ def _short(kind: Any) -> Callable[[Any], Any] | None:
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         narrow = np.float32 if pa.types.is_float32(kind) else np.float16
         return lambda value: value if value is None else float(str(narrow(value)))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        inner = _short(kind.value_type)
-        return inner and (lambda value: value and [inner(one) for one in value])
     if pa.types.is_struct(kind):
         parts = {field.name: short for field in kind if (short := _short(field.type))}
         change = {name: parts.get(name, _same) for name in (field.name for field in kind)}

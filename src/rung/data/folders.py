@@ -19,7 +19,8 @@ SPLIT_NAMES: dict[str, Split] = {
 STATE = "state.json"
 """Written by `Dataset.save_to_disk`; lists the data files."""
 NOTES = {"dataset_info.json", "dataset_dict.json", "dataset_infos.json", STATE}
-_NUMBERED = re.compile(r"(.*?)-?(\d{5})-of-(\d{5})(.*)")
+_NUMBERED = re.compile(r"(.*?)-?(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?(\..*)")
+"""`datasets` puts a hash of its content behind the number of each file."""
 _CACHE = re.compile(r"(?:cache-[0-9a-f]{8,}(?:_\d+_of_\d+)?|tmp\w{8})\.arrow")
 """Cache files of `datasets` for map and filter."""
 
@@ -80,7 +81,7 @@ def shards(folder: Path, endings: Collection[str]) -> dict[Split | None, list[Pa
             f"the folder holds {found}.", where=str(folder), remedy=f"Name one file, or keep one of {', '.join(endings)}."
         )
     _refuse_incomplete(files, folder)
-    _refuse_configs(folder)
+    _refuse_configs(folder, files)
     by_split: dict[Split | None, list[Path]] = {}
     for path in files:
         if path.suffix.lower() in kinds:
@@ -111,13 +112,15 @@ def _refuse_incomplete(files: Collection[Path], folder: Path) -> None:
             )
 
 
-def _refuse_configs(folder: Path) -> None:
-    """DataError for a dataset whose card names several configs: they are different data, often the same rows in other forms."""
+def _refuse_configs(folder: Path, files: Collection[Path]) -> None:
+    """DataError where the card names several configs with files here: different data, or the same rows in other forms."""
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
-    names = re.findall(r"^\s*-?\s*config_name:\s*(\S+)", head[1].partition("configs:")[2], re.MULTILINE) if head else []
-    if len(set(names)) > 1:
+    stated = re.findall(r"^\s*-?\s*config_name:\s*(\S+)", head[1].partition("configs:")[2], re.MULTILINE) if head else []
+    parts = {part for path in files for part in path.relative_to(folder).parts}
+    names = [name for name in dict.fromkeys(stated) if name in parts]
+    if len(names) > 1:
         raise DataError(
             f"the dataset has the configs {', '.join(names)}.",
             where=str(folder),
@@ -131,7 +134,7 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 
 def _split_of(path: Path) -> Split | None:
     for part in (path.stem, *reversed(path.parent.parts)):
-        for word in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", part):
+        for word in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=(?:Data|Set|Split|Rows)\b)", part):
             name = re.sub(r"(?:set|data|split|rows)$", "", word.lower())
             if name in SPLIT_NAMES:
                 return SPLIT_NAMES[name]

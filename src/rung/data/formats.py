@@ -188,17 +188,16 @@ def _system(row: Row, where: str) -> tuple[Message, ...]:
 
 
 def _pairs(given: Any, where: str) -> tuple[Message, ...]:
-    """Earlier questions and answers, as LLaMA-Factory's column `history` has them: [["question", "answer"], ...]."""
+    """Earlier questions and answers, as LLaMA-Factory's column `history` has them: [["question", "answer"], ...].
+
+    Anything else under that name is another column, which is not read.
+    """
     try:
-        pairs = json.loads(given) if isinstance(given, str) and given.strip() else given or []
+        pairs = json.loads(given) if isinstance(given, str) else given
     except ValueError:
-        pairs = None
+        return ()
     if not isinstance(pairs, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
-        raise DataError(
-            f"history is {quoted(given)}, which is not a list of questions with their answers.",
-            where=where,
-            remedy='Write [["question", "answer"], ...], or rename the column if it is no conversation.',
-        )
+        return ()
     return tuple(Message(role, text_of(text, where)) for pair in pairs for role, text in zip(("user", "assistant"), pair))
 
 

@@ -56,13 +56,17 @@ def _is_whole(line: str) -> bool:
     return True
 
 
+_OF_A_ROW = frozenset({"messages", "conversations", "input", "instruction", "prompt", "question", "output", "text", "label"})
+"""Keys whose texts or turns show that an object is a row, whatever it holds besides."""
+
+
 def _refuse_wrapped(text: str, label: str) -> None:
     """DataError where a file is one object, with rows under a key or with a data frame's columns. Anything else passes."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):  # reported with its line when the rows are read
         return
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or any(_is_said(found.get(key)) for key in _OF_A_ROW):
         return
     listed = [key for key, value in found.items() if _holds_rows(value)]
     parts = [value for value in found.values() if isinstance(value, dict | list) and not _is_of_objects(value)]
@@ -79,6 +83,11 @@ def _refuse_wrapped(text: str, label: str) -> None:
 def _holds_rows(value: Any) -> bool:
     """Whether a value is a list of several objects, other than the messages of a conversation."""
     return _is_of_objects(value) and len(value) > 1 and not any("role" in one or "from" in one for one in value)
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a value is a text or the turns of a conversation."""
+    return isinstance(value, str) or (_is_of_objects(value) and any("role" in one or "from" in one for one in value))
 
 
 def _is_of_objects(value: Any) -> bool:

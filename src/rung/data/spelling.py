@@ -220,11 +220,12 @@ def compound_findings(counts: Mapping[str, int], several: bool) -> Iterator[Find
     `several`: the task is multilabel.
     """
     known = {key(label) for label in counts}
-    parts = {label: [key(part) for part in _JOINS.split(label) if part.strip()] for label in counts}
+    parts = {
+        label: [key(part) for part in _JOINS.split(label) if part.strip()] for label in counts if not _DECIMAL.fullmatch(label)
+    }
     shared = {part for part, count in Counter(part for some in parts.values() for part in set(some)).items() if count > 1}
-    made = [
-        label for label, some in parts.items() if len(some) > 1 and known.intersection(some) and (known | shared).issuperset(some)
-    ]
+    either = known | shared
+    made = [label for label, some in parts.items() if len(some) > 1 and known.intersection(some) and either.issuperset(some)]
     if made:
         rows = sum(counts[label] for label in made)
         yield Finding(

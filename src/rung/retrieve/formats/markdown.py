@@ -28,7 +28,8 @@ _TAGS = re.compile(r"(?:</?[A-Za-z][^<>]*>)+")
 _NAME = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)")
 _INLINE = {
     *("a", "abbr", "b", "bdi", "bdo", "cite", "code", "data", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q", "s", "samp"),
-    *("small", "span", "strong", "sub", "sup", "u", "var", "wbr"),
+    *("small", "span", "strong", "sub", "sup", "u", "var", "wbr", "acronym", "big", "button", "del", "img", "input", "label"),
+    *("nobr", "strike", "time", "tt"),
 }
 
 
@@ -160,7 +161,7 @@ def _without_tags(html: str) -> str:
 
 def _apart(html: str, tags: re.Match[str]) -> str:
     """A blank for tags between words of which one begins a line of its own on a page: `5</li><li>10` is not 510."""
-    around = html[max(0, tags.start() - 1) : tags.start()].strip() and html[tags.end() : tags.end() + 1].strip()
+    around = html[max(0, tags.start() - 1) : tags.start()].isalnum() and html[tags.end() : tags.end() + 1].isalnum()
     return " " if around and not _INLINE.issuperset(map(str.lower, _NAME.findall(tags[0]))) else ""
 
 

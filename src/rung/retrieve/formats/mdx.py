@@ -46,7 +46,7 @@ def _said(tags: re.Match[str]) -> str:
     words = " ".join(filter(None, (next(filter(None, found), "") for found in _SAID.findall(tags[0]))))
     before, after = tags.string[max(0, tags.start() - 1) : tags.start()].strip(), tags.string[tags.end() : tags.end() + 1].strip()
     if words:
-        words = " " * bool(before) + words + ": " * bool(after)
+        words = " " * before.isalnum() + words + (": " if words[-1].isalnum() else " ") * after.isalnum()
     elif before.isalnum() and after.isalnum():
         words = " "
     return f"{words}{chr(10) * (tags[0].count(chr(10)) - words.count(chr(10)))}"
