@@ -54,7 +54,7 @@ def gradient(model, rows: list[Row]) -> torch.Tensor:
 
 def rounded_product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """What hardware for bfloat16 computes, up to the order of its float32 sums, on a machine without it."""
-    out = linear(rows.to(torch.bfloat16).float(), weight.float()).to(torch.bfloat16).float()
+    out = linear(rows.to(torch.bfloat16).float(), weight.float()).to(torch.bfloat16).to(rows.dtype)
     return out if bias is None else out.add_(bias)
 
 

@@ -34,7 +34,6 @@ def main() -> None:
     args = common.arguments(__doc__)
     machine = common.machine(auto=True)
     loaded, model = fresh(machine, rounds=True)
-    model.train()
     rows = rows_of(loaded.chat, BATCH * 2)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     shares, types = [], ("float32", "bfloat16") if machine.frozen_bf16 else ("float32",)

@@ -42,7 +42,7 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
     for name, one in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(one, std=0.05, generator=torch.Generator().manual_seed(len(name)))
-    sft(model, ROWS, True).backward()
+    sft(model.train(), ROWS, True).backward()
     return {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
 
@@ -58,6 +58,30 @@ def test_gradients_of_adapters_are_nearly_those_of_float32(base: Callable[[str],
     a, b = (torch.cat([one[name].flatten() for name in exact]) for one in found)
     assert torch.cosine_similarity(a, b, 0) > 0.999
     assert 0 < (a - b).norm() / a.norm() < 0.05
+
+
+@pytest.mark.parametrize("kind", slow_but(["llama", "gemma3"], ["llama", "gemma3", "qwen2", "qwen3", "mistral"]))
+def test_between_layers_training_is_in_bfloat16_and_answering_is_not(
+    base: Callable[[str], Path], machine: Machine, kind: str
+) -> None:
+    """Residuals stay float32 in both."""
+    model = adapters.lora(load(base(kind), machine, frozen="base").model, 4, 8, 0.0, 0)
+    block = model.get_submodule("base_model.model.model.layers.0")
+    losses, types = [], []
+    for part in (block.input_layernorm, block.self_attn.o_proj, block.mlp.act_fn, block):
+        part.register_forward_hook(lambda _, __, out: types.append(out.dtype))
+    for training in (True, False):
+        losses.append(sft(model.train(training), ROWS, True).item())
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert types == [torch.bfloat16] * 3 + [torch.float32] * 5
+
+
+def test_blocks_with_other_matrices_stay_float32_between_layers(base: Callable[[str], Path], machine: Machine) -> None:
+    model = load(base("llama"), machine, frozen="base").model
+    model.model.layers[0].mlp.experts = torch.nn.Parameter(torch.zeros(2, 3, 4), requires_grad=False)
+    adapted = adapters.lora(model, 4, 8, 0.0, 0)
+    blocks = adapted.get_submodule("base_model.model.model.layers")
+    assert [len(block.input_layernorm._forward_hooks) for block in blocks] == [0] + [1] * (len(blocks) - 1)
 
 
 @pytest.mark.parametrize("bias", (True, False))

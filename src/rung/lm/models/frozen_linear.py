@@ -1,9 +1,9 @@
-"""Frozen linear layers in bfloat16, on CPUs where the probe measured that to be faster; everything around them is float32.
+"""Frozen linear layers in bfloat16, on CPUs where the probe measured that to be faster.
 
 A frozen weight gets no updates, so none can be rounded away: it is stored once, in bfloat16. The rows are rounded on their way
-in, and oneDNN sums in float32. Forward and the gradient of the rows are computed so; norms, residuals, adapters, attention, the
-output head and the loss are not. PyTorch 2.13 has no such product with float32 results on a CPU (`mm` takes `out_dtype` on a
-GPU alone, oneDNN's operators give the type they are given), so results are rounded once more and widened.
+in, and oneDNN sums in float32. Forward and the gradient of the rows are computed so; norms, residuals, attention, the output
+head and the loss are not. PyTorch 2.13 has no such product with float32 results on a CPU (`mm` takes `out_dtype` on a GPU
+alone, oneDNN's operators give the type they are given), so results are rounded once more, and widened where rows were float32.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from rung.lm.models import onednn_linear
 
 
 def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """The product of rows (…, in) with bfloat16 weights (out, in), in float32. The bias is added in float32."""
-    out = linear(rows.to(torch.bfloat16), weight).float()
-    return out if bias is None else out.add_(bias)
+    """The product of rows (…, in) with bfloat16 weights (out, in), in the type of the rows."""
+    return _widened(linear(rows.to(torch.bfloat16), weight), rows, bias)
 
 
 def has_product() -> bool:
@@ -34,7 +33,11 @@ def has_product() -> bool:
 
 def packed_product(rows: torch.Tensor, packed: Any, bias: torch.Tensor | None = None) -> torch.Tensor:
     """The same with weights that oneDNN has reordered."""
-    out = onednn_linear.onednn(rows.to(torch.bfloat16), packed).float()
+    return _widened(onednn_linear.onednn(rows.to(torch.bfloat16), packed), rows, bias)
+
+
+def _widened(out: torch.Tensor, rows: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    out = out.to(rows.dtype)
     return out if bias is None else out.add_(bias)
 
 
@@ -67,7 +70,7 @@ class _FrozenProduct(torch.autograd.Function):
 
 
 class FrozenLinear(torch.nn.Linear):
-    """A linear layer whose weight is bfloat16 and never trained; rows, bias and results are float32."""
+    """A linear layer whose weight is bfloat16 and never trained; the bias is float32, and results have the type of the rows."""
 
     beside: onednn_linear.Product
     """The float32 product of adapters beside it."""

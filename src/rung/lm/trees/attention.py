@@ -105,7 +105,8 @@ def tree_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention of one row of queries (1, H, n, D) over keys (1, G, m, D), where G divides H; returns (1, n, H, D).
 
-    Query heads that share a key head are stacked as additional queries, so keys are gathered once per group. `step`: a
+    Query heads that share a key head are stacked as additional queries, so keys are gathered once per group. It is computed in
+    the type of the queries and returned in that of the values, which is bfloat16 in training between bfloat16 layers. `step`: a
     `rung.lm.trees.spans.Step` of a running batch, which says itself what its queries attend to.
     """
     if step is not None:
@@ -118,7 +119,7 @@ def tree_attention(
     shapes = [group.allow.shape for group in blocks.groups]
     queries = query.squeeze(0).index_select(1, blocks.query).split([count * size for count, size, _ in shapes], 1)
     widths = [count * width for count, _, width in shapes]
-    keys, values = (x.squeeze(0).index_select(1, blocks.key).split(widths, 1) for x in (key, value))
+    keys, values = (x.squeeze(0).to(query.dtype).index_select(1, blocks.key).split(widths, 1) for x in (key, value))
     outputs = []
     for group, q, k, v in zip(blocks.groups, queries, keys, values, strict=True):
         count, size, width = group.allow.shape
@@ -127,7 +128,7 @@ def tree_attention(
         bias = group.bias(fold, sliding_window, query.dtype)
         out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scaling, dropout_p=dropout)
         outputs.append(out.view(count, heads, size, -1).transpose(1, 2).reshape(count * size, heads, -1))
-    return torch.cat(outputs).index_select(0, blocks.place).unsqueeze(0), None
+    return torch.cat(outputs).index_select(0, blocks.place).unsqueeze(0).to(value.dtype), None
 
 
 AttentionInterface.register(NAME, tree_attention)
