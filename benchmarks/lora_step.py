@@ -19,6 +19,6 @@ def rows_of(chat, count: int) -> list[tree.Row]:
 
 
 def fresh(machine, rounds=False):
-    """The model and its adapters, in training. `rounds`: frozen layers are bfloat16 if the machine is asked for it, as `lora` does."""
+    """The model and its adapters, in training. `rounds`: frozen layers are bfloat16 where the machine is asked for it."""
     loaded = load(common.base_folder(), machine, frozen="base" if rounds and machine.frozen_bf16 else "")
     return loaded, adapters.lora(loaded.model, RANK, ALPHA, 0.0, seed=0).train()
